@@ -1,0 +1,47 @@
+# Everything that is needed is made here: a target installs what it stands on.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUN    := $(BIN)/python -m afterkernel
+SWEEP  ?= demo
+DIR    ?= runs/$(SWEEP)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check sweep report bench clean
+
+help:  ## print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-9s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed  ## make the environment in .venv and install the package with its tools
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "afterkernel needs Python 3.11 to 3.13; name one with make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits (minutes), then report
+	$(RUN) +sweep=demo $(ARGS)
+	$(RUN) report $(DIR)
+
+test: install  ## run all tests
+	$(BIN)/python -m pytest
+
+check: install  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+sweep: install  ## run sweeps/NAME.yaml: make sweep SWEEP=NAME [ARGS="dataset.root=DIR ..."]
+	$(RUN) +sweep=$(SWEEP) $(ARGS)
+
+report: install  ## tables, figures and one HTML page of a sweep: make report SWEEP=NAME, or DIR=FOLDER
+	$(RUN) report $(DIR)
+
+bench: install  ## time and memory of the kernels beside peers and the machine's own limit
+	$(BIN)/python benchmarks/kernels.py
+
+clean:  ## remove the environment and caches; runs/ stays
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

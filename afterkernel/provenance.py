@@ -1,0 +1,58 @@
+"""Where a number comes from: versions, commit, device, data."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "scikit-learn", "numpy")
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of this package, of Python and of the packages that numbers depend on; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for name in ("afterkernel", *PACKAGES):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """The commit of the checkout that this package lies in, with -dirty where it has changes; None outside one."""
+    folder = Path(__file__).resolve().parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def provenance(device: torch.device, data_sha256: str, snapshot_sha256: str) -> dict[str, Any]:
+    """What a record says of where it comes from, as plain data."""
+    return {
+        "versions": versions(),
+        "commit": git_commit(),
+        "device": device_name(device),
+        "data_sha256": data_sha256,
+        "snapshot_sha256": snapshot_sha256,
+        "command": " ".join(["python", "-m", "afterkernel", *sys.argv[1:]]),
+    }
