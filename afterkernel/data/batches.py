@@ -1,0 +1,63 @@
+"""Batches for training, whose order and augmentation depend on the seed and the epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from afterkernel.types import Float, Int, Tensor
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+_ORDER, _AUGMENTATION = 0, 1
+
+
+class Batches:
+    """One pass over images and labels in random order, batch by batch; the last batch may be smaller.
+
+    The order is drawn from (seed, epoch) and the augmentation of a batch from (seed, epoch, step), so that a run
+    resumed at an epoch sees what an unbroken one does. Whole batches are indexed at once, in this process: that is
+    faster than a torch DataLoader, which fetches image by image, on data that lie in memory.
+    """
+
+    def __init__(
+        self,
+        x: Float[Tensor, "n c h w"],
+        y: Int[Tensor, " n"],
+        batch_size: int,
+        seed: int,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.x, self.y, self.batch_size, self.seed, self.augmentation = x, y, batch_size, seed, augmentation
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch, from 0, that the next pass is of."""
+        self.epoch = epoch
+
+    @property
+    def sampler(self) -> Batches:
+        """Itself: Lightning calls `set_epoch` of a loader's `sampler` when an epoch starts."""
+        return self
+
+    def __len__(self) -> int:
+        """Number of batches in a pass."""
+        return -(-len(self.x) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Float[Tensor, "b c h w"], Int[Tensor, " b"]]]:
+        """Images and labels of each batch. As a generator it reads the epoch only when the first batch is asked for."""
+        epoch = self.epoch
+        order = torch.randperm(len(self.x), generator=_generator(_ORDER, self.seed, epoch, 0))
+        for step, index in enumerate(torch.split(order, self.batch_size)):
+            images = self.x[index]
+            if self.augmentation is not None:
+                images = self.augmentation(images, _generator(_AUGMENTATION, self.seed, epoch, step))
+            yield images, self.y[index]
+
+
+def _generator(*key: int) -> torch.Generator:
+    # SeedSequence spreads near keys over unrelated seeds; all keys are of one length, for it ignores trailing zeros.
+    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state)

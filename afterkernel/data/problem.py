@@ -1,0 +1,59 @@
+"""A problem: two classes of images, with their official training and test splits."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from afterkernel.errors import UserError
+from afterkernel.types import Float, Int, Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Two classes of images, `minus` (y = 0) and `plus` (y = 1); the splits are never merged.
+
+    Images are float32 in [0, 1], their pixels scaled and nothing else; labels are int64.
+    Raises UserError where images and labels do not fit together, or where a split lacks a class.
+    """
+
+    x_train: Float[Tensor, "n_train c h w"]
+    y_train: Int[Tensor, " n_train_labels"]
+    x_test: Float[Tensor, "n_test c_test h_test w_test"]
+    y_test: Int[Tensor, " n_test_labels"]
+    minus: str
+    plus: str
+
+    def __post_init__(self) -> None:
+        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+            raise UserError(
+                f"training images are of shape {tuple(self.x_train.shape[1:])} and test images of "
+                f"{tuple(self.x_test.shape[1:])}: all must be of one."
+            )
+        for split, x, y in (("training", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
+            if len(x) != len(y):
+                raise UserError(
+                    f"there are {len(x)} {split} images and {len(y)} {split} labels: give one label an image."
+                )
+            if torch.unique(y).tolist() != [0, 1]:
+                raise UserError(
+                    f"{split} labels are {torch.unique(y).tolist()}: they must hold both 0 (minus) and 1 (plus)."
+                )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        c, h, w = self.x_train.shape[1:]
+        return c, h, w
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the images and labels: of each array's data type, shape and bytes."""
+        digest = hashlib.sha256()
+        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
+            digest.update(f"{array.dtype} {tuple(array.shape)} ".encode())
+            digest.update(array.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,8 @@
+"""Sources by name: every subclass of Source that a module of this package defines."""
+
+from __future__ import annotations
+
+from afterkernel.data.source import Source
+from afterkernel.discovery import members
+
+SOURCES: dict[str, type[Source]] = members(__name__, Source)

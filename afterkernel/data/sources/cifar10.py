@@ -1,0 +1,40 @@
+"""CIFAR-10: 32x32 colour images of ten kinds of things, 50,000 for training and 10,000 for testing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from afterkernel.data.torchvision_source import TorchvisionSource
+from afterkernel.options import option
+
+
+@dataclass
+class CIFAR10(TorchvisionSource):
+    """Classes airplane to truck of CIFAR-10, 3 channels, official splits; files in root/cifar-10-batches-py."""
+
+    name: str = option("cifar10", "source of the images")
+    minus: str = option("cat", "class labelled 0")
+    plus: str = option("dog", "class labelled 1")
+
+    classes: ClassVar[tuple[str, ...]] = (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    )
+    shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
+    folder: ClassVar[str] = "cifar-10-batches-py"
+    files: ClassVar[tuple[str, ...]] = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
+
+    def _dataset(self, root: Path, train: bool) -> Any:
+        from torchvision import datasets
+
+        return datasets.CIFAR10(root, train=train, download=self.download)

@@ -1,0 +1,109 @@
+"""A folder of image files, one folder a class: root/train/CLASS/* and root/test/CLASS/*."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from afterkernel.data.source import Source, Split, capped
+from afterkernel.errors import UserError
+from afterkernel.options import option
+from afterkernel.types import Float, Int, Tensor
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+_GREY_FULL_SCALE = {"1": 255, "L": 255, "I;16": 65535, "I;16L": 65535, "I;16B": 65535}
+_UNSCALED = ("I", "F")
+
+
+@dataclass
+class ImageFolder(Source):
+    """Image files of one size by class; grey if each file has a single channel, else RGB (transparency is dropped).
+
+    Pixels are divided by the largest value of their format (255, or 65535 for 16-bit grey). Files are taken in the
+    order of their names; those with other suffixes, and hidden ones, are no images.
+    """
+
+    name: str = option("folder", "source of the images")
+    root: str = option("", "folder that holds train/CLASS/ and test/CLASS/ with image files")
+
+    def class_names(self) -> list[str]:
+        """Names of the folders below root/train, in alphabetical order; UserError where a folder is missing."""
+        if not self.root:
+            raise UserError("dataset.root is not set: give the folder that holds train/CLASS/ and test/CLASS/.")
+        for split in ("train", "test"):
+            if not (self._root / split).is_dir():
+                raise UserError(
+                    f"dataset.root={self.root} holds no folder {split}/: it needs train/CLASS/ and test/CLASS/."
+                )
+        return sorted(folder.name for folder in (self._root / "train").iterdir() if folder.is_dir())
+
+    def check_files(self) -> None:
+        """Raise UserError for a class without a folder or without an image in either split."""
+        for split in ("train", "test"):
+            for option_name, class_name in (("minus", self.minus), ("plus", self.plus)):
+                told = f"dataset.{option_name}={class_name}: {self._root / split / class_name}"
+                if not (self._root / split / class_name).is_dir():
+                    raise UserError(f"{told} is missing: each class needs a folder in train/ and in test/.")
+                if not self._files(split, class_name):
+                    raise UserError(f"{told} holds no image: it needs files ending in {', '.join(SUFFIXES)}.")
+
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of the first image of the class minus; a set of mixed channels is read as RGB all the same."""
+        image = _read_image(self._files("train", self.minus)[0])
+        return image.shape[0], image.shape[1], image.shape[2]
+
+    @property
+    def _root(self) -> Path:
+        return Path(self.root).expanduser()
+
+    def _files(self, split: str, class_name: str) -> list[Path]:
+        entries = sorted((self._root / split / class_name).iterdir())
+        return [file for file in entries if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+
+    def _read(self) -> tuple[Split, Split]:
+        train, y_train = self._chosen("train", self.max_train)
+        test, y_test = self._chosen("test", self.max_test)
+        x = _read_alike([*train, *test])
+        return (x[: len(train)], y_train), (x[len(train) :], y_test)
+
+    def _chosen(self, split: str, cap: int | None) -> tuple[list[Path], Int[Tensor, " n"]]:
+        minus, plus = self._files(split, self.minus), self._files(split, self.plus)
+        y = torch.cat([torch.zeros(len(minus), dtype=torch.int64), torch.ones(len(plus), dtype=torch.int64)])
+        kept, files = capped(y, cap), [*minus, *plus]
+        return [files[i] for i in kept.tolist()], y[kept]
+
+
+def _read_alike(files: list[Path]) -> Float[Tensor, "n c h w"]:
+    """Images of one size, of one channel if every file is, else of three."""
+    images: list[Tensor] = []
+    for file in files:
+        images.append(_read_image(file))
+        if images[-1].shape[1:] != images[0].shape[1:]:
+            (h, w), (first_h, first_w) = images[-1].shape[1:], images[0].shape[1:]
+            raise UserError(
+                f"dataset.root: {file} is {w}x{h} pixels and {files[0]} {first_w}x{first_h}: all must be of one size."
+            )
+    channels = max(len(image) for image in images)
+    return torch.stack([image.expand(channels, -1, -1) for image in images])
+
+
+def _read_image(file: Path) -> Float[Tensor, "c h w"]:
+    """One image, float32 in [0, 1], of one channel or three; UserError if it cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            image.load()
+            if image.mode in _UNSCALED:
+                raise ValueError(f"pixel format {image.mode} has no largest value; save it with 8 or 16 bits")
+            if image.mode in _GREY_FULL_SCALE:
+                grey = np.asarray(image.convert("L") if image.mode == "1" else image, dtype=np.float32)
+                return torch.from_numpy(grey / _GREY_FULL_SCALE[image.mode])[None]
+            colour = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+            return torch.from_numpy(colour.transpose(2, 0, 1))
+    # Decoders raise errors of many types on damaged files.
+    except Exception as error:
+        raise UserError(f"dataset.root: {file} cannot be read ({error}): replace or remove it.") from error

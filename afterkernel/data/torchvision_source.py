@@ -1,0 +1,100 @@
+"""The base of sources that torchvision downloads and reads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from afterkernel.data.source import Source, Split, pick_pair
+from afterkernel.errors import UserError
+from afterkernel.options import option
+
+# What torchvision raises for a failed download, a truncated file or a wrong checksum.
+_FAILURES = (OSError, RuntimeError, ValueError, AssertionError, EOFError, HTTPException, tarfile.TarError, zlib.error)
+
+
+@dataclass
+class TorchvisionSource(Source):
+    """A data set of torchvision with official splits; only the images of the two classes are kept."""
+
+    root: str = option("data", "folder of the data sets, in torchvision's layout", decides=False)
+    download: bool = option(True, "download into root what is missing there", decides=False)
+
+    classes: ClassVar[tuple[str, ...]] = ()
+    folder: ClassVar[str] = ""
+    files: ClassVar[tuple[str, ...]] = ()
+    shape: ClassVar[tuple[int, int, int]]
+
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image of the set."""
+        return self.shape
+
+    def class_names(self) -> list[str]:
+        """Names of the ten classes, in the order of their labels."""
+        return list(self.classes)
+
+    def check_files(self) -> None:
+        """Raise UserError for a file that is missing and is not to be downloaded."""
+        missing = [file for file in self.files if not (self._folder / file).is_file()]
+        if missing and not self.download:
+            raise UserError(
+                f"dataset.root={self.root} lacks {missing[0]} in {self._folder}: place {', '.join(self.files)} there, "
+                "or set dataset.download=true."
+            )
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.root).expanduser() / self.folder
+
+    def _dataset(self, root: Path, train: bool) -> Any:
+        """The torchvision data set, with `data` (n, h, w[, c]) in uint8 and `targets` (n)."""
+        raise NotImplementedError
+
+    def _read(self) -> tuple[Split, Split]:
+        return self._split(True, self.max_train), self._split(False, self.max_test)
+
+    def _split(self, train: bool, cap: int | None) -> Split:
+        root = Path(self.root).expanduser()
+        try:
+            if self.download:
+                root.mkdir(parents=True, exist_ok=True)
+            with _one_process_at_a_time(root) if self.download else contextlib.nullcontext():
+                dataset = self._dataset(root, train)
+        except _FAILURES as error:
+            tried = "downloaded or read" if self.download else "read"
+            raise UserError(
+                f"dataset.root={self.root}: {self.name} could not be {tried} ({type(error).__name__}: {error}): "
+                f"place {', '.join(self.files)} in {self._folder}."
+            ) from error
+        minus, plus = (self.classes.index(name) for name in (self.minus, self.plus))
+        positions, y = pick_pair(torch.as_tensor(dataset.targets), minus, plus, cap)
+        pixels = torch.as_tensor(dataset.data)[positions]
+        images = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2)
+        return images.float().div_(255).contiguous(), y
+
+
+@contextlib.contextmanager
+def _one_process_at_a_time(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder: the jobs of a sweep must not all write the same download."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems refuse locks on folders; then each job trusts to luck.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from afterkernel.data.sources.folder import ImageFolder
+from afterkernel.errors import UserError
+
+
+def save(root, path, pixels, mode=None):
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.asarray(pixels))
+    (image.convert(mode) if mode else image).save(file)
+
+
+def grey(value, h=4, w=6):
+    return np.full((h, w), value, dtype=np.uint8)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Classes ant and bee, 3 + 2 grey images of 6x4 for training, 1 + 1 for testing."""
+    for path, value in {
+        "train/ant/0.png": 10,
+        "train/ant/1.png": 20,
+        "train/ant/2.png": 30,
+        "train/bee/a.PNG": 40,
+        "train/bee/b.bmp": 50,
+        "test/ant/x.png": 60,
+        "test/bee/x.png": 255,
+    }.items():
+        save(tmp_path, path, grey(value))
+    return tmp_path
+
+
+def folder(root, minus="ant", plus="bee", **options):
+    return ImageFolder(root=str(root), minus=minus, plus=plus, **options)
+
+
+def test_grey_images_by_class_in_the_order_of_their_names(root):
+    problem = folder(root).load()
+    assert problem.image_shape == (1, 4, 6)
+    assert problem.x_train.dtype == torch.float32
+    assert (problem.x_train[:, 0, 0, 0] * 255).round().tolist() == [10, 20, 30, 40, 50]
+    assert problem.y_train.tolist() == [0, 0, 0, 1, 1]
+    assert (problem.x_test[:, 0, 3, 5] * 255).round().tolist() == [60, 255]
+    assert problem.x_test.max() == 1
+    assert folder(root, "bee", "ant").load().y_test.tolist() == [0, 1]
+
+
+def test_one_colour_image_makes_all_rgb(root):
+    colour = np.zeros((4, 6, 3), dtype=np.uint8)
+    colour[1, 2] = [255, 51, 0]
+    save(root, "test/bee/y.png", colour)
+    problem = folder(root).load()
+    assert problem.image_shape == (3, 4, 6)
+    assert torch.allclose(problem.x_test[2, :, 1, 2], torch.tensor([1, 0.2, 0]))
+    assert torch.equal(problem.x_train[0, 0], problem.x_train[0, 2])
+    assert torch.allclose(problem.x_train[0], torch.tensor(10 / 255))
+
+
+def test_pixel_formats_are_scaled_by_their_largest_value(root):
+    save(root, "train/bee/c.png", np.full((4, 6), 65535 // 5, dtype=np.uint16))
+    save(root, "train/bee/d.png", grey(255), "1")
+    values = folder(root).load().x_train[:, 0, 0, 0]
+    assert values[-2:].tolist() == pytest.approx([0.2, 1])
+    save(root, "train/bee/e.png", np.full((4, 6, 4), 51, dtype=np.uint8))
+    assert folder(root).load().x_train[-1].unique().tolist() == pytest.approx([0.2])
+
+
+def test_caps_read_only_what_they_keep(root):
+    kept = (folder(root, max_train=2).load().x_train[:, 0, 0, 0] * 255).round().tolist()
+    assert len(kept) == 2
+    for name, value in {"ant/0.png": 10, "ant/1.png": 20, "ant/2.png": 30, "bee/a.PNG": 40, "bee/b.bmp": 50}.items():
+        if value not in kept:
+            (root / "train" / name).write_bytes(b"damaged")
+    assert folder(root, max_train=2).load().y_train.tolist() == [0, 1]
+    with pytest.raises(UserError, match="cannot be read"):
+        folder(root).load()
+
+
+def test_other_files_are_no_images(root):
+    for name in ("notes.txt", ".hidden.png", "Thumbs.db"):
+        (root / "train/ant" / name).write_text("no image")
+    assert len(folder(root).load().x_train) == 5
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text"])
+def test_a_damaged_file_is_named(root, damage):
+    noise = np.random.default_rng(0).integers(0, 256, (4, 6), dtype=np.uint8)
+    save(root, "train/bee/c.png", noise)
+    whole = (root / "train/bee/c.png").read_bytes()
+    content = {"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"this is no image"}[damage]
+    (root / "train/bee/c.png").write_bytes(content)
+    folder(root).check()
+    with pytest.raises(UserError, match=r"dataset.root: .*train/bee/c.png cannot be read"):
+        folder(root).load()
+
+
+def test_floating_point_images_are_refused(root):
+    save(root, "train/bee/c.tif", np.zeros((4, 6), dtype=np.float32))
+    with pytest.raises(UserError, match=r"c.tif cannot be read .pixel format F has no largest value"):
+        folder(root).load()
+
+
+def test_images_of_different_sizes_are_named(root):
+    save(root, "test/bee/z.png", grey(1, 4, 5))
+    with pytest.raises(UserError, match=r"test/bee/z.png is 5x4 pixels and .*train/ant/0.png 6x4: all must be of one"):
+        folder(root).load()
+
+
+def test_check_tells_what_is_missing(root, tmp_path):
+    with pytest.raises(UserError, match=r"dataset.root is not set"):
+        ImageFolder(minus="ant", plus="bee").check()
+    with pytest.raises(UserError, match=r"dataset.root=.*absent holds no folder train/"):
+        folder(tmp_path / "absent").check()
+    with pytest.raises(UserError, match=r"dataset.plus=be is no class of folder \(did you mean bee\?\).*ant, bee\."):
+        folder(root, plus="be").check()
+    with pytest.raises(UserError, match=r"dataset.minus is not set: choose one of ant, bee"):
+        ImageFolder(root=str(root)).check()
+    (root / "train/cat").mkdir()
+    with pytest.raises(UserError, match=r"dataset.plus=cat: .*train/cat holds no image"):
+        folder(root, plus="cat").check()
+    save(root, "train/cat/0.png", grey(1))
+    with pytest.raises(UserError, match=r"dataset.minus=cat: .*test/cat is missing"):
+        folder(root, minus="cat", plus="ant").check()
+    (root / "test").rename(root / "held-out")
+    with pytest.raises(UserError, match="holds no folder test/"):
+        folder(root).check()
