@@ -1,0 +1,8 @@
+"""Networks with one logit, each sized by a parameter budget. A new architecture is a new file here."""
+
+from afterkernel.models.architecture import Architecture, Network
+from afterkernel.models.mlp import MLP, mlp
+from afterkernel.models.sum_net import Sum, sum_net
+from afterkernel.models.vgg import VGG, vgg
+
+__all__ = ["MLP", "VGG", "Architecture", "Network", "Sum", "mlp", "sum_net", "vgg"]

@@ -1,0 +1,88 @@
+"""What every architecture offers: options in, a network for images of one shape out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from torch import nn
+
+from afterkernel.errors import UserError
+from afterkernel.models.layers import INITIALISERS
+from afterkernel.options import check_bounds, option
+from afterkernel.types import Float, Tensor
+
+ImageShape = tuple[int, int, int]
+
+
+class Network(nn.Module):
+    """A network with one logit a sample: images (n, c, h, w) to logits (n,). `width` is the size that was chosen."""
+
+    def __init__(self, layers: nn.Sequential, width: int) -> None:
+        super().__init__()
+        self.layers = layers
+        self.width = width
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+        """Logits of class 1 ("plus")."""
+        logits: Tensor = self.layers(images)
+        return logits.squeeze(-1)
+
+    @property
+    def parameter_count(self) -> int:
+        """The exact number of trainable parameters (the budget counts as the paper does, a little differently)."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+
+@dataclass
+class Architecture:
+    """A family of networks that differ in width; one subclass a file of this package.
+
+    The width is the smallest from `minimum_width` up whose `count` reaches the parameter budget, the counting rule
+    being that of the paper's program (arXiv 2105.10585); a width set by hand overrides it.
+    """
+
+    name: str = option("", "which architecture (set by arch=NAME)")
+    budget: int = option(100_000, "parameter budget: the width is the smallest whose count reaches it", at_least=1)
+    width: int | None = option(None, "width set by hand; overrides the budget", at_least=1)
+    init: str = option("glorot", "initialiser of the weights", choices=INITIALISERS)
+
+    minimum_width = 1
+
+    def check(self, image_shape: ImageShape) -> None:
+        """Raise UserError where no such network exists for images of this shape (channels, height, width)."""
+
+    def count(self, width: int, image_shape: ImageShape) -> float:
+        """The number of parameters as the budget counts them."""
+        raise TypeError(f"{type(self).__name__} does not say how to count parameters")
+
+    def layers(self, width: int, image_shape: ImageShape) -> nn.Sequential:
+        """The layers of the network, ending in one logit."""
+        raise TypeError(f"{type(self).__name__} does not say what its layers are")
+
+    def choose_width(self, image_shape: ImageShape) -> int:
+        """The width that the options ask for. Raises UserError where the budget is below the smallest network."""
+        self.check(image_shape)
+        if self.width is not None:
+            return self.width
+        smallest = self.count(self.minimum_width, image_shape)
+        if self.budget < smallest:
+            shape = "x".join(map(str, image_shape))
+            raise UserError(
+                f"arch.budget={self.budget} is too small: {self.name} on {shape} images counts at least "
+                f"{smallest:.0f} parameters (width {self.minimum_width})."
+            )
+        return next(width for width in count(self.minimum_width) if self.count(width, image_shape) >= self.budget)
+
+    def build(self, image_shape: ImageShape) -> Network:
+        """A freshly initialised network for images (channels, height, width), drawn from torch's global generator."""
+        width = self.choose_width(image_shape)
+        return Network(self.layers(width, image_shape), width)
+
+
+def build(architecture: type[Architecture], image_shape: ImageShape, **options: Any) -> Network:
+    """Build a network from keyword options, as the library's `vgg`, `mlp` and `sum_net` do."""
+    arch = architecture(**options)
+    check_bounds(arch, "arch.")
+    return arch.build(image_shape)

@@ -1,0 +1,46 @@
+"""Sum: the sum of all pixels, one hidden layer, linear (the paper's toy)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from afterkernel.models.architecture import Architecture, ImageShape, Network, build
+from afterkernel.models.layers import OUTPUT_GAIN, linear
+from afterkernel.options import option
+from afterkernel.types import Float, Tensor
+
+
+class PixelSum(nn.Module):
+    """The sum of all pixels of an image: (n, c, h, w) to (n, 1)."""
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1"]:
+        """One number an image."""
+        return images.flatten(1).sum(dim=1, keepdim=True)
+
+
+@dataclass
+class Sum(Architecture):
+    """One hidden ReLU layer on the sum of all pixels."""
+
+    name: str = option("sum", "which architecture (set by arch=NAME)")
+
+    def count(self, width: int, image_shape: ImageShape) -> float:
+        """The exact count: w weights and w biases, then w weights and one bias."""
+        return 3 * width + 1
+
+    def layers(self, width: int, image_shape: ImageShape) -> nn.Sequential:
+        """Sum, hidden layer, linear."""
+        return nn.Sequential(
+            PixelSum(), linear(1, width, self.init), nn.ReLU(), linear(width, 1, self.init, OUTPUT_GAIN)
+        )
+
+
+def sum_net(image_shape: ImageShape, budget: int = 100_000, **options: Any) -> Network:
+    """The toy network on the sum of all pixels; options are the fields of `Sum`.
+
+    Its `.width` is that of the hidden layer. Source: P. M. Long, arXiv 2105.10585, section 2.
+    """
+    return build(Sum, image_shape, budget=budget, **options)

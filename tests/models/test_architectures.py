@@ -1,0 +1,113 @@
+"""Networks: widths and counts of the paper, shapes, initialisers, and what is refused."""
+
+import math
+
+import pytest
+import torch
+
+import afterkernel as ak
+from afterkernel.discovery import members
+from afterkernel.errors import UserError
+from afterkernel.models import Architecture
+
+MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "width", "parameters"),
+    [
+        (ak.models.vgg, MNIST, 38, 95_267),
+        (ak.models.vgg, CIFAR, 37, 92_205),
+        (ak.models.mlp, MNIST, 94, 100_675),
+        (ak.models.mlp, CIFAR, 32, 101_537),
+        (ak.models.sum_net, MNIST, 33_333, 100_000),
+    ],
+)
+def test_budget_of_1e5_gives_the_papers_networks(make, shape, width, parameters):
+    network = make(shape, 100_000)
+    assert network.width == width
+    assert network.parameter_count == parameters == sum(p.numel() for p in network.parameters())
+    assert network(torch.rand(3, *shape)).shape == (3,)
+
+
+def test_vgg_is_what_it_says():
+    network = ak.models.vgg(DIGITS, width=4, num_layers=4, num_blocks=2)
+    kinds = [type(layer).__name__ for layer in network.layers]
+    block = ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d"]
+    assert kinds == [*block, *block, "Flatten", "Linear"]
+    convolutions = [layer for layer in network.layers if isinstance(layer, torch.nn.Conv2d)]
+    assert [(c.in_channels, c.out_channels) for c in convolutions] == [(1, 4), (4, 4), (4, 8), (8, 8)]
+    assert network.layers[-1].in_features == 2 * 2 * 8
+
+
+def test_pools_round_odd_sides_up():
+    # 7 -> 4 -> 2: a "same" pool keeps the last row and column.
+    assert ak.models.vgg((1, 7, 7), width=4).layers[-1].in_features == 2 * 2 * 8
+
+
+def test_the_count_of_the_budget_divides_the_side_exactly():
+    # Side 28 through three blocks counts 3.5^2 positions, as the paper's program does, where the network has 4^2.
+    arch = members("afterkernel.models", Architecture)["vgg"](num_layers=3, num_blocks=3)
+    assert arch.count(4, MNIST) == 1 * 4 * 10 + 4 * 8 * 10 + 8 * 16 * 10 + 3.5**2 * 16 + 1
+
+
+def test_mlp_counts_as_the_paper():
+    arch = members("afterkernel.models", Architecture)["mlp"]()
+    assert arch.count(94, MNIST) == 784 * 94 + 3 * 95 * 94 + 94 + 1
+
+
+def test_the_sum_network_sees_the_sum_alone():
+    network, image = ak.models.sum_net(DIGITS, 100), torch.rand(1, *DIGITS)
+    shuffled = image.flatten()[torch.randperm(64)].reshape(1, *DIGITS)
+    torch.testing.assert_close(network(image), network(shuffled))
+
+
+def test_glorot_is_uniform_within_its_bound_and_biases_are_zero():
+    network = ak.models.vgg(MNIST, 100_000)
+    layer = network.layers[7]  # 76 -> 76 channels
+    bound = math.sqrt(6 / (9 * 76 + 9 * 76))
+    assert layer.weight.abs().max() <= bound
+    assert layer.weight.abs().max() > 0.99 * bound
+    assert layer.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)
+    assert all((module.bias == 0).all() for module in network.layers if hasattr(module, "bias"))
+
+
+def test_ntk_parameterisation_has_unit_weights_and_scales_in_the_forward_pass():
+    network = ak.models.mlp(MNIST, 100_000, init="ntk")
+    layer, x = network.layers[1], torch.rand(5, 784)
+    assert layer.weight.std().item() == pytest.approx(1, rel=0.02)
+    expected = x @ layer.weight.T * math.sqrt(2 / 784)
+    torch.testing.assert_close(layer(x), expected)
+    assert network.layers[-1].scale == math.sqrt(1 / network.width)
+    convolution, image = ak.models.vgg(MNIST, 100_000, init="ntk").layers[0], torch.rand(1, *MNIST)
+    plain = torch.nn.functional.conv2d(image, convolution.weight, padding=1) * math.sqrt(2 / 9)
+    torch.testing.assert_close(convolution(image), plain)
+
+
+def test_pytorch_initialiser_is_pytorchs():
+    torch.manual_seed(3)
+    ours = ak.models.mlp(DIGITS, width=7, num_layers=1, init="pytorch")
+    torch.manual_seed(3)
+    theirs = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 7), torch.nn.ReLU(), torch.nn.Linear(7, 1))
+    x = torch.rand(4, *DIGITS)
+    torch.testing.assert_close(ours(x), theirs(x).squeeze(-1))
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "options", "sentence"),
+    [
+        (ak.models.vgg, MNIST, {"budget": 10}, "arch.budget=10 is too small: vgg on 1x28x28 images counts at least"),
+        (ak.models.mlp, MNIST, {"budget": 10}, r"arch.budget=10 .* \(width 5\)"),
+        (ak.models.vgg, MNIST, {"num_layers": 5}, "arch.num_layers=5 does not divide"),
+        (ak.models.vgg, (1, 6, 6), {"num_layers": 3, "num_blocks": 3}, "arch.num_blocks=3 is too many"),
+        (ak.models.mlp, MNIST, {"init": "xavier"}, "arch.init=xavier is not known: choose one of glorot"),
+        (ak.models.mlp, MNIST, {"width": 0}, "arch.width=0 is too small"),
+    ],
+)
+def test_impossible_networks_are_told(make, shape, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        make(shape, **options)
+
+
+def test_every_architecture_is_found_by_its_name():
+    assert set(members("afterkernel.models", Architecture)) == {"vgg", "mlp", "sum"}
