@@ -1,0 +1,50 @@
+"""What every SVM backend offers: options in, a dual solution out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from afterkernel.options import option
+from afterkernel.types import Float, Tensor
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A backend's answer, not yet certified: w = sum_i dual_i y_i phi(x_i), with y in {-1, +1}.
+
+    `dual` is non-negative, float64, one number a training sample. `intercept` is 0 where the backend has none. `path`
+    says in a few words which method was taken and in how many steps. `ridge` is 0 for a hard-margin answer; a backend
+    that finds the data not separable gives instead the hard-margin answer for K + ridge I, which is a soft-margin SVM,
+    and as `witness` the dual whose convex combination of the y_i phi(x_i) has norm zero at the precision of K.
+    """
+
+    dual: Float[Tensor, " n"]
+    intercept: float
+    path: str
+    ridge: float = 0.0
+    witness: Float[Tensor, " n"] | None = None
+
+    @property
+    def soft(self) -> bool:
+        """Whether the answer is that of a soft-margin SVM."""
+        return self.ridge > 0
+
+
+@dataclass
+class Backend:
+    """A hard-margin SVM solver in the dual, with its options; one subclass a file of this package.
+
+    The subclass is found by the default of its `name`; its fields double as the structured configuration.
+    """
+
+    name: str = option("", "which backend (set by svm=NAME)")
+    tol: float = option(1e-6, "relative duality gap at which a solution counts as converged", above=0)
+
+    has_intercept = False
+
+    def check(self) -> None:
+        """Raise UserError where the backend can't run here; called before any long work."""
+
+    def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
+        """Maximise the margin of the kernel K (symmetric positive semi-definite) for labels y in {-1, +1}."""
+        raise TypeError(f"{type(self).__name__} does not say how to solve")

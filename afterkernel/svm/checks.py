@@ -1,0 +1,82 @@
+"""What a kernel matrix and labels must be, before a solver sees them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from afterkernel.errors import UserError
+from afterkernel.types import Float, Tensor
+
+TILE = 1024
+# Largest difference of K_ij and K_ji, relative to the largest entry, that rounding of the dtype explains.
+ASYMMETRY = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+
+def check_kernel(K: Tensor | np.ndarray) -> Float[Tensor, "n n"]:
+    """K as a contiguous tensor, or UserError if it can't be the kernel matrix of some samples with themselves."""
+    K = _floating(K, "K")
+    if K.ndim != 2 or K.shape[0] != K.shape[1]:
+        raise UserError(f"K has shape {tuple(K.shape)}: the training kernel must be square, (n, n).")
+    if len(K) < 2:
+        raise UserError(f"K has shape {tuple(K.shape)}: an SVM needs at least two samples.")
+    largest, difference = _extremes(K)
+    if not (np.isfinite(largest) and np.isfinite(difference)):
+        raise UserError("K holds NaN or infinity: every entry must be finite.")
+    allowed = ASYMMETRY[K.dtype]
+    if difference > allowed * largest:
+        raise UserError(
+            f"K is not symmetric: K_ij and K_ji differ by up to {difference / largest:.1e} of the largest entry, "
+            f"where {allowed:.0e} is allowed for {str(K.dtype).removeprefix('torch.')}."
+        )
+    lowest, highest = float(K.diagonal().min()), float(K.diagonal().max())
+    if lowest < 0:
+        raise UserError(f"K has the negative diagonal entry {lowest:.3g}: a kernel is positive semi-definite.")
+    if largest > highest * (1 + allowed):
+        raise UserError(
+            f"K has an entry of size {largest:.3g} but a diagonal of at most {highest:.3g}: "
+            "a kernel is positive semi-definite, so its largest entry is on the diagonal."
+        )
+    if highest == 0:
+        raise UserError("K is zero everywhere: every embedding is the zero vector.")
+    return K if K.is_contiguous() else K.T.contiguous()
+
+
+def check_labels(y: Tensor | np.ndarray, K: Float[Tensor, "n n"]) -> Float[Tensor, " n"]:
+    """Labels {0, 1} as {-1, +1}, float64 on K's device, or UserError."""
+    labels = torch.as_tensor(y)
+    if labels.shape != K.shape[:1]:
+        raise UserError(f"y has shape {tuple(labels.shape)}: K has {len(K)} samples, so y must have shape ({len(K)},).")
+    found = torch.unique(labels).tolist()
+    if any(value not in (0, 1) for value in found):
+        raise UserError(f"y holds the labels {', '.join(map(str, found[:5]))}: labels must be 0 and 1.")
+    if len(found) == 1:
+        raise UserError(f"y holds the class {int(found[0])} alone: an SVM needs samples of both classes, 0 and 1.")
+    return labels.to(device=K.device, dtype=torch.float64) * 2 - 1
+
+
+def check_test_kernel(K_test: Tensor | np.ndarray, n: int) -> Float[Tensor, "m {n}"]:
+    """K_test as a tensor, or UserError if it is not (m, n)."""
+    K_test = _floating(K_test, "K_test")
+    if K_test.ndim != 2 or K_test.shape[1] != n:
+        raise UserError(f"K_test has shape {tuple(K_test.shape)}: it must be (m, {n}), test by training samples.")
+    return K_test
+
+
+def _floating(K: Tensor | np.ndarray, name: str) -> Tensor:
+    K = torch.as_tensor(K).detach()
+    if K.dtype not in ASYMMETRY:
+        raise UserError(f"{name} has dtype {str(K.dtype).removeprefix('torch.')}: it must be float32 or float64.")
+    return K
+
+
+def _extremes(K: Float[Tensor, "n n"]) -> tuple[float, float]:
+    """The largest |K_ij| and the largest |K_ij - K_ji|, tile by tile; NaN or infinite where K is not finite."""
+    largest = difference = torch.zeros((), dtype=K.dtype, device=K.device)
+    for top in range(0, len(K), TILE):
+        for left in range(top, len(K), TILE):
+            upper, lower = K[top : top + TILE, left : left + TILE], K[left : left + TILE, top : top + TILE].T
+            apart = (upper - lower).abs_().max()
+            difference = torch.maximum(difference, apart)
+            largest = torch.maximum(largest, torch.maximum(upper.max(), -upper.min()))
+    return float(largest), float(difference)

@@ -1,0 +1,115 @@
+"""The SVM that judges a kernel: checks what it is given, runs a backend, and certifies what comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from afterkernel.errors import UserError
+from afterkernel.options import check_bounds
+from afterkernel.svm.backend import Backend
+from afterkernel.svm.certificate import Certificate, balance, certify
+from afterkernel.svm.checks import check_kernel, check_labels, check_test_kernel
+from afterkernel.types import Float, Int, Tensor
+
+ROWS_AT_ONCE = 512
+
+
+class HardMarginSVM:
+    """A hard-margin SVM on a precomputed kernel: minimise |w|^2 subject to y_i w.phi(x_i) >= 1, y_i in {-1, +1}.
+
+    `backend` names the solver (`afterkernel.svm.BACKENDS`) or is an instance of one; `options` are its fields. After
+    `fit`, whose numbers all come from a certificate computed from K and the dual alone:
+
+    - `margin_`: min_i y_i (w.phi_i + b) / |w|, in the units of sqrt(K); nan where the data are not separable
+    - `gap_`: relative duality gap of the margin; nan where the data are not separable
+    - `separable_`: True, False (then the answer is a soft-margin SVM if the backend has one) or None: undetermined
+    - `converged_`: gap at most the backend's `tol`; of the soft-margin problem where the answer is one
+    - `dual_coef_` (n,): y_i a_i, float64; `intercept_`; `support_`: indices; `n_support_`; `train_error_`: a fraction
+    - `path_`: the methods taken, in words; `certificate_`, and `soft_certificate_` where the answer is soft
+    """
+
+    margin_: float
+    gap_: float
+    separable_: bool | None
+    converged_: bool
+    dual_coef_: Float[Tensor, " n"]
+    intercept_: float
+    support_: Int[Tensor, " k"]
+    n_support_: int
+    train_error_: float
+    path_: str
+    certificate_: Certificate
+    soft_certificate_: Certificate | None
+
+    def __init__(self, backend: str | Backend = "exact", **options: Any) -> None:
+        self.backend = make_backend(backend, **options)
+
+    def fit(self, K: Tensor | np.ndarray, y: Tensor | np.ndarray) -> HardMarginSVM:
+        """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) in {0, 1}.
+
+        Raises UserError for a K that is no kernel matrix, and for labels that are not those of two classes.
+        """
+        K = check_kernel(K)
+        signs = check_labels(y, K)
+        solution = self.backend.solve(K, signs)
+        dual, has_intercept = solution.dual.to(K.device), self.backend.has_intercept
+        if has_intercept:
+            dual = balance(dual, signs)
+
+        hard = certify(K, signs, dual if solution.witness is None else solution.witness, has_intercept)
+        # where a margin exists the plane lies midway between the classes, whatever rounding left in the solver's own
+        self.intercept_ = hard.intercept if hard.separable and has_intercept else solution.intercept
+        judged = certify(K, signs, dual, has_intercept, solution.ridge, self.intercept_)
+        self.certificate_ = hard if solution.soft else judged
+        self.soft_certificate_ = judged if solution.soft else None
+        self.separable_ = hard.separable
+        exists = hard.separable is not False and not solution.soft
+        self.margin_ = hard.margin if exists else math.nan
+        self.gap_ = hard.gap if exists else math.nan
+        self.converged_ = judged.gap <= self.backend.tol and (exists or solution.soft)
+        self.dual_coef_ = dual * signs
+        self.support_ = dual.nonzero().squeeze(1)
+        self.n_support_, self.train_error_, self.path_ = judged.n_support, judged.train_error, solution.path
+        return self
+
+    def decision_function(self, K_test: Tensor | np.ndarray) -> Float[Tensor, " m"]:
+        """w.phi(x) + b, float64, for K_test (m, n) between test and training samples; above 0 is class 1."""
+        if not hasattr(self, "dual_coef_"):
+            raise UserError("HardMarginSVM is not fitted: call fit(K, y) first.")
+        K_test = check_test_kernel(K_test, len(self.dual_coef_))
+        coef = self.dual_coef_[self.support_].to(K_test.device)
+        support = self.support_.to(K_test.device)
+        chunks = [rows.index_select(1, support).to(torch.float64) @ coef for rows in torch.split(K_test, ROWS_AT_ONCE)]
+        values = torch.cat(chunks) + self.intercept_
+        if not bool(torch.isfinite(values).all()):
+            raise UserError("K_test holds NaN or infinity: every entry must be finite.")
+        return values
+
+    def predict(self, K_test: Tensor | np.ndarray) -> Int[Tensor, " m"]:
+        """Classes in {0, 1} for K_test (m, n)."""
+        return (self.decision_function(K_test) > 0).to(torch.int64)
+
+
+def make_backend(backend: str | Backend, **options: Any) -> Backend:
+    """The backend of that name, or a copy of that instance, with `options` set and checked."""
+    from afterkernel.svm import BACKENDS  # the package's __init__ imports this module
+
+    if isinstance(backend, str):
+        if backend not in BACKENDS:
+            raise UserError(f"backend={backend} is not known: choose one of {', '.join(sorted(BACKENDS))}.")
+        backend = BACKENDS[backend]()
+    known = [field.name for field in dataclasses.fields(backend) if field.name != "name"]
+    for key, value in options.items():
+        if key not in known:
+            raise UserError(f"{key} is not an option of the {backend.name} backend: choose from {', '.join(known)}.")
+        wanted = type(getattr(type(backend)(), key))
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise UserError(f"{key}={value!r} has the wrong type: it must be of type {wanted.__name__}.")
+    made = dataclasses.replace(backend, **options)
+    check_bounds(made)
+    return made

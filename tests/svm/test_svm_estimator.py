@@ -1,0 +1,156 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from svm_problems import linear_labels, normal, random_labels
+
+from afterkernel.errors import UserError
+from afterkernel.svm import BACKENDS, Backend, HardMarginSVM, Solution
+from afterkernel.svm.exact import Exact
+
+
+def problem(n=40, p=60):
+    X = normal(n, p)
+    return X @ X.T, linear_labels(X)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda K, y: (K[:, :-1], y), r"K has shape \(40, 39\).*square"),
+        (lambda K, y: (K[0], y), r"K has shape \(40,\).*square"),
+        (lambda K, y: (K[:1, :1], y[:1]), "at least two"),
+        (lambda K, y: (K + torch.eye(40).double().roll(1, 0), y), "not symmetric"),
+        (lambda K, y: (K.float() * (1 + 1e-3 * normal(40, 40).float()), y), "not symmetric.*float32"),
+        (lambda K, y: (K.index_fill(0, torch.tensor(3), float("nan")), y), "NaN or infinity"),
+        (lambda K, y: (K / torch.zeros(()), y), "NaN or infinity"),
+        (lambda K, y: (-K, y), "negative diagonal"),
+        (lambda K, y: (K - K.diag().diag() * 0.9, y), "diagonal of at most"),
+        (lambda K, y: (0 * K, y), "zero everywhere"),
+        (lambda K, y: (K.half(), y), "float16.*float32 or float64"),
+        (lambda K, y: (K.long(), y), "int64.*float32 or float64"),
+        (lambda K, y: (K, y[:-1]), r"y has shape \(39,\).*\(40,\)"),
+        (lambda K, y: (K, y[:, None]), r"y has shape \(40, 1\)"),
+        (lambda K, y: (K, 2 * y - 1), "labels -1, 1: labels must be 0 and 1"),
+        (lambda K, y: (K, y * 0.5), "0.0, 0.5"),
+        (lambda K, y: (K, y * 0), "class 0 alone"),
+        (lambda K, y: (K, y * 0 + 1), "class 1 alone"),
+    ],
+)
+def test_wrong_input_is_told_in_one_sentence(change, words):
+    K, y = change(*problem())
+    with pytest.raises(UserError, match=words):
+        HardMarginSVM().fit(K, y)
+
+
+def test_wrong_options():
+    with pytest.raises(UserError, match=r"backend=svmlight is not known.*exact.*jst.*libsvm.*thundersvm"):
+        HardMarginSVM("svmlight")
+    with pytest.raises(UserError, match=r"C is not an option of the exact backend: choose from tol, soft_C"):
+        HardMarginSVM(C=3.0)
+    with pytest.raises(UserError, match=r"tol=-1 is too small"):
+        HardMarginSVM("libsvm", tol=-1)
+    with pytest.raises(UserError, match=r"tol='small' has the wrong type: it must be of type float"):
+        HardMarginSVM("jst", tol="small")
+    with pytest.raises(UserError, match=r"max_steps=2.5 has the wrong type: it must be of type int"):
+        HardMarginSVM("jst", max_steps=2.5)
+
+
+def test_wrong_test_kernel():
+    K, y = problem()
+    with pytest.raises(UserError, match="not fitted"):
+        HardMarginSVM().predict(K)
+    machine = HardMarginSVM().fit(K, y)
+    with pytest.raises(UserError, match=r"K_test has shape \(40, 39\).*\(m, 40\)"):
+        machine.predict(K[:, :-1])
+    with pytest.raises(UserError, match="K_test holds NaN"):
+        machine.decision_function(K * float("nan"))
+
+
+def test_numpy_and_torch_give_the_same():
+    K, y = problem()
+    one, other = HardMarginSVM().fit(K, y), HardMarginSVM().fit(K.numpy(), y.numpy())
+    fortran = HardMarginSVM().fit(np.asfortranarray(K.numpy()), y.numpy().astype(bool))
+    assert torch.equal(one.dual_coef_, other.dual_coef_)
+    assert torch.allclose(one.dual_coef_, fortran.dual_coef_, rtol=1e-9, atol=1e-12)
+
+
+def test_attributes_belong_together():
+    K, y = problem()
+    copy = K.clone()
+    machine = HardMarginSVM().fit(K, y)
+    assert torch.equal(K, copy)
+    signs = 2 * y.double() - 1
+    assert bool((machine.dual_coef_ * signs >= 0).all())
+    assert torch.equal(machine.dual_coef_.nonzero().squeeze(1), machine.support_)
+    assert machine.n_support_ == len(machine.support_)
+    f = K @ machine.dual_coef_ + machine.intercept_
+    assert torch.allclose(machine.decision_function(K), f)
+    norm = float(machine.dual_coef_ @ K @ machine.dual_coef_) ** 0.5
+    assert machine.margin_ == pytest.approx(float((signs * f).min()) / norm)
+    assert torch.equal(machine.predict(K), y)
+    assert machine.predict(K).dtype == torch.int64
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_decision_function_in_chunks_on_new_samples(dtype):
+    X, T = normal(50, 20), normal(1300, 20, seed=9)
+    machine = HardMarginSVM().fit((X @ X.T).to(dtype), linear_labels(X))
+    K_test = (T @ X.T).to(dtype)
+    expected = K_test.double() @ machine.dual_coef_
+    assert torch.allclose(machine.decision_function(K_test), expected, rtol=0, atol=1e-10)
+    assert torch.equal(machine.predict(K_test.numpy()), (expected > 0).long())
+
+
+def test_no_test_samples():
+    K, y = problem()
+    assert HardMarginSVM().fit(K, y).predict(K[:0]).shape == (0,)
+
+
+class Liar(Exact):
+    def solve(self, K, y):
+        return Solution(
+            torch.ones(len(K), dtype=torch.float64), 0.0, "sure", ridge=1.0, witness=torch.ones(len(y)).double()
+        )
+
+
+def test_a_backend_is_not_believed():
+    K, y = problem()
+    machine = HardMarginSVM(Liar()).fit(K, y)
+    assert machine.separable_ is not False
+    assert machine.converged_ is False
+    assert np.isnan(machine.margin_)
+
+
+def test_backends_are_found_and_fit_a_structured_configuration():
+    from omegaconf import OmegaConf
+
+    assert set(BACKENDS) >= {"exact", "libsvm", "jst", "thundersvm"}
+    for name, backend in BACKENDS.items():
+        config = OmegaConf.structured(backend)
+        assert config.name == name
+        assert isinstance(OmegaConf.to_object(config), backend)
+
+
+def test_a_backend_must_say_how_to_solve():
+    with pytest.raises(TypeError, match="does not say how to solve"):
+        Backend().solve(torch.eye(2, dtype=torch.float64), torch.tensor([1.0, -1.0]).double())
+
+
+def test_import_needs_torch_and_numpy_alone():
+    heavy = "[m for m in ('sklearn', 'scipy', 'thundersvm', 'hydra', 'omegaconf') if m in sys.modules]"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, afterkernel.svm; print({heavy})"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_backend_may_be_given_as_an_instance():
+    X = normal(30, 100)
+    y = random_labels(30)
+    assert HardMarginSVM(Exact(tol=1e-9)).fit(X @ X.T, y).converged_ is True
