@@ -1,0 +1,76 @@
+"""Alignment of two kernels on the same images, uncentred and centred (CKA)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from afterkernel.errors import UserError
+from afterkernel.measures.matrices import check_finite_matrix, row_chunks
+from afterkernel.types import Float, Tensor
+
+
+def alignment(K: Tensor, C: Tensor) -> float:
+    """Cosine of two Gram matrices: <K, C> / (|K| |C|), Frobenius, uncentred (P. M. Long, arXiv 2105.10585).
+
+    K, C: (n, m), both of the same images; any data types. Sums are in float64. Raises UserError for shapes that
+    differ, a matrix of zeros, NaN or infinity.
+    """
+    _check_pair(K, C)
+    return _cosine(K, C, None, None)
+
+
+def cka(K: Tensor, C: Tensor) -> float:
+    """Centred kernel alignment: the alignment of H K H and H C H, with H = 1 - 11'/n, which takes the means off.
+
+    K, C: (n, n), both of the same images; any data types. Sums are in float64. Raises UserError for shapes that
+    differ or are not square, a matrix that is zero once centred, NaN or infinity.
+    """
+    _check_pair(K, C)
+    for name, matrix in (("K", K), ("C", C)):
+        if matrix.shape[0] != matrix.shape[1]:
+            raise UserError(f"{name} has shape {tuple(matrix.shape)}: CKA needs square Gram matrices.")
+    return _cosine(K, C, _Means(K), _Means(C))
+
+
+class _Means:
+    """Means of the rows, of the columns, and of all of a matrix, in float64."""
+
+    def __init__(self, matrix: Float[Tensor, "n n"]) -> None:
+        self.rows = torch.cat([chunk.mean(dim=1) for chunk in row_chunks(matrix)])
+        self.columns = sum(chunk.sum(dim=0) for chunk in row_chunks(matrix)) / len(matrix)
+        self.all = self.rows.mean()
+
+
+def _check_pair(K: Tensor, C: Tensor) -> None:
+    if K.shape != C.shape:
+        raise UserError(f"K has shape {tuple(K.shape)} and C {tuple(C.shape)}: both must be of the same images.")
+    check_finite_matrix("K", K)
+    check_finite_matrix("C", C)
+
+
+def _cosine(K: Float[Tensor, "n m"], C: Float[Tensor, "n m"], k_means: _Means | None, c_means: _Means | None) -> float:
+    # Divided by their largest entries, very large and very small kernels neither overflow nor vanish when squared.
+    k_scale, c_scale = (max(abs(float(end)) for end in torch.aminmax(matrix)) for matrix in (K, C))
+    product = k_square = c_square = 0.0
+    for k, c in zip(_centred(K, k_means), _centred(C, c_means), strict=True):
+        k, c = k / k_scale, c.to(k.device) / c_scale
+        product += float((k * c).sum())
+        k_square += float(k.square().sum())
+        c_square += float(c.square().sum())
+    # A constant kernel centres to rounding errors of this size, not to zeros.
+    nothing = (torch.finfo(torch.float64).eps * len(K)) ** 2 * K.numel()
+    for name, square in (("K", k_square), ("C", c_square)):
+        if square <= nothing:
+            raise UserError(f"{name} is zero once its means are taken off: CKA is not defined for a constant kernel.")
+    return product / math.sqrt(k_square * c_square)
+
+
+def _centred(matrix: Float[Tensor, "n m"], means: _Means | None) -> Iterator[Float[Tensor, "rows m"]]:
+    start = 0
+    for chunk in row_chunks(matrix):
+        stop = start + len(chunk)
+        yield chunk if means is None else chunk - means.rows[start:stop, None] - means.columns + means.all
+        start = stop

@@ -1,0 +1,140 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from afterkernel.errors import UserError
+from afterkernel.kernels.embedding import embedding
+from afterkernel.measures import TRANSFORMS, Measure, invariance, invariances, model_invariance, sample_images
+from afterkernel.transforms import rotate, shift, swap, zoom
+
+
+class Pixels:
+    """phi(x) = the pixels themselves, times a constant; counts the images that it embeds."""
+
+    def __init__(self, scale=1.0, dtype=torch.float64):
+        self.scale, self.dtype, self.device, self.size, self.seen = scale, dtype, torch.device("cpu"), 0, 0
+
+    def __call__(self, x):
+        self.seen += len(x)
+        return x.flatten(1).to(self.dtype) * self.scale
+
+
+def random_images(n=5, c=1, h=28, w=28, seed=0):
+    return torch.rand(n, c, h, w, generator=torch.Generator().manual_seed(seed))
+
+
+def small_net(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 6 * 6, 4), nn.ReLU(), nn.Linear(4, 1)
+    )
+
+
+def numpy_cosines(a, b):
+    a, b = a.double().numpy(), b.double().numpy()
+    return (a * b).sum(1) / ((np.sqrt((a * a).sum(1)) + 1e-4) * (np.sqrt((b * b).sum(1)) + 1e-4))
+
+
+VERSIONS = {
+    "shift": [lambda x: shift(x, 1, 0), lambda x: shift(x, 0, 1)],
+    "rotation": [lambda x: rotate(x, 0.25), lambda x: rotate(x, -0.25)],
+    "zoom": [lambda x: zoom(x, 13 / 14)],
+    "swap": [swap],
+}
+
+
+@pytest.mark.parametrize("kernel", ["ntk", "conjugate"])
+@pytest.mark.parametrize("transform", list(TRANSFORMS))
+def test_agrees_with_numpy_on_raw_embeddings(kernel, transform):
+    model, images = small_net(), random_images(7, 1, 8, 8)
+    phi = embedding(model, kernel)
+    expected = np.mean([numpy_cosines(phi(images), phi(version(images))) for version in VERSIONS[transform]])
+    assert model_invariance(model, images, transform, kernel, images_at_once=3) == pytest.approx(expected, rel=1e-6)
+    assert invariances(phi, images, images_at_once=2)[transform] == pytest.approx(expected, rel=1e-6)
+
+
+def test_cosine_by_hand():
+    image = torch.zeros(1, 1, 4, 4)
+    image[0, 0, 0, 0], image[0, 0, 0, 1] = 3, 4
+    # Right: (3, 4) moves to columns 1 and 2, so 4 * 3 overlap; down: nothing does; swap: nothing does.
+    norm = (5 + 1e-4) ** 2
+    assert invariance(Pixels(), image, "shift") == pytest.approx((12 / norm + 0) / 2, rel=1e-12)
+    assert invariance(Pixels(), image, "swap") == 0
+    assert invariance(Pixels(), image, "zoom") == pytest.approx(25 / norm, rel=1e-12)
+
+
+def test_the_offset_is_added_to_each_norm():
+    image = torch.full((1, 1, 4, 4), 0.25)
+    # |phi| = 1e-4 on both sides: the cosine of 1 comes out as 1 / 2^2.
+    assert invariance(Pixels(1e-4), image, "swap") == pytest.approx(0.25, rel=1e-6)
+    assert invariance(Pixels(0.0), image, "swap") == 0
+
+
+def test_options_set_the_strengths():
+    images = random_images(3)
+    options = Measure(shift_px=3, angle_rad=0.6, crop_fraction=0.5)
+    found = invariances(Pixels(), images, options)
+    versions = {
+        "shift": [shift(images, 3, 0), shift(images, 0, 3)],
+        "rotation": [rotate(images, 0.6), rotate(images, -0.6)],
+        "zoom": [zoom(images, 0.5)],
+        "swap": [swap(images)],
+    }
+    for name, moved in versions.items():
+        expected = np.mean([numpy_cosines(images.flatten(1), version.flatten(1)) for version in moved])
+        assert found[name] == pytest.approx(expected, rel=1e-9)
+
+
+def test_each_original_is_embedded_once_for_all_transforms():
+    phi = Pixels()
+    invariances(phi, random_images(5), images_at_once=2)
+    assert phi.seen == 5 * (1 + 2 + 2 + 1 + 1)
+
+
+def test_wide_float32_embeddings_are_summed_in_float64():
+    # 2^17 + 5 columns: more than are widened at once. In float32 the sum of ones and tiny parts would lose the parts.
+    class Wide(Pixels):
+        def __call__(self, x):
+            row = torch.full((len(x), 2**17 + 5), 1e-4)
+            row[:, 0] = 1 + x[:, 0, 0, 0]
+            return row
+
+    image = torch.zeros(1, 1, 2, 2)
+    image[0, 0, 0, 0] = 1.0
+    tail = (2**17 + 4) * float(np.float32(1e-4)) ** 2
+    expected = (2 + tail) / ((math.sqrt(4 + tail) + 1e-4) * (math.sqrt(1 + tail) + 1e-4))
+    assert invariance(Wide(dtype=torch.float32), image, "swap") == pytest.approx(expected, rel=1e-12)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 8), st.integers(1, 9), st.floats(1, 1e6), st.sampled_from(list(TRANSFORMS)))
+def test_neither_blocks_nor_scale_matter(n, images_at_once, scale, transform):
+    images = random_images(n, 1, 6, 5)
+    whole = invariance(Pixels(), images, transform)
+    assert invariance(Pixels(), images, transform, images_at_once=images_at_once) == pytest.approx(whole, rel=1e-12)
+    assert invariance(Pixels(scale), images, transform) == pytest.approx(whole, rel=1e-3)
+    assert 0 <= whole <= 1
+
+
+def test_sample_images_takes_a_fixed_part_in_order():
+    images = torch.arange(50.0).reshape(50, 1, 1, 1)
+    some = sample_images(images, Measure(num_images=20)).flatten()
+    assert len(torch.unique(some)) == 20
+    assert torch.equal(some, some.sort().values)
+    assert torch.equal(some, sample_images(images, Measure(num_images=20)).flatten())
+    assert not torch.equal(some, sample_images(images, Measure(num_images=20, seed=1)).flatten())
+    assert torch.equal(sample_images(images, Measure(num_images=51)), images)
+
+
+def test_mistakes_are_told():
+    with pytest.raises(UserError, match="'flip' is not known: choose one of shift, rotation, zoom, swap"):
+        invariance(Pixels(), random_images(), "flip")
+    with pytest.raises(UserError, match="no images"):
+        invariance(Pixels(), random_images()[:0], "swap")
+    with pytest.raises(UserError, match="kernel='ck' is not known"):
+        model_invariance(small_net(), random_images(), "swap", "ck")
