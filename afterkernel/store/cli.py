@@ -1,0 +1,157 @@
+"""The commands `results` and `status`: what is in the store, on the terminal or as CSV."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from afterkernel.errors import UserError
+from afterkernel.store import format as fmt
+from afterkernel.store.frame import results
+from afterkernel.store.query import check_columns, query
+from afterkernel.store.status import status
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What the terminal shows unless told otherwise: column, heading, format.
+_MAIN: list[tuple[str, str, Callable[[Any], str]]] = [
+    ("sweep", "sweep", str),
+    ("dataset", "dataset", str),
+    ("minus", "minus", str),
+    ("plus", "plus", str),
+    ("svm_backend", "svm", str),
+    ("arch", "arch", str),
+    ("learning_rate", "lr", fmt.general),
+    ("seed", "seed", str),
+    ("epoch", "epoch", str),
+    ("kernel", "kernel", str),
+    ("svm_test_error", "svm %", fmt.percent),
+    ("net_test_error", "net %", fmt.percent),
+    ("margin", "margin", fmt.significant),
+    ("shift_invariance", "shift", fmt.cosine),
+    ("rotation_invariance", "rot", fmt.cosine),
+    ("zoom_invariance", "zoom", fmt.cosine),
+    ("swap_invariance", "swap", fmt.cosine),
+    ("converged", "conv", fmt.flag),
+]
+_LEAST = ["net_test_error", "converged", "margin", "zoom_invariance", "rotation_invariance", "sweep", "svm_backend"]
+_SHARED = 5  # The first columns leave the table for a line above it where all rows agree.
+
+
+def main(argv: Sequence[str]) -> int:
+    """`results DIR`: print the results below a directory. UserError for what can't be read, picked or sorted."""
+    parser = argparse.ArgumentParser("python -m afterkernel results", description="Print the results of a sweep.")
+    parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
+    parser.add_argument("--where", metavar="EXPR", help="rows to keep, such as \"epoch == 5 and kernel == 'ntk'\"")
+    parser.add_argument("--columns", metavar="A,B", help="columns to print instead of the main ones")
+    parser.add_argument("--sort", metavar="A,B", help="columns to sort by; --sort=-A for largest first")
+    parser.add_argument("--csv", action="store_true", help="all columns as comma-separated values")
+    options = parser.parse_args(argv)
+
+    frame = results(options.directory)
+    if options.where is not None:
+        frame = query(frame, options.where)
+    if options.sort is not None:
+        frame = _sorted(frame, _names(options.sort))
+    names = _names(options.columns) if options.columns is not None else None
+    check_columns(frame, names or [])
+    if options.csv:
+        frame[names or list(frame.columns)].to_csv(sys.stdout, index=False)
+        return 0
+    if frame.empty:
+        print("No row fits.")
+        return 0
+    if names:
+        _print([(name, name, fmt.any_value) for name in names], frame)
+        return 0
+    shared = [name for name, _, _ in _MAIN[:_SHARED] if frame[name].nunique() == 1]
+    if shared:
+        print("  ".join(f"{name}={frame[name].iloc[0]}" for name in shared))
+    left_out = _print([column for column in _MAIN if column[0] not in shared], frame, droppable=_LEAST)
+    if left_out:
+        print(f"Left out for lack of width: {', '.join(left_out)} (--columns picks them).")
+    return 0
+
+
+def status_main(argv: Sequence[str]) -> int:
+    """`status DIR`: one line a run, how many of its snapshots are recorded, and which are missing."""
+    parser = argparse.ArgumentParser("python -m afterkernel status", description="Say how far each run is.")
+    parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
+    runs = status(parser.parse_args(argv).directory)
+    rows = [
+        [
+            run.run_id,
+            run.arch or fmt.MISSING,
+            fmt.general(run.learning_rate),
+            fmt.MISSING if run.seed is None else str(run.seed),
+            f"{len(run.recorded)}/{'?' if run.wanted is None else len(run.wanted)}",
+            "done" if run.done else "not done",
+            f"missing epochs {', '.join(map(str, run.missing))}" if run.missing else "",
+        ]
+        for run in runs
+    ]
+    _print_rows(["run", "arch", "lr", "seed", "snapshots", "state", ""], rows)
+    print(f"{sum(run.done for run in runs)} of {fmt.plural(len(runs), 'run')} done")
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"{text!r} names no column: give names with commas between them.")
+    return names
+
+
+def _sorted(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    plain = [name.removeprefix("-") for name in names]
+    check_columns(frame, plain)
+    return frame.sort_values(plain, ascending=[not name.startswith("-") for name in names], kind="stable")
+
+
+def _print(
+    columns: list[tuple[str, str, Callable[[Any], str]]], frame: pd.DataFrame, droppable: Sequence[str] = ()
+) -> list[str]:
+    # The columns that a terminal had no room for.
+    shown = {name: [heading, *map(form, frame[name])] for name, heading, form in columns}
+    left_out = []
+    for name in droppable:
+        width = sum(max(map(len, cells)) + 2 for cells in shown.values()) - 2
+        if sys.stdout.isatty() and width > shutil.get_terminal_size().columns and name in shown:
+            left_out.append(name)
+            del shown[name]
+    rows = [list(row) for row in zip(*shown.values(), strict=True)]
+    _print_rows(rows[0], rows[1:])
+    return left_out
+
+
+def _print_rows(headings: list[str], rows: list[list[str]]) -> None:
+    right = [all(_numeric(row[index]) for row in rows) for index in range(len(headings))]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for heading, numeric in zip(headings, right, strict=True):
+            table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        Console().print(table)
+        return
+    widths = [max(len(heading), *(len(row[index]) for row in rows)) for index, heading in enumerate(headings)]
+    for row in [headings, *rows]:
+        cells = zip(row, widths, right, strict=True)
+        print("  ".join(cell.rjust(width) if numeric else cell.ljust(width) for cell, width, numeric in cells).rstrip())
+
+
+def _numeric(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text == fmt.MISSING
+    return True

@@ -1,0 +1,114 @@
+"""How numbers are written for people, in the terminal and on the page: all of it in one place."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+MISSING = "\N{EN DASH}"
+
+
+def is_missing(value: Any) -> bool:
+    """None, pandas' NA and not-a-number are missing; everything else is there."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
+
+
+def general(value: Any) -> str:
+    """A number in its shortest common form: 0.03, 1e-5, 12."""
+    if is_missing(value):
+        return MISSING
+    return re.sub(r"e([+-])0*(\d)", lambda m: f"e{m[1].replace('+', '')}{m[2]}", f"{float(value):g}")
+
+
+def percent(fraction: Any, decimals: int = 2) -> str:
+    """A fraction in percent, without the sign: 0.0132 is 1.32."""
+    return MISSING if is_missing(fraction) else f"{100 * float(fraction):.{decimals}f}"
+
+
+def percent_decimals(n_test: int) -> int:
+    """Decimals of a percentage measured on so many samples: no more than they can carry."""
+    return 2 if n_test >= 500 else 1
+
+
+def fixed(value: Any, decimals: int = 2) -> str:
+    """A number with so many decimals."""
+    return MISSING if is_missing(value) else f"{float(value):.{decimals}f}"
+
+
+def cosine(value: Any) -> str:
+    """A cosine, three decimals."""
+    return fixed(value, 3)
+
+
+def scientific(value: Any) -> str:
+    """A small number such as a duality gap: 3.1e-7."""
+    if is_missing(value):
+        return MISSING
+    mantissa, exponent = f"{float(value):.1e}".split("e")
+    return "0" if float(value) == 0 else f"{mantissa}e{int(exponent)}"
+
+
+def significant(value: Any, digits: int = 3) -> str:
+    """A number to so many significant digits, never in exponents from 1e-4 to 1e6: 0.0123, 1.20, 4510."""
+    if is_missing(value):
+        return MISSING
+    number = float(f"{float(value):.{digits - 1}e}")
+    if number == 0:
+        return "0"
+    if not 1e-4 <= abs(number) < 1e6:
+        return scientific(value)
+    before = int(f"{abs(number):e}".split("e")[1])
+    return f"{number:.{max(digits - 1 - before, 0)}f}"
+
+
+def seconds(value: Any) -> str:
+    """A time in seconds, three significant digits at most and no finer than a millisecond."""
+    if is_missing(value):
+        return MISSING
+    return "<0.001" if 0 < float(value) < 0.001 else significant(round(float(value), 3))
+
+
+def size(count: Any) -> str:
+    """A number of bytes in binary units: 1.50 GiB."""
+    if is_missing(count):
+        return MISSING
+    number, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while number >= 1024 and len(units) > 1:
+        number, units = number / 1024, units[1:]
+    return f"{int(number) if units[0] == 'B' else significant(number)} {units[0]}"
+
+
+def count(value: Any) -> str:
+    """A whole number with thousands apart: 11,982."""
+    return MISSING if is_missing(value) else f"{round(float(value)):,}"
+
+
+def flag(value: Any) -> str:
+    """Yes or no."""
+    return MISSING if is_missing(value) else ("yes" if value else "no")
+
+
+def spread(text: str, error: str) -> str:
+    """A mean with its standard error, both formatted before; without one where there is none."""
+    return text if MISSING in (text, error) else f"{text} ± {error}"
+
+
+def signed(text: str, value: float) -> str:
+    """The text of a change with its sign in front, a true minus where it fell; none where it rounds to nothing."""
+    if not text.strip("-0."):
+        return text.lstrip("-")
+    return f"+{text}" if value > 0 else text.replace("-", "\N{MINUS SIGN}", 1)
+
+
+def plural(number: int, noun: str) -> str:
+    """A count and its noun: 1 seed, 3 seeds."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def any_value(value: Any) -> str:
+    """Whatever a table cell holds, for a table whose columns the user chose."""
+    if is_missing(value):
+        return MISSING
+    if isinstance(value, (bool, str)) or type(value).__name__ in ("bool", "bool_"):
+        return flag(value) if not isinstance(value, str) else value
+    return str(value) if float(value) == int(value) and "int" in type(value).__name__ else significant(value, 4)

@@ -1,0 +1,84 @@
+"""The record of one snapshot: what was trained, what each of its kernels gave, and where that came from.
+
+A record is plain data (numbers, strings, lists), versioned by `SCHEMA_VERSION`. What decides numbers stands in
+`Record` and `KernelRecord`; what varies from run to run on the same machine (times, memory) stands in `Resources`,
+so that two runs with one seed have equal records but for `resources` and `provenance`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What one kernel of one snapshot cost. Times in seconds, memory in bytes (peak of the process so far)."""
+
+    wall_s_kernel: float
+    wall_s_svm: float
+    wall_s_measures: float
+    peak_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelRecord:
+    """What one kernel of one snapshot gave; `None` where a number does not exist.
+
+    `kernel` is "ntk" or "conjugate". `margin` is that of the normalised embedding; it is `None` where the training
+    data are not separable. `gap` is the relative duality gap, certified outside the solver. The invariances are
+    mean cosines in [-1, 1].
+    """
+
+    kernel: str
+    svm_backend: str
+    svm_intercept: bool
+    svm_test_error: float
+    svm_train_error: float
+    margin: float | None
+    gap: float | None
+    n_support: int
+    separable: bool | None
+    converged: bool
+    svm_path: str
+    embedding_norm: float
+    shift_invariance: float | None
+    rotation_invariance: float | None
+    zoom_invariance: float | None
+    swap_invariance: float | None
+    effective_rank: float
+    resources: Resources
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One snapshot of one run, evaluated. Epoch 0 is the initialisation, so its NTK is the NTK, later ones AKs.
+
+    `config` is the resolved configuration as plain data; `provenance` names versions, commit, device and host facts.
+    """
+
+    run_id: str
+    evaluation_id: str
+    sweep: str
+    dataset: str
+    minus: str
+    plus: str
+    n_train: int
+    n_test: int
+    arch: str
+    width: int
+    parameters: int
+    learning_rate: float
+    seed: int
+    epoch: int
+    step: int
+    final: bool
+    train_loss: float
+    net_train_error: float
+    net_test_error: float
+    kernels: tuple[KernelRecord, ...]
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    schema_version: int = SCHEMA_VERSION

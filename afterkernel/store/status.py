@@ -1,0 +1,118 @@
+"""How far the runs below a directory are: which snapshots are recorded, and which are wanted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from afterkernel.errors import UserError
+from afterkernel.store.files import CONFIG, RECORDS, read_record, record_paths
+from afterkernel.store.record import Record
+
+
+@dataclasses.dataclass(frozen=True)
+class RunStatus:
+    """One run: epochs recorded (by the evaluation that got furthest) and wanted; `wanted` is None where unknown."""
+
+    run_dir: Path
+    run_id: str
+    arch: str | None
+    learning_rate: float | None
+    seed: int | None
+    recorded: tuple[int, ...]
+    wanted: tuple[int, ...] | None
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Epochs that are wanted and not recorded."""
+        return tuple(epoch for epoch in self.wanted or () if epoch not in self.recorded)
+
+    @property
+    def done(self) -> bool:
+        """Whether every snapshot wanted is recorded (False where nobody knows what is wanted)."""
+        return self.wanted is not None and not self.missing
+
+
+def status(directory: Path | str) -> list[RunStatus]:
+    """One entry a run below a directory, sorted by architecture, learning rate and seed.
+
+    A run is a folder with a config.yaml or with records. UserError where there is none or a file can't be read.
+    """
+    paths = record_paths(directory)
+    records: dict[Path, list[Record]] = defaultdict(list)
+    for path in paths:
+        records[path.parent.parent].append(read_record(path))
+    root = Path(directory)
+    configs = [path.parent for path in root.rglob(CONFIG) if not _hidden(path.relative_to(root))]
+    folders = sorted({*records, *configs})
+    if not folders:
+        raise UserError(f"{directory} holds no runs: no {CONFIG} and no {RECORDS} folder lies below it.")
+    found = [_one(folder, records.get(folder, [])) for folder in folders]
+    return sorted(found, key=lambda run: (run.arch or "", run.learning_rate or 0.0, run.seed or 0, run.run_id))
+
+
+def wanted_epochs(config: dict[str, Any], final_epoch: int | None) -> tuple[int, ...] | None:
+    """Epochs of the snapshots that a configuration asks for, the last one included; None where it does not say.
+
+    `final_epoch` is the epoch at which training did stop (a loss target may stop it early), None while unknown.
+    """
+    epochs, last = lookup(config, "snapshot.epochs"), lookup(config, "training.epochs")
+    if final_epoch is not None:
+        last = final_epoch
+    if not isinstance(epochs, list) or not isinstance(last, int):
+        return None
+    return tuple(sorted({epoch for epoch in epochs if epoch <= last} | {last}))
+
+
+def lookup(config: Any, *names: str) -> Any:
+    """The value at the first dotted name that the configuration has; None where it has none of them."""
+    for name in names:
+        node = config
+        for key in name.split("."):
+            node = node.get(key) if isinstance(node, dict) else None
+        if node is not None:
+            return node
+    return None
+
+
+def _one(folder: Path, records: list[Record]) -> RunStatus:
+    config = _config(folder)
+    if config is None:
+        config = records[0].config
+    by_evaluation: dict[str, set[int]] = defaultdict(set)
+    for record in records:
+        by_evaluation[record.evaluation_id].add(record.epoch)
+    recorded: set[int] = max(by_evaluation.values(), key=len, default=set())
+    final = max((record.epoch for record in records if record.final), default=None)
+    one = records[0] if records else None
+    rate = one.learning_rate if one else lookup(config, "training.lr")
+    return RunStatus(
+        run_dir=folder,
+        run_id=one.run_id if one else folder.name,
+        arch=one.arch if one else lookup(config, "arch.name"),
+        learning_rate=None if rate is None else float(rate),
+        seed=one.seed if one else lookup(config, "seed"),
+        recorded=tuple(sorted(recorded)),
+        wanted=wanted_epochs(config, final),
+    )
+
+
+def _config(folder: Path) -> dict[str, Any] | None:
+    import yaml
+
+    path = folder / CONFIG
+    if not path.is_file():
+        return None
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} can't be read as YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} holds no mapping, and a configuration is one.")
+    return config
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

@@ -1,0 +1,1 @@
+"""Training: SGD by Lightning, stops, snapshots. Knows nothing of kernels or SVMs."""

@@ -1,0 +1,104 @@
+"""Callbacks: snapshots at chosen epochs, the training-loss target, divergence, one line an epoch."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import cast
+
+import pytorch_lightning as pl
+
+from afterkernel.errors import UserError
+from afterkernel.training import snapshot
+from afterkernel.training.module import Classifier
+
+log = logging.getLogger(__name__)
+
+
+class SaveSnapshots(pl.Callback):
+    """Saves the network at initialisation, after the chosen epochs, and at the end of training."""
+
+    def __init__(self, run_dir: Path, epochs: Collection[int]) -> None:
+        self.run_dir = run_dir
+        self.epochs = frozenset(epochs)
+        self._saved = -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Epoch 0 is the network as initialised."""
+        if 0 in self.epochs:
+            self._save(cast(Classifier, pl_module))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save after a chosen epoch."""
+        if trainer.current_epoch + 1 in self.epochs:
+            self._save(cast(Classifier, pl_module))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the network as trained, if its last epoch was not a chosen one."""
+        module = cast(Classifier, pl_module)
+        if module.measure().epoch != self._saved:
+            self._save(module)
+
+    def _save(self, module: Classifier) -> None:
+        measured = module.measure()
+        snapshot.save(self.run_dir, measured, module.network)
+        self._saved = measured.epoch
+        log.info(
+            "epoch %d: training loss %.4g, training error %.2f %%, test error %.2f %%; snapshot saved",
+            measured.epoch,
+            measured.train_loss,
+            100 * measured.net_train_error,
+            100 * measured.net_test_error,
+        )
+
+
+class StopAtLoss(pl.Callback):
+    """Stops at the end of the first epoch whose loss on the whole training set is at most the target (in nats)."""
+
+    def __init__(self, target: float) -> None:
+        self.target = target
+        self.reached = False
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Evaluate in evaluation mode on the whole training set, and stop there."""
+        if cast(Classifier, pl_module).measure().train_loss <= self.target:
+            self.reached = True
+            trainer.should_stop = True
+
+
+class StopAtDivergence(pl.Callback):
+    """Ends training with a clear error as soon as a batch loss is not finite."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, *_: object
+    ) -> None:
+        """Look at the loss of the batch."""
+        loss = float(outputs["loss"]) if isinstance(outputs, dict) else math.nan
+        if not math.isfinite(loss):
+            lr = cast(Classifier, pl_module).options.lr
+            raise UserError(
+                f"training diverged in epoch {trainer.current_epoch + 1} (the loss is {loss}): training.lr={lr:g} is "
+                "too large for this network and data; take a smaller one."
+            )
+
+
+class EpochLines(pl.Callback):
+    """One plain line every few seconds at the end of an epoch, where there is no terminal for a progress bar."""
+
+    seconds_between = 10.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._started = self._last = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say how far training is, and how long it may take."""
+        done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
+        now = time.monotonic()
+        if now - self._last >= self.seconds_between and done < total:
+            self._last = now
+            left_s = (now - self._started) / done * (total - done)
+            log.info("training: epoch %d of at most %d, about %.0f s left", done, total, left_s)

@@ -1,0 +1,52 @@
+"""The Lightning module: SGD on the binary cross-entropy of the logit."""
+
+from __future__ import annotations
+
+import math
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+
+from afterkernel.data.problem import Problem
+from afterkernel.models import Network
+from afterkernel.training.metrics import loss_and_error
+from afterkernel.training.options import Training
+from afterkernel.training.snapshot import Snapshot
+from afterkernel.types import Float, Int, Tensor
+
+
+class Classifier(pl.LightningModule):
+    """Trains a network on one problem; knows nothing of kernels or SVMs."""
+
+    def __init__(self, network: Network, problem: Problem, options: Training) -> None:
+        super().__init__()
+        self.network = network
+        self.problem = problem
+        self.options = options
+        self._measured: Snapshot | None = None
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Stochastic gradient descent without momentum."""
+        return torch.optim.SGD(self.network.parameters(), lr=self.options.lr)
+
+    def training_step(self, batch: tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]) -> Float[Tensor, ""]:
+        """Mean binary cross-entropy of a batch, in nats."""
+        images, labels = batch
+        logits = self.network(images)
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+
+    def measure(self) -> Snapshot:
+        """Loss and errors on the whole training and test sets, in evaluation mode; computed once a step."""
+        step = self.trainer.global_step
+        if self._measured is None or self._measured.step != step:
+            steps_an_epoch = math.ceil(len(self.problem.x_train) / self.options.batch_size)
+            self._measured = measure(self.network, self.problem, epoch=step // steps_an_epoch, step=step)
+        return self._measured
+
+
+def measure(network: Network, problem: Problem, *, epoch: int, step: int) -> Snapshot:
+    """What a snapshot says of a network: training loss in nats, training and test error in [0, 1]."""
+    train_loss, train_error = loss_and_error(network, problem.x_train, problem.y_train)
+    _, test_error = loss_and_error(network, problem.x_test, problem.y_test)
+    return Snapshot(epoch, step, train_loss, train_error, test_error)

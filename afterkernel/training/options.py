@@ -1,0 +1,45 @@
+"""Options of training and of snapshots."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from afterkernel.options import option
+
+
+@dataclass
+class Training:
+    """Stochastic gradient descent without momentum on the binary cross-entropy of the logit."""
+
+    lr: float = option(0.01, "learning rate", above=0)
+    batch_size: int = option(32, "images a step", at_least=1)
+    epochs: int = option(10, "epochs at most", at_least=0)
+    loss_target: float | None = option(
+        None,
+        "stop at the end of the first epoch whose loss on the whole training set, in evaluation mode, is at most this",
+        above=0,
+    )
+    augment: bool = option(False, "rotate and shift training images at random, edge pixels repeated")
+    augment_angle_deg: float = option(15.0, "largest rotation, either way", at_least=0, at_most=180)
+    augment_shift_px: float = option(1.0, "largest shift, in every direction", at_least=0)
+
+    @property
+    def augment_angle_rad(self) -> float:
+        """The largest rotation in radians."""
+        return math.radians(self.augment_angle_deg)
+
+
+@dataclass
+class Snapshots:
+    """When the network is saved, beside the end of training, which always is."""
+
+    epochs: list[int] = option([0, 1, 2, 5, 10], "epochs after which to snapshot; 0 is the initialisation", at_least=0)
+
+
+@dataclass
+class Trainer:
+    """Where the work runs."""
+
+    device: str = option("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"), decides=False)
+    threads: int | None = option(None, "CPU threads; as many as torch finds by default", at_least=1, decides=False)

@@ -1,0 +1,104 @@
+"""Snapshots on disk: a plain state dict, and beside it JSON that says when and how good.
+
+Nothing that is loaded can run code: weights load with `weights_only=True`, the rest is JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from afterkernel.errors import UserError
+from afterkernel.store.files import write_bytes_atomic, write_text_atomic
+
+DIRECTORY = "snapshots"
+SUMMARY = "training.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """One saved state. `train_loss` in nats on the whole training set; errors are shares in [0, 1]."""
+
+    epoch: int
+    step: int
+    train_loss: float
+    net_train_error: float
+    net_test_error: float
+    sha256: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSummary:
+    """How training ended: after how many epochs, by "epochs" or "loss_target", and whether the target was reached."""
+
+    epochs: int
+    stopped_by: str
+    loss_target_reached: bool | None
+    wall_s: float
+
+
+def save(run_dir: Path, snapshot: Snapshot, network: nn.Module) -> None:
+    """Write the weights, then the JSON that makes them count, each atomically."""
+    buffer = io.BytesIO()
+    torch.save({name: value.detach().cpu() for name, value in network.state_dict().items()}, buffer)
+    weights = buffer.getvalue()
+    stem = run_dir / DIRECTORY / f"epoch={snapshot.epoch:04d}"
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomic(stem.with_suffix(".pt"), weights)
+    facts = dataclasses.replace(snapshot, sha256=hashlib.sha256(weights).hexdigest())
+    write_text_atomic(stem.with_suffix(".json"), json.dumps(dataclasses.asdict(facts), indent=2, sort_keys=True) + "\n")
+
+
+def load(run_dir: Path, network: nn.Module, path: Path) -> Snapshot:
+    """Put a snapshot's weights into the network, after checking them against their hash.
+
+    Raises UserError where the file is damaged, was altered, or belongs to another network.
+    """
+    snapshot = read(path)
+    weights_path = path.with_suffix(".pt")
+    try:
+        weights = weights_path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{weights_path} can't be read ({error.strerror}): train the run again.") from error
+    if hashlib.sha256(weights).hexdigest() != snapshot.sha256:
+        raise UserError(f"{weights_path} is truncated or was altered: its hash is not the one in {path.name}.")
+    try:
+        network.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
+    except RuntimeError as error:
+        raise UserError(f"{weights_path} holds another network than {run_dir / 'config.yaml'} describes.") from error
+    return snapshot
+
+
+def read(path: Path) -> Snapshot:
+    """The facts of one snapshot (its .json file). Raises UserError where they are damaged."""
+    try:
+        return Snapshot(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a snapshot of this version ({error}): train the run again.") from error
+
+
+def paths(run_dir: Path) -> list[Path]:
+    """The .json files of a run's snapshots, by epoch."""
+    return sorted((run_dir / DIRECTORY).glob("epoch=*.json"), key=lambda path: int(path.stem.split("=")[1]))
+
+
+def write_summary(run_dir: Path, summary: TrainingSummary) -> None:
+    """Write how training ended; its presence says that training is done."""
+    write_text_atomic(run_dir / SUMMARY, json.dumps(dataclasses.asdict(summary), indent=2, sort_keys=True) + "\n")
+
+
+def read_summary(run_dir: Path) -> TrainingSummary | None:
+    """How training ended, or None where it has not."""
+    path = run_dir / SUMMARY
+    if not path.exists():
+        return None
+    try:
+        return TrainingSummary(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and train the run again.") from error

@@ -1,0 +1,94 @@
+"""Training one network, snapshots and all."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import RichProgressBar
+
+from afterkernel.data.module import ProblemDataModule
+from afterkernel.data.problem import Problem
+from afterkernel.models import Network
+from afterkernel.training.callbacks import EpochLines, SaveSnapshots, StopAtDivergence, StopAtLoss
+from afterkernel.training.module import Classifier, measure
+from afterkernel.training.options import Snapshots, Training
+from afterkernel.training.snapshot import TrainingSummary, save, write_summary
+from afterkernel.transforms import augment
+from afterkernel.types import Tensor
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    network: Network,
+    problem: Problem,
+    training: Training,
+    snapshots: Snapshots,
+    run_dir: Path,
+    *,
+    seed: int,
+    device: torch.device,
+) -> TrainingSummary:
+    """Train `network` in place; snapshots and a summary are written below `run_dir`.
+
+    The order of the images and their augmentation follow from `seed` and the epoch alone. Raises UserError where
+    training diverges; the snapshots made by then stay.
+    """
+    started = time.monotonic()
+    target = StopAtLoss(training.loss_target) if training.loss_target is not None else None
+    if training.epochs == 0:
+        last = measure(network, problem, epoch=0, step=0)
+        save(run_dir, last, network)
+    else:
+        module = Classifier(network, problem, training)
+        callbacks = [SaveSnapshots(run_dir, snapshots.epochs), StopAtDivergence()] + ([target] if target else [])
+        _fit(module, _data(problem, training, seed), callbacks, device)
+        last = module.measure()
+    reached = target.reached if target else None
+    summary = TrainingSummary(
+        epochs=last.epoch,
+        stopped_by="loss_target" if reached else "epochs",
+        loss_target_reached=reached,
+        wall_s=time.monotonic() - started,
+    )
+    if reached is False:
+        log.warning(
+            "training.loss_target=%g was not reached in training.epochs=%d epochs: the loss is %.4g",
+            training.loss_target,
+            training.epochs,
+            last.train_loss,
+        )
+    write_summary(run_dir, summary)
+    return summary
+
+
+def _data(problem: Problem, training: Training, seed: int) -> ProblemDataModule:
+    def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
+        return augment(images, generator, training.augment_angle_rad, training.augment_shift_px)
+
+    return ProblemDataModule(problem, training.batch_size, seed, augmented if training.augment else None)
+
+
+def _fit(module: Classifier, data: ProblemDataModule, callbacks: list[pl.Callback], device: torch.device) -> None:
+    terminal = sys.stderr.isatty()
+    watching: pl.Callback = RichProgressBar() if terminal else EpochLines()
+    with warnings.catch_warnings():
+        # One process feeds whole batches from memory: workers would only copy them.
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        trainer = pl.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1,
+            max_epochs=module.options.epochs,
+            callbacks=[*callbacks, watching],
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=terminal,
+        )
+        trainer.fit(module, datamodule=data)

@@ -1,0 +1,62 @@
+from collections.abc import Callable
+
+import pytest
+
+from afterkernel.store import KernelRecord, Record, Resources
+
+_RESOURCES = Resources(wall_s_kernel=1.5, wall_s_svm=0.25, wall_s_measures=2.0, peak_bytes=123456789)
+_KERNEL = {
+    "kernel": "ntk",
+    "svm_backend": "exact",
+    "svm_intercept": False,
+    "svm_test_error": 0.1,
+    "svm_train_error": 0.0,
+    "margin": 0.01,
+    "gap": 1e-9,
+    "n_support": 40,
+    "separable": True,
+    "converged": True,
+    "svm_path": "gram",
+    "embedding_norm": 3.0,
+    "shift_invariance": 0.8,
+    "rotation_invariance": 0.7,
+    "zoom_invariance": 0.9,
+    "swap_invariance": 0.5,
+    "effective_rank": 12.0,
+    "resources": _RESOURCES,
+}
+_RECORD = {
+    "run_id": "run0",
+    "evaluation_id": "eval0",
+    "sweep": "demo",
+    "dataset": "mnist",
+    "minus": "3",
+    "plus": "8",
+    "n_train": 100,
+    "n_test": 50,
+    "arch": "vgg",
+    "width": 4,
+    "parameters": 999,
+    "learning_rate": 0.03,
+    "seed": 0,
+    "epoch": 5,
+    "step": 20,
+    "final": False,
+    "train_loss": 0.4,
+    "net_train_error": 0.2,
+    "net_test_error": 0.3,
+    "config": {"training": {"epochs": 5}, "snapshot": {"epochs": [0, 1, 5]}},
+    "provenance": {"commit": "abc"},
+}
+
+
+@pytest.fixture
+def make_record() -> Callable[..., Record]:
+    """A record with any field, of itself or of its kernels, replaced; `kernels` names them."""
+
+    def make(kernels: tuple[str, ...] = ("ntk",), **fields: object) -> Record:
+        inner = {name: fields.pop(name) for name in list(fields) if name in _KERNEL}
+        made = tuple(KernelRecord(**{**_KERNEL, **inner, "kernel": kernel}) for kernel in kernels)
+        return Record(**{**_RECORD, **fields, "kernels": made})
+
+    return make

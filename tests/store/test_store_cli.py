@@ -1,0 +1,76 @@
+import io
+import re
+
+import pandas as pd
+import pytest
+
+from afterkernel.errors import UserError
+from afterkernel.store import results, write_record
+from afterkernel.store.cli import main, status_main
+
+
+@pytest.fixture
+def sweep(tmp_path, make_record):
+    for epoch, error in [(0, 0.0525), (1, 0.03), (5, 0.0123)]:
+        write_record(tmp_path, make_record(("ntk", "conjugate"), epoch=epoch, svm_test_error=error))
+    return tmp_path
+
+
+def test_table_shows_rounded_numbers_and_what_all_rows_share(sweep, capsys):
+    assert main([str(sweep), "--where", "kernel == 'ntk'"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "sweep=demo  dataset=mnist  minus=3  plus=8  svm_backend=exact"
+    assert lines[1].split()[:5] == ["arch", "lr", "seed", "epoch", "kernel"]
+    assert lines[2].split()[:6] == ["vgg", "0.03", "0", "0", "ntk", "5.25"]
+    assert len(lines) == 5
+    assert lines[1].index("kernel") == lines[2].index("ntk") == lines[4].index("ntk")
+    assert lines[1].index("svm %") + 5 == lines[2].index("5.25") + 4 == lines[4].index("1.23") + 4
+    assert all(len(line) <= 100 for line in lines)
+
+
+def test_csv_is_the_whole_frame(sweep, capsys):
+    assert main([str(sweep), "--csv"]) == 0
+    back = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    frame = results(sweep)
+    assert list(back.columns) == list(frame.columns)
+    assert back["svm_test_error"].tolist() == frame["svm_test_error"].tolist()
+
+
+def test_columns_and_sort(sweep, capsys):
+    main([str(sweep), "--columns", "epoch,svm_test_error", "--sort=-epoch", "--where", "kernel == 'ntk'"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["epoch", "svm_test_error"], ["5", "0.01230"], ["1", "0.03000"], ["0", "0.05250"]]
+
+
+def test_no_row_is_said_so(sweep, capsys):
+    assert main([str(sweep), "--where", "epoch == 9"]) == 0
+    assert capsys.readouterr().out == "No row fits.\n"
+
+
+@pytest.mark.parametrize("option", ["--columns=epok", "--sort=-epok"])
+def test_an_unknown_column_is_told(sweep, option):
+    with pytest.raises(UserError, match="epok is not a column: choose from run_id"):
+        main([str(sweep), option])
+
+
+def test_an_empty_list_of_columns_is_told(sweep):
+    with pytest.raises(UserError, match="names no column"):
+        main([str(sweep), "--columns", ","])
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_is_told(sweep, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "70")
+    main([str(sweep)])
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "Left out for lack of width: net_test_error" in out
+    assert all(len(line) <= 70 for line in out.splitlines()[1:-1])
+
+
+def test_status_says_what_is_missing(sweep, make_record, capsys):
+    write_record(sweep / "other", make_record(run_id="run1", epoch=0))
+    assert status_main([str(sweep)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["run0", "vgg", "0.03", "0", "3/3", "done"]
+    assert lines[2].split() == ["run1", "vgg", "0.03", "0", "1/3", "not", "done", "missing", "epochs", "1,", "5"]
+    assert lines[3] == "1 of 2 runs done"

@@ -1,0 +1,69 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from afterkernel.errors import UserError
+from afterkernel.store import run_directory, write_bytes_atomic, write_record, write_text_atomic
+from afterkernel.store.files import record_paths
+
+
+def test_text_is_written_as_it_is_into_new_folders(tmp_path):
+    path = tmp_path / "a" / "b" / "note.txt"
+    write_text_atomic(path, "é\r\n")
+    assert path.read_bytes() == "é\r\n".encode()
+    assert [file.name for file in path.parent.iterdir()] == ["note.txt"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, step):
+    path = tmp_path / "note.txt"
+    write_text_atomic(path, "old")
+
+    def fail(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os if step == "fsync" else Path, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_text_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_the_name_never_holds_a_part(tmp_path, monkeypatch):
+    path, seen = tmp_path / "note.txt", []
+    write_text_atomic(path, "old")
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (seen.append(path.read_text()), real(fd)))
+    write_text_atomic(path, "new")
+    assert seen[0] == "old"
+    assert path.read_text() == "new"
+
+
+def test_others_may_read_what_is_written(tmp_path):
+    plain, ours = tmp_path / "plain", tmp_path / "ours"
+    plain.write_bytes(b"")
+    write_bytes_atomic(ours, b"")
+    assert ours.stat().st_mode == plain.stat().st_mode
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden", "a b"])
+def test_names_that_leave_the_folder_are_refused(tmp_path, make_record, name):
+    with pytest.raises(UserError, match="can't name a file"):
+        run_directory(tmp_path, "demo", name)
+    with pytest.raises(UserError, match="can't name a file"):
+        write_record(tmp_path, make_record(evaluation_id=name))
+
+
+def test_records_are_found_below_a_run_a_sweep_and_all_sweeps(tmp_path, make_record):
+    run = run_directory(tmp_path, "demo", "run0")
+    path = write_record(run, make_record())
+    (run / "records" / ".epoch=0005.eval0.json.ab.tmp").write_text("half")
+    (run / "snapshots").mkdir()
+    (run / "snapshots" / "epoch=0005.json").write_text("{}")
+    assert record_paths(run) == record_paths(run.parent) == record_paths(tmp_path) == [path]
+
+
+def test_a_directory_that_is_none_is_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere is not a directory"):
+        record_paths(tmp_path / "nowhere")

@@ -1,0 +1,110 @@
+import pandas as pd
+import pytest
+
+from afterkernel.errors import UserError
+from afterkernel.store import results, write_record
+
+COLUMNS = [
+    "run_id",
+    "evaluation_id",
+    "sweep",
+    "dataset",
+    "minus",
+    "plus",
+    "n_train",
+    "n_test",
+    "arch",
+    "width",
+    "parameters",
+    "learning_rate",
+    "seed",
+    "epoch",
+    "step",
+    "final",
+    "train_loss",
+    "net_train_error",
+    "net_test_error",
+    "kernel",
+    "svm_backend",
+    "svm_intercept",
+    "svm_test_error",
+    "svm_train_error",
+    "margin",
+    "gap",
+    "n_support",
+    "separable",
+    "converged",
+    "svm_path",
+    "embedding_norm",
+    "shift_invariance",
+    "rotation_invariance",
+    "zoom_invariance",
+    "swap_invariance",
+    "effective_rank",
+    "wall_s_kernel",
+    "wall_s_svm",
+    "wall_s_measures",
+    "peak_bytes",
+    "schema_version",
+]
+
+
+def test_one_row_a_snapshot_and_kernel_with_the_record_s_numbers(tmp_path, make_record):
+    write_record(tmp_path, make_record(("ntk", "conjugate"), swap_invariance=0.625))
+    frame = results(tmp_path)
+    assert list(frame.columns) == COLUMNS
+    assert frame["kernel"].tolist() == ["conjugate", "ntk"]
+    assert frame["swap_invariance"].tolist() == [0.625, 0.625]
+    assert frame["peak_bytes"].tolist() == [123456789] * 2
+    assert frame["wall_s_svm"].tolist() == [0.25] * 2
+
+
+def test_dtypes_hold_missing_values_without_changing_their_kind(tmp_path, make_record):
+    write_record(tmp_path, make_record(epoch=0, margin=None, separable=False, gap=None))
+    write_record(tmp_path, make_record(epoch=1, separable=None, swap_invariance=None))
+    frame = results(tmp_path)
+    assert frame.dtypes[["margin", "gap", "swap_invariance"]].astype(str).tolist() == ["Float64"] * 3
+    assert str(frame["separable"].dtype) == "boolean"
+    assert frame.dtypes[["epoch", "n_support", "peak_bytes"]].astype(str).tolist() == ["int64"] * 3
+    assert frame.dtypes[["final", "converged"]].astype(str).tolist() == ["bool"] * 2
+    assert str(frame["svm_test_error"].dtype) == "float64"
+    assert frame["margin"].isna().tolist() == [True, False]
+    assert not frame["separable"].iloc[0]
+    assert frame["separable"].iloc[1] is pd.NA
+
+
+def test_rows_are_sorted(tmp_path, make_record):
+    wanted = [
+        ("cifar10", "vgg", 0.1, 1, 5),
+        ("mnist", "mlp", 0.1, 1, 5),
+        ("mnist", "vgg", 0.01, 1, 5),
+        ("mnist", "vgg", 0.1, 0, 5),
+        ("mnist", "vgg", 0.1, 1, 2),
+        ("mnist", "vgg", 0.1, 1, 10),
+    ]
+    names = ["dataset", "arch", "learning_rate", "seed", "epoch"]
+    for index, values in enumerate(reversed(wanted)):
+        write_record(tmp_path / f"{index}", make_record(run_id=f"{index}", **dict(zip(names, values, strict=True))))
+    frame = results(tmp_path)
+    assert list(frame[names].itertuples(index=False, name=None)) == wanted
+    assert frame.index.tolist() == list(range(6))
+
+
+def test_no_records_names_the_directory(tmp_path):
+    with pytest.raises(UserError, match=f"{tmp_path} holds no records"):
+        results(tmp_path)
+
+
+def test_one_broken_record_is_told_not_dropped(tmp_path, make_record):
+    write_record(tmp_path, make_record(epoch=0))
+    path = write_record(tmp_path, make_record(epoch=1))
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(UserError, match=r"epoch=0001\.eval0\.json can't be read as a record"):
+        results(tmp_path)
+
+
+def test_a_copied_run_is_not_counted_twice(tmp_path, make_record):
+    write_record(tmp_path / "run0", make_record())
+    write_record(tmp_path / "copy", make_record())
+    with pytest.raises(UserError, match="hold the same record"):
+        results(tmp_path)

@@ -1,0 +1,93 @@
+import pytest
+import yaml
+
+from afterkernel.errors import UserError
+from afterkernel.store import status, write_record
+from afterkernel.store.status import lookup, wanted_epochs
+
+
+def write_config(run, epochs=5, snapshots=(0, 1, 5, 20)):
+    run.mkdir(parents=True, exist_ok=True)
+    config = {
+        "arch": {"name": "mlp"},
+        "training": {"epochs": epochs, "lr": 0.1},
+        "snapshot": {"epochs": list(snapshots)},
+        "seed": 7,
+    }
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def test_snapshots_up_to_the_last_epoch_are_wanted_and_the_last_one_too():
+    config = {"training": {"epochs": 7}, "snapshot": {"epochs": [0, 1, 5, 20]}}
+    assert wanted_epochs(config, None) == (0, 1, 5, 7)
+
+
+def test_a_loss_target_that_stops_early_asks_for_no_more():
+    config = {"training": {"epochs": 50}, "snapshot": {"epochs": [0, 1, 5, 20]}}
+    assert wanted_epochs(config, 3) == (0, 1, 3)
+
+
+def test_nobody_knows_what_a_silent_config_wants():
+    assert wanted_epochs({"training": {"epochs": 7}}, None) is None
+
+
+def test_lookup_takes_the_first_name_that_is_there():
+    assert lookup({"a": {"b": 1}, "c": 2}, "a.x", "a.b", "c") == 1
+    assert lookup({"a": 1}, "a.b") is None
+
+
+def test_a_run_in_the_middle(tmp_path, make_record):
+    write_config(tmp_path / "run0")
+    write_record(tmp_path / "run0", make_record(epoch=0))
+    write_record(tmp_path / "run0", make_record(epoch=5))
+    (run,) = status(tmp_path)
+    assert (run.recorded, run.wanted, run.missing, run.done) == ((0, 5), (0, 1, 5), (1,), False)
+
+
+def test_a_run_that_ended_early_at_its_loss_target_is_done(tmp_path, make_record):
+    write_config(tmp_path / "run0", epochs=50)
+    for epoch, final in [(0, False), (1, False), (3, True)]:
+        write_record(tmp_path / "run0", make_record(epoch=epoch, final=final))
+    (run,) = status(tmp_path)
+    assert run.done
+    assert run.wanted == (0, 1, 3)
+
+
+def test_a_run_without_records_is_described_by_its_config(tmp_path):
+    write_config(tmp_path / "run1")
+    (run,) = status(tmp_path)
+    assert (run.run_id, run.arch, run.learning_rate, run.seed, run.recorded) == ("run1", "mlp", 0.1, 7, ())
+    assert run.missing == (0, 1, 5)
+
+
+def test_two_evaluations_of_different_snapshots_are_not_one_whole(tmp_path, make_record):
+    write_config(tmp_path / "run0", epochs=1)
+    write_record(tmp_path / "run0", make_record(epoch=0, evaluation_id="a"))
+    write_record(tmp_path / "run0", make_record(epoch=1, evaluation_id="b"))
+    (run,) = status(tmp_path)
+    assert not run.done
+
+
+def test_a_record_s_own_config_stands_in_for_a_lost_file(tmp_path, make_record):
+    write_record(tmp_path / "run0", make_record(epoch=0))
+    (run,) = status(tmp_path)
+    assert run.wanted == (0, 1, 5)
+
+
+def test_hydra_s_hidden_folder_is_no_run(tmp_path):
+    write_config(tmp_path / "run0")
+    write_config(tmp_path / "run0" / ".hydra")
+    assert [run.run_id for run in status(tmp_path)] == ["run0"]
+
+
+@pytest.mark.parametrize("text", ["a: [1,", "just words"])
+def test_a_broken_config_is_named(tmp_path, text):
+    (tmp_path / "run0").mkdir()
+    (tmp_path / "run0" / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"run0/config\.yaml"):
+        status(tmp_path)
+
+
+def test_no_runs_names_the_directory(tmp_path):
+    with pytest.raises(UserError, match="holds no runs"):
+        status(tmp_path)
