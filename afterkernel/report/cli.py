@@ -1,0 +1,19 @@
+"""The command `report`: a page of figures and tables from what the store holds."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from afterkernel.report.page import build
+
+
+def main(argv: Sequence[str]) -> int:
+    """`report DIR [--output PATH]`: write the page and say where it is. UserError where there is nothing to show."""
+    parser = argparse.ArgumentParser("python -m afterkernel report", description="Write the report of a sweep.")
+    parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
+    parser.add_argument("--output", type=Path, help="the page (.html) or its folder; by default DIR/report")
+    options = parser.parse_args(argv)
+    print(build(options.directory, options.output))
+    return 0

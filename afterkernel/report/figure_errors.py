@@ -1,0 +1,117 @@
+"""Figure: test error against epochs, a row an architecture, a column a kernel, and the network beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from afterkernel.report import style
+from afterkernel.report.tables import NETWORK, errors_at_start, errors_by_epoch
+from afterkernel.store import format as fmt
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DASHES = (0, (5, 3))
+TITLE = {**style.KERNEL_TITLES, NETWORK: "The network itself"}
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """The figure for the rows of one evaluation. Lines are means over seeds, bands one standard error to each side."""
+    errors, start = errors_by_epoch(rows), errors_at_start(rows)
+    panels = sorted(rows["panel"].unique())
+    columns = [name for name in TITLE if name in set(errors["kernel"])]
+    styles = style.rate_styles([float(rate) for rate in rows["learning_rate"].unique()])
+    with style.drawing():
+        figure = style.new_figure(3.6 * len(columns) + 0.6, 2.75 * len(panels) + 1.0)
+        grid: Any = figure.subplots(len(panels), len(columns), squeeze=False, sharex=True)
+        for axes_row, panel in zip(grid, panels, strict=True):
+            for axes, kernel in zip(axes_row, columns, strict=True):
+                part = errors[(errors["panel"] == panel) & (errors["kernel"] == kernel)]
+                if kernel == NETWORK:
+                    part = part[part["epoch"] > 0]  # An untrained network guesses: about half are wrong.
+                _lines(axes, part, styles)
+                first = start[(start["panel"] == panel) & (start["kernel"] == kernel)]
+                _start(axes, first)
+                _epochs(axes, sorted({int(epoch) for epoch in rows["epoch"]}))
+            _limits(axes_row, columns)
+            axes_row[0].set_ylabel("test error (%)")
+            style.row_label(axes_row[0], panel)
+        for axes, kernel in zip(grid[0], columns, strict=True):
+            axes.set_title(TITLE[kernel].replace(" → ", " →\n"), loc="left", fontweight="bold", color=style.INK)
+        for axes in grid[-1]:
+            axes.set_xlabel("epoch (logarithmic)")
+        figure.align_ylabels(grid[:, 0])
+        _legend(figure, styles, several=bool((errors["n_seeds"] > 1).any()), fewer=_fewer(errors))
+    return figure
+
+
+def _lines(axes: Axes, errors: pd.DataFrame, styles: dict[float, dict[str, Any]]) -> None:
+    for rate, look in styles.items():
+        part = errors[errors["learning_rate"] == rate].sort_values("epoch")
+        if part.empty:
+            continue
+        epoch, mean = part["epoch"].to_numpy(), 100 * part["mean"].to_numpy(dtype=float)
+        error = 100 * part["standard_error"].to_numpy(dtype=float, na_value=0.0)
+        axes.plot(epoch, mean, color=look["color"])
+        axes.fill_between(epoch, mean - error, mean + error, color=look["color"], alpha=0.15, linewidth=0)
+        whole = (part["n_seeds"] == part["n_seeds"].max()).to_numpy()
+        for mask, face in ((whole, look["color"]), (~whole, "white")):
+            axes.plot(epoch[mask], mean[mask], look["marker"], color=look["color"], markerfacecolor=face, zorder=3)
+
+
+def _start(axes: Axes, start: pd.DataFrame) -> None:
+    if len(start):
+        axes.axhline(100 * float(start["mean"].iloc[0]), color=style.INK, linestyle=_DASHES, linewidth=1.2)
+
+
+def _epochs(axes: Axes, epochs: Sequence[int]) -> None:
+    import numpy as np
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    axes.set_xscale("function", functions=(np.log1p, np.expm1))
+    span = float(np.log1p(epochs[-1])) or 1.0
+    ticks: list[int] = []
+    for epoch in [epochs[0], *reversed(epochs[1:])]:
+        if all(abs(np.log1p(epoch) - np.log1p(tick)) > 0.08 * span for tick in ticks):
+            ticks.append(epoch)
+    axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
+
+
+def _limits(axes_row: Sequence[Axes], columns: Sequence[str]) -> None:
+    # One scale for the row, which the network leaves where its errors would press those of the kernels flat.
+    # The margin that matplotlib leaves is a part of the data's range, which may be nothing.
+    tops = {name: 1.05 * axes.get_ylim()[1] for axes, name in zip(axes_row, columns, strict=True)}
+    kernels = max((top for name, top in tops.items() if name != NETWORK), default=0.1)
+    apart = tops.get(NETWORK, 0.0) > 1.8 * kernels
+    shared = kernels if apart else max(kernels, *tops.values())
+    for place, (axes, name) in enumerate(zip(axes_row, columns, strict=True)):
+        own = apart and name == NETWORK
+        axes.set_ylim(0, max(tops[name] if own else shared, 0.1))
+        axes.tick_params(axis="y", labelleft=own or place == 0)
+        if own:
+            axes.text(0.98, 0.97, "its own scale", transform=axes.transAxes, ha="right", va="top", color=style.GREY)
+
+
+def _fewer(errors: pd.DataFrame) -> bool:
+    most = errors.groupby(["panel", "learning_rate", "kernel"])["n_seeds"].transform("max")
+    return bool((errors["n_seeds"] < most).any())
+
+
+def _legend(figure: Figure, styles: dict[float, dict[str, Any]], *, several: bool, fewer: bool) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    rates = [Line2D([], [], label=f"learning rate {fmt.general(rate)}", **look) for rate, look in styles.items()]
+    start: dict[str, Any] = {"color": style.INK, "linestyle": _DASHES, "linewidth": 1.2}
+    others: list[Any] = [Line2D([], [], label="NTK or CK at initialisation", **start)]
+    if several:
+        others.append(Patch(color=style.GREY, alpha=0.25, linewidth=0, label="± standard error over seeds"))
+    if fewer:
+        look: dict[str, Any] = {"color": style.GREY, "marker": "o", "markerfacecolor": "white", "linestyle": ""}
+        others.append(Line2D([], [], label="open: fewer seeds", **look))
+    style.legend(figure, rates, others)

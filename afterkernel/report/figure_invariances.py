@@ -1,0 +1,95 @@
+"""Figure: invariances at initialisation and at the last snapshot, joined by a line for each learning rate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from afterkernel.report import style
+from afterkernel.report.tables import TRANSFORMS, changes
+from afterkernel.store import format as fmt
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LABELS = {"shift": "shift", "rotation": "rotation", "zoom": "zoom", "swap": "swap\n(lower = more global)"}
+_GAP = 0.9  # Room between transforms, in rows of a learning rate.
+
+
+def draw(rows: pd.DataFrame) -> Figure | None:
+    """The figure for the rows of one evaluation; None where no invariance was measured."""
+    table = changes(rows)
+    table = table[table["measure"].str.endswith("_invariance") & (table["before_n_seeds"] + table["after_n_seeds"] > 0)]
+    if table.empty:
+        return None
+    panels = sorted(table["panel"].unique())
+    kernels = [name for name in style.KERNEL_TITLES if name in set(table["kernel"])]
+    names = [name for name in TRANSFORMS if f"{name}_invariance" in set(table["measure"])]
+    styles = style.rate_styles([float(rate) for rate in rows["learning_rate"].unique()])
+    height = max(len(names) * (len(styles) + _GAP) * 0.17, 1.6)
+    with style.drawing():
+        figure = style.new_figure(4.9 * len(kernels) + 1.2, (height + 0.2) * len(panels) + 1.3)
+        grid: Any = figure.subplots(len(panels), len(kernels), squeeze=False, sharex=True, sharey=True)
+        for axes_row, panel in zip(grid, panels, strict=True):
+            for axes, kernel in zip(axes_row, kernels, strict=True):
+                part = table[(table["panel"] == panel) & (table["kernel"] == kernel)]
+                _dumbbells(axes, part, names, styles)
+            axes_row[0].set_ylabel(" ")
+            style.row_label(axes_row[0], panel)
+        for axes, kernel in zip(grid[0], kernels, strict=True):
+            axes.set_title(style.KERNEL_TITLES[kernel], loc="left", fontweight="bold", color=style.INK)
+        for axes in grid[-1]:
+            axes.set_xlabel("invariance (mean cosine; 1 = unchanged)")
+        _legend(figure, styles, several=bool((table["after_n_seeds"] > 1).any()))
+    return figure
+
+
+def _dumbbells(axes: Axes, table: pd.DataFrame, names: list[str], styles: dict[float, dict[str, Any]]) -> None:
+    step = len(styles) + _GAP
+    for place, name in enumerate(names):
+        if place:
+            axes.axhline(place * step - (1 + _GAP) / 2, color=style.LIGHT, linewidth=1)
+        for offset, (rate, look) in enumerate(styles.items()):
+            part = table[(table["measure"] == f"{name}_invariance") & (table["learning_rate"] == rate)]
+            if len(part):
+                _dumbbell(axes, part.iloc[0], place * step + offset, look)
+    axes.set_yticks(
+        [place * step + (len(styles) - 1) / 2 for place in range(len(names))], [LABELS[name] for name in names]
+    )
+    axes.set_ylim(len(names) * step - (1 + _GAP) / 2, -(1 + _GAP) / 2)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+
+
+def _dumbbell(axes: Axes, row: pd.Series[Any], height: float, look: dict[str, Any]) -> None:
+    before, after = row["before_mean"], row["after_mean"]
+    color, marker = look["color"], look["marker"]
+    if not fmt.is_missing(before) and not fmt.is_missing(after):
+        axes.plot([before, after], [height, height], color=color, linewidth=2.2, alpha=0.45, solid_capstyle="butt")
+    for mean, error, face in (
+        (before, row["before_standard_error"], "white"),
+        (after, row["after_standard_error"], color),
+    ):
+        if not fmt.is_missing(mean):
+            spread = None if fmt.is_missing(error) else float(error)
+            axes.errorbar(
+                float(mean), height, xerr=spread, fmt=marker, color=color, markerfacecolor=face, elinewidth=1, zorder=3
+            )
+
+
+def _legend(figure: Figure, styles: dict[float, dict[str, Any]], *, several: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    look: dict[str, Any] = {"color": style.GREY, "marker": "o", "linestyle": ""}
+    others = [
+        Line2D([], [], markerfacecolor="white", label="at initialisation (open)", **look),
+        Line2D([], [], label="at the last snapshot (filled)", **look),
+    ]
+    if several:
+        others.append(Line2D([], [], color=style.GREY, linewidth=1, label="bar: ± standard error over seeds"))
+    rates = [
+        Line2D([], [], label=f"learning rate {fmt.general(rate)}", linestyle="", **shape)
+        for rate, shape in styles.items()
+    ]
+    style.legend(figure, rates, others)

@@ -1,0 +1,48 @@
+"""Means over seeds, with what is known of their error."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from afterkernel.store.format import is_missing
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean over `n` seeds, its standard error and Student's 95 % confidence interval (None below two seeds)."""
+
+    mean: float
+    error: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+def estimate(values: Iterable[Any]) -> Estimate | None:
+    """The estimate from one value a seed, missing ones left out; None where none is left.
+
+    The standard error is the sample standard deviation (n - 1) over sqrt(n). The interval takes the seeds as
+    independent draws from a normal distribution.
+    """
+    numbers = [float(value) for value in values if not is_missing(value)]
+    n = len(numbers)
+    if n == 0:
+        return None
+    mean = math.fsum(numbers) / n
+    if n == 1:
+        return Estimate(mean, None, None, None, 1)
+    from scipy.special import stdtrit
+
+    error = math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / (n - 1) / n)
+    half = float(stdtrit(n - 1, 0.975)) * error
+    return Estimate(mean, error, mean - half, mean + half, n)
+
+
+def columns(result: Estimate | None, prefix: str = "") -> dict[str, float | int | None]:
+    """The estimate as named numbers for a table: mean, standard_error, ci95_low, ci95_high, n_seeds."""
+    names = ["mean", "standard_error", "ci95_low", "ci95_high", "n_seeds"]
+    numbers = (None, None, None, None, 0) if result is None else dataclasses.astuple(result)
+    return {f"{prefix}{name}": number for name, number in zip(names, numbers, strict=True)}

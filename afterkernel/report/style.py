@@ -1,0 +1,123 @@
+"""How the figures look: one scale of colours and markers for learning rates, one set of sizes, one way to save."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, GREY, LIGHT = "#222222", "#6b7280", "#e5e7eb"
+KERNEL_TITLES = {"ntk": "Neural tangent kernel (NTK) → after kernel (AK)", "conjugate": "Conjugate kernel (CK)"}
+START_LABELS = {"ntk": "NTK (initialisation)", "conjugate": "CK at initialisation"}
+_MARKERS = "osD^vPX*<>"
+_SETTINGS: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LIGHT,
+    "grid.linewidth": 0.8,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "lines.linewidth": 1.7,
+    "lines.markersize": 5.5,
+    "svg.hashsalt": "afterkernel",
+}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The settings of all figures, for the time of a `with` block and without a word to pyplot."""
+    import matplotlib
+
+    with matplotlib.rc_context(_SETTINGS):
+        yield
+
+
+def rate_styles(rates: Sequence[float]) -> dict[float, dict[str, Any]]:
+    """Colour and marker of each learning rate: small rates dark, large ones bright, told apart without colour too."""
+    from matplotlib import colormaps
+
+    ordered = sorted(rates)
+    scale = [index / max(len(ordered) - 1, 1) for index in range(len(ordered))]
+    # The yellow end of the map vanishes on white.
+    return {
+        rate: {"color": colormaps["viridis"](0.05 + 0.75 * place), "marker": _MARKERS[index % len(_MARKERS)]}
+        for index, (rate, place) in enumerate(zip(ordered, scale, strict=True))
+    }
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """An empty figure on the Agg canvas, sizes in inches, laid out so that nothing overlaps."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def row_label(axes: Axes, text: str) -> None:
+    """A bold label for a row of panels, to the left of its y label; long ones in several lines."""
+    import textwrap
+
+    axes.annotate(
+        "\n".join(textwrap.wrap(text, 34)),
+        xy=(0, 0.5),
+        xycoords=axes.yaxis.label,
+        xytext=(-6, 0),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        rotation=90,
+        fontsize=10.5,
+        fontweight="bold",
+        color=INK,
+    )
+
+
+def legend(figure: Figure, rates: Sequence[Artist], others: Sequence[Artist]) -> None:
+    """One legend below all panels: learning rates in the first rows, the rest in the last."""
+    from matplotlib.lines import Line2D
+
+    if len(rates) + len(others) <= 4:
+        rates, others = [*rates, *others], []
+    n_columns = max(math.ceil(len(rates) / math.ceil(len(rates) / 5)), len(others))
+    rows = [list(rates[first : first + n_columns]) for first in range(0, len(rates), n_columns)] + (
+        [list(others)] if others else []
+    )
+    blank = Line2D([], [], linestyle="", label=" ")
+    full = [row + [blank] * (n_columns - len(row)) for row in rows]
+    # A legend fills its columns first.
+    figure.legend(
+        handles=[row[column] for column in range(n_columns) for row in full],
+        loc="outside lower center",
+        ncols=n_columns,
+    )
+
+
+def render(figure: Figure, kind: str) -> bytes:
+    """The figure as "png" or "svg"; the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    with drawing():
+        figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
+    return buffer.getvalue()

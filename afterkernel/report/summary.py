@@ -1,0 +1,68 @@
+"""What a section found, in plain words and computed numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from afterkernel.report.tables import changes
+from afterkernel.store import format as fmt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def sentences(rows: pd.DataFrame, n_test: int) -> list[str]:
+    """One or two sentences a panel, about its after kernel at its best learning rate. `rows`: one evaluation's."""
+    table = changes(rows)
+    decimals = fmt.percent_decimals(n_test)
+    found = []
+    for panel in sorted(rows["panel"].unique()):
+        errors = table[(table["panel"] == panel) & (table["kernel"] == "ntk") & (table["measure"] == "svm_test_error")]
+        ended = errors[errors["after_n_seeds"] > 0]
+        if ended.empty:
+            found.append(f"{panel}: only the kernels at initialisation are recorded so far.")
+            continue
+        best: Any = ended.loc[ended["after_mean"].astype(float).idxmin()]
+        swap: Any = table[
+            (table["panel"] == panel)
+            & (table["kernel"] == "ntk")
+            & (table["measure"] == "swap_invariance")
+            & (table["learning_rate"] == best["learning_rate"])
+        ].iloc[0]
+        found.append(_error(panel, best, decimals, several=len(ended) > 1) + _swap(swap))
+    return found
+
+
+def _error(panel: str, row: Any, decimals: int, *, several: bool) -> str:
+    rate = f"learning rate {fmt.general(row['learning_rate'])}"
+    where = f"at its best {rate}" if several else f"at {rate}"
+    after = f"{percent_spread(row, 'after_', decimals)} % with the after kernel at {_when(row)}"
+    if row["before_n_seeds"] == 0:
+        return f"{panel}, {where}: the SVM's test error is {after}; its NTK is not recorded."
+    before = f"{percent_spread(row, 'before_', decimals)} % with the NTK"
+    return (
+        f"{panel}, {where}: the SVM's test error goes from {before} to {after} "
+        f"(lower in {int(row['n_lower'])} of {fmt.plural(int(row['change_n_seeds']), 'run')})."
+    )
+
+
+def _swap(row: Any) -> str:
+    if row["change_n_seeds"] == 0:
+        return ""
+    change = float(row["change_mean"])
+    error = 0.0 if fmt.is_missing(row["change_standard_error"]) else float(row["change_standard_error"])
+    verdict = "more global" if change < 0 else "less global"
+    if abs(change) <= 2 * error or abs(change) < 5e-4:
+        verdict = "no clear change (within two standard errors)" if error else "no clear change"
+    return f" Swap invariance goes from {fmt.cosine(row['before_mean'])} to {fmt.cosine(row['after_mean'])}: {verdict}."
+
+
+def _when(row: Any) -> str:
+    epochs = f"epoch {row['epochs']}" if row["epochs"].isdigit() else f"epochs {row['epochs']}"
+    return epochs if row["final"] else f"{epochs}, where training has not ended"
+
+
+def percent_spread(row: Any, prefix: str, decimals: int) -> str:
+    """A mean error in percent and, where there are several seeds, its standard error."""
+    mean = fmt.percent(row[f"{prefix}mean"], decimals)
+    return fmt.spread(mean, fmt.percent(row[f"{prefix}standard_error"], decimals))

@@ -1,0 +1,96 @@
+import pytest
+
+from afterkernel.report import figure_errors, figure_invariances, style
+from afterkernel.report.sections import make_sections
+from afterkernel.store.frame import read_records
+
+
+@pytest.fixture
+def rows(tmp_path):
+    def load():
+        (section,) = make_sections(read_records(tmp_path))
+        return section.rows()
+
+    return load
+
+
+def lines(axes):
+    return [
+        (line.get_xdata().tolist(), line.get_ydata().tolist())
+        for line in axes.get_lines()
+        if line.get_linestyle() == "-"
+    ]
+
+
+def test_lines_are_the_means_in_percent_a_panel_a_kernel(write_run, rows):
+    for seed, shift in enumerate([0.0, 0.02]):
+        write_run({0: 0.1 + shift, 1: 0.04 + shift, 5: 0.02 + shift}, seed=seed, rate=0.1)
+        write_run({0: 0.1 + shift, 1: 0.08 + shift, 5: 0.06 + shift}, seed=seed, rate=0.01)
+    figure = figure_errors.draw(rows())
+    ntk, ck, own = figure.axes
+    assert lines(ntk)[0] == ([0, 1, 5], pytest.approx([11.0, 9.0, 7.0]))
+    assert lines(ntk)[1] == ([0, 1, 5], pytest.approx([11.0, 5.0, 3.0]))
+    assert lines(ck)[1] == ([0, 1, 5], pytest.approx([12.0, 6.0, 4.0]))
+    assert lines(own)[0] == ([1, 5], pytest.approx([7.77, 7.77]))
+    dashed = [line for line in ntk.get_lines() if line.get_linestyle() == "--"]
+    assert list(dashed[0].get_ydata()) == pytest.approx([11.0, 11.0])
+    assert ntk.get_ylim() == ck.get_ylim() == own.get_ylim()
+
+
+def test_the_legend_covers_no_panel_and_names_the_band(write_run, rows):
+    for seed in (0, 1):
+        write_run({0: 0.1, 1: 0.04}, seed=seed)
+    figure = figure_errors.draw(rows())
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert not any(box.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+    assert [text.get_text() for text in legend.get_texts() if text.get_text().strip()] == [
+        "learning rate 0.1",
+        "NTK or CK at initialisation",
+        "± standard error over seeds",
+    ]
+
+
+def test_points_of_fewer_seeds_are_open(write_run, rows):
+    write_run({0: 0.1, 1: 0.04, 5: 0.03}, seed=0)
+    write_run({0: 0.1, 1: 0.04}, seed=1, last=5)
+    figure = figure_errors.draw(rows())
+    faces = {
+        line.get_markerfacecolor(): line.get_xdata().tolist()
+        for line in figure.axes[0].get_lines()
+        if line.get_marker() == "o"
+    }
+    assert faces["white"] == [5]
+    assert any("fewer seeds" in text.get_text() for text in figure.legends[0].get_texts())
+
+
+def test_dumbbells_join_before_and_after(write_run, rows):
+    write_run({0: 0.1, 5: 0.02}, swap={0: 0.8, 5: 0.6})
+    figure = figure_invariances.draw(rows())
+    ends = [tuple(line.get_xdata()) for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 2]
+    assert (0.8, 0.6) in ends
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["shift", "rotation", "zoom", "swap\n(lower = more global)"]
+
+
+def test_no_invariances_no_figure(write_run, rows):
+    none = dict.fromkeys([f"{name}_invariance" for name in ("shift", "rotation", "zoom", "swap")])
+    write_run({0: 0.1}, kernel_fields=none)
+    assert figure_invariances.draw(rows()) is None
+
+
+def test_colours_and_markers_tell_rates_apart_in_order():
+    styles = style.rate_styles([0.1, 0.01, 0.03])
+    assert list(styles) == [0.01, 0.03, 0.1]
+    brightness = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b, _ in (look["color"] for look in styles.values())]
+    assert brightness == sorted(brightness)
+    assert len({look["marker"] for look in styles.values()}) == 3
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_the_same_data_draw_the_same_bytes(write_run, rows, kind):
+    write_run({0: 0.1, 1: 0.04})
+    images = [style.render(figure_errors.draw(rows()), kind) for _ in range(2)]
+    assert images[0] == images[1]
+    assert images[0].startswith(b"\x89PNG" if kind == "png" else b"<?xml")

@@ -1,0 +1,164 @@
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from afterkernel.errors import UserError
+from afterkernel.report import build
+from afterkernel.report.cli import main
+
+
+class _Reader(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.text, self.links, self.tags = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture
+def read():
+    def load(page):
+        reader = _Reader()
+        reader.feed(page.read_text())
+        return re.sub(r"\s+", " ", " ".join(reader.text)), reader
+
+    return load
+
+
+def test_the_page_holds_the_numbers_of_the_data(write_run, tmp_path, read):
+    for seed, (before, after) in enumerate([(0.10, 0.07), (0.20, 0.15)]):
+        write_run({0: before, 5: after}, swap={0: 0.8, 5: 0.6 + 0.01 * seed}, seed=seed)
+    page = build(tmp_path)
+    text, _ = read(page)
+    assert page == tmp_path / "report" / "index.html"
+    assert "mnist 3 against 8: 2 runs, 4 snapshots recorded" in text
+    assert "from 15.00 ± 5.00 % with the NTK to 11.00 ± 4.00 % with the after kernel at epoch 5" in text
+    assert "(lower in 2 of 2 runs)" in text
+    assert "Swap invariance goes from 0.800 to 0.605: more global" in text
+    assert "0.800 → 0.605" in text
+    assert "7.77 ± 0.00" in text  # the network's own
+    for number in ("2.5e-9", "321", "0.0123", "3.00 GiB", "95,267", "2 of 2"):
+        assert number in text
+    assert "Complete: every snapshot wanted of all 2 runs is recorded." in text
+
+
+def test_the_page_loads_nothing_from_elsewhere(write_run, tmp_path, read):
+    write_run({0: 0.1, 5: 0.05})
+    page = build(tmp_path)
+    _, reader = read(page)
+    outside = [link for link in reader.links if not link.startswith("data:image/") and "/" in link]
+    assert outside == ["https://arxiv.org/abs/2105.10585"]
+    assert "script" not in reader.tags
+    assert "link" not in reader.tags
+    assert not re.search(r"@import|url\(", page.read_text())
+    local = [link for link in reader.links if "/" not in link]
+    assert len(local) >= 9
+    assert all((page.parent / link).is_file() for link in local)
+
+
+def test_an_interrupted_sweep_says_what_is_missing(write_run, tmp_path, read):
+    write_run({0: 0.1, 1: 0.08, 5: 0.05}, seed=0)
+    write_run({0: 0.1}, seed=1, last=5, run_id="halfway")
+    text, _ = read(build(tmp_path))
+    assert "Partial report. 1 of 2 runs are done" in text
+    assert re.search(r"halfway vgg 0\.1 1 0 5", text)
+    assert "Complete" not in text
+
+
+def test_only_initialisations_make_a_page_too(write_run, tmp_path, read):
+    write_run({0: 0.1}, last=5)
+    text, _ = read(build(tmp_path))
+    assert "only the kernels at initialisation are recorded so far" in text
+    assert "Networks at their last snapshot" not in text
+
+
+def test_what_did_not_converge_is_marked_and_told(write_run, tmp_path, read):
+    write_run(
+        {0: 0.1, 1: 0.1}, kernels=("ntk",), kernel_fields={"converged": False, "margin": None, "separable": False}
+    )
+    page = build(tmp_path)
+    text, _ = read(page)
+    assert "2 SVMs of 2 did not converge" in text
+    assert "In 2 rows the kernel does not separate the training data" in text
+    assert page.read_text().count('<tr class="alert">') == 2
+
+
+def test_evaluations_are_shown_apart(write_run, tmp_path, read):
+    write_run({0: 0.1, 1: 0.02})
+    write_run({0: 0.4}, last=1, evaluation_id="eval1", kernel_fields={"svm_backend": "other"})
+    text, _ = read(build(tmp_path))
+    assert "evaluated in 2 ways, which are never averaged together" in text
+    assert "the one with most rows, eval0 (SVM: exact)" in text
+    assert "Test error (%), evaluation eval1 (SVM: other)" in text
+    assert "40.00" in text
+    assert (tmp_path / "report" / "mnist-3-8_test_error_eval1.csv").is_file()
+
+
+def test_pairs_have_sections_of_their_own(write_run, tmp_path, read):
+    write_run({0: 0.1, 1: 0.02})
+    write_run({0: 0.1, 1: 0.02}, plus="9", run_id="other")
+    text, reader = read(build(tmp_path))
+    assert "mnist: 3 against 8" in text
+    assert "mnist: 3 against 9" in text
+    assert [tag for tag in reader.tags if tag == "section"] == ["section"] * 2
+    assert "Figure 4." in text
+
+
+def test_a_transform_without_effect_is_told_in_the_caption(write_run, tmp_path, read):
+    write_run({0: 0.1, 1: 0.02}, kernel_fields={"zoom_invariance": 0.9999})
+    text, _ = read(build(tmp_path))
+    assert "these transforms leave such images as they are: zoom." in text
+
+
+def test_settings_provenance_and_command(write_run, tmp_path, read):
+    command = ["python", "-m", "afterkernel", "name=a b"]
+    write_run({0: 0.1, 1: 0.02}, rate=0.1, provenance={"command": command, "versions": {"torch": "2.9"}})
+    write_run({0: 0.1, 1: 0.02}, rate=0.03, provenance={"command": command, "versions": {"torch": "2.9"}})
+    text, _ = read(build(tmp_path))
+    assert "python -m afterkernel 'name=a b'" in text
+    assert re.search(r"training\.lr\s+0\.03, 0\.1", text)
+    assert re.search(r"arch\.name\s+vgg", text)
+    assert re.search(r"versions\.torch\s+2\.9", text)
+
+
+def test_names_are_escaped(write_run, tmp_path):
+    write_run({0: 0.1, 1: 0.02}, minus="<script>alert(1)</script>")
+    page = build(tmp_path)
+    assert "<script>" not in page.read_text()
+    assert "&lt;script&gt;" in page.read_text()
+
+
+def test_tables_beside_the_page_are_unrounded(write_run, tmp_path):
+    write_run({0: 1 / 3, 1: 0.1})
+    build(tmp_path, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "mnist-3-8_test_error.csv")
+    assert table[(table["kernel"] == "ntk") & (table["epoch"] == 0)]["mean"].tolist() == [1 / 3]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    tables = ["results", "test_error", "before_after", "svm_health", "costs", "networks"]
+    figures = [f"{name}.{kind}" for name in ("test_error", "invariances") for kind in ("png", "svg")]
+    assert names == {"index.html", *(f"mnist-3-8_{name}.csv" for name in tables), *(f"mnist-3-8_{f}" for f in figures)}
+
+
+def test_the_command_prints_where_the_page_is(write_run, tmp_path, capsys):
+    write_run({0: 0.1, 1: 0.02})
+    assert main([str(tmp_path), "--output", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "page.html")
+    assert (tmp_path / "page.html").is_file()
+
+
+def test_the_same_store_makes_the_same_page(write_run, tmp_path):
+    write_run({0: 0.1, 1: 0.02})
+    first = build(tmp_path).read_bytes()
+    assert build(tmp_path).read_bytes() == first
+
+
+def test_nothing_to_show_is_told(tmp_path):
+    with pytest.raises(UserError, match="holds no records"):
+        build(tmp_path)

@@ -1,0 +1,33 @@
+import math
+
+import pandas as pd
+import pytest
+
+from afterkernel.report.stats import columns, estimate
+
+
+def test_mean_and_standard_error_by_hand():
+    # 1, 2, 6: mean 3, squares 4 + 1 + 9 = 14, variance 7, standard error sqrt(7 / 3); t(2, 0.975) = 4.302653.
+    found = estimate([1.0, 2.0, 6.0])
+    assert found.mean == 3.0
+    assert found.error == pytest.approx(math.sqrt(7 / 3), rel=1e-12)
+    assert found.high - 3.0 == pytest.approx(4.302653 * math.sqrt(7 / 3), rel=1e-6)
+    assert found.low == pytest.approx(6.0 - found.high)
+    assert found.n == 3
+
+
+def test_one_seed_has_no_error_and_none_has_no_mean():
+    assert columns(estimate([0.5]), "x_") == {
+        "x_mean": 0.5,
+        "x_standard_error": None,
+        "x_ci95_low": None,
+        "x_ci95_high": None,
+        "x_n_seeds": 1,
+    }
+    assert estimate([]) is None
+    assert columns(None)["n_seeds"] == 0
+
+
+def test_missing_values_are_left_out_of_mean_and_count():
+    found = estimate([1.0, None, pd.NA, float("nan"), 3.0])
+    assert (found.mean, found.error, found.n) == (2.0, 1.0, 2)
