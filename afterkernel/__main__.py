@@ -1,0 +1,90 @@
+"""The command line: runs and sweeps by Hydra, and a few words beside them.
+
+python -m afterkernel [OVERRIDES] [--multirun]     train, snapshot, evaluate, record
+python -m afterkernel evaluate RUN_DIR [OVERRIDES] recompute kernels, SVM and measures from snapshots
+python -m afterkernel report DIR                   tables, figures and one HTML page
+python -m afterkernel results DIR                  the numbers, one row a snapshot and kernel
+python -m afterkernel status DIR                   how far each run is
+python -m afterkernel plan [OVERRIDES]             what a Gram matrix will cost
+python -m afterkernel doctor                       whether each SVM backend works here
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from afterkernel.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 if it did its job, 2 for a user's mistake."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if argv and argv[0] in ("-h", "--help"):
+            from afterkernel.config.help import help_text
+
+            print(help_text(__doc__ or ""))
+            return 0
+        if argv and argv[0] in COMMANDS:
+            return COMMANDS[argv[0]](argv[1:])
+        from afterkernel.sweep.cli import main as sweep_main
+
+        return sweep_main(argv)
+    except UserError as error:
+        print(f"afterkernel: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("afterkernel: interrupted; finished snapshots and records are kept.", file=sys.stderr)
+        return 130
+
+
+def _evaluate(argv: list[str]) -> int:
+    from afterkernel.commands import evaluate_main
+
+    return evaluate_main(argv)
+
+
+def _plan(argv: list[str]) -> int:
+    from afterkernel.commands import plan_main
+
+    return plan_main(argv)
+
+
+def _report(argv: list[str]) -> int:
+    from afterkernel.report.cli import main
+
+    return main(argv)
+
+
+def _results(argv: list[str]) -> int:
+    from afterkernel.store.cli import main
+
+    return main(argv)
+
+
+def _status(argv: list[str]) -> int:
+    from afterkernel.store.cli import status_main
+
+    return status_main(argv)
+
+
+def _doctor(argv: list[str]) -> int:
+    from afterkernel.commands import without_arguments
+    from afterkernel.doctor import main
+
+    without_arguments("doctor", argv)
+    return main()
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "evaluate": _evaluate,
+    "report": _report,
+    "results": _results,
+    "status": _status,
+    "plan": _plan,
+    "doctor": _doctor,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""The commands beside runs that have no package of their own: evaluate and plan."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from afterkernel.config import compose, device, override, training_part, typed
+from afterkernel.errors import UserError
+from afterkernel.kernels import embedding, train_test_plan
+from afterkernel.run import read_config, reevaluate
+
+
+def evaluate_main(argv: Sequence[str]) -> int:
+    """`evaluate RUN_DIR [OVERRIDES]`: judge a run's snapshots again, as it did or with other kernels, SVM, measures."""
+    parser = argparse.ArgumentParser(prog="python -m afterkernel evaluate", description=evaluate_main.__doc__)
+    parser.add_argument("run_dir", type=Path, help="folder of one run, such as runs/SWEEP/RUN_ID")
+    parser.add_argument("overrides", nargs="*", help="options such as svm=libsvm or kernel.dtype=float64")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    trained = read_config(arguments.run_dir)
+    config = override(trained, arguments.overrides)
+    if training_part(config) != training_part(trained):
+        raise UserError(
+            "evaluate recomputes kernel, svm and measure alone: an override changes what the snapshots were trained "
+            "with; start a new run for that."
+        )
+    reevaluate(config, arguments.run_dir)
+    return 0
+
+
+def plan_main(argv: Sequence[str]) -> int:
+    """`plan [OVERRIDES]`: what the Gram matrices of one snapshot will cost in memory and multiplications."""
+    without_flags("plan", argv)
+    config = typed(compose(argv))
+    problem = config.dataset.load()
+    network = config.arch.build(problem.image_shape)
+    print(f"{config.arch.name} of width {network.width}: {network.parameter_count:,} parameters")
+    for name in config.kernel.names:
+        phi = embedding(network, name, dtype=config.kernel.torch_dtype, device=device(config))
+        steps = train_test_plan(phi, problem.x_train, problem.x_test, config.kernel.budget_bytes)
+        print(f"\n{name} (train x train and test x train, {config.kernel.dtype})\n{steps.describe()}")
+    return 0
+
+
+def without_flags(command: str, argv: Sequence[str]) -> None:
+    """Raise UserError for a word that starts with a dash."""
+    for word in argv:
+        if word.startswith("-"):
+            raise UserError(f"{word} is not an option of {command}: python -m afterkernel --help lists them.")
+
+
+def without_arguments(command: str, argv: Sequence[str]) -> None:
+    """Raise UserError for any word at all."""
+    if argv:
+        raise UserError(f"{command} takes no arguments, and was given {' '.join(argv)}.")

@@ -1,0 +1,24 @@
+"""The configuration: schema, composition, checks, identity."""
+
+from afterkernel.config.check import check, device
+from afterkernel.config.compose import CONF, compose, override, prepare, typed
+from afterkernel.config.explain import explain
+from afterkernel.config.identity import evaluation_id, run_id, training_part
+from afterkernel.config.schema import Config, from_plain, to_plain
+
+__all__ = [
+    "CONF",
+    "Config",
+    "check",
+    "compose",
+    "device",
+    "evaluation_id",
+    "explain",
+    "from_plain",
+    "override",
+    "prepare",
+    "run_id",
+    "to_plain",
+    "training_part",
+    "typed",
+]

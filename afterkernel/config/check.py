@@ -1,0 +1,66 @@
+"""Checks of a configuration that need more than types: made before any long work starts."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+
+from afterkernel.config.schema import KINDS, Config
+from afterkernel.errors import UserError
+from afterkernel.kernels.plan import plan
+from afterkernel.options import check_bounds
+
+
+def check(config: Config) -> None:
+    """Raise UserError for the first option that can't work: a bound, a pair, missing data, a width, a device."""
+    check_bounds(config)
+    for group, kinds in KINDS.items():
+        section = getattr(config, group)
+        if kinds.get(section.name) is not type(section):
+            raise UserError(f"{group}.name={section.name} can't be set by hand: choose with {group}=NAME.")
+    if not config.kernel.names:
+        raise UserError("kernel.names=[] asks for no kernel: name ntk, conjugate, or both.")
+    if config.sweep.name in ("", ".", "..") or "/" in config.sweep.name:
+        raise UserError(f"sweep.name={config.sweep.name!r} is no folder's name: use letters, digits, - and _.")
+    device(config)
+    _check_wandb(config)
+    config.svm.check()
+    config.dataset.check()
+    _check_budget(config)
+
+
+def _check_budget(config: Config) -> None:
+    """The network must exist, and the embedding budget must hold the two rows that any tile needs."""
+    with torch.device("meta"):
+        size = config.arch.build(config.dataset.image_shape()).parameter_count
+    plan(1, 1, size, config.kernel.torch_dtype.itemsize, config.kernel.budget_bytes)
+
+
+def device(config: Config) -> torch.device:
+    """The device that trainer.device asks for. Raises UserError where it is absent."""
+    present = torch.cuda.is_available()
+    if config.trainer.device == "cuda" and not present:
+        raise UserError("trainer.device=cuda: torch finds no CUDA device here; use trainer.device=cpu.")
+    return torch.device("cuda" if config.trainer.device != "cpu" and present else "cpu")
+
+
+def _check_wandb(config: Config) -> None:
+    if config.logger.wandb.mode == "disabled":
+        return
+    if importlib.util.find_spec("wandb") is None:
+        raise UserError("logger.wandb.mode: wandb is not installed; install it, or use logger.wandb.mode=disabled.")
+    if config.logger.wandb.mode == "online" and not _knows_account():
+        raise UserError(
+            "logger.wandb.mode=online: no W&B account is known here; run `wandb login`, set WANDB_API_KEY, "
+            "or use logger.wandb.mode=offline."
+        )
+
+
+def _knows_account() -> bool:
+    import wandb
+
+    try:
+        return bool(wandb.Api().api_key)
+    except wandb.errors.UsageError:
+        return False

@@ -1,0 +1,44 @@
+"""The identity of a run: a hash of the part of its configuration that decides its numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from afterkernel.config.schema import Config
+
+EVALUATION_SECTIONS = ("kernel", "svm", "measure")
+
+
+def deciding(node: Any) -> dict[str, Any]:
+    """The options below a dataclass that decide a run's numbers, as plain data."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(node):
+        value = getattr(node, field.name)
+        if dataclasses.is_dataclass(value):
+            if below := deciding(value):
+                values[field.name] = below
+        elif field.metadata.get("decides", True):
+            values[field.name] = value
+    return values
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def run_id(config: Config) -> str:
+    """A name for the run that reads well and is unique to its numbers, such as vgg-lr0.1-seed0-3f2a9c1d7e."""
+    return f"{config.arch.name}-lr{config.training.lr:g}-seed{config.seed}-{_digest(deciding(config))}"
+
+
+def evaluation_id(config: Config) -> str:
+    """A hash of what decides how a snapshot is judged: kernels, SVM, measures."""
+    return _digest({section: deciding(getattr(config, section)) for section in EVALUATION_SECTIONS})
+
+
+def training_part(config: Config) -> dict[str, Any]:
+    """What decides the snapshots themselves: everything but kernels, SVM and measures."""
+    return {name: value for name, value in deciding(config).items() if name not in EVALUATION_SECTIONS}

@@ -1,0 +1,133 @@
+"""One checkpoint in, one record out: the only place that puts kernels, SVM and measures together."""
+
+from __future__ import annotations
+
+import logging
+import math
+import resource
+import sys
+import time
+
+import torch
+
+from afterkernel.config import Config, device, evaluation_id, run_id, to_plain
+from afterkernel.data import Problem
+from afterkernel.kernels import embedding, train_test_grams
+from afterkernel.measures import effective_rank, invariances, sample_images
+from afterkernel.models import Network
+from afterkernel.provenance import provenance
+from afterkernel.store import KernelRecord, Record, Resources
+from afterkernel.svm import HardMarginSVM
+from afterkernel.training.snapshot import Snapshot
+from afterkernel.types import Float, Tensor
+
+log = logging.getLogger(__name__)
+
+NORM_OFFSET = 1e-4
+
+
+def evaluate(network: Network, snapshot: Snapshot, problem: Problem, config: Config, *, final: bool) -> Record:
+    """Judge every kernel of one snapshot, whose weights `network` already holds.
+
+    `final` says whether the snapshot is the end of its training. Raises UserError where a kernel is not finite.
+    """
+    kernels = tuple(_judge(name, network, problem, config) for name in config.kernel.names)
+    for kernel in kernels:
+        log.info("epoch %d, %s", snapshot.epoch, _line(kernel))
+    return Record(
+        run_id=run_id(config),
+        evaluation_id=evaluation_id(config),
+        sweep=config.sweep.name,
+        dataset=config.dataset.name,
+        minus=problem.minus,
+        plus=problem.plus,
+        n_train=len(problem.x_train),
+        n_test=len(problem.x_test),
+        arch=config.arch.name,
+        width=network.width,
+        parameters=network.parameter_count,
+        learning_rate=config.training.lr,
+        seed=config.seed,
+        epoch=snapshot.epoch,
+        step=snapshot.step,
+        final=final,
+        train_loss=snapshot.train_loss,
+        net_train_error=snapshot.net_train_error,
+        net_test_error=snapshot.net_test_error,
+        kernels=kernels,
+        config=to_plain(config),
+        provenance=provenance(device(config), problem.fingerprint, snapshot.sha256),
+    )
+
+
+def _judge(name: str, network: Network, problem: Problem, config: Config) -> KernelRecord:
+    place = device(config)
+    phi = embedding(network, name, dtype=config.kernel.torch_dtype, device=place)
+
+    started = time.perf_counter()
+    K, K_test = train_test_grams(phi, problem.x_train, problem.x_test, budget_bytes=config.kernel.budget_bytes)
+    norm = _normalise(K, K_test)
+    K, K_test = K.cpu(), K_test.cpu()
+    kernel_done = time.perf_counter()
+
+    svm = HardMarginSVM(config.svm).fit(K, problem.y_train)
+    test_error = (svm.predict(K_test) != problem.y_test).double().mean().item()
+    svm_done = time.perf_counter()
+
+    invariance = invariances(phi, sample_images(problem.x_test, config.measure), config.measure)
+    rank = effective_rank(K)
+    return KernelRecord(
+        kernel=name,
+        svm_backend=config.svm.name,
+        svm_intercept=config.svm.has_intercept,
+        svm_test_error=test_error,
+        svm_train_error=svm.train_error_,
+        margin=_or_none(svm.margin_),
+        gap=_or_none(svm.gap_),
+        n_support=svm.n_support_,
+        separable=svm.separable_,
+        converged=svm.converged_,
+        svm_path=svm.path_,
+        embedding_norm=norm,
+        shift_invariance=invariance["shift"],
+        rotation_invariance=invariance["rotation"],
+        zoom_invariance=invariance["zoom"],
+        swap_invariance=invariance["swap"],
+        effective_rank=rank,
+        resources=Resources(
+            wall_s_kernel=kernel_done - started,
+            wall_s_svm=svm_done - kernel_done,
+            wall_s_measures=time.perf_counter() - svm_done,
+            peak_bytes=_peak_bytes(place),
+        ),
+    )
+
+
+def _normalise(K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"]) -> float:
+    """Divide phi by Z = 1e-4 + the mean over the training set of |phi(x)| (arXiv 2105.10585), in place; return Z."""
+    norm = NORM_OFFSET + K.diagonal().double().sqrt().mean().item()
+    K /= norm**2
+    K_test /= norm**2
+    return norm
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _peak_bytes(place: torch.device) -> int:
+    """Peak memory: of the GPU where there is one, else of this process since it started."""
+    if place.type == "cuda":
+        return torch.cuda.max_memory_allocated(place)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _line(kernel: KernelRecord) -> str:
+    gap = "not separable" if kernel.gap is None else f"gap {kernel.gap:.0e}"
+    cost = kernel.resources
+    return (
+        f"{kernel.kernel}: SVM test error {100 * kernel.svm_test_error:.2f} %, {kernel.n_support} support vectors, "
+        f"{gap}; swap {kernel.swap_invariance:.3f}, shift {kernel.shift_invariance:.3f}; "
+        f"{cost.wall_s_kernel:.1f} s kernel, {cost.wall_s_svm:.1f} s SVM, {cost.wall_s_measures:.1f} s measures"
+    )

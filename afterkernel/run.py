@@ -1,0 +1,111 @@
+"""One run: load, train, snapshot, evaluate, record."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+import yaml
+
+from afterkernel.config import Config, device, evaluation_id, from_plain, run_id, to_plain
+from afterkernel.data import Problem
+from afterkernel.errors import UserError
+from afterkernel.evaluate import evaluate
+from afterkernel.logger.wandb import Mirror, mirror
+from afterkernel.store import write_record, write_text_atomic
+from afterkernel.store.files import CONFIG, record_path
+from afterkernel.training import snapshot
+from afterkernel.training.train import train
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, run_dir: Path) -> None:
+    """Train and evaluate one network; a finished run of the same identity is left alone unless `force` is set.
+
+    Raises UserError for a mistake that only the data or the training can show.
+    """
+    if is_finished(config, run_dir) and not config.force:
+        log.info("%s is finished already; force=true runs it again", run_dir)
+        return
+    threads(config)
+    problem = config.dataset.load()
+    log.info(
+        "%s %s against %s: %d training and %d test images",
+        config.dataset.name,
+        problem.minus,
+        problem.plus,
+        len(problem.x_train),
+        len(problem.x_test),
+    )
+    write_text_atomic(run_dir / CONFIG, yaml.safe_dump(to_plain(config), sort_keys=False))
+    torch.manual_seed(config.seed)
+    network = config.arch.build(problem.image_shape)
+    log.info("%s of width %d: %d parameters", config.arch.name, network.width, network.parameter_count)
+    with _mirror(config, run_dir) as board:
+        train(network, problem, config.training, config.snapshot, run_dir, seed=config.seed, device=device(config))
+        _evaluate_all(config, problem, run_dir, board)
+    log.info("records are in %s", run_dir / "records")
+
+
+def reevaluate(config: Config, run_dir: Path) -> None:
+    """Recompute kernels, SVM and measures of a run's snapshots, without training.
+
+    Raises UserError where the run has no finished training or its snapshots are damaged.
+    """
+    threads(config)
+    if not snapshot.paths(run_dir):
+        raise UserError(f"{run_dir} has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.")
+    problem = config.dataset.load()
+    with _mirror(config, run_dir) as board:
+        _evaluate_all(config, problem, run_dir, board)
+
+
+def read_config(run_dir: Path) -> Config:
+    """The configuration that a run was made with. Raises UserError where it is missing or of another version."""
+    path = run_dir / CONFIG
+    try:
+        return from_plain(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise UserError(f"{run_dir} is not a run: it has no {CONFIG}; name a folder runs/SWEEP/RUN_ID.") from error
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is not a configuration of this version: {reason}") from error
+
+
+def is_finished(config: Config, run_dir: Path) -> bool:
+    """Whether training has ended and every snapshot has its record."""
+    epochs = [int(path.stem.split("=")[1]) for path in snapshot.paths(run_dir)]
+    wanted = evaluation_id(config)
+    return snapshot.read_summary(run_dir) is not None and all(
+        record_path(run_dir, epoch, wanted).exists() for epoch in epochs
+    )
+
+
+def threads(config: Config) -> None:
+    """Take as many CPU threads as trainer.threads asks for."""
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+
+
+def _evaluate_all(config: Config, problem: Problem, run_dir: Path, board: Mirror) -> None:
+    summary = snapshot.read_summary(run_dir)
+    network = config.arch.build(problem.image_shape)
+    for path in snapshot.paths(run_dir):
+        facts = snapshot.load(run_dir, network, path)
+        final = summary is not None and facts.epoch == summary.epochs
+        record = evaluate(network, facts, problem, config, final=final)
+        write_record(run_dir, record)
+        board.log(record)
+
+
+def _mirror(config: Config, run_dir: Path) -> AbstractContextManager[Mirror]:
+    return mirror(
+        config.logger.wandb,
+        run_dir,
+        run_id=run_id(config),
+        sweep=config.sweep.name,
+        config=to_plain(config),
+    )

@@ -1,0 +1,1 @@
+"""Sweeps: one run or a grid of them, by Hydra."""

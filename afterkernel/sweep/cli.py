@@ -1,0 +1,42 @@
+"""`python -m afterkernel [OVERRIDES] [--multirun]`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from unittest import mock
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+from hydra.types import RunMode
+
+from afterkernel.config import CONF, compose, explain, typed
+from afterkernel.errors import UserError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one job, or with --multirun (or a +sweep=NAME) a grid of them. Raises UserError before any work starts."""
+    arguments = list(argv)
+    parsed, unknown = get_args_parser().parse_known_args(arguments)
+    if flags := [word for word in unknown if word.startswith("-")]:
+        raise UserError(f"{flags[0]} is not an option of the command line: python -m afterkernel --help lists them.")
+    cfg = compose(_held(parsed.overrides) if parsed.multirun else parsed.overrides, with_hydra=True)
+    if not parsed.multirun and cfg.hydra.mode != RunMode.MULTIRUN:
+        typed(cfg)
+    # A worker finds the job by its module's name, so it must not be that of the program started.
+    from afterkernel.sweep.job import job
+
+    with mock.patch.object(sys, "argv", [sys.argv[0], *arguments]):
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    return 0
+
+
+def _held(overrides: Sequence[str]) -> list[str]:
+    """The overrides of a multirun that are the same in every job; the sweeper checks what the others make."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise UserError(explain(error)) from error
+    return [override.input_line or "" for override in parsed if not override.is_sweep_override()]

@@ -1,0 +1,187 @@
+"""The configuration: defaults, identity, every file that is shipped, and what is said of mistakes."""
+
+import dataclasses
+import re
+
+import pytest
+import yaml
+
+from afterkernel.config import compose, evaluation_id, from_plain, override, run_id, to_plain, typed
+from afterkernel.config.compose import CONF, SWEEPS
+from afterkernel.config.help import help_text
+from afterkernel.config.schema import KINDS, Config, option_types
+from afterkernel.errors import UserError
+from afterkernel.options import walk
+
+
+def config(*overrides):
+    return typed(compose(overrides))
+
+
+def test_defaults_are_those_of_the_paper():
+    made = config()
+    assert (made.dataset.name, made.arch.name, made.svm.name) == ("digits", "vgg", "exact")
+    assert (made.arch.budget, made.arch.num_layers, made.arch.num_blocks) == (100_000, 4, 2)
+    assert (made.training.lr, made.training.batch_size, made.training.augment) == (0.01, 32, False)
+    assert (made.arch.init, made.kernel.dtype, made.kernel.budget_bytes) == ("glorot", "float32", 2 * 1024**3)
+    assert made.logger.wandb.mode == "offline"
+
+
+@pytest.mark.parametrize("group", list(KINDS))
+def test_every_kind_has_its_file_and_every_file_its_kind(group):
+    files = {path.stem for path in (CONF / group).glob("*.yaml")}
+    assert files == set(KINDS[group])
+
+
+def _options_in_conf():
+    for folder in sorted(path for path in CONF.iterdir() if path.is_dir()):
+        for path in sorted(folder.glob("*.yaml")):
+            yield f"{folder.name}={path.stem}"
+
+
+@pytest.mark.parametrize("choice", list(_options_in_conf()))
+def test_every_file_of_conf_composes(choice, tmp_path):
+    overrides = [choice]
+    if "folder" in choice:
+        from PIL import Image
+
+        for split in ("train", "test"):
+            for name in ("a", "b"):
+                (tmp_path / split / name).mkdir(parents=True)
+                Image.new("L", (12, 12)).save(tmp_path / split / name / "1.png")
+        overrides += [f"dataset.root={tmp_path}", "dataset.minus=a", "dataset.plus=b"]
+    if choice == "trainer=gpu":
+        overrides += ["trainer.device=cpu"]
+    assert isinstance(config(*overrides), Config)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SWEEPS.glob("*.yaml")))
+def test_every_sweep_composes_and_names_its_grid(name):
+    cfg = compose([f"+sweep={name}"], with_hydra=True)
+    assert str(cfg.hydra.mode) == "RunMode.MULTIRUN"
+    assert typed(cfg).sweep.name == name
+    known = option_types()
+    for swept in cfg.hydra.sweeper.params:
+        assert swept in known or swept in KINDS
+
+
+def test_plain_data_and_back():
+    made = config("arch=mlp", "svm=jst", "dataset=mnist", "training.loss_target=0.1", "kernel.dtype=float64")
+    plain = to_plain(made)
+    assert from_plain(yaml.safe_load(yaml.safe_dump(plain))) == made
+
+
+def test_identity_follows_what_decides_numbers_and_nothing_else():
+    base = run_id(config())
+    same = ["output_dir=elsewhere", "trainer=cpu", "trainer.threads=1", "kernel.budget_bytes=1000000000"]
+    same += ["logger=none", "sweep.name=x", "force=true", "training.lr=1e-2"]
+    assert {run_id(config(word)) for word in same} == {base}
+    others = ["seed=1", "training.lr=0.02", "arch=mlp", "arch.init=ntk", "snapshot.epochs=[0]", "kernel.dtype=float64"]
+    others += ["svm=libsvm", "svm.tol=1e-5", "measure.num_images=10", "dataset.plus=5", "training.augment=true"]
+    assert len({base} | {run_id(config(word)) for word in others}) == len(others) + 1
+
+
+def test_data_root_is_no_part_of_identity_for_known_sets_and_is_for_folders():
+    assert run_id(config("dataset=mnist", "dataset.root=a")) == run_id(config("dataset=mnist", "dataset.root=b"))
+    fields = {field.name: field for field in dataclasses.fields(KINDS["dataset"]["folder"])}
+    assert fields["root"].metadata["decides"]
+
+
+def test_evaluation_identity_leaves_training_out():
+    assert evaluation_id(config("training.lr=0.5")) == evaluation_id(config())
+    assert evaluation_id(config("svm=libsvm")) != evaluation_id(config())
+
+
+def test_override_keeps_what_it_does_not_name():
+    trained = config("arch=mlp", "arch.budget=5000", "kernel.names=[ntk]", "measure.num_images=7")
+    changed = override(trained, ["svm=libsvm", "kernel.dtype=float64"])
+    assert (changed.svm.name, changed.kernel.dtype, changed.kernel.names) == ("libsvm", "float64", ["ntk"])
+    assert (changed.arch, changed.measure) == (trained.arch, trained.measure)
+    assert override(trained, []) == trained
+
+
+def test_every_option_has_help_and_help_has_every_option():
+    text = help_text("usage")
+    for name in option_types():
+        assert name.endswith(".name") or f"{name}=" in text
+    for group, kinds in KINDS.items():
+        for kind in kinds.values():
+            assert all(field.metadata["help"] for _, field, _ in walk(kind(), group))
+
+
+MISTAKES = {
+    "training.lr=abc": "training.lr=abc has the wrong type: it must be a number",
+    "training.lr=": "training.lr= has the wrong type",
+    "training.lr=null": "training.lr=null has the wrong type",
+    "training.lr=-1": "training.lr=-1.0 is too small: it must be greater than 0",
+    "training.lr=nan": "training.lr=nan is not a number",
+    "training.lr=0.1,0.2": "names several values: add --multirun",
+    "training.lrr=1": "training.lrr is not an option: did you mean training.lr?",
+    "training.epochs=3.5": "training.epochs=3.5 has the wrong type: it must be a whole number",
+    "training.augment=maybe": "it must be true or false",
+    "training.batch_size=0": "training.batch_size=0 is too small",
+    "training.loss_target=x": "it must be a number or null",
+    "~training.lr": "training.lr can't be deleted",
+    "training=adam": "training=adam is not known: choose one of sgd, sgd_augmented",
+    "+training.typo=1": "training.typo is not an option",
+    "+typo=1": "typo is not an option: python -m afterkernel --help lists all options",
+    "arch=vgx": "arch=vgx is not known: choose one of mlp, sum, vgg.",
+    "arch.init=foo": "arch.init=foo is not known: choose one of glorot, pytorch, ntk",
+    "arch.budget=5": "arch.budget=5 is too small: vgg on 1x8x8 images counts at least 1193 parameters",
+    "arch.num_layers=3": "does not divide into arch.num_blocks=2",
+    "arch.num_blocks=4": "arch.num_blocks=4 is too many for images of side 8",
+    "arch=mlp arch.num_blocks=2": "arch.num_blocks is not an option of the arch chosen",
+    "dataset=cifar": "dataset=cifar is not known: choose one of cifar10, digits, folder, mnist",
+    "dataset.plus=12": "dataset.plus=12 is no class of digits",
+    "dataset.plus=3": "are the same class",
+    "dataset=cifar10 dataset.minus=kat": "did you mean cat?",
+    "dataset=mnist dataset.root=/nowhere dataset.download=false": "dataset.root=/nowhere lacks train-images",
+    "dataset=folder": "dataset.root is not set",
+    "dataset=folder dataset.root=/nope": "dataset.root=/nope holds no folder train/",
+    "kernel.names=[ntkk]": "kernel.names=ntkk is not known: choose one of ntk, conjugate",
+    "kernel.names=[]": "asks for no kernel",
+    "kernel.dtype=float16": "choose one of float32, float64",
+    "kernel.budget_bytes=100": "kernel.budget_bytes=100 is too small: two embeddings of 91847 numbers",
+    "snapshot.epochs=5": "it must be a list of whole numbers",
+    "snapshot.epochs=[-1]": "snapshot.epochs=-1 is too small",
+    "svm=svc": "svm=svc is not known: choose one of exact, jst, libsvm, thundersvm",
+    "svm.tol=0": "svm.tol=0.0 is too small",
+    "svm.name=libsvm": "svm.name=libsvm can't be set by hand: choose with svm=NAME",
+    "measure.crop_fraction=2": "measure.crop_fraction=2.0 is too large",
+    "logger.wandb.mode=on": "choose one of offline, online, disabled",
+    "trainer.device=tpu": "choose one of auto, cpu, cuda",
+    "sweep.name=a/b": "is no folder's name",
+    "seed=-1": "seed=-1 is too small",
+    "experiment=nope": "experiment=nope is not known: choose one of mnist_mlp, mnist_vgg",
+    "evel": "'evel' is neither a command nor an option",
+    "=5": "write them as name=value",
+}
+
+
+@pytest.mark.parametrize("words", list(MISTAKES))
+def test_a_mistake_gets_one_sentence(words):
+    with pytest.raises(UserError, match=re.escape(MISTAKES[words])) as raised:
+        config(*words.split())
+    assert "\n" not in str(raised.value)
+
+
+def test_a_gpu_that_is_absent_is_told(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match=r"trainer\.device=cuda: torch finds no CUDA device here"):
+        config("trainer=gpu")
+
+
+def test_online_without_an_account_is_told(monkeypatch, tmp_path):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with pytest.raises(UserError, match=r"logger\.wandb\.mode=online: no W&B account is known here"):
+        config("logger.wandb.mode=online")
+
+
+def test_a_backend_that_is_not_installed_is_told_before_training(monkeypatch):
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "thundersvm" else found(name, *a))
+    with pytest.raises(UserError, match=r"pip install afterkernel\[thundersvm\]"):
+        config("svm=thundersvm")

@@ -1,0 +1,130 @@
+"""Single commands: help, mistakes and their exit codes, plan, doctor, data of other kinds, a diverging run."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+import afterkernel as ak
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["training.lr=abc"], "training.lr=abc has the wrong type: it must be a number."),
+        (["trainer=gpu"], "trainer.device=cuda: torch finds no CUDA device here; use trainer.device=cpu."),
+        (["--multirun", "training.lr=0.1,abc"], "job training.lr=abc: training.lr=abc has the wrong type"),
+        (["--multirun", "dataset.plus=8,3"], "are the same class: choose two."),
+        (["--multirun", "seed=1,1"], "are one run: take one of them out."),
+        (["--multirun", "arch=mlp,vgg", "training.lrr=3"], "training.lrr is not an option: did you mean training.lr?"),
+        (["--fast"], "--fast is not an option of the command line"),
+        (["evaluate", "/nowhere"], "/nowhere is not a run"),
+        (["report", "/nowhere"], "/nowhere is not a directory"),
+        (["results", "/nowhere"], "/nowhere is not a directory"),
+        (["doctor", "now"], "doctor takes no arguments"),
+        (["plan", "arch.budget=1"], "arch.budget=1 is too small"),
+    ],
+)
+def test_a_mistake_ends_with_one_sentence_and_code_2(words, sentence, program, tmp_path):
+    if "cuda" in sentence and __import__("torch").cuda.is_available():
+        pytest.skip("a CUDA device is here")
+    done = program(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert done.stderr.strip().count("\n") == 0
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not list(tmp_path.rglob("snapshots"))
+
+
+def test_help_lists_options(program, tmp_path):
+    done = program("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for option in ("training.lr=0.01", "arch=mlp|sum|vgg", "snapshot.epochs=[0,1,2,5,10]", "kernel.budget_bytes="):
+        assert option in done.stdout
+
+
+def test_a_diverging_run_fails_by_name_and_keeps_its_snapshot(program, tmp_path):
+    done = program("training.lr=1e30", "arch=mlp", "arch.width=5", "training.epochs=2", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "training.lr=1e+30 is too large" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert [path.stem for path in tmp_path.rglob("snapshots/*.json")] == ["epoch=0000"]
+
+
+def test_a_failed_job_does_not_stop_the_sweep_and_is_no_success(program, small_options, tmp_path):
+    rates = "training.lr=1e30,0.1"
+    done = program("--multirun", "arch=mlp", *small_options, rates, "snapshot.epochs=[0]", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "training.lr=1e+30 is too large" in done.stderr
+    assert set(ak.results(tmp_path / "runs")["learning_rate"]) == {0.1}
+
+
+def test_loss_target_stops_a_run(program, small_options, tmp_path):
+    options = ["training.lr=0.3", "training.epochs=60", "training.loss_target=0.4", "snapshot.epochs=[0]"]
+    done = program("arch=mlp", *small_options, *options, "kernel.names=[conjugate]", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    final = ak.results(tmp_path / "runs").query("final")
+    assert (final["train_loss"] <= 0.4).all()
+    assert (final["epoch"] < 60).all()
+
+
+def test_plan_says_what_it_will_cost(program, tmp_path):
+    done = program("plan", "arch=mlp", "kernel.budget_bytes=20000000", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "mlp of width 172: 100,621 parameters" in done.stdout
+    assert "row blocks         8" in done.stdout
+
+
+def test_doctor_tries_every_backend(program, tmp_path):
+    done = program("doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for backend in ("exact", "jst", "libsvm", "thundersvm"):
+        assert backend in done.stdout
+
+
+def test_an_image_folder_is_a_data_source(program, small_options, tmp_path):
+    for split, count in (("train", 12), ("test", 6)):
+        for name, level in (("dark", 40), ("light", 200)):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (9, 10), (level + index, level, 30 + 5 * index)).save(folder / f"{index}.png")
+    options = ["dataset=folder", "dataset.root=images", "dataset.minus=dark", "dataset.plus=light"]
+    done = program(*options, *[word for word in small_options if "max_" not in word], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    frame = ak.results(tmp_path / "runs")
+    assert set(frame["dataset"]) == {"folder"}
+    assert (frame["n_train"] == 24).all()
+
+
+@pytest.mark.data
+def test_mnist_from_a_folder(program, small_options, tmp_path, mnist_root):
+    options = ["dataset=mnist", f"dataset.root={mnist_root}", "dataset.download=false", "arch.budget=3000"]
+    done = program(*options, *[word for word in small_options if "budget" not in word], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    frame = ak.results(tmp_path / "runs")
+    assert set(frame["n_train"]) == {60}
+    assert (frame["gap"] <= 1e-6).all()
+
+
+LIGHT = """
+import sys
+absent = "hydra omegaconf pytorch_lightning wandb sklearn pandas matplotlib jinja2 rich jaxtyping torchvision scipy"
+sys.modules.update(dict.fromkeys(absent.split()))
+import torch, afterkernel as ak
+model, x = ak.models.mlp((1, 8, 8), 2000), torch.rand(30, 1, 8, 8)
+K, y = ak.ntk(model, x), torch.arange(30) % 2
+svm = ak.HardMarginSVM(backend="exact").fit(K, y)
+assert svm.converged_ and svm.gap_ < 1e-6, svm.gap_
+assert (svm.predict(ak.ntk(model, x, x)) == y).all()
+print(ak.invariance(model, x, "swap"), ak.alignment(K, ak.conjugate_kernel(model, x)), ak.effective_rank(K))
+"""
+
+
+def test_the_library_needs_torch_and_numpy_alone(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 3

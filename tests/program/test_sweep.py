@@ -1,0 +1,169 @@
+"""A sweep from the command line: records, snapshots, W&B, results, report, and running it again."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import wandb_offline
+
+import afterkernel as ak
+from afterkernel.config import evaluation_id
+from afterkernel.run import read_config
+from afterkernel.store import read_record
+from afterkernel.training import snapshot
+
+
+def numbers(record_path):
+    """A record without what may vary on one machine: times, memory, provenance, and the folder's name."""
+    record = json.loads(record_path.read_text())
+    for kernel in record["kernels"]:
+        del kernel["resources"]
+    del record["provenance"], record["config"], record["sweep"]
+    return record
+
+
+def test_every_run_has_a_record_a_snapshot(sweep):
+    frame = ak.results(sweep / "runs" / "tiny")
+    assert len(frame) == 4 * 3 * 2  # runs, snapshots (0, 1 and the end), kernels
+    assert set(frame["arch"]) == {"vgg", "mlp"}
+    assert set(frame["epoch"]) == {0, 1, 3}
+    assert (frame.loc[frame["final"], "epoch"] == 3).all()
+    assert frame["converged"].all()
+    ntk = frame[frame["kernel"] == "ntk"]
+    assert ntk["separable"].all()
+    assert (ntk["gap"] <= 1e-6).all()
+    assert ntk["svm_train_error"].max() == 0
+    # A few hidden features need not separate the classes: then there is no margin to report.
+    assert (frame["margin"].isna() == ~frame["separable"]).all()
+    for name in ("shift", "rotation", "zoom", "swap"):
+        assert frame[f"{name}_invariance"].between(-1, 1).all()
+
+
+def test_a_record_is_what_the_library_gives_on_the_saved_weights(sweep):
+    run_dir = next((sweep / "runs" / "tiny").glob("vgg-*seed1*"))
+    config = read_config(run_dir)
+    problem = config.dataset.load()
+    network = config.arch.build(problem.image_shape)
+    path = snapshot.paths(run_dir)[-1]
+    facts = snapshot.load(run_dir, network, path)
+    record = read_record(run_dir / "records" / f"epoch=0003.{evaluation_id(config)}.json")
+    assert (record.train_loss, record.step) == (facts.train_loss, facts.step)
+    by_name = {kernel.kernel: kernel for kernel in record.kernels}
+    for name, kernel in (("ntk", ak.ntk), ("conjugate", ak.conjugate_kernel)):
+        K = kernel(network, problem.x_train, dtype=torch.float64)
+        K_test = kernel(network, problem.x_test, problem.x_train, dtype=torch.float64)
+        Z = 1e-4 + K.diagonal().sqrt().mean().item()
+        svm = ak.HardMarginSVM().fit(K / Z**2, problem.y_train)
+        wrong = (svm.predict(K_test) != problem.y_test).double().mean().item()
+        assert by_name[name].embedding_norm == pytest.approx(Z, rel=1e-5)
+        if by_name[name].separable:
+            assert by_name[name].margin == pytest.approx(svm.margin_, rel=1e-3)
+        assert by_name[name].svm_test_error == wrong
+        assert by_name[name].effective_rank == pytest.approx(ak.effective_rank(K), rel=1e-4)
+    images = problem.x_test[torch.randperm(30, generator=torch.Generator().manual_seed(0))[:20].sort().values]
+    swap = ak.invariance(network, images, "swap")
+    assert by_name["ntk"].swap_invariance == pytest.approx(swap, abs=1e-5)
+
+
+def test_wandb_runs_are_offline_one_a_job_grouped_and_finished(sweep):
+    found = {}
+    for run_dir in (sweep / "runs" / "tiny").glob("*-seed*"):
+        (folder,) = (run_dir / "wandb").glob("offline-run-*")
+        records = list(wandb_offline.records(folder))
+        runs = [record.run for record in records if record.WhichOneof("record_type") == "run"]
+        (ended,) = [record.exit.exit_code for record in records if record.WhichOneof("record_type") == "exit"]
+        history = [record.history for record in records if record.WhichOneof("record_type") == "history"]
+        epochs = [
+            json.loads(item.value_json)
+            for step in history
+            for item in step.item
+            if item.key == "epoch" or list(item.nested_key) == ["epoch"]
+        ]
+        logged = {item.key or "/".join(item.nested_key) for step in history for item in step.item}
+        assert (runs[0].run_group, ended, epochs) == ("tiny", 0, [0, 1, 3])
+        assert {"ntk/svm_test_error", "ntk/margin", "conjugate/swap_invariance", "network/train_loss"} <= logged
+        found[runs[0].run_id] = run_dir.name
+    assert found == {f"tiny-{name}": name for name in found.values()}
+    assert len(found) == 4
+
+
+def test_the_same_seed_repeats_every_record_bit_for_bit(sweep, program, small_options, tmp_path):
+    done = program("arch=mlp", "seed=1", "sweep.name=again", *small_options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (again,) = (tmp_path / "runs" / "again").glob("mlp-*")
+    first = sweep / "runs" / "tiny" / again.name
+    ours, theirs = sorted((again / "records").iterdir()), sorted((first / "records").iterdir())
+    assert [path.name for path in ours] == [path.name for path in theirs]
+    assert len(ours) == 3
+    for one, other in zip(ours, theirs, strict=True):
+        assert numbers(one) == numbers(other)
+
+
+def test_running_again_leaves_what_is_finished(sweep, program, small_options):
+    before = {path: path.stat().st_mtime_ns for path in (sweep / "runs").rglob("records/*.json")}
+    done = program("arch=mlp", "seed=1", "sweep.name=tiny", *small_options, cwd=sweep)
+    assert done.returncode == 0
+    assert "finished already" in done.stdout + done.stderr
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_evaluate_recomputes_without_training(sweep, program, tmp_path):
+    run_dir = shutil.copytree(next((sweep / "runs" / "tiny").glob("mlp-*seed0*")), tmp_path / "run")
+    before = {path.name: numbers(path) for path in (run_dir / "records").iterdir()}
+    weights = {path.name: path.read_bytes() for path in (run_dir / "snapshots").iterdir()}
+    shutil.rmtree(run_dir / "records")
+    done = program("evaluate", run_dir, "logger=none", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.name: numbers(path) for path in (run_dir / "records").iterdir()} == before
+    assert {path.name: path.read_bytes() for path in (run_dir / "snapshots").iterdir()} == weights
+
+
+def test_evaluate_with_another_svm_adds_records(sweep, program, tmp_path):
+    run_dir = shutil.copytree(next((sweep / "runs" / "tiny").glob("mlp-*seed0*")), tmp_path / "run")
+    done = program("evaluate", run_dir, "svm=libsvm", "kernel.dtype=float64", "kernel.names=[ntk]", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    frame = ak.results(run_dir)
+    libsvm = frame[frame["svm_backend"] == "libsvm"]
+    exact = frame[(frame["svm_backend"] == "exact") & (frame["kernel"] == "ntk")]
+    assert len(libsvm) == 3
+    assert libsvm["svm_intercept"].all()
+    # With an intercept the margin can only be wider.
+    assert (libsvm["margin"].to_numpy() >= exact["margin"].to_numpy() * (1 - 1e-3)).all()
+
+
+def test_evaluate_refuses_to_change_training(sweep, program):
+    run_dir = next((sweep / "runs" / "tiny").glob("mlp-*seed0*"))
+    done = program("evaluate", run_dir, "training.lr=0.5", cwd=sweep)
+    assert done.returncode == 2
+    assert "evaluate recomputes kernel, svm and measure alone" in done.stderr
+
+
+def test_results_print_and_filter(sweep, program):
+    shown = program("results", "runs/tiny", "--where", "epoch == 3 and kernel == 'ntk'", "--csv", cwd=sweep)
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.strip().splitlines()
+    assert len(lines) == 1 + 4
+    assert lines[0].startswith("run_id,")
+    wrong = program("results", "runs/tiny", "--where", "epok == 3", cwd=sweep)
+    assert wrong.returncode == 2
+    assert "Traceback" not in wrong.stderr
+
+
+def test_status_says_how_far_each_run_is(sweep, program):
+    done = program("status", "runs/tiny", cwd=sweep)
+    assert done.returncode == 0, done.stderr
+    assert sum("3/3" in line for line in done.stdout.splitlines()) == 4
+
+
+def test_report_is_one_page_with_figures(sweep, program):
+    done = program("report", "runs/tiny", cwd=sweep)
+    assert done.returncode == 0, done.stderr
+    page = sweep / done.stdout.strip().splitlines()[-1]
+    html = page.read_text()
+    assert "<img" in html or "<svg" in html
+    assert list(page.parent.glob("*.png"))
+    frame = ak.results(sweep / "runs" / "tiny")
+    chosen = frame[(frame["arch"] == "mlp") & (frame["kernel"] == "ntk") & (frame["epoch"] == 3)]
+    assert f"{100 * np.mean(chosen['svm_test_error']):.2f}"[:3] in html
