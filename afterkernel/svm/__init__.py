@@ -7,7 +7,6 @@ from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.estimator import HardMarginSVM
 
-
 BACKENDS: dict[str, type[Backend]] = members(__name__, Backend)
 
 __all__ = ["BACKENDS", "Backend", "Certificate", "HardMarginSVM", "Solution", "certify"]
