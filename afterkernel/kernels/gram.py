@@ -7,7 +7,6 @@ The matrix is exact: every entry is the inner product of two whole embeddings, m
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -15,6 +14,7 @@ from torch import nn
 from afterkernel.errors import UserError
 from afterkernel.kernels.embedding import Embedding, embedding
 from afterkernel.kernels.plan import Plan, plan
+from afterkernel.kernels.precision import exact_products
 from afterkernel.progress import progress
 from afterkernel.types import Float, Tensor
 
@@ -147,20 +147,6 @@ def train_test_grams(
 def train_test_plan(phi: Embedding, train: Tensor, test: Tensor, budget_bytes: int) -> Plan:
     """The plan that `train_test_grams` will follow."""
     return plan(len(train), len(test), _size(phi, train), phi.dtype.itemsize, budget_bytes)
-
-
-@contextmanager
-def exact_products() -> Iterator[None]:
-    """Within the block, float32 products are float32 products: no TF32 and no bfloat16 behind them."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        ):  # cuDNN alone has TF32 on by default
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
 
 
 def _set_symmetric(K: Tensor, rows: slice, columns: slice, tile: Tensor) -> None:

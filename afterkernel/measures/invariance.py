@@ -13,7 +13,9 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.embedding import Embedding, embedding
+from afterkernel.kernels.precision import exact_products
 from afterkernel.measures.options import Measure
+from afterkernel.progress import progress
 from afterkernel.transforms import rotate, shift, swap, zoom
 from afterkernel.types import Float, Tensor
 
@@ -62,13 +64,15 @@ def invariances(
     if len(images) == 0:
         raise UserError("there are no images to measure an invariance on: give at least one.")
     totals = dict.fromkeys(transforms, 0.0)
-    for block in torch.split(images, images_at_once):
-        original = phi(block)
-        original_norms = _norms(original)
-        for name in transforms:
-            versions = TRANSFORMS[name](block, options)
-            cosines = (_cosines(original, original_norms, phi(version)).sum().item() for version in versions)
-            totals[name] += sum(cosines) / len(versions)
+    with exact_products(), progress("Invariances", len(images)) as advance:
+        for block in torch.split(images, images_at_once):
+            original = phi(block)
+            original_norms = _norms(original)
+            for name in transforms:
+                versions = TRANSFORMS[name](block, options)
+                cosines = (_cosines(original, original_norms, phi(version)).sum().item() for version in versions)
+                totals[name] += sum(cosines) / len(versions)
+            advance(len(block))
     return {name: total / len(images) for name, total in totals.items()}
 
 
