@@ -35,18 +35,18 @@ class Source:
 
     def class_names(self) -> list[str]:
         """Names of all classes, in the order of their labels."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say what its classes are")
 
     def check_files(self) -> None:
         """Raise UserError where files that must be there are missing; cheap."""
 
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the images, without reading them all."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say the shape of its images")
 
     def _read(self) -> tuple[Split, Split]:
         """The training and the test split, images float32 in [0, 1], labels 0 and 1."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say how to read its images")
 
     def check(self) -> None:
         """Raise UserError for the first option that cannot work; reads no image."""

@@ -57,7 +57,7 @@ class TorchvisionSource(Source):
 
     def _dataset(self, root: Path, train: bool) -> Any:
         """The torchvision data set, with `data` (n, h, w[, c]) in uint8 and `targets` (n)."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not name its torchvision data set")
 
     def _read(self) -> tuple[Split, Split]:
         return self._split(True, self.max_train), self._split(False, self.max_test)

@@ -109,6 +109,17 @@ def test_mnist_from_a_folder(program, small_options, tmp_path, mnist_root):
     assert (frame["gap"] <= 1e-6).all()
 
 
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_gives_the_numbers_of_the_cpu(program, small_options, tmp_path):
+    for trainer in ("cpu", "gpu"):
+        options = [f"trainer={trainer}", f"sweep.name={trainer}", "training.epochs=0"]
+        done = program("arch=vgg", *small_options, *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    cpu, gpu = (ak.results(tmp_path / "runs" / trainer) for trainer in ("cpu", "gpu"))
+    for column in ("margin", "swap_invariance", "effective_rank", "embedding_norm"):
+        assert cpu[column].to_numpy() == pytest.approx(gpu[column].to_numpy(), rel=1e-3)
+
+
 LIGHT = """
 import sys
 absent = "hydra omegaconf pytorch_lightning wandb sklearn pandas matplotlib jinja2 rich jaxtyping torchvision scipy"
