@@ -19,6 +19,7 @@ from afterkernel.progress import progress
 from afterkernel.types import Float, Tensor
 
 DEFAULT_BUDGET_BYTES = 2 * 1024**3
+ROWS_TESTED_AT_ONCE = 64
 
 
 def ntk(
@@ -161,12 +162,15 @@ def _set_symmetric(K: Tensor, rows: slice, columns: slice, tile: Tensor) -> None
 
 def _embed(phi: Embedding, x: Tensor, part: slice) -> Tensor:
     rows = phi(x[part])
-    if not torch.isfinite(rows).all():
-        first = int(torch.nonzero(~torch.isfinite(rows).all(dim=1))[0])
-        raise UserError(
-            f"the embedding of sample {part.start + first} is not finite: the network has diverged or its input is "
-            "not finite; train with a smaller learning rate."
-        )
+    # A few rows at a time: the test makes copies of what it tests.
+    for start in range(0, len(rows), ROWS_TESTED_AT_ONCE):
+        finite = torch.isfinite(rows[start : start + ROWS_TESTED_AT_ONCE]).all(dim=1)
+        if not finite.all():
+            sample = part.start + start + int(torch.nonzero(~finite)[0])
+            raise UserError(
+                f"the embedding of sample {sample} is not finite: the network has diverged or its input is not "
+                "finite; train with a smaller learning rate."
+            )
     return rows
 
 
