@@ -34,7 +34,8 @@ def oracle(network: Network, x: Tensor, dtype: torch.dtype) -> dict[str, Float[T
 def switched(single: Float[Tensor, "n p"], double: Float[Tensor, "n p"]) -> Bool[Tensor, " n"]:
     """Images on which plain float32 autograd departs from float64 by far more than rounding."""
     departure: Tensor = (single - double).norm(dim=1)
-    return departure > 1e-5 * double.norm(dim=1)
+    bound: Tensor = 1e-5 * double.norm(dim=1)
+    return departure > bound
 
 
 def main() -> None:
