@@ -109,6 +109,7 @@ def cross_gram(
             for chunk in _slices(0, len(x), steps.columns_per_chunk):
                 torch.matmul(_embed(phi, x, chunk), rows.T, out=K[chunk, block])
                 advance(len(rows) * (chunk.stop - chunk.start) * steps.size)
+            del rows  # before the next block is embedded: the budget holds one
     return K
 
 
@@ -142,6 +143,7 @@ def train_test_grams(
                 product = _embed(phi, test, chunk) @ rows.T
                 K_test[chunk, block] = product
                 advance(product.numel() * steps.size)
+            del rows  # before the next block is embedded: the budget holds one
     return K, K_test
 
 

@@ -1,5 +1,7 @@
 """The plan keeps within its budget and says truly what will be done."""
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import given
@@ -25,16 +27,20 @@ def test_a_budget_for_everything_embeds_everything_once():
 
 
 class Counting:
-    """An embedding that counts the samples it is asked for and the rows alive at once."""
+    """An embedding that counts the samples it is asked for and the most rows that were alive at once."""
 
     size, dtype, device = 5, torch.float64, torch.device("cpu")
 
     def __init__(self):
-        self.embedded = 0
+        self.embedded = self.most_alive = 0
+        self._made = []
 
     def __call__(self, x):
+        rows = x.double().repeat(1, 5)
         self.embedded += len(x)
-        return x.double().repeat(1, 5)
+        self._made = [made for made in self._made if made() is not None] + [weakref.ref(rows)]
+        self.most_alive = max(self.most_alive, sum(len(made()) for made in self._made))
+        return rows
 
 
 @pytest.mark.parametrize("held", [4, 7, 30, 1000])
@@ -48,6 +54,15 @@ def test_what_is_planned_is_what_is_done(held, monkeypatch):
     total, amounts = done
     assert total == steps.multiplications
     assert sum(amounts) == total
+    assert phi.most_alive * 40 <= steps.embedding_bytes <= held * 40
+
+
+@pytest.mark.parametrize("held", [4, 7, 30])
+def test_x_against_y_keeps_within_its_budget_too(held):
+    phi, x, y = Counting(), torch.rand(23, 1), torch.rand(9, 1)
+    K = gram_module.cross_gram(phi, x, y, budget_bytes=held * 40)
+    torch.testing.assert_close(K, 5 * x.double() @ y.double().T)
+    assert phi.most_alive <= held
 
 
 def _recorder(done):
