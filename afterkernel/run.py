@@ -14,7 +14,7 @@ from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.evaluate import evaluate
 from afterkernel.logger.wandb import Mirror, mirror
-from afterkernel.store import write_record, write_text_atomic
+from afterkernel.store import read_record, write_record, write_text_atomic
 from afterkernel.store.files import CONFIG, record_path
 from afterkernel.training import snapshot
 from afterkernel.training.train import train
@@ -23,11 +23,14 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config, run_dir: Path) -> None:
-    """Train and evaluate one network; a finished run of the same identity is left alone unless `force` is set.
+    """Train and evaluate one network, unless the same run has done so: what is finished is left alone.
 
-    Raises UserError for a mistake that only the data or the training can show.
+    A run that ended behind its training goes on with the snapshots that have no record; `force` begins anew. Raises
+    UserError for a mistake that only the data or the training can show.
     """
-    if is_finished(config, run_dir) and not config.force:
+    if config.force:
+        snapshot.forget_summary(run_dir)
+    elif is_finished(config, run_dir):
         log.info("%s is finished already; force=true runs it again", run_dir)
         return
     threads(config)
@@ -45,8 +48,11 @@ def run(config: Config, run_dir: Path) -> None:
     network = config.arch.build(problem.image_shape)
     log.info("%s of width %d: %d parameters", config.arch.name, network.width, network.parameter_count)
     with _mirror(config, run_dir) as board:
-        train(network, problem, config.training, config.snapshot, run_dir, seed=config.seed, device=device(config))
-        _evaluate_all(config, problem, run_dir, board)
+        if snapshot.read_summary(run_dir) is None:
+            train(network, problem, config.training, config.snapshot, run_dir, seed=config.seed, device=device(config))
+        else:
+            log.info("training is finished already; going on with its snapshots")
+        _evaluate_all(config, problem, run_dir, board, again=config.force)
     log.info("records are in %s", run_dir / "records")
 
 
@@ -60,7 +66,7 @@ def reevaluate(config: Config, run_dir: Path) -> None:
         raise UserError(f"{run_dir} has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.")
     problem = config.dataset.load()
     with _mirror(config, run_dir) as board:
-        _evaluate_all(config, problem, run_dir, board)
+        _evaluate_all(config, problem, run_dir, board, again=True)
 
 
 def read_config(run_dir: Path) -> Config:
@@ -90,15 +96,17 @@ def threads(config: Config) -> None:
         torch.set_num_threads(config.trainer.threads)
 
 
-def _evaluate_all(config: Config, problem: Problem, run_dir: Path, board: Mirror) -> None:
+def _evaluate_all(config: Config, problem: Problem, run_dir: Path, board: Mirror, *, again: bool) -> None:
+    """Evaluate each snapshot and mirror it; where `again` is false, those that have their record keep it."""
     summary = snapshot.read_summary(run_dir)
     network = config.arch.build(problem.image_shape)
     for path in snapshot.paths(run_dir):
         facts = snapshot.load(run_dir, network, path)
-        final = summary is not None and facts.epoch == summary.epochs
-        record = evaluate(network, facts, problem, config, final=final)
-        write_record(run_dir, record)
-        board.log(record)
+        done = record_path(run_dir, facts.epoch, evaluation_id(config))
+        if again or not done.exists():
+            final = summary is not None and facts.epoch == summary.epochs
+            done = write_record(run_dir, evaluate(network, facts, problem, config, final=final))
+        board.log(read_record(done))
 
 
 def _mirror(config: Config, run_dir: Path) -> AbstractContextManager[Mirror]:

@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from afterkernel.config.check import check
 from afterkernel.config.explain import explain, unknown
@@ -40,8 +41,18 @@ def prepare() -> None:
     store = ConfigStore.instance()
     for folder in (SWEEPS, Path("sweeps")):
         for path in sorted(folder.glob("*.yaml")):
-            store.store(group="sweep", name=path.stem, node=OmegaConf.load(path), package="_global_")
+            store.store(group="sweep", name=path.stem, node=_read_sweep(path), package="_global_")
     OmegaConf.register_new_resolver("run_id", _run_id, replace=True)
+
+
+def _read_sweep(path: Path) -> DictConfig:
+    try:
+        node = OmegaConf.load(path)
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} can't be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(node, DictConfig):
+        raise UserError(f"{path} is no sweep: it must hold options by name, as sweeps/demo.yaml does.")
+    return node
 
 
 def _run_id(*, _root_: DictConfig) -> str:

@@ -93,6 +93,11 @@ def write_summary(run_dir: Path, summary: TrainingSummary) -> None:
     write_text_atomic(run_dir / SUMMARY, json.dumps(dataclasses.asdict(summary), indent=2, sort_keys=True) + "\n")
 
 
+def forget_summary(run_dir: Path) -> None:
+    """Let training count as not done."""
+    (run_dir / SUMMARY).unlink(missing_ok=True)
+
+
 def read_summary(run_dir: Path) -> TrainingSummary | None:
     """How training ended, or None where it has not."""
     path = run_dir / SUMMARY

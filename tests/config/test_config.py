@@ -185,3 +185,14 @@ def test_a_backend_that_is_not_installed_is_told_before_training(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "thundersvm" else found(name, *a))
     with pytest.raises(UserError, match=r"pip install afterkernel\[thundersvm\]"):
         config("svm=thundersvm")
+
+
+@pytest.mark.parametrize(("text", "sentence"), [("a: [", "can't be read as YAML"), ("- 1", "is no sweep")])
+def test_a_sweep_file_that_is_no_sweep_is_named(text, sentence, tmp_path, monkeypatch):
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "mine.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=sentence) as raised:
+        config("+sweep=mine")
+    assert "mine.yaml" in str(raised.value)
+    assert "\n" not in str(raised.value)

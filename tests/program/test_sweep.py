@@ -109,6 +109,25 @@ def test_running_again_leaves_what_is_finished(sweep, program, small_options):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_a_run_that_ended_early_goes_on_where_it_stopped(sweep, program, small_options, tmp_path):
+    first = next((sweep / "runs" / "tiny").glob("mlp-*seed0*"))
+    run_dir = shutil.copytree(first, tmp_path / "runs" / "tiny" / first.name)
+    lost = next((run_dir / "records").glob("epoch=0001.*"))
+    expected = numbers(lost)
+    lost.unlink()
+    before = {
+        path: path.stat().st_mtime_ns for folder in ("records", "snapshots") for path in (run_dir / folder).iterdir()
+    }
+    done = program("arch=mlp", "seed=0", "sweep.name=tiny", *small_options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert numbers(lost) == expected
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    forced = program("arch=mlp", "seed=0", "sweep.name=tiny", "force=true", *small_options, cwd=tmp_path)
+    assert forced.returncode == 0, forced.stderr
+    assert all(path.stat().st_mtime_ns > time_ns for path, time_ns in before.items())
+    assert numbers(lost) == expected
+
+
 def test_evaluate_recomputes_without_training(sweep, program, tmp_path):
     run_dir = shutil.copytree(next((sweep / "runs" / "tiny").glob("mlp-*seed0*")), tmp_path / "run")
     before = {path.name: numbers(path) for path in (run_dir / "records").iterdir()}
