@@ -35,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"afterkernel: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("afterkernel: interrupted; finished snapshots and records are kept.", file=sys.stderr)
+        print(
+            "afterkernel: interrupted; snapshots and records made by now are kept; the same command runs what is missing.",
+            file=sys.stderr,
+        )
         return 130
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from afterkernel.config import compose, device, override, training_part, typed
+from afterkernel.config import compose, device, override, run_id, training_part, typed
 from afterkernel.errors import UserError
 from afterkernel.kernels import embedding, train_test_plan
 from afterkernel.run import read_config, reevaluate
@@ -27,7 +27,7 @@ def evaluate_main(argv: Sequence[str]) -> int:
             "evaluate recomputes kernel, svm and measure alone: an override changes what the snapshots were trained "
             "with; start a new run for that."
         )
-    reevaluate(config, arguments.run_dir)
+    reevaluate(config, arguments.run_dir, run_id(trained))
     return 0
 
 

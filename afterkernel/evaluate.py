@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from afterkernel.config import Config, device, evaluation_id, run_id, to_plain
+from afterkernel.config import Config, device, evaluation_id, to_plain
 from afterkernel.data import Problem
 from afterkernel.kernels import embedding, train_test_grams
 from afterkernel.measures import effective_rank, invariances, sample_images
@@ -26,16 +26,19 @@ log = logging.getLogger(__name__)
 NORM_OFFSET = 1e-4
 
 
-def evaluate(network: Network, snapshot: Snapshot, problem: Problem, config: Config, *, final: bool) -> Record:
+def evaluate(
+    network: Network, snapshot: Snapshot, problem: Problem, config: Config, *, run_id: str, final: bool
+) -> Record:
     """Judge every kernel of one snapshot, whose weights `network` already holds.
 
-    `final` says whether the snapshot is the end of its training. Raises UserError where a kernel is not finite.
+    `run_id` names the run that made the snapshot, however it is judged; `final` says whether the snapshot is the end
+    of its training. Raises UserError where a kernel is not finite.
     """
     kernels = tuple(_judge(name, network, problem, config) for name in config.kernel.names)
     for kernel in kernels:
         log.info("epoch %d, %s", snapshot.epoch, _line(kernel))
     return Record(
-        run_id=run_id(config),
+        run_id=run_id,
         evaluation_id=evaluation_id(config),
         sweep=config.sweep.name,
         dataset=config.dataset.name,

@@ -28,13 +28,14 @@ def run(config: Config, run_dir: Path) -> None:
     A run that ended behind its training goes on with the snapshots that have no record; `force` begins anew. Raises
     UserError for a mistake that only the data or the training can show.
     """
-    if config.force:
-        snapshot.forget_summary(run_dir)
-    elif is_finished(config, run_dir):
-        log.info("%s is finished already; force=true runs it again", run_dir)
-        return
     threads(config)
     problem = config.dataset.load()
+    if config.force:
+        snapshot.forget_summary(run_dir)
+    _check_data(problem, run_dir)
+    if is_finished(config, run_dir):
+        log.info("%s is finished already; force=true runs it again", run_dir)
+        return
     log.info(
         "%s %s against %s: %d training and %d test images",
         config.dataset.name,
@@ -47,17 +48,18 @@ def run(config: Config, run_dir: Path) -> None:
     torch.manual_seed(config.seed)
     network = config.arch.build(problem.image_shape)
     log.info("%s of width %d: %d parameters", config.arch.name, network.width, network.parameter_count)
-    with _mirror(config, run_dir) as board:
+    name = run_id(config)
+    with _mirror(config, run_dir, name) as board:
         if snapshot.read_summary(run_dir) is None:
             train(network, problem, config.training, config.snapshot, run_dir, seed=config.seed, device=device(config))
         else:
             log.info("training is finished already; going on with its snapshots")
-        _evaluate_all(config, problem, run_dir, board, again=config.force)
+        _evaluate_all(config, problem, run_dir, name, board, again=config.force)
     log.info("records are in %s", run_dir / "records")
 
 
-def reevaluate(config: Config, run_dir: Path) -> None:
-    """Recompute kernels, SVM and measures of a run's snapshots, without training.
+def reevaluate(config: Config, run_dir: Path, name: str) -> None:
+    """Recompute kernels, SVM and measures of a run's snapshots, without training; `name` is the id of the run.
 
     Raises UserError where the run has no finished training or its snapshots are damaged.
     """
@@ -65,8 +67,19 @@ def reevaluate(config: Config, run_dir: Path) -> None:
     if not snapshot.paths(run_dir):
         raise UserError(f"{run_dir} has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.")
     problem = config.dataset.load()
-    with _mirror(config, run_dir) as board:
-        _evaluate_all(config, problem, run_dir, board, again=True)
+    _check_data(problem, run_dir)
+    with _mirror(config, run_dir, name) as board:
+        _evaluate_all(config, problem, run_dir, name, board, again=True)
+    log.info("records are in %s", run_dir / "records")
+
+
+def _check_data(problem: Problem, run_dir: Path) -> None:
+    """Snapshots are judged on the images that they were trained with, or not at all."""
+    summary = snapshot.read_summary(run_dir)
+    if summary is not None and summary.data_sha256 != problem.fingerprint:
+        raise UserError(
+            f"the images are not those that {run_dir} was trained with: restore them, or run again with force=true."
+        )
 
 
 def read_config(run_dir: Path) -> Config:
@@ -96,7 +109,7 @@ def threads(config: Config) -> None:
         torch.set_num_threads(config.trainer.threads)
 
 
-def _evaluate_all(config: Config, problem: Problem, run_dir: Path, board: Mirror, *, again: bool) -> None:
+def _evaluate_all(config: Config, problem: Problem, run_dir: Path, name: str, board: Mirror, *, again: bool) -> None:
     """Evaluate each snapshot and mirror it; where `again` is false, those that have their record keep it."""
     summary = snapshot.read_summary(run_dir)
     network = config.arch.build(problem.image_shape)
@@ -105,15 +118,15 @@ def _evaluate_all(config: Config, problem: Problem, run_dir: Path, board: Mirror
         done = record_path(run_dir, facts.epoch, evaluation_id(config))
         if again or not done.exists():
             final = summary is not None and facts.epoch == summary.epochs
-            done = write_record(run_dir, evaluate(network, facts, problem, config, final=final))
+            done = write_record(run_dir, evaluate(network, facts, problem, config, run_id=name, final=final))
         board.log(read_record(done))
 
 
-def _mirror(config: Config, run_dir: Path) -> AbstractContextManager[Mirror]:
+def _mirror(config: Config, run_dir: Path, name: str) -> AbstractContextManager[Mirror]:
     return mirror(
         config.logger.wandb,
         run_dir,
-        run_id=run_id(config),
+        run_id=name,
         sweep=config.sweep.name,
         config=to_plain(config),
     )

@@ -35,11 +35,14 @@ class Snapshot:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSummary:
-    """How training ended: after how many epochs, by "epochs" or "loss_target", and whether the target was reached."""
+    """How training ended: after how many epochs, by "epochs" or "loss_target", whether that was
+    reached, and on which data.
+    """
 
     epochs: int
     stopped_by: str
     loss_target_reached: bool | None
+    data_sha256: str
     wall_s: float
 
 

@@ -55,6 +55,7 @@ def train(
         epochs=last.epoch,
         stopped_by="loss_target" if reached else "epochs",
         loss_target_reached=reached,
+        data_sha256=problem.fingerprint,
         wall_s=time.monotonic() - started,
     )
     if reached is False:
@@ -91,4 +92,10 @@ def _fit(module: Classifier, data: ProblemDataModule, callbacks: list[pl.Callbac
             enable_model_summary=False,
             enable_progress_bar=terminal,
         )
-        trainer.fit(module, datamodule=data)
+        try:
+            trainer.fit(module, datamodule=data)
+        except SystemExit:
+            # Lightning turns Ctrl-C into an exit; the command line tells it better.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise

@@ -147,9 +147,20 @@ def test_evaluate_with_another_svm_adds_records(sweep, program, tmp_path):
     libsvm = frame[frame["svm_backend"] == "libsvm"]
     exact = frame[(frame["svm_backend"] == "exact") & (frame["kernel"] == "ntk")]
     assert len(libsvm) == 3
+    assert frame["run_id"].nunique() == 1
     assert libsvm["svm_intercept"].all()
     # With an intercept the margin can only be wider.
     assert (libsvm["margin"].to_numpy() >= exact["margin"].to_numpy() * (1 - 1e-3)).all()
+
+
+def test_images_that_are_not_those_of_training_are_refused(sweep, program, small_options, tmp_path):
+    run_dir = shutil.copytree(next((sweep / "runs" / "tiny").glob("mlp-*seed0*")), tmp_path / "run")
+    path = run_dir / "training.json"
+    summary = json.loads(path.read_text())
+    path.write_text(json.dumps(summary | {"data_sha256": "0" * 64}))
+    done = program("evaluate", run_dir, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the images are not those" in done.stderr
 
 
 def test_evaluate_refuses_to_change_training(sweep, program):
