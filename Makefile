@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits (minutes), then report
+demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then report
 	$(RUN) +sweep=demo $(ARGS)
 	$(RUN) report $(DIR)
 

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            "afterkernel: interrupted; snapshots and records made by now are kept; the same command runs what is missing.",
+            "afterkernel: interrupted; what is recorded is kept, and the same command runs what is missing.",
             file=sys.stderr,
         )
         return 130
