@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+from pathlib import Path
 
 import torch
 
@@ -23,6 +25,7 @@ def check(config: Config) -> None:
         raise UserError("kernel.names=[] asks for no kernel: name ntk, conjugate, or both.")
     if config.sweep.name in ("", ".", "..") or "/" in config.sweep.name:
         raise UserError(f"sweep.name={config.sweep.name!r} is no folder's name: use letters, digits, - and _.")
+    _check_output(config)
     device(config)
     _check_wandb(config)
     config.svm.check()
@@ -43,6 +46,13 @@ def device(config: Config) -> torch.device:
     if config.trainer.device == "cuda" and not present:
         raise UserError("trainer.device=cuda: torch finds no CUDA device here; use trainer.device=cpu.")
     return torch.device("cuda" if config.trainer.device != "cpu" and present else "cpu")
+
+
+def _check_output(config: Config) -> None:
+    path = Path(config.output_dir).expanduser().absolute()
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UserError(f"output_dir={config.output_dir}: {nearest} is no folder that can be written to; name another.")
 
 
 def _check_wandb(config: Config) -> None:

@@ -151,6 +151,8 @@ MISTAKES = {
     "logger.wandb.mode=on": "choose one of offline, online, disabled",
     "trainer.device=tpu": "choose one of auto, cpu, cuda",
     "sweep.name=a/b": "is no folder's name",
+    "output_dir=/dev/null": "output_dir=/dev/null: /dev/null is no folder that can be written to",
+    "output_dir=/dev/null/runs": "/dev/null is no folder that can be written to",
     "seed=-1": "seed=-1 is too small",
     "experiment=nope": "experiment=nope is not known: choose one of mnist_mlp, mnist_vgg",
     "evel": "'evel' is neither a command nor an option",
