@@ -21,23 +21,23 @@ RELU_GAIN, OUTPUT_GAIN = 2.0, 1.0
 
 
 class ScaledLinear(nn.Linear):
-    """A linear layer in the NTK parameterisation: its weight is multiplied by `scale` in the forward pass."""
+    """A linear layer in the NTK parameterisation: its input, so its weight, is multiplied by `scale`."""
 
     scale = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Affine map of (..., in_features) to (..., out_features)."""
-        return F.linear(x, self.weight * self.scale, self.bias)
+        return F.linear(x * self.scale, self.weight, self.bias)
 
 
 class ScaledConv2d(nn.Conv2d):
-    """A convolution in the NTK parameterisation: its weight is multiplied by `scale` in the forward pass."""
+    """A convolution in the NTK parameterisation: its input, so its weight, is multiplied by `scale`."""
 
     scale = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolution of (n, c_in, h, w) to (n, c_out, h, w)."""
-        return F.conv2d(x, self.weight * self.scale, self.bias, self.stride, self.padding)
+        return F.conv2d(x * self.scale, self.weight, self.bias, self.stride, self.padding)
 
 
 def linear(inputs: int, outputs: int, init: str, gain: float = RELU_GAIN) -> nn.Linear:
