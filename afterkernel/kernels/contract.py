@@ -1,0 +1,184 @@
+"""The mathematics of a layer's tangent kernel, apart from how its factors are collected. Pure functions.
+
+A layer whose weight W (o, d) maps inputs a_s to outputs W a_s at positions s (the pixels of a convolution, the tokens
+of a sequence; one position for a plain linear layer) has, for the sample x, the gradient
+
+    d f(x) / d W = sum_s g_s a_s^T,    g_s = d f(x) / d output_s,
+
+and so the tangent kernel (Goodfellow, arXiv 1510.01799; Novak et al., arXiv 2206.08720, section 3)
+
+    <d f(x) / d W, d f(y) / d W> = sum_{s,t} <a_s(x), a_t(y)> <g_s(x), g_t(y)>.
+
+Legend of the letters in shapes:
+    n, m    samples of the rows and of the columns of a Gram matrix
+    k       outputs of the network kept apart (1 but for the full kernel of several outputs)
+    q       groups of a grouped convolution
+    s, t    positions
+    d, o    inputs and outputs of the layer at one position (d counts a constant 1 where there is a bias)
+    p       parameters
+Rows and columns of the matrices `out` count sample by sample, and the outputs of each sample within it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from afterkernel.types import Float, Int, Tensor
+
+# Numbers in the largest intermediate of a contraction over positions.
+INTERMEDIATE = 1 << 23
+
+
+def image_patches(
+    a: Float[Tensor, "n c h w"],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+    dilation: tuple[int, int],
+    groups: int,
+    *,
+    bias: bool,
+) -> Float[Tensor, "n q s d"]:
+    """What each position of a convolution sees: rows of kernel height x kernel width x channels of its group.
+
+    `padding` is (before, after) in each direction, with zeros; with `bias` a constant 1 is appended. The result is
+    contiguous. (torch's own unfold is several times slower on a CPU, and orders the channels first.)
+    """
+    (top, bottom), (left, right) = padding
+    n, c, height, width = a.shape
+    padded = F.pad(a.permute(0, 2, 3, 1), (0, 0, left, right, top, bottom)).contiguous()
+    out_height = (height + top + bottom - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
+    out_width = (width + left + right - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
+    by_image, by_row, by_column, _ = padded.stride()
+    per_group = c // groups
+    windows = padded.as_strided(
+        (n, groups, out_height, out_width, kernel[0], kernel[1], per_group),
+        (
+            by_image,
+            per_group,
+            by_row * stride[0],
+            by_column * stride[1],
+            by_row * dilation[0],
+            by_column * dilation[1],
+            1,
+        ),
+    )
+    d = kernel[0] * kernel[1] * per_group
+    patches = a.new_empty(n, groups, out_height * out_width, d + bias)
+    patches[..., :d].view(n, groups, out_height, out_width, *kernel, per_group).copy_(windows)
+    if bias:
+        patches[..., d] = 1
+    return patches
+
+
+def weight_gradients(
+    a: Float[Tensor, "n q s d"], g: Float[Tensor, "n k q s o"], out: Float[Tensor, "n k p"] | None = None
+) -> Float[Tensor, "n k p"]:
+    """Gradients sum_s g_s a_s^T of a weight for each sample and output, flattened (p = q o d); into `out` if given."""
+    n, k, q, _, o = g.shape
+    d = a.shape[-1]
+    if out is None:
+        out = a.new_empty(n, k, q * o * d)
+    if k == 1 and q == 1:
+        torch.bmm(g[:, 0, 0].transpose(1, 2), a[:, 0], out=out.view(n, o, d))
+    else:
+        out.view(n, k, q, o, d).copy_(g.transpose(-1, -2) @ a[:, None])
+    return out
+
+
+def add_gradient_products(
+    rows: Float[Tensor, "nk p"], columns: Float[Tensor, "mk p"], out: Float[Tensor, "nk mk"]
+) -> None:
+    """out += rows columns^T. Rows narrower than `out` are multiplied exactly and added up in the type of `out`."""
+    if rows.dtype == out.dtype:
+        out.addmm_(rows, columns.T)
+    elif rows.is_cuda:
+        out += torch.mm(rows, columns.T, out_dtype=out.dtype)
+    else:
+        out.addmm_(rows.to(out.dtype), columns.to(out.dtype).T)
+
+
+def add_factor_products(
+    a: Float[Tensor, "n q s d"],
+    g: Float[Tensor, "n k q s o"],
+    b: Float[Tensor, "m q t d"],
+    h: Float[Tensor, "m k q t o"],
+    out: Float[Tensor, "nk mk"],
+) -> None:
+    """out += sum_{s,t} <a_s, b_t> <g_s, h_t>, summed over groups, without a gradient ever being formed."""
+    n, k, q, s, _ = g.shape
+    m, t = h.shape[0], h.shape[3]
+    target = out.view(n, k, m, k)
+    if s == t == q == 1:
+        inputs = _products(a[:, 0, 0], b[:, 0, 0], out.dtype)
+        outputs = _products(g[:, :, 0, 0].flatten(0, 1), h[:, :, 0, 0].flatten(0, 1), out.dtype)
+        target.addcmul_(inputs[:, None, :, None], outputs.view(n, k, m, k))
+        return
+    at_once = max(1, INTERMEDIATE // max(1, m * s * t * k * k))
+    for start in range(0, n, at_once):
+        part = slice(start, start + at_once)
+        for group in range(q):
+            inputs = _products(a[part, group].flatten(0, 1), b[:, group].flatten(0, 1), out.dtype)
+            outputs = _products(g[part, :, group].flatten(0, 2), h[:, :, group].flatten(0, 2), out.dtype)
+            here = inputs.shape[0] // s
+            both = inputs.view(here, 1, s, m, 1, t) * outputs.view(here, k, s, m, k, t)
+            target[part] += both.sum(dim=(2, 5))
+
+
+def add_lookup_products(
+    i: Int[Tensor, "n s"],
+    g: Float[Tensor, "n k s o"],
+    j: Int[Tensor, "m t"],
+    h: Float[Tensor, "m k t o"],
+    out: Float[Tensor, "nk mk"],
+) -> None:
+    """out += sum_{s,t} [i_s = j_t] <g_s, h_t>: an embedding table, with one-hot inputs. Index -1 matches nothing."""
+    n, k, s, _ = g.shape
+    m, t = j.shape
+    target = out.view(n, k, m, k)
+    at_once = max(1, INTERMEDIATE // max(1, m * s * t * k * k))
+    for start in range(0, n, at_once):
+        part = slice(start, start + at_once)
+        outputs = _products(g[part].flatten(0, 2), h.flatten(0, 2), out.dtype)
+        here = len(i[part])
+        same = (i[part].reshape(here, 1, s, 1, 1, 1) == j.view(1, 1, 1, m, 1, t)) & (j >= 0).view(1, 1, 1, m, 1, t)
+        target[part] += torch.where(same, outputs.view(here, k, s, m, k, t), 0).sum(dim=(2, 5))
+
+
+def lookup_gradients(i: Int[Tensor, "n s"], g: Float[Tensor, "n k s o"], entries: int) -> Float[Tensor, "n k p"]:
+    """Gradients of an embedding table with that many entries, flattened; index -1 is left out."""
+    n, k, s, o = g.shape
+    table = g.new_zeros(n, k, entries + 1, o)
+    index = torch.where(i >= 0, i, entries)[:, None, :, None].expand(n, k, s, o)
+    return table.scatter_add_(2, index, g)[:, :, :entries].flatten(2)
+
+
+def paired_factor_products(
+    a: Float[Tensor, "n q s d"],
+    g: Float[Tensor, "n k q s o"],
+    b: Float[Tensor, "n q t d"],
+    h: Float[Tensor, "n k q t o"],
+) -> Float[Tensor, " n"]:
+    """Inner products of the weight gradients of paired samples, summed over outputs, in float64."""
+    inputs = a.double() @ b.double().transpose(-1, -2)
+    outputs = g.double() @ h.double().transpose(-1, -2)
+    return (inputs[:, None] * outputs).sum(dim=(1, 2, 3, 4))
+
+
+def paired_gradient_products(
+    a: Float[Tensor, "n p"], b: Float[Tensor, "n p"], at_once: int = 1 << 16
+) -> Float[Tensor, " n"]:
+    """Inner products of paired rows, in float64, a few columns at a time: never a float64 copy of the matrices."""
+    total = torch.zeros(len(a), dtype=torch.float64, device=a.device)
+    for left, right in zip(torch.split(a, at_once, dim=1), torch.split(b, at_once, dim=1), strict=True):
+        total += torch.linalg.vecdot(left.double(), right.double())
+    return total
+
+
+def _products(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], dtype: torch.dtype) -> Float[Tensor, "n m"]:
+    if a.dtype == dtype:
+        return a @ b.T
+    out = torch.zeros(len(a), len(b), dtype=dtype, device=a.device)
+    add_gradient_products(a, b, out)
+    return out

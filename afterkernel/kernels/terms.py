@@ -1,0 +1,235 @@
+"""What is held of a block of samples: for each layer the terms whose products add up to its Gram matrix.
+
+A term is one layer's share of the embedding of n samples, either written out (`Gradients`) or as the factors that make
+it (`Factors`, `Lookups`). Terms of the same layer and method multiply with each other; the sum over the terms of all
+layers is the Gram matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+
+from afterkernel.kernels import contract
+from afterkernel.types import Bool, Float, Int, Tensor
+
+
+@dataclass(frozen=True)
+class Term:
+    """One layer's share of the embeddings of n samples; every field is a tensor whose first dimension is the sample."""
+
+    def __len__(self) -> int:
+        return len(self._tensors()[0])
+
+    def _tensors(self) -> list[Tensor]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+    def __getitem__(self, part: slice) -> Term:
+        return type(self)(*(tensor[part] for tensor in self._tensors()))
+
+    def room_for(self, n: int) -> Term:
+        """An uninitialised term of the same kind for n samples."""
+        return type(self)(*(tensor.new_empty(n, *tensor.shape[1:]) for tensor in self._tensors()))
+
+    def put(self, start: int, other: Term) -> None:
+        """Write the samples of another term from `start` on."""
+        if other is self:
+            return
+        for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
+            mine[start : start + len(other)] = theirs
+
+    def to(self, dtype: torch.dtype) -> Term:
+        """The term with its floating-point tensors in another data type."""
+        return type(self)(*(t.to(dtype) if t.is_floating_point() else t for t in self._tensors()))
+
+    def finite(self) -> Bool[Tensor, " n"]:
+        """Which samples have finite numbers alone. (A sum is finite if its summands are, short of overflow.)"""
+        sums = [tensor.flatten(1).sum(dim=1) for tensor in self._tensors() if tensor.is_floating_point()]
+        return torch.stack([torch.isfinite(total) for total in sums]).all(dim=0)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the term."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
+
+    def add_products(self, other: Term, out: Float[Tensor, "nk mk"]) -> None:
+        """out += the inner products of these gradients (rows) with those of `other` (columns)."""
+        raise NotImplementedError
+
+    def paired_products(self, other: Term) -> Float[Tensor, " n"]:
+        """Inner products of these gradients with those of `other`, sample by sample, in float64."""
+        raise NotImplementedError
+
+    def gradients(self) -> Float[Tensor, "n k p"]:
+        """The gradients, written out."""
+        raise NotImplementedError
+
+    @classmethod
+    def merged(cls, terms: Sequence[Any]) -> Term:
+        """One term for several calls of one layer, whose gradients add up."""
+        raise NotImplementedError
+
+    def outputs_joined(self) -> Term:
+        """The term whose products are those of this one summed over equal outputs (k becomes 1)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Gradients(Term):
+    """Gradients written out."""
+
+    rows: Float[Tensor, "n k p"]
+
+    def add_products(self, other: Term, out: Float[Tensor, "nk mk"]) -> None:
+        """A matrix product."""
+        assert isinstance(other, Gradients)
+        contract.add_gradient_products(self.rows.flatten(0, 1), other.rows.flatten(0, 1), out)
+
+    def paired_products(self, other: Term) -> Float[Tensor, " n"]:
+        """Row by row."""
+        assert isinstance(other, Gradients)
+        return contract.paired_gradient_products(self.rows.flatten(1), other.rows.flatten(1))
+
+    def gradients(self) -> Float[Tensor, "n k p"]:
+        """Themselves."""
+        return self.rows
+
+    @classmethod
+    def merged(cls, terms: Sequence[Gradients]) -> Gradients:
+        """Their sum."""
+        rows = terms[0].rows
+        for term in terms[1:]:
+            rows = rows + term.rows
+        return cls(rows)
+
+    def outputs_joined(self) -> Gradients:
+        """Gradients of all outputs in one row."""
+        return Gradients(self.rows.flatten(1).unsqueeze(1))
+
+
+@dataclass(frozen=True)
+class Factors(Term):
+    """Inputs and output gradients of a layer at each position, whose outer products sum to the gradient."""
+
+    inputs: Float[Tensor, "n q s d"]
+    outputs: Float[Tensor, "n k q s o"]
+
+    def add_products(self, other: Term, out: Float[Tensor, "nk mk"]) -> None:
+        """Products of inputs times products of output gradients."""
+        assert isinstance(other, Factors)
+        contract.add_factor_products(self.inputs, self.outputs, other.inputs, other.outputs, out)
+
+    def paired_products(self, other: Term) -> Float[Tensor, " n"]:
+        """Products of inputs times products of output gradients, row by row."""
+        assert isinstance(other, Factors)
+        return contract.paired_factor_products(self.inputs, self.outputs, other.inputs, other.outputs)
+
+    def gradients(self) -> Float[Tensor, "n k p"]:
+        """Sums of outer products."""
+        return contract.weight_gradients(self.inputs, self.outputs)
+
+    @classmethod
+    def merged(cls, terms: Sequence[Factors]) -> Factors:
+        """The positions of all calls."""
+        if len(terms) == 1:
+            return terms[0]
+        return cls(
+            torch.cat([term.inputs for term in terms], dim=2), torch.cat([term.outputs for term in terms], dim=3)
+        )
+
+    def outputs_joined(self) -> Factors:
+        """Output gradients of all outputs side by side."""
+        g = self.outputs
+        return Factors(self.inputs, g.permute(0, 2, 3, 1, 4).flatten(3).unsqueeze(1))
+
+
+@dataclass(frozen=True)
+class Lookups(Term):
+    """Indices into an embedding table and the output gradients there; -1 stands for an entry that is not trained."""
+
+    indices: Int[Tensor, "n s"]
+    outputs: Float[Tensor, "n k s o"]
+
+    def add_products(self, other: Term, out: Float[Tensor, "nk mk"]) -> None:
+        """Products of output gradients where the indices agree."""
+        assert isinstance(other, Lookups)
+        contract.add_lookup_products(self.indices, self.outputs, other.indices, other.outputs, out)
+
+    def paired_products(self, other: Term) -> Float[Tensor, " n"]:
+        """Products of output gradients where the indices agree, row by row."""
+        assert isinstance(other, Lookups)
+        same = (self.indices[:, :, None] == other.indices[:, None, :]) & (self.indices >= 0)[:, :, None]
+        products = self.outputs.double() @ other.outputs.double().transpose(-1, -2)
+        return torch.where(same[:, None], products, 0).sum(dim=(1, 2, 3))
+
+    def gradients(self) -> Float[Tensor, "n k p"]:
+        """One row of the table for every entry that occurs in the block: enough for inner products within it."""
+        return contract.lookup_gradients(self.indices, self.outputs, int(self.indices.max()) + 1)
+
+    @classmethod
+    def merged(cls, terms: Sequence[Lookups]) -> Lookups:
+        """The positions of all calls."""
+        if len(terms) == 1:
+            return terms[0]
+        return cls(
+            torch.cat([term.indices for term in terms], dim=1), torch.cat([term.outputs for term in terms], dim=2)
+        )
+
+    def outputs_joined(self) -> Lookups:
+        """Output gradients of all outputs side by side."""
+        return Lookups(self.indices, self.outputs.transpose(1, 2).flatten(2).unsqueeze(1))
+
+
+@dataclass(frozen=True)
+class Block:
+    """The terms of n samples, by layer."""
+
+    layers: Mapping[str, tuple[Term, ...]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.layers.values()))[0])
+
+    def __getitem__(self, part: slice) -> Block:
+        return Block({name: tuple(term[part] for term in terms) for name, terms in self.layers.items()})
+
+    def room_for(self, n: int) -> Block:
+        """An uninitialised block of the same layout for n samples."""
+        return Block({name: tuple(term.room_for(n) for term in terms) for name, terms in self.layers.items()})
+
+    def put(self, start: int, other: Block) -> None:
+        """Write the samples of another block from `start` on."""
+        for name, terms in self.layers.items():
+            for mine, theirs in zip(terms, other.layers[name], strict=True):
+                mine.put(start, theirs)
+
+    def to(self, dtype: torch.dtype) -> Block:
+        """The block with its floating-point tensors in another data type."""
+        return Block({name: tuple(term.to(dtype) for term in terms) for name, terms in self.layers.items()})
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the block."""
+        return sum(term.bytes for terms in self.layers.values() for term in terms)
+
+    def add_products(self, other: Block, out: Float[Tensor, "nk mk"]) -> None:
+        """out += the Gram matrix of these samples (rows) with those of `other` (columns)."""
+        for name, terms in self.layers.items():
+            for mine, theirs in zip(terms, other.layers[name], strict=True):
+                mine.add_products(theirs, out)
+
+    def paired_products(self, other: Block) -> Float[Tensor, " n"]:
+        """Inner products of paired samples, in float64, summed over outputs."""
+        products = [
+            mine.paired_products(theirs)
+            for name, terms in self.layers.items()
+            for mine, theirs in zip(terms, other.layers[name], strict=True)
+        ]
+        return torch.stack(products).sum(dim=0)
+
+    def embeddings(self) -> Float[Tensor, "n kp"]:
+        """The embeddings written out, one row a sample, in an order of this engine's own."""
+        rows = [term.gradients().flatten(1) for terms in self.layers.values() for term in terms]
+        return torch.cat(rows, dim=1)
