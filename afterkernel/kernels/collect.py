@@ -1,0 +1,304 @@
+"""Collect a network's gradients, layer by layer: one forward and one backward pass a batch of samples.
+
+The backward pass stops at the results of the layers; what the weights' gradients are follows from inputs and output
+gradients (see `contract`). Parameters that no layer call accounts for get per-example gradients.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from afterkernel.errors import UserError
+from afterkernel.kernels.allocator import keep_freed_memory
+from afterkernel.kernels.capture import Captured, Recorded, Recorder, Unit, layer_of, resolve
+from afterkernel.kernels.layers import PATCH_BYTES, Method, Shape
+from afterkernel.kernels.machine import Machine
+from afterkernel.kernels.output import Output
+from afterkernel.kernels.per_example import PerExampleGradients
+from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, merged
+from afterkernel.kernels.terms import Block, Gradients, Term
+from afterkernel.kernels.verify import check_independence, wrong_layers
+from afterkernel.types import Float, Tensor
+
+PROBE_SAMPLES = 3
+# Activations and their gradients of one batch: small enough for caches, large enough to keep the cores busy.
+ACTIVATION_BYTES = 1 << 26
+MOST_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a network turned out to be made of: the layers captured, with their sizes, and what is left over."""
+
+    shapes: Mapping[Unit, Shape]
+    left_over: Mapping[str, str]
+    unused: tuple[str, ...]
+    outputs: int
+    activation_bytes: int
+
+
+class GradientEmbedding:
+    """phi(x) = d f(x) / d theta over all trainable parameters, f in evaluation mode (arXiv 2105.10585, section 2).
+
+    `methods` says for each unit whether its gradients are written out or kept as factors; the plan sets it. Raises
+    UserError for a model without trainable parameters.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
+        output: Output | None = None,
+    ) -> None:
+        self.dtype, self.device = dtype, device or torch.device("cpu")
+        self.output = output or Output()
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        with torch.inference_mode(False):
+            self.model = copy.deepcopy(model).to(device=self.device, dtype=dtype).eval()
+        self._trained = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
+        if not any(value.numel() for value in self._trained.values()):
+            raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
+        self.parameters = sum(value.numel() for value in self._trained.values())
+        self.methods: dict[Unit, Method] = {}
+        self.layout: Layout | None = None
+        self._per_example: PerExampleGradients | None = None
+        self._distrusted: dict[str, str] = {}
+        self._memory_format = torch.contiguous_format
+
+    @property
+    def outputs(self) -> int:
+        """Rows of the Gram matrix a sample: 1 but for the full kernel of several outputs; known once prepared."""
+        return self.layout.outputs if self.layout is not None and self.output.which == "full" else 1
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """Which output, and which parameters."""
+        return {"kernel": "ntk", "output": self.output.which, "trained": list(self._trained)}
+
+    @property
+    def work_bytes(self) -> int:
+        """Bytes of activations, their gradients and patches of one batch; known once prepared."""
+        if self.layout is None:
+            return 0
+        return self._at_once * self.layout.activation_bytes * max(1, self.layout.outputs) + PATCH_BYTES
+
+    @property
+    def _at_once(self) -> int:
+        assert self.layout is not None
+        return max(
+            1, min(MOST_AT_ONCE, ACTIVATION_BYTES // (self.layout.activation_bytes * max(1, self.layout.outputs)))
+        )
+
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def prepare(self, x: Tensor) -> Layout:
+        """Look at a few samples to learn the layers, prove that they account for every parameter, and time nothing yet.
+
+        Raises UserError where the output of a sample depends on the others of its batch, or where the gradient does not
+        come out the same by both ways.
+        """
+        if self.layout is not None:
+            return self.layout
+        probe = self._place(x[:PROBE_SAMPLES])
+        probe = self._prefer_channels_last(probe)
+        layout, wrong = self._learn(probe)
+        if wrong:
+            # A layer that does not come out as autograd has it gets per-example gradients, and those must.
+            self._distrusted = {
+                name: "its gradient differs from autograd's" for name in self._trained if layer_of(name) in wrong
+            }
+            layout, wrong = self._learn(probe)
+        if wrong:
+            raise UserError(
+                f"the gradient of layer {wrong[0]} for single samples does not add up to that of the batch: a sample's "
+                "gradient depends on the others, so the model has no kernel of single samples."
+            )
+        # What falls back on these samples does so on all: the first dimension may agree by chance in another batch.
+        self._distrusted = dict(layout.left_over)
+        self.layout = layout
+        return layout
+
+    def _learn(self, probe: Tensor) -> tuple[Layout, list[str]]:
+        """The layout, from a few samples, and the layers whose gradients are not those of autograd."""
+        layout, captured, outputs = self._look(probe)
+        left = {name: self._trained[name] for name in layout.left_over}
+        self._per_example = PerExampleGradients(self.model, left, self.output.select) if left else None
+        self.methods = dict.fromkeys(layout.shapes, "gradients")
+        check_independence(self.model, probe, outputs, self.output)
+        try:
+            return layout, wrong_layers(outputs, self._terms(captured, outputs, probe, join=False), self._trained)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"the model's gradient fails (is a value changed in place?): {reason}") from error
+
+    def plan_layers(self, x: Tensor, machine: Machine) -> Sequence[LayerPlan]:
+        """Choose for each layer the cheaper method, by its sizes and the machine's rates, and take it from now on."""
+        layout = self.prepare(x)
+        counts = Outputs(layout.outputs, self.outputs)
+        plans = []
+        for unit, shape in layout.shapes.items():
+            chosen = choose(unit.layer, shape, counts, machine)
+            self.methods[unit] = chosen.cost.method
+            plans.append(chosen)
+        for name, why in layout.left_over.items():
+            numbers = self._trained[name].numel() * layout.outputs
+            cost = Cost("gradients", numbers, numbers * self.outputs, numbers * self.outputs, numbers)
+            how = self._per_example.method if self._per_example is not None else ""
+            plans.append(LayerPlan(name, cost, f"per-example gradients by {how}: {why}"))
+        return merged(plans)
+
+    def block(self, x: Tensor, out: Block | None = None) -> Block:
+        """The terms of the samples x (n, ...), written to `out` if given."""
+        self.prepare(x)
+        at_once = self._at_once
+        if out is None and len(x) <= at_once:
+            return self._batch(x)
+        whole = out if out is not None else self._batch(x[:1]).room_for(len(x))
+        for start in range(0, len(x), at_once):
+            part = slice(start, min(start + at_once, len(x)))
+            self._batch(x[part], whole[part])
+        return whole
+
+    def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
+        """The embeddings of x written out, one row a sample, in an order of the engine's own."""
+        planned, self.methods = self.methods, dict.fromkeys(self.prepare(x).shapes, "gradients")
+        try:
+            return self.block(x).embeddings()
+        finally:
+            self.methods = planned or self.methods
+
+    def _place(self, x: Tensor) -> Tensor:
+        x = x.detach().to(self.device, self.dtype if x.is_floating_point() else x.dtype)
+        x = x.clone() if x.is_inference() else x
+        return x.contiguous(memory_format=self._memory_format) if x.ndim == 4 else x
+
+    def _prefer_channels_last(self, probe: Tensor) -> Tensor:
+        """Convolutions are faster with channels last; networks that `view` their activations can't have that."""
+        if probe.ndim != 4 or not any(value.ndim == 4 for value in self._trained.values()):
+            return probe
+        before = self.model.state_dict()
+        self._memory_format = torch.channels_last
+        self.model.to(memory_format=torch.channels_last)
+        try:
+            with torch.no_grad():
+                self.model(self._place(probe))
+        except RuntimeError:
+            self._memory_format = torch.contiguous_format
+            self.model.to(memory_format=torch.contiguous_format)
+            self.model.load_state_dict(before)
+        return self._place(probe)
+
+    def _forward(self, x: Tensor) -> tuple[Captured, Float[Tensor, "n k"]]:
+        with Recorder(self._trained) as recorder:
+            output = self.model(x)
+        selected = self.output.select(output, len(x))
+        return resolve(recorder, selected, self._trained, len(x), self._distrusted), selected
+
+    def _look(self, probe: Tensor) -> tuple[Layout, Captured, Tensor]:
+        saved: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.numel() * tensor.element_size()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            captured, outputs = self._forward(probe)
+        if not outputs.requires_grad:
+            raise UserError("the model's output does not depend on any trainable parameter, so it has no NTK.")
+        shapes = {}
+        for unit, calls in captured.units.items():
+            first = calls[0].call.shape(weight=unit.weight is not None, bias=unit.bias is not None)
+            positions = sum(
+                call.call.shape(weight=unit.weight is not None, bias=unit.bias is not None).positions for call in calls
+            )
+            shapes[unit] = Shape(first.kind, positions, first.inputs, first.outputs, first.groups, first.parameters)
+        layout = Layout(
+            shapes=shapes,
+            left_over=captured.left_over,
+            unused=captured.unused,
+            outputs=outputs.shape[1],
+            # Gradients of the activations take as much again.
+            activation_bytes=max(1, 2 * sum(saved.values()) // len(probe)),
+        )
+        return layout, captured, outputs
+
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def _batch(self, x: Tensor, out: Block | None = None) -> Block:
+        assert self.layout is not None
+        x = self._place(x)
+        captured, outputs = self._forward(x)
+        if (
+            captured.units.keys() != self.layout.shapes.keys()
+            or captured.left_over.keys() != self.layout.left_over.keys()
+        ):
+            raise UserError(
+                "the model uses its parameters otherwise for some samples than for the first: "
+                "a branch on the data changes which layers are called, and its kernel can't be taken in batches."
+            )
+        return Block(self._terms(captured, outputs, x, out))
+
+    def _terms(
+        self,
+        captured: Captured,
+        outputs: Float[Tensor, "n k"],
+        x: Tensor,
+        out: Block | None = None,
+        *,
+        join: bool = True,
+    ) -> dict[str, tuple[Term, ...]]:
+        """Terms by layer, in the order in which the layers are called, written to `out` if given.
+
+        Without `join` every output is kept apart.
+        """
+        join = join and self.output.which == "trace"
+        calls = [call for recorded in captured.units.values() for call in recorded]
+        grads = iter(_output_gradients(outputs, calls))
+        layers: dict[str, list[Term]] = {}
+
+        def add(layer: str, make: Callable[[Term | None], Term]) -> None:
+            terms = layers.setdefault(layer, [])
+            room = None if out is None else out.layers[layer][len(terms)]
+            term = make(None if join else room)
+            term = term.outputs_joined() if join else term
+            if room is not None:
+                room.put(0, term)
+            terms.append(term if room is None else room)
+
+        for unit, recorded in captured.units.items():
+            add(unit.layer, partial(self._unit_term, unit, [(call, next(grads)) for call in recorded]))
+        if self._per_example is not None:
+            for name, rows in self._per_example(x).items():
+                add(layer_of(name), lambda _, rows=rows: Gradients(rows.detach()))  # type: ignore[misc]
+        return {layer: tuple(terms) for layer, terms in layers.items()}
+
+    def _unit_term(self, unit: Unit, calls: list[tuple[Recorded, Tensor]], out: Term | None) -> Term:
+        """The term of one unit: of its one call, written to `out` if that can be, or of all its calls merged."""
+        weight, bias = unit.weight is not None, unit.bias is not None
+        method = self.methods[unit]
+        if len(calls) == 1:
+            return calls[0][0].call.term(method, calls[0][1], weight=weight, bias=bias, out=out)
+        terms = [recorded.call.term(method, grad, weight=weight, bias=bias) for recorded, grad in calls]
+        return type(terms[0]).merged(terms)
+
+
+def _output_gradients(outputs: Float[Tensor, "n k"], calls: list[Recorded]) -> list[Float[Tensor, "n k ..."]]:
+    """The gradient of every output in the result of every call, zero where an output does not depend on it."""
+    if not calls:
+        return []
+    edges = [call.edge for call in calls]
+    by_output = [
+        torch.autograd.grad(column.sum(), edges, retain_graph=True, allow_unused=True) for column in outputs.unbind(1)
+    ]
+    return [
+        torch.stack([outputs.new_zeros(call.result_shape) if grad is None else grad for grad in grads], dim=1)
+        for call, *grads in zip(calls, *by_output, strict=True)
+    ]

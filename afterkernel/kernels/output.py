@@ -1,0 +1,58 @@
+"""Which output of a network its kernel belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from afterkernel.errors import UserError
+from afterkernel.types import Float, Tensor
+
+
+@dataclass(frozen=True)
+class Output:
+    """The outputs that a kernel is taken of.
+
+    which: None for the one output of a scalar network; a number for that logit alone; "trace" for the sum over logits
+    of their kernels, sum_k <d f_k(x), d f_k(y)>; "full" for every pair of logits.
+    """
+
+    which: int | str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.which, str) and self.which not in ("trace", "full"):
+            raise UserError(f'output={self.which!r} is not known: give the number of a logit, "trace" or "full".')
+
+    def select(self, output: Any, samples: int | None = None) -> Float[Tensor, "n k"]:
+        """The columns of a network's output that gradients are taken of. Raises UserError where there are none such."""
+        if not isinstance(output, Tensor):
+            kind = type(output).__name__
+            hint = (
+                " wrap it so that its forward gives the tensor alone."
+                if isinstance(output, (tuple, list, Mapping))
+                else ""
+            )
+            raise UserError(f"the model gives a {kind}, not a tensor, so it is unclear what its kernel is:{hint}")
+        if output.ndim == 0 or (samples is not None and len(output) != samples):
+            raise UserError(
+                f"the model's output has shape {tuple(output.shape)} for {samples} samples: "
+                "its first dimension must be the sample."
+            )
+        if not output.is_floating_point():
+            raise UserError(f"the model's output is of {output.dtype}, which has no gradient: give its logits instead.")
+        columns = output.flatten(1) if output.ndim > 1 else output.unsqueeze(1)
+        count = columns.shape[1]
+        if self.which is None:
+            if count != 1:
+                raise UserError(
+                    f"the model gives {count} outputs a sample, of shape {tuple(output.shape[1:])}: choose one by "
+                    'output=0 and so on, their sum by output="trace", or every pair by output="full".'
+                )
+            return columns
+        if isinstance(self.which, str):
+            return columns
+        if not -count <= self.which < count:
+            raise UserError(f"output={self.which} is not there: the model gives {count} outputs a sample.")
+        index = self.which % count
+        return columns[:, index : index + 1]

@@ -1,0 +1,74 @@
+"""Checks on a few samples, before long work, that the collected gradients are those of autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from afterkernel.errors import UserError
+from afterkernel.kernels.capture import layer_of
+from afterkernel.kernels.output import Output
+from afterkernel.kernels.terms import Term
+from afterkernel.types import Float, Tensor
+
+# Relative differences beyond rounding, in an output and in the squared length of a gradient.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
+COARSE_TOLERANCE = 5e-2  # of outputs that a network itself gives in half precision
+
+
+@torch.no_grad()
+def check_independence(model: nn.Module, x: Tensor, outputs: Float[Tensor, "n k"], which: Output) -> None:
+    """Raise UserError where the output of a sample alone is not that in its batch: no kernel of samples exists then."""
+    try:
+        alone = which.select(model(x[:1]), 1)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"the model can't be run on a sample alone, so its output depends on the batch: {reason}"
+        ) from error
+    difference = (alone[0] - outputs[0]).abs().max()
+    if difference > _tolerance(outputs) * outputs.abs().max():
+        raise UserError(
+            "the model's output for a sample alone differs from that in a batch "
+            f"({alone[0, 0].item():g} and {outputs[0, 0].item():g}): it is random even in evaluation mode, or samples "
+            "depend on each other; make the forward pass deterministic and sample by sample."
+        )
+
+
+def wrong_layers(
+    outputs: Float[Tensor, "n k"], terms: Mapping[str, tuple[Term, ...]], parameters: Mapping[str, Tensor]
+) -> list[str]:
+    """Layers whose collected gradients, in a random combination of samples and outputs, are not as long as autograd's.
+
+    Both are taken on the graph of `outputs`, so that no rounding in the forward pass tells them apart.
+    """
+    generator = torch.Generator().manual_seed(0)
+    weights = (0.5 + torch.rand(outputs.shape, generator=generator)).to(outputs)
+    expected: dict[str, float] = dict.fromkeys(terms, 0.0)
+    grads = torch.autograd.grad(
+        (weights * outputs).sum(), list(parameters.values()), allow_unused=True, retain_graph=True
+    )
+    for name, grad in zip(parameters, grads, strict=True):
+        if grad is not None:
+            grad = grad.to_dense() if grad.is_sparse else grad
+            expected[layer_of(name)] = expected.get(layer_of(name), 0.0) + grad.double().square().sum().item()
+    wrong = []
+    # A gradient that is zero comes out as rounding of the others.
+    floor = (1e3 * torch.finfo(outputs.dtype).eps) ** 2 * sum(expected.values())
+    for layer, length in expected.items():
+        combined = [_combined(weights, term) for term in terms.get(layer, ())]
+        found = sum(part.double().square().sum().item() for part in combined)
+        if abs(found - length) > max(_tolerance(outputs) * length, floor):
+            wrong.append(layer)
+    return wrong
+
+
+def _combined(weights: Float[Tensor, "n k"], term: Term) -> Float[Tensor, " p"]:
+    gradients = term.gradients()
+    return torch.einsum("nk,nkp->p", weights.to(gradients.dtype), gradients)
+
+
+def _tolerance(outputs: Tensor) -> float:
+    return TOLERANCE.get(outputs.dtype, COARSE_TOLERANCE)
