@@ -1,22 +1,20 @@
-"""Kernels of networks: embeddings, and Gram matrices in bounded memory."""
+"""Kernels of networks: gradients collected layer by layer, and their Gram matrices in bounded memory."""
 
 from afterkernel.kernels.embedding import KERNELS, Embedding, embedding
-from afterkernel.kernels.gram import (
-    DEFAULT_BUDGET_BYTES,
-    conjugate_kernel,
-    ntk,
-    train_test_grams,
-    train_test_plan,
-)
+from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES, Grams, cross_grams, train_test_grams, train_test_plan
+from afterkernel.kernels.ntk import conjugate_kernel, layer_ntks, ntk
 from afterkernel.kernels.plan import Plan
 
 __all__ = [
     "DEFAULT_BUDGET_BYTES",
     "KERNELS",
     "Embedding",
+    "Grams",
     "Plan",
     "conjugate_kernel",
+    "cross_grams",
     "embedding",
+    "layer_ntks",
     "ntk",
     "train_test_grams",
     "train_test_plan",

@@ -1,192 +1,239 @@
 """Gram matrices in bounded memory: blocks of rows held, chunks of columns streamed past them.
 
 The matrix is exact: every entry is the inner product of two whole embeddings, multiplied in the embedding's data type
-(TF32 and reduced-precision accumulation are switched off), tiles of a symmetric matrix once.
+(less only where tf32 or bf16 is asked for), tiles of a symmetric matrix once. Over several processes of
+`torch.distributed` the row blocks are shared out, and every process ends with the whole matrix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import nn
+import torch.distributed as dist
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.embedding import Embedding, embedding
+from afterkernel.kernels.embedding import Embedding
+from afterkernel.kernels.finite import FiniteCheck
+from afterkernel.kernels.job import Job, processes
+from afterkernel.kernels.machine import Machine, machine
 from afterkernel.kernels.plan import Plan, plan
-from afterkernel.kernels.precision import exact_products
+from afterkernel.kernels.precision import Precision, exact_products, precision
+from afterkernel.kernels.store import TileStore, fingerprint
+from afterkernel.kernels.tiles import TOTAL, Destination
 from afterkernel.progress import progress
 from afterkernel.types import Float, Tensor
 
-DEFAULT_BUDGET_BYTES = 2 * 1024**3
-ROWS_TESTED_AT_ONCE = 64
+DEFAULT_BUDGET_BYTES = 3 * 1024**3
 
 
-def ntk(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor | None = None,
-    *,
-    dtype: torch.dtype = torch.float32,
-    device: str | torch.device | None = None,
-    budget_bytes: int = DEFAULT_BUDGET_BYTES,
-) -> Float[Tensor, "n m"]:
-    """The empirical neural tangent kernel of a model: K_ij = <d f(x_i) / d theta, d f(y_j) / d theta>.
+@dataclass(frozen=True)
+class Grams:
+    """Gram matrices, with what they cost and how exact they are.
 
-    For a trained model this is the after kernel (arXiv 2105.10585, section 2). theta are all trainable parameters, f is
-    the model's one output a sample in evaluation mode.
-
-    Args:
-        model: any torch.nn.Module with one output a sample; it is not changed.
-        x: n inputs (n, ...).
-        y: m inputs (m, ...), or None for x against itself, which computes each tile once.
-        dtype: torch.float32 or torch.float64, of gradients, products and result.
-        device: where to compute and where the result is; the model's own by default.
-        budget_bytes: bound on the embeddings held at once.
-
-    Returns:
-        The Gram matrix (n, m).
-
-    Raises:
-        UserError: several outputs a sample, no trainable parameter, empty input, budget below two embeddings, or a
-            gradient that is not finite.
+    train (nk, nk) and test (mk, nk), k rows a sample (1 but for the full kernel of several outputs); layers: the same
+    two for each layer where asked for, whose sums they are. relative_error: the largest difference, over some 16
+    samples, from the same gradients multiplied in float64, relative to the largest entry; None for x against y, and
+    where no row block was computed here (a store that was complete, or another process's work).
     """
-    return _kernel("ntk", model, x, y, dtype, device, budget_bytes)
 
-
-def conjugate_kernel(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor | None = None,
-    *,
-    dtype: torch.dtype = torch.float32,
-    device: str | torch.device | None = None,
-    budget_bytes: int = DEFAULT_BUDGET_BYTES,
-) -> Float[Tensor, "n m"]:
-    """The conjugate kernel of a model: inner products of the inputs of its last linear layer, in evaluation mode.
-
-    Arguments, result and errors are those of `ntk`; the model needs a torch.nn.Linear layer. The last one is the one
-    that the forward pass calls last. Source: arXiv 2105.10585, section 2.
-    """
-    return _kernel("conjugate", model, x, y, dtype, device, budget_bytes)
-
-
-def _kernel(
-    name: str,
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor | None,
-    dtype: torch.dtype,
-    device: str | torch.device | None,
-    budget_bytes: int,
-) -> Tensor:
-    if dtype not in (torch.float32, torch.float64):
-        raise UserError(f"dtype={dtype} is not exact enough: choose torch.float32 or torch.float64.")
-    if device is None:
-        first = next(model.parameters(), None)
-        device = first.device if first is not None else x.device
-    phi = embedding(model, name, dtype=dtype, device=device)
-    if y is None:
-        return gram(phi, x, budget_bytes=budget_bytes)
-    return cross_gram(phi, x, y, budget_bytes=budget_bytes)
-
-
-def gram(phi: Embedding, x: Tensor, *, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> Float[Tensor, "n n"]:
-    """The Gram matrix of x with itself, exactly symmetric."""
-    return train_test_grams(phi, x, None, budget_bytes=budget_bytes)[0]
-
-
-def cross_gram(
-    phi: Embedding, x: Tensor, y: Tensor, *, budget_bytes: int = DEFAULT_BUDGET_BYTES
-) -> Float[Tensor, "n m"]:
-    """The Gram matrix of x (rows) with y (columns)."""
-    _check_inputs(x, y)
-    steps = plan(len(y), len(x), _size(phi, y), phi.dtype.itemsize, budget_bytes, symmetric=False)
-    K = torch.empty(len(x), len(y), dtype=phi.dtype, device=phi.device)
-    with exact_products(), progress("Gram matrix", steps.multiplications) as advance:
-        for block in _slices(0, len(y), steps.rows_per_block):
-            rows = _embed(phi, y, block)
-            for chunk in _slices(0, len(x), steps.columns_per_chunk):
-                torch.matmul(_embed(phi, x, chunk), rows.T, out=K[chunk, block])
-                advance(len(rows) * (chunk.stop - chunk.start) * steps.size)
-            del rows  # before the next block is embedded: the budget holds one
-    return K
+    train: Float[Tensor, "square nk"]
+    test: Float[Tensor, "mk nk"]
+    layers: Mapping[str, tuple[Float[Tensor, "square nk"], Float[Tensor, "mk nk"]]]
+    plan: Plan
+    relative_error: float | None
 
 
 def train_test_grams(
-    phi: Embedding, train: Tensor, test: Tensor | None, *, budget_bytes: int = DEFAULT_BUDGET_BYTES
-) -> tuple[Float[Tensor, "n n"], Float[Tensor, "m n"]]:
+    phi: Embedding,
+    train: Tensor,
+    test: Tensor | None = None,
+    *,
+    budget_bytes: int = DEFAULT_BUDGET_BYTES,
+    dtype: str | torch.dtype | None = None,
+    per_layer: bool = False,
+    store: Path | str | None = None,
+    result_device: torch.device | str | None = None,
+) -> Grams:
     """The Gram matrices train x train (symmetric) and test x train in one pass over blocks of training samples.
 
-    Without `test` the second has no rows. Raises UserError as `ntk` does.
+    Args:
+        phi: what `embedding` gives.
+        train, test: samples (n, ...) and (m, ...); without `test` its matrix has no rows.
+        budget_bytes: bound on what is held at once beside the result.
+        dtype: "tf32" or "bf16" for products of less than the embedding's precision; its own by default.
+        per_layer: also give every layer's matrices.
+        store: a folder where tiles are kept as they are done, so that a killed computation goes on there.
+        result_device: where the matrices lie; where phi computes by default.
+
+    Raises UserError as `ntk` does.
     """
     test = train[:0] if test is None else test
     _check_inputs(train)
-    n, m = len(train), len(test)
-    steps = plan(n, m, _size(phi, train), phi.dtype.itemsize, budget_bytes)
-    K = torch.empty(n, n, dtype=phi.dtype, device=phi.device)
-    K_test = torch.empty(m, n, dtype=phi.dtype, device=phi.device)
-    with exact_products(), progress("Gram matrices", steps.multiplications) as advance:
-        for block in _slices(0, n, steps.rows_per_block):
-            rows = _embed(phi, train, block)
-            for tile in _slices(0, len(rows), steps.columns_per_chunk):
-                below = slice(block.start + tile.start, block.stop)
-                here = slice(block.start + tile.start, block.start + tile.stop)
-                product = rows[tile.start :] @ rows[tile].T
-                _set_symmetric(K, below, here, product)
-                advance(product.numel() * steps.size)
-            for chunk in _slices(block.stop, n, steps.columns_per_chunk):
-                product = _embed(phi, train, chunk) @ rows.T
-                _set_symmetric(K, chunk, block, product)
-                advance(product.numel() * steps.size)
-            for chunk in _slices(0, m, steps.columns_per_chunk):
-                product = _embed(phi, test, chunk) @ rows.T
-                K_test[chunk, block] = product
-                advance(product.numel() * steps.size)
-            del rows  # before the next block is embedded: the budget holds one
-    return K, K_test
+    return _grams(phi, train, test, True, budget_bytes, dtype, per_layer, store, result_device)
 
 
-def train_test_plan(phi: Embedding, train: Tensor, test: Tensor, budget_bytes: int) -> Plan:
+def cross_grams(
+    phi: Embedding,
+    x: Tensor,
+    y: Tensor,
+    *,
+    budget_bytes: int = DEFAULT_BUDGET_BYTES,
+    dtype: str | torch.dtype | None = None,
+    per_layer: bool = False,
+    store: Path | str | None = None,
+    result_device: torch.device | str | None = None,
+) -> Grams:
+    """The Gram matrix of x (rows) with y (columns), as `test` of the result; for arguments see `train_test_grams`."""
+    _check_inputs(x, y)
+    return _grams(phi, y, x, False, budget_bytes, dtype, per_layer, store, result_device)
+
+
+def train_test_plan(
+    phi: Embedding, train: Tensor, test: Tensor, budget_bytes: int, dtype: str | torch.dtype | None = None
+) -> Plan:
     """The plan that `train_test_grams` will follow."""
-    return plan(len(train), len(test), _size(phi, train), phi.dtype.itemsize, budget_bytes)
+    kind = precision(dtype or phi.dtype)
+    return _plan(phi, train, test, True, budget_bytes, kind, _rates(phi, None))
 
 
-def _set_symmetric(K: Tensor, rows: slice, columns: slice, tile: Tensor) -> None:
-    """Write a tile on or below the diagonal and its mirror image; the diagonal's own tile keeps its lower half."""
-    K[columns, rows] = tile.T
-    K[rows, columns] = tile
-    side = columns.stop - columns.start
-    if rows.start == columns.start:
-        lower = tile[:side].tril()
-        K[columns, columns] = lower + lower.tril(-1).T
-
-
-def _embed(phi: Embedding, x: Tensor, part: slice) -> Tensor:
-    rows = phi(x[part])
-    # A few rows at a time: the test makes copies of what it tests.
-    for start in range(0, len(rows), ROWS_TESTED_AT_ONCE):
-        finite = torch.isfinite(rows[start : start + ROWS_TESTED_AT_ONCE]).all(dim=1)
-        if not finite.all():
-            sample = part.start + start + int(torch.nonzero(~finite)[0])
-            raise UserError(
-                f"the embedding of sample {sample} is not finite: the network has diverged or its input is not "
-                "finite; train with a smaller learning rate."
+@torch.inference_mode(False)
+@torch.no_grad()
+def _grams(
+    phi: Embedding,
+    rows: Tensor,
+    others: Tensor,
+    symmetric: bool,
+    budget_bytes: int,
+    dtype: str | torch.dtype | None,
+    per_layer: bool,
+    store: Path | str | None,
+    result_device: torch.device | str | None,
+) -> Grams:
+    kind = precision(dtype or phi.dtype)
+    if kind.dtype != phi.dtype:
+        raise UserError(f"dtype={kind.name} needs an embedding in {kind.dtype}, and this one is in {phi.dtype}.")
+    rank, world = processes()
+    folder = None if store is None else Path(store) / f"{rank}-of-{world}" if world > 1 else Path(store)
+    with exact_products(tf32=kind.tf32):
+        begun = TileStore.begun(folder)
+        rates = _rates(phi, begun)
+        steps = _plan(phi, rows, others, symmetric, budget_bytes, kind, rates, begun)
+        names = [TOTAL, *(phi.block(rows[:1]).layers if per_layer else ())]
+        opened = None
+        if folder is not None:
+            manifest = _manifest(phi, rows, others, symmetric, kind, steps, rates, names)
+            side = -(-steps.n // steps.columns_per_chunk)
+            opened = TileStore(
+                folder, manifest, (side * symmetric - (-steps.n_others // steps.columns_per_chunk), side)
             )
-    return rows
+        k, n, m = phi.outputs, len(rows), len(others)
+        place = torch.device(result_device or phi.device)
+
+        def matrices(what: str, height: int) -> dict[str, Tensor]:
+            shape = (height, n * k)
+            if opened is None:
+                return {name: torch.zeros(shape, dtype=phi.dtype, device=place) for name in names}
+            return {name: opened.matrix(f"{what}-{name}" if name else what, shape, phi.dtype) for name in names}
+
+        train, test = matrices("train", n * k * symmetric), matrices("test", m * k)
+        job = Job(
+            phi,
+            rows,
+            others,
+            symmetric,
+            kind,
+            steps,
+            Destination(train, phi.device, phi.dtype),
+            Destination(test, phi.device, phi.dtype),
+            opened,
+            FiniteCheck(phi.device),
+        )
+        with progress("Gram matrix", steps.multiplications / world) as advance:
+            job.run(advance)
+        if world > 1:
+            train, test = ({name: _summed(part) for name, part in parts.items()} for parts in (train, test))
+    layers = {name: (train[name], test[name]) for name in names if name != TOTAL}
+    return Grams(train[TOTAL], test[TOTAL], layers, steps, job.relative_error)
 
 
-def _size(phi: Embedding, x: Tensor) -> int:
-    """The embedding's dimension, shown by one sample (layers may see fewer features than the widest of them)."""
-    return int(phi(x[:1]).shape[1])
+def _plan(
+    phi: Embedding,
+    rows: Tensor,
+    others: Tensor,
+    symmetric: bool,
+    budget_bytes: int,
+    kind: Precision,
+    rates: Machine,
+    begun: tuple[int, float] | None = None,
+) -> Plan:
+    # The longer of the two shows more of whether samples depend on each other.
+    layers = phi.plan_layers(max(rows, others, key=len), rates)
+    return plan(
+        len(rows),
+        len(others),
+        layers,
+        kind.held.itemsize,
+        budget_bytes,
+        symmetric=symmetric,
+        rows_a_sample=phi.outputs,
+        result_element_bytes=kind.dtype.itemsize,
+        work_bytes=phi.work_bytes,
+        workers=processes()[1],
+        cell=None if begun is None else begun[0],
+    )
+
+
+def _rates(phi: Embedding, begun: tuple[int, float] | None) -> Machine:
+    """The rates to plan with: those that a store was begun with, and in every process the same."""
+    if begun is not None:
+        return Machine(begun[1], 1.0)
+    rates = [machine(phi.device, phi.dtype, torch.get_num_threads())]
+    if processes()[1] > 1:
+        dist.broadcast_object_list(rates, src=0, device=phi.device)
+    return rates[0]
+
+
+def _manifest(
+    phi: Embedding,
+    rows: Tensor,
+    others: Tensor,
+    symmetric: bool,
+    kind: Precision,
+    steps: Plan,
+    rates: Machine,
+    names: list[str],
+) -> dict[str, object]:
+    """What the tiles of a store depend on. The first embedding's length stands for what the network's code does."""
+    first = phi.block(rows[:1])
+    length = first.paired_products(first).item()
+    return {
+        **phi.identity,
+        "first_length_squared": f"{length:.3e}",
+        "weights_sha256": fingerprint(dict(phi.model.state_dict())),
+        "data_sha256": fingerprint({"rows": rows, "others": others}),
+        "symmetric": symmetric,
+        "dtype": kind.name,
+        "rows_a_sample": phi.outputs,
+        "methods": {layer.layer: layer.cost.method for layer in steps.layers},
+        "layers_kept": names[1:],
+        "samples_a_cell": steps.columns_per_chunk,
+        "elementwise_cost": rates.elementwise_cost,
+        "torch": torch.__version__,
+        "device": phi.device.type,
+    }
+
+
+def _summed(matrix: Tensor) -> Tensor:
+    """The sum over processes, each of which has its own tiles and zeros elsewhere; a store's file stays its own."""
+    whole = matrix.clone()
+    dist.all_reduce(whole)
+    return whole
 
 
 def _check_inputs(*inputs: Tensor) -> None:
     for x in inputs:
         if x.ndim < 1 or len(x) == 0:
             raise UserError(f"a kernel needs at least one sample, and the input has shape {tuple(x.shape)}.")
-
-
-def _slices(start: int, stop: int, step: int) -> Iterator[slice]:
-    for first in range(start, stop, step):
-        yield slice(first, min(first + step, stop))

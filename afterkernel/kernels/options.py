@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from afterkernel.kernels.embedding import KERNELS
 from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES
+from afterkernel.kernels.precision import PRECISIONS, Precision
 from afterkernel.options import option
 
 
@@ -16,12 +15,22 @@ class Kernel:
     """Which kernels are computed of every snapshot, and how."""
 
     names: list[str] = option(list(KERNELS), "kernels of each snapshot", choices=KERNELS)
-    dtype: str = option("float32", "data type of gradients and products", choices=("float32", "float64"))
+    dtype: str = option(
+        "float32",
+        "precision of gradients and products; tf32 and bf16 multiply float32 gradients in less, with a measured error",
+        choices=tuple(PRECISIONS),
+    )
     budget_bytes: int = option(
-        DEFAULT_BUDGET_BYTES, "bytes of embeddings held at once; the rest is streamed", at_least=1, decides=False
+        DEFAULT_BUDGET_BYTES, "bytes held at once beside the result; the rest is streamed", at_least=1, decides=False
+    )
+
+    resumable: bool = option(
+        True,
+        "keep the tiles of a long Gram matrix in the run's folder until its record is written: a killed one goes on",
+        decides=False,
     )
 
     @property
-    def torch_dtype(self) -> torch.dtype:
-        """The data type as torch names it."""
-        return torch.float64 if self.dtype == "float64" else torch.float32
+    def precision(self) -> Precision:
+        """How gradients are collected, held and multiplied."""
+        return PRECISIONS[self.dtype]

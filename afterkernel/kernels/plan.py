@@ -1,82 +1,222 @@
-"""The plan of a Gram matrix: how many embeddings are held at once, and what that costs.
+"""The plan of a Gram matrix: which method each layer takes, how many samples are held at once, and what that costs.
 
-A block of rows is embedded and held; the rest of the samples are embedded in chunks of columns, multiplied with the
-block, and dropped. With R row blocks a sample is embedded up to R times, so the block takes all the budget that the
-chunk leaves.
+A block of rows is collected and held; the rest of the samples are collected in chunks of columns, multiplied with the
+block, and dropped. With R row blocks a sample is collected up to R times, so the block takes all the budget that the
+chunk and the work space leave. Within a layer, gradients written out cost their number for each pair of samples; as
+factors they cost (positions)^2 (inputs + outputs), and room for all factors (see `contract`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 
 from afterkernel.errors import UserError
+from afterkernel.kernels.layers import Method, Shape
+from afterkernel.kernels.machine import Machine
 
 COLUMNS_PER_CHUNK = 512
+# Share of the budget that the work space of collection may take.
+WORK_SHARE = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one method of one layer costs. Operations are multiply-adds of a matrix product or as much time."""
+
+    method: Method
+    numbers: int
+    multiplications_a_pair: int
+    operations_a_pair: float
+    operations_a_sample: float
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """A layer's part of the plan: the method taken, what it costs, and why."""
+
+    layer: str
+    cost: Cost
+    reason: str
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Of a network: outputs that gradients are taken of, and rows of the Gram matrix a sample."""
+
+    gradients: int = 1
+    rows: int = 1
+
+
+def costs(shape: Shape, outputs: Outputs, machine: Machine) -> list[Cost]:
+    """What each method that fits a layer costs."""
+    k, rows = outputs.gradients, outputs.rows
+    s, d, o, q, p = shape.positions, shape.inputs, shape.outputs, shape.groups, shape.parameters
+    written = Cost("gradients", k * p, k * p * rows, k * p * rows, k * s * p)
+    if shape.kind == "vector":
+        return [written]
+    elementwise = machine.elementwise_cost
+    if shape.kind == "lookup":
+        both = s * s * k * rows
+        return [written, Cost("factors", 4 * s + k * s * o, both * o, both * (o + 3 * elementwise), k * s * o)]
+    passes = 1 if s == q == 1 else 3
+    multiplications = q * s * s * (d + k * rows * o)
+    factors = Cost(
+        "factors",
+        q * s * (d + k * o),
+        multiplications,
+        multiplications + passes * q * s * s * rows * rows * elementwise,
+        q * s * (d + k * o),
+    )
+    return [written, factors]
+
+
+def choose(layer: str, shape: Shape, outputs: Outputs, machine: Machine) -> LayerPlan:
+    """The method of a layer that costs the least for each pair of samples, as pairs outnumber samples."""
+    found = sorted(costs(shape, outputs, machine), key=lambda cost: cost.operations_a_pair)
+    best = found[0]
+    if len(found) == 1:
+        return LayerPlan(layer, best, "a scale or shift: its gradient is small")
+    other = found[1]
+    words = {"gradients": "its gradients written out", "factors": "its factors"}
+    return LayerPlan(
+        layer,
+        best,
+        f"{best.operations_a_pair:,.0f} operations a pair, {other.operations_a_pair:,.0f} by {words[other.method]}",
+    )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of blocks and the cost they lead to. Bytes are those of embeddings, not of the result."""
+    """Sizes of blocks and the cost they lead to."""
 
     n: int
     n_others: int
-    size: int
+    rows_a_sample: int
     rows_per_block: int
     columns_per_chunk: int
-    embedding_bytes: int
+    sample_bytes: int
     result_bytes: int
-    embedded: int
-    multiplications: int
+    collected: int
+    pairs: int
+    layers: tuple[LayerPlan, ...]
 
-    def describe(self) -> str:
-        """The plan in a few plain lines, with its reasons."""
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the row block and the column chunk."""
+        return (self.rows_per_block + self.columns_per_chunk) * self.sample_bytes
+
+    @property
+    def multiplications(self) -> int:
+        """Multiply-adds of all tiles."""
+        return self.pairs * self.multiplications_a_pair
+
+    @property
+    def multiplications_a_pair(self) -> int:
+        """Multiply-adds for one entry of the Gram matrix."""
+        return max(1, sum(layer.cost.multiplications_a_pair for layer in self.layers))
+
+    def describe(self, machine: Machine | None = None) -> str:
+        """The plan in plain lines, with its reasons; with `machine` the time that the products will take."""
         blocks = ceil(self.n / self.rows_per_block)
         gib = 1024**3
-        return "\n".join(
-            [
-                f"samples            {self.n:,} and {self.n_others:,} against them; {self.size:,} numbers an embedding",
-                f"row blocks         {blocks} of up to {self.rows_per_block:,} samples, the most that the budget holds",
-                f"column chunks      {self.columns_per_chunk:,} samples at a time",
-                f"embeddings held    {self.embedding_bytes / gib:.2f} GiB at most",
-                f"result             {self.result_bytes / gib:.2f} GiB",
-                f"samples embedded   {self.embedded:,}, {self.embedded / (self.n + self.n_others):.2f} times each",
-                f"multiply-adds      {self.multiplications:.2e}",
-            ]
-        )
+        lines = [
+            f"samples            {self.n:,} and {self.n_others:,} against them",
+            f"row blocks         {blocks} of up to {self.rows_per_block:,} samples, the most that the budget holds",
+            f"column chunks      {self.columns_per_chunk:,} samples at a time",
+            f"held               {self.held_bytes / gib:.2f} GiB at most, {self.sample_bytes:,} bytes a sample",
+            f"result             {self.result_bytes / gib:.2f} GiB",
+            f"samples collected  {self.collected:,}, {self.collected / max(1, self.n + self.n_others):.2f} times each",
+            f"multiply-adds      {self.multiplications:.2e}",
+        ]
+        if machine is not None:
+            lines.append(
+                f"time of products   {self.multiplications / machine.matmul_rate:.1f} s at this machine's measured "
+                f"{machine.matmul_rate / 1e9:.0f} G multiply-adds a second"
+            )
+        width = max((len(layer.layer) for layer in self.layers), default=0)
+        lines += [
+            f"  {layer.layer:{width}}  {layer.cost.method:9}  {layer.cost.numbers:>9,} numbers a sample: {layer.reason}"
+            for layer in self.layers
+        ]
+        return "\n".join(lines)
 
 
-def plan(n: int, n_others: int, size: int, element_bytes: int, budget_bytes: int, *, symmetric: bool = True) -> Plan:
+def plan(
+    n: int,
+    n_others: int,
+    layers: Sequence[LayerPlan],
+    element_bytes: int,
+    budget_bytes: int,
+    *,
+    symmetric: bool = True,
+    rows_a_sample: int = 1,
+    result_element_bytes: int | None = None,
+    work_bytes: int = 0,
+    workers: int = 1,
+    cell: int | None = None,
+) -> Plan:
     """Plan the Gram matrix of n samples with themselves (if `symmetric`) and with `n_others` more.
 
-    `size` is the embedding's dimension, `element_bytes` that of one number. Raises UserError where the budget does
-    not hold the few embeddings that any tile needs.
+    `layers` are the layers as they are held, `element_bytes` the size of a held number, `work_bytes` what collecting a
+    batch takes beside it. Several `workers` get several row blocks each. `cell` fixes the samples of a chunk, as a
+    store begun earlier has it. Raises UserError where the budget does not hold the few samples that any tile needs.
     """
-    row_bytes = size * element_bytes
-    held = budget_bytes // row_bytes
-    if held < 2:
-        raise UserError(
-            f"kernel.budget_bytes={budget_bytes} is too small: two embeddings of {size} numbers need "
-            f"{2 * row_bytes} bytes."
-        )
-    columns = max(1, min(COLUMNS_PER_CHUNK, held // 4, max(n, n_others)))
+    sample_bytes = element_bytes * max(1, sum(layer.cost.numbers for layer in layers))
+    check_budget(budget_bytes, sample_bytes // element_bytes, element_bytes)
+    held = max(2, (budget_bytes - min(work_bytes, budget_bytes // WORK_SHARE)) // sample_bytes)
+    columns = max(1, min(COLUMNS_PER_CHUNK // rows_a_sample, held // 4, max(n, n_others)))
+    if cell is not None:
+        if held < 2 * cell:
+            raise UserError(
+                f"kernel.budget_bytes={budget_bytes} is too small to go on with a store begun in tiles of {cell} "
+                f"samples: give at least {-(-8 * cell * sample_bytes // 3)}."
+            )
+        columns = cell
     rows = max(1, min(n, held - columns))
-    embedded = multiplied = 0
+    if workers > 1:
+        rows = min(rows, max(1, ceil(n / (2 * workers))))
+    columns = min(columns, rows) if cell is None else columns
+    if rows < n:  # blocks end where cells of a store do
+        rows = max(1, rows // columns) * columns
+    collected = pairs = 0
     for start in range(0, n, rows):
         block = min(rows, n - start)
         later = n - start - block if symmetric else 0
-        embedded += block + later + n_others
-        multiplied += block * (later + n_others)
+        collected += block + later + n_others
+        pairs += block * (later + n_others)
         if symmetric:
-            multiplied += sum((block - tile) * min(columns, block - tile) for tile in range(0, block, columns))
+            pairs += sum((block - tile) * min(columns, block - tile) for tile in range(0, block, columns))
     return Plan(
         n=n,
         n_others=n_others,
-        size=size,
+        rows_a_sample=rows_a_sample,
         rows_per_block=rows,
         columns_per_chunk=columns,
-        embedding_bytes=(rows + columns) * row_bytes,
-        result_bytes=(n * n * symmetric + n * n_others) * element_bytes,
-        embedded=embedded,
-        multiplications=multiplied * size,
+        sample_bytes=sample_bytes,
+        result_bytes=(n * n * symmetric + n * n_others) * rows_a_sample**2 * (result_element_bytes or element_bytes),
+        collected=collected,
+        pairs=pairs,
+        layers=tuple(layers),
     )
+
+
+def check_budget(budget_bytes: int, numbers: int, element_bytes: int) -> None:
+    """Raise UserError where a budget does not hold two embeddings of that many numbers."""
+    needed = 2 * numbers * element_bytes
+    if budget_bytes < needed:
+        raise UserError(
+            f"kernel.budget_bytes={budget_bytes} is too small: two embeddings of {numbers} numbers need {needed} bytes."
+        )
+
+
+def merged(plans: Sequence[LayerPlan]) -> tuple[LayerPlan, ...]:
+    """Plans of several units of one layer, named apart."""
+    seen: Mapping[str, int] = {}
+    out = []
+    for part in plans:
+        count = seen.get(part.layer, 0)
+        seen = {**seen, part.layer: count + 1}
+        out.append(part if count == 0 else replace(part, layer=f"{part.layer} ({count + 1})"))
+    return tuple(out)

@@ -1,22 +1,62 @@
-"""Precision of products: what is called float32 is float32."""
+"""Precision of products: what is called float32 is float32, and what is less is asked for by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
+from afterkernel.errors import UserError
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How gradients are collected (`dtype`), held (`held`) and multiplied; results are in `dtype`.
+
+    float32, float64: as they are called. tf32: products of float32 numbers rounded to TensorFloat-32, where the device
+    has it. bf16: gradients rounded to bfloat16, half the memory; their products are added up in float32.
+    """
+
+    name: str
+    dtype: torch.dtype
+    held: torch.dtype
+    tf32: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether products are those of the data type that gradients are collected in."""
+        return self.held == self.dtype and not self.tf32
+
+
+PRECISIONS = {
+    "float32": Precision("float32", torch.float32, torch.float32),
+    "float64": Precision("float64", torch.float64, torch.float64),
+    "tf32": Precision("tf32", torch.float32, torch.float32, tf32=True),
+    "bf16": Precision("bf16", torch.float32, torch.bfloat16),
+}
+
+
+def precision(value: str | torch.dtype | Precision) -> Precision:
+    """The precision of that name, or of torch.float32 or torch.float64. Raises UserError for any other."""
+    if isinstance(value, Precision):
+        return value
+    found = PRECISIONS.get(str(value).removeprefix("torch."))
+    if found is None:
+        raise UserError(f"dtype={value} is not known: choose torch.float32, torch.float64, {', '.join(PRECISIONS)}.")
+    return found
+
 
 @contextmanager
-def exact_products() -> Iterator[None]:
-    """Within the block, float32 products are float32 products: no TF32 and no bfloat16 behind them."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+def exact_products(*, tf32: bool = False) -> Iterator[None]:
+    """Within the block float32 products are float32 products, with no TF32 or bfloat16 behind them, unless `tf32`."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
         with torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
         ):  # cuDNN alone has TF32 on by default
             yield
     finally:
-        torch.set_float32_matmul_precision(precision)
+        torch.set_float32_matmul_precision(before)

@@ -1,0 +1,180 @@
+"""One computation of Gram matrices: row blocks in turn, chunks past each, what is done already left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.distributed as dist
+
+from afterkernel.kernels.embedding import Embedding
+from afterkernel.kernels.finite import FiniteCheck
+from afterkernel.kernels.plan import Plan
+from afterkernel.kernels.precision import Precision, exact_products
+from afterkernel.kernels.store import TileStore
+from afterkernel.kernels.terms import Block
+from afterkernel.kernels.tiles import Destination
+from afterkernel.progress import Advance
+from afterkernel.types import Tensor
+
+ERROR_SAMPLES = 16
+
+
+@dataclass
+class Job:
+    """One computation: what is multiplied, in which blocks, and where the results go.
+
+    `rows` (n, ...) are held in blocks, `others` (m, ...) streamed past them; where `symmetric`, so are the rows.
+    """
+
+    phi: Embedding
+    rows: Tensor
+    others: Tensor
+    symmetric: bool
+    precision: Precision
+    steps: Plan
+    train: Destination
+    test: Destination
+    store: TileStore | None
+    finite: FiniteCheck
+    relative_error: float | None = None
+
+    def _collect(self, x: Tensor, part: slice, what: str, out: Block) -> Block:
+        """Collect samples into room made beforehand (fresh memory costs more than what is written to it)."""
+        if self.precision.held == self.precision.dtype:
+            block = self.phi.block(x[part], out)
+        else:
+            block = self.phi.block(x[part])
+            out.put(0, block)
+        self.finite.add(block, part.start, what)
+        return out
+
+    @cached_property
+    def _chunk_room(self) -> Block:
+        return self._room.room_for(self.steps.columns_per_chunk)
+
+    @cached_property
+    def _room(self) -> Block:
+        return self.phi.block(self.rows[:1]).to(self.precision.held).room_for(self.steps.rows_per_block)
+
+    def run(self, advance: Advance) -> None:
+        """Every row block of this process, in turn."""
+        n, cell = len(self.rows), self.steps.columns_per_chunk
+        blocks = list(slices(0, n, self.steps.rows_per_block))
+        for block in share(blocks):
+            chunks = [(True, chunk) for chunk in slices(block.stop, n, cell)] if self.symmetric else []
+            chunks += [(False, chunk) for chunk in slices(0, len(self.others), cell)]
+            own = list(slices(block.start, block.stop, cell)) if self.symmetric else []
+            todo = [(trains, chunk) for trains, chunk in chunks if not self._is_done(trains, chunk, block)]
+            own_todo = [tile for tile in own if not self._is_done(True, tile, slice(block.start, tile.stop))]
+            for trains, chunk in chunks:
+                if (trains, chunk) not in todo:
+                    advance(self._operations(chunk, block))
+            for tile in own:
+                if tile not in own_todo:
+                    advance(self._operations(tile, slice(tile.start, block.stop)))
+            if todo or own_todo:
+                self._block(block, own_todo, todo, advance)
+            self.train.settle()
+            self.test.settle()
+            self.finite.settle()
+
+    def _block(self, block: slice, own: list[slice], chunks: list[tuple[bool, slice]], advance: Advance) -> None:
+        k = self.phi.outputs
+        rows = self._held(block)
+        if self.relative_error is None and self.symmetric:
+            self.relative_error = relative_error(self.phi, self.rows[block], rows, self.precision)
+        for tile in own:
+            columns = rows[shifted(tile, -block.start)]
+            before = slice(block.start, tile.start)
+            if tile.start > block.start:
+                left = rows[shifted(before, -block.start)]
+                self.train.write(columns, left, times(tile, k), times(before, k), k, mirrored=True)
+            self.train.write(columns, columns, times(tile, k), times(tile, k), k, mirrored=True)
+            self._mark(True, tile, slice(block.start, tile.stop))
+            advance(self._operations(tile, slice(tile.start, block.stop)))
+        for trains, chunk in chunks:
+            room = self._chunk_room[slice(0, chunk.stop - chunk.start)]
+            columns = self._collect(self.rows if trains else self.others, chunk, "train" if trains else "other", room)
+            place = self.train if trains else self.test
+            place.write(columns, rows, times(chunk, k), times(block, k), k, mirrored=trains)
+            self._mark(trains, chunk, block)
+            advance(self._operations(chunk, block))
+
+    def _held(self, block: slice) -> Block:
+        """The row block, collected a chunk at a time."""
+        for part in slices(block.start, block.stop, self.steps.columns_per_chunk):
+            self._collect(self.rows, part, "train", self._room[shifted(part, -block.start)])
+        return self._room[slice(0, block.stop - block.start)]
+
+    def _operations(self, down: slice, across: slice) -> int:
+        pairs: int = (down.stop - down.start) * (across.stop - across.start)
+        return pairs * self.steps.multiplications_a_pair
+
+    def _cells(self, trains: bool, down: slice, across: slice) -> tuple[slice, slice]:
+        cell = self.steps.columns_per_chunk
+        above = 0 if trains or not self.symmetric else -(-len(self.rows) // cell)
+        first, last = down.start // cell, -(-down.stop // cell)
+        return slice(above + first, above + last), slice(across.start // cell, -(-across.stop // cell))
+
+    def _is_done(self, trains: bool, down: slice, across: slice) -> bool:
+        return self.store is not None and self.store.is_done(self._cells(trains, down, across))
+
+    def _mark(self, trains: bool, down: slice, across: slice) -> None:
+        if self.store is not None:
+            self.train.settle()
+            self.test.settle()
+            self.finite.settle()
+            self.store.mark(self._cells(trains, down, across))
+
+
+def relative_error(phi: Embedding, x: Tensor, rows: Block, kind: Precision) -> float:
+    """Error of the Gram matrix of the first samples x of `rows`, against exact gradients multiplied in float64.
+
+    The largest difference relative to the largest entry.
+    """
+    part = slice(0, min(ERROR_SAMPLES, len(rows)))
+    held = rows[part]
+    side = (part.stop - part.start) * phi.outputs
+    K = torch.zeros(side, side, dtype=phi.dtype, device=phi.device)
+    held.add_products(held, K)
+    if not kind.exact:
+        with exact_products():
+            held = phi.block(x[part])
+    exact = torch.zeros(side, side, dtype=torch.float64, device=phi.device)
+    double = held.to(torch.float64)
+    double.add_products(double, exact)
+    scale = exact.abs().max()
+    return ((K - exact).abs().max() / scale).item() if scale > 0 else 0.0
+
+
+def processes() -> tuple[int, int]:
+    """This process's rank and the number of processes of `torch.distributed`; (0, 1) without."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def share(blocks: list[slice]) -> list[slice]:
+    """This process's row blocks. Early blocks meet more columns, so that turns go to and fro."""
+    rank, world = processes()
+    turns = [*range(world), *reversed(range(world))]
+    return [block for i, block in enumerate(blocks) if turns[i % len(turns)] == rank]
+
+
+def slices(start: int, stop: int, step: int) -> Iterator[slice]:
+    """Consecutive slices of at most `step`."""
+    for first in range(start, stop, step):
+        yield slice(first, min(first + step, stop))
+
+
+def shifted(part: slice, by: int) -> slice:
+    """A slice moved."""
+    return slice(part.start + by, part.stop + by)
+
+
+def times(part: slice, rows: int) -> slice:
+    """A slice of samples as rows of the Gram matrix."""
+    return slice(part.start * rows, part.stop * rows)

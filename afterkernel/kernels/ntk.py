@@ -1,0 +1,140 @@
+"""Kernels of a model in one call: the library's door to the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from afterkernel.errors import UserError
+from afterkernel.kernels.embedding import embedding
+from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES, Grams, cross_grams, train_test_grams
+from afterkernel.kernels.precision import precision
+from afterkernel.types import Float, Tensor
+
+
+def ntk(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    output: int | str | None = None,
+    dtype: torch.dtype | str = torch.float32,
+    device: str | torch.device | None = None,
+    budget_bytes: int = DEFAULT_BUDGET_BYTES,
+    store: Path | str | None = None,
+) -> Float[Tensor, ...]:
+    """The empirical neural tangent kernel of a model: K_ij = <d f(x_i) / d theta, d f(y_j) / d theta>.
+
+    For a trained model this is the after kernel (arXiv 2105.10585, section 2). theta are all trainable parameters, f is
+    the model's output in evaluation mode.
+
+    Args:
+        model: any torch.nn.Module that gives a tensor with the sample as first dimension; it is not changed.
+        x: n inputs (n, ...).
+        y: m inputs (m, ...), or None for x against itself, which computes each tile once.
+        output: of a model with several outputs a sample, the number of one; "trace" for the sum of their kernels,
+            sum_k <d f_k(x_i), d f_k(y_j)>; "full" for all pairs of outputs.
+        dtype: torch.float32 or torch.float64, of gradients, products and result; or "tf32" or "bf16" for float32
+            gradients multiplied in less.
+        device: where to compute and where the result is; the model's own by default.
+        budget_bytes: bound on what is held at once beside the result.
+        store: a folder where tiles are kept as they are done, so that a killed computation goes on there.
+
+    Returns:
+        The Gram matrix (n, m); for output="full" with c outputs (n, m, c, c), whose entry [i, j, k, l] is
+        <d f_k(x_i), d f_l(y_j)>.
+
+    Raises:
+        UserError: several outputs a sample and none chosen, an output that is no tensor, no trainable parameter, empty
+            input, an output that depends on other samples of its batch, a budget below two embeddings, a gradient that
+            is not finite (with its layer and sample), or a store of another job.
+    """
+    grams = _grams("ntk", model, x, y, output, dtype, device, budget_bytes, store)
+    return _matrix(grams.train if y is None else grams.test, len(x), len(x if y is None else y), output)
+
+
+def layer_ntks(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    output: int | str | None = None,
+    dtype: torch.dtype | str = torch.float32,
+    device: str | torch.device | None = None,
+    budget_bytes: int = DEFAULT_BUDGET_BYTES,
+    store: Path | str | None = None,
+) -> dict[str, Float[Tensor, ...]]:
+    """The neural tangent kernel of every layer, by the layer's name; their sum is `ntk`.
+
+    A layer is a module with parameters of its own. Arguments and errors are those of `ntk`, each matrix as its result.
+    """
+    grams = _grams("ntk", model, x, y, output, dtype, device, budget_bytes, store, per_layer=True)
+    m = len(x if y is None else y)
+    return {
+        name: _matrix(train if y is None else test, len(x), m, output) for name, (train, test) in grams.layers.items()
+    }
+
+
+def conjugate_kernel(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    dtype: torch.dtype | str = torch.float32,
+    device: str | torch.device | None = None,
+    budget_bytes: int = DEFAULT_BUDGET_BYTES,
+    store: Path | str | None = None,
+) -> Float[Tensor, "n m"]:
+    """The conjugate kernel of a model: inner products of the inputs of its last linear layer, in evaluation mode.
+
+    Arguments, result and errors are those of `ntk`; the model needs a torch.nn.Linear layer. The last one is the one
+    that the forward pass calls last. Source: arXiv 2105.10585, section 2.
+    """
+    grams = _grams("conjugate", model, x, y, None, dtype, device, budget_bytes, store)
+    return grams.train if y is None else grams.test
+
+
+def _grams(
+    name: str,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor | None,
+    output: int | str | None,
+    dtype: torch.dtype | str,
+    device: str | torch.device | None,
+    budget_bytes: int,
+    store: Path | str | None,
+    *,
+    per_layer: bool = False,
+) -> Grams:
+    _check_arguments(model, {"x": x} if y is None else {"x": x, "y": y})
+    kind = precision(dtype)
+    if device is None:
+        first = next(model.parameters(), None)
+        device = first.device if first is not None else x.device
+    phi = embedding(model, name, dtype=kind.dtype, device=device, output=output)
+    options: dict[str, Any] = {
+        "budget_bytes": budget_bytes,
+        "dtype": kind.name,
+        "per_layer": per_layer,
+        "store": store,
+    }
+    return train_test_grams(phi, x, **options) if y is None else cross_grams(phi, x, y, **options)
+
+
+def _check_arguments(model: object, inputs: dict[str, object]) -> None:
+    if not isinstance(model, nn.Module):
+        raise UserError(f"the first argument is a {type(model).__name__}, not a torch.nn.Module: give model, then x.")
+    for name, value in inputs.items():
+        if not isinstance(value, Tensor):
+            raise UserError(f"{name} is a {type(value).__name__}, not a torch tensor: convert it by torch.as_tensor.")
+
+
+def _matrix(K: Float[Tensor, "nk mk"], n: int, m: int, output: int | str | None) -> Float[Tensor, ...]:
+    """With all pairs of outputs, samples before outputs."""
+    if output != "full":
+        return K
+    return K.view(n, K.shape[0] // n, m, K.shape[1] // m).permute(0, 2, 1, 3)
