@@ -7,9 +7,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from afterkernel.config import compose, device, override, run_id, training_part, typed
 from afterkernel.errors import UserError
 from afterkernel.kernels import embedding, train_test_plan
+from afterkernel.kernels.machine import machine
 from afterkernel.run import read_config, reevaluate
 
 
@@ -39,9 +42,10 @@ def plan_main(argv: Sequence[str]) -> int:
     network = config.arch.build(problem.image_shape)
     print(f"{config.arch.name} of width {network.width}: {network.parameter_count:,} parameters")
     for name in config.kernel.names:
-        phi = embedding(network, name, dtype=config.kernel.torch_dtype, device=device(config))
-        steps = train_test_plan(phi, problem.x_train, problem.x_test, config.kernel.budget_bytes)
-        print(f"\n{name} (train x train and test x train, {config.kernel.dtype})\n{steps.describe()}")
+        phi = embedding(network, name, dtype=config.kernel.dtype, device=device(config))
+        steps = train_test_plan(phi, problem.x_train, problem.x_test, config.kernel.budget_bytes, config.kernel.dtype)
+        rates = machine(phi.device, phi.dtype, torch.get_num_threads())
+        print(f"\n{name} (train x train and test x train, {config.kernel.dtype})\n{steps.describe(rates)}")
     return 0
 
 

@@ -7,12 +7,14 @@ import math
 import resource
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from afterkernel.config import Config, device, evaluation_id, to_plain
 from afterkernel.data import Problem
-from afterkernel.kernels import embedding, train_test_grams
+from afterkernel.kernels import Embedding, Grams, embedding, train_test_grams, train_test_plan
 from afterkernel.measures import effective_rank, invariances, sample_images
 from afterkernel.models import Network
 from afterkernel.provenance import provenance
@@ -25,16 +27,27 @@ log = logging.getLogger(__name__)
 
 NORM_OFFSET = 1e-4
 
+# Multiply-adds of a Gram matrix from which its tiles are kept on disk: some ten seconds on two cores.
+LONG_MULTIPLICATIONS = 10**12
+
 
 def evaluate(
-    network: Network, snapshot: Snapshot, problem: Problem, config: Config, *, run_id: str, final: bool
+    network: Network,
+    snapshot: Snapshot,
+    problem: Problem,
+    config: Config,
+    *,
+    run_id: str,
+    final: bool,
+    tiles: Path | None = None,
 ) -> Record:
     """Judge every kernel of one snapshot, whose weights `network` already holds.
 
     `run_id` names the run that made the snapshot, however it is judged; `final` says whether the snapshot is the end
-    of its training. Raises UserError where a kernel is not finite.
+    of its training; `tiles` is a folder for the tiles of long Gram matrices, with which a killed evaluation goes on.
+    Raises UserError where a kernel is not finite.
     """
-    kernels = tuple(_judge(name, network, problem, config) for name in config.kernel.names)
+    kernels = tuple(_judge(name, network, problem, config, tiles) for name in config.kernel.names)
     for kernel in kernels:
         log.info("epoch %d, %s", snapshot.epoch, _line(kernel))
     return Record(
@@ -63,12 +76,13 @@ def evaluate(
     )
 
 
-def _judge(name: str, network: Network, problem: Problem, config: Config) -> KernelRecord:
+def _judge(name: str, network: Network, problem: Problem, config: Config, tiles: Path | None) -> KernelRecord:
     place = device(config)
-    phi = embedding(network, name, dtype=config.kernel.torch_dtype, device=place)
+    phi = embedding(network, name, dtype=config.kernel.dtype, device=place)
 
     started = time.perf_counter()
-    K, K_test = train_test_grams(phi, problem.x_train, problem.x_test, budget_bytes=config.kernel.budget_bytes)
+    grams = _grams(phi, problem, config, tiles / name if tiles is not None else None)
+    K, K_test = grams.train, grams.test
     norm = _normalise(K, K_test)
     K, K_test = K.cpu(), K_test.cpu()
     kernel_done = time.perf_counter()
@@ -103,7 +117,21 @@ def _judge(name: str, network: Network, problem: Problem, config: Config) -> Ker
             wall_s_measures=time.perf_counter() - svm_done,
             peak_bytes=_peak_bytes(place),
         ),
+        kernel_error=grams.relative_error,
     )
+
+
+def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None) -> Grams:
+    """The Gram matrices; long ones by way of a store on disk, where the options allow it."""
+    images = phi, problem.x_train, problem.x_test
+    budget_bytes, dtype = config.kernel.budget_bytes, config.kernel.dtype
+    if tiles is None or not config.kernel.resumable:
+        return train_test_grams(*images, budget_bytes=budget_bytes, dtype=dtype)
+    if train_test_plan(*images, budget_bytes, dtype).multiplications < LONG_MULTIPLICATIONS:
+        return train_test_grams(*images, budget_bytes=budget_bytes, dtype=dtype)
+    grams = train_test_grams(*images, budget_bytes=budget_bytes, dtype=dtype, store=tiles)
+    # What lies on disk stays as it is: the matrices are normalised in memory.
+    return replace(grams, train=grams.train.clone(), test=grams.test.clone())
 
 
 def _normalise(K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"]) -> float:

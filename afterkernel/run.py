@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from afterkernel.training.train import train
 
 log = logging.getLogger(__name__)
 
+TILES = "tiles"
+
 
 def run(config: Config, run_dir: Path) -> None:
     """Train and evaluate one network, unless the same run has done so: what is finished is left alone.
@@ -31,6 +34,7 @@ def run(config: Config, run_dir: Path) -> None:
     threads(config)
     problem = config.dataset.load()
     if config.force:
+        shutil.rmtree(run_dir / TILES, ignore_errors=True)
         snapshot.forget_summary(run_dir)
     _check_data(problem, run_dir)
     if is_finished(config, run_dir):
@@ -118,7 +122,10 @@ def _evaluate_all(config: Config, problem: Problem, run_dir: Path, name: str, bo
         done = record_path(run_dir, facts.epoch, evaluation_id(config))
         if again or not done.exists():
             final = summary is not None and facts.epoch == summary.epochs
-            done = write_record(run_dir, evaluate(network, facts, problem, config, run_id=name, final=final))
+            tiles = run_dir / TILES / f"epoch={facts.epoch}"
+            record = evaluate(network, facts, problem, config, run_id=name, final=final, tiles=tiles)
+            done = write_record(run_dir, record)
+            shutil.rmtree(run_dir / TILES, ignore_errors=True)
         board.log(read_record(done))
 
 

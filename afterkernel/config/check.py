@@ -10,7 +10,7 @@ import torch
 
 from afterkernel.config.schema import KINDS, Config
 from afterkernel.errors import UserError
-from afterkernel.kernels.plan import plan
+from afterkernel.kernels.plan import check_budget
 from afterkernel.options import check_bounds
 
 
@@ -37,7 +37,7 @@ def _check_budget(config: Config) -> None:
     """The network must exist, and the embedding budget must hold the two rows that any tile needs."""
     with torch.device("meta"):
         size = config.arch.build(config.dataset.image_shape()).parameter_count
-    plan(1, 1, size, config.kernel.torch_dtype.itemsize, config.kernel.budget_bytes)
+    check_budget(config.kernel.budget_bytes, size, config.kernel.precision.held.itemsize)
 
 
 def device(config: Config) -> torch.device:

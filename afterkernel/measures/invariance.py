@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.embedding import Embedding, embedding
+from afterkernel.kernels.embedding import BlockSource, embedding
 from afterkernel.kernels.precision import exact_products
+from afterkernel.kernels.terms import Block
 from afterkernel.measures.options import Measure
 from afterkernel.progress import progress
 from afterkernel.transforms import rotate, shift, swap, zoom
@@ -29,12 +30,9 @@ TRANSFORMS: dict[str, Callable[[Tensor, Measure], list[Tensor]]] = {
     "swap": lambda x, _: [swap(x)],
 }
 
-# Columns of an embedding that are widened to float64 at once.
-_COLUMNS = 1 << 16
-
 
 def invariance(
-    phi: Embedding, images: Tensor, transform: str, options: Measure | None = None, *, images_at_once: int = 64
+    phi: BlockSource, images: Tensor, transform: str, options: Measure | None = None, *, images_at_once: int = 64
 ) -> float:
     """Invariance of an embedding under "shift", "rotation", "zoom" or "swap"; 1 if it does not change at all.
 
@@ -45,7 +43,7 @@ def invariance(
 
 
 def invariances(
-    phi: Embedding,
+    phi: BlockSource,
     images: Tensor,
     options: Measure | None = None,
     *,
@@ -66,11 +64,11 @@ def invariances(
     totals = dict.fromkeys(transforms, 0.0)
     with exact_products(), progress("Invariances", len(images)) as advance:
         for block in torch.split(images, images_at_once):
-            original = phi(block)
+            original = phi.block(block)
             original_norms = _norms(original)
             for name in transforms:
                 versions = TRANSFORMS[name](block, options)
-                cosines = (_cosines(original, original_norms, phi(version)).sum().item() for version in versions)
+                cosines = (_cosines(original, original_norms, phi.block(version)).sum().item() for version in versions)
                 totals[name] += sum(cosines) / len(versions)
             advance(len(block))
     return {name: total / len(images) for name, total in totals.items()}
@@ -104,17 +102,9 @@ def model_invariance(
     return invariance(phi, x, transform, options, images_at_once=images_at_once)
 
 
-def _cosines(a: Float[Tensor, "n p"], a_norms: Float[Tensor, " n"], b: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
-    return _row_products(a, b) / ((a_norms + NORM_OFFSET) * (_norms(b) + NORM_OFFSET))
+def _cosines(a: Block, a_norms: Float[Tensor, " n"], b: Block) -> Float[Tensor, " n"]:
+    return a.paired_products(b) / ((a_norms + NORM_OFFSET) * (_norms(b) + NORM_OFFSET))
 
 
-def _norms(a: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
-    return _row_products(a, a).sqrt()
-
-
-def _row_products(a: Float[Tensor, "n p"], b: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
-    """Inner products of paired rows, in float64, without a float64 copy of the matrices."""
-    total = torch.zeros(len(a), dtype=torch.float64, device=a.device)
-    for left, right in zip(torch.split(a, _COLUMNS, dim=1), torch.split(b, _COLUMNS, dim=1), strict=True):
-        total += torch.linalg.vecdot(left.double(), right.double())
-    return total
+def _norms(a: Block) -> Float[Tensor, " n"]:
+    return a.paired_products(a).sqrt()

@@ -29,7 +29,8 @@ class KernelRecord:
 
     `kernel` is "ntk" or "conjugate". `margin` is that of the normalised embedding; it is `None` where the training
     data are not separable. `gap` is the relative duality gap, certified outside the solver. The invariances are
-    mean cosines in [-1, 1].
+    mean cosines in [-1, 1]. `kernel_error` is the largest difference of a sample of the Gram matrix from the same
+    gradients multiplied in float64, relative to its largest entry (from exact gradients for tf32 and bf16).
     """
 
     kernel: str
@@ -50,6 +51,7 @@ class KernelRecord:
     swap_invariance: float | None
     effective_rank: float
     resources: Resources
+    kernel_error: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ def test_defaults_are_those_of_the_paper():
     assert (made.dataset.name, made.arch.name, made.svm.name) == ("digits", "vgg", "exact")
     assert (made.arch.budget, made.arch.num_layers, made.arch.num_blocks) == (100_000, 4, 2)
     assert (made.training.lr, made.training.batch_size, made.training.augment) == (0.01, 32, False)
-    assert (made.arch.init, made.kernel.dtype, made.kernel.budget_bytes) == ("glorot", "float32", 2 * 1024**3)
+    assert (made.arch.init, made.kernel.dtype, made.kernel.budget_bytes) == ("glorot", "float32", 3 * 1024**3)
     assert made.logger.wandb.mode == "offline"
 
 

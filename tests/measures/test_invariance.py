@@ -9,6 +9,7 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.embedding import embedding
+from afterkernel.kernels.terms import Block, Gradients
 from afterkernel.measures import TRANSFORMS, Measure, invariance, invariances, model_invariance, sample_images
 from afterkernel.transforms import rotate, shift, swap, zoom
 
@@ -17,11 +18,14 @@ class Pixels:
     """phi(x) = the pixels themselves, times a constant; counts the images that it embeds."""
 
     def __init__(self, scale=1.0, dtype=torch.float64):
-        self.scale, self.dtype, self.device, self.size, self.seen = scale, dtype, torch.device("cpu"), 0, 0
+        self.scale, self.dtype, self.seen = scale, dtype, 0
 
-    def __call__(self, x):
-        self.seen += len(x)
+    def rows(self, x):
         return x.flatten(1).to(self.dtype) * self.scale
+
+    def block(self, x, out=None):
+        self.seen += len(x)
+        return Block({"pixels": (Gradients(self.rows(x).unsqueeze(1)),)})
 
 
 def random_images(n=5, c=1, h=28, w=28, seed=0):
@@ -99,7 +103,7 @@ def test_each_original_is_embedded_once_for_all_transforms():
 def test_wide_float32_embeddings_are_summed_in_float64():
     # 2^17 + 5 columns: more than are widened at once. In float32 the sum of ones and tiny parts would lose the parts.
     class Wide(Pixels):
-        def __call__(self, x):
+        def rows(self, x):
             row = torch.full((len(x), 2**17 + 5), 1e-4)
             row[:, 0] = 1 + x[:, 0, 0, 0]
             return row

@@ -41,6 +41,7 @@ COLUMNS = [
     "zoom_invariance",
     "swap_invariance",
     "effective_rank",
+    "kernel_error",
     "wall_s_kernel",
     "wall_s_svm",
     "wall_s_measures",

@@ -1,0 +1,77 @@
+"""A run that is stopped within a Gram matrix goes on with the tiles it has, and ends with the same numbers."""
+
+import dataclasses
+
+import pytest
+
+import afterkernel.evaluate as evaluate_module
+from afterkernel.config import compose, typed
+from afterkernel.kernels.collect import GradientEmbedding
+from afterkernel.kernels.store import TileStore
+from afterkernel.run import run
+from afterkernel.store import read_record
+from afterkernel.store.files import record_paths
+
+OPTIONS = [
+    "dataset=digits",
+    "arch=vgg",
+    "arch.budget=1300",
+    "training.epochs=0",
+    "snapshot.epochs=[0]",
+    "kernel.names=[ntk]",
+    "kernel.budget_bytes=900000",
+    "measure.num_images=10",
+    "logger.wandb.mode=disabled",
+]
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stopping_after(marks, original):
+    def mark(self, cells):
+        nonlocal marks
+        if marks == 0:
+            raise StoppedError
+        marks -= 1
+        original(self, cells)
+
+    return mark
+
+
+def numbers(run_dir):
+    (path,) = record_paths(run_dir)
+    record = dataclasses.asdict(read_record(path))
+    kernels = [{k: v for k, v in kernel.items() if k != "resources"} for kernel in record["kernels"]]
+    return kernels, record["net_test_error"]
+
+
+def test_stopped_in_a_gram_matrix(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "LONG_MULTIPLICATIONS", 0)
+    config = typed(compose(OPTIONS))
+    collected = []
+    block = GradientEmbedding.block
+    monkeypatch.setattr(
+        GradientEmbedding, "block", lambda self, x, out=None: (collected.append(len(x)), block(self, x, out))[1]
+    )
+    run(config, tmp_path / "whole")
+    whole = sum(collected)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TileStore, "mark", stopping_after(6, TileStore.mark))
+        with pytest.raises(StoppedError):
+            run(config, tmp_path / "stopped")
+    assert (tmp_path / "stopped" / "tiles" / "epoch=0" / "ntk" / "manifest.json").exists()
+    collected.clear()
+    run(config, tmp_path / "stopped")
+    assert sum(collected) < whole
+    assert numbers(tmp_path / "stopped") == numbers(tmp_path / "whole")
+    assert not (tmp_path / "stopped" / "tiles").exists()
+
+
+def test_resumable_false_keeps_no_tiles(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "LONG_MULTIPLICATIONS", 0)
+    monkeypatch.setattr(TileStore, "mark", stopping_after(0, TileStore.mark))
+    run(typed(compose([*OPTIONS, "kernel.resumable=false"])), tmp_path)
+    assert len(record_paths(tmp_path)) == 1
