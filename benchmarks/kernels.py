@@ -1,106 +1,103 @@
-"""Time of the NTK's Gram matrix: ours, the two usual ways of torch.func, and this machine's own limit, in one run.
+"""Time and memory of the NTK's Gram matrix: ours, its peers and this machine's own limit, side by side in one run.
 
-    python benchmarks/kernels.py [--samples 500 1000] [--output FILE]
+    python benchmarks/kernels.py [--sweep n parameters depth image_size] [--n 500 1000 2000 4000 full] [--root DIR]
+                                 [--nt-python PYTHON] [--output FILE.md]
 
-Ratios are taken within the run, so that a noisy machine spoils them less than times. The limit is the time of one
-forward and backward pass over the images plus that of the products of the Gram matrix at the measured matmul rate.
+Every method is measured on every case in a process of its own, all methods of a case one right after another, so that
+ratios are taken under the same conditions; a peer is first checked against ours on 16 images. Cells are seconds (the
+best of three where one takes less than five) and, in brackets, the peak of memory in MiB over what the process held
+before. Peers that are not installed are left out. "full" is MNIST 3/8: train x train and test x train.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
-from functools import partial
+import importlib.metadata
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch.func import functional_call, grad, jacrev, vmap
+from side_by_side import launch, table
+from side_by_side.cases import NETS, SWEEPS, Case, Facts
+from side_by_side.measure import Outcome
+from side_by_side.methods import LIMIT, OURS, PEERS, Method, installed
 
-import afterkernel as ak
-from afterkernel.models import Network
-from afterkernel.types import Float, Tensor
-
-MNIST_SHAPE = (1, 28, 28)
+CELLS = "Cells: seconds and, in brackets, MiB at the peak over what the process held before."
 
 
-def tutorial(network: Network, x: Tensor) -> Float[Tensor, "n n"]:
-    """The contraction of PyTorch's NTK tutorial: Jacobians by vmap over jacrev, contracted layer by layer."""
-    parameters = {name: value.detach() for name, value in network.named_parameters()}
-
-    def output(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
-        logits: Tensor = functional_call(network, parameters, (image[None],))
-        return logits
-
-    jacobian = vmap(jacrev(output), (None, 0))(parameters, x)
-    return torch.stack([torch.einsum("nop,mop->nm", j.flatten(2), j.flatten(2)) for j in jacobian.values()]).sum(0)
-
-
-def whole_matrix(network: Network, x: Tensor) -> Float[Tensor, "n n"]:
-    """All gradients at once by vmap over grad, and one product."""
-    parameters = {name: value.detach() for name, value in network.named_parameters()}
-
-    def output(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
-        logits: Tensor = functional_call(network, parameters, (image[None],))
-        return logits.squeeze(0)
-
-    gradients = vmap(grad(output), (None, 0))(parameters, x)
-    phi = torch.cat([g.flatten(1) for g in gradients.values()], dim=1)
-    return phi @ phi.T
+def measure(case: Case, methods: list[Method], hopeless: dict[str, Outcome], options: argparse.Namespace) -> table.Row:
+    """Every method on one case, but for the hopeless: those have their outcome already."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepared = launch.prepare(folder, case)
+        if prepared.status != "ok":
+            raise SystemExit(f"{case}: {prepared.note or prepared.says or 'preparing it took too long'}")
+        row = table.Row(case, Facts.read(folder))
+        for method in methods:
+            found = hopeless.get(method.key) or launch.measure(method, folder, case, options.limit_s, options.nt_python)
+            row.outcomes[method.key] = found
+            print(f"{case.net}, n = {case.images}, {method.label}: {table.cell(found)} {found.note}", flush=True)
+    return row
 
 
-def limit_s(network: Network, x: Tensor) -> float:
-    """One forward and backward pass, and n^2 p / 2 multiply-adds at the rate of a large matmul."""
-    weights = list(network.parameters())
+def sweep_rows(name: str, methods: list[Method], options: argparse.Namespace) -> Iterator[list[table.Row]]:
+    """The rows of a sweep, given anew whenever one more is there."""
+    common = {"root": options.root, "device": options.device, "threads": options.threads}
+    rows: list[table.Row] = []
+    for net in options.nets:
+        hopeless: dict[str, Outcome] = {}
+        for case in SWEEPS[name].cases([net], options.n, **common):
+            rows.append(measure(case, methods, hopeless, options))
+            yield rows
+            if name == "n":  # what is too slow or too large for some images is so for more
+                for key, found in rows[-1].outcomes.items():
+                    if found.status in ("limit", "memory"):
+                        told = found.says if " at " in found.says else f"{found.says} at {case.images}"
+                        hopeless[key] = replace(found, says=told)
 
-    def forward_and_backward() -> None:
-        for part in torch.split(x, 64):  # faster on a CPU than all images at once
-            torch.autograd.grad(network(part).sum(), weights)
 
-    passes = seconds(forward_and_backward)
-    side, depth = 2000, 4000
-    a = torch.rand(side, depth)
-    product = seconds(lambda: a @ a.T)
-    return passes + product * (len(x) ** 2 / 2 * network.parameter_count) / (side**2 * depth)
-
-
-def seconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """The shortest of a few times of the work, in seconds."""
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return min(times)
+def report(done: dict[str, list[table.Row]], methods: list[Method], header: list[str]) -> str:
+    """The whole Markdown text."""
+    parts = list(header)
+    for name, rows in done.items():
+        sweep = SWEEPS[name]
+        parts += [f"## {sweep.title}", table.table(sweep, rows, methods), table.slopes(sweep, rows, methods)]
+        parts += table.notes(rows, methods)
+    return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:
-    """Run, print a Markdown table, and write it if asked."""
+    """Measure, print Markdown, and write it, if asked, after every case anew."""
+    every = {method.key: method for method in (LIMIT, OURS, *PEERS)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, nargs="+", default=[500, 1000])
-    parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-    lines = [
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, MNIST-shaped random images, 1e5 parameters",
-        "",
-        "| net | n | ours, s | vmap(grad) + matmul | torch.func tutorial | limit | ours / limit |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, make in (("vgg", ak.models.vgg), ("mlp", ak.models.mlp)):
-        for n in arguments.samples:
-            torch.manual_seed(0)
-            network, x = make(MNIST_SHAPE), torch.rand(n, *MNIST_SHAPE)
-            ways = (ak.ntk, whole_matrix, tutorial)
-            ours, whole, taught = (seconds(partial(way, network, x)) for way in ways)
-            least = limit_s(network, x)
-            lines.append(
-                f"| {name} | {n} | {ours:.2f} | {whole:.2f} | {taught:.2f} | {least:.2f} | {ours / least:.1f} |"
-            )
-            print(lines[-1], flush=True)
-    text = "\n".join(lines)
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
+    parser.add_argument("--sweep", nargs="+", choices=SWEEPS, default=["n"])
+    parser.add_argument("--n", nargs="+", default=["500", "1000"], help="numbers of images, or full, of that sweep")
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=NETS)
+    parser.add_argument("--methods", nargs="+", choices=every, default=list(every))
+    parser.add_argument("--root", help="folder that holds MNIST/raw; random images without it")
+    parser.add_argument("--nt-python", help="python of the environment of neural-tangents")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--limit-s", type=float, default=900, help="seconds that a method may take")
+    parser.add_argument("--output", type=Path, help="Markdown file to write")
+    options = parser.parse_args()
+    wrong = [number for number in options.n if number != "full" and not (number.isdigit() and int(number) > 0)]
+    if wrong:
+        parser.error(f"--n {wrong[0]}: give numbers of images, or full")
+    methods, missing, versions = installed([every[key] for key in options.methods], options.nt_python)
+    versions = {"torch": importlib.metadata.version("torch"), **versions}
+    some = Case("vgg", 1, root=options.root, device=options.device, threads=options.threads)
+    header = [table.machine(versions, some), CELLS, *missing]
+    print("\n".join(header), flush=True)
+    done: dict[str, list[table.Row]] = {}
+    for name in options.sweep:
+        for rows in sweep_rows(name, methods, options):
+            done[name] = rows
+            if options.output:
+                options.output.write_text(report(done, methods, header))
+    print("\n" + report(done, methods, header))
 
 
 if __name__ == "__main__":
