@@ -63,7 +63,8 @@ def report(done: dict[str, list[table.Row]], methods: list[Method], header: list
     parts = list(header)
     for name, rows in done.items():
         sweep = SWEEPS[name]
-        parts += [f"## {sweep.title}", table.table(sweep, rows, methods), table.slopes(sweep, rows, methods)]
+        parts += [f"## {sweep.title}", table.table(sweep, rows, methods)]
+        parts += [table.slopes(sweep, rows, methods)] if sweep.slopes else []
         parts += table.notes(rows, methods)
     return "\n\n".join(parts) + "\n"
 

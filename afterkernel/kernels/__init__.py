@@ -1,8 +1,15 @@
 """Kernels of networks: gradients collected layer by layer, and their Gram matrices in bounded memory."""
 
 from afterkernel.kernels.embedding import KERNELS, Embedding, embedding
-from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES, Grams, cross_grams, train_test_grams, train_test_plan
-from afterkernel.kernels.ntk import conjugate_kernel, layer_ntks, ntk
+from afterkernel.kernels.gram import (
+    DEFAULT_BUDGET_BYTES,
+    Grams,
+    cross_grams,
+    paired_products,
+    train_test_grams,
+    train_test_plan,
+)
+from afterkernel.kernels.ntk import conjugate_kernel, layer_ntks, ntk, paired_ntk
 from afterkernel.kernels.plan import Plan
 
 __all__ = [
@@ -16,6 +23,8 @@ __all__ = [
     "embedding",
     "layer_ntks",
     "ntk",
+    "paired_ntk",
+    "paired_products",
     "train_test_grams",
     "train_test_plan",
 ]

@@ -93,9 +93,8 @@ class GradientEmbedding:
     @property
     def _at_once(self) -> int:
         assert self.layout is not None
-        return max(
-            1, min(MOST_AT_ONCE, ACTIVATION_BYTES // (self.layout.activation_bytes * max(1, self.layout.outputs)))
-        )
+        found = min(MOST_AT_ONCE, ACTIVATION_BYTES // (self.layout.activation_bytes * max(1, self.layout.outputs)))
+        return max(1, found - found % 8 if found > 8 else found)
 
     @torch.inference_mode(False)
     @torch.enable_grad()

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from afterkernel.errors import UserError
 from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.finite import FiniteCheck
-from afterkernel.kernels.job import Job, processes
+from afterkernel.kernels.job import Job, processes, slices
 from afterkernel.kernels.machine import Machine, machine
 from afterkernel.kernels.plan import Plan, plan
 from afterkernel.kernels.precision import Precision, exact_products, precision
@@ -89,6 +89,32 @@ def cross_grams(
     """The Gram matrix of x (rows) with y (columns), as `test` of the result; for arguments see `train_test_grams`."""
     _check_inputs(x, y)
     return _grams(phi, y, x, False, budget_bytes, dtype, per_layer, store, result_device)
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def paired_products(
+    phi: Embedding, x: Tensor, y: Tensor, *, budget_bytes: int = DEFAULT_BUDGET_BYTES
+) -> Float[Tensor, " n"]:
+    """<phi(x_i), phi(y_i)> for n pairs of samples, summed over outputs, added up in float64: no n x n matrix is made.
+
+    With y = x the squared lengths of the embeddings. Raises UserError as `ntk` does, and where x and y do not pair up.
+    """
+    _check_inputs(x, y)
+    if len(x) != len(y):
+        raise UserError(f"x has {len(x)} samples and y {len(y)}: give as many of each, one pair after the other.")
+    steps = _plan(phi, x, y, False, budget_bytes, precision(phi.dtype), _rates(phi, None))
+    finite = FiniteCheck(phi.device)
+    products = []
+    with exact_products(), progress("Paired products", len(x)) as advance:
+        for part in slices(0, len(x), steps.columns_per_chunk):
+            blocks = phi.block(x[part]), phi.block(y[part])
+            for block in blocks:
+                finite.add(block, part.start, "paired")
+            products.append(blocks[0].paired_products(blocks[1]))
+            advance(part.stop - part.start)
+    finite.settle()
+    return torch.cat(products)
 
 
 def train_test_plan(

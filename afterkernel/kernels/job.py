@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.finite import FiniteCheck
-from afterkernel.kernels.plan import Plan
+from afterkernel.kernels.plan import Plan, diagonal_pairs
 from afterkernel.kernels.precision import Precision, exact_products
 from afterkernel.kernels.store import TileStore
 from afterkernel.kernels.terms import Block
@@ -74,7 +74,7 @@ class Job:
                     advance(self._operations(chunk, block))
             for tile in own:
                 if tile not in own_todo:
-                    advance(self._operations(tile, slice(tile.start, block.stop)))
+                    advance(self._own_operations(tile, block))
             if todo or own_todo:
                 self._block(block, own_todo, todo, advance)
             self.train.settle()
@@ -94,7 +94,7 @@ class Job:
                 self.train.write(columns, left, times(tile, k), times(before, k), k, mirrored=True)
             self.train.write(columns, columns, times(tile, k), times(tile, k), k, mirrored=True)
             self._mark(True, tile, slice(block.start, tile.stop))
-            advance(self._operations(tile, slice(tile.start, block.stop)))
+            advance(self._own_operations(tile, block))
         for trains, chunk in chunks:
             room = self._chunk_room[slice(0, chunk.stop - chunk.start)]
             columns = self._collect(self.rows if trains else self.others, chunk, "train" if trains else "other", room)
@@ -112,6 +112,11 @@ class Job:
     def _operations(self, down: slice, across: slice) -> int:
         pairs: int = (down.stop - down.start) * (across.stop - across.start)
         return pairs * self.steps.multiplications_a_pair
+
+    def _own_operations(self, tile: slice, block: slice) -> int:
+        """Of a tile with itself and with what is before it in its block."""
+        pairs = diagonal_pairs(tile.stop - tile.start, self.phi.outputs) * self.steps.multiplications_a_pair
+        return pairs + self._operations(tile, slice(block.start, tile.start))
 
     def _cells(self, trains: bool, down: slice, across: slice) -> tuple[slice, slice]:
         cell = self.steps.columns_per_chunk

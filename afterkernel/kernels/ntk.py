@@ -10,7 +10,7 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.embedding import embedding
-from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES, Grams, cross_grams, train_test_grams
+from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES, Grams, cross_grams, paired_products, train_test_grams
 from afterkernel.kernels.precision import precision
 from afterkernel.types import Float, Tensor
 
@@ -78,6 +78,25 @@ def layer_ntks(
     }
 
 
+def paired_ntk(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    output: int | str | None = None,
+    dtype: torch.dtype | str = torch.float32,
+    device: str | torch.device | None = None,
+    budget_bytes: int = DEFAULT_BUDGET_BYTES,
+) -> Float[Tensor, " n"]:
+    """The neural tangent kernel of pairs of samples alone, K(x_i, y_i), in float64: the diagonal of `ntk(model, x, y)`.
+
+    For "trace" and "full" outputs it is summed over the outputs. Arguments and errors are those of `ntk`.
+    """
+    _check_arguments(model, {"x": x, "y": y})
+    phi = embedding(model, "ntk", dtype=precision(dtype).dtype, device=_place(model, x, device), output=output)
+    return paired_products(phi, x, y, budget_bytes=budget_bytes)
+
+
 def conjugate_kernel(
     model: nn.Module,
     x: Tensor,
@@ -112,10 +131,7 @@ def _grams(
 ) -> Grams:
     _check_arguments(model, {"x": x} if y is None else {"x": x, "y": y})
     kind = precision(dtype)
-    if device is None:
-        first = next(model.parameters(), None)
-        device = first.device if first is not None else x.device
-    phi = embedding(model, name, dtype=kind.dtype, device=device, output=output)
+    phi = embedding(model, name, dtype=kind.dtype, device=_place(model, x, device), output=output)
     options: dict[str, Any] = {
         "budget_bytes": budget_bytes,
         "dtype": kind.name,
@@ -123,6 +139,14 @@ def _grams(
         "store": store,
     }
     return train_test_grams(phi, x, **options) if y is None else cross_grams(phi, x, y, **options)
+
+
+def _place(model: nn.Module, x: Tensor, device: str | torch.device | None) -> str | torch.device:
+    """The device to compute on: the model's own unless one is named."""
+    if device is not None:
+        return device
+    first = next(model.parameters(), None)
+    return first.device if first is not None else x.device
 
 
 def _check_arguments(model: object, inputs: dict[str, object]) -> None:

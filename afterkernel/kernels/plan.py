@@ -8,7 +8,7 @@ factors they cost (positions)^2 (inputs + outputs), and room for all factors (se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -17,6 +17,8 @@ from afterkernel.kernels.layers import Method, Shape
 from afterkernel.kernels.machine import Machine
 
 COLUMNS_PER_CHUNK = 512
+# Rows of the Gram matrix that a tile on its diagonal is cut into: each strip ends at the diagonal.
+ROWS_PER_STRIP = 128
 # Share of the budget that the work space of collection may take.
 WORK_SHARE = 4
 
@@ -187,7 +189,10 @@ def plan(
         collected += block + later + n_others
         pairs += block * (later + n_others)
         if symmetric:
-            pairs += sum((block - tile) * min(columns, block - tile) for tile in range(0, block, columns))
+            pairs += sum(
+                tile * min(columns, block - tile) + diagonal_pairs(min(columns, block - tile), rows_a_sample)
+                for tile in range(0, block, columns)
+            )
     return Plan(
         n=n,
         n_others=n_others,
@@ -200,6 +205,18 @@ def plan(
         pairs=pairs,
         layers=tuple(layers),
     )
+
+
+def strips(side: int, rows_a_sample: int) -> Iterator[slice]:
+    """The strips of samples that a tile on the diagonal is cut into."""
+    step = max(1, ROWS_PER_STRIP // rows_a_sample)
+    for start in range(0, side, step):
+        yield slice(start, min(start + step, side))
+
+
+def diagonal_pairs(side: int, rows_a_sample: int) -> int:
+    """Pairs of samples that are multiplied in a tile on the diagonal."""
+    return sum((strip.stop - strip.start) * strip.stop for strip in strips(side, rows_a_sample))
 
 
 def check_budget(budget_bytes: int, numbers: int, element_bytes: int) -> None:

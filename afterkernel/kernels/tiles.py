@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
+from afterkernel.kernels.plan import strips
 from afterkernel.kernels.terms import Block
 from afterkernel.types import Float, Tensor
 
@@ -34,6 +35,14 @@ def fill(columns: Block, rows: Block, out: Mapping[str, Float[Tensor, "mk nk"]],
             total += layer
 
 
+def fill_lower(block: Block, out: Mapping[str, Float[Tensor, "nk nk"]], outputs: int) -> None:
+    """Write the products of a block with itself, on and below the diagonal; what is above it is of no account."""
+    for strip in strips(len(block), outputs):
+        down, across = slice(strip.start * outputs, strip.stop * outputs), slice(0, strip.stop * outputs)
+        parts = {name: tile[down, across] for name, tile in out.items()}
+        fill(block[strip], block[slice(0, strip.stop)], parts, outputs)
+
+
 class Destination:
     """The matrices that tiles are written to; on another device than the products, by way of pinned buffers.
 
@@ -50,16 +59,23 @@ class Destination:
 
     def write(self, columns: Block, rows: Block, down: slice, across: slice, outputs: int, *, mirrored: bool) -> None:
         """Compute the tile at [down, across]; where `mirrored`, also write its transpose at [across, down]."""
+
+        def compute(tiles: Mapping[str, Tensor]) -> None:
+            if mirrored and down == across:
+                fill_lower(columns, tiles, outputs)
+            else:
+                fill(columns, rows, tiles, outputs)
+
         if self._direct:
             tiles = {name: matrix[down, across] for name, matrix in self.matrices.items()}
-            fill(columns, rows, tiles, outputs)
+            compute(tiles)
             if mirrored:
                 for name, matrix in self.matrices.items():
                     _mirror(matrix, tiles[name], down, across)
             return
         shape = (down.stop - down.start, across.stop - across.start)
         tiles = {name: torch.empty(shape, device=self._device, dtype=self._dtype) for name in self.matrices}
-        fill(columns, rows, tiles, outputs)
+        compute(tiles)
         if self._device.type == "cuda":
             self._copy_beside(tiles, down, across, mirrored)
         else:
@@ -99,7 +115,7 @@ class Destination:
 
 def _mirror(matrix: Tensor, tile: Tensor, down: slice, across: slice) -> None:
     """Write a tile's mirror image. A tile on the diagonal keeps its lower half; off it, nothing overlaps."""
-    if down.start == across.start and down.stop == across.stop:
+    if down == across:
         lower = tile.tril()
         tile.copy_(lower + lower.tril(-1).T)
     else:

@@ -11,6 +11,7 @@ from typing import Any
 FULL = (11_982, 1_984)  # training and test images of MNIST 3/8
 NETS = ("vgg", "mlp")
 CHECKED_IMAGES = 16
+BUDGET_BYTES = 3 * 1024**3  # of ours, beside the result
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Sweep:
     column: str | None
     value: Callable[[Case, Facts], int]
     vary: Callable[[Case, Sequence[str]], list[Case]]
+    slopes: bool = True
 
     def cases(self, nets: Sequence[str], numbers: Sequence[str], **common: Any) -> list[Case]:
         """The cases, a network after the other; `numbers` are the numbers of images (of the sweep over n)."""
@@ -85,7 +87,21 @@ def _by(field: str, *values: int, n: int) -> Callable[[Case, Sequence[str]], lis
     return lambda case, _: [Case(**{**asdict(case), "n": n, field: value}) for value in values]
 
 
+def _large(case: Case, _: Sequence[str]) -> list[Case]:
+    """The defaults, and four times the parameters, the images, or both; random images where MNIST has too few."""
+    found = [replace(case, n=2000), replace(case, n=4000, budget=400_000)]
+    if case.net == "mlp":  # of vgg that many take hours
+        found += [replace(case, n=4 * FULL[0], budget=budget, root=None) for budget in (100_000, 400_000)]
+    return found
+
+
+def _bound_mib(case: Case, _: Facts) -> int:
+    """What memory may reach: the budget and one and a half of the result."""
+    return (BUDGET_BYTES + 6 * case.n * case.n) >> 20
+
+
 SWEEPS = {
+    "memory": Sweep("Memory at large sizes", "bound, MiB", _bound_mib, _large, slopes=False),
     "n": Sweep("Number of images", None, lambda case, _: case.n, _by_images),
     "parameters": Sweep(
         "Parameters",

@@ -6,7 +6,7 @@ from kernel_oracle import Net, force_method, full_gram, relative_error
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels import embedding, layer_ntks, ntk, train_test_plan
+from afterkernel.kernels import embedding, layer_ntks, ntk, paired_ntk, train_test_plan
 from afterkernel.kernels.output import Output
 
 C = 3
@@ -124,6 +124,22 @@ def test_paired_products_are_summed_over_outputs(case, method, output):
     phi.methods = dict.fromkeys(phi.methods, method)
     expected = full_xy.diagonal(dim1=2, dim2=3).sum(-1)[:4].diagonal()
     assert relative_error(phi.block(x[:4]).paired_products(phi.block(y)), expected, full_xy) < 1e-12
+
+
+@pytest.mark.parametrize("output", [1, "trace"])
+def test_pairs_alone_are_the_diagonal(case, method, output):
+    model, x, y, _, full_xy = case
+    phi = embedding(model, output=output, dtype=torch.float64)
+    one = train_test_plan(phi, x, y, 1 << 30).sample_bytes
+    expected = (full_xy.diagonal(dim1=2, dim2=3).sum(-1) if output == "trace" else full_xy[:, :, 1, 1]).diagonal()
+    for budget in (4 * one, 1 << 30):
+        paired = paired_ntk(model, x[:4], y, output=output, dtype=torch.float64, budget_bytes=budget)
+        assert relative_error(paired, expected) < 1e-12
+
+
+def test_samples_that_do_not_pair_up_are_told():
+    with pytest.raises(UserError, match="x has 3 samples and y 2"):
+        paired_ntk(nn.Linear(4, 1), torch.rand(3, 4), torch.rand(2, 4))
 
 
 def test_one_output_may_be_named_or_not():

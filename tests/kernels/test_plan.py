@@ -13,6 +13,7 @@ import afterkernel as ak
 from afterkernel.errors import UserError
 from afterkernel.kernels import collect, cross_grams, embedding, train_test_grams, train_test_plan
 from afterkernel.kernels import gram as gram_module
+from afterkernel.kernels import plan as plan_module
 from afterkernel.kernels.layers import Shape
 from afterkernel.kernels.machine import Machine
 from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, check_budget, choose, costs, merged, plan
@@ -109,8 +110,10 @@ def done(monkeypatch):
     return told
 
 
+@pytest.mark.parametrize("rows_per_strip", [2, 128])
 @pytest.mark.parametrize("held", [2, 4, 7, 30, 1000])
-def test_what_is_planned_is_what_is_done(held, done):
+def test_what_is_planned_is_what_is_done(held, rows_per_strip, done, monkeypatch):
+    monkeypatch.setattr(plan_module, "ROWS_PER_STRIP", rows_per_strip)
     phi, x, y = Counting(), torch.rand(23, 1), torch.rand(9, 1)
     steps = train_test_grams(phi, x, y, budget_bytes=held * 40).plan
     assert steps == plan(23, 9, layers(5), 8, held * 40)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from kernel_oracle import force_method, gram, relative_error
+from kernel_oracle import force_method, full_gram, gram, relative_error
 from torch import nn
 
 from afterkernel.errors import UserError
@@ -39,6 +39,17 @@ def test_tiles_of_any_size_make_the_same_matrix(monkeypatch, columns, rows_at_on
             total = sum(parts[number] for parts in grams.layers.values())
             assert relative_error(total, (expected, expected_test)[number]) < 1e-12
         assert all(torch.equal(train, train.T) for train, _ in grams.layers.values())
+
+
+@pytest.mark.parametrize("rows_per_strip", [1, 5, 128])
+@pytest.mark.parametrize("output", [0, "full"])
+def test_strips_of_any_height_make_the_same_matrix(monkeypatch, rows_per_strip, output):
+    monkeypatch.setattr(plan_module, "ROWS_PER_STRIP", rows_per_strip)
+    monkeypatch.setattr(plan_module, "COLUMNS_PER_CHUNK", 14)
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(50, 4), nn.Tanh(), nn.Linear(4, 2)), images(11)
+    K = ntk(model, x, output=output, dtype=torch.float64)
+    expected = full_gram(model, x)
+    assert relative_error(K, expected if output == "full" else expected[..., 0, 0]) < 1e-12
 
 
 def test_a_tile_replaces_what_was_there():
