@@ -40,7 +40,10 @@ class Backend:
     name: str = option("", "which backend (set by svm=NAME)")
     tol: float = option(1e-6, "relative duality gap at which a solution counts as converged", above=0)
 
-    has_intercept = False
+    @property
+    def has_intercept(self) -> bool:
+        """Whether this instance fits an intercept."""
+        return False
 
     def check(self) -> None:
         """Raise UserError where the backend can't run here; called before any long work."""
