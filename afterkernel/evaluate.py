@@ -46,7 +46,7 @@ def evaluate(
 
     `run_id` names the run that made the snapshot, however it is judged; `final` says whether the snapshot is the end
     of its training; `tiles` is a folder for the tiles of long Gram matrices, with which a killed evaluation goes on;
-    `starts` holds the support of each kernel's last hard margin on the same images, to start from, and is brought up to date.
+    `starts` holds the support of each kernel's last hard margin on the same images, to start from, and is updated.
     Raises UserError where a kernel is not finite.
     """
     starts = {} if starts is None else starts

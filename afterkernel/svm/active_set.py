@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from afterkernel.svm.bordered import Bordered
+from afterkernel.svm.bordered import Bordered, Equations, NearbyEquations
 from afterkernel.svm.compensated import add, exact_sum
 from afterkernel.svm.signed_gram import SignedGram
 from afterkernel.types import Float, Int, Tensor
@@ -66,7 +66,7 @@ def primal_dual(
     found = start if isinstance(start, SparseDual) else None
     active, seen = start.support if isinstance(start, SparseDual) else start, set[bytes]()
     inside = torch.zeros(gram.n, dtype=torch.bool, device=active.device)
-    steps = 0
+    steps, solver = 0, Solver(gram)
     while True:
         if found is None:
             key = active.cpu().numpy().tobytes()
@@ -74,7 +74,7 @@ def primal_dual(
                 return None, steps
             seen.add(key)
             steps += 1
-            found = solve_active(gram, active)
+            found = solver.solve(active)
             if found is None:
                 return None, steps
         f = achieved(gram, found, pool)
@@ -92,44 +92,66 @@ def primal_dual(
         active, found = torch.cat([active[positive], entering]).sort().values, None
 
 
-def solve_active(gram: SignedGram, active: Int[Tensor, " k"]) -> SparseDual | None:
-    """The solution of Q_AA a + b y_A = 1, y_A'a = 0 (just the first without intercept); None if there is none.
+class Solver:
+    """Solves the equations of one active set after the other: Q_AA a + b y_A = 1, y_A'a = 0."""
 
-    A singular Q_AA is solved through Q_AA + jitter I; refinement then gets the residual down if 1 lies in its range.
-    """
-    Q = gram.block(active)
-    signs = gram.y[active] if gram.intercept else None
-    for jitter in (0.0, 1e-13):
-        equations = Bordered.of(Q, signs, jitter)
-        if equations is None:
-            continue
-        a, b = torch.zeros_like(Q[0]), 0.0
-        for _ in range(2 if jitter == 0 else 4):
-            step, shift = equations.solve(_residual(Q, signs, a, b), 0.0 if signs is None else -float(signs @ a))
-            a, b = a + step, b + shift
-        if needs_care(gram, a):
-            found = _refine(gram, equations, SparseDual(active, a, None, b))
-            if found is not None:
+    def __init__(self, gram: SignedGram) -> None:
+        self.gram = gram
+        self.base: Equations | None = None
+
+    def solve(self, active: Int[Tensor, " k"]) -> SparseDual | None:
+        """The solution on `active` (sorted); None if there is none."""
+        if self.base is not None and NearbyEquations.close(self.base, active):
+            found = _solution(NearbyEquations(self.base, active), 2)
+            if found is not None and not needs_care(self.gram, found.a):
                 return found
-        # the first bound is for an ill-conditioned Q, the last against an a that is rounding alone
-        if float(_residual(Q, signs, a, b).abs().max()) <= min(max(1e-9, 64 * EPS * float(a.abs().sum())), 1e-5):
-            return SparseDual(active, a, None, b)
-    return None
+        self.base = None
+        Q = self.gram.block(active)
+        signs = self.gram.y[active] if self.gram.intercept else None
+        # refinement gets the residual of a singular Q_AA down, if 1 lies in its range
+        for jitter, passes in ((0.0, 2), (1e-13, 4)):
+            bordered = Bordered.of(Q, signs, jitter)
+            if bordered is None:
+                continue
+            equations = Equations(self.gram, active, Q, bordered)
+            found = _solution(equations, passes)
+            if found is not None:
+                self.base = equations if jitter == 0 else None
+                return found
+        return None
 
 
-def _residual(
-    Q: Float[Tensor, "k k"], signs: Float[Tensor, " k"] | None, a: Float[Tensor, " k"], b: float
-) -> Float[Tensor, " k"]:
-    r = 1 - Q @ a
-    return r if signs is None else r - b * signs
+def _solution(equations: Equations, passes: int) -> SparseDual | None:
+    """The equations' solution, refined; None if the residual stays too large."""
+    gram, active = equations.gram, equations.active
+    signs = gram.y[active] if gram.intercept else None
+
+    a, b = torch.zeros(len(active), dtype=torch.float64, device=active.device), 0.0
+    largest = float("inf")
+    for done in range(passes + 1):
+        r = 1 - equations.product(a)
+        if signs is not None:
+            r -= b * signs
+        largest = float(r.abs().max())
+        if largest <= SLACK / 10 or done == passes:
+            break
+        step, shift = equations.solve(r, 0.0 if signs is None else -float(signs @ a))
+        a, b = a + step, b + shift
+    if needs_care(gram, a):
+        found = _refine(equations, SparseDual(active, a, None, b))
+        if found is not None:
+            return found
+    # the first bound is for an ill-conditioned Q, the last against an a that is rounding alone
+    fine = largest <= min(max(1e-9, 64 * EPS * float(a.abs().sum())), 1e-5)
+    return SparseDual(active, a, None, b) if fine else None
 
 
-def _refine(gram: SignedGram, equations: Bordered, found: SparseDual, max_steps: int = 12) -> SparseDual | None:
+def _refine(equations: Equations, found: SparseDual, max_steps: int = 12) -> SparseDual | None:
     """`found` refined by residuals of twice the precision, in a and what rounding leaves out; None if that fails."""
     a, low, b = found.a, torch.zeros_like(found.a), found.b
     best, least = None, float("inf")
     for _ in range(max_steps):
-        r, r0 = careful_residual(gram, SparseDual(found.support, a, low, b))
+        r, r0 = careful_residual(equations.gram, SparseDual(found.support, a, low, b))
         largest = float(r.abs().max())
         if not largest < least / 2:
             break

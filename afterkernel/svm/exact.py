@@ -22,11 +22,11 @@ class Exact(Backend):
     """
 
     name: str = option("exact", "which backend (set by svm=NAME)")
-    intercept: bool = option(False, "whether the separating plane may lie off the origin")
     soft_C: float = option(  # noqa: N815
         1e3, "where not separable: weight of the squared slacks, K scaled to unit largest diagonal", above=0
     )
     max_steps: int = option(30, "active-set steps on one subset before it counts as cycling", at_least=1)
+    intercept: bool = option(False, "fit an intercept")
 
     @property
     def has_intercept(self) -> bool:

@@ -8,7 +8,7 @@ from afterkernel.svm.compensated import slice_bits, split
 from afterkernel.types import Float, Int, Tensor
 
 # Entries of K gathered at once: a CPU's second-level cache holds them, a GPU wants few launches.
-ENTRIES_AT_ONCE = {"cpu": 2**16, "cuda": 2**24}
+ENTRIES_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}
 # How far an entry of K, scaled to unit largest diagonal, may be from the exact inner product of the embeddings.
 PRECISION = {torch.float64: 1e-14, torch.float32: 5e-7}
 
@@ -32,14 +32,18 @@ class SignedGram:
 
     def block(self, index: Int[Tensor, " k"]) -> Float[Tensor, "k k"]:
         """Q restricted to the samples `index`, float64."""
-        signs = self.y[index]
-        Q = torch.empty(len(index), len(index), dtype=torch.float64, device=self.K.device)
-        rows = _Rows(self.K, index)
-        for part in torch.split(torch.arange(len(index), device=index.device), rows.at_once):
-            Q[part[0] : part[-1] + 1] = rows.gather(index[part])
-        Q.mul_(signs[:, None] / self.scale).mul_(signs)
+        Q = self.rectangle(index, index)
         Q.diagonal().add_(self.ridge)
         return Q
+
+    def rectangle(self, index: Int[Tensor, " j"], columns: Int[Tensor, " k"]) -> Float[Tensor, "j k"]:
+        """Q at the samples `index` and `columns`, float64, without the ridge."""
+        Q = torch.empty(len(index), len(columns), dtype=torch.float64, device=self.K.device)
+        rows = _Rows(self.K, columns)
+        for part in torch.split(torch.arange(len(index), device=index.device), rows.at_once):
+            if len(part):
+                Q[part[0] : part[-1] + 1] = rows.gather(index[part])
+        return Q.mul_(self.y[index][:, None] / self.scale).mul_(self.y[columns])
 
     def response(
         self,

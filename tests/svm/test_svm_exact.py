@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from svm_problems import linear_labels, normal, oracle_margin, oracle_separable, random_labels
 
 from afterkernel.svm import HardMarginSVM, certify
-from afterkernel.svm.active_set import SparseDual, primal_dual, solve_active
+from afterkernel.svm.active_set import Solver, SparseDual, primal_dual
 from afterkernel.svm.interior_point import interior_point
 from afterkernel.svm.polish import polish
 from afterkernel.svm.search import stratified_order
@@ -266,20 +266,39 @@ def test_polish_of_what_cannot_be_separated_ends_in_a_vanishing_combination(rank
 def test_equations_of_an_active_set():
     gram = problem(5, 8)
     every = torch.arange(5)
-    found = solve_active(gram, every)
+    found = Solver(gram).solve(every)
     assert torch.allclose(gram.block(every) @ found.a, torch.ones(5, dtype=torch.float64))
     # three copies share what one would have
     ones = SignedGram(torch.ones(3, 3, dtype=torch.float64), torch.ones(3, dtype=torch.float64))
-    assert float(solve_active(ones, torch.arange(3)).a.sum()) == pytest.approx(1)
+    assert float(Solver(ones).solve(torch.arange(3)).a.sum()) == pytest.approx(1)
     # contradictory copies: no solution
     y = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
-    assert solve_active(SignedGram(ones.K, y), torch.arange(3)) is None
+    assert Solver(SignedGram(ones.K, y)).solve(torch.arange(3)) is None
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_equations_by_the_factor_of_another_active_set(intercept, ridge):
+    X = normal(500, 600)
+    gram = SignedGram(X @ X.T, 2 * linear_labels(X).double() - 1, ridge, intercept)
+    order = torch.randperm(500, generator=torch.Generator().manual_seed(1))
+    base = order[:400].sort().values
+    for active in (order[:390], order[:410], order[7:], torch.cat([order[20:400], order[420:430]]), order[30:400]):
+        active = active.sort().values
+        solver = Solver(gram)
+        solver.solve(base)
+        factors = solver.base
+        reused = solver.solve(active)
+        assert (solver.base is factors) == (len(active) != 493)  # too many others for the factor to be of use
+        expected = Solver(gram).solve(active)
+        assert reused.a == pytest.approx(expected.a.numpy(), rel=1e-10)
+        assert reused.b == pytest.approx(expected.b, rel=1e-9)
 
 
 def test_equations_with_an_intercept():
     gram = problem(6, 3, intercept=True)
     active = torch.arange(6)[:4]  # one more than the rank: regular with the border alone
-    found = solve_active(gram, active)
+    found = Solver(gram).solve(active)
     signs = gram.y[active]
     achieved = gram.block(active) @ found.a + found.b * signs
     assert torch.allclose(achieved, torch.ones(4, dtype=torch.float64), rtol=0, atol=1e-9)
