@@ -56,7 +56,7 @@ class Equations:
     """The equations of the active set `active`, by a factor of its own."""
 
     def __init__(
-        self, gram: SignedGram, active: Int[Tensor, " k"], Q: Float[Tensor, "k k"], bordered: Bordered
+        self, gram: SignedGram, active: Int[Tensor, " k"], Q: Float[Tensor, "b b"], bordered: Bordered
     ) -> None:
         self.gram, self.active, self.Q, self.bordered = gram, active, Q, bordered
 

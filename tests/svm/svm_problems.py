@@ -46,6 +46,10 @@ def oracle_plane(F, y, intercept=False):
 def oracle_separable(F, y, intercept=False):
     """Whether some w (and b) has y_i (w.F_i + b) >= 1 for all i, by linear programming."""
     Z = (2 * y.double() - 1)[:, None] * torch.cat([F, torch.ones(len(F), int(intercept), dtype=torch.float64)], 1)
-    found = linprog(np.zeros(Z.shape[1]), A_ub=-Z.numpy(), b_ub=-np.ones(len(F)), bounds=(None, None))
-    assert found.status in (0, 2)
-    return found.status == 0
+    # the least t with Zw >= 1 - t is 0 where some w separates, else 1: a programme that always has a solution
+    A = np.hstack([-Z.numpy(), -np.ones((len(F), 1))])
+    cost = np.zeros(A.shape[1])
+    cost[-1] = 1
+    found = linprog(cost, A_ub=A, b_ub=-np.ones(len(F)), bounds=[(None, None)] * Z.shape[1] + [(0, None)])
+    assert found.status == 0
+    return found.fun < 0.5
