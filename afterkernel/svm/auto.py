@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from afterkernel.svm.cuml import CuML
 from afterkernel.svm.exact import Exact
 from afterkernel.svm.jst import JST
 from afterkernel.svm.libsvm import LibSVM
-from afterkernel.types import Float, Tensor
+from afterkernel.types import Float, Int, Tensor
 
 MEMINFO = Path("/proc/meminfo")
 
@@ -24,9 +25,10 @@ MEMINFO = Path("/proc/meminfo")
 class Auto(Backend):
     """Chooses the backend, and says in `path` which and why.
 
-    - No intercept: `exact`, on CPU and GPU alike, where the device has 4 n^2 bytes free: the float64 block of half of
-      the samples as support vectors, and its factor. Else `jst`, which needs vectors of n numbers alone.
-    - With an intercept: `cuml` where K lies on a GPU and cuML is there and loads, else `libsvm`.
+    - `exact`, on CPU and GPU alike, where the device has 4 n^2 bytes free: the float64 block of half of the samples as
+      support vectors, and its factor.
+    - Else without an intercept `jst`, which needs vectors of n numbers alone; with an intercept `cuml` where K lies on
+      a GPU and cuML is there and loads, or `libsvm`.
 
     A package that is missing, or that does not load, is passed over.
     """
@@ -41,30 +43,37 @@ class Auto(Backend):
 
     def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
         """The answer of the first backend of `candidates` that is able to give one."""
+        return self._first_answer(K, lambda backend: backend.solve(K, y))
+
+    def solve_from(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"]) -> Solution:
+        """As `solve`, the backend being told of the start."""
+        return self._first_answer(K, lambda backend: backend.solve_from(K, y, start))
+
+    def _first_answer(self, K: Float[Tensor, "n n"], run: Callable[[Backend], Solution]) -> Solution:
         *others, last = self.candidates(K)
         skipped = ""
         for backend, why in others:
             # what exact says of K is for the user; what cuml says of itself is not
             failures = (torch.OutOfMemoryError, UserError) if isinstance(backend, CuML) else torch.OutOfMemoryError
             try:
-                return self._told(backend.solve(K, y), backend, why + skipped)
+                return self._told(run(backend), backend, why + skipped)
             except failures as error:
                 skipped += f"; {backend.name} could not: {str(error).partition(chr(10))[0]}"
         backend, why = last
-        return self._told(backend.solve(K, y), backend, why + skipped)
+        return self._told(run(backend), backend, why + skipped)
 
     def candidates(self, K: Float[Tensor, "n n"]) -> list[tuple[Backend, str]]:
         """The backends to try in their order, with the reason for each; the last needs no optional package."""
-        if self.intercept:
-            libsvm: tuple[Backend, str] = LibSVM(tol=self.tol, intercept=True), "intercept"
-            if K.is_cuda and importlib.util.find_spec("cuml") is not None:
-                return [(CuML(tol=self.tol, intercept=True), "intercept, on a GPU"), libsvm]
-            return [libsvm]
         needed, free = 4 * len(K) ** 2, free_bytes(K.device)
-        jst: tuple[Backend, str] = JST(tol=self.tol), f"{needed / 1e9:.1f} GB of working memory is more than is free"
-        if free is not None and needed > free:
-            return [jst]
-        return [(Exact(tol=self.tol), f"no intercept, n = {len(K)} on {K.device.type}"), jst]
+        found: list[tuple[Backend, str]] = []
+        if free is None or needed <= free:
+            found.append((Exact(tol=self.tol, intercept=self.intercept), f"n = {len(K)} on {K.device.type}"))
+        why = f"{needed / 1e9:.1f} GB of working memory is more than is free"
+        if not self.intercept:
+            return [*found, (JST(tol=self.tol), why)]
+        if K.is_cuda and importlib.util.find_spec("cuml") is not None:
+            found.append((CuML(tol=self.tol, intercept=True), f"{why}; intercept, on a GPU"))
+        return [*found, (LibSVM(tol=self.tol, intercept=True), f"{why}; intercept")]
 
     @staticmethod
     def _told(solution: Solution, backend: Backend, why: str) -> Solution:

@@ -20,20 +20,33 @@ class OnGPU(torch.Tensor):
     is_cuda = True
 
 
-def test_exact_without_intercept():
+@pytest.mark.parametrize("intercept", [False, True])
+def test_exact_wherever_it_fits(intercept):
     X, K, y = problem()
-    machine = HardMarginSVM("auto").fit(K, y)
-    assert machine.path_.startswith("auto chose exact (no intercept, n = 40 on cpu): active set")
+    machine = HardMarginSVM("auto", intercept=intercept).fit(K, y)
+    assert machine.path_.startswith("auto chose exact (n = 40 on cpu): active set")
     assert machine.converged_ is True
-    assert machine.intercept_ == 0
-    assert machine.margin_ == pytest.approx(oracle_margin(X, y), rel=1e-9)
-    assert torch.equal(machine.dual_coef_, HardMarginSVM().fit(K, y).dual_coef_)
+    assert (machine.intercept_ != 0) is intercept
+    assert machine.margin_ == pytest.approx(oracle_margin(X, y, intercept=intercept), rel=1e-6)
+    assert torch.equal(machine.dual_coef_, HardMarginSVM(intercept=intercept).fit(K, y).dual_coef_)
 
 
-def test_libsvm_with_intercept():
+def test_a_start_is_passed_on(monkeypatch):
+    def solve_from(self, K, y, start):
+        given.append(start.tolist())
+        return self.solve(K, y)
+
+    given = []
+    monkeypatch.setattr(Exact, "solve_from", solve_from)
+    HardMarginSVM("auto").fit(*problem()[1:], start=[1, 3])
+    assert given == [[1, 3]]
+
+
+def test_libsvm_with_intercept_where_memory_is_short(monkeypatch):
+    monkeypatch.setattr(module, "free_bytes", lambda device: 0)
     X, K, y = problem()
     machine = HardMarginSVM("auto", intercept=True, tol=1e-3).fit(K, y)
-    assert machine.path_.startswith("auto chose libsvm (intercept): libsvm ended")
+    assert machine.path_.startswith("auto chose libsvm (0.0 GB of working memory is more than is free; intercept)")
     assert machine.intercept_ != 0
     assert machine.converged_ is True
     assert machine.margin_ == pytest.approx(oracle_margin(X, y, intercept=True), rel=1e-4)
@@ -76,6 +89,7 @@ def test_what_exact_says_of_the_kernel_is_told(monkeypatch):
 @pytest.fixture
 def with_cuml(monkeypatch):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(module, "free_bytes", lambda device: 0)
     _, K, y = problem()
     return K.as_subclass(OnGPU), 2.0 * y.double() - 1
 
@@ -84,7 +98,9 @@ def test_cuml_on_a_gpu_with_intercept(monkeypatch, with_cuml):
     answer = Solution(torch.ones(40).double(), 2.0, "cuml: 3 outer iterations")
     monkeypatch.setattr(CuML, "solve", lambda self, K, y: answer if self.intercept else None)
     solution = module.Auto(intercept=True).solve(*with_cuml)
-    assert solution.path == "auto chose cuml (intercept, on a GPU): cuml: 3 outer iterations"
+    assert solution.path == (
+        "auto chose cuml (0.0 GB of working memory is more than is free; intercept, on a GPU): cuml: 3 outer iterations"
+    )
     assert solution.intercept == 2.0
 
 
@@ -95,7 +111,8 @@ def test_cuml_that_does_not_load_is_passed_over(monkeypatch, with_cuml):
     monkeypatch.setattr(CuML, "solve", solve)
     K, y = with_cuml
     solution = module.Auto(intercept=True).solve(K, y)
-    assert solution.path.startswith("auto chose libsvm (intercept; cuml could not: svm=cuml: cuML does not load")
+    assert solution.path.startswith("auto chose libsvm (")
+    assert "cuml could not: svm=cuml: cuML does not load" in solution.path
 
 
 def test_cuml_that_is_missing_is_no_candidate(monkeypatch, with_cuml):
