@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from afterkernel import doctor
-from afterkernel.svm import HardMarginSVM
+from afterkernel.svm import BACKENDS, HardMarginSVM
 
 
-@pytest.mark.parametrize("name", ["exact", "libsvm", "jst", "thundersvm"])
+@pytest.mark.parametrize("name", ["auto", "exact", "jst", "liblinear", "libsvm", "thundersvm"])
 def test_backend_is_right_on_the_known_problem(name):
     if name == "thundersvm" and importlib.util.find_spec("thundersvm") is None:
         pytest.skip("thundersvm is not installed")
@@ -29,7 +29,7 @@ def test_known_margin_is_that_of_two_samples():
 def test_main_succeeds_and_names_every_backend(capsys):
     assert doctor.main() == 0
     shown = capsys.readouterr().out
-    for name in ("exact", "libsvm", "jst", "thundersvm", f"torch {torch.__version__}"):
+    for name in (*BACKENDS, f"torch {torch.__version__}"):
         assert name in shown
 
 
@@ -44,6 +44,14 @@ def test_wrong_required_backend_fails(monkeypatch, capsys):
     monkeypatch.setattr(HardMarginSVM, "fit", wrong)
     assert doctor.main() == 1
     assert "do not use svm=exact" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="cuml may work here")
+def test_a_backend_that_can_not_run_here_comes_with_what_to_do():
+    row = doctor.check_backend("cuml")
+    assert not row.ok
+    assert not row.required
+    assert "pip install afterkernel[cuml]" in row.advice
 
 
 def test_broken_optional_backend_is_told_and_does_not_fail(monkeypatch, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,10 +17,12 @@ import torch
 from afterkernel.errors import UserError
 from afterkernel.options import option
 from afterkernel.svm.backend import Backend, Solution
+from afterkernel.svm.gram_factor import gram_factor
 from afterkernel.svm.signed_gram import PRECISION
 from afterkernel.types import Float, Tensor
 
 CHILD = Path(__file__).with_name("thundersvm_child.py")
+LIBRARY = {"win32": "thundersvm.dll", "darwin": "libthundersvm.dylib"}.get(sys.platform, "libthundersvm.so")
 
 
 @dataclass
@@ -29,6 +32,9 @@ class ThunderSVM(Backend):
     The library reads `kernel="precomputed"` as an RBF kernel on the rows of the matrix. So it is given F with
     F F' = K, and a linear kernel. It may abort its process or not come back: so it runs in a child process, with a
     time limit, and only finite numbers are taken from it. Memory: K twice more, in float64.
+
+    The package is one for CPU and GPU; what counts is the shared library that it loads. All are tried that
+    `shared_libraries` finds, GPU builds first where there is a CUDA device, and `path` names the one that answered.
     """
 
     name: str = option("thundersvm", "which backend (set by svm=NAME)")
@@ -37,15 +43,21 @@ class ThunderSVM(Backend):
     stop_tol: float = option(1e-5, "the library's own stopping tolerance", above=0)
     max_iter: int = option(1_000_000, "iterations after which it stops, converged or not", at_least=1)
     timeout_s: float = option(600.0, "seconds after which the child process is stopped", above=0, decides=False)
+    library: str = option("", f"path of a {LIBRARY} to use, such as a GPU build (empty: look for one)", decides=False)
 
-    has_intercept = True
+    @property
+    def has_intercept(self) -> bool:
+        """It always fits an intercept."""
+        return True
 
     def check(self) -> None:
-        """Raise UserError if the package is missing."""
+        """Raise UserError if the package or the library asked for is missing."""
         if importlib.util.find_spec("thundersvm") is None:
             raise UserError(
                 "svm=thundersvm needs the package thundersvm: install it with pip install afterkernel[thundersvm]."
             )
+        if self.library and not Path(self.library).is_file():
+            raise UserError(f"svm.library={self.library} is no file: give the path of a {LIBRARY}, or leave it empty.")
 
     def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
         """Large-C SVM with intercept. Raises UserError if the package is missing, times out, crashes or returns NaN."""
@@ -59,14 +71,34 @@ class ThunderSVM(Backend):
             place = Path(folder)
             np.save(place / "F.npy", factor[order])
             np.save(place / "y.npy", signs[order])
-            options = {"C": self.C, "tol": self.stop_tol, "max_iter": self.max_iter, "n_jobs": torch.get_num_threads()}
-            (place / "options.json").write_text(json.dumps(options))
-            self._run_child(place)
-            signed = self._read(place / "signed.npy", (len(signs),))
-            intercept = self._read(place / "intercept.npy", (1,))
+            signed, intercept, told = self._first_answer(place, len(signs))
         dual = torch.zeros(len(K), dtype=torch.float64)
         dual[torch.from_numpy(order)] = torch.from_numpy((signed * signs[order]).clip(min=0)) / scale
-        return Solution(dual, float(intercept[0]), f"thundersvm on a factor of rank {factor.shape[1]}")
+        return Solution(dual, intercept, f"thundersvm ({told}) on a factor of rank {factor.shape[1]}")
+
+    def _first_answer(self, folder: Path, n: int) -> tuple[np.ndarray, float, str]:
+        """The signed dual, the intercept and the library, from the first library that answers."""
+        *others, last = [self.library] if self.library else shared_libraries() or [""]
+        failed = ""
+        for library in others:
+            try:
+                signed, intercept, told = self._answer(folder, n, library)
+                return signed, intercept, told + failed
+            except UserError as error:
+                failed += f", after {_words(library)} failed: {str(error).rpartition(': ')[0]}"
+        signed, intercept, told = self._answer(folder, n, last)
+        return signed, intercept, told + failed
+
+    def _answer(self, folder: Path, n: int, library: str) -> tuple[np.ndarray, float, str]:
+        for name in ("signed.npy", "intercept.npy", "library.txt"):
+            (folder / name).unlink(missing_ok=True)
+        options = {"C": self.C, "tol": self.stop_tol, "max_iter": self.max_iter, "n_jobs": torch.get_num_threads()}
+        (folder / "options.json").write_text(json.dumps({**options, "library": library}))
+        self._run_child(folder)
+        signed = self._read(folder / "signed.npy", (n,))
+        intercept = self._read(folder / "intercept.npy", (1,))
+        told = folder / "library.txt"
+        return signed, float(intercept[0]), _words(told.read_text() if told.is_file() else "")
 
     def _run_child(self, folder: Path) -> None:
         # -P: the child's own folder holds a thundersvm.py, which must not hide the package
@@ -93,25 +125,26 @@ class ThunderSVM(Backend):
         return values.astype(np.float64, copy=False)
 
 
-def gram_factor(K: np.ndarray, precision: float) -> np.ndarray:
-    """F (n, r) with F F' = K, for K (n, n) float64 with unit largest diagonal.
+def shared_libraries() -> list[str]:
+    """Paths of ThunderSVM's library, those that suit this machine first.
 
-    Cholesky with complete pivoting (LAPACK's dpstrf), up to where the remaining diagonal is below `precision`; where
-    the result is further from K than that explains (K has negative eigenvalues), the eigenvectors of the positive ones.
+    Looked for beside the installed package, in the build folder of a checkout that holds it, and on LD_LIBRARY_PATH.
     """
-    from scipy.linalg import eigh
-    from scipy.linalg.lapack import dpstrf
+    spec = importlib.util.find_spec("thundersvm")
+    package = [Path(folder) for folder in getattr(spec, "submodule_search_locations", None) or []]
+    folders = [place for folder in package for place in (folder, folder / "../../build/lib")]
+    folders += [Path(folder) for folder in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if folder]
+    found = dict.fromkeys(str((folder / LIBRARY).resolve()) for folder in folders if (folder / LIBRARY).is_file())
+    on_gpu = torch.cuda.is_available()
+    return sorted(found, key=lambda path: is_gpu_build(path) != on_gpu)
 
-    n = len(K)
-    packed, pivots, rank, _ = dpstrf(K, lower=1, tol=precision)
-    pivots = pivots - 1
-    factor = np.zeros((n, rank))
-    factor[pivots] = np.tril(packed)[:, :rank]
-    del packed
-    probe = np.random.default_rng(0).standard_normal((n, 4))
-    error = np.abs(factor @ (factor.T @ probe) - K @ probe).max()
-    if error <= 100 * n**0.5 * precision:
-        return factor
-    values, vectors = eigh(K)
-    positive = values > precision
-    return np.ascontiguousarray(vectors[:, positive] * np.sqrt(values[positive]))
+
+def is_gpu_build(path: str) -> bool:
+    """Whether the library at `path` calls cuSPARSE, as every GPU build of ThunderSVM does."""
+    return b"cusparse" in Path(path).read_bytes()
+
+
+def _words(library: str) -> str:
+    if not library or not Path(library).is_file():
+        return "library unknown"
+    return f"{'GPU' if is_gpu_build(library) else 'CPU'} build {library}"

@@ -82,7 +82,7 @@ def test_plan_says_what_it_will_cost(program, tmp_path):
 def test_doctor_tries_every_backend(program, tmp_path):
     done = program("doctor", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    for backend in ("exact", "jst", "libsvm", "thundersvm"):
+    for backend in ("auto", "cuml", "exact", "jst", "liblinear", "libsvm", "thundersvm"):
         assert backend in done.stdout
 
 

@@ -127,7 +127,7 @@ def test_a_backend_is_not_believed():
 def test_backends_are_found_and_fit_a_structured_configuration():
     from omegaconf import OmegaConf
 
-    assert set(BACKENDS) >= {"exact", "libsvm", "jst", "thundersvm"}
+    assert set(BACKENDS) >= {"auto", "cuml", "exact", "jst", "liblinear", "libsvm", "thundersvm"}
     for name, backend in BACKENDS.items():
         config = OmegaConf.structured(backend)
         assert config.name == name
@@ -140,7 +140,7 @@ def test_a_backend_must_say_how_to_solve():
 
 
 def test_import_needs_torch_and_numpy_alone():
-    heavy = "[m for m in ('sklearn', 'scipy', 'thundersvm', 'hydra', 'omegaconf') if m in sys.modules]"
+    heavy = "[m for m in ('sklearn', 'scipy', 'thundersvm', 'cuml', 'hydra', 'omegaconf') if m in sys.modules]"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys, afterkernel.svm; print({heavy})"],
         capture_output=True,

@@ -2,7 +2,8 @@ import pytest
 import torch
 from svm_problems import linear_labels, normal, oracle_margin, random_labels
 
-from afterkernel.svm import HardMarginSVM
+from afterkernel.errors import UserError
+from afterkernel.svm import BACKENDS, HardMarginSVM
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -55,3 +56,52 @@ def test_order_of_classes_does_not_matter():
     K = X @ X.T
     one, other = HardMarginSVM("libsvm").fit(K, y), HardMarginSVM("libsvm").fit(K.flip(0, 1), y.flip(0))
     assert torch.allclose(one.decision_function(K), other.decision_function(K.flip(1)), atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("scale", [1e-4, 1e3])
+def test_without_intercept_agrees_with_an_exact_solver(dtype, scale):
+    X = normal(90, 120) + 0.5
+    y = random_labels(90)
+    K = (scale * X @ X.T).to(dtype)
+    machine = HardMarginSVM("libsvm", intercept=False).fit(K, y)
+    exact = scale**0.5 * oracle_margin(X, y)
+    assert machine.converged_ is True
+    assert machine.intercept_ == 0
+    assert machine.margin_ == pytest.approx(exact, rel=1e-4)
+    assert machine.margin_ <= exact * (1 + 1e-5)
+    assert machine.certificate_.upper >= exact * (1 - 1e-5)
+    assert "mirrored" in machine.path_
+    # with an intercept the margin of these shifted data is another
+    assert HardMarginSVM("libsvm").fit(K, y).margin_ > exact * 1.001
+
+
+def test_libsvm_reads_the_mirrored_matrix_without_a_copy(monkeypatch):
+    from sklearn.svm import SVC
+
+    def fit(self, matrix, labels):
+        given.append(matrix)
+        return plain(self, matrix, labels)
+
+    given, plain = [], SVC.fit
+    monkeypatch.setattr(SVC, "fit", fit)
+    X = normal(20, 30)
+    HardMarginSVM("libsvm", intercept=False).fit(X @ X.T, random_labels(20))
+    assert given[0].shape == (40, 40)
+    assert given[0].dtype == "float64"
+    assert given[0].flags.c_contiguous
+
+
+def test_intercept_belongs_to_the_instance():
+    assert BACKENDS["libsvm"]().has_intercept is True
+    assert BACKENDS["libsvm"](intercept=False).has_intercept is False
+    with pytest.raises(UserError, match=r"intercept=0 has the wrong type: it must be of type bool"):
+        HardMarginSVM("libsvm", intercept=0)
+
+
+def test_without_intercept_not_separable_ends():
+    X = normal(100, 4)
+    machine = HardMarginSVM("libsvm", intercept=False, max_iter=2000).fit(X @ X.T, random_labels(100))
+    assert machine.separable_ is None
+    assert machine.converged_ is False
+    assert "max_iter" in machine.path_

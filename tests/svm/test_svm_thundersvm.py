@@ -1,6 +1,6 @@
 import importlib.util
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from svm_problems import linear_labels, normal, oracle_margin, random_labels
@@ -113,17 +113,73 @@ def test_missing_package(monkeypatch):
         HardMarginSVM("thundersvm").fit(*problem()[1:])
 
 
-@pytest.mark.parametrize("rank", [7, 80])
-def test_gram_factor(rank):
-    X = normal(80, rank).numpy()
-    K = X @ X.T / (X**2).sum(1).max()
-    F = module.gram_factor(K.copy(), 1e-14)
-    assert F.shape == (80, rank)
-    assert np.abs(F @ F.T - K).max() < 1e-12
+def fake_libraries(folder, monkeypatch, on_gpu):
+    """A CPU and a GPU build, in name, that the child is told to use."""
+    for name, words in (("cpu", b"no GPU here"), ("gpu", b"...cusparseCreate...")):
+        (folder / name).mkdir()
+        (folder / name / module.LIBRARY).write_bytes(words)
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{folder / 'cpu'}{module.os.pathsep}{folder / 'gpu'}")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
 
 
-def test_gram_factor_of_an_indefinite_matrix_is_that_of_its_positive_part():
-    U = np.linalg.qr(normal(30, 30).numpy())[0]
-    values = np.linspace(-0.5, 2, 30)
-    F = module.gram_factor((U * values) @ U.T, 1e-14)
-    assert np.abs(F @ F.T - (U * values.clip(min=0)) @ U.T).max() < 1e-12
+TELLS = """
+import json, sys
+library = json.load(open(sys.argv[1] + "/options.json"))["library"]
+{first}
+open(sys.argv[1] + "/library.txt", "w").write(library)
+"""
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_a_gpu_build_goes_first_where_there_is_a_gpu(child, monkeypatch, tmp_path, on_gpu):
+    fake_libraries(tmp_path, monkeypatch, on_gpu)
+    machine = child(TELLS.format(first="") + ANSWER.format(signed="y")).fit(*problem()[1:])
+    build = "gpu" if on_gpu else "cpu"
+    assert f"thundersvm ({build.upper()} build {tmp_path / build / module.LIBRARY})" in machine.path_
+
+
+def test_a_gpu_build_that_dies_is_followed_by_the_cpu_build(child, monkeypatch, tmp_path):
+    fake_libraries(tmp_path, monkeypatch, True)
+    dies = "import os\nif '/gpu/' in library: os.abort()"
+    machine = child(TELLS.format(first=dies) + ANSWER.format(signed="y")).fit(*problem()[1:])
+    assert f"CPU build {tmp_path / 'cpu' / module.LIBRARY}, after GPU build" in machine.path_
+    assert "exit code -6" in machine.path_
+
+
+def test_all_builds_dying_is_an_error_of_the_last(child, monkeypatch, tmp_path):
+    fake_libraries(tmp_path, monkeypatch, True)
+    with pytest.raises(UserError, match="exit code -6"):
+        child("import os; os.abort()").fit(*problem()[1:])
+
+
+def test_library_asked_for(child, tmp_path):
+    machine = child(TELLS.format(first="") + ANSWER.format(signed="y"))
+    machine.backend.library = str(tmp_path / "child.py")
+    assert f"CPU build {tmp_path / 'child.py'}" in machine.fit(*problem()[1:]).path_
+    machine.backend.library = "/nowhere/lib.so"
+    with pytest.raises(UserError, match=r"svm.library=/nowhere/lib.so is no file"):
+        machine.fit(*problem()[1:])
+
+
+@real
+def test_the_installed_library_is_named():
+    found = [path for path in module.shared_libraries() if "thundersvm" in path]
+    machine = HardMarginSVM("thundersvm").fit(*problem()[1:])
+    assert any(path in machine.path_ for path in found)
+
+
+@real
+def test_the_child_loads_the_library_it_is_told(tmp_path):
+    copy = tmp_path / "mine.so"
+    copy.write_bytes(Path(module.shared_libraries()[0]).read_bytes())
+    machine = HardMarginSVM("thundersvm", library=str(copy)).fit(*problem()[1:])
+    assert f"CPU build {copy}" in machine.path_
+    assert machine.converged_ is True
+
+
+@real
+def test_a_library_that_does_not_load(tmp_path):
+    broken = tmp_path / module.LIBRARY
+    broken.write_bytes(b"not a library")
+    with pytest.raises(UserError, match=r"exit code 1 \(OSError"):
+        HardMarginSVM("thundersvm", library=str(broken)).fit(*problem()[1:])

@@ -1,0 +1,82 @@
+"""The `auto` backend: another backend, chosen by device, number of samples and what loads."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from afterkernel.errors import UserError
+from afterkernel.options import option
+from afterkernel.svm.backend import Backend, Solution
+from afterkernel.svm.cuml import CuML
+from afterkernel.svm.exact import Exact
+from afterkernel.svm.jst import JST
+from afterkernel.svm.libsvm import LibSVM
+from afterkernel.types import Float, Tensor
+
+MEMINFO = Path("/proc/meminfo")
+
+
+@dataclass
+class Auto(Backend):
+    """Chooses the backend, and says in `path` which and why.
+
+    - No intercept: `exact`, on CPU and GPU alike, where the device has 4 n^2 bytes free: the float64 block of half of
+      the samples as support vectors, and its factor. Else `jst`, which needs vectors of n numbers alone.
+    - With an intercept: `cuml` where K lies on a GPU and cuML is there and loads, else `libsvm`.
+
+    A package that is missing, or that does not load, is passed over.
+    """
+
+    name: str = option("auto", "which backend (set by svm=NAME)")
+    intercept: bool = option(False, "fit an intercept")
+
+    @property
+    def has_intercept(self) -> bool:
+        """Whether an intercept is fitted."""
+        return self.intercept
+
+    def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
+        """The answer of the first backend of `candidates` that is able to give one."""
+        *others, last = self.candidates(K)
+        skipped = ""
+        for backend, why in others:
+            # what exact says of K is for the user; what cuml says of itself is not
+            failures = (torch.OutOfMemoryError, UserError) if isinstance(backend, CuML) else torch.OutOfMemoryError
+            try:
+                return self._told(backend.solve(K, y), backend, why + skipped)
+            except failures as error:
+                skipped += f"; {backend.name} could not: {str(error).partition(chr(10))[0]}"
+        backend, why = last
+        return self._told(backend.solve(K, y), backend, why + skipped)
+
+    def candidates(self, K: Float[Tensor, "n n"]) -> list[tuple[Backend, str]]:
+        """The backends to try in their order, with the reason for each; the last needs no optional package."""
+        if self.intercept:
+            libsvm: tuple[Backend, str] = LibSVM(tol=self.tol, intercept=True), "intercept"
+            if K.is_cuda and importlib.util.find_spec("cuml") is not None:
+                return [(CuML(tol=self.tol, intercept=True), "intercept, on a GPU"), libsvm]
+            return [libsvm]
+        needed, free = 4 * len(K) ** 2, free_bytes(K.device)
+        jst: tuple[Backend, str] = JST(tol=self.tol), f"{needed / 1e9:.1f} GB of working memory is more than is free"
+        if free is not None and needed > free:
+            return [jst]
+        return [(Exact(tol=self.tol), f"no intercept, n = {len(K)} on {K.device.type}"), jst]
+
+    @staticmethod
+    def _told(solution: Solution, backend: Backend, why: str) -> Solution:
+        return replace(solution, path=f"auto chose {backend.name} ({why}): {solution.path}")
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that is free on `device`; None where the system doesn't say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = MEMINFO.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return None
