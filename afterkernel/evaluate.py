@@ -21,7 +21,7 @@ from afterkernel.provenance import provenance
 from afterkernel.store import KernelRecord, Record, Resources
 from afterkernel.svm import HardMarginSVM
 from afterkernel.training.snapshot import Snapshot
-from afterkernel.types import Float, Tensor
+from afterkernel.types import Float, Int, Tensor
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +40,17 @@ def evaluate(
     run_id: str,
     final: bool,
     tiles: Path | None = None,
+    starts: dict[str, Int[Tensor, " k"]] | None = None,
 ) -> Record:
     """Judge every kernel of one snapshot, whose weights `network` already holds.
 
     `run_id` names the run that made the snapshot, however it is judged; `final` says whether the snapshot is the end
-    of its training; `tiles` is a folder for the tiles of long Gram matrices, with which a killed evaluation goes on.
+    of its training; `tiles` is a folder for the tiles of long Gram matrices, with which a killed evaluation goes on;
+    `starts` holds the support of each kernel's last hard margin on the same images, to start from, and is updated.
     Raises UserError where a kernel is not finite.
     """
-    kernels = tuple(_judge(name, network, problem, config, tiles) for name in config.kernel.names)
+    starts = {} if starts is None else starts
+    kernels = tuple(_judge(name, network, problem, config, tiles, starts) for name in config.kernel.names)
     for kernel in kernels:
         log.info("epoch %d, %s", snapshot.epoch, _line(kernel))
     return Record(
@@ -76,7 +79,14 @@ def evaluate(
     )
 
 
-def _judge(name: str, network: Network, problem: Problem, config: Config, tiles: Path | None) -> KernelRecord:
+def _judge(
+    name: str,
+    network: Network,
+    problem: Problem,
+    config: Config,
+    tiles: Path | None,
+    starts: dict[str, Int[Tensor, " k"]],
+) -> KernelRecord:
     place = device(config)
     phi = embedding(network, name, dtype=config.kernel.dtype, device=place)
 
@@ -87,7 +97,9 @@ def _judge(name: str, network: Network, problem: Problem, config: Config, tiles:
     K, K_test = K.cpu(), K_test.cpu()
     kernel_done = time.perf_counter()
 
-    svm = HardMarginSVM(config.svm).fit(K, problem.y_train)
+    svm = HardMarginSVM(config.svm).fit(K, problem.y_train, start=starts.get(name))
+    if svm.soft_certificate_ is None:  # a soft margin's support, most of the samples, would be a slow start
+        starts[name] = svm.support_
     test_error = (svm.predict(K_test) != problem.y_test).double().mean().item()
     svm_done = time.perf_counter()
 

@@ -19,6 +19,7 @@ from afterkernel.store import read_record, write_record, write_text_atomic
 from afterkernel.store.files import CONFIG, record_path
 from afterkernel.training import snapshot
 from afterkernel.training.train import train
+from afterkernel.types import Int, Tensor
 
 log = logging.getLogger(__name__)
 
@@ -117,13 +118,14 @@ def _evaluate_all(config: Config, problem: Problem, run_dir: Path, name: str, bo
     """Evaluate each snapshot and mirror it; where `again` is false, those that have their record keep it."""
     summary = snapshot.read_summary(run_dir)
     network = config.arch.build(problem.image_shape)
+    starts: dict[str, Int[Tensor, " k"]] = {}
     for path in snapshot.paths(run_dir):
         facts = snapshot.load(run_dir, network, path)
         done = record_path(run_dir, facts.epoch, evaluation_id(config))
         if again or not done.exists():
             final = summary is not None and facts.epoch == summary.epochs
             tiles = run_dir / TILES / f"epoch={facts.epoch}"
-            record = evaluate(network, facts, problem, config, run_id=name, final=final, tiles=tiles)
+            record = evaluate(network, facts, problem, config, run_id=name, final=final, tiles=tiles, starts=starts)
             done = write_record(run_dir, record)
             shutil.rmtree(run_dir / TILES, ignore_errors=True)
         board.log(read_record(done))

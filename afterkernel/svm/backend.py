@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from afterkernel.options import option
-from afterkernel.types import Float, Tensor
+from afterkernel.types import Float, Int, Tensor
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Solution:
     `dual` is non-negative, float64, one number a training sample. `intercept` is 0 where the backend has none. `path`
     says in a few words which method was taken and in how many steps. `ridge` is 0 for a hard-margin answer; a backend
     that finds the data not separable gives instead the hard-margin answer for K + ridge I, which is a soft-margin SVM,
-    and as `witness` the dual whose convex combination of the y_i phi(x_i) has norm zero at the precision of K.
+    and as `witness` the dual whose convex combination of the y_i phi(x_i) has norm zero at the precision of K. Where
+    the margin is so small that rounding the dual to float64 would show in it, `rest` is what that leaves out.
     """
 
     dual: Float[Tensor, " n"]
@@ -23,6 +24,7 @@ class Solution:
     path: str
     ridge: float = 0.0
     witness: Float[Tensor, " n"] | None = None
+    rest: Float[Tensor, " n"] | None = None
 
     @property
     def soft(self) -> bool:
@@ -40,7 +42,10 @@ class Backend:
     name: str = option("", "which backend (set by svm=NAME)")
     tol: float = option(1e-6, "relative duality gap at which a solution counts as converged", above=0)
 
-    has_intercept = False
+    @property
+    def has_intercept(self) -> bool:
+        """Whether this instance fits an intercept."""
+        return False
 
     def check(self) -> None:
         """Raise UserError where the backend can't run here; called before any long work."""
@@ -48,3 +53,7 @@ class Backend:
     def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
         """Maximise the margin of the kernel K (symmetric positive semi-definite) for labels y in {-1, +1}."""
         raise TypeError(f"{type(self).__name__} does not say how to solve")
+
+    def solve_from(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"]) -> Solution:
+        """As `solve`, told which samples are likely to be the support; a backend without warm starts ignores it."""
+        return self.solve(K, y)

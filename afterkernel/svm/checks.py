@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from afterkernel.errors import UserError
-from afterkernel.types import Float, Tensor
+from afterkernel.types import Float, Int, Tensor
 
-TILE = 1024
+TILES = {"cpu": 256, "cuda": 4096}  # side of the tiles in which K is read: a CPU's second-level cache holds three
 # Largest difference of K_ij and K_ji, relative to the largest entry, that rounding of the dtype explains.
 ASYMMETRY = {torch.float32: 1e-5, torch.float64: 1e-10}
 
@@ -55,6 +58,27 @@ def check_labels(y: Tensor | np.ndarray, K: Float[Tensor, "n n"]) -> Float[Tenso
     return labels.to(device=K.device, dtype=torch.float64) * 2 - 1
 
 
+def check_start(start: Tensor | np.ndarray | Sequence[int], K: Float[Tensor, "n n"]) -> Int[Tensor, " k"]:
+    """The samples that a solver may start from, sorted, each once, on K's device; or UserError."""
+    try:
+        found = torch.as_tensor(start)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError("start must be a list of indices of training samples, such as support_.") from None
+    if found.numel() == 0:
+        return torch.zeros(0, dtype=torch.int64, device=K.device)
+    if found.ndim != 1 or found.dtype == torch.bool or found.is_floating_point() or found.is_complex():
+        kind = str(found.dtype).removeprefix("torch.")
+        raise UserError(
+            f"start has shape {tuple(found.shape)} and dtype {kind}: it must be a list of integers, the indices of "
+            "training samples, such as support_."
+        )
+    found = torch.unique(found.to(device=K.device, dtype=torch.int64))
+    if int(found[0]) < 0 or int(found[-1]) >= len(K):
+        wrong = int(found[0]) if int(found[0]) < 0 else int(found[-1])
+        raise UserError(f"start holds {wrong}: with {len(K)} training samples indices go from 0 to {len(K) - 1}.")
+    return found
+
+
 def check_test_kernel(K_test: Tensor | np.ndarray, n: int) -> Float[Tensor, "m {n}"]:
     """K_test as a tensor, or UserError if it is not (m, n)."""
     K_test = _floating(K_test, "K_test")
@@ -64,7 +88,10 @@ def check_test_kernel(K_test: Tensor | np.ndarray, n: int) -> Float[Tensor, "m {
 
 
 def _floating(K: Tensor | np.ndarray, name: str) -> Tensor:
-    K = torch.as_tensor(K).detach()
+    with warnings.catch_warnings():
+        # K is only read, so that a memory map opened for reading will do
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        K = torch.as_tensor(K).detach()
     if K.dtype not in ASYMMETRY:
         raise UserError(f"{name} has dtype {str(K.dtype).removeprefix('torch.')}: it must be float32 or float64.")
     return K
@@ -72,11 +99,11 @@ def _floating(K: Tensor | np.ndarray, name: str) -> Tensor:
 
 def _extremes(K: Float[Tensor, "n n"]) -> tuple[float, float]:
     """The largest |K_ij| and the largest |K_ij - K_ji|, tile by tile; NaN or infinite where K is not finite."""
-    largest = difference = torch.zeros((), dtype=K.dtype, device=K.device)
-    for top in range(0, len(K), TILE):
-        for left in range(top, len(K), TILE):
-            upper, lower = K[top : top + TILE, left : left + TILE], K[left : left + TILE, top : top + TILE].T
-            apart = (upper - lower).abs_().max()
-            difference = torch.maximum(difference, apart)
-            largest = torch.maximum(largest, torch.maximum(upper.max(), -upper.min()))
-    return float(largest), float(difference)
+    tile = TILES.get(K.device.type, TILES["cuda"])
+    entries, apart = [], []
+    for top in range(0, len(K), tile):
+        for left in range(top, len(K), tile):
+            upper, lower = K[top : top + tile, left : left + tile], K[left : left + tile, top : top + tile].T
+            entries += torch.aminmax(upper)
+            apart += torch.aminmax(upper - lower)
+    return float(torch.stack(entries).abs().max()), float(torch.stack(apart).abs().max())

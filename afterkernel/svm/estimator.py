@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from afterkernel.errors import UserError
 from afterkernel.options import check_bounds
 from afterkernel.svm.backend import Backend
 from afterkernel.svm.certificate import Certificate, balance, certify
-from afterkernel.svm.checks import check_kernel, check_labels, check_test_kernel
+from afterkernel.svm.checks import check_kernel, check_labels, check_start, check_test_kernel
 from afterkernel.svm.kernel_classifier import ROWS_AT_ONCE, KernelClassifier
 from afterkernel.types import Float, Int, Tensor
 
@@ -28,7 +29,8 @@ class HardMarginSVM(KernelClassifier):
     - `gap_`: relative duality gap of the margin; nan where the data are not separable
     - `separable_`: True, False (then the answer is a soft-margin SVM if the backend has one) or None: undetermined
     - `converged_`: gap at most the backend's `tol`; of the soft-margin problem where the answer is one
-    - `dual_coef_` (n,): y_i a_i, float64; `intercept_`; `support_`: indices; `n_support_`; `train_error_`: a fraction
+    - `dual_coef_` (n,): y_i a_i, float64; where the margin is so tiny that its rounding would show, what it lacks is
+      kept and used beside it; `intercept_`; `support_`: indices; `n_support_`; `train_error_`: a fraction
     - `path_`: the methods taken, in words; `certificate_`, and `soft_certificate_` where the answer is soft
     """
 
@@ -44,6 +46,7 @@ class HardMarginSVM(KernelClassifier):
     path_: str
     certificate_: Certificate
     soft_certificate_: Certificate | None
+    _rest: Float[Tensor, " n"] | None
 
     def __init__(self, backend: str | Backend = "exact", **options: Any) -> None:
         self.backend = make_backend(backend, **options)
@@ -53,22 +56,36 @@ class HardMarginSVM(KernelClassifier):
         """The constructor's arguments by name, as far as they were given; `set_params` takes every option."""
         return dict(self._given)
 
-    def fit(self, K: Tensor | np.ndarray, y: Tensor | np.ndarray) -> HardMarginSVM:
+    def fit(
+        self, K: Tensor | np.ndarray, y: Tensor | np.ndarray, start: Tensor | np.ndarray | Sequence[int] | None = None
+    ) -> HardMarginSVM:
         """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) in {0, 1}.
 
-        Raises UserError for a K that is no kernel matrix, and for labels that are not those of two classes.
+        K may be a memory map, and read-only. `start`: indices of samples likely to be the support, such as `support_`
+        of a similar kernel on the same samples; backends that can begin from there save time, and the answer is the
+        same. Raises UserError for a K that is no kernel matrix, for labels that are not those of two classes, and for
+        a start that does not name samples.
         """
         K = check_kernel(K)
         signs = check_labels(y, K)
-        solution = self.backend.solve(K, signs)
-        dual, has_intercept = solution.dual.to(K.device), self.backend.has_intercept
+        if start is None:
+            solution = self.backend.solve(K, signs)
+        else:
+            solution = self.backend.solve_from(K, signs, check_start(start, K))
+        dual, rest, has_intercept = solution.dual.to(K.device), solution.rest, self.backend.has_intercept
         if has_intercept:
-            dual = balance(dual, signs)
+            balanced = balance(dual, signs)
+            rest, dual = rest if torch.equal(balanced, dual) else None, balanced
 
-        hard = certify(K, signs, dual if solution.witness is None else solution.witness, has_intercept)
+        if solution.witness is None:
+            hard = certify(K, signs, dual, has_intercept, rest=rest)
+        else:
+            hard = certify(K, signs, solution.witness, has_intercept)
         # where a margin exists the plane lies midway between the classes, whatever rounding left in the solver's own
         self.intercept_ = hard.intercept if hard.separable and has_intercept else solution.intercept
-        judged = certify(K, signs, dual, has_intercept, solution.ridge, self.intercept_)
+        judged = hard
+        if solution.soft or solution.witness is not None or self.intercept_ != hard.intercept:
+            judged = certify(K, signs, dual, has_intercept, solution.ridge, self.intercept_, rest)
         self.certificate_ = hard if solution.soft else judged
         self.soft_certificate_ = judged if solution.soft else None
         self.separable_ = hard.separable
@@ -77,6 +94,7 @@ class HardMarginSVM(KernelClassifier):
         self.gap_ = hard.gap if exists else math.nan
         self.converged_ = judged.gap <= self.backend.tol and (exists or solution.soft)
         self.dual_coef_ = dual * signs
+        self._rest = None if rest is None else rest * signs
         self.support_ = dual.nonzero().squeeze(1)
         self.n_support_, self.train_error_, self.path_ = judged.n_support, judged.train_error, solution.path
         return self
@@ -86,10 +104,12 @@ class HardMarginSVM(KernelClassifier):
         if not hasattr(self, "dual_coef_"):
             raise UserError("HardMarginSVM is not fitted: call fit(K, y) first.")
         K_test = check_test_kernel(K_test, len(self.dual_coef_))
-        coef = self.dual_coef_[self.support_].to(K_test.device)
-        support = self.support_.to(K_test.device)
+        coef = self.dual_coef_[self.support_, None]
+        if self._rest is not None:
+            coef = torch.cat([coef, self._rest[self.support_, None]], 1)
+        coef, support = coef.to(K_test.device), self.support_.to(K_test.device)
         chunks = [rows.index_select(1, support).to(torch.float64) @ coef for rows in torch.split(K_test, ROWS_AT_ONCE)]
-        values = torch.cat(chunks) + self.intercept_
+        values = torch.cat(chunks).sum(1) + self.intercept_
         if not bool(torch.isfinite(values).all()):
             raise UserError("K_test holds NaN or infinity: every entry must be finite.")
         return values

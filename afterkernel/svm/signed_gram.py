@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from afterkernel.svm.compensated import slice_bits, split
 from afterkernel.types import Float, Int, Tensor
 
-ROWS_AT_ONCE = 256
+# Entries of K gathered at once: a CPU's second-level cache holds them, a GPU wants few launches.
+ENTRIES_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}
 # How far an entry of K, scaled to unit largest diagonal, may be from the exact inner product of the embeddings.
 PRECISION = {torch.float64: 1e-14, torch.float32: 5e-7}
 
@@ -15,11 +17,14 @@ class SignedGram:
     """Q_ij = y_i y_j K_ij / scale + ridge [i = j], with scale the largest diagonal entry of K.
 
     `ridge` is relative to that scale. A dual vector `a` for K itself is `a / scale` for a dual vector of Q. Rows of K
-    stand for its columns throughout (K is symmetric, and rows are contiguous).
+    stand for its columns throughout (K is symmetric, and rows are contiguous). `intercept` says whether the solvers
+    must keep y'a = 0.
     """
 
-    def __init__(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], ridge: float = 0.0) -> None:
-        self.K, self.y, self.ridge = K, y.to(torch.float64), ridge
+    def __init__(
+        self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], ridge: float = 0.0, intercept: bool = False
+    ) -> None:
+        self.K, self.y, self.ridge, self.intercept = K, y.to(torch.float64), ridge, intercept
         self.n = K.shape[0]
         self.scale = float(K.diagonal().max())
         # a ridge makes every labelling separable, at any precision
@@ -27,22 +32,50 @@ class SignedGram:
 
     def block(self, index: Int[Tensor, " k"]) -> Float[Tensor, "k k"]:
         """Q restricted to the samples `index`, float64."""
-        Q = self.K[index[:, None], index].to(torch.float64)
-        signs = self.y[index]
-        Q.mul_(signs[:, None] / self.scale).mul_(signs)
+        Q = self.rectangle(index, index)
         Q.diagonal().add_(self.ridge)
         return Q
 
+    def rectangle(self, index: Int[Tensor, " j"], columns: Int[Tensor, " k"]) -> Float[Tensor, "j k"]:
+        """Q at the samples `index` and `columns`, float64, without the ridge."""
+        Q = torch.empty(len(index), len(columns), dtype=torch.float64, device=self.K.device)
+        rows = _Rows(self.K, columns)
+        for part in torch.split(torch.arange(len(index), device=index.device), rows.at_once):
+            if len(part):
+                Q[part[0] : part[-1] + 1] = rows.gather(index[part])
+        return Q.mul_(self.y[index][:, None] / self.scale).mul_(self.y[columns])
+
     def response(
-        self, support: Int[Tensor, " k"], a: Float[Tensor, " k"], pool: Int[Tensor, " m"] | None = None
+        self,
+        support: Int[Tensor, " k"],
+        a: Float[Tensor, " k"],
+        pool: Int[Tensor, " m"] | None = None,
+        low: Float[Tensor, " k"] | None = None,
     ) -> Float[Tensor, " m"]:
-        """f = Q a for the dual `a` on the samples `support`, at the samples `pool` (all where None), float64."""
-        coef = a * self.y[support]
+        """f = Q a for the dual `a` on the samples `support`, at the samples `pool` (all where None), float64.
+
+        With `low` the dual is a + low, and f is as good as if computed in twice the precision: a large `a` may take f
+        apart in terms 1e10 times its size.
+        """
+        signs = self.y[support]
+        weights = a * signs
         f = torch.zeros(self.n if pool is None else len(pool), dtype=torch.float64, device=self.K.device)
-        for rows, weights in zip(torch.split(support, ROWS_AT_ONCE), torch.split(coef, ROWS_AT_ONCE), strict=True):
-            block = self.K[rows] if pool is None else self.K[rows[:, None], pool]
-            f.addmv_(block.to(torch.float64).T, weights)
-        f.mul_(self.y if pool is None else self.y[pool]).div_(self.scale)
+        main = torch.zeros_like(f)
+        bits = slice_bits(len(support))
+        if low is not None:
+            coarse, rest = split(weights, bits, float(weights.abs().max()) if len(weights) else 0.0)
+            rest = rest + low * signs
+        rows = _Rows(self.K, pool)
+        for part in torch.split(torch.arange(len(support), device=support.device), rows.at_once):
+            block = rows.gather(support[part])
+            if low is None:
+                f.addmv_(block.T, weights[part])
+                continue
+            # a kernel's largest entry is on its diagonal, up to the rounding that the checks allow
+            top, bottom = split(block, bits, 1.0001 * self.scale)
+            main.addmv_(top.T, coarse[part])  # exact
+            f.addmv_(top.T, rest[part]).addmv_(bottom.T, coarse[part] + rest[part])
+        f.add_(main).mul_(self.y if pool is None else self.y[pool]).div_(self.scale)
         if self.ridge:
             own = torch.zeros(self.n, dtype=torch.float64, device=self.K.device)
             own[support] = self.ridge * a
@@ -50,10 +83,37 @@ class SignedGram:
         return f
 
 
-def bracket(f: Float[Tensor, " m"], a: Float[Tensor, " m"]) -> tuple[float, float]:
-    """Lower and upper bound on the margin without intercept for Q a = f: min f / sqrt(a'f) and sqrt(a'f) / 1'a."""
+class _Rows:
+    """Rows of K, at the columns `pool` (all where None), gathered as float64 into memory that is used again."""
+
+    def __init__(self, K: Float[Tensor, "n n"], pool: Int[Tensor, " m"] | None) -> None:
+        self.K, self.pool = K, pool
+        self.at_once = max(1, ENTRIES_AT_ONCE.get(K.device.type, 2**24) // K.shape[1])
+        self.own = torch.empty(self.at_once, K.shape[1], dtype=K.dtype, device=K.device)
+        width = K.shape[1] if pool is None else len(pool)
+        self.double = torch.empty(self.at_once, width, dtype=torch.float64, device=K.device)
+
+    def gather(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "r m"]:
+        """The rows, which the next call overwrites."""
+        own, double = self.own[: len(rows)], self.double[: len(rows)]
+        torch.index_select(self.K, 0, rows, out=own)
+        if self.pool is not None:
+            own = own.index_select(1, self.pool)
+        return double.copy_(own)
+
+
+def bracket(
+    f: Float[Tensor, " m"], a: Float[Tensor, " m"], signs: Float[Tensor, " m"] | None = None
+) -> tuple[float, float]:
+    """Lower and upper bound on the margin for f = Qa, without intercept: min f / sqrt(a'f) and sqrt(a'f) / 1'a.
+
+    With the labels `signs` the bounds with an intercept, for a dual with y'a = 0: the mean of the classes' least f
+    stands for min f.
+    """
     norm = max(float(a @ f), 0.0) ** 0.5
     total = float(a.sum())
     if norm == 0 or total == 0:
         return 0.0, 0.0 if total else float("inf")
-    return float(f.min()) / norm, norm / total
+    if signs is None:
+        return float(f.min()) / norm, norm / total
+    return float(f[signs > 0].min() + f[signs < 0].min()) / 2 / norm, norm / total

@@ -1,0 +1,172 @@
+"""The way of the `exact` backend through its methods: from a start or nested subsets to the optimum."""
+
+from __future__ import annotations
+
+import torch
+
+from afterkernel.svm.active_set import LARGEST_GROWTH, SparseDual, achieved, allowance, primal_dual
+from afterkernel.svm.compensated import remainder
+from afterkernel.svm.interior_point import interior_point
+from afterkernel.svm.polish import polish
+from afterkernel.svm.signed_gram import SignedGram, bracket
+from afterkernel.types import Float, Int, Tensor
+
+FIRST_POOL = 250
+MAX_ROUNDS = 200
+INTERIOR_GAPS = (1e-7, 1e-13)  # the second where polishing from the first does not end
+POLISH_STEPS = 400
+
+
+class Search:
+    """One problem's way through the methods, and the count of the steps it took."""
+
+    def __init__(self, gram: SignedGram, max_steps: int) -> None:
+        self.gram, self.max_steps = gram, max_steps
+        self.order = stratified_order(gram.y)
+        self.started = False
+        self.pools = self.active_steps = self.rounds = self.interior_steps = self.polish_steps = 0
+
+    @property
+    def path(self) -> str:
+        """The methods taken and their steps, in words."""
+        words = f"active set: {self.active_steps} steps "
+        words += "from the given start" if self.started else f"in {self.pools} nested subsets"
+        if self.started and self.pools:
+            words += f" and in {self.pools} nested subsets"
+        if self.rounds:
+            words += f"; working set: {self.rounds} rounds"
+        if self.interior_steps:
+            words += f", {self.interior_steps} interior-point and {self.polish_steps} polishing steps"
+        return words
+
+    def run(self, start: Int[Tensor, " k"] | None = None) -> SparseDual:
+        """The dual for Q; from `start` where that is of use, else from the first of the nested subsets."""
+        if start is not None and self._useful(start):
+            self.started = True
+            found = self._from(start)
+            if found is not None:
+                return found
+        return self._nested()
+
+    def scattered(self, found: SparseDual) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"] | None]:
+        """The dual vector for K, zeros included, and what rounding leaves out of it."""
+        dual = torch.zeros(self.gram.n, dtype=torch.float64, device=self.gram.K.device)
+        exact = found.a / self.gram.scale
+        dual[found.support] = exact
+        if found.low is None:
+            return dual, None
+        rest = torch.zeros_like(dual)
+        # a + low = scale * (exact + rest): the remainder of the division, to second order
+        rest[found.support] = (remainder(found.a, exact, self.gram.scale) + found.low) / self.gram.scale
+        return dual, rest
+
+    def bounds(self, found: SparseDual) -> tuple[float, float]:
+        """Lower and upper bound on the margin on the support of `found` alone, K scaled to unit largest diagonal."""
+        f = self.gram.response(found.support, found.a, found.support, found.low)
+        return bracket(f, found.a)
+
+    def _useful(self, start: Int[Tensor, " k"]) -> bool:
+        # nearly all samples would cost more than they save, unless nearly all are support vectors
+        most = self.gram.n if self.gram.ridge else max(FIRST_POOL, 3 * self.gram.n // 4)
+        # equations with an intercept need both classes
+        both = not self.gram.intercept or len(torch.unique(self.gram.y[start])) == 2
+        return 0 < len(start) <= most and both
+
+    def _from(self, start: Int[Tensor, " k"]) -> SparseDual | None:
+        found, steps = primal_dual(self.gram, start, start, self.max_steps)
+        self.active_steps += steps
+        if found is None or self._tiny(found):
+            return found
+        found, steps = primal_dual(self.gram, None, found, self.max_steps)
+        self.active_steps += steps
+        return found
+
+    def _nested(self) -> SparseDual:
+        size = min(FIRST_POOL, self.gram.n)
+        start: Int[Tensor, " k"] | SparseDual = self.order[:size].sort().values
+        while True:
+            whole = size >= self.gram.n
+            pool = None if whole else self.order[:size].sort().values
+            found, steps = primal_dual(self.gram, pool, start, self.max_steps)
+            self.pools += 1
+            self.active_steps += steps
+            if found is None:
+                return self._working_set(start.support if isinstance(start, SparseDual) else start)
+            if whole or self._tiny(found):
+                return found
+            start, size = found, 2 * size
+
+    def _working_set(self, active: Int[Tensor, " k"]) -> SparseDual:
+        """Solve on a working set, exchange its idle samples for the most violated outside, until there are none.
+
+        The margin of the working set falls with each exchange, so that none comes twice.
+        """
+        work = torch.unique(torch.cat([active, self.order[:FIRST_POOL]]))
+        found = self._solve_on(work, work)
+        for self.rounds in range(1, MAX_ROUNDS + 1):
+            f = achieved(self.gram, found)
+            slack = max(allowance(found), 2 * (1 - float(f[work].min())))
+            f[work] = torch.inf
+            most = max(LARGEST_GROWTH[0], LARGEST_GROWTH[1] * len(found.support))
+            lowest = f.topk(min(most, self.gram.n), largest=False)
+            entering = lowest.indices[lowest.values < 1 - slack]
+            if len(entering) == 0 or self._vanishes(found):
+                break
+            work = torch.unique(torch.cat([found.support, entering]))
+            found = self._solve_on(work, found.support)
+        return found
+
+    def _solve_on(self, work: Int[Tensor, " m"], start: Int[Tensor, " k"]) -> SparseDual:
+        quick, steps = primal_dual(self.gram, work, start, self.max_steps)
+        self.active_steps += steps
+        if quick is not None:
+            return quick
+        Q = self.gram.block(work)
+        signs = self.gram.y[work] if self.gram.intercept else None
+        best, least = None, float("inf")
+        for target in INTERIOR_GAPS:
+            a, s, steps = interior_point(Q, self.gram.precision, target, signs=signs)
+            self.interior_steps += steps
+            rough = SparseDual(work, a)
+            if self._vanishes(rough):
+                return rough
+            likely = work[a > s]
+            found, steps = primal_dual(self.gram, work, likely, self.max_steps)
+            self.active_steps += steps
+            if found is not None:
+                return found
+            found, steps = polish(self.gram, work, Q, torch.where(a > s, a, 0.0), POLISH_STEPS)
+            self.polish_steps += steps
+            for candidate in (rough, found):
+                gap = self._gap(candidate, work)
+                if gap < least or best is None:
+                    best, least = candidate, gap
+            if best is not None and least <= 2 * allowance(best):
+                break
+        assert best is not None
+        return best
+
+    def _gap(self, found: SparseDual, work: Int[Tensor, " m"]) -> float:
+        f = self.gram.response(found.support, found.a, work, found.low)
+        full = torch.zeros(self.gram.n, dtype=torch.float64, device=f.device)
+        full[found.support] = found.a
+        lower, upper = bracket(f, full[work], self.gram.y[work] if self.gram.intercept else None)
+        return 1 - lower / upper if 0 < upper < float("inf") else float("inf")
+
+    def _tiny(self, found: SparseDual) -> bool:
+        # the equations solved, a'Qa = 1'a
+        return float(found.a.sum()) * self.gram.precision >= 1
+
+    def _vanishes(self, found: SparseDual) -> bool:
+        return self.bounds(found)[1] ** 2 <= self.gram.precision
+
+
+def stratified_order(y: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """A fixed shuffle of the samples in which every leading part holds both classes, in about their proportion."""
+    generator = torch.Generator().manual_seed(0)
+    position = torch.empty(len(y), dtype=torch.float64)
+    for sign in (-1.0, 1.0):
+        members = (y == sign).nonzero().squeeze(1).cpu()
+        shuffled = members[torch.randperm(len(members), generator=generator)]
+        position[shuffled] = torch.arange(len(members), dtype=torch.float64) / max(len(members), 1)
+    return position.argsort(stable=True).to(y.device)
