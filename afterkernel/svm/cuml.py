@@ -42,7 +42,9 @@ class CuML(Backend):
         """Raise UserError if there is no CUDA device or the package is missing."""
         install = "pip install afterkernel[cuml]"
         if not torch.cuda.is_available():
-            raise UserError(f"svm=cuml needs a CUDA device, none of which is here, and {install}: use svm=exact.")
+            raise UserError(
+                f"svm=cuml needs a CUDA device, and torch finds none: use svm=exact, or {install} where there is one."
+            )
         if importlib.util.find_spec("cuml") is None:
             raise UserError(f"svm=cuml needs the package cuml: install it with {install}, or use svm=exact.")
 
