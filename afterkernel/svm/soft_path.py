@@ -12,8 +12,8 @@ from afterkernel.errors import UserError
 from afterkernel.svm.active_set import primal_dual
 from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.checks import check_kernel, check_labels
-from afterkernel.svm.exact import _Search
 from afterkernel.svm.kernel_classifier import KernelExpansion, check_positive
+from afterkernel.svm.search import Search
 from afterkernel.svm.signed_gram import SignedGram
 from afterkernel.types import Float, Int, Tensor
 
@@ -91,14 +91,12 @@ class SoftMarginPath(KernelExpansion):
 
 def _solve(gram: SignedGram, max_steps: int, start: Int[Tensor, " k"] | None) -> tuple[Float[Tensor, " n"], str]:
     """The dual for K + ridge I, from the support `start` where it is given, and the methods taken."""
+    search = Search(gram, max_steps)
     if start is not None:
         found, steps = primal_dual(gram, None, start, max_steps)
         if found is not None:
-            dual = torch.zeros(gram.n, dtype=torch.float64, device=gram.K.device)
-            dual[found.support] = found.a / gram.scale
-            return dual, f"active set: {steps} steps from the support at the next larger C"
-    search = _Search(gram, max_steps)
-    return search.run(), search.path
+            return search.scattered(found)[0], f"active set: {steps} steps from the support at the next larger C"
+    return search.scattered(search.run())[0], search.path
 
 
 def span_error(Q: Float[Tensor, "k k"], a: Float[Tensor, " k"], n: int) -> float:
