@@ -51,7 +51,8 @@ class Bordered:
         """The inverse of what was factored, applied to r."""
         # not torch.cholesky_solve, which copies the factor at every call
         half = torch.linalg.solve_triangular(self.factor, r[:, None], upper=False)
-        return torch.linalg.solve_triangular(self.factor.T, half, upper=True).squeeze(1)
+        x: Tensor = torch.linalg.solve_triangular(self.factor.T, half, upper=True)
+        return x.squeeze(1)
 
 
 class Equations:
