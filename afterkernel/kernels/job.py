@@ -106,7 +106,7 @@ class Job:
             advance(self._operations(chunk, block))
 
     def _held(self, block: slice) -> Block:
-        """The row block, collected a chunk at a time; one that is a single chunk needs no room to be put together in."""
+        """The row block, collected a chunk at a time; a single chunk needs no room to be put together in."""
         if len(self.rows) <= self.steps.columns_per_chunk:
             return self._collect(self.rows, block, "train", None)
         for part in slices(block.start, block.stop, self.steps.columns_per_chunk):
