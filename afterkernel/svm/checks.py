@@ -22,7 +22,7 @@ def check_kernel(K: Tensor | np.ndarray) -> Float[Tensor, "n n"]:
     if K.ndim != 2 or K.shape[0] != K.shape[1]:
         raise UserError(f"K has shape {tuple(K.shape)}: the training kernel must be square, (n, n).")
     if len(K) < 2:
-        raise UserError(f"K has shape {tuple(K.shape)}: an SVM needs at least two samples.")
+        raise UserError(f"K has shape {tuple(K.shape)}: a classifier needs at least two samples.")
     largest, difference = _extremes(K)
     if not (np.isfinite(largest) and np.isfinite(difference)):
         raise UserError("K holds NaN or infinity: every entry must be finite.")
@@ -54,7 +54,7 @@ def check_labels(y: Tensor | np.ndarray, K: Float[Tensor, "n n"]) -> Float[Tenso
     if any(value not in (0, 1) for value in found):
         raise UserError(f"y holds the labels {', '.join(map(str, found[:5]))}: labels must be 0 and 1.")
     if len(found) == 1:
-        raise UserError(f"y holds the class {int(found[0])} alone: an SVM needs samples of both classes, 0 and 1.")
+        raise UserError(f"y holds the class {int(found[0])} alone: a classifier needs both classes, 0 and 1.")
     return labels.to(device=K.device, dtype=torch.float64) * 2 - 1
 
 
