@@ -25,8 +25,8 @@ demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then repo
 	$(RUN) +sweep=demo $(ARGS)
 	$(RUN) report $(DIR)
 
-test: install  ## run all tests
-	$(BIN)/python -m pytest
+test: install  ## run all tests, on every core
+	$(BIN)/python -m pytest -n auto
 
 check: install  ## lint, format, types
 	$(BIN)/ruff check .

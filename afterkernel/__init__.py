@@ -10,12 +10,16 @@ from afterkernel.kernels import conjugate_kernel, ntk
 from afterkernel.measures import alignment, cka, effective_rank
 from afterkernel.measures import model_invariance as invariance
 from afterkernel.store import results
-from afterkernel.svm import HardMarginSVM
+from afterkernel.svm import HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath
 
 __version__ = "0.1.0"
 
 __all__ = [
     "HardMarginSVM",
+    "KernelRidge",
+    "MinimumNormInterpolator",
+    "OneVsRestSVM",
+    "SoftMarginPath",
     "UserError",
     "alignment",
     "cka",

@@ -40,7 +40,7 @@ def evaluate(
     run_id: str,
     final: bool,
     tiles: Path | None = None,
-    starts: dict[str, Int[Tensor, " k"]] | None = None,
+    starts: dict[str, Int[Tensor, " _"]] | None = None,
 ) -> Record:
     """Judge every kernel of one snapshot, whose weights `network` already holds.
 
@@ -85,7 +85,7 @@ def _judge(
     problem: Problem,
     config: Config,
     tiles: Path | None,
-    starts: dict[str, Int[Tensor, " k"]],
+    starts: dict[str, Int[Tensor, " _"]],
 ) -> KernelRecord:
     place = device(config)
     phi = embedding(network, name, dtype=config.kernel.dtype, device=place)

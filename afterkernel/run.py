@@ -118,7 +118,7 @@ def _evaluate_all(config: Config, problem: Problem, run_dir: Path, name: str, bo
     """Evaluate each snapshot and mirror it; where `again` is false, those that have their record keep it."""
     summary = snapshot.read_summary(run_dir)
     network = config.arch.build(problem.image_shape)
-    starts: dict[str, Int[Tensor, " k"]] = {}
+    starts: dict[str, Int[Tensor, " _"]] = {}
     for path in snapshot.paths(run_dir):
         facts = snapshot.load(run_dir, network, path)
         done = record_path(run_dir, facts.epoch, evaluation_id(config))

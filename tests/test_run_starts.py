@@ -1,5 +1,7 @@
 """Each kernel's SVM starts from the support of the same kernel at the snapshot before."""
 
+import torch
+
 from afterkernel.config import compose, typed
 from afterkernel.run import run
 from afterkernel.svm import HardMarginSVM
@@ -23,11 +25,16 @@ def test_starts_are_the_supports_of_the_snapshot_before(tmp_path, monkeypatch):
     def watched(self, K, y, start=None):
         fit(self, K, y, start)
         starts.append(start)
-        supports.append(self.support_)
+        supports.append(self.support_ if self.soft_certificate_ is None else None)
         return self
 
     monkeypatch.setattr(HardMarginSVM, "fit", watched)
     run(typed(compose(OPTIONS)), tmp_path)
     assert len(starts) == 6
-    assert starts[:2] == [None, None]
-    assert all(starts[i] is supports[i - 2] for i in range(2, 6))
+    hard = 0
+    for i in range(6):
+        # kernels alternate; a soft answer is no start, so that the one before it stays
+        expected = next((s for s in reversed(supports[i % 2 : i : 2]) if s is not None), None)
+        assert starts[i] is expected or torch.equal(starts[i], expected)
+        hard += expected is not None
+    assert hard >= 2

@@ -297,7 +297,8 @@ def _output_gradients(outputs: Float[Tensor, "n k"], calls: list[Recorded]) -> l
     by_output = [
         torch.autograd.grad(column.sum(), edges, retain_graph=True, allow_unused=True) for column in outputs.unbind(1)
     ]
-    return [
-        torch.stack([outputs.new_zeros(call.result_shape) if grad is None else grad for grad in grads], dim=1)
+    by_call = [
+        [outputs.new_zeros(call.result_shape) if grad is None else grad for grad in grads]
         for call, *grads in zip(calls, *by_output, strict=True)
     ]
+    return [grads[0].unsqueeze(1) if len(grads) == 1 else torch.stack(grads, dim=1) for grads in by_call]

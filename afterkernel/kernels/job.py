@@ -41,14 +41,16 @@ class Job:
     finite: FiniteCheck
     relative_error: float | None = None
 
-    def _collect(self, x: Tensor, part: slice, what: str, out: Block) -> Block:
-        """Collect samples into room made beforehand (fresh memory costs more than what is written to it)."""
-        if self.precision.held == self.precision.dtype:
-            block = self.phi.block(x[part], out)
-        else:
-            block = self.phi.block(x[part])
-            out.put(0, block)
+    def _collect(self, x: Tensor, part: slice, what: str, out: Block | None) -> Block:
+        """Collect samples, into room made beforehand if given (fresh memory costs more than what is written to it)."""
+        as_held = self.precision.held == self.precision.dtype
+        block = self.phi.block(x[part], out if as_held else None)
         self.finite.add(block, part.start, what)
+        if as_held:
+            return block
+        if out is None:
+            return block.to(self.precision.held)
+        out.put(0, block)
         return out
 
     @cached_property
@@ -104,7 +106,9 @@ class Job:
             advance(self._operations(chunk, block))
 
     def _held(self, block: slice) -> Block:
-        """The row block, collected a chunk at a time."""
+        """The row block, collected a chunk at a time; a single chunk needs no room to be put together in."""
+        if len(self.rows) <= self.steps.columns_per_chunk:
+            return self._collect(self.rows, block, "train", None)
         for part in slices(block.start, block.stop, self.steps.columns_per_chunk):
             self._collect(self.rows, part, "train", self._room[shifted(part, -block.start)])
         return self._room[slice(0, block.stop - block.start)]

@@ -18,7 +18,7 @@ from afterkernel.kernels.machine import Machine
 
 COLUMNS_PER_CHUNK = 512
 # Rows of the Gram matrix that a tile on its diagonal is cut into: each strip ends at the diagonal.
-ROWS_PER_STRIP = 128
+ROWS_PER_STRIP = 256
 # Share of the budget that the work space of collection may take.
 WORK_SHARE = 4
 

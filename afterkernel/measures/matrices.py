@@ -10,8 +10,8 @@ import torch
 from afterkernel.errors import UserError
 from afterkernel.types import Float, Tensor
 
-# Entries of a matrix that are widened to float64 at once: 32 MB.
-_ENTRIES = 1 << 22
+# Entries of a matrix that are widened to float64 at once: 4 MB.
+_ENTRIES = 1 << 19
 
 
 def check_finite_matrix(name: str, matrix: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Hard-margin SVMs on a precomputed kernel: one backend a file, certificates computed outside the backends."""
+"""Classifiers on a precomputed kernel: hard-margin SVMs, one backend a file, certified outside it; and their peers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,22 @@ from afterkernel.discovery import members
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.estimator import HardMarginSVM
+from afterkernel.svm.interpolator import MinimumNormInterpolator
+from afterkernel.svm.one_vs_rest import OneVsRestSVM
+from afterkernel.svm.ridge import KernelRidge
+from afterkernel.svm.soft_path import SoftMarginPath
 
 BACKENDS: dict[str, type[Backend]] = members(__name__, Backend)
 
-__all__ = ["BACKENDS", "Backend", "Certificate", "HardMarginSVM", "Solution", "certify"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Certificate",
+    "HardMarginSVM",
+    "KernelRidge",
+    "MinimumNormInterpolator",
+    "OneVsRestSVM",
+    "SoftMarginPath",
+    "Solution",
+    "certify",
+]

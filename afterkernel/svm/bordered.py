@@ -49,7 +49,10 @@ class Bordered:
 
     def apply(self, r: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
         """The inverse of what was factored, applied to r."""
-        return torch.cholesky_solve(r[:, None], self.factor).squeeze(1)
+        # not torch.cholesky_solve, which copies the factor at every call
+        half = torch.linalg.solve_triangular(self.factor, r[:, None], upper=False)
+        x: Tensor = torch.linalg.solve_triangular(self.factor.T, half, upper=True)
+        return x.squeeze(1)
 
 
 class Equations:

@@ -22,7 +22,7 @@ def check_kernel(K: Tensor | np.ndarray) -> Float[Tensor, "n n"]:
     if K.ndim != 2 or K.shape[0] != K.shape[1]:
         raise UserError(f"K has shape {tuple(K.shape)}: the training kernel must be square, (n, n).")
     if len(K) < 2:
-        raise UserError(f"K has shape {tuple(K.shape)}: an SVM needs at least two samples.")
+        raise UserError(f"K has shape {tuple(K.shape)}: a classifier needs at least two samples.")
     largest, difference = _extremes(K)
     if not (np.isfinite(largest) and np.isfinite(difference)):
         raise UserError("K holds NaN or infinity: every entry must be finite.")
@@ -54,7 +54,7 @@ def check_labels(y: Tensor | np.ndarray, K: Float[Tensor, "n n"]) -> Float[Tenso
     if any(value not in (0, 1) for value in found):
         raise UserError(f"y holds the labels {', '.join(map(str, found[:5]))}: labels must be 0 and 1.")
     if len(found) == 1:
-        raise UserError(f"y holds the class {int(found[0])} alone: an SVM needs samples of both classes, 0 and 1.")
+        raise UserError(f"y holds the class {int(found[0])} alone: a classifier needs both classes, 0 and 1.")
     return labels.to(device=K.device, dtype=torch.float64) * 2 - 1
 
 
@@ -72,11 +72,11 @@ def check_start(start: Tensor | np.ndarray | Sequence[int], K: Float[Tensor, "n 
             f"start has shape {tuple(found.shape)} and dtype {kind}: it must be a list of integers, the indices of "
             "training samples, such as support_."
         )
-    found = torch.unique(found.to(device=K.device, dtype=torch.int64))
-    if int(found[0]) < 0 or int(found[-1]) >= len(K):
-        wrong = int(found[0]) if int(found[0]) < 0 else int(found[-1])
+    indices: Tensor = torch.unique(found.to(device=K.device, dtype=torch.int64))
+    if int(indices[0]) < 0 or int(indices[-1]) >= len(K):
+        wrong = int(indices[0]) if int(indices[0]) < 0 else int(indices[-1])
         raise UserError(f"start holds {wrong}: with {len(K)} training samples indices go from 0 to {len(K) - 1}.")
-    return found
+    return indices
 
 
 def check_test_kernel(K_test: Tensor | np.ndarray, n: int) -> Float[Tensor, "m {n}"]:
@@ -100,7 +100,8 @@ def _floating(K: Tensor | np.ndarray, name: str) -> Tensor:
 def _extremes(K: Float[Tensor, "n n"]) -> tuple[float, float]:
     """The largest |K_ij| and the largest |K_ij - K_ji|, tile by tile; NaN or infinite where K is not finite."""
     tile = TILES.get(K.device.type, TILES["cuda"])
-    entries, apart = [], []
+    entries: list[Tensor] = []
+    apart: list[Tensor] = []
     for top in range(0, len(K), tile):
         for left in range(top, len(K), tile):
             upper, lower = K[top : top + tile, left : left + tile], K[left : left + tile, top : top + tile].T

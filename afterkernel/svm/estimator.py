@@ -15,12 +15,11 @@ from afterkernel.options import check_bounds
 from afterkernel.svm.backend import Backend
 from afterkernel.svm.certificate import Certificate, balance, certify
 from afterkernel.svm.checks import check_kernel, check_labels, check_start, check_test_kernel
+from afterkernel.svm.kernel_classifier import ROWS_AT_ONCE, KernelClassifier
 from afterkernel.types import Float, Int, Tensor
 
-ROWS_AT_ONCE = 512
 
-
-class HardMarginSVM:
+class HardMarginSVM(KernelClassifier):
     """A hard-margin SVM on a precomputed kernel: minimise |w|^2 subject to y_i w.phi(x_i) >= 1, y_i in {-1, +1}.
 
     `backend` names the solver (`afterkernel.svm.BACKENDS`) or is an instance of one; `options` are its fields. After
@@ -51,6 +50,11 @@ class HardMarginSVM:
 
     def __init__(self, backend: str | Backend = "exact", **options: Any) -> None:
         self.backend = make_backend(backend, **options)
+        self._given = {"backend": backend, **options}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments by name, as far as they were given; `set_params` takes every option."""
+        return dict(self._given)
 
     def fit(
         self, K: Tensor | np.ndarray, y: Tensor | np.ndarray, start: Tensor | np.ndarray | Sequence[int] | None = None
@@ -109,10 +113,6 @@ class HardMarginSVM:
         if not bool(torch.isfinite(values).all()):
             raise UserError("K_test holds NaN or infinity: every entry must be finite.")
         return values
-
-    def predict(self, K_test: Tensor | np.ndarray) -> Int[Tensor, " m"]:
-        """Classes in {0, 1} for K_test (m, n)."""
-        return (self.decision_function(K_test) > 0).to(torch.int64)
 
 
 def make_backend(backend: str | Backend, **options: Any) -> Backend:

@@ -41,6 +41,8 @@ def train(
     training diverges; the snapshots made by then stay.
     """
     started = time.monotonic()
+    # With channels last a CPU takes half the time for convolutions.
+    network.to(memory_format=torch.channels_last)
     target = StopAtLoss(training.loss_target) if training.loss_target is not None else None
     if training.epochs == 0:
         last = measure(network, problem, epoch=0, step=0)

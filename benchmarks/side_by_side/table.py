@@ -51,7 +51,7 @@ def table(sweep: Sweep, rows: list[Row], methods: list[Method]) -> str:
         cells += [cell(row.outcomes.get(method.key)) for method in methods]
         best = min((s for s in map(row.seconds, peers) if s is not None), default=None)
         lines.append([*cells, _ratio(row.seconds(OURS), row.seconds(LIMIT)), _ratio(best, row.seconds(OURS))])
-    return _markdown(heads, lines)
+    return markdown(heads, lines)
 
 
 def slopes(sweep: Sweep, rows: list[Row], methods: list[Method]) -> str:
@@ -67,7 +67,7 @@ def slopes(sweep: Sweep, rows: list[Row], methods: list[Method]) -> str:
             ]
             cells.append(_slope(points))
         lines.append(cells)
-    return _markdown(["slope", *(method.label for method in methods)], lines)
+    return markdown(["slope", *(method.label for method in methods)], lines)
 
 
 def notes(rows: list[Row], methods: list[Method]) -> list[str]:
@@ -102,7 +102,8 @@ def _ratio(above: float | None, below: float | None) -> str:
     return "-" if above is None or not below else f"{above / below:.1f}"
 
 
-def _markdown(heads: list[str], lines: Iterable[list[str]]) -> str:
+def markdown(heads: list[str], lines: Iterable[list[str]]) -> str:
+    """A table."""
     rows = [heads, ["---"] * len(heads), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

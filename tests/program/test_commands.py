@@ -132,6 +132,8 @@ K, y = ak.ntk(model, x), torch.arange(30) % 2
 svm = ak.HardMarginSVM(backend="exact").fit(K, y)
 assert svm.converged_ and svm.gap_ < 1e-6, svm.gap_
 assert (svm.predict(ak.ntk(model, x, x)) == y).all()
+for other in (ak.KernelRidge(), ak.MinimumNormInterpolator(), ak.SoftMarginPath(), ak.OneVsRestSVM()):
+    other.set_params(**other.get_params()).fit(K, y).score(K, y)
 print(ak.invariance(model, x, "swap"), ak.alignment(K, ak.conjugate_kernel(model, x)), ak.effective_rank(K))
 """
 

@@ -87,12 +87,11 @@ def test_no_start_means_all_samples_at_once():
     [
         ([3, 900], "start holds 900: with 900 training samples indices go from 0 to 899"),
         ([-1, 3], "start holds -1"),
-        ([0.5, 3.0], "dtype float32.*list of integers"),
+        (np.array([0.5, 3.0]), "dtype float64.*list of integers"),
         (torch.ones(900, dtype=torch.bool), "dtype bool.*list of integers"),
-        ([[1, 2], [3, 4]], r"shape \(2, 2\)"),
+        (np.array([[1, 2], [3, 4]]), r"shape \(2, 2\)"),
         (torch.tensor(3), r"shape \(\)"),
-        ("support", "start must be a list of indices"),
-        (object(), "start must be a list of indices"),
+        (np.array(["support"]), "start must be a list of indices"),
     ],
 )
 def test_wrong_starts_are_told(start, words):

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.metrics.pairwise import rbf_kernel
+from svm_problems import normal
+
+from afterkernel.errors import UserError
+from afterkernel.svm import HardMarginSVM, OneVsRestSVM
+
+
+def digits(n=300, m=200):
+    X, y = load_digits(return_X_y=True)
+    return (
+        rbf_kernel(X[:n] / 16, gamma=0.05),
+        y[:n],
+        rbf_kernel(X[n : n + m] / 16, X[:n] / 16, gamma=0.05),
+        y[n : n + m],
+    )
+
+
+def test_ten_classes_of_real_digits():
+    K, y, K_test, y_test = digits()
+    machine = OneVsRestSVM().fit(K, y)
+    assert machine.converged_ is True
+    assert machine.train_error_ == 0
+    assert len(machine.machines_) == 10
+    assert machine.classes_.tolist() == list(range(10))
+    f = machine.decision_function(K_test)
+    assert f.shape == (200, 10)
+    for label in range(10):
+        alone = HardMarginSVM().fit(K, (y == label).astype(int))
+        assert machine.machines_[label].margin_ == pytest.approx(alone.margin_, rel=1e-9)
+        assert torch.allclose(f[:, label], alone.decision_function(K_test), rtol=1e-7, atol=1e-9)
+    assert machine.predict(K_test).tolist() == np.argmax(f.numpy(), 1).tolist()
+    assert machine.score(K_test, y_test) == np.mean(np.argmax(f.numpy(), 1) == y_test) > 0.85
+    union = set().union(*(alone.support_.tolist() for alone in machine.machines_))
+    assert machine.support_.tolist() == sorted(union)
+
+
+def test_options_reach_every_machine():
+    X = normal(40, 60)
+    y = torch.arange(40) % 3
+    machine = OneVsRestSVM("jst", max_steps=7).fit(X @ X.T, y)
+    assert all("7 steps" in each.path_ for each in machine.machines_)
+    assert machine.converged_ is False
+    with pytest.raises(UserError, match="backend=svmlight is not known"):
+        OneVsRestSVM("svmlight")
+    with pytest.raises(UserError, match="soft_C is not an option of the jst backend"):
+        machine.set_params(soft_C=1.0)
+
+
+def test_two_classes_are_one_machine_and_its_mirror_image():
+    X = normal(30, 50)
+    y = torch.arange(30) % 2
+    machine, alone = OneVsRestSVM().fit(X @ X.T, y), HardMarginSVM().fit(X @ X.T, y)
+    f = machine.decision_function(X @ X.T)
+    assert torch.allclose(f[:, 0], -f[:, 1], rtol=1e-8, atol=1e-10)
+    assert torch.allclose(f[:, 1], alone.decision_function(X @ X.T), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        ([0, 0, 2, 2], "labels 0, 2: labels must be 0, 1, ..., c - 1"),
+        ([1, 2, 3, 1], "labels 1, 2, 3"),
+        ([0, 0, 0, 0], "labels 0: .*c at least 2"),
+        ([0, 1, 0.5, 1], "labels 0.0, 0.5, 1.0"),
+        ([0, 1, 2], r"shape \(3,\).*\(4,\)"),
+    ],
+)
+def test_wrong_labels(y, words):
+    with pytest.raises(UserError, match=words):
+        OneVsRestSVM().fit(torch.eye(4), torch.tensor(y))
+
+
+def test_before_fit():
+    with pytest.raises(UserError, match="OneVsRestSVM is not fitted"):
+        OneVsRestSVM().predict(torch.eye(4))
+    assert not hasattr(OneVsRestSVM(), "classes_")
