@@ -72,11 +72,12 @@ def check_start(start: Tensor | np.ndarray | Sequence[int], K: Float[Tensor, "n 
             f"start has shape {tuple(found.shape)} and dtype {kind}: it must be a list of integers, the indices of "
             "training samples, such as support_."
         )
-    found = torch.unique(found.to(device=K.device, dtype=torch.int64))
-    if int(found[0]) < 0 or int(found[-1]) >= len(K):
-        wrong = int(found[0]) if int(found[0]) < 0 else int(found[-1])
+    indices: Tensor = torch.unique(found.to(device=K.device, dtype=torch.int64))
+    first, last = int(indices[0]), int(indices[-1])
+    if first < 0 or last >= len(K):
+        wrong = first if first < 0 else last
         raise UserError(f"start holds {wrong}: with {len(K)} training samples indices go from 0 to {len(K) - 1}.")
-    return found
+    return indices
 
 
 def check_test_kernel(K_test: Tensor | np.ndarray, n: int) -> Float[Tensor, "m {n}"]:
@@ -100,7 +101,8 @@ def _floating(K: Tensor | np.ndarray, name: str) -> Tensor:
 def _extremes(K: Float[Tensor, "n n"]) -> tuple[float, float]:
     """The largest |K_ij| and the largest |K_ij - K_ji|, tile by tile; NaN or infinite where K is not finite."""
     tile = TILES.get(K.device.type, TILES["cuda"])
-    entries, apart = [], []
+    entries: list[Tensor] = []
+    apart: list[Tensor] = []
     for top in range(0, len(K), tile):
         for left in range(top, len(K), tile):
             upper, lower = K[top : top + tile, left : left + tile], K[left : left + tile, top : top + tile].T
