@@ -19,9 +19,10 @@ from afterkernel.measures import effective_rank, invariances, sample_images
 from afterkernel.models import Network
 from afterkernel.provenance import provenance
 from afterkernel.store import KernelRecord, Record, Resources
+from afterkernel.supports import Supports
 from afterkernel.svm import HardMarginSVM
 from afterkernel.training.snapshot import Snapshot
-from afterkernel.types import Float, Int, Tensor
+from afterkernel.types import Float, Tensor
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def evaluate(
     run_id: str,
     final: bool,
     tiles: Path | None = None,
-    starts: dict[str, Int[Tensor, " _"]] | None = None,
+    starts: Supports | None = None,
 ) -> Record:
     """Judge every kernel of one snapshot, whose weights `network` already holds.
 
@@ -85,7 +86,7 @@ def _judge(
     problem: Problem,
     config: Config,
     tiles: Path | None,
-    starts: dict[str, Int[Tensor, " _"]],
+    starts: Supports,
 ) -> KernelRecord:
     place = device(config)
     phi = embedding(network, name, dtype=config.kernel.dtype, device=place)

@@ -17,9 +17,9 @@ from afterkernel.evaluate import evaluate
 from afterkernel.logger.wandb import Mirror, mirror
 from afterkernel.store import read_record, write_record, write_text_atomic
 from afterkernel.store.files import CONFIG, record_path
+from afterkernel.supports import Supports, read_supports, supports_path, write_supports
 from afterkernel.training import snapshot
 from afterkernel.training.train import train
-from afterkernel.types import Int, Tensor
 
 log = logging.getLogger(__name__)
 
@@ -118,14 +118,18 @@ def _evaluate_all(config: Config, problem: Problem, run_dir: Path, name: str, bo
     """Evaluate each snapshot and mirror it; where `again` is false, those that have their record keep it."""
     summary = snapshot.read_summary(run_dir)
     network = config.arch.build(problem.image_shape)
-    starts: dict[str, Int[Tensor, " _"]] = {}
+    starts: Supports = {}
     for path in snapshot.paths(run_dir):
         facts = snapshot.load(run_dir, network, path)
         done = record_path(run_dir, facts.epoch, evaluation_id(config))
-        if again or not done.exists():
+        kept = supports_path(run_dir, facts.epoch, evaluation_id(config))
+        if not again and done.exists():
+            starts = read_supports(kept, len(problem.y_train))
+        else:
             final = summary is not None and facts.epoch == summary.epochs
             tiles = run_dir / TILES / f"epoch={facts.epoch}"
             record = evaluate(network, facts, problem, config, run_id=name, final=final, tiles=tiles, starts=starts)
+            write_supports(kept, starts)
             done = write_record(run_dir, record)
             shutil.rmtree(run_dir / TILES, ignore_errors=True)
         board.log(read_record(done))

@@ -1,9 +1,11 @@
 """Each kernel's SVM starts from the support of the same kernel at the snapshot before."""
 
+import pytest
 import torch
 
 from afterkernel.config import compose, typed
 from afterkernel.run import run
+from afterkernel.supports import read_supports, supports_path, write_supports
 from afterkernel.svm import HardMarginSVM
 
 OPTIONS = [
@@ -38,3 +40,38 @@ def test_starts_are_the_supports_of_the_snapshot_before(tmp_path, monkeypatch):
         assert starts[i] is expected or torch.equal(starts[i], expected)
         hard += expected is not None
     assert hard >= 2
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"ntk": [1, 99]}', '{"ntk": [-1]}', '{"ntk": "x"}', '{"ntk": [[1]]}'])
+def test_damaged_supports_are_no_start(tmp_path, text):
+    path = tmp_path / "supports.json"
+    path.write_text(text)
+    assert read_supports(path, 50) == {}
+    assert read_supports(tmp_path / "absent.json", 50) == {}
+
+
+def test_supports_come_back_as_they_were(tmp_path):
+    path = supports_path(tmp_path, 3, "id")
+    supports = {"ntk": torch.tensor([1, 5, 7]), "conjugate": torch.tensor([], dtype=torch.int64)}
+    write_supports(path, supports)
+    found = read_supports(path, 8)
+    assert found.keys() == supports.keys()
+    assert all(torch.equal(found[name], supports[name]) for name in supports)
+
+
+def test_a_run_that_lost_a_record_goes_on_from_the_same_start(tmp_path, monkeypatch):
+    starts = []
+    fit = HardMarginSVM.fit
+    monkeypatch.setattr(
+        HardMarginSVM, "fit", lambda self, K, y, start=None: (starts.append(start), fit(self, K, y, start))[1]
+    )
+    config = typed(compose(OPTIONS))
+    run(config, tmp_path)
+    first, lost = list(starts), next((tmp_path / "records").glob("epoch=0002.*"))
+    lost.unlink()
+    starts.clear()
+    run(config, tmp_path)
+    assert len(starts) == 2
+    assert any(start is not None for start in starts)
+    for again, before in zip(starts, first[4:], strict=True):
+        assert again is before or torch.equal(again, before)

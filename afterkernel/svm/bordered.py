@@ -49,9 +49,16 @@ class Bordered:
 
     def apply(self, r: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
         """The inverse of what was factored, applied to r."""
-        # not torch.cholesky_solve, which copies the factor at every call
-        half = torch.linalg.solve_triangular(self.factor, r[:, None], upper=False)
-        x: Tensor = torch.linalg.solve_triangular(self.factor.T, half, upper=True)
+        return self.backward(self.forward(r))
+
+    def forward(self, r: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """The inverse of the factor, applied to r; unlike torch.cholesky_solve this does not copy the factor."""
+        x: Tensor = torch.linalg.solve_triangular(self.factor, r[:, None], upper=False)
+        return x.squeeze(1)
+
+    def backward(self, r: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """The inverse of the factor's transpose, applied to r."""
+        x: Tensor = torch.linalg.solve_triangular(self.factor.T, r[:, None], upper=True)
         return x.squeeze(1)
 
 
@@ -101,7 +108,7 @@ class NearbyEquations(Equations):
             D[: self.e, : self.e] += new[:, None] * new
             C[:, -1] = own
             D[: self.e, -1] = D[-1, : self.e] = new
-        self.C, self.half = C, torch.linalg.solve_triangular(base.bordered.factor, C, upper=False)
+        self.half = torch.linalg.solve_triangular(base.bordered.factor, C, upper=False)
         self.lu = torch.linalg.lu_factor(D - self.half.T @ self.half)
 
     @staticmethod
@@ -122,15 +129,14 @@ class NearbyEquations(Equations):
         """x and b."""
         if self.gram.intercept:
             r = r + r0 * self.gram.y[self.active]
-        u = self.bordered.apply(self._spread(r))
-        rest = -(self.C.T @ u)
+        u = self.bordered.forward(self._spread(r))
+        rest = -(self.half.T @ u)
         rest[: self.e] += r[~self.kept]
         if self.gram.intercept:
             rest[-1] += r0
         z = torch.linalg.lu_solve(*self.lu, rest[:, None]).squeeze(1)
         x = torch.empty_like(r)
-        back = torch.linalg.solve_triangular(self.bordered.factor.T, (self.half @ z)[:, None], upper=True)
-        x[self.kept], x[~self.kept] = (u - back.squeeze(1))[self.at], z[: self.e]
+        x[self.kept], x[~self.kept] = self.bordered.backward(u - self.half @ z)[self.at], z[: self.e]
         return x, float(z[-1]) if self.gram.intercept else 0.0
 
     def _spread(self, x: Float[Tensor, " k"]) -> Float[Tensor, " b"]:

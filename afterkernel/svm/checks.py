@@ -73,8 +73,9 @@ def check_start(start: Tensor | np.ndarray | Sequence[int], K: Float[Tensor, "n 
             "training samples, such as support_."
         )
     indices: Tensor = torch.unique(found.to(device=K.device, dtype=torch.int64))
-    if int(indices[0]) < 0 or int(indices[-1]) >= len(K):
-        wrong = int(indices[0]) if int(indices[0]) < 0 else int(indices[-1])
+    first, last = int(indices[0]), int(indices[-1])
+    if first < 0 or last >= len(K):
+        wrong = first if first < 0 else last
         raise UserError(f"start holds {wrong}: with {len(K)} training samples indices go from 0 to {len(K) - 1}.")
     return indices
 

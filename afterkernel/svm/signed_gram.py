@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from afterkernel.svm.compensated import slice_bits, split
@@ -9,6 +11,7 @@ from afterkernel.types import Float, Int, Tensor
 
 # Entries of K gathered at once: a CPU's second-level cache holds them, a GPU wants few launches.
 ENTRIES_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}
+FEW = 8  # up to one entry in so many of a row counts as few
 # How far an entry of K, scaled to unit largest diagonal, may be from the exact inner product of the embeddings.
 PRECISION = {torch.float64: 1e-14, torch.float32: 5e-7}
 
@@ -40,9 +43,8 @@ class SignedGram:
         """Q at the samples `index` and `columns`, float64, without the ridge."""
         Q = torch.empty(len(index), len(columns), dtype=torch.float64, device=self.K.device)
         rows = _Rows(self.K, columns)
-        for part in torch.split(torch.arange(len(index), device=index.device), rows.at_once):
-            if len(part):
-                Q[part[0] : part[-1] + 1] = rows.gather(index[part])
+        for part in rows.parts(index):
+            Q[part] = rows.gather(index[part])
         return Q.mul_(self.y[index][:, None] / self.scale).mul_(self.y[columns])
 
     def response(
@@ -66,7 +68,7 @@ class SignedGram:
             coarse, rest = split(weights, bits, float(weights.abs().max()) if len(weights) else 0.0)
             rest = rest + low * signs
         rows = _Rows(self.K, pool)
-        for part in torch.split(torch.arange(len(support), device=support.device), rows.at_once):
+        for part in rows.parts(support):
             block = rows.gather(support[part])
             if low is None:
                 f.addmv_(block.T, weights[part])
@@ -88,18 +90,26 @@ class _Rows:
 
     def __init__(self, K: Float[Tensor, "n n"], pool: Int[Tensor, " m"] | None) -> None:
         self.K, self.pool = K, pool
-        self.at_once = max(1, ENTRIES_AT_ONCE.get(K.device.type, 2**24) // K.shape[1])
-        self.own = torch.empty(self.at_once, K.shape[1], dtype=K.dtype, device=K.device)
-        width = K.shape[1] if pool is None else len(pool)
+        n, width = K.shape[0], K.shape[0] if pool is None else pool.shape[0]
+        # few entries of a row are best fetched one by one, many from a copy of the row
+        self.singly = pool is not None and width * FEW < n
+        self.at_once = max(1, ENTRIES_AT_ONCE.get(K.device.type, 2**24) // max(width if self.singly else n, 1))
+        self.own = torch.empty(0 if self.singly else self.at_once, n, dtype=K.dtype, device=K.device)
         self.double = torch.empty(self.at_once, width, dtype=torch.float64, device=K.device)
+
+    def parts(self, rows: Int[Tensor, " k"]) -> Iterator[slice]:
+        """The parts of `rows` that `gather` takes."""
+        count = rows.shape[0]
+        return (slice(begin, min(begin + self.at_once, count)) for begin in range(0, count, self.at_once))
 
     def gather(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "r m"]:
         """The rows, which the next call overwrites."""
-        own, double = self.own[: len(rows)], self.double[: len(rows)]
-        torch.index_select(self.K, 0, rows, out=own)
-        if self.pool is not None:
-            own = own.index_select(1, self.pool)
-        return double.copy_(own)
+        count = rows.shape[0]
+        double = self.double[:count]
+        if self.pool is not None and self.singly:
+            return double.copy_(self.K[rows[:, None], self.pool])
+        own = torch.index_select(self.K, 0, rows, out=self.own[:count])
+        return double.copy_(own if self.pool is None else own.index_select(1, self.pool))
 
 
 def bracket(

@@ -1,0 +1,39 @@
+"""Support vectors of a run's kernels, kept beside its records: where the SVM of the next snapshot starts.
+
+So a run that was cut off goes on from the same starts, and ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from afterkernel.store import write_text_atomic
+from afterkernel.types import Int, Tensor
+
+Supports = dict[str, Int[Tensor, " _"]]
+
+
+def supports_path(run_dir: Path, epoch: int, evaluation_id: str) -> Path:
+    """Where the supports of one snapshot and one evaluation lie."""
+    return run_dir / "supports" / f"epoch={epoch:04d}.{evaluation_id}.json"
+
+
+def write_supports(path: Path, supports: Mapping[str, Int[Tensor, " _"]]) -> None:
+    """Write the indices of the support vectors by kernel."""
+    path.parent.mkdir(exist_ok=True)
+    write_text_atomic(path, json.dumps({name: index.tolist() for name, index in supports.items()}))
+
+
+def read_supports(path: Path, n: int) -> Supports:
+    """The supports by kernel among n samples; none where the file is missing or damaged, as they only save time."""
+    try:
+        found = {name: torch.tensor(index, dtype=torch.int64) for name, index in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+    if any(index.ndim != 1 or bool(((index < 0) | (index >= n)).any()) for index in found.values()):
+        return {}
+    return found
