@@ -7,6 +7,7 @@ Modules need not be known: whatever class calls these functions is covered.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -39,7 +40,7 @@ class Shape:
 
 
 @dataclass
-class Call:
+class Call(ABC):
     """One call of a layer function."""
 
     input: Tensor
@@ -48,10 +49,11 @@ class Call:
         """Why this call does not factor, or None if it does."""
         return None
 
+    @abstractmethod
     def shape(self, *, weight: bool, bias: bool) -> Shape:
         """Sizes of this call; `weight` and `bias` say which of the two are trained."""
-        raise NotImplementedError
 
+    @abstractmethod
     def term(
         self, method: Method, grad: Float[Tensor, "n k ..."], *, weight: bool, bias: bool, out: Term | None = None
     ) -> Term:
@@ -59,23 +61,22 @@ class Call:
 
         It may be written to `out`, a term of the same kind, which is then returned.
         """
-        raise NotImplementedError
 
 
 class MatrixCall(Call):
     """A call that multiplies a weight with its input at each of several positions."""
 
+    @abstractmethod
     def sizes(self) -> tuple[int, int, int, int]:
         """(positions, inputs, outputs, groups) of the weight, inputs and outputs of one group."""
-        raise NotImplementedError
 
+    @abstractmethod
     def positions_of_output(self, grad: Float[Tensor, "n k ..."]) -> Float[Tensor, "n k q s o"]:
         """The gradient in the call's result, by group and position."""
-        raise NotImplementedError
 
+    @abstractmethod
     def positions_of_input(self, part: slice, *, bias: bool) -> Float[Tensor, "n q s d"]:
         """What the weight is multiplied with at each position, with a constant 1 for the bias; samples of `part`."""
-        raise NotImplementedError
 
     def shape(self, *, weight: bool, bias: bool) -> Shape:
         """A matrix where the weight is trained, a vector where only the bias is."""
@@ -231,13 +232,13 @@ class Embedding(Call):
 class ScaleCall(Call):
     """A normalisation: a trained scale and shift of each number of its normalised input."""
 
+    @abstractmethod
     def normalised(self) -> Tensor:
         """The input as it is before scale and shift."""
-        raise NotImplementedError
 
+    @abstractmethod
     def kept(self) -> list[int]:
         """Dimensions of the input along which the scale differs."""
-        raise NotImplementedError
 
     def shape(self, *, weight: bool, bias: bool) -> Shape:
         """A vector."""

@@ -7,6 +7,7 @@ layers is the Gram matrix.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -18,7 +19,7 @@ from afterkernel.types import Bool, Float, Int, Tensor
 
 
 @dataclass(frozen=True)
-class Term:
+class Term(ABC):
     """One layer's share of the embeddings of n samples; every field is a tensor whose first dimension is the sample."""
 
     def __len__(self) -> int:
@@ -55,26 +56,26 @@ class Term:
         """Memory of the term."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
 
+    @abstractmethod
     def add_products(self, other: Term, out: Float[Tensor, "nk mk"]) -> None:
         """out += the inner products of these gradients (rows) with those of `other` (columns)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def paired_products(self, other: Term) -> Float[Tensor, " n"]:
         """Inner products of these gradients with those of `other`, sample by sample, in float64."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gradients(self) -> Float[Tensor, "n k p"]:
         """The gradients, written out."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def merged(cls, terms: Sequence[Any]) -> Term:
         """One term for several calls of one layer, whose gradients add up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def outputs_joined(self) -> Term:
         """The term whose products are those of this one summed over equal outputs (k becomes 1)."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
