@@ -12,7 +12,7 @@ import torch
 from afterkernel.config import compose, device, override, run_id, training_part, typed
 from afterkernel.errors import UserError
 from afterkernel.kernels import embedding, train_test_plan
-from afterkernel.kernels.machine import machine
+from afterkernel.kernels.machine import matmul_rate
 from afterkernel.run import read_config, reevaluate
 
 
@@ -44,8 +44,8 @@ def plan_main(argv: Sequence[str]) -> int:
     for name in config.kernel.names:
         phi = embedding(network, name, dtype=config.kernel.dtype, device=device(config))
         steps = train_test_plan(phi, problem.x_train, problem.x_test, config.kernel.budget_bytes, config.kernel.dtype)
-        rates = machine(phi.device, phi.dtype, torch.get_num_threads())
-        print(f"\n{name} (train x train and test x train, {config.kernel.dtype})\n{steps.describe(rates)}")
+        rate = matmul_rate(phi.device, phi.dtype, torch.get_num_threads())
+        print(f"\n{name} (train x train and test x train, {config.kernel.dtype})\n{steps.describe(rate)}")
     return 0
 
 

@@ -18,7 +18,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels.allocator import keep_freed_memory
 from afterkernel.kernels.capture import Captured, Recorded, Recorder, Unit, layer_of, resolve
 from afterkernel.kernels.layers import PATCH_BYTES, Method, Shape
-from afterkernel.kernels.machine import Machine
+from afterkernel.kernels.machine import elementwise_cost
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import PerExampleGradients
 from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, merged
@@ -138,13 +138,13 @@ class GradientEmbedding:
             reason = str(error).splitlines()[0]
             raise UserError(f"the model's gradient fails (is a value changed in place?): {reason}") from error
 
-    def plan_layers(self, x: Tensor, machine: Machine) -> Sequence[LayerPlan]:
-        """Choose for each layer the cheaper method, by its sizes and the machine's rates, and take it from now on."""
+    def plan_layers(self, x: Tensor) -> Sequence[LayerPlan]:
+        """Choose for each layer the cheaper method, by its sizes, and take it from now on."""
         layout = self.prepare(x)
         counts = Outputs(layout.outputs, self.outputs)
         plans = []
         for unit, shape in layout.shapes.items():
-            chosen = choose(unit.layer, shape, counts, machine)
+            chosen = choose(unit.layer, shape, counts, elementwise_cost(self.device))
             self.methods[unit] = chosen.cost.method
             plans.append(chosen)
         for name, why in layout.left_over.items():

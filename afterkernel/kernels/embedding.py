@@ -15,7 +15,6 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.collect import GradientEmbedding
-from afterkernel.kernels.machine import Machine
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.plan import Cost, LayerPlan
 from afterkernel.kernels.precision import Precision, precision
@@ -57,7 +56,7 @@ class Embedding(BlockSource, Protocol):
         """What computing a batch takes beside the embeddings."""
         ...
 
-    def plan_layers(self, x: Tensor, machine: Machine) -> Sequence[LayerPlan]:
+    def plan_layers(self, x: Tensor) -> Sequence[LayerPlan]:
         """Look at a few samples, and choose how each layer is held."""
         ...
 
@@ -106,7 +105,7 @@ class LastLayerEmbedding:
         for module in linear:
             module.register_forward_pre_hook(lambda _, args: self._inputs.append(args[0]))
 
-    def plan_layers(self, x: Tensor, machine: Machine) -> Sequence[LayerPlan]:
+    def plan_layers(self, x: Tensor) -> Sequence[LayerPlan]:
         """One layer: the features."""
         size = self(x[:1]).shape[1]
         return [LayerPlan("features", Cost("gradients", size, size, size, size), "the input of the last linear layer")]

@@ -18,7 +18,6 @@ from afterkernel.errors import UserError
 from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.finite import FiniteCheck
 from afterkernel.kernels.job import Job, processes, slices
-from afterkernel.kernels.machine import Machine, machine
 from afterkernel.kernels.plan import Plan, plan
 from afterkernel.kernels.precision import Precision, exact_products, precision
 from afterkernel.kernels.store import TileStore, fingerprint
@@ -103,7 +102,7 @@ def paired_products(
     _check_inputs(x, y)
     if len(x) != len(y):
         raise UserError(f"x has {len(x)} samples and y {len(y)}: give as many of each, one pair after the other.")
-    steps = _plan(phi, x, y, False, budget_bytes, precision(phi.dtype), _rates(phi, None))
+    steps = _plan(phi, x, y, False, budget_bytes, precision(phi.dtype))
     finite = FiniteCheck(phi.device)
     products = []
     with exact_products(), progress("Paired products", len(x)) as advance:
@@ -122,7 +121,7 @@ def train_test_plan(
 ) -> Plan:
     """The plan that `train_test_grams` will follow."""
     kind = precision(dtype or phi.dtype)
-    return _plan(phi, train, test, True, budget_bytes, kind, _rates(phi, None))
+    return _plan(phi, train, test, True, budget_bytes, kind)
 
 
 @torch.inference_mode(False)
@@ -145,12 +144,11 @@ def _grams(
     folder = None if store is None else Path(store) / f"{rank}-of-{world}" if world > 1 else Path(store)
     with exact_products(tf32=kind.tf32):
         begun = TileStore.begun(folder)
-        rates = _rates(phi, begun)
-        steps = _plan(phi, rows, others, symmetric, budget_bytes, kind, rates, begun)
+        steps = _plan(phi, rows, others, symmetric, budget_bytes, kind, begun)
         names = [TOTAL, *(phi.block(rows[:1]).layers if per_layer else ())]
         opened = None
         if folder is not None:
-            manifest = _manifest(phi, rows, others, symmetric, kind, steps, rates, names)
+            manifest = _manifest(phi, rows, others, symmetric, kind, steps, names)
             side = -(-steps.n // steps.columns_per_chunk)
             opened = TileStore(
                 folder, manifest, (side * symmetric - (-steps.n_others // steps.columns_per_chunk), side)
@@ -192,11 +190,10 @@ def _plan(
     symmetric: bool,
     budget_bytes: int,
     kind: Precision,
-    rates: Machine,
-    begun: tuple[int, float] | None = None,
+    begun: int | None = None,
 ) -> Plan:
     # The longer of the two shows more of whether samples depend on each other.
-    layers = phi.plan_layers(max(rows, others, key=len), rates)
+    layers = phi.plan_layers(max(rows, others, key=len))
     return plan(
         len(rows),
         len(others),
@@ -208,18 +205,8 @@ def _plan(
         result_element_bytes=kind.dtype.itemsize,
         work_bytes=phi.work_bytes,
         workers=processes()[1],
-        cell=None if begun is None else begun[0],
+        cell=begun,
     )
-
-
-def _rates(phi: Embedding, begun: tuple[int, float] | None) -> Machine:
-    """The rates to plan with: those that a store was begun with, and in every process the same."""
-    if begun is not None:
-        return Machine(begun[1], 1.0)
-    rates = [machine(phi.device, phi.dtype, torch.get_num_threads())]
-    if processes()[1] > 1:
-        dist.broadcast_object_list(rates, src=0, device=phi.device)
-    return rates[0]
 
 
 def _manifest(
@@ -229,7 +216,6 @@ def _manifest(
     symmetric: bool,
     kind: Precision,
     steps: Plan,
-    rates: Machine,
     names: list[str],
 ) -> dict[str, object]:
     """What the tiles of a store depend on. The first embedding's length stands for what the network's code does."""
@@ -246,7 +232,6 @@ def _manifest(
         "methods": {layer.layer: layer.cost.method for layer in steps.layers},
         "layers_kept": names[1:],
         "samples_a_cell": steps.columns_per_chunk,
-        "elementwise_cost": rates.elementwise_cost,
         "torch": torch.__version__,
         "device": phi.device.type,
     }

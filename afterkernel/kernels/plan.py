@@ -14,7 +14,6 @@ from math import ceil
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.layers import Method, Shape
-from afterkernel.kernels.machine import Machine
 
 COLUMNS_PER_CHUNK = 512
 # Rows of the Gram matrix that a tile on its diagonal is cut into: each strip ends at the diagonal.
@@ -51,14 +50,13 @@ class Outputs:
     rows: int = 1
 
 
-def costs(shape: Shape, outputs: Outputs, machine: Machine) -> list[Cost]:
-    """What each method that fits a layer costs."""
+def costs(shape: Shape, outputs: Outputs, elementwise: float) -> list[Cost]:
+    """What each method that fits a layer costs; `elementwise` as `machine.elementwise_cost` gives it."""
     k, rows = outputs.gradients, outputs.rows
     s, d, o, q, p = shape.positions, shape.inputs, shape.outputs, shape.groups, shape.parameters
     written = Cost("gradients", k * p, k * p * rows, k * p * rows, k * s * p)
     if shape.kind == "vector":
         return [written]
-    elementwise = machine.elementwise_cost
     if shape.kind == "lookup":
         both = s * s * k * rows
         return [written, Cost("factors", 4 * s + k * s * o, both * o, both * (o + 3 * elementwise), k * s * o)]
@@ -74,9 +72,9 @@ def costs(shape: Shape, outputs: Outputs, machine: Machine) -> list[Cost]:
     return [written, factors]
 
 
-def choose(layer: str, shape: Shape, outputs: Outputs, machine: Machine) -> LayerPlan:
+def choose(layer: str, shape: Shape, outputs: Outputs, elementwise: float) -> LayerPlan:
     """The method of a layer that costs the least for each pair of samples, as pairs outnumber samples."""
-    found = sorted(costs(shape, outputs, machine), key=lambda cost: cost.operations_a_pair)
+    found = sorted(costs(shape, outputs, elementwise), key=lambda cost: cost.operations_a_pair)
     best = found[0]
     if len(found) == 1:
         return LayerPlan(layer, best, "a scale or shift: its gradient is small")
@@ -119,8 +117,8 @@ class Plan:
         """Multiply-adds for one entry of the Gram matrix."""
         return max(1, sum(layer.cost.multiplications_a_pair for layer in self.layers))
 
-    def describe(self, machine: Machine | None = None) -> str:
-        """The plan in plain lines, with its reasons; with `machine` the time that the products will take."""
+    def describe(self, matmul_rate: float | None = None) -> str:
+        """The plan in plain lines, with its reasons; with `matmul_rate` (multiply-adds a second) the products' time."""
         blocks = ceil(self.n / self.rows_per_block)
         gib = 1024**3
         lines = [
@@ -132,10 +130,10 @@ class Plan:
             f"samples collected  {self.collected:,}, {self.collected / max(1, self.n + self.n_others):.2f} times each",
             f"multiply-adds      {self.multiplications:.2e}",
         ]
-        if machine is not None:
+        if matmul_rate is not None:
             lines.append(
-                f"time of products   {self.multiplications / machine.matmul_rate:.1f} s at this machine's measured "
-                f"{machine.matmul_rate / 1e9:.0f} G multiply-adds a second"
+                f"time of products   {self.multiplications / matmul_rate:.1f} s at this machine's measured "
+                f"{matmul_rate / 1e9:.0f} G multiply-adds a second"
             )
         width = max((len(layer.layer) for layer in self.layers), default=0)
         lines += [

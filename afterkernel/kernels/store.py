@@ -73,13 +73,13 @@ class TileStore:
         self._done.flush()
 
     @staticmethod
-    def begun(folder: Path | None) -> tuple[int, float] | None:
-        """Samples a cell, and the cost of an elementwise operation planned with, of a store begun earlier, if any."""
+    def begun(folder: Path | None) -> int | None:
+        """Samples a cell of a store begun earlier, if any."""
         if folder is None:
             return None
         try:
             found = json.loads((folder / MANIFEST).read_text())
-            return int(found["samples_a_cell"]), float(found["elementwise_cost"])
+            return int(found["samples_a_cell"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -65,8 +65,8 @@ def relative_error(K, expected, scale=None):
 def force_method(monkeypatch, method):
     """Let every layer that can take `method` take it, whatever it costs."""
 
-    def choose(layer, shape, outputs, machine):
-        found = costs(shape, outputs, machine)
+    def choose(layer, shape, outputs, elementwise):
+        found = costs(shape, outputs, elementwise)
         return LayerPlan(layer, next((cost for cost in found if cost.method == method), found[0]), "forced")
 
     monkeypatch.setattr(collect, "choose", choose)

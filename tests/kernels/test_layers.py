@@ -7,9 +7,7 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels import embedding, layer_ntks, ntk
-from afterkernel.kernels.machine import Machine
 
-_MACHINE = Machine(1e10, 1e9)
 BARS = {torch.float64: 1e-12, torch.float32: 1e-5}
 
 
@@ -156,7 +154,7 @@ def test_gradients_scaled_by_the_frequency_in_the_batch_are_right_or_refused():
 
 def test_recurrent_layers_go_one_sample_at_a_time():
     phi = embedding(network(FALL_BACK["lstm"][0]), dtype=torch.float64)
-    assert "one sample at a time" in phi.plan_layers(sequences(3), _MACHINE)[0].reason
+    assert "one sample at a time" in phi.plan_layers(sequences(3))[0].reason
 
 
 @pytest.mark.parametrize("method", ["gradients", "factors"])

@@ -14,9 +14,7 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels import embedding, layer_ntks, ntk, train_test_grams
-from afterkernel.kernels import gram as gram_module
 from afterkernel.kernels.job import Job
-from afterkernel.kernels.machine import Machine
 from afterkernel.kernels.store import TileStore
 
 N, M = 37, 11
@@ -39,14 +37,8 @@ def compute(store, samples_held=24, dtype="float64"):
     return train_test_grams(phi, x, y, budget_bytes=samples_held * SAMPLE_BYTES, dtype=dtype, store=store)
 
 
-def steady(patch, elementwise_rate=1e9):
-    """The machine's rates, without a measurement's noise."""
-    patch(gram_module, "machine", lambda *_: Machine(1e10, elementwise_rate))
-
-
 def killed_after(store, marks, threads):
     """In a child process: compute, and die by SIGKILL once so many tiles are marked."""
-    steady(setattr)
     torch.set_num_threads(threads)
     real = TileStore.mark
 
@@ -70,11 +62,6 @@ def half_done(tmp_path_factory):
     child.join(timeout=120)
     assert child.exitcode == -signal.SIGKILL
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _steady(monkeypatch):
-    steady(monkeypatch.setattr)
 
 
 @pytest.fixture
@@ -160,14 +147,6 @@ def test_another_budget_goes_on_or_is_told(half_done, tmp_path, samples_held):
         (x, y), grams = data(), compute(folder, samples_held)
         assert relative_error(grams.train, gram(network(), x)) < 1e-12
         assert relative_error(grams.test, gram(network(), y, x)) < 1e-12
-
-
-@pytest.mark.parametrize("elementwise_rate", [1e11, 1e7])
-def test_another_calibration_of_the_machine_goes_on(tmp_path, monkeypatch, elementwise_rate):
-    model, x = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)), torch.rand(N, 8)
-    K = ntk(model, x, dtype=torch.float64, store=tmp_path / "store")
-    steady(monkeypatch.setattr, elementwise_rate)
-    assert torch.equal(ntk(model, x, dtype=torch.float64, store=tmp_path / "store"), K)
 
 
 def other_jobs():
