@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +13,18 @@ log = logging.getLogger(__name__)
 
 Advance = Callable[[float], None]
 SECONDS_BETWEEN_LINES = 15.0
+NO_BARS = "AFTERKERNEL_NO_BARS"
+
+
+def has_bars() -> bool:
+    """Whether long work shows a bar: on a terminal, unless several processes share it."""
+    return sys.stderr.isatty() and NO_BARS not in os.environ
 
 
 @contextmanager
 def progress(description: str, total: float) -> Iterator[Advance]:
     """Show progress towards `total` while the block runs; it is given a function to call with each amount done."""
-    if sys.stderr.isatty():
+    if has_bars():
         with _bar(description, total) as advance:
             yield advance
     else:

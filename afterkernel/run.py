@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 import yaml
 
-from afterkernel.config import Config, device, evaluation_id, from_plain, run_id, to_plain
+from afterkernel.config import Config, device, evaluation_id, from_plain, run_id, to_plain, training_id
 from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.evaluate import evaluate
@@ -19,6 +20,7 @@ from afterkernel.store import read_record, write_record, write_text_atomic
 from afterkernel.store.files import CONFIG, record_path
 from afterkernel.supports import Supports, read_supports, supports_path, write_supports
 from afterkernel.training import snapshot
+from afterkernel.training.checkpoint import CHECKPOINT
 from afterkernel.training.train import train
 
 log = logging.getLogger(__name__)
@@ -26,21 +28,23 @@ log = logging.getLogger(__name__)
 TILES = "tiles"
 
 
-def run(config: Config, run_dir: Path) -> None:
+def run(config: Config, run_dir: Path, *, look: Callable[[], None] = lambda: None) -> bool:
     """Train and evaluate one network, unless the same run has done so: what is finished is left alone.
 
-    A run that ended behind its training goes on with the snapshots that have no record; `force` begins anew. Raises
-    UserError for a mistake that only the data or the training can show.
+    A run that broke off goes on from its checkpoint, or with the snapshots that have no record; `force` begins anew.
+    `look` is called often, and may raise to end the run. Returns whether there was anything to do. Raises UserError
+    for a mistake that only the data or the training can show.
     """
     threads(config)
     problem = config.dataset.load()
     if config.force:
         shutil.rmtree(run_dir / TILES, ignore_errors=True)
         snapshot.forget_summary(run_dir)
+        (run_dir / CHECKPOINT).unlink(missing_ok=True)
     _check_data(problem, run_dir)
     if is_finished(config, run_dir):
         log.info("%s is finished already; force=true runs it again", run_dir)
-        return
+        return False
     log.info(
         "%s %s against %s: %d training and %d test images",
         config.dataset.name,
@@ -56,11 +60,23 @@ def run(config: Config, run_dir: Path) -> None:
     name = run_id(config)
     with _mirror(config, run_dir, name) as board:
         if snapshot.read_summary(run_dir) is None:
-            train(network, problem, config.training, config.snapshot, run_dir, seed=config.seed, device=device(config))
+            train(
+                network,
+                problem,
+                config.training,
+                config.snapshot,
+                run_dir,
+                seed=config.seed,
+                device=device(config),
+                identity=f"{training_id(config)} {problem.fingerprint}",
+                checkpoint_every_s=config.trainer.checkpoint_every_s,
+                look=look,
+            )
         else:
             log.info("training is finished already; going on with its snapshots")
-        _evaluate_all(config, problem, run_dir, name, board, again=config.force)
+        _evaluate_all(config, problem, run_dir, name, board, again=config.force, look=look)
     log.info("records are in %s", run_dir / "records")
+    return True
 
 
 def reevaluate(config: Config, run_dir: Path, name: str) -> None:
@@ -114,7 +130,16 @@ def threads(config: Config) -> None:
         torch.set_num_threads(config.trainer.threads)
 
 
-def _evaluate_all(config: Config, problem: Problem, run_dir: Path, name: str, board: Mirror, *, again: bool) -> None:
+def _evaluate_all(
+    config: Config,
+    problem: Problem,
+    run_dir: Path,
+    name: str,
+    board: Mirror,
+    *,
+    again: bool,
+    look: Callable[[], None] = lambda: None,
+) -> None:
     """Evaluate each snapshot and mirror it; where `again` is false, those that have their record keep it."""
     summary = snapshot.read_summary(run_dir)
     network = config.arch.build(problem.image_shape)
@@ -129,6 +154,7 @@ def _evaluate_all(config: Config, problem: Problem, run_dir: Path, name: str, bo
             final = summary is not None and facts.epoch == summary.epochs
             tiles = run_dir / TILES / f"epoch={facts.epoch}"
             record = evaluate(network, facts, problem, config, run_id=name, final=final, tiles=tiles, starts=starts)
+            look()
             write_supports(kept, starts)
             done = write_record(run_dir, record)
             shutil.rmtree(run_dir / TILES, ignore_errors=True)

@@ -1,58 +1,71 @@
-"""Hydra's own sweeper, but for one thing: the whole grid is checked before its first job starts."""
+"""Hydra's own grid, but conducted by us: checked as a whole first, what is finished left alone, failures told."""
 
 # No `from __future__ import annotations` here: Hydra executes plugins before they are in sys.modules.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 
 @dataclass
 class SweeperConfig:
-    """Options of the sweeper, those of Hydra's basic one."""
+    """Options of the sweeper: what is swept, as KEY: "value,value"."""
 
-    _target_: str = "hydra_plugins.afterkernel_sweeper.CheckingSweeper"
-    max_batch_size: int | None = None
+    _target_: str = "hydra_plugins.afterkernel_sweeper.GridSweeper"
     params: dict[str, str] | None = field(default_factory=dict)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="afterkernel", node=SweeperConfig, provider="afterkernel")
 
 
-class CheckingSweeper(BasicSweeper):
-    """Composes and checks every job of the grid, then launches them."""
+class GridSweeper(BasicSweeper):
+    """Composes and checks every job of the grid, then has what is not finished launched."""
 
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose and check each job, and reject two that would be one run."""
-        from afterkernel.config import explain, run_id, typed
+    def __init__(self, params: dict[str, str] | None) -> None:
+        super().__init__(max_batch_size=None, params=params)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the grid; ends the program with a code that is not 0 where a run failed."""
         from afterkernel.errors import UserError
+        from afterkernel.sweep.conduct import conduct
+        from afterkernel.sweep.estimate import print_plan
+        from afterkernel.sweep.grid import compose_grid
 
         assert self.hydra_context is not None
         assert self.config is not None
-        seen: dict[str, Sequence[str]] = {}
-        for overrides in batch:
-            try:
-                loader = self.hydra_context.config_loader
-                identity = run_id(typed(loader.load_sweep_config(self.config, list(overrides))))
-            except UserError as error:
-                _stop(f"{_told(overrides)}: {error}")
-            except (HydraException, OmegaConfBaseException) as error:
-                _stop(f"{_told(overrides)}: {explain(error)}")
-            if identity in seen:
-                _stop(f"{_told(seen[identity])} and {_told(overrides)} are one run: take one of them out.")
-            seen[identity] = overrides
+        loader, config = self.hydra_context.config_loader, self.config
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
+        (grid,) = self.split_arguments(parsed, None)
+        try:
+            entries = compose_grid(lambda overrides: loader.load_sweep_config(config, overrides), grid)
+            first = entries[0].config
+            if first.sweep.dry_run:
+                print_plan(entries)
+                return None
+            if _is_ours(self.launcher):
+                code = conduct(entries, first.launcher, first.sweep.on_error)
+            else:
+                code = self._launch_by_another([entry.overrides for entry in entries])
+        except UserError as error:
+            # Not raised: Hydra would add a hint at a stack trace.
+            print(f"afterkernel: {error}", file=sys.stderr)
+            code = 2
+        if code:
+            sys.exit(code)
+        return None
+
+    def _launch_by_another(self, grid: Sequence[Sequence[str]]) -> int:
+        """By the launcher of another plugin; it leaves what is finished to the jobs, and tells failures in its way."""
+        assert self.launcher is not None
+        for result in self.launcher.launch(grid, initial_job_idx=0):
+            _ = result.return_value  # raises what the job raised
+        return 0
 
 
-def _told(overrides: Sequence[str]) -> str:
-    return f"job {' '.join(overrides)}"
-
-
-def _stop(sentence: str) -> NoReturn:
-    """End before the first job, without Hydra's hint at a stack trace."""
-    print(f"afterkernel: {sentence}", file=sys.stderr)
-    sys.exit(2)
+def _is_ours(launcher: object) -> bool:
+    """Whether hydra/launcher is Hydra's default, in whose stead the `launcher` option chooses."""
+    return type(launcher).__name__ == "BasicLauncher"

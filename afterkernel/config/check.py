@@ -12,6 +12,7 @@ from afterkernel.config.schema import KINDS, Config
 from afterkernel.errors import UserError
 from afterkernel.kernels.plan import check_budget
 from afterkernel.options import check_bounds
+from afterkernel.store.files import is_name
 
 
 def check(config: Config) -> None:
@@ -23,12 +24,13 @@ def check(config: Config) -> None:
             raise UserError(f"{group}.name={section.name} can't be set by hand: choose with {group}=NAME.")
     if not config.kernel.names:
         raise UserError("kernel.names=[] asks for no kernel: name ntk, conjugate, or both.")
-    if config.sweep.name in ("", ".", "..") or "/" in config.sweep.name:
+    if not is_name(config.sweep.name):
         raise UserError(f"sweep.name={config.sweep.name!r} is no folder's name: use letters, digits, - and _.")
     _check_output(config)
     device(config)
     _check_wandb(config)
     config.svm.check()
+    config.launcher.check()
     config.dataset.check()
     _check_budget(config)
 

@@ -39,6 +39,11 @@ def evaluation_id(config: Config) -> str:
     return _digest({section: deciding(getattr(config, section)) for section in EVALUATION_SECTIONS})
 
 
+def training_id(config: Config) -> str:
+    """A hash of what decides the snapshots themselves."""
+    return _digest(training_part(config))
+
+
 def training_part(config: Config) -> dict[str, Any]:
     """What decides the snapshots themselves: everything but kernels, SVM and measures."""
     return {name: value for name, value in deciding(config).items() if name not in EVALUATION_SECTIONS}

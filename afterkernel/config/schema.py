@@ -20,6 +20,7 @@ from afterkernel.measures import Measure
 from afterkernel.models import Architecture
 from afterkernel.options import option, walk
 from afterkernel.svm import BACKENDS, Backend
+from afterkernel.sweep.launchers.launcher import Launcher
 from afterkernel.training.options import Snapshots, Trainer, Training
 
 
@@ -28,6 +29,13 @@ class Sweep:
     """What ties runs together."""
 
     name: str = option("default", "name of the folder, and of the W&B group, that holds the runs", decides=False)
+    on_error: str = option(
+        "continue",
+        "after a failed run, continue with the others or stop",
+        choices=("continue", "stop"),
+        decides=False,
+    )
+    dry_run: bool = option(False, "print the table of runs and what they will cost, and run none", decides=False)
 
 
 @dataclasses.dataclass
@@ -43,6 +51,7 @@ class Config:
     measure: Measure = option(Measure, "measures of kernels")
     logger: Logger = option(Logger, "mirrors")
     trainer: Trainer = option(Trainer, "where the work runs")
+    launcher: Launcher = option(Launcher, "where the runs of a sweep run")
     sweep: Sweep = option(Sweep, "sweep")
     seed: int = option(0, "seed of initialisation, order of images and augmentation", at_least=0, at_most=2**31 - 1)
     output_dir: str = option("runs", "folder below which results go, as SWEEP/RUN_ID", decides=False)
@@ -53,6 +62,7 @@ KINDS: dict[str, dict[str, type[Any]]] = {
     "dataset": SOURCES,
     "arch": members("afterkernel.models", Architecture),
     "svm": BACKENDS,
+    "launcher": members("afterkernel.sweep.launchers", Launcher),
 }
 
 

@@ -19,7 +19,7 @@ from afterkernel.store.record import Record
 CONFIG = "config.yaml"
 SNAPSHOTS = "snapshots"
 RECORDS = "records"
-_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*")
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=+-]*")
 
 
 def run_directory(root: Path | str, sweep: str, run_id: str) -> Path:
@@ -89,9 +89,16 @@ def read_record(path: Path | str) -> Record:
 
 
 def _safe(what: str, name: str) -> str:
-    if not _SAFE.fullmatch(name):
-        raise UserError(f"{what}={name!r} can't name a file: use letters, digits and _ . = - alone.")
+    if not is_name(name):
+        raise UserError(f"{what}={name!r} can't name a file: use letters, digits and _ . = + - alone.")
     return name
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a folder of ours everywhere: letters, digits and _ . = + -, the first a letter, a digit
+    or _.
+    """
+    return _SAFE.fullmatch(text) is not None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -26,10 +26,10 @@ def main(argv: Sequence[str]) -> int:
     if not parsed.multirun and cfg.hydra.mode != RunMode.MULTIRUN:
         typed(cfg)
     # A worker finds the job by its module's name, so it must not be that of the program started.
-    from afterkernel.sweep.job import job
+    from afterkernel.sweep.task import task
 
     with mock.patch.object(sys, "argv", [sys.argv[0], *arguments]):
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
     return 0
 
 

@@ -1,45 +1,46 @@
-"""One job of Hydra's: what a launcher runs, in this process or another."""
+"""A job of a sweep, in plain data that travels to any process, and what came of it."""
 
 from __future__ import annotations
 
-import logging
-import sys
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig
+State = Literal["finished", "already", "elsewhere", "failed", "interrupted"]
 
-from afterkernel.config import prepare, run_id, typed
-from afterkernel.errors import UserError
-from afterkernel.run import run
-
-log = logging.getLogger(__name__)
-
-# A launcher's worker process imports this module and nothing else of ours before it resolves the configuration.
-prepare()
+LOG = "run.log"
 
 
-def job(cfg: DictConfig) -> None:
-    """Check the configuration, then run it in the folder that Hydra made for it."""
-    # Lightning's own lines repeat what ours say.
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.captureWarnings(True)
-    # What libraries say to each other's authors is no news to a user.
-    for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
-        warnings.filterwarnings("ignore", category=category)
-    try:
-        config = typed(cfg)
-        log.info("run %s of sweep %s", run_id(config), config.sweep.name)
-        run(config, Path(HydraConfig.get().runtime.output_dir))
-    except UserError as error:
-        log.error("failed: %s", error)
-        if HydraConfig.get().mode == RunMode.RUN:
-            sys.exit(2)
-        # In a sweep the other jobs go on, and Hydra prints this kind without a traceback at the end.
-        raise CompactHydraException(str(error)) from None
-    except Exception:
-        log.exception("failed")
-        raise
+@dataclass(frozen=True)
+class Job:
+    """One run to do: its resolved configuration as plain data, its folder, and where relative paths start.
+
+    A process that takes it needs no Hydra, only this package; `run_dir` and `cwd` are absolute.
+    """
+
+    run_id: str
+    config: dict[str, Any]
+    run_dir: str
+    cwd: str
+
+    @property
+    def log(self) -> str:
+        """The path of the run's log."""
+        return str(Path(self.run_dir) / LOG)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job; `sentence` says why where it is no success, `log` is the path of the run's log.
+
+    `finished` now, `already` finished before, done `elsewhere` by another process at this moment, `failed` (by an
+    error, an exit, a signal, for want of memory), or `interrupted` so that it goes on when it is run again. `mistake`
+    says that the failure was a user's mistake, told in one sentence.
+    """
+
+    run_id: str
+    state: State
+    sentence: str
+    log: str
+    wall_s: float
+    mistake: bool = False

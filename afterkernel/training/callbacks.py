@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +14,7 @@ import pytorch_lightning as pl
 
 from afterkernel.errors import UserError
 from afterkernel.training import snapshot
+from afterkernel.training.checkpoint import Clock
 from afterkernel.training.module import Classifier
 
 log = logging.getLogger(__name__)
@@ -21,31 +23,23 @@ log = logging.getLogger(__name__)
 class SaveSnapshots(pl.Callback):
     """Saves the network at initialisation, after the chosen epochs, and at the end of training."""
 
-    def __init__(self, run_dir: Path, epochs: Collection[int]) -> None:
-        self.run_dir = run_dir
-        self.epochs = frozenset(epochs)
-        self._saved = -1
+    def __init__(self, run_dir: Path, epochs: Collection[int], clock: Clock) -> None:
+        self.run_dir, self.epochs, self.clock = run_dir, frozenset(epochs), clock
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Epoch 0 is the network as initialised."""
-        if 0 in self.epochs:
+        """Epoch 0 is the network as initialised; a training that goes on has it behind it."""
+        if 0 in self.epochs and trainer.global_step == 0:
             self._save(cast(Classifier, pl_module))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save after a chosen epoch."""
-        if trainer.current_epoch + 1 in self.epochs:
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if ends or trainer.current_epoch + 1 in self.epochs:
             self._save(cast(Classifier, pl_module))
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the network as trained, if its last epoch was not a chosen one."""
-        module = cast(Classifier, pl_module)
-        if module.measure().epoch != self._saved:
-            self._save(module)
 
     def _save(self, module: Classifier) -> None:
         measured = module.measure()
-        snapshot.save(self.run_dir, measured, module.network)
-        self._saved = measured.epoch
+        snapshot.save(self.run_dir, replace(measured, wall_s_train=self.clock.wall_s), module.network)
         log.info(
             "epoch %d: training loss %.4g, training error %.2f %%, test error %.2f %%; snapshot saved",
             measured.epoch,
@@ -53,6 +47,19 @@ class SaveSnapshots(pl.Callback):
             100 * measured.net_train_error,
             100 * measured.net_test_error,
         )
+
+
+class Watch(pl.Callback):
+    """Calls a function behind every step, which may raise to end training: another process has taken the run over."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self.look = look
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, *_: object
+    ) -> None:
+        """Call it."""
+        self.look()
 
 
 class StopAtLoss(pl.Callback):
@@ -91,8 +98,9 @@ class EpochLines(pl.Callback):
     seconds_between = 10.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, perhaps behind a break."""
         self._started = self._last = time.monotonic()
+        self._first = trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how far training is, and how long it may take."""
@@ -100,5 +108,5 @@ class EpochLines(pl.Callback):
         now = time.monotonic()
         if now - self._last >= self.seconds_between and done < total:
             self._last = now
-            left_s = (now - self._started) / done * (total - done)
+            left_s = (now - self._started) / (done - self._first) * (total - done)
             log.info("training: epoch %d of at most %d, about %.0f s left", done, total, left_s)

@@ -42,4 +42,10 @@ class Trainer:
     """Where the work runs."""
 
     device: str = option("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"), decides=False)
+    checkpoint_every_s: float = option(
+        10.0,
+        "seconds of training after which the end of an epoch is kept, to go on from after a break; 0 for every epoch",
+        at_least=0,
+        decides=False,
+    )
     threads: int | None = option(None, "CPU threads; as many as torch finds by default", at_least=1, decides=False)

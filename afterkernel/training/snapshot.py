@@ -23,13 +23,17 @@ SUMMARY = "training.json"
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """One saved state. `train_loss` in nats on the whole training set; errors are shares in [0, 1]."""
+    """One saved state. `train_loss` in nats on the whole training set; errors are shares in [0, 1].
+
+    `wall_s_train` is the time of training up to here in seconds, parts before a break included.
+    """
 
     epoch: int
     step: int
     train_loss: float
     net_train_error: float
     net_test_error: float
+    wall_s_train: float = 0.0
     sha256: str = ""
 
 

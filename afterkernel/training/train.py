@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-import sys
-import time
+import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import RichProgressBar
 
 from afterkernel.data.module import ProblemDataModule
 from afterkernel.data.problem import Problem
 from afterkernel.models import Network
-from afterkernel.training.callbacks import EpochLines, SaveSnapshots, StopAtDivergence, StopAtLoss
+from afterkernel.progress import has_bars
+from afterkernel.training.callbacks import EpochLines, SaveSnapshots, StopAtDivergence, StopAtLoss, Watch
+from afterkernel.training.checkpoint import CHECKPOINT, CheckedFile, Clock, KeepCheckpoint, KeepRandomState
 from afterkernel.training.module import Classifier, measure
 from afterkernel.training.options import Snapshots, Training
 from afterkernel.training.snapshot import TrainingSummary, save, write_summary
@@ -34,23 +37,37 @@ def train(
     *,
     seed: int,
     device: torch.device,
+    identity: str = "",
+    checkpoint_every_s: float = math.inf,
+    look: Callable[[], None] = lambda: None,
 ) -> TrainingSummary:
     """Train `network` in place; snapshots and a summary are written below `run_dir`.
 
-    The order of the images and their augmentation follow from `seed` and the epoch alone. Raises UserError where
-    training diverges; the snapshots made by then stay.
+    A checkpoint there, of the same `identity`, is gone on from, to the same numbers as without a break: the order of
+    the images and their augmentation follow from `seed` and the epoch alone. `look` is called behind every step.
+    Raises UserError where training diverges (the snapshots made by then stay) or the checkpoint can't be gone on from.
     """
-    started = time.monotonic()
+    clock = Clock()
     # With channels last a CPU takes half the time for convolutions.
     network.to(memory_format=torch.channels_last)
     target = StopAtLoss(training.loss_target) if training.loss_target is not None else None
+    path = run_dir / CHECKPOINT
     if training.epochs == 0:
         last = measure(network, problem, epoch=0, step=0)
         save(run_dir, last, network)
     else:
         module = Classifier(network, problem, training)
-        callbacks = [SaveSnapshots(run_dir, snapshots.epochs), StopAtDivergence()] + ([target] if target else [])
-        _fit(module, _data(problem, training, seed), callbacks, device)
+        # The target comes first, for it decides whether an epoch is the last.
+        callbacks = [
+            *([target] if target else []),
+            StopAtDivergence(),
+            Watch(look),
+            clock,
+            KeepRandomState(),
+            SaveSnapshots(run_dir, snapshots.epochs, clock),
+            KeepCheckpoint(path, checkpoint_every_s),
+        ]
+        _fit(module, _data(problem, training, seed), callbacks, device, path, identity)
         last = module.measure()
     reached = target.reached if target else None
     summary = TrainingSummary(
@@ -58,7 +75,7 @@ def train(
         stopped_by="loss_target" if reached else "epochs",
         loss_target_reached=reached,
         data_sha256=problem.fingerprint,
-        wall_s=time.monotonic() - started,
+        wall_s=clock.wall_s,
     )
     if reached is False:
         log.warning(
@@ -68,6 +85,7 @@ def train(
             last.train_loss,
         )
     write_summary(run_dir, summary)
+    path.unlink(missing_ok=True)
     return summary
 
 
@@ -78,12 +96,23 @@ def _data(problem: Problem, training: Training, seed: int) -> ProblemDataModule:
     return ProblemDataModule(problem, training.batch_size, seed, augmented if training.augment else None)
 
 
-def _fit(module: Classifier, data: ProblemDataModule, callbacks: list[pl.Callback], device: torch.device) -> None:
-    terminal = sys.stderr.isatty()
+def _fit(
+    module: Classifier,
+    data: ProblemDataModule,
+    callbacks: list[pl.Callback],
+    device: torch.device,
+    checkpoint: Path,
+    identity: str,
+) -> None:
+    terminal = has_bars()
     watching: pl.Callback = RichProgressBar() if terminal else EpochLines()
+    goes_on = checkpoint.exists()
+    if goes_on:
+        log.info("going on from %s", checkpoint)
     with warnings.catch_warnings():
         # One process feeds whole batches from memory: workers would only copy them.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*`srun` command is available.*")
         trainer = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,
@@ -93,9 +122,11 @@ def _fit(module: Classifier, data: ProblemDataModule, callbacks: list[pl.Callbac
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=terminal,
+            # One process trains a network, also within a SLURM job, where Lightning would think otherwise.
+            plugins=[CheckedFile(identity), LightningEnvironment()],
         )
         try:
-            trainer.fit(module, datamodule=data)
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint if goes_on else None)
         except SystemExit:
             # Lightning turns Ctrl-C into an exit; the command line tells it better.
             if trainer.interrupted:

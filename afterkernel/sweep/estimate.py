@@ -1,0 +1,155 @@
+"""`sweep.dry_run=true`: the table of runs, what is done already, and what the others will cost."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+
+from afterkernel.config import Config, device
+from afterkernel.data import Problem
+from afterkernel.kernels import embedding, train_test_plan
+from afterkernel.kernels.machine import matmul_rate
+from afterkernel.models import Network
+from afterkernel.run import threads
+from afterkernel.store.files import CONFIG
+from afterkernel.store.status import wanted_epochs
+from afterkernel.sweep.claim import holder_of
+from afterkernel.sweep.conduct import duration
+from afterkernel.sweep.failure import read_failure
+from afterkernel.sweep.grid import Entry, finished, swept
+from afterkernel.text_table import aligned
+
+# Beside tensors: what Python, torch and Lightning take, a run's records and its W&B log.
+LIBRARIES_BYTES = 800_000_000
+RECORDS_BYTES, SNAPSHOT_FACTS_BYTES = 150_000, 4_096
+STEPS_TIMED = 3
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take: seconds of training and of kernels, bytes of memory at the peak and on disk."""
+
+    wall_s_train: float
+    wall_s_kernels: float
+    peak_bytes: float
+    disk_bytes: float
+
+
+def print_plan(entries: Sequence[Entry]) -> None:
+    """Print the table and its totals; nothing is run but a few steps of each network, to see how long one takes."""
+    done = finished(entries)
+    estimator = Estimator()
+    rows, wanted = [], []
+    varied = swept(entries)
+    for entry in entries:
+        state = "finished" if entry.job.run_id in done else _state(entry)
+        options = " ".join(word for word in entry.overrides if word.partition("=")[0] in varied)
+        if entry.job.run_id in done:
+            rows.append([entry.job.run_id, options, state, "", "", "", ""])
+            continue
+        cost = estimator.estimate(entry.config)
+        wanted.append(cost)
+        times = [duration(cost.wall_s_train), duration(cost.wall_s_kernels)]
+        rows.append([entry.job.run_id, options, state, *times, _size(cost.peak_bytes), _size(cost.disk_bytes)])
+    headings = ["run", "options", "state", "training", "kernels", "memory", "disk"]
+    print("\n".join(aligned(headings, rows, [False, False, False, True, True, True, True])))
+    print(f"{len(entries)} runs, {len(done)} finished, {len(wanted)} to do; nothing was run (sweep.dry_run=true)")
+    if wanted:
+        total_s = sum(cost.wall_s_train + cost.wall_s_kernels for cost in wanted)
+        peak, disk = max(cost.peak_bytes for cost in wanted), sum(cost.disk_bytes for cost in wanted)
+        print(
+            f"roughly {duration(total_s)} one after the other, {_size(peak)} of memory each at most, {_size(disk)} of "
+            "disk; SVMs and measures come on top, a whole training to its last epoch is assumed"
+        )
+
+
+class Estimator:
+    """Estimates by a few steps of training and by the plan of the kernels; what runs share is measured once."""
+
+    def __init__(self) -> None:
+        self._problems: dict[str, Problem] = {}
+        self._costs: dict[str, tuple[float, Estimate]] = {}
+
+    def estimate(self, config: Config) -> Estimate:
+        """What one run will take, from its start."""
+        problem = self._problem(config)
+        parts = (config.dataset, config.arch, config.kernel, config.training.batch_size, config.trainer)
+        key = " ".join(map(str, parts))
+        if key not in self._costs:
+            self._costs[key] = _measure(config, problem)
+        step_s, snapshot = self._costs[key]
+        steps = config.training.epochs * math.ceil(len(problem.x_train) / config.training.batch_size)
+        count = len(wanted_epochs({"snapshot": vars(config.snapshot), "training": vars(config.training)}, None) or ())
+        return replace(
+            snapshot,
+            wall_s_train=steps * step_s,
+            wall_s_kernels=count * snapshot.wall_s_kernels,
+            disk_bytes=count * snapshot.disk_bytes + RECORDS_BYTES,
+        )
+
+    def _problem(self, config: Config) -> Problem:
+        key = json.dumps(vars(config.dataset), sort_keys=True, default=str)
+        if key not in self._problems:
+            self._problems[key] = config.dataset.load()
+        return self._problems[key]
+
+
+def _measure(config: Config, problem: Problem) -> tuple[float, Estimate]:
+    """Seconds of a training step, and what one snapshot takes."""
+    threads(config)
+    place = device(config)
+    network = config.arch.build(problem.image_shape).to(place)
+    step_s = _step_s(network, problem, config.training.batch_size, place)
+    sample_s = step_s / min(config.training.batch_size, len(problem.x_train))
+    n, m = len(problem.x_train), len(problem.x_test)
+    wall_s, peak = 0.0, 0.0
+    for name in config.kernel.names:
+        phi = embedding(network, name, dtype=config.kernel.dtype, device=place)
+        steps = train_test_plan(phi, problem.x_train, problem.x_test, config.kernel.budget_bytes, config.kernel.dtype)
+        rate = matmul_rate(phi.device, phi.dtype, torch.get_num_threads())
+        # An embedding is a forward and a backward pass, as a step is.
+        wall_s += steps.multiplications / rate + steps.collected * sample_s
+        peak = max(peak, steps.held_bytes + steps.result_bytes)
+    images = sum(part.numel() * part.element_size() for part in (problem.x_train, problem.x_test))
+    kept = n * (n + m) * config.kernel.precision.held.itemsize * len(config.kernel.names)
+    disk = network.parameter_count * 4 + SNAPSHOT_FACTS_BYTES + (kept if "gram" in getattr(config, "keep", ()) else 0)
+    return step_s, Estimate(0.0, wall_s, LIBRARIES_BYTES + images + peak, disk)
+
+
+def _step_s(network: Network, problem: Problem, batch_size: int, place: torch.device) -> float:
+    """Seconds of a step: the best of a few, after a first."""
+    network.to(memory_format=torch.channels_last)
+    images, labels = problem.x_train[:batch_size].to(place), problem.y_train[:batch_size].double().to(place)
+    best = math.inf
+    for _ in range(1 + STEPS_TIMED):
+        started = time.perf_counter()
+        network.zero_grad()
+        F.binary_cross_entropy_with_logits(network(images).flatten().double(), labels).backward()  # type: ignore[no-untyped-call]
+        if place.type == "cuda":
+            torch.cuda.synchronize(place)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def _state(entry: Entry) -> str:
+    holder = holder_of(entry.run_dir)
+    if holder is not None:
+        return f"running ({holder})"
+    failure = read_failure(entry.run_dir)
+    if failure is not None:
+        return "failed, to be tried again"
+    return "begun" if (entry.run_dir / CONFIG).exists() else "new"
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"

@@ -1,0 +1,32 @@
+"""Why a run failed last, kept beside its results until it is tried again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+from afterkernel.store.files import write_text_atomic
+
+FAILURE = "failure.json"
+
+
+def write_failure(run_dir: Path, sentence: str) -> None:
+    """Keep the sentence; where the disk does not take it, the log and the terminal have it."""
+    told = {"sentence": sentence, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    with contextlib.suppress(OSError):
+        write_text_atomic(run_dir / FAILURE, json.dumps(told) + "\n")
+
+
+def read_failure(run_dir: Path) -> str | None:
+    """Why the run failed last; None where it did not, or nobody can tell."""
+    try:
+        return str(json.loads((run_dir / FAILURE).read_text())["sentence"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def forget_failure(run_dir: Path) -> None:
+    """The run is tried again."""
+    (run_dir / FAILURE).unlink(missing_ok=True)

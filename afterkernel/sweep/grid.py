@@ -1,0 +1,116 @@
+"""The grid of a sweep: every run composed, checked and named before the first one starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from afterkernel.config import Config, explain, run_id, to_plain, typed
+from afterkernel.data import Source
+from afterkernel.errors import UserError
+from afterkernel.run import is_finished
+from afterkernel.store import run_directory, write_text_atomic
+from afterkernel.sweep.job import Job
+from afterkernel.training import snapshot
+
+GRIDS = "grids"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of the grid: what was swept to get it, its configuration, its job."""
+
+    overrides: tuple[str, ...]
+    config: Config
+    job: Job
+
+    @property
+    def run_dir(self) -> Path:
+        """Where its results go."""
+        return Path(self.job.run_dir)
+
+
+def job_of(config: Config) -> Job:
+    """A configuration as a job."""
+    name = run_id(config)
+    folder = run_directory(Path(config.output_dir).expanduser().absolute(), config.sweep.name, name)
+    return Job(name, to_plain(config), str(folder), str(Path.cwd()))
+
+
+def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequence[str]]) -> list[Entry]:
+    """Compose and check every run; `load` composes one from its overrides.
+
+    Raises UserError for the first that can't work, and for two that would be one run.
+    """
+    entries: dict[str, Entry] = {}
+    for overrides in grid:
+        told = f"job {' '.join(overrides)}"
+        try:
+            config = typed(load(list(overrides)))
+        except UserError as error:
+            raise UserError(f"{told}: {error}") from error
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(f"{told}: {explain(error)}") from error
+        entry = Entry(tuple(overrides), config, job_of(config))
+        if entry.job.run_dir in entries:
+            twin = " ".join(entries[entry.job.run_dir].overrides)
+            raise UserError(f"job {twin} and {told} are one run: take one of them out.")
+        entries[entry.job.run_dir] = entry
+    return list(entries.values())
+
+
+def finished(entries: Sequence[Entry]) -> set[str]:
+    """The ids of the runs that need no work: all recorded, on the images that are there now, and not forced."""
+    images: dict[str, str | None] = {}
+    done = set()
+    for entry in entries:
+        if entry.config.force or not is_finished(entry.config, entry.run_dir):
+            continue
+        summary = snapshot.read_summary(entry.run_dir)
+        key = json.dumps(entry.job.config["dataset"], sort_keys=True)
+        if key not in images:
+            images[key] = _fingerprint(entry.config.dataset)
+        if summary is not None and summary.data_sha256 == images[key]:
+            done.add(entry.job.run_id)
+    return done
+
+
+def _fingerprint(source: Source) -> str | None:
+    try:
+        return source.load().fingerprint
+    except (UserError, OSError):
+        return None  # the run itself will say what is wrong with its images
+
+
+def swept(entries: Sequence[Entry]) -> set[str]:
+    """The names of the options that differ between runs."""
+    values: dict[str, set[str]] = {}
+    for entry in entries:
+        for word in entry.overrides:
+            name, _, value = word.partition("=")
+            values.setdefault(name, set()).add(value)
+    return {name for name, found in values.items() if len(found) > 1}
+
+
+def keep_grid(entries: Sequence[Entry]) -> None:
+    """Write down, beside the runs, which there are to be: `status` and `report` then know what is to go.
+
+    One file for each grid, named by what is in it, so that several processes on one sweep write the same.
+    """
+    by_sweep: dict[Path, dict[str, list[str]]] = {}
+    varied = swept(entries)
+    for entry in entries:
+        words = [word for word in entry.overrides if word.partition("=")[0] in varied]
+        by_sweep.setdefault(entry.run_dir.parent, {})[entry.job.run_id] = words
+    for folder, runs in by_sweep.items():
+        text = json.dumps({"version": 1, "runs": runs}, indent=1, sort_keys=True) + "\n"
+        path = folder / GRIDS / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}.json"
+        if not path.exists():
+            write_text_atomic(path, text)

@@ -1,0 +1,136 @@
+"""Jobs in worker processes of this machine, each process one job after another, replaced when it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import re
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from afterkernel.sweep.job import Job, Outcome
+from afterkernel.sweep.launchers.launcher import Tell
+from afterkernel.sweep.worker import Echo, execute
+
+GRACE_S = 20.0
+
+
+def run_in_processes(jobs: Sequence[Job], tell: Tell, environments: Sequence[Mapping[str, str]], echo: Echo) -> None:
+    """Run jobs in as many processes as there are environments; as `Launcher.launch` otherwise.
+
+    A process of joblib's engine, loky, each: where one dies, its one job fails and no other.
+    """
+    waiting, told = deque(jobs), queue.SimpleQueue[Outcome | None]()
+    stop = threading.Event()
+    slots = [_Slot(waiting, told, stop, environment, echo) for environment in environments[: len(jobs)]]
+    for slot in slots:
+        slot.start()
+    try:
+        serving = len(slots)
+        while serving:
+            outcome = told.get()
+            if outcome is None:
+                serving -= 1
+            elif not tell(outcome):
+                stop.set()
+    except BaseException:
+        stop.set()
+        _end(slots)
+        raise
+
+
+def _end(slots: Sequence[_Slot]) -> None:
+    """Interrupt what runs, and kill what has not ended after a grace."""
+    for slot in slots:
+        slot.signal(signal.SIGINT)
+    deadline = time.monotonic() + GRACE_S
+    for slot in slots:
+        slot.join(max(0.0, deadline - time.monotonic()))
+    for slot in slots:
+        slot.signal(signal.SIGKILL)
+        slot.join()
+
+
+class _Slot(threading.Thread):
+    """Feeds one worker process with jobs."""
+
+    def __init__(
+        self,
+        waiting: deque[Job],
+        told: queue.SimpleQueue[Outcome | None],
+        stop: threading.Event,
+        environment: Mapping[str, str],
+        echo: Echo,
+    ) -> None:
+        super().__init__(daemon=True)
+        self.waiting, self.told, self.stop = waiting, told, stop
+        self.environment, self.echo = dict(environment), echo
+        self.pid: int | None = None
+
+    def run(self) -> None:
+        """Take jobs until none waits, or no further one is wanted."""
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        executor = None
+        while not self.stop.is_set():
+            try:
+                job = self.waiting.popleft()
+            except IndexError:
+                break
+            started = time.monotonic()
+            try:
+                if executor is None:
+                    executor = ProcessPoolExecutor(1, env=self.environment, initializer=_begin, initargs=(os.getpid(),))
+                    self.pid = executor.submit(os.getpid).result()
+                outcome = executor.submit(_work, job, self.echo).result()
+            except Exception as error:
+                outcome = Outcome(job.run_id, "failed", _death(error), job.log, time.monotonic() - started)
+                self.pid = None
+                if executor is not None:
+                    executor.shutdown(kill_workers=True)
+                    executor = None
+            self.told.put(outcome)
+        self.pid = None
+        if executor is not None:
+            executor.shutdown()
+        self.told.put(None)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process, if there is one."""
+        if self.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+def _death(error: Exception) -> str:
+    """How a process died, from what loky says."""
+    code = re.search(r"exit codes of the workers are \{(.*?)\}", str(error))
+    if code is None:
+        return f"its process broke down: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    how = code[1].split("(")[0]
+    hint = ", perhaps for want of memory" if how == "SIGKILL" else ""
+    return f"its process was ended by {how}{hint}; what it recorded is kept"
+
+
+def _begin(parent: int) -> None:
+    """Set a worker up: Ctrl-C reaches it through its parent alone, and it ends when its parent does."""
+    os.setpgrp()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGKILL)  # every file is written whole or not at all
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _work(job: Job, echo: Echo) -> Outcome:
+    try:
+        return execute(job, echo)
+    except KeyboardInterrupt:
+        return Outcome(job.run_id, "interrupted", "interrupted", job.log, 0.0)

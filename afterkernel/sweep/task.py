@@ -1,0 +1,31 @@
+"""What Hydra calls for one job: a single run, or one of a sweep under a launcher that is not ours."""
+
+from __future__ import annotations
+
+import sys
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from afterkernel.config import prepare, typed
+from afterkernel.sweep.grid import job_of
+from afterkernel.sweep.worker import execute
+
+# Another launcher's process imports this module, and nothing else of ours, before it resolves the configuration.
+prepare()
+
+
+def task(cfg: DictConfig) -> None:
+    """Check the configuration, then run it in its folder."""
+    outcome = execute(job_of(typed(cfg)))
+    if outcome.state == "elsewhere":
+        print(f"{outcome.run_id} is left alone: {outcome.sentence}.")
+    if outcome.state != "failed":
+        return
+    if HydraConfig.get().mode == RunMode.RUN:
+        print(f"afterkernel: {outcome.sentence} (log: {outcome.log})", file=sys.stderr)
+        sys.exit(2 if outcome.mistake else 1)
+    # In a sweep the other jobs go on, and Hydra prints this kind without a traceback at the end.
+    raise CompactHydraException(outcome.sentence)

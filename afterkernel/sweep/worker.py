@@ -1,0 +1,130 @@
+"""What a launcher's process calls: one job, from its plain data to its outcome."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from afterkernel.errors import UserError
+from afterkernel.sweep.claim import ClaimedError, ClaimLostError, claim
+from afterkernel.sweep.failure import forget_failure, write_failure
+from afterkernel.sweep.job import Job, Outcome, State
+
+log = logging.getLogger(__name__)
+
+# "plain" for one run at a time, "named" where several share a terminal, "none" for the log file alone.
+Echo = Literal["plain", "named", "none"]
+
+
+def execute(job: Job, echo: Echo = "plain") -> Outcome:
+    """Do one run in this process. An error or an exit in it is an outcome, and only KeyboardInterrupt is raised."""
+    started = time.monotonic()
+    os.chdir(job.cwd)
+    run_dir = Path(job.run_dir)
+
+    def outcome(state: State, sentence: str = "", *, mistake: bool = False) -> Outcome:
+        return Outcome(job.run_id, state, sentence, job.log, time.monotonic() - started, mistake)
+
+    with _logging(job, echo):
+        try:
+            with claim(run_dir) as held:
+                forget_failure(run_dir)
+                try:
+                    return outcome("finished" if _run(job, run_dir, held.check) else "already")
+                except ClaimLostError:
+                    raise
+                except KeyboardInterrupt:
+                    log.warning("interrupted; the same command goes on from here")
+                    raise
+                except BaseException as error:
+                    told = sentence(error)
+                    if isinstance(error, UserError | SystemExit | MemoryError):
+                        log.error("failed: %s", told)
+                    else:
+                        log.exception("failed")
+                    write_failure(run_dir, told)
+                    return outcome("failed", told, mistake=isinstance(error, UserError))
+        except ClaimedError as error:
+            return outcome("elsewhere", f"{error.holder} works on it")
+        except ClaimLostError as error:
+            return outcome("elsewhere", str(error))
+        except OSError as error:
+            return outcome("failed", sentence(error))
+
+
+def _run(job: Job, run_dir: Path, look: Callable[[], None]) -> bool:
+    # Imported here, so that an installation that lacks something fails as a run, by name.
+    from afterkernel.config import from_plain
+    from afterkernel.run import run
+
+    log.info("run %s of sweep %s", job.run_id, job.config["sweep"]["name"])
+    return run(from_plain(job.config), run_dir, look=look)
+
+
+def sentence(error: BaseException) -> str:
+    """What ended a run, in one sentence."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, SystemExit):
+        return f"it called for an exit with code {error.code}"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "memory ran out: take a smaller kernel.budget_bytes, or fewer images"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = f" ({error.filename})" if error.filename else ""
+        return f"the disk is full{place}: make space and give the same command again; what is recorded is kept"
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no more is known")
+    return f"{type(error).__name__}: {first}"
+
+
+class _LogFile(logging.FileHandler):
+    """The run's log; a disk that does not take a line takes no run down with it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Go on."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Lightning's own lines repeat what ours say."""
+    return record.levelno >= logging.WARNING or not record.name.startswith(("pytorch_lightning", "lightning"))
+
+
+@contextmanager
+def _logging(job: Job, echo: Echo) -> Iterator[None]:
+    """Log lines to the run's file and, as `echo` says, to the terminal."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    handlers: list[logging.Handler] = []
+    try:
+        Path(job.run_dir).mkdir(parents=True, exist_ok=True)
+        handlers.append(_LogFile(job.log))
+    except OSError:
+        pass  # what follows fails for the same reason, and says so
+    if echo != "none":
+        handlers.append(logging.StreamHandler(sys.stdout))
+    named = f"{job.run_id}  " if echo == "named" else ""
+    for handler in handlers:
+        mark = named if not isinstance(handler, _LogFile) else ""
+        handler.addFilter(_is_news)
+        handler.setFormatter(logging.Formatter(f"%(asctime)s {mark}%(message)s", "%H:%M:%S"))
+    root.handlers = handlers
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        with warnings.catch_warnings():
+            # What libraries say to each other's authors is no news to a user.
+            for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+                warnings.filterwarnings("ignore", category=category)
+            yield
+    finally:
+        logging.captureWarnings(False)
+        for handler in handlers:
+            handler.close()
+        root.handlers, root.level = before, level

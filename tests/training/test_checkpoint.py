@@ -1,0 +1,191 @@
+"""A training that breaks off goes on from its checkpoint and ends with the numbers of an unbroken one, bit for bit."""
+
+import io
+import json
+
+import pytest
+import torch
+
+import afterkernel as ak
+from afterkernel.data.sources.digits import Digits
+from afterkernel.errors import UserError
+from afterkernel.training import snapshot
+from afterkernel.training.checkpoint import CHECKPOINT
+from afterkernel.training.options import Snapshots, Training
+from afterkernel.training.train import train
+
+CPU = torch.device("cpu")
+STEPS_AN_EPOCH = 3
+
+
+class BrokenOffError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return Digits(max_train=70, max_test=20).load()
+
+
+def fit(problem, run_dir, *, break_at=None, seed=0, epochs=6, noise=False, identity="this", **options):
+    """Train; break off behind step `break_at`."""
+    torch.manual_seed(seed)
+    network = ak.models.mlp(problem.image_shape, width=6, num_layers=1)
+    if noise:
+        network.register_forward_pre_hook(
+            lambda module, args: (args[0] * (0.5 + torch.rand(1)),) if module.training else None
+        )
+    steps = 0
+
+    def look():
+        nonlocal steps
+        steps += 1
+        if steps == break_at:
+            raise BrokenOffError
+
+    return train(
+        network,
+        problem,
+        Training(epochs=epochs, **{"lr": 0.1, **options}),
+        Snapshots([0, 2, 4]),
+        run_dir,
+        seed=seed,
+        device=CPU,
+        identity=identity,
+        checkpoint_every_s=0,
+        look=look,
+    )
+
+
+def contents(run_dir):
+    """Every snapshot: its facts without the time, and its weights."""
+    found = {}
+    for path in snapshot.paths(run_dir):
+        facts = json.loads(path.read_text())
+        del facts["wall_s_train"], facts["sha256"]
+        found[path.name] = facts, torch.load(path.with_suffix(".pt"), weights_only=True)
+    return found
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name, (facts, weights) in one.items():
+        assert facts == other[name][0]
+        assert all(torch.equal(weights[key], other[name][1][key]) for key in weights)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "augmented"])
+def whole(request, problem, tmp_path_factory):
+    """Whether images are augmented, and what an unbroken training saves."""
+    folder = tmp_path_factory.mktemp("whole")
+    fit(problem, folder, augment=request.param)
+    return request.param, contents(folder)
+
+
+@pytest.mark.parametrize("break_at", [1, 3, 4, 8, 10, 13, 18])
+def test_broken_off_anywhere_it_ends_as_unbroken(problem, tmp_path, break_at, whole):
+    augment, expected = whole
+    with pytest.raises(BrokenOffError):
+        fit(problem, tmp_path / "broken", break_at=break_at, augment=augment)
+    assert (tmp_path / "broken" / CHECKPOINT).exists() == (break_at > STEPS_AN_EPOCH)
+    summary = fit(problem, tmp_path / "broken", augment=augment)
+    assert summary.epochs == 6
+    assert_same(expected, contents(tmp_path / "broken"))
+    assert not (tmp_path / "broken" / CHECKPOINT).exists()
+
+
+def test_broken_off_many_times(problem, tmp_path):
+    fit(problem, tmp_path / "whole")
+    for _ in range(4):
+        with pytest.raises(BrokenOffError):
+            fit(problem, tmp_path / "broken", break_at=STEPS_AN_EPOCH + 1)
+    fit(problem, tmp_path / "broken", break_at=STEPS_AN_EPOCH * 2 + 1)  # two epochs are left
+    assert_same(contents(tmp_path / "whole"), contents(tmp_path / "broken"))
+
+
+def test_it_goes_on_and_does_not_begin_anew(problem, tmp_path):
+    with pytest.raises(BrokenOffError):
+        fit(problem, tmp_path, break_at=5 * STEPS_AN_EPOCH + 1)
+    fit(problem, tmp_path, break_at=STEPS_AN_EPOCH + 1)  # one epoch is left
+
+
+def test_a_loss_target_ends_a_training_that_goes_on_where_it_would_have(problem, tmp_path):
+    options = {"lr": 0.5, "epochs": 40, "loss_target": 0.45}
+    whole = fit(problem, tmp_path / "whole", **options)
+    assert 3 < whole.epochs < 40
+    for break_at in (2 * STEPS_AN_EPOCH + 1, STEPS_AN_EPOCH * (whole.epochs - 2)):
+        folder = tmp_path / f"broken-{break_at}"
+        with pytest.raises(BrokenOffError):
+            fit(problem, folder, break_at=break_at, **options)
+        again = fit(problem, folder, **options)
+        assert (again.epochs, again.stopped_by) == (whole.epochs, "loss_target")
+        assert_same(contents(tmp_path / "whole"), contents(folder))
+
+
+def test_random_numbers_drawn_in_training_go_on(problem, tmp_path):
+    fit(problem, tmp_path / "whole", noise=True)
+    with pytest.raises(BrokenOffError):
+        fit(problem, tmp_path / "broken", break_at=8, noise=True)
+    fit(problem, tmp_path / "broken", noise=True)
+    assert_same(contents(tmp_path / "whole"), contents(tmp_path / "broken"))
+
+
+def test_time_of_training_adds_up(problem, tmp_path):
+    with pytest.raises(BrokenOffError):
+        fit(problem, tmp_path, break_at=4 * STEPS_AN_EPOCH + 1)
+    before = snapshot.read(snapshot.paths(tmp_path)[-1]).wall_s_train
+    summary = fit(problem, tmp_path)
+    times = [snapshot.read(path).wall_s_train for path in snapshot.paths(tmp_path)]
+    assert times == sorted(times)
+    assert summary.wall_s >= times[-1] > before > 0
+
+
+def later(data):
+    head, _, body = data.partition(b"\n")
+    return json.dumps(json.loads(head) | {"version": 99}).encode() + b"\n" + body
+
+
+class Payload:
+    def __reduce__(self):
+        return print, ("this must never be printed",)
+
+
+def harmful(data):
+    import hashlib
+
+    buffer = io.BytesIO()
+    torch.save({"state_dict": Payload()}, buffer)
+    head = json.loads(data.partition(b"\n")[0])
+    head["sha256"] = hashlib.sha256(buffer.getvalue()).hexdigest()
+    return json.dumps(head).encode() + b"\n" + buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (lambda data: data[:-100], "is truncated or was altered"),
+        (lambda data: data[:40], "is truncated or was altered"),
+        (lambda data: b"", "is truncated or was altered"),
+        (lambda data: b"[1]\n", "is truncated or was altered"),
+        (lambda data: data[:900] + bytes([data[900] ^ 1]) + data[901:], "is truncated or was altered"),
+        (later, "is a checkpoint of version 99 and this afterkernel reads 1"),
+        (harmful, "is truncated or was altered"),
+    ],
+)
+def test_a_damaged_checkpoint_is_told_and_left_as_it_is(problem, tmp_path, harm, sentence, capsys):
+    with pytest.raises(BrokenOffError):
+        fit(problem, tmp_path, break_at=8)
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(harm(path.read_bytes()))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=sentence):
+        fit(problem, tmp_path)
+    assert path.read_bytes() == before
+    assert "never be printed" not in capsys.readouterr().out
+
+
+def test_the_checkpoint_of_another_training_is_refused(problem, tmp_path):
+    with pytest.raises(BrokenOffError):
+        fit(problem, tmp_path, break_at=8, identity="other")
+    with pytest.raises(UserError, match="of another training"):
+        fit(problem, tmp_path)
