@@ -7,7 +7,7 @@ SWEEP  ?= demo
 DIR    ?= runs/$(SWEEP)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check sweep report bench clean
+.PHONY: help install demo test soak check sweep report bench clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then repo
 
 test: install  ## run all tests, on every core
 	$(BIN)/python -m pytest -n auto
+
+soak: install  ## kill small sweeps at random moments, 60 times on each of basic and joblib: about half an hour
+	$(BIN)/python tests/soak.py $(ARGS)
 
 check: install  ## lint, format, types
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from afterkernel.errors import UserError
 from afterkernel.evaluate import evaluate
 from afterkernel.logger.wandb import Mirror, mirror
 from afterkernel.store import read_record, write_record, write_text_atomic
-from afterkernel.store.files import CONFIG, record_path
+from afterkernel.store.files import CONFIG, record_path, remove_drafts
 from afterkernel.supports import Supports, read_supports, supports_path, write_supports
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import CHECKPOINT
@@ -36,6 +36,7 @@ def run(config: Config, run_dir: Path, *, look: Callable[[], None] = lambda: Non
     for a mistake that only the data or the training can show.
     """
     threads(config)
+    remove_drafts(run_dir)
     problem = config.dataset.load()
     if config.force:
         shutil.rmtree(run_dir / TILES, ignore_errors=True)

@@ -57,6 +57,12 @@ def write_bytes_atomic(path: Path | str, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def remove_drafts(run_dir: Path) -> None:
+    """Remove what writers that were killed left unfinished; only for who alone works on the run."""
+    for draft in (*run_dir.glob(".*.tmp"), *run_dir.glob("[!.cw]*/.*.tmp")):  # neither claims/ nor wandb/
+        draft.unlink(missing_ok=True)
+
+
 def write_text_atomic(path: Path | str, text: str) -> None:
     """The same for text, in UTF-8 and with its line ends as they are."""
     write_bytes_atomic(path, text.encode())

@@ -127,8 +127,8 @@ def _fit(
         )
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint if goes_on else None)
-        except SystemExit:
+        except SystemExit as error:
             # Lightning turns Ctrl-C into an exit; the command line tells it better.
-            if trainer.interrupted:
+            if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise
