@@ -23,7 +23,10 @@ SUMMARY = "training.json"
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """One saved state. `train_loss` in nats on the whole training set; errors are shares in [0, 1]."""
+    """One saved state. `train_loss` in nats on the whole training set; errors are shares in [0, 1].
+
+    `wall_s_train`: seconds of training since the snapshot before.
+    """
 
     epoch: int
     step: int
@@ -31,6 +34,7 @@ class Snapshot:
     net_train_error: float
     net_test_error: float
     sha256: str = ""
+    wall_s_train: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
