@@ -40,10 +40,15 @@ def write(rows: Sequence[Row]) -> bytes:
         columns = ", ".join(f'"{column.name}" {column.sql}' for column in COLUMNS)
         engine.execute(f"CREATE TABLE rows ({columns})")
         engine.executemany(f"INSERT INTO rows VALUES ({', '.join('?' for _ in COLUMNS)})", rows)
-        said = ", ".join(f"'{name}': {_text(value)}" for name, value in seal.metadata(set(map(run_of, rows))).items())
         path = Path(folder, "records.parquet")
-        engine.execute(f"COPY rows TO {_text(str(path))} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{said}}})")
+        copy(engine, "rows", set(map(run_of, rows)), path)
         return seal.close(path.read_bytes())
+
+
+def copy(engine: duckdb.DuckDBPyConnection, what: str, runs: set[tuple[str, str]], path: Path) -> None:
+    """Write a table or (query) that holds the rows of these runs as Parquet, ready to be sealed."""
+    said = ", ".join(f"'{name}': {_text(value)}" for name, value in seal.metadata(runs).items())
+    engine.execute(f"COPY {what} TO {_text(str(path))} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{said}}})")
 
 
 def read(paths: Sequence[Path], *, copies: bool = True) -> list[list[Row]]:
@@ -126,8 +131,11 @@ def _check_select(engine: duckdb.DuckDBPyConnection, query: str) -> None:
 def _connect() -> duckdb.DuckDBPyConnection:
     import duckdb
 
-    # Its cache of files tells them apart by time alone, and no file is read twice.
-    return duckdb.connect(":memory:", config={"enable_external_file_cache": "false"})
+    # Its cache of files tells them apart by time alone, and no file is read twice. On many small files its threads wait
+    # for each other more than they do; with one, rows come in the order of the files.
+    engine = duckdb.connect(":memory:", config={"enable_external_file_cache": "false", "threads": "1"})
+    engine.execute("SET enable_progress_bar = false")  # it would be printed among results
+    return engine
 
 
 def _steadily(paths: Sequence[Path], reading: Callable[[list[Sealed]], _T], *, copies: bool) -> _T:
