@@ -6,6 +6,7 @@ Python's variables, for good: what it asks is the table `results` and nothing el
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from afterkernel.errors import UserError
-from afterkernel.store import seal
+from afterkernel.store import index, seal
 from afterkernel.store.codec import Row, run_of
 from afterkernel.store.columns import BY_NAME, COLUMNS, FRAME, SEPARATOR
 from afterkernel.store.record import SCHEMA_VERSION
@@ -73,11 +74,27 @@ def load(paths: Sequence[Path], names: Sequence[str] | None = None) -> duckdb.Du
     UserError where a file is not whole, not of this version, or holds the run of another.
     """
     engine = _connect()
-    wanted = ", ".join(_column(name) for name in (_ALL if names is None else names))
-    select = f"CREATE OR REPLACE TABLE results AS SELECT {wanted} FROM"
-    _steadily(paths, lambda found: _scan(engine, select, found), copies=False)
+    _steadily(paths, lambda found: _fill(engine, found, _ALL if names is None else names), copies=False)
     engine.execute(_LOCK)
     return engine
+
+
+def _fill(engine: duckdb.DuckDBPyConnection, found: Sequence[Sealed], names: Sequence[str]) -> None:
+    """Make the table `results`, from the copy of many runs' rows where there is one."""
+    import duckdb
+
+    create = "CREATE OR REPLACE TABLE results AS SELECT"
+    path = index.path_for(found) if FRAME.keys() >= set(names) else None
+    if path is not None and index.is_whole(path):
+        with contextlib.suppress(duckdb.Error):  # another process may have removed it just now
+            engine.execute(f"{create} {', '.join(names)} FROM read_parquet(?)", [str(path)])
+            return
+    _scan(engine, f"{create} {', '.join(map(_column, names))} FROM", found)
+    if path is not None and FRAME.keys() == set(names) and all(one.is_current() for one in found):
+        with tempfile.TemporaryDirectory() as folder:
+            copied = Path(folder, "results.parquet")
+            copy(engine, "results", set(), copied)
+            index.write(path, seal.close(copied.read_bytes()))
 
 
 def needed(query: str) -> list[str] | None:
@@ -151,13 +168,13 @@ def _steadily(paths: Sequence[Path], reading: Callable[[list[Sealed]], _T], *, c
             result = reading(found)
         except duckdb.Error as error:
             failure = error
-        replaced = [index for index, one in enumerate(found) if not one.is_current()]
+        replaced = [place for place, one in enumerate(found) if not one.is_current()]
         if not replaced and failure is not None:
             raise UserError(f"{_where(found)} can't be read: {reason(failure)}.") from failure
         if not replaced:
             return result
-        for index in replaced:
-            found[index] = seal.check(found[index].path)
+        for place in replaced:
+            found[place] = seal.check(found[place].path)
     raise UserError(f"{found[replaced[0]].path} is being rewritten all the time: try again.")
 
 

@@ -27,9 +27,10 @@ _STRING = b"\x18"  # a string field that follows its neighbour, in Thrift's comp
 
 @dataclass(frozen=True)
 class Sealed:
-    """A file that was found whole: the runs in it, as (sweep, run_id), and what tells that it is still the same."""
+    """A file found whole: its checksum, its runs as (sweep, run_id), and what tells that it is still the same."""
 
     path: Path
+    digest: str
     runs: tuple[tuple[str, str], ...]
     stamp: tuple[int, int, int]
 
@@ -86,7 +87,7 @@ def check(path: Path) -> Sealed:
             f"{path} is of schema_version {version}{other}, and this afterkernel reads {SCHEMA_VERSION}: move it away "
             "and evaluate the run again."
         )
-    return Sealed(path, _pairs(path, runs), stamp)
+    return Sealed(path, data[start : start + _DIGITS].decode(), _pairs(path, runs), stamp)
 
 
 def _stamp(facts: os.stat_result) -> tuple[int, int, int]:
