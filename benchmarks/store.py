@@ -1,7 +1,8 @@
 """Time to open and aggregate a store of many records, and to write one more: python benchmarks/store.py.
 
 Records are made in a temporary folder, all from one that has the size of a real run's. Each figure is taken in a fresh
-process, files in the page cache; the import of Python's packages is timed apart.
+process, files in the page cache: seconds, in brackets those of CPU time, which show less of what else the machine
+does. The import of Python's packages is timed apart.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ CHILD = """
 import json, sys, time
 began = time.perf_counter()
 import afterkernel as ak, afterkernel.store, duckdb, pandas
-imported = time.perf_counter()
+imported, worked = time.perf_counter(), time.process_time()
 folder = sys.argv[1]
 answer = {expression}
-print(json.dumps([imported - began, time.perf_counter() - imported, len(answer)]))
+print(json.dumps([imported - began, time.perf_counter() - imported, time.process_time() - worked, len(answer)]))
 """
 
 
@@ -132,12 +133,12 @@ def make_store(folder: Path, runs: int, snapshots: int) -> int:
     return size
 
 
-def ask(folder: Path, expression: str) -> tuple[float, float, int]:
-    """Seconds to import, seconds to answer, and the rows of the answer, in a fresh process."""
+def ask(folder: Path, expression: str) -> tuple[float, float, float, int]:
+    """Seconds to import, seconds to answer, those of CPU time, and the rows of the answer, in a fresh process."""
     command = [sys.executable, "-c", CHILD.format(expression=expression), str(folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    imported_s, answered_s, rows = json.loads(done.stdout)
-    return imported_s, answered_s, rows
+    import_s, wall_s, cpu_s, rows = json.loads(done.stdout)
+    return import_s, wall_s, cpu_s, rows
 
 
 def write_s(folder: Path) -> float:
@@ -170,9 +171,9 @@ def main() -> None:
             print(f"{runs * snapshots:,} records in {runs:,} runs, {size / 2**20:.0f} MiB")
             for what, expression in ASKED.items():
                 times = [ask(Path(name), expression) for _ in range(options.repeats)]
-                shown = ", ".join(f"{answer_s:.2f}" for _, answer_s, _ in times)
+                shown = ", ".join(f"{wall_s:.2f} ({cpu_s:.2f})" for _, wall_s, cpu_s, _ in times)
                 import_s = min(one[0] for one in times)
-                print(f"  {what:24} {shown} s; {times[0][2]} rows; import {import_s:.2f} s beside", flush=True)
+                print(f"  {what:24} {shown} s; {times[0][3]} rows; import {import_s:.2f} s beside", flush=True)
 
 
 if __name__ == "__main__":
