@@ -9,7 +9,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels import conjugate_kernel, ntk
 from afterkernel.measures import alignment, cka, effective_rank
 from afterkernel.measures import model_invariance as invariance
-from afterkernel.store import results
+from afterkernel.store import kept_grams, results, sql
 from afterkernel.svm import HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath
 
 __version__ = "0.1.0"
@@ -26,8 +26,10 @@ __all__ = [
     "conjugate_kernel",
     "effective_rank",
     "invariance",
+    "kept_grams",
     "models",
     "ntk",
     "results",
+    "sql",
     "transforms",
 ]

@@ -14,6 +14,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels import embedding, train_test_plan
 from afterkernel.kernels.machine import matmul_rate
 from afterkernel.run import read_config, reevaluate
+from afterkernel.sweep.claim import ClaimedError, claim
 
 
 def evaluate_main(argv: Sequence[str]) -> int:
@@ -30,7 +31,11 @@ def evaluate_main(argv: Sequence[str]) -> int:
             "evaluate recomputes kernel, svm and measure alone: an override changes what the snapshots were trained "
             "with; start a new run for that."
         )
-    reevaluate(config, arguments.run_dir, run_id(trained))
+    try:
+        with claim(arguments.run_dir):
+            reevaluate(config, arguments.run_dir, run_id(trained))
+    except ClaimedError as error:
+        raise UserError(f"{error.holder} works on {arguments.run_dir}: wait until it is done.") from error
     return 0
 
 

@@ -54,6 +54,12 @@ class Config:
     launcher: Launcher = option(Launcher, "where the runs of a sweep run")
     sweep: Sweep = option(Sweep, "sweep")
     seed: int = option(0, "seed of initialisation, order of images and augmentation", at_least=0, at_most=2**31 - 1)
+    keep: list[str] = option(
+        ["checkpoint"],
+        "what stays of each snapshot beside its record: its weights, its Gram matrices (in RUN_ID/kernels)",
+        choices=("gram", "checkpoint"),
+        decides=False,
+    )
     output_dir: str = option("runs", "folder below which results go, as SWEEP/RUN_ID", decides=False)
     force: bool = option(False, "run again where a finished run of the same identity lies", decides=False)
 
