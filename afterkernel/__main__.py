@@ -7,6 +7,7 @@ python -m afterkernel results DIR                  the numbers, one row a snapsh
 python -m afterkernel status DIR                   how far each run is
 python -m afterkernel plan [OVERRIDES]             what a Gram matrix will cost
 python -m afterkernel doctor                       whether each SVM backend works here
+python -m afterkernel wandb-sync DIR               upload what W&B wrote offline
 """
 
 from __future__ import annotations
@@ -80,6 +81,12 @@ def _doctor(argv: list[str]) -> int:
     return main()
 
 
+def _wandb_sync(argv: list[str]) -> int:
+    from afterkernel.logger.sync import main
+
+    return main(argv)
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": _evaluate,
     "report": _report,
@@ -87,6 +94,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "status": _status,
     "plan": _plan,
     "doctor": _doctor,
+    "wandb-sync": _wandb_sync,
 }
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import torch
 from afterkernel.config.schema import KINDS, Config
 from afterkernel.errors import UserError
 from afterkernel.kernels.plan import check_budget
+from afterkernel.logger.account import knows_account
 from afterkernel.options import check_bounds
 
 
@@ -60,17 +61,8 @@ def _check_wandb(config: Config) -> None:
         return
     if importlib.util.find_spec("wandb") is None:
         raise UserError("logger.wandb.mode: wandb is not installed; install it, or use logger.wandb.mode=disabled.")
-    if config.logger.wandb.mode == "online" and not _knows_account():
+    if config.logger.wandb.mode == "online" and not knows_account():
         raise UserError(
             "logger.wandb.mode=online: no W&B account is known here; run `wandb login`, set WANDB_API_KEY, "
             "or use logger.wandb.mode=offline."
         )
-
-
-def _knows_account() -> bool:
-    import wandb
-
-    try:
-        return bool(wandb.Api().api_key)
-    except wandb.errors.UsageError:
-        return False

@@ -45,7 +45,7 @@ class Config:
     trainer: Trainer = option(Trainer, "where the work runs")
     sweep: Sweep = option(Sweep, "sweep")
     seed: int = option(0, "seed of initialisation, order of images and augmentation", at_least=0, at_most=2**31 - 1)
-    output_dir: str = option("runs", "folder below which results go, as SWEEP/RUN_ID", decides=False)
+    output_dir: str = option("runs", "folder below which results go, as SWEEP/RUN_ID", decides=False, private=True)
     force: bool = option(False, "run again where a finished run of the same identity lies", decides=False)
 
 
@@ -56,11 +56,20 @@ KINDS: dict[str, dict[str, type[Any]]] = {
 }
 
 
-def option_types() -> dict[str, str]:
-    """The type of every option, of all kinds, by dotted name, as it is written in its dataclass."""
+def every_option() -> dict[str, list[dataclasses.Field[Any]]]:
+    """The fields of every option, of all kinds, by dotted name; kinds may share a name."""
     sections = [("", Config())]
     sections += [(f"{group}.", kind()) for group, kinds in KINDS.items() for kind in kinds.values()]
-    return {name: str(field.type) for prefix, section in sections for name, field, _ in walk(section, prefix)}
+    found: dict[str, list[dataclasses.Field[Any]]] = {}
+    for prefix, section in sections:
+        for name, field, _ in walk(section, prefix):
+            found.setdefault(name, []).append(field)
+    return found
+
+
+def option_types() -> dict[str, str]:
+    """The type of every option, of all kinds, by dotted name, as it is written in its dataclass."""
+    return {name: str(fields[-1].type) for name, fields in every_option().items()}
 
 
 def register() -> None:
@@ -86,3 +95,20 @@ def from_plain(plain: dict[str, Any]) -> Config:
 def to_plain(config: Config) -> dict[str, Any]:
     """A configuration as plain data: dictionaries, lists, strings, numbers."""
     return dataclasses.asdict(config)
+
+
+def public(plain: dict[str, Any]) -> dict[str, Any]:
+    """Plain data as `to_plain` gives it, without private options and without what is no option at all."""
+    shown = {name for name, fields in every_option().items() if not any(field.metadata["private"] for field in fields)}
+    return _only(shown, plain, "")
+
+
+def _only(names: set[str], node: dict[str, Any], prefix: str) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in node.items():
+        name = f"{prefix}{key}"
+        if name in names:
+            kept[key] = value
+        elif isinstance(value, dict):
+            kept[key] = _only(names, value, f"{name}.")
+    return kept
