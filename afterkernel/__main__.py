@@ -12,8 +12,11 @@ python -m afterkernel wandb-sync DIR               upload what W&B wrote offline
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
+from unittest import mock
 
 from afterkernel.errors import UserError
 
@@ -27,11 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             print(help_text(__doc__ or ""))
             return 0
-        if argv and argv[0] in COMMANDS:
-            return COMMANDS[argv[0]](argv[1:])
-        from afterkernel.sweep.cli import main as sweep_main
+        # For all commands at once, Hydra's flags included: argparse itself would print its usage and exit.
+        with mock.patch.object(argparse.ArgumentParser, "error", _refuse):
+            if argv and argv[0] in COMMANDS:
+                return COMMANDS[argv[0]](argv[1:])
+            from afterkernel.sweep.cli import main as sweep_main
 
-        return sweep_main(argv)
+            return sweep_main(argv)
     except UserError as error:
         print(f"afterkernel: {error}", file=sys.stderr)
         return 2
@@ -41,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
+
+
+def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    command = parser.prog.removeprefix("python -m afterkernel ") if " -m " in parser.prog else "the command line"
+    raise UserError(f"{command}: {message}; python -m afterkernel --help says how it is used.")
 
 
 def _evaluate(argv: list[str]) -> int:

@@ -20,7 +20,7 @@ def evaluate_main(argv: Sequence[str]) -> int:
     """`evaluate RUN_DIR [OVERRIDES]`: judge a run's snapshots again, as it did or with other kernels, SVM, measures."""
     parser = argparse.ArgumentParser(prog="python -m afterkernel evaluate", description=evaluate_main.__doc__)
     parser.add_argument("run_dir", type=Path, help="folder of one run, such as runs/SWEEP/RUN_ID")
-    parser.add_argument("overrides", nargs="*", help="options such as svm=libsvm or kernel.dtype=float64")
+    parser.add_argument("overrides", nargs="*", default=[], help="options such as svm=libsvm or kernel.dtype=float64")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     trained = read_config(arguments.run_dir)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import os
+import re
+import tempfile
 from pathlib import Path
 
 import torch
@@ -24,8 +25,9 @@ def check(config: Config) -> None:
             raise UserError(f"{group}.name={section.name} can't be set by hand: choose with {group}=NAME.")
     if not config.kernel.names:
         raise UserError("kernel.names=[] asks for no kernel: name ntk, conjugate, or both.")
-    if config.sweep.name in ("", ".", "..") or "/" in config.sweep.name:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*", config.sweep.name):
         raise UserError(f"sweep.name={config.sweep.name!r} is no folder's name: use letters, digits, - and _.")
+    _check_snapshots(config)
     _check_output(config)
     device(config)
     _check_wandb(config)
@@ -49,11 +51,28 @@ def device(config: Config) -> torch.device:
     return torch.device("cuda" if config.trainer.device != "cpu" and present else "cpu")
 
 
+def _check_snapshots(config: Config) -> None:
+    """Some snapshots beyond the end are what the defaults give a short training; only such are a mistake."""
+    epochs, last = config.snapshot.epochs, config.training.epochs
+    if epochs and min(epochs) > last:
+        raise UserError(
+            f"snapshot.epochs=[{','.join(map(str, epochs))}] all lie beyond training.epochs={last}: name an epoch up "
+            "to that, or [] for the end of training alone."
+        )
+
+
 def _check_output(config: Config) -> None:
+    if not config.output_dir:
+        raise UserError("output_dir is empty: name the folder that results go to, such as runs.")
     path = Path(config.output_dir).expanduser().absolute()
     nearest = next(folder for folder in (path, *path.parents) if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UserError(f"output_dir={config.output_dir}: {nearest} is no folder that can be written to; name another.")
+    try:
+        # By trying: permissions say nothing of read-only and virtual file systems.
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError as error:
+        raise UserError(
+            f"output_dir={config.output_dir}: {nearest} is no folder that can be written to; name another."
+        ) from error
 
 
 def _check_wandb(config: Config) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from afterkernel.data import SOURCES, Source
 from afterkernel.discovery import members
+from afterkernel.errors import UserError
 from afterkernel.kernels.options import Kernel
 from afterkernel.logger.wandb import Logger
 from afterkernel.measures import Measure
@@ -81,12 +83,26 @@ def register() -> None:
             store.store(group=group, name=f"base_{name}", node=kind, provider="afterkernel")
 
 
-def from_plain(plain: dict[str, Any]) -> Config:
-    """A typed configuration from plain data as `to_plain` gives it; raises what OmegaConf raises on a mismatch."""
+def from_plain(plain: Any) -> Config:
+    """A typed configuration from plain data as `to_plain` gives it.
+
+    Raises UserError for a kind that is missing or unknown, an unknown option, or a value of the wrong type.
+    """
+    if not isinstance(plain, dict):
+        raise UserError("it holds no options by name.")
     schema = OmegaConf.structured(Config)
     for group, kinds in KINDS.items():
-        OmegaConf.update(schema, group, kinds[plain[group]["name"]], merge=False)
-    config = OmegaConf.to_object(OmegaConf.merge(schema, plain))
+        section = plain.get(group)
+        name = section.get("name") if isinstance(section, dict) else None
+        if name not in kinds:
+            raise UserError(f"{group}.name={name} is not known: choose one of {', '.join(kinds)}.")
+        OmegaConf.update(schema, group, kinds[name], merge=False)
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(schema, plain))
+    except OmegaConfBaseException as error:
+        from afterkernel.config.explain import explain  # its sentences name the options of this schema
+
+        raise UserError(explain(error)) from error
     if not isinstance(config, Config):
         raise TypeError(f"not a configuration: {type(config).__name__}")
     return config

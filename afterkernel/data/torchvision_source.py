@@ -51,6 +51,9 @@ class TorchvisionSource(Source):
                 "or set dataset.download=true."
             )
 
+    def _check_contents(self) -> None:
+        """Raise UserError for a file that is there and is not what it must be, before any of them is opened."""
+
     @property
     def _folder(self) -> Path:
         return Path(self.root).expanduser() / self.folder
@@ -68,7 +71,11 @@ class TorchvisionSource(Source):
             if self.download:
                 root.mkdir(parents=True, exist_ok=True)
             with _one_process_at_a_time(root) if self.download else contextlib.nullcontext():
+                if train:
+                    self._check_contents()
                 dataset = self._dataset(root, train)
+        except UserError:
+            raise
         except _FAILURES as error:
             tried = "downloaded or read" if self.download else "read"
             raise UserError(

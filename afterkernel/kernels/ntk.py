@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.embedding import embedding
+from afterkernel.kernels.embedding import Embedding, embedding
 from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES, Grams, cross_grams, paired_products, train_test_grams
 from afterkernel.kernels.precision import precision
 from afterkernel.types import Float, Tensor
@@ -94,6 +94,7 @@ def paired_ntk(
     """
     _check_arguments(model, {"x": x, "y": y})
     phi = embedding(model, "ntk", dtype=precision(dtype).dtype, device=_place(model, x, device), output=output)
+    _check_types(phi, {"x": x, "y": y})
     return paired_products(phi, x, y, budget_bytes=budget_bytes)
 
 
@@ -132,6 +133,7 @@ def _grams(
     _check_arguments(model, {"x": x} if y is None else {"x": x, "y": y})
     kind = precision(dtype)
     phi = embedding(model, name, dtype=kind.dtype, device=_place(model, x, device), output=output)
+    _check_types(phi, {"x": x} if y is None else {"x": x, "y": y})
     options: dict[str, Any] = {
         "budget_bytes": budget_bytes,
         "dtype": kind.name,
@@ -155,6 +157,22 @@ def _check_arguments(model: object, inputs: dict[str, object]) -> None:
     for name, value in inputs.items():
         if not isinstance(value, Tensor):
             raise UserError(f"{name} is a {type(value).__name__}, not a torch tensor: convert it by torch.as_tensor.")
+
+
+def _check_types(phi: Embedding, inputs: dict[str, Tensor]) -> None:
+    """Whole numbers are samples for a model that embeds tokens, and a mistake for one that takes images."""
+    for name, value in inputs.items():
+        if value.is_floating_point() or len(value) == 0:
+            continue
+        try:
+            with torch.no_grad():
+                phi.model(value[:1].to(phi.device))
+        except (RuntimeError, TypeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"{name} is of {value.dtype}, which the model does not take ({reason}): give it floats, such as "
+                f"{name}.float() / 255 for pixels."
+            ) from error
 
 
 def _matrix(K: Float[Tensor, "nk mk"], n: int, m: int, output: int | str | None) -> Float[Tensor, ...]:
