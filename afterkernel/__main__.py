@@ -20,6 +20,8 @@ from unittest import mock
 
 from afterkernel.errors import UserError
 
+MULTIRUN = ("--multirun", "-m")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 if it did its job, 2 for a user's mistake."""
@@ -36,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return COMMANDS[argv[0]](argv[1:])
             from afterkernel.sweep.cli import main as sweep_main
 
-            return sweep_main(argv)
+            # Hydra's parser takes the flag before all options or behind them, not between.
+            flags = [word for word in argv if word in MULTIRUN]
+            return sweep_main([*flags[:1], *(word for word in argv if word not in MULTIRUN)])
     except UserError as error:
         print(f"afterkernel: {error}", file=sys.stderr)
         return 2

@@ -14,6 +14,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels import embedding, train_test_plan
 from afterkernel.kernels.machine import machine
 from afterkernel.run import read_config, reevaluate
+from afterkernel.training import snapshot
 
 
 def evaluate_main(argv: Sequence[str]) -> int:
@@ -30,6 +31,10 @@ def evaluate_main(argv: Sequence[str]) -> int:
             "evaluate recomputes kernel, svm and measure alone: an override changes what the snapshots were trained "
             "with; start a new run for that."
         )
+    # All of them before any is judged: a damaged one is no news for the end of a long evaluation.
+    network = config.arch.build(config.dataset.image_shape())
+    for path in snapshot.paths(arguments.run_dir):
+        snapshot.load(arguments.run_dir, network, path)
     reevaluate(config, arguments.run_dir, run_id(trained))
     return 0
 
