@@ -70,8 +70,12 @@ def _check_value(name: str, allowed: Any, value: Any) -> None:
         raise UserError(f"{name}={value} is not a number.")
     at_least, above, at_most = allowed.get("at_least"), allowed.get("above"), allowed.get("at_most")
     if at_least is not None and value < at_least:
-        raise UserError(f"{name}={value} is too small: it must be at least {at_least:g}.")
+        raise UserError(f"{name}={value} is too small: it must be at least {_shown(at_least)}.")
     if above is not None and value <= above:
-        raise UserError(f"{name}={value} is too small: it must be greater than {above:g}.")
+        raise UserError(f"{name}={value} is too small: it must be greater than {_shown(above)}.")
     if at_most is not None and value > at_most:
-        raise UserError(f"{name}={value} is too large: it must be at most {at_most:g}.")
+        raise UserError(f"{name}={value} is too large: it must be at most {_shown(at_most)}.")
+
+
+def _shown(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"

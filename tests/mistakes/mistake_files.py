@@ -10,7 +10,7 @@ from urllib.error import URLError
 
 import torch
 import yaml
-from mistake import Mistake
+from mistake import TINY_DATA, Mistake
 from PIL import Image
 
 M = Mistake
@@ -255,6 +255,30 @@ SNAPSHOTS = [
 ]
 # fmt: on
 
+
+def there(path, change, without=""):
+    """A finished run where the command would put it, with one file changed."""
+
+    def setup(at):
+        run = at.run(f"runs/default/{at.finished.name}")
+        (run / path).write_bytes(change((run / path).read_bytes()))
+        if without:
+            shutil.rmtree(run / without)
+
+    return setup
+
+
+SAME = " ".join(TINY_DATA)
+
+# fmt: off
+RESUMED = [
+    M("a run again whose summary is cut short", SAME, "...training.json is not a summary of this version (it is no valid JSON, perhaps cut short: ...): delete it and train the run again.", there("training.json", lambda data: data[:20])),
+    M("a run again whose summary a later version wrote", SAME, "...training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", there("training.json", facts(version=9))),
+    M("a run resumed on weights that are cut short", SAME, f"...{LAST}.pt is truncated or was altered: its hash is not the one in epoch=0001.json.", there(f"{LAST}.pt", lambda data: data[:-100], "records")),
+    M("a run resumed on facts that a later version wrote", SAME, f"...{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", there(f"{LAST}.json", facts(version=2), "records")),
+]
+# fmt: on
+
 STORE = "tiles/epoch=0/ntk"
 
 
@@ -279,6 +303,7 @@ RESULTS = [
     E("results of a folder that is not there", "nowhere is not a directory: name a run, a sweep, or the folder of all sweeps.", None, "results nowhere"),
     E("a report of a file", "notes.txt is not a directory: name a run, a sweep, or the folder of all sweeps.", lambda at: at.write("notes.txt"), "report notes.txt"),
     E("the status of a folder without runs", ". holds no runs: no config.yaml and no records folder lies below it.", None, "status ."),
+    E("the status of a run whose configuration is no YAML", "run/config.yaml can't be read as YAML: ...", edited("config.yaml", lambda _: b"a: ["), "status run"),
     E("rows by a column that is not there", "Can't pick rows by 'epok == 3': epok is not a column; the columns are ...", lambda at: at.run(), "results run --where 'epok == 3'"),
     E("rows by an expression that would run a command", "Can't pick rows by '__import__(...)': call is not allowed; the columns are ...", lambda at: at.run(), """results run --where '__import__("os").system("touch EXECUTED")'"""),
     E("rows in the order of a column that is not there", "nope is not a column: choose from ...", lambda at: at.run(), "results run --sort nope"),

@@ -21,6 +21,7 @@ MISTAKES: dict[str, list[Mistake]] = {
     "MNIST and CIFAR-10": files.SETS,
     "Runs": files.RUNS,
     "Snapshots": files.SNAPSHOTS,
+    "Runs again": files.RESUMED,
     "Tiles of Gram matrices": files.TILES,
     "Results": files.RESULTS,
 }

@@ -26,6 +26,13 @@ def not_installed(name):
     return setup
 
 
+def full_disk(at):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    at.patch.setattr("afterkernel.training.snapshot.write_bytes_atomic", fail)
+
+
 # fmt: off
 COMMANDS = [
     M("an unknown command", "evel", "'evel' is neither a command nor an option: write options as name=value, and see --help."),
@@ -60,7 +67,7 @@ OPTIONS = [
     M("a learning rate below 0", "training.lr=-1", "training.lr=-1.0 is too small: it must be greater than 0."),
     M("a learning rate that is no number", "training.lr=nan", "training.lr=nan is not a number."),
     M("a batch of no images", "training.batch_size=0", "training.batch_size=0 is too small: it must be at least 1."),
-    M("a seed too large", "seed=99999999999", "seed=99999999999 is too large: it must be at most 2.14748e+09."),
+    M("a seed too large", "seed=99999999999", "seed=99999999999 is too large: it must be at most 2147483647."),
     M("a crop beyond the image", "measure.crop_fraction=2", "measure.crop_fraction=2.0 is too large: it must be at most 1."),
     M("snapshots before the beginning", "snapshot.epochs=[-1]", "snapshot.epochs=-1 is too small: it must be at least 0."),
     M("snapshots that are all beyond the end", "snapshot.epochs=[20,50] training.epochs=10", "snapshot.epochs=[20,50] all lie beyond training.epochs=10: name an epoch up to that, or [] for the end of training alone."),
@@ -92,6 +99,7 @@ PAIRS = [
     M("a budget that no network of the kind fits", "arch=vgg arch.budget=5", "arch.budget=5 is too small: vgg on 1x8x8 images counts at least 1193 parameters (width 4).", small=False),
     M("layers that the blocks do not divide", "arch=vgg arch.num_layers=3", "arch.num_layers=3 does not divide into arch.num_blocks=2...", small=False),
     M("more blocks than the images allow", "arch=vgg arch.num_blocks=4", "arch.num_blocks=4 is too many for images of side 8...", small=False),
+    M("the same in a plan", "plan kernel.budget_bytes=100", "kernel.budget_bytes=100 is too small: two embeddings of ... numbers need ... bytes.", small=False),
     M("a memory budget below two embeddings", "kernel.budget_bytes=100", "kernel.budget_bytes=100 is too small: two embeddings of ... numbers need ... bytes."),
 ]
 # fmt: on
@@ -104,6 +112,7 @@ PLACES = [
     M("results to a file", "output_dir=notes.txt", "output_dir=notes.txt: ...notes.txt is no folder that can be written to; name another.", lambda at: at.write("notes.txt", "mine")),
     M("results to no folder", "output_dir=", "output_dir is empty: name the folder that results go to, such as runs."),
     M("results to a disk that can't be written to", "output_dir=/proc/runs", "output_dir=/proc/runs: /proc is no folder that can be written to; name another."),
+    M("a disk that is full", "seed=0", "...snapshots/epoch=0000.pt can't be written (No space left on device): make room for it, and run the same command again.", full_disk),
     M("a report to a disk that can't be written to", "report run --output /proc/page", "--output=/proc/page: the report can't be written there (No such file or directory); name another folder.", lambda at: at.run(), small=False),
 ]
 # fmt: on

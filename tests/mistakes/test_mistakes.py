@@ -21,8 +21,10 @@ class StoppedError(Exception):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
-    assert main([*SMALL, *TINY_DATA, f"output_dir={folder}"]) == 0
-    return next(folder.glob("default/*"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main([*SMALL, *TINY_DATA]) == 0
+    return next(folder.glob("runs/default/*"))
 
 
 @pytest.fixture(scope="session")
