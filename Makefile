@@ -7,10 +7,10 @@ SWEEP  ?= demo
 DIR    ?= runs/$(SWEEP)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak check sweep report bench clean
+.PHONY: help install demo test soak check sweep report wandb-sync bench clean
 
 help:  ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed  ## make the environment in .venv and install the package with its tools
 
@@ -41,6 +41,9 @@ sweep: install  ## run sweeps/NAME.yaml: make sweep SWEEP=NAME [ARGS="dataset.ro
 
 report: install  ## tables, figures and one HTML page of a sweep: make report SWEEP=NAME, or DIR=FOLDER
 	$(RUN) report $(DIR)
+
+wandb-sync: install  ## upload what W&B wrote offline: make wandb-sync SWEEP=NAME, or DIR=FOLDER
+	$(RUN) wandb-sync $(DIR)
 
 bench: install  ## time and memory of the kernels beside peers and the machine's own limit
 	$(BIN)/python benchmarks/kernels.py

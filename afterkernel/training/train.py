@@ -48,6 +48,9 @@ def train(
     Raises UserError where training diverges (the snapshots made by then stay) or the checkpoint can't be gone on from.
     """
     clock = Clock()
+    if beyond := [epoch for epoch in snapshots.epochs if epoch > training.epochs]:
+        told = ",".join(map(str, beyond))
+        log.info("no snapshot at epochs %s: training.epochs=%d ends before them", told, training.epochs)
     # With channels last a CPU takes half the time for convolutions.
     network.to(memory_format=torch.channels_last)
     target = StopAtLoss(training.loss_target) if training.loss_target is not None else None
