@@ -45,7 +45,11 @@ def record(epoch=0, final=False, kernels=None, **changes):
         "train_loss": 1.0 / (epoch + 1),
         "net_train_error": 0.1,
         "net_test_error": 0.2,
+        "wall_s_train": 1.5,
+        "config_sha256": "0" * 64,
+        "commit": "abc",
+        "device": "cpu",
         "config": {},
-        "provenance": {"commit": "abc", "command": "python -m afterkernel output_dir=/secret/place"},
+        "provenance": {"versions": {"torch": "2"}, "command": "python -m afterkernel output_dir=/secret/place"},
     }
     return Record(epoch=epoch, final=final, kernels=kernels or (kernel(epoch=epoch),), **(values | changes))

@@ -25,6 +25,8 @@ UNSAFE_CALLS = {
     "torch.jit.load",
     "np.fromregex",
 }
+# Processes of our own, which load nothing from disk.
+PROCESSES = "joblib.externals.loky."
 # A call may stand where these words stand in it.
 NEEDED = {
     "torch.load": ("weights_only", True),
@@ -51,7 +53,7 @@ def unsafe(tree):
         else:
             imported = []
         for name in imported:
-            if name.split(".")[0] in UNSAFE_MODULES:
+            if name.split(".")[0] in UNSAFE_MODULES and not name.startswith(PROCESSES):
                 yield node.lineno, f"import of {name}"
         if isinstance(node, ast.Call):
             name = dotted(node.func)

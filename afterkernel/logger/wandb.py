@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 EPOCH = "epoch"
 NETWORK_COLUMNS = ("train_loss", "net_train_error", "net_test_error")
-FACTS = ("parameters", "width", "n_train", "n_test")
+FACTS = ("parameters", "width", "n_train", "n_test", "config_sha256", "commit", "device")
 INIT_TIMEOUT_S = 30.0
 
 

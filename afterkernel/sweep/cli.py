@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from unittest import mock
@@ -22,6 +23,7 @@ def main(argv: Sequence[str]) -> int:
     parsed, unknown = get_args_parser().parse_known_args(arguments)
     if flags := [word for word in unknown if word.startswith("-")]:
         raise UserError(f"{flags[0]} is not an option of the command line: python -m afterkernel --help lists them.")
+    _check_flags(parsed)
     cfg = compose(_held(parsed.overrides) if parsed.multirun else parsed.overrides, with_hydra=True)
     if not parsed.multirun and cfg.hydra.mode != RunMode.MULTIRUN:
         typed(cfg)
@@ -33,10 +35,24 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _check_flags(parsed: argparse.Namespace) -> None:
+    """Raise UserError for Hydra's flags that have no meaning here."""
+    for name in ("config_name", "config_path", "config_dir"):
+        if getattr(parsed, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} is not taken here: choose among the files of conf, or write a sweeps/NAME.yaml.")
+    if parsed.resolve and not (parsed.cfg or parsed.help):
+        raise UserError("--resolve goes with --cfg alone: --cfg job --resolve.")
+
+
 def _held(overrides: Sequence[str]) -> list[str]:
     """The overrides of a multirun that are the same in every job; the sweeper checks what the others make."""
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
         raise UserError(explain(error)) from error
+    if several := [
+        each for each in parsed if each.is_sweep_override() and each.get_key_element().lstrip("+") == "sweep"
+    ]:
+        raise UserError(f"{several[0].input_line} names several sweep files: give the command once for each.")
     return [override.input_line or "" for override in parsed if not override.is_sweep_override()]

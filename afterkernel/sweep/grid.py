@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ def job_of(config: Config) -> Job:
     """A configuration as a job."""
     name = run_id(config)
     folder = run_directory(Path(config.output_dir).expanduser().absolute(), config.sweep.name, name)
-    return Job(name, to_plain(config), str(folder), str(Path.cwd()))
+    return Job(name, to_plain(config), str(folder), str(Path.cwd()), tuple(sys.argv[1:]))
 
 
 def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequence[str]]) -> list[Entry]:
@@ -49,6 +50,8 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
 
     Raises UserError for the first that can't work, and for two that would be one run.
     """
+    if not grid:
+        raise UserError("the sweep has no run: an option is swept over no value at all.")
     entries: dict[str, Entry] = {}
     for overrides in grid:
         told = f"job {' '.join(overrides)}"

@@ -15,13 +15,15 @@ LOG = "run.log"
 class Job:
     """One run to do: its resolved configuration as plain data, its folder, and where relative paths start.
 
-    A process that takes it needs no Hydra, only this package; `run_dir` and `cwd` are absolute.
+    A process that takes it needs no Hydra, only this package; `run_dir` and `cwd` are absolute. `arguments` are those
+    of the command line that asked for the run, for its provenance.
     """
 
     run_id: str
     config: dict[str, Any]
     run_dir: str
     cwd: str
+    arguments: tuple[str, ...] = ()
 
     @property
     def log(self) -> str:

@@ -25,7 +25,8 @@ def task(cfg: DictConfig) -> None:
     if outcome.state != "failed":
         return
     if HydraConfig.get().mode == RunMode.RUN:
-        print(f"afterkernel: {outcome.sentence} (log: {outcome.log})", file=sys.stderr)
+        log = "" if outcome.mistake else f" (log: {outcome.log})"
+        print(f"afterkernel: {outcome.sentence}{log}", file=sys.stderr)
         sys.exit(2 if outcome.mistake else 1)
     # In a sweep the other jobs go on, and Hydra prints this kind without a traceback at the end.
     raise CompactHydraException(outcome.sentence)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import errno
 import logging
 import os
@@ -24,11 +23,14 @@ log = logging.getLogger(__name__)
 # "plain" for one run at a time, "named" where several share a terminal, "none" for the log file alone.
 Echo = Literal["plain", "named", "none"]
 
+LOG_ONLY = {"log_only": True}
+
 
 def execute(job: Job, echo: Echo = "plain") -> Outcome:
     """Do one run in this process. An error or an exit in it is an outcome, and only KeyboardInterrupt is raised."""
     started = time.monotonic()
     os.chdir(job.cwd)
+    sys.argv[1:] = job.arguments
     run_dir = Path(job.run_dir)
 
     def outcome(state: State, sentence: str = "", *, mistake: bool = False) -> Outcome:
@@ -47,7 +49,8 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
                     raise
                 except BaseException as error:
                     told = sentence(error)
-                    log.error("failed: %s", told, exc_info=not isinstance(error, UserError))
+                    # For the log alone: on the terminal whoever asked for the run tells its outcome.
+                    log.error("failed: %s", told, exc_info=not isinstance(error, UserError), extra=LOG_ONLY)
                     write_failure(run_dir, told)
                     return outcome("failed", told, mistake=isinstance(error, UserError))
         except ClaimedError as error:
@@ -89,16 +92,6 @@ class _LogFile(logging.FileHandler):
         """Go on."""
 
 
-class _WithoutTraceback(logging.Formatter):
-    """Lines for the terminal: what a traceback has to say stands in the log."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The message alone."""
-        plain = copy.copy(record)
-        plain.exc_info = plain.exc_text = None
-        return super().format(plain)
-
-
 def _is_news(record: logging.LogRecord) -> bool:
     """Lightning's own lines repeat what ours say."""
     return record.levelno >= logging.WARNING or not record.name.startswith(("pytorch_lightning", "lightning"))
@@ -121,8 +114,9 @@ def _logging(job: Job, echo: Echo) -> Iterator[None]:
     for handler in handlers:
         mark = named if not isinstance(handler, _LogFile) else ""
         handler.addFilter(_is_news)
-        lines = logging.Formatter if isinstance(handler, _LogFile) else _WithoutTraceback
-        handler.setFormatter(lines(f"%(asctime)s {mark}%(message)s", "%H:%M:%S"))
+        if not isinstance(handler, _LogFile):
+            handler.addFilter(lambda record: not hasattr(record, "log_only"))
+        handler.setFormatter(logging.Formatter(f"%(asctime)s {mark}%(message)s", "%H:%M:%S"))
     root.handlers = handlers
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)

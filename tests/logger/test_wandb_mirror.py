@@ -68,7 +68,8 @@ def test_a_run_by_its_id_group_epochs_and_final_numbers(tmp_path):
     assert {"ntk/wall_s_kernel", "ntk/peak_bytes", "ntk/swap_invariance"} <= summary.keys()
     assert "error" not in summary
     assert found.config["training"]["lr"] == config.training.lr
-    assert (found.config["facts"]["parameters"], found.config["facts"]["provenance"]) == (1500, {"commit": "abc"})
+    facts = found.config["facts"]
+    assert (facts["parameters"], facts["commit"], facts["provenance"]) == (1500, "abc", {"versions": {"torch": "2"}})
 
 
 def test_no_local_path_leaves_the_machine(tmp_path):

@@ -13,6 +13,10 @@ import yaml
 from mistake import TINY_DATA, Mistake
 from PIL import Image
 
+from afterkernel.store import SCHEMA_VERSION
+from afterkernel.store.files import RECORDS
+from afterkernel.store.seal import close
+
 M = Mistake
 
 GRID = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n"
@@ -242,7 +246,7 @@ RUNS = [
 SNAPSHOTS = [
     E("weights that are cut short", f"run/{LAST}.pt is truncated or was altered: its hash is not the one in epoch=0001.json.", edited(f"{LAST}.pt", lambda data: data[:-100])),
     E("weights with one bit flipped", f"run/{LAST}.pt is truncated or was altered: its hash is not the one in epoch=0001.json.", edited(f"{LAST}.pt", flipped)),
-    E("weights that are not there", f"run/{LAST}.pt can't be read (No such file or directory): train the run again.", removed(f"{LAST}.pt")),
+    E("weights that are not there", "run has no weights to evaluate (epoch=0001.pt is gone): they stay where keep=[checkpoint], the default; run it again with that and force=true.", removed(f"{LAST}.pt")),
     E("weights of another network", f"run/{LAST}.pt holds another network than run/config.yaml describes.", weights(lambda at: saved({"layers.0.weight": torch.ones(2, 2)}))),
     E("weights that are none", f"run/{LAST}.pt holds another network than run/config.yaml describes.", weights(lambda at: saved([1, 2]))),
     E("weights that would run a command", f"run/{LAST}.pt holds no plain weights, so it is not loaded: train the run again.", weights(lambda at: saved({"w": Payload(at.folder / "EXECUTED")}))),
@@ -263,19 +267,37 @@ def there(path, change, without=""):
         run = at.run(f"runs/default/{at.finished.name}")
         (run / path).write_bytes(change((run / path).read_bytes()))
         if without:
-            shutil.rmtree(run / without)
+            (run / without).unlink()
 
     return setup
 
 
 SAME = " ".join(TINY_DATA)
 
+
+def later(data):
+    """Records of a later version, whole as that version would write them."""
+    version = b"schema_version\x18\x01"
+    return close(data.replace(version + str(SCHEMA_VERSION).encode(), version + b"9"))
+
+
+def flipped(data):
+    return data[:100] + bytes([data[100] ^ 4]) + data[101:]
+
+
 # fmt: off
 RESUMED = [
     M("a run again whose summary is cut short", SAME, "...training.json is not a summary of this version (it is no valid JSON, perhaps cut short: ...): delete it and train the run again.", there("training.json", lambda data: data[:20])),
     M("a run again whose summary a later version wrote", SAME, "...training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", there("training.json", facts(version=9))),
-    M("a run resumed on weights that are cut short", SAME, f"...{LAST}.pt is truncated or was altered: its hash is not the one in epoch=0001.json.", there(f"{LAST}.pt", lambda data: data[:-100], "records")),
-    M("a run resumed on facts that a later version wrote", SAME, f"...{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", there(f"{LAST}.json", facts(version=2), "records")),
+    M("a run resumed on weights that are cut short", SAME, f"...{LAST}.pt is truncated or was altered: its hash is not the one in epoch=0001.json.", there(f"{LAST}.pt", lambda data: data[:-100], RECORDS)),
+    M("a run resumed on facts that a later version wrote", SAME, f"...{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", there(f"{LAST}.json", facts(version=2), RECORDS)),
+    M("a run again whose records are cut short", SAME, "...records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", there(RECORDS, lambda data: data[:-100])),
+    M("a run again whose records a later version wrote", SAME, f"...records.parquet is of schema_version 9, and this afterkernel reads {SCHEMA_VERSION}: take a later one.", there(RECORDS, later)),
+    M("a sweep again whose records were altered", f"--multirun {SAME}", "...records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", there(RECORDS, flipped)),
+    E("results whose records were altered", "run/records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", edited(RECORDS, flipped), "results run"),
+    E("a report whose records are cut short", "run/records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", edited(RECORDS, lambda data: data[:50]), "report run"),
+    E("the status of a run whose records a later version wrote", f"run/records.parquet is of schema_version 9, and this afterkernel reads {SCHEMA_VERSION}: take a later one.", edited(RECORDS, later), "status run"),
+    E("results whose records are another program's", "run/records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", edited(RECORDS, lambda _: b"PAR1, they say"), "results run"),
 ]
 # fmt: on
 
@@ -302,10 +324,10 @@ TILES = [
 RESULTS = [
     E("results of a folder that is not there", "nowhere is not a directory: name a run, a sweep, or the folder of all sweeps.", None, "results nowhere"),
     E("a report of a file", "notes.txt is not a directory: name a run, a sweep, or the folder of all sweeps.", lambda at: at.write("notes.txt"), "report notes.txt"),
-    E("the status of a folder without runs", ". holds no runs: no config.yaml and no records folder lies below it.", None, "status ."),
+    E("the status of a folder without runs", ". holds no runs: no config.yaml and no records.parquet lies below it.", None, "status ."),
     E("the status of a run whose configuration is no YAML", "run/config.yaml can't be read as YAML: ...", edited("config.yaml", lambda _: b"a: ["), "status run"),
-    E("rows by a column that is not there", "Can't pick rows by 'epok == 3': epok is not a column; the columns are ...", lambda at: at.run(), "results run --where 'epok == 3'"),
-    E("rows by an expression that would run a command", "Can't pick rows by '__import__(...)': call is not allowed; the columns are ...", lambda at: at.run(), """results run --where '__import__("os").system("touch EXECUTED")'"""),
+    E("rows by a column that is not there", "Can't pick rows by 'epok == 3': epok is not a column (text stands in single quotes); the columns are ...", lambda at: at.run(), "results run --where 'epok == 3'"),
+    E("rows by an expression that would run a command", "Can't pick rows by '__import__(...)': scalar Function with name system does not exist; the columns are ...", lambda at: at.run(), """results run --where '__import__("os").system("touch EXECUTED")'"""),
     E("rows in the order of a column that is not there", "nope is not a column: choose from ...", lambda at: at.run(), "results run --sort nope"),
     E("no column", "',' names no column: give names with commas between them.", lambda at: at.run(), "results run --columns ,"),
     E("a W&B upload of a folder without W&B runs", ". holds no offline W&B run: no wandb/offline-run-* lies below it.", None, "wandb-sync ."),
