@@ -7,7 +7,7 @@ what needs more is imported where it is used.
 from afterkernel import models, transforms
 from afterkernel.errors import UserError
 from afterkernel.kernels import conjugate_kernel, ntk
-from afterkernel.measures import alignment, cka, effective_rank
+from afterkernel.measures import alignment, cka, effective_rank, kernel_distance, spectrum, target_alignment
 from afterkernel.measures import model_invariance as invariance
 from afterkernel.store import results
 from afterkernel.svm import HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath
@@ -26,8 +26,11 @@ __all__ = [
     "conjugate_kernel",
     "effective_rank",
     "invariance",
+    "kernel_distance",
     "models",
     "ntk",
     "results",
+    "spectrum",
+    "target_alignment",
     "transforms",
 ]

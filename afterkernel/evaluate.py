@@ -15,10 +15,11 @@ import torch
 from afterkernel.config import Config, device, evaluation_id, to_plain
 from afterkernel.data import Problem
 from afterkernel.kernels import Embedding, Grams, embedding, train_test_grams, train_test_plan
-from afterkernel.measures import effective_rank, invariances, sample_images
+from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.models import Network
 from afterkernel.provenance import provenance
 from afterkernel.store import KernelRecord, Record, Resources
+from afterkernel.store.format import cosine
 from afterkernel.supports import Supports
 from afterkernel.svm import HardMarginSVM
 from afterkernel.training.snapshot import Snapshot
@@ -42,16 +43,28 @@ def evaluate(
     final: bool,
     tiles: Path | None = None,
     starts: Supports | None = None,
+    measured: MeasureState | None = None,
 ) -> Record:
     """Judge every kernel of one snapshot, whose weights `network` already holds.
 
     `run_id` names the run that made the snapshot, however it is judged; `final` says whether the snapshot is the end
     of its training; `tiles` is a folder for the tiles of long Gram matrices, with which a killed evaluation goes on;
-    `starts` holds the support of each kernel's last hard margin on the same images, to start from, and is updated.
+    `starts` holds the support of each kernel's last hard margin on the same images, to start from, and is updated;
+    `measured` holds what measures need of the run's earlier snapshots, and is updated.
     Raises UserError where a kernel is not finite.
     """
     starts = {} if starts is None else starts
-    kernels = tuple(_judge(name, network, problem, config, tiles, starts) for name in config.kernel.names)
+    context = Context(
+        config.measure,
+        problem,
+        snapshot.epoch,
+        measured,
+        dtype=config.kernel.dtype,
+        budget_bytes=config.kernel.budget_bytes,
+    )
+    judged = [_judge(name, network, problem, config, tiles, starts, context) for name in config.kernel.names]
+    numbers = measure_all(context)
+    kernels = tuple(_with_measures(kernel, numbers[kernel.kernel], context) for kernel in judged)
     for kernel in kernels:
         log.info("epoch %d, %s", snapshot.epoch, _line(kernel))
     return Record(
@@ -87,6 +100,7 @@ def _judge(
     config: Config,
     tiles: Path | None,
     starts: Supports,
+    context: Context,
 ) -> KernelRecord:
     place = device(config)
     phi = embedding(network, name, dtype=config.kernel.dtype, device=place)
@@ -104,8 +118,7 @@ def _judge(
     test_error = (svm.predict(K_test) != problem.y_test).double().mean().item()
     svm_done = time.perf_counter()
 
-    invariance = invariances(phi, sample_images(problem.x_test, config.measure), config.measure)
-    rank = effective_rank(K)
+    context.add(name, phi, K, K_test, norm)
     return KernelRecord(
         kernel=name,
         svm_backend=config.svm.name,
@@ -119,18 +132,32 @@ def _judge(
         converged=svm.converged_,
         svm_path=svm.path_,
         embedding_norm=norm,
-        shift_invariance=invariance["shift"],
-        rotation_invariance=invariance["rotation"],
-        zoom_invariance=invariance["zoom"],
-        swap_invariance=invariance["swap"],
-        effective_rank=rank,
+        shift_invariance=None,
+        rotation_invariance=None,
+        zoom_invariance=None,
+        swap_invariance=None,
+        effective_rank=None,
         resources=Resources(
             wall_s_kernel=kernel_done - started,
             wall_s_svm=svm_done - kernel_done,
-            wall_s_measures=time.perf_counter() - svm_done,
+            wall_s_measures=0.0,
             peak_bytes=_peak_bytes(place),
         ),
         kernel_error=grams.relative_error,
+    )
+
+
+def _with_measures(kernel: KernelRecord, numbers: Numbers, context: Context) -> KernelRecord:
+    """The record with what was measured, and how long that took."""
+    wall_s = context.kernels[kernel.kernel].wall_s
+    return replace(
+        kernel,
+        shift_invariance=numbers.get("shift_invariance"),
+        rotation_invariance=numbers.get("rotation_invariance"),
+        zoom_invariance=numbers.get("zoom_invariance"),
+        swap_invariance=numbers.get("swap_invariance"),
+        effective_rank=numbers.get("effective_rank"),
+        resources=replace(kernel.resources, wall_s_measures=wall_s),
     )
 
 
@@ -172,6 +199,6 @@ def _line(kernel: KernelRecord) -> str:
     cost = kernel.resources
     return (
         f"{kernel.kernel}: SVM test error {100 * kernel.svm_test_error:.2f} %, {kernel.n_support} support vectors, "
-        f"{gap}; swap {kernel.swap_invariance:.3f}, shift {kernel.shift_invariance:.3f}; "
+        f"{gap}; swap {cosine(kernel.swap_invariance)}, shift {cosine(kernel.shift_invariance)}; "
         f"{cost.wall_s_kernel:.1f} s kernel, {cost.wall_s_svm:.1f} s SVM, {cost.wall_s_measures:.1f} s measures"
     )

@@ -15,6 +15,7 @@ from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.evaluate import evaluate
 from afterkernel.logger.wandb import Mirror, mirror
+from afterkernel.measures import MeasureState
 from afterkernel.store import read_record, write_record, write_text_atomic
 from afterkernel.store.files import CONFIG, record_path
 from afterkernel.supports import Supports, read_supports, supports_path, write_supports
@@ -119,17 +120,32 @@ def _evaluate_all(config: Config, problem: Problem, run_dir: Path, name: str, bo
     summary = snapshot.read_summary(run_dir)
     network = config.arch.build(problem.image_shape)
     starts: Supports = {}
+    measured = MeasureState()
     for path in snapshot.paths(run_dir):
         facts = snapshot.load(run_dir, network, path)
         done = record_path(run_dir, facts.epoch, evaluation_id(config))
         kept = supports_path(run_dir, facts.epoch, evaluation_id(config))
-        if not again and done.exists():
+        grams = kept.with_suffix(".npz")
+        # A record whose sample is lost is made again, as later ones are measured against that.
+        known = not config.measure.looks_back or (not again and measured.load(grams, facts.epoch))
+        if not again and done.exists() and known:
             starts = read_supports(kept, len(problem.y_train))
         else:
             final = summary is not None and facts.epoch == summary.epochs
             tiles = run_dir / TILES / f"epoch={facts.epoch}"
-            record = evaluate(network, facts, problem, config, run_id=name, final=final, tiles=tiles, starts=starts)
+            record = evaluate(
+                network,
+                facts,
+                problem,
+                config,
+                run_id=name,
+                final=final,
+                tiles=tiles,
+                starts=starts,
+                measured=measured,
+            )
             write_supports(kept, starts)
+            measured.save(grams)
             done = write_record(run_dir, record)
             shutil.rmtree(run_dir / TILES, ignore_errors=True)
         board.log(read_record(done))

@@ -29,6 +29,7 @@ def check(config: Config) -> None:
     device(config)
     _check_wandb(config)
     config.svm.check()
+    config.measure.check()
     config.dataset.check()
     _check_budget(config)
 

@@ -49,7 +49,7 @@ class KernelRecord:
     rotation_invariance: float | None
     zoom_invariance: float | None
     swap_invariance: float | None
-    effective_rank: float
+    effective_rank: float | None
     resources: Resources
     kernel_error: float | None = None
 
