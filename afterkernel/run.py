@@ -127,8 +127,7 @@ def _evaluate_all(config: Config, problem: Problem, run_dir: Path, name: str, bo
         kept = supports_path(run_dir, facts.epoch, evaluation_id(config))
         grams = kept.with_suffix(".npz")
         # A record whose sample is lost is made again, as later ones are measured against that.
-        known = not config.measure.looks_back or (not again and measured.load(grams, facts.epoch))
-        if not again and done.exists() and known:
+        if not again and done.exists() and (not config.measure.looks_back or measured.load(grams, facts.epoch)):
             starts = read_supports(kept, len(problem.y_train))
         else:
             final = summary is not None and facts.epoch == summary.epochs
