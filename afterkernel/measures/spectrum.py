@@ -24,7 +24,8 @@ FEWEST = 3
 @dataclass(frozen=True)
 class Spectrum:
     """Eigenvalues (n,) of K / n, descending; label_energy (n,), where labels were given: the share of |y|^2 that the
-    leading 1, 2, ..., n eigenvectors carry, y in {-1, +1}. `floor`: eigenvalues below it may be rounding errors.
+    leading 1, 2, ..., n eigenvectors carry, y in {-1, +1}. `floor`: eigenvalues below it may be rounding errors, and
+    their eigenvectors count for nothing.
     """
 
     eigenvalues: Float[Tensor, " n"]
@@ -60,15 +61,17 @@ def spectrum(K: Tensor, y: Tensor | None = None, *, noise: float | None = None) 
     n = len(K)
     wide = K.double()
     largest = float(K.diagonal().max())
-    noise = _NOISE.get(K.dtype, FLOAT32_NOISE) if noise is None else noise
+    floor = (_NOISE.get(K.dtype, FLOAT32_NOISE) if noise is None else noise) * largest
     energy = None
     if y is None:
         values = torch.linalg.eigvalsh(wide)
     else:
         label = signs(y, K)
         values, vectors = torch.linalg.eigh(wide)
-        energy = (vectors.T @ label).flip(0).square().cumsum(0) / n
-    return Spectrum(values.flip(0) / n, energy, noise * largest)
+        # The eigenvectors of zeros are anybody's choice.
+        shares = torch.where(values / n > floor, (vectors.T @ label).square() / n, 0)
+        energy = shares.flip(0).cumsum(0)
+    return Spectrum(values.flip(0) / n, energy, floor)
 
 
 def check_ranks(name: str, ranks: list[int]) -> None:

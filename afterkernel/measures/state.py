@@ -56,7 +56,7 @@ class MeasureState:
     def load(self, path: Path, epoch: int) -> bool:
         """See the snapshot that was saved there; False where there is none of that epoch, or the file is damaged."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 found, sample = int(arrays[_EPOCH]), str(arrays[_SAMPLE])
                 grams = {
                     name.removeprefix(_GRAM): unpacked(arrays[name]) for name in arrays.files if name.startswith(_GRAM)
