@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from afterkernel import kernels, models, transforms
     from afterkernel.errors import UserError
     from afterkernel.kernels import conjugate_kernel, ntk
-    from afterkernel.measures import alignment, cka, effective_rank
+    from afterkernel.measures import alignment, cka, effective_rank, kernel_distance, spectrum, target_alignment
     from afterkernel.measures import model_invariance as invariance
     from afterkernel.store import kept_grams, results, sql
     from afterkernel.svm import HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath
@@ -34,11 +34,14 @@ __all__ = [
     "effective_rank",
     "invariance",
     "kept_grams",
+    "kernel_distance",
     "kernels",
     "models",
     "ntk",
     "results",
+    "spectrum",
     "sql",
+    "target_alignment",
     "transforms",
 ]
 
@@ -46,7 +49,10 @@ _MODULES = ("kernels", "models", "transforms")
 _HOMES = {
     "errors": ("UserError",),
     "kernels": ("conjugate_kernel", "ntk"),
-    "measures": ("alignment", "cka", "effective_rank", "invariance"),
+    "measures": (
+        *("alignment", "cka", "effective_rank", "invariance", "kernel_distance", "spectrum"),
+        "target_alignment",
+    ),
     "store": ("kept_grams", "results", "sql"),
     "svm": ("HardMarginSVM", "KernelRidge", "MinimumNormInterpolator", "OneVsRestSVM", "SoftMarginPath"),
 }

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,10 +17,12 @@ from afterkernel import doubts
 from afterkernel.config import Config, config_sha256, device, evaluation_id, to_plain
 from afterkernel.data import Problem
 from afterkernel.kernels import Embedding, Grams, embedding, train_test_grams, train_test_plan
-from afterkernel.measures import effective_rank, invariances, sample_images
+from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.models import Network
 from afterkernel.provenance import device_name, git_commit, provenance
 from afterkernel.store import KernelRecord, Record, Resources, keep_grams
+from afterkernel.store.format import cosine
+from afterkernel.store.record import KERNEL_FIELDS
 from afterkernel.supports import Supports
 from afterkernel.svm import HardMarginSVM
 from afterkernel.training.snapshot import Snapshot
@@ -43,20 +46,30 @@ def evaluate(
     final: bool,
     tiles: Path | None = None,
     starts: Supports | None = None,
+    measured: MeasureState | None = None,
     run_dir: Path | None = None,
 ) -> Record:
     """Judge every kernel of one snapshot, whose weights `network` already holds.
 
     `run_id` names the run that made the snapshot, however it is judged; `final` says whether the snapshot is the end
     of its training; `tiles` is a folder for the tiles of long Gram matrices, with which a killed evaluation goes on;
-    `starts` holds the support of each kernel's last hard margin on the same images, to start from, and is updated.
-    Where keep=[gram] the Gram matrices are kept below `run_dir`. Raises UserError where a kernel is not finite.
+    `starts` holds the support of each kernel's last hard margin on the same images, to start from, and is updated;
+    `measured` holds what measures need of the run's earlier snapshots, and is updated. Where keep=[gram] the Gram
+    matrices are kept below `run_dir`. Raises UserError where a kernel is not finite.
     """
     starts = {} if starts is None else starts
     kept = run_dir if "gram" in config.keep else None
-    kernels = tuple(
-        _judge(name, network, problem, config, tiles, starts, kept, snapshot.epoch) for name in config.kernel.names
+    context = Context(
+        config.measure,
+        problem,
+        snapshot.epoch,
+        measured,
+        dtype=config.kernel.dtype,
+        budget_bytes=config.kernel.budget_bytes,
     )
+    judged = [_judge(name, network, problem, config, tiles, starts, kept, context) for name in config.kernel.names]
+    numbers = measure_all(context)
+    kernels = tuple(_with_measures(kernel, numbers[kernel.kernel], context) for kernel in judged)
     for kernel in kernels:
         log.info("epoch %d, %s", snapshot.epoch, _line(kernel))
     return Record(
@@ -97,7 +110,7 @@ def _judge(
     tiles: Path | None,
     starts: Supports,
     kept: Path | None,
-    epoch: int,
+    context: Context,
 ) -> KernelRecord:
     doubtful: list[str] = []
     with doubts.python_warnings(doubtful):
@@ -112,17 +125,14 @@ def _judge(
         doubtful += doubts.of_kernel(K, grams.relative_error, config.kernel.dtype)
         if kept is not None:
             labels = problem.y_train, problem.y_test
-            keep_grams(
-                *(kept, epoch, evaluation_id(config), name), train=K, test=K_test, labels=labels, normalisation=norm
-            )
+            place_in_store = kept, context.epoch, evaluation_id(config), name
+            keep_grams(*place_in_store, train=K, test=K_test, labels=labels, normalisation=norm)
         kernel_done = time.perf_counter()
 
         answer = _classify(K, K_test, problem, config, name, starts, doubtful)
         svm_done = time.perf_counter()
 
-        invariance = invariances(phi, sample_images(problem.x_test, config.measure), config.measure)
-        rank = effective_rank(K) if _is_alive(K) else None
-        measures_done = time.perf_counter()
+        context.add(name, phi, K, K_test, norm)
     return KernelRecord(
         kernel=name,
         svm_backend=config.svm.name,
@@ -136,15 +146,15 @@ def _judge(
         converged=answer.converged,
         svm_path=answer.path,
         embedding_norm=norm,
-        shift_invariance=invariance["shift"],
-        rotation_invariance=invariance["rotation"],
-        zoom_invariance=invariance["zoom"],
-        swap_invariance=invariance["swap"],
-        effective_rank=rank,
+        shift_invariance=None,
+        rotation_invariance=None,
+        zoom_invariance=None,
+        swap_invariance=None,
+        effective_rank=None,
         resources=Resources(
             wall_s_kernel=kernel_done - started,
             wall_s_svm=svm_done - kernel_done,
-            wall_s_measures=measures_done - svm_done,
+            wall_s_measures=0.0,
             peak_bytes=_peak_bytes(place),
         ),
         kernel_error=grams.relative_error,
@@ -175,7 +185,7 @@ def _classify(
     starts: Supports,
     doubtful: list[str],
 ) -> _Answer:
-    if not _is_alive(K):
+    if not (K.diagonal() > 0).any():
         # Of zero embeddings the only w is 0, so that every image is taken for class 0, as where f(x) = 0.
         doubtful.append("the kernel is zero everywhere: the network is dead, and nothing was there to classify")
         wrong, wrong_train = (y.double().mean().item() for y in (problem.y_test, problem.y_train))
@@ -196,8 +206,15 @@ def _classify(
     )
 
 
-def _is_alive(K: Float[Tensor, "n n"]) -> bool:
-    return bool((K.diagonal() > 0).any())
+def _with_measures(kernel: KernelRecord, numbers: Numbers, context: Context) -> KernelRecord:
+    """The record with what was measured, and how long that took."""
+    own: dict[str, Any] = {name: value for name, value in numbers.items() if name in KERNEL_FIELDS}
+    return replace(
+        kernel,
+        **own,
+        measures={name: value for name, value in numbers.items() if name not in own},
+        resources=replace(kernel.resources, wall_s_measures=context.kernels[kernel.kernel].wall_s),
+    )
 
 
 def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None) -> Grams:
@@ -238,6 +255,6 @@ def _line(kernel: KernelRecord) -> str:
     cost = kernel.resources
     return (
         f"{kernel.kernel}: SVM test error {100 * kernel.svm_test_error:.2f} %, {kernel.n_support} support vectors, "
-        f"{gap}; swap {kernel.swap_invariance:.3f}, shift {kernel.shift_invariance:.3f}; "
+        f"{gap}; swap {cosine(kernel.swap_invariance)}, shift {cosine(kernel.shift_invariance)}; "
         f"{cost.wall_s_kernel:.1f} s kernel, {cost.wall_s_svm:.1f} s SVM, {cost.wall_s_measures:.1f} s measures"
     )

@@ -17,6 +17,7 @@ from afterkernel.errors import UserError
 from afterkernel.evaluate import evaluate
 from afterkernel.keep import check_checkpoints, check_kept, drop_checkpoints
 from afterkernel.logger.wandb import Mirror, mirror
+from afterkernel.measures import MeasureState
 from afterkernel.store import read_record, recorded, write_record, write_text_atomic
 from afterkernel.store.files import CONFIG, RECORDS, remove_drafts
 from afterkernel.supports import Supports, read_supports, supports_path, write_supports
@@ -147,12 +148,15 @@ def _evaluate_all(
     summary = snapshot.read_summary(run_dir)
     network = config.arch.build(problem.image_shape)
     starts: Supports = {}
+    measured = MeasureState()
     done = recorded(run_dir, name)
     for path in snapshot.paths(run_dir):
         facts = snapshot.load(run_dir, network, path)
         key = facts.epoch, evaluation_id(config)
         kept = supports_path(run_dir, *key)
-        if not again and key in done:
+        grams = kept.with_suffix(".npz")
+        # A record whose sample is lost is made again, as later ones are measured against that.
+        if not again and key in done and (not config.measure.looks_back or measured.load(grams, facts.epoch)):
             starts = read_supports(kept, len(problem.y_train))
         else:
             final = summary is not None and facts.epoch == summary.epochs
@@ -163,10 +167,12 @@ def _evaluate_all(
                 final=final,
                 tiles=tiles,
                 starts=starts,
+                measured=measured,
                 run_dir=run_dir,
             )
             look()
             write_supports(kept, starts)
+            measured.save(grams)
             write_record(run_dir, record)
             shutil.rmtree(run_dir / TILES, ignore_errors=True)
         board.log(read_record(run_dir, *key))

@@ -5,10 +5,10 @@ import warnings
 import pytest
 import torch
 
-import afterkernel.evaluate as evaluate_module
 from afterkernel import HardMarginSVM, doubts
 from afterkernel.config import compose, typed
 from afterkernel.evaluate import evaluate
+from afterkernel.measures import Context
 from afterkernel.store import read_record, write_record
 from afterkernel.training.snapshot import Snapshot
 
@@ -73,14 +73,14 @@ def test_separability_is_told():
 
 
 def test_python_s_warnings_are_recorded_once_and_shown_all_the_same(monkeypatch):
-    original = evaluate_module.invariances
+    original = Context.add
 
     def warned(*arguments):
         for _ in range(2):
             warnings.warn("overflow in\nsomething", RuntimeWarning, stacklevel=1)
         return original(*arguments)
 
-    monkeypatch.setattr(evaluate_module, "invariances", warned)
+    monkeypatch.setattr(Context, "add", warned)
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
         record, _ = judged()

@@ -33,6 +33,7 @@ def check(config: Config) -> None:
     _check_wandb(config)
     config.svm.check()
     config.launcher.check()
+    config.measure.check()
     config.dataset.check()
     _check_budget(config)
 

@@ -13,6 +13,7 @@ _WORDS = {
     "bool": "true or false",
     "str": "a string",
     "list[int]": "a list of whole numbers, such as [0,1,2]",
+    "list[float]": "a list of numbers, such as [0.25,0.5]",
     "list[str]": "a list of names, such as [ntk,conjugate]",
 }
 

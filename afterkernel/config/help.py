@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from afterkernel.config.schema import KINDS, Config
+from afterkernel.measures import Measures
 from afterkernel.options import walk
 
 
@@ -27,6 +28,8 @@ def help_text(usage: str) -> str:
                 lines += _rows(walk(kind(), f"{field.name}."), skip=f"{field.name}.name", indent="    ")
         elif dataclasses.is_dataclass(section):
             lines += ["", *_rows(walk(section, f"{field.name}."))]
+            if isinstance(section, Measures):
+                lines += _measures(section)
         else:
             lines += _rows([(field.name, field, section)])
     lines += [
@@ -35,6 +38,14 @@ def help_text(usage: str) -> str:
         "experiment=NAME takes a file of conf/experiment. Hydra's own flags (--cfg job, --info) work too.",
     ]
     return "\n".join(lines)
+
+
+def _measures(section: Measures) -> list[str]:
+    """Each measure with what it costs."""
+    lines = ["  of measure.names (n images, p numbers an embedding):"]
+    for name, kind in section.kinds().items():
+        lines += [f"    {name:<18} {kind.what}", f"    {'':<18} cost: {kind.cost}"]
+    return lines
 
 
 def _rows(

@@ -13,9 +13,15 @@ EVALUATION_SECTIONS = ("kernel", "svm", "measure")
 
 
 def deciding(node: Any) -> dict[str, Any]:
-    """The options below a dataclass that decide a run's numbers, as plain data."""
+    """The options below a dataclass that decide a run's numbers, as plain data.
+
+    What a dataclass names as `idle` decides nothing as its other options stand.
+    """
     values: dict[str, Any] = {}
+    idle: frozenset[str] = getattr(node, "idle", frozenset())
     for field in dataclasses.fields(node):
+        if field.name in idle:
+            continue
         value = getattr(node, field.name)
         if dataclasses.is_dataclass(value):
             if below := deciding(value):

@@ -18,7 +18,7 @@ from afterkernel.discovery import members
 from afterkernel.errors import UserError
 from afterkernel.kernels.options import Kernel
 from afterkernel.logger.wandb import Logger
-from afterkernel.measures import Measure
+from afterkernel.measures import AllMeasures, Measures
 from afterkernel.models import Architecture
 from afterkernel.options import option, walk
 from afterkernel.svm import BACKENDS, Backend
@@ -50,7 +50,7 @@ class Config:
     snapshot: Snapshots = option(Snapshots, "snapshots")
     kernel: Kernel = option(Kernel, "kernels")
     svm: Backend = option(Backend, "hard-margin SVM")
-    measure: Measure = option(Measure, "measures of kernels")
+    measure: Measures = option(AllMeasures, "measures of kernels")
     logger: Logger = option(Logger, "mirrors")
     trainer: Trainer = option(Trainer, "where the work runs")
     launcher: Launcher = option(Launcher, "where the runs of a sweep run")

@@ -21,7 +21,7 @@ from afterkernel.kernels.layers import PATCH_BYTES, Method, Shape
 from afterkernel.kernels.machine import elementwise_cost
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import PerExampleGradients
-from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, merged
+from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
 from afterkernel.kernels.terms import Block, Gradients, Term
 from afterkernel.kernels.verify import check_independence, wrong_layers
 from afterkernel.types import Float, Tensor
@@ -88,11 +88,13 @@ class GradientEmbedding:
         """Bytes of activations, their gradients and patches of one batch; known once prepared."""
         if self.layout is None:
             return 0
-        return self._at_once * self.layout.activation_bytes * max(1, self.layout.outputs) + PATCH_BYTES
+        return self.samples_at_once * self.layout.activation_bytes * max(1, self.layout.outputs) + PATCH_BYTES
 
     @property
-    def _at_once(self) -> int:
-        assert self.layout is not None
+    def samples_at_once(self) -> int:
+        """Samples of one batch: their activations stay in the caches; known once prepared."""
+        if self.layout is None:
+            return 1
         found = min(MOST_AT_ONCE, ACTIVATION_BYTES // (self.layout.activation_bytes * max(1, self.layout.outputs)))
         return max(1, found - found % 8 if found > 8 else found)
 
@@ -138,13 +140,17 @@ class GradientEmbedding:
             reason = str(error).splitlines()[0]
             raise UserError(f"the model's gradient fails (is a value changed in place?): {reason}") from error
 
-    def plan_layers(self, x: Tensor) -> Sequence[LayerPlan]:
-        """Choose for each layer the cheaper method, by its sizes, and take it from now on."""
+    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
+        """Choose for each layer the cheaper method, by its sizes, and take it from now on.
+
+        `paired` is for samples that are multiplied with one other each, not with all.
+        """
         layout = self.prepare(x)
         counts = Outputs(layout.outputs, self.outputs)
         plans = []
         for unit, shape in layout.shapes.items():
-            chosen = choose(unit.layer, shape, counts, elementwise_cost(self.device))
+            pick = choose_for_pairs if paired else choose
+            chosen = pick(unit.layer, shape, counts, elementwise_cost(self.device))
             self.methods[unit] = chosen.cost.method
             plans.append(chosen)
         for name, why in layout.left_over.items():
@@ -157,7 +163,7 @@ class GradientEmbedding:
     def block(self, x: Tensor, out: Block | None = None) -> Block:
         """The terms of the samples x (n, ...), written to `out` if given."""
         self.prepare(x)
-        at_once = self._at_once
+        at_once = self.samples_at_once
         if out is None and len(x) <= at_once:
             return self._batch(x)
         whole = out if out is not None else self._batch(x[:1]).room_for(len(x))

@@ -28,6 +28,8 @@ from afterkernel.types import Float, Int, Tensor
 
 # Numbers in the largest intermediate of a contraction over positions.
 INTERMEDIATE = 1 << 23
+# Numbers that are widened to float64 at once on a CPU: past its caches this takes ten times as long.
+WIDENED = 1 << 17
 
 
 def image_patches(
@@ -161,18 +163,30 @@ def paired_factor_products(
     h: Float[Tensor, "n k q t o"],
 ) -> Float[Tensor, " n"]:
     """Inner products of the weight gradients of paired samples, summed over outputs, in float64."""
-    inputs = a.double() @ b.double().transpose(-1, -2)
-    outputs = g.double() @ h.double().transpose(-1, -2)
-    return (inputs[:, None] * outputs).sum(dim=(1, 2, 3, 4))
+    n, k, q, s, _ = g.shape
+    t = h.shape[3]
+    if s == t == q == 1:
+        inputs = paired_gradient_products(a.flatten(1), b.flatten(1))
+        return inputs * paired_gradient_products(g.flatten(1), h.flatten(1))
+    at_once = max(1, INTERMEDIATE // max(1, k * q * s * t))
+    totals = []
+    for part in (slice(start, start + at_once) for start in range(0, n, at_once)):
+        inputs = a[part].double() @ b[part].double().transpose(-1, -2)
+        outputs = g[part].double() @ h[part].double().transpose(-1, -2)
+        totals.append((inputs[:, None] * outputs).sum(dim=(1, 2, 3, 4)))
+    return torch.cat(totals)
 
 
 def paired_gradient_products(
-    a: Float[Tensor, "n p"], b: Float[Tensor, "n p"], at_once: int = 1 << 16
+    a: Float[Tensor, "n p"], b: Float[Tensor, "n p"], entries_at_once: int | None = None
 ) -> Float[Tensor, " n"]:
-    """Inner products of paired rows, in float64, a few columns at a time: never a float64 copy of the matrices."""
+    """Inner products of paired rows, in float64, as many columns at a time as stay in the caches once widened."""
+    entries = entries_at_once or (WIDENED if a.device.type == "cpu" else INTERMEDIATE)
+    columns = max(1, entries // max(1, len(a)))
     total = torch.zeros(len(a), dtype=torch.float64, device=a.device)
-    for left, right in zip(torch.split(a, at_once, dim=1), torch.split(b, at_once, dim=1), strict=True):
-        total += torch.linalg.vecdot(left.double(), right.double())
+    for left, right in zip(torch.split(a, columns, dim=1), torch.split(b, columns, dim=1), strict=True):
+        wide = left.double()
+        total += torch.linalg.vecdot(wide, wide if b is a else right.double())
     return total
 
 

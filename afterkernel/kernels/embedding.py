@@ -56,8 +56,13 @@ class Embedding(BlockSource, Protocol):
         """What computing a batch takes beside the embeddings."""
         ...
 
-    def plan_layers(self, x: Tensor) -> Sequence[LayerPlan]:
-        """Look at a few samples, and choose how each layer is held."""
+    @property
+    def samples_at_once(self) -> int:
+        """Samples that are embedded in one batch; more are cut into such batches."""
+        ...
+
+    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
+        """Look at a few samples, and choose how each layer is held; `paired` as samples meet all others, or one."""
         ...
 
     def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
@@ -90,7 +95,7 @@ def embedding(
 class LastLayerEmbedding:
     """phi(x) = input of the linear layer that is called last in the forward pass, flattened."""
 
-    images_at_once = 256
+    samples_at_once = 256
     outputs = 1
     work_bytes = 0
     identity: Mapping[str, object] = {"kernel": "conjugate"}
@@ -105,7 +110,7 @@ class LastLayerEmbedding:
         for module in linear:
             module.register_forward_pre_hook(lambda _, args: self._inputs.append(args[0]))
 
-    def plan_layers(self, x: Tensor) -> Sequence[LayerPlan]:
+    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
         """One layer: the features."""
         size = self(x[:1]).shape[1]
         return [LayerPlan("features", Cost("gradients", size, size, size, size), "the input of the last linear layer")]
@@ -121,9 +126,7 @@ class LastLayerEmbedding:
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
         """Last hidden features (n, p)."""
-        return torch.cat(
-            [self._features(x[start : start + self.images_at_once]) for start in range(0, len(x), self.images_at_once)]
-        )
+        return torch.cat([self._features(part) for part in torch.split(x, self.samples_at_once)])
 
     def _features(self, x: Tensor) -> Tensor:
         self._inputs.clear()

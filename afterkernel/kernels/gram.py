@@ -102,11 +102,11 @@ def paired_products(
     _check_inputs(x, y)
     if len(x) != len(y):
         raise UserError(f"x has {len(x)} samples and y {len(y)}: give as many of each, one pair after the other.")
-    steps = _plan(phi, x, y, False, budget_bytes, precision(phi.dtype))
+    at_once = samples_to_pair(phi, x, budget_bytes)
     finite = FiniteCheck(phi.device)
     products = []
     with exact_products(), progress("Paired products", len(x)) as advance:
-        for part in slices(0, len(x), steps.columns_per_chunk):
+        for part in slices(0, len(x), at_once):
             blocks = phi.block(x[part]), phi.block(y[part])
             for block in blocks:
                 finite.add(block, part.start, "paired")
@@ -114,6 +114,12 @@ def paired_products(
             advance(part.stop - part.start)
     finite.settle()
     return torch.cat(products)
+
+
+def samples_to_pair(phi: Embedding, x: Tensor, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> int:
+    """Plan phi for paired products, and give the samples to embed at once: a batch, if the budget holds two of them."""
+    steps = _plan(phi, x, x, False, budget_bytes, precision(phi.dtype), paired=True)
+    return min(phi.samples_at_once, steps.columns_per_chunk)
 
 
 def train_test_plan(
@@ -191,9 +197,11 @@ def _plan(
     budget_bytes: int,
     kind: Precision,
     begun: int | None = None,
+    *,
+    paired: bool = False,
 ) -> Plan:
     # The longer of the two shows more of whether samples depend on each other.
-    layers = phi.plan_layers(max(rows, others, key=len))
+    layers = phi.plan_layers(max(rows, others, key=len), paired=paired)
     return plan(
         len(rows),
         len(others),

@@ -87,6 +87,24 @@ def choose(layer: str, shape: Shape, outputs: Outputs, elementwise: float) -> La
     )
 
 
+def choose_for_pairs(layer: str, shape: Shape, outputs: Outputs, elementwise_cost: float) -> LayerPlan:
+    """The method of a layer that costs the least for each sample, where a sample meets one other and itself alone."""
+    found = costs(shape, outputs, elementwise_cost)
+    best = min(found, key=lambda cost: _operations_a_pairing(cost, shape, outputs, elementwise_cost))
+    return LayerPlan(layer, best, "the cheaper one to collect and multiply with one other sample")
+
+
+def _operations_a_pairing(cost: Cost, shape: Shape, outputs: Outputs, elementwise_cost: float) -> float:
+    """Collecting a sample and its two paired products, whose sums run through memory as elementwise operations do."""
+    k, s, q = outputs.gradients, shape.positions, shape.groups
+    if cost.method == "gradients":
+        # Gradients written out are multiplied from factors that are also laid out, then read twice.
+        return cost.operations_a_sample + (1 + 2) * cost.numbers * elementwise_cost
+    inner = shape.inputs if shape.kind == "matrix" else 1
+    products = q * s * s * (inner + k * shape.outputs)
+    return cost.operations_a_sample + 2 * (products + (1 if s == q == 1 else 3) * q * s * s * k * elementwise_cost)
+
+
 @dataclass(frozen=True)
 class Plan:
     """Sizes of blocks and the cost they lead to."""

@@ -223,12 +223,16 @@ class Block:
 
     def paired_products(self, other: Block) -> Float[Tensor, " n"]:
         """Inner products of paired samples, in float64, summed over outputs."""
-        products = [
-            mine.paired_products(theirs)
+        return torch.stack(list(self.paired_layer_products(other).values())).sum(dim=0)
+
+    def paired_layer_products(self, other: Block) -> dict[str, Float[Tensor, " n"]]:
+        """The same of each layer; their sum is that of the whole."""
+        return {
+            name: torch.stack(
+                [mine.paired_products(theirs) for mine, theirs in zip(terms, other.layers[name], strict=True)]
+            ).sum(dim=0)
             for name, terms in self.layers.items()
-            for mine, theirs in zip(terms, other.layers[name], strict=True)
-        ]
-        return torch.stack(products).sum(dim=0)
+        }
 
     def embeddings(self) -> Float[Tensor, "n kp"]:
         """The embeddings written out, one row a sample, in an order of this engine's own."""

@@ -136,7 +136,7 @@ def facts_of(record: Record) -> dict[str, Any]:
 
 def _scalars(kernel: KernelRecord) -> dict[str, float]:
     values = dataclasses.asdict(kernel)
-    values |= values.pop("resources")
+    values |= values.pop("resources") | values.pop("measures")
     return {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
 
 

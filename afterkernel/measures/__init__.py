@@ -1,18 +1,44 @@
-"""Measures of kernels: what an embedding is invariant to, how two kernels align, how many directions one has."""
+"""Measures of kernels, one a file: what an embedding is invariant to, how two kernels align, where the labels lie."""
 
+from __future__ import annotations
+
+from afterkernel.discovery import members
 from afterkernel.measures.alignment import alignment, cka
+from afterkernel.measures.context import Context, measure_all
 from afterkernel.measures.effective_rank import effective_rank
-from afterkernel.measures.invariance import TRANSFORMS, invariance, invariances, model_invariance, sample_images
-from afterkernel.measures.options import Measure
+from afterkernel.measures.invariance import TRANSFORMS, Invariance, invariance, invariances, model_invariance
+from afterkernel.measures.kernel_distance import kernel_distance
+from afterkernel.measures.measure import Measure, Numbers
+from afterkernel.measures.options import Measures, section
+from afterkernel.measures.samples import sample_images
+from afterkernel.measures.spectrum import Spectrum, spectrum
+from afterkernel.measures.state import MeasureState
+from afterkernel.measures.target_alignment import target_alignment
+
+MEASURES: dict[str, type[Measure]] = members(__name__, Measure)
+
+AllMeasures = section(MEASURES, __name__, "AllMeasures")
 
 __all__ = [
+    "MEASURES",
     "TRANSFORMS",
+    "AllMeasures",
+    "Context",
+    "Invariance",
     "Measure",
+    "MeasureState",
+    "Measures",
+    "Numbers",
+    "Spectrum",
     "alignment",
     "cka",
     "effective_rank",
     "invariance",
     "invariances",
+    "kernel_distance",
+    "measure_all",
     "model_invariance",
     "sample_images",
+    "spectrum",
+    "target_alignment",
 ]

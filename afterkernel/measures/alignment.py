@@ -1,14 +1,21 @@
-"""Alignment of two kernels on the same images, uncentred and centred (CKA)."""
+"""Alignment of two kernels on the same images, uncentred and centred (CKA).
+
+Uncentred: P. M. Long, arXiv 2105.10585, section 2. Centred: Cortes, Mohri and Rostamizadeh, "Algorithms for learning
+kernels based on centered alignment", JMLR 13, 2012; Kornblith, Norouzi, Lee and Hinton, arXiv 1905.00414.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from afterkernel.errors import UserError
-from afterkernel.measures.matrices import check_finite_matrix, row_chunks
+from afterkernel.measures.matrices import UndefinedError, check_pair, largest_entry, or_none, row_chunks
+from afterkernel.measures.measure import Measure, Numbers, SampleGram
 from afterkernel.types import Float, Tensor
 
 
@@ -18,7 +25,7 @@ def alignment(K: Tensor, C: Tensor) -> float:
     K, C: (n, m), both of the same images; any data types. Sums are in float64. Raises UserError for shapes that
     differ, a matrix of zeros, NaN or infinity.
     """
-    _check_pair(K, C)
+    check_pair(K, C)
     return _cosine(K, C, None, None)
 
 
@@ -28,11 +35,30 @@ def cka(K: Tensor, C: Tensor) -> float:
     K, C: (n, n), both of the same images; any data types. Sums are in float64. Raises UserError for shapes that
     differ or are not square, a matrix that is zero once centred, NaN or infinity.
     """
-    _check_pair(K, C)
+    check_pair(K, C)
     for name, matrix in (("K", K), ("C", C)):
         if matrix.shape[0] != matrix.shape[1]:
             raise UserError(f"{name} has shape {tuple(matrix.shape)}: CKA needs square Gram matrices.")
     return _cosine(K, C, _Means(K), _Means(C))
+
+
+@dataclass
+class Alignment(Measure):
+    """Alignment and CKA with the snapshot's other kernels, and with every kernel at initialisation."""
+
+    name: ClassVar[str] = "alignment"
+    what: ClassVar[str] = "alignment and CKA with the other kernels of the snapshot, and with those at initialisation"
+    cost: ClassVar[str] = "some 10 n^2 operations for each, n = gram_images; no embedding"
+    by_default: ClassVar[bool] = True
+    looks_back: ClassVar[bool] = True
+
+    def of_sample(self, gram: SampleGram) -> Numbers:
+        """alignment_with_NAME and cka_with_NAME."""
+        found: Numbers = {}
+        for name, other in gram.beside.items():
+            found[f"alignment_with_{name}"] = or_none(alignment, gram.matrix, other)
+            found[f"cka_with_{name}"] = or_none(cka, gram.matrix, other)
+        return found
 
 
 class _Means:
@@ -44,16 +70,9 @@ class _Means:
         self.all = self.rows.mean()
 
 
-def _check_pair(K: Tensor, C: Tensor) -> None:
-    if K.shape != C.shape:
-        raise UserError(f"K has shape {tuple(K.shape)} and C {tuple(C.shape)}: both must be of the same images.")
-    check_finite_matrix("K", K)
-    check_finite_matrix("C", C)
-
-
 def _cosine(K: Float[Tensor, "n m"], C: Float[Tensor, "n m"], k_means: _Means | None, c_means: _Means | None) -> float:
     # Divided by their largest entries, very large and very small kernels neither overflow nor vanish when squared.
-    k_scale, c_scale = (max(abs(float(end)) for end in torch.aminmax(matrix)) for matrix in (K, C))
+    k_scale, c_scale = largest_entry(K), largest_entry(C)
     product = k_square = c_square = 0.0
     for k, c in zip(_centred(K, k_means), _centred(C, c_means), strict=True):
         k, c = k / k_scale, c.to(k.device) / c_scale
@@ -64,7 +83,9 @@ def _cosine(K: Float[Tensor, "n m"], C: Float[Tensor, "n m"], k_means: _Means | 
     nothing = (torch.finfo(torch.float64).eps * len(K)) ** 2 * K.numel()
     for name, square in (("K", k_square), ("C", c_square)):
         if square <= nothing:
-            raise UserError(f"{name} is zero once its means are taken off: CKA is not defined for a constant kernel.")
+            raise UndefinedError(
+                f"{name} is zero once its means are taken off: CKA is not defined for a constant kernel."
+            )
     return product / math.sqrt(k_square * c_square)
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 
 from afterkernel.errors import UserError
-from afterkernel.measures.matrices import check_finite_matrix, row_chunks, rows_at_once
+from afterkernel.measures.matrices import check_gram, or_none, row_chunks
+from afterkernel.measures.measure import Measure, Numbers, SampleGram
 from afterkernel.types import Float, Tensor
 
 # Up to this size all eigenvalues cost seconds; beyond, only the largest is sought.
 EXACT_UP_TO = 2000
 # Of the eigenvector's residual: its square, over the gap, bounds the error of the eigenvalue.
 _RESIDUAL = 1e-12
-# Two halves of a Gram matrix that was computed in bfloat16 may differ by this part of its largest entry.
-_ASYMMETRY = 1e-2
 
 
 def effective_rank(K: Tensor) -> float:
@@ -23,13 +25,9 @@ def effective_rank(K: Tensor) -> float:
     from a fixed start, in float64, while K stays in its data type. Raises UserError for a matrix that is not square,
     not symmetric, without a positive eigenvalue, zero, or not finite.
     """
-    check_finite_matrix("K", K)
-    n, m = K.shape
-    if n != m:
-        raise UserError(f"K has shape {(n, m)}: the effective rank is that of a square Gram matrix.")
-    _check_symmetric(K)
+    check_gram(K, "the effective rank")
     trace = float(K.diagonal().double().sum())
-    largest = float(torch.linalg.eigvalsh(K.double())[-1]) if n <= EXACT_UP_TO else largest_eigenvalue(K)
+    largest = float(torch.linalg.eigvalsh(K.double())[-1]) if len(K) <= EXACT_UP_TO else largest_eigenvalue(K)
     if largest <= 0:
         raise UserError(f"K has no positive eigenvalue (the largest is {largest:.3g}): a Gram matrix has one.")
     return trace / largest
@@ -62,12 +60,19 @@ def largest_eigenvalue(K: Float[Tensor, "n n"]) -> float:
         basis = torch.cat([basis, (product / residual)[None]])
 
 
-def _check_symmetric(K: Float[Tensor, "n n"]) -> None:
-    largest = max(abs(float(end)) for end in torch.aminmax(K))
-    step = rows_at_once(K)
-    for start in range(0, len(K), step):
-        rows, columns = K[start : start + step].double(), K[:, start : start + step].double().T
-        if float((rows - columns).abs().max()) > _ASYMMETRY * largest:
-            raise UserError(
-                "K is not symmetric: the effective rank is that of a Gram matrix of images with themselves."
-            )
+@dataclass
+class EffectiveRank(Measure):
+    """Effective rank: of the whole kernel on all training images, of its layers on the sample."""
+
+    name: ClassVar[str] = "effective_rank"
+    what: ClassVar[str] = "trace / largest eigenvalue on all training images; of layers on the sample"
+    cost: ClassVar[str] = "some 30 n^2 operations for n training images beyond 2000, 4/3 n^3 up to there"
+    by_default: ClassVar[bool] = True
+
+    def of_training_set(self, K: Float[Tensor, "n n"]) -> Numbers:
+        """effective_rank."""
+        return {"effective_rank": or_none(effective_rank, K)}
+
+    def of_sample(self, gram: SampleGram) -> Numbers:
+        """The same of a layer."""
+        return {"effective_rank": or_none(effective_rank, gram.matrix)} if gram.layer else {}

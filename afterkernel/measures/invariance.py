@@ -6,81 +6,136 @@ added to each norm. Embeddings are only ever paired row by row, in blocks of ima
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.embedding import BlockSource, embedding
+from afterkernel.kernels.embedding import BlockSource, Embedding, embedding
+from afterkernel.kernels.gram import samples_to_pair
 from afterkernel.kernels.inputs import check_arguments, check_images
 from afterkernel.kernels.precision import exact_products
-from afterkernel.kernels.terms import Block
-from afterkernel.measures.options import Measure
+from afterkernel.measures.measure import Measure, Numbers
+from afterkernel.options import option
 from afterkernel.progress import progress
 from afterkernel.transforms import rotate, shift, swap, zoom
 from afterkernel.types import Float, Tensor
 
 NORM_OFFSET = 1e-4
+# Images embedded at once where the embedding has no wish of its own.
+IMAGES_AT_ONCE = 64
 
-# Each transform gives the versions of the images over which its cosine is averaged.
-TRANSFORMS: dict[str, Callable[[Tensor, Measure], list[Tensor]]] = {
-    "shift": lambda x, options: [shift(x, options.shift_px, 0), shift(x, 0, options.shift_px)],
-    "rotation": lambda x, options: [rotate(x, options.angle_rad), rotate(x, -options.angle_rad)],
-    "zoom": lambda x, options: [zoom(x, options.crop_fraction)],
-    "swap": lambda x, _: [swap(x)],
+
+@dataclass(frozen=True)
+class Transform:
+    """A transform at any strength: the versions of the images over which its cosine is averaged.
+
+    `paper` is the strength of arXiv 2105.10585, and `unit` what follows a strength in a name.
+    """
+
+    versions: Callable[[Tensor, Any], list[Tensor]]
+    paper: float | None = None
+    unit: str = ""
+
+
+TRANSFORMS: dict[str, Transform] = {
+    "shift": Transform(lambda x, px: [shift(x, px, 0), shift(x, 0, px)], 1, "px"),
+    "rotation": Transform(lambda x, rad: [rotate(x, rad), rotate(x, -rad)], 0.25, "rad"),
+    "zoom": Transform(lambda x, fraction: [zoom(x, fraction)], 13 / 14),
+    "swap": Transform(lambda x, _: [swap(x)]),
 }
 
 
-def invariance(
-    phi: BlockSource, images: Tensor, transform: str, options: Measure | None = None, *, images_at_once: int = 64
-) -> float:
-    """Invariance of an embedding under "shift", "rotation", "zoom" or "swap"; 1 if it does not change at all.
+@dataclass
+class Invariance(Measure):
+    """Invariances under shift, rotation, zoom and swap, at one strength or several."""
 
-    images: floats (n, c, h, w); all are used. options: the strengths of the transforms. Raises UserError for an
-    unknown transform or for no images.
-    """
-    return invariances(phi, images, options, transforms=(transform,), images_at_once=images_at_once)[transform]
+    name: ClassVar[str] = "invariance"
+    what: ClassVar[str] = "mean cosine of the embeddings of images and of shifted, turned, zoomed, swapped ones"
+    cost: ClassVar[str] = (
+        "7 n embeddings at one strength each, 2 n more for each shift and angle, n for each zoom, n = num_images"
+    )
+    by_default: ClassVar[bool] = True
+
+    shift_px: list[int] = option(
+        [1], "invariance: shifts to the right and down, in pixels; the first keeps the plain name", at_least=1
+    )
+    angle_rad: list[float] = option([0.25], "invariance: rotations to either side, in radians", above=0)
+    crop_fraction: list[float] = option([13 / 14], "invariance: parts of each side that zoom keeps", above=0, at_most=1)
+
+    def strengths(self) -> dict[str, tuple[str, float | None]]:
+        """The transform and strength behind every number: the first strength of each has the transform's own name."""
+        found: dict[str, tuple[str, float | None]] = {}
+        for transform, (_, values) in self._listed().items():
+            for i, value in enumerate(values):
+                name = f"{transform}_{value:g}{TRANSFORMS[transform].unit}" if i else transform
+                found[f"{name}_invariance"] = transform, value
+        return found | {"swap_invariance": ("swap", None)}
+
+    def check(self) -> None:
+        """No strength may be named twice."""
+        for option_name, values in self._listed().values():
+            shown = [f"{value:g}" for value in values]
+            if len(set(shown)) < len(shown):
+                twice = next(value for value in shown if shown.count(value) > 1)
+                raise UserError(
+                    f"measure.{option_name}=[{','.join(shown)}] names {twice} twice: name each strength once."
+                )
+
+    def _listed(self) -> dict[str, tuple[str, Sequence[float]]]:
+        """The option and the strengths of each transform that has any."""
+        return {
+            "shift": ("shift_px", self.shift_px),
+            "rotation": ("angle_rad", self.angle_rad),
+            "zoom": ("crop_fraction", self.crop_fraction),
+        }
+
+    def of_images(self, phi: BlockSource, images: Float[Tensor, "n c h w"], per_layer: bool) -> Numbers:
+        """shift_invariance, ..., and for further strengths shift_2px_invariance, zoom_0.75_invariance, ..."""
+        return {**invariances(phi, images, self, per_layer=per_layer)}
 
 
 def invariances(
     phi: BlockSource,
     images: Tensor,
-    options: Measure | None = None,
+    options: Invariance | None = None,
     *,
-    transforms: Sequence[str] = tuple(TRANSFORMS),
-    images_at_once: int = 64,
+    per_layer: bool = False,
+    images_at_once: int | None = None,
 ) -> dict[str, float]:
-    """Invariances by name of transform; each original image is embedded once for all of them.
+    """Invariances by name; every image is embedded once, and once for each version of it.
 
-    images: floats (n, c, h, w); all are used, so take `sample_images` first. Memory: two blocks of `images_at_once`
-    embeddings. Raises UserError for an unknown transform or for no images.
+    images: floats (n, c, h, w); all are used, so take `sample_images` first. options: the strengths, the paper's by
+    default. per_layer: also of each layer, as LAYER/NAME, at no further cost. Memory: two blocks of `images_at_once`
+    embeddings, by default as many as the embedding takes in one batch. Raises UserError for no images.
     """
-    options = options or Measure()
-    for name in transforms:
-        if name not in TRANSFORMS:
-            raise UserError(f"transform={name!r} is not known: choose one of {', '.join(TRANSFORMS)}.")
-    if len(images) == 0:
-        raise UserError("there are no images to measure an invariance on: give at least one.")
-    totals = dict.fromkeys(transforms, 0.0)
-    with exact_products(), progress("Invariances", len(images)) as advance:
-        for block in torch.split(images, images_at_once):
-            original = phi.block(block)
-            original_norms = _norms(original)
-            for name in transforms:
-                versions = TRANSFORMS[name](block, options)
-                cosines = (_cosines(original, original_norms, phi.block(version)).sum().item() for version in versions)
-                totals[name] += sum(cosines) / len(versions)
-            advance(len(block))
-    return {name: total / len(images) for name, total in totals.items()}
+    return _measure(phi, images, (options or Invariance()).strengths(), per_layer, images_at_once)
 
 
-def sample_images(images: Tensor, options: Measure) -> Float[Tensor, "k c h w"]:
-    """`options.num_images` of the images (n, c, h, w), without repetition, chosen by `options.seed`, in their order."""
-    if len(images) <= options.num_images:
-        return images
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(options.seed))
-    return images[order[: options.num_images].sort().values.to(images.device)]
+def invariance(
+    phi: BlockSource,
+    images: Tensor,
+    transform: str,
+    strength: float | None = None,
+    *,
+    images_at_once: int | None = None,
+) -> float:
+    """Invariance of an embedding under "shift", "rotation", "zoom" or "swap"; 1 if it does not change at all.
+
+    images: floats (n, c, h, w); all are used. strength: pixels, radians, or the part of a side that zoom keeps; the
+    paper's by default. Raises UserError for an unknown transform, a strength that it does not have, or no images.
+    """
+    if transform not in TRANSFORMS:
+        raise UserError(f"transform={transform!r} is not known: choose one of {', '.join(TRANSFORMS)}.")
+    paper = TRANSFORMS[transform].paper
+    if strength is not None and (paper is None or not strength > 0):
+        wanted = f"a number above 0, such as {paper:.4g}" if paper is not None else "left out, as swap has none"
+        raise UserError(f"strength={strength} is not one of transform={transform!r}: it must be {wanted}.")
+    wanted_strength = {transform: (transform, paper if strength is None else strength)}
+    return _measure(phi, images, wanted_strength, False, images_at_once)[transform]
 
 
 def model_invariance(
@@ -89,26 +144,59 @@ def model_invariance(
     transform: str,
     kernel: str = "ntk",
     *,
-    options: Measure | None = None,
+    strength: float | None = None,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
-    images_at_once: int = 64,
+    images_at_once: int | None = None,
 ) -> float:
     """Invariance of a model's kernel under a transform, averaged over all images x (n, c, h, w).
 
-    transform: "shift", "rotation", "zoom" or "swap"; kernel: "ntk" or "conjugate"; embeddings are computed in `dtype`
-    on `device`. Raises UserError for unknown names, for no images or what is none, and for a model without the
-    kernel.
+    transform: "shift", "rotation", "zoom" or "swap"; strength: pixels, radians, or the part of a side that zoom keeps,
+    the paper's by default; kernel: "ntk" or "conjugate"; embeddings are computed in `dtype` on `device`. Raises
+    UserError for unknown names, a strength that the transform does not have, no images or what is none, and a model
+    without the kernel.
     """
     check_arguments(model, {"x": x})
     check_images(x)
     phi = embedding(model, kernel, dtype=dtype, device=device)
-    return invariance(phi, x, transform, options, images_at_once=images_at_once)
+    return invariance(phi, x, transform, strength, images_at_once=images_at_once)
 
 
-def _cosines(a: Block, a_norms: Float[Tensor, " n"], b: Block) -> Float[Tensor, " n"]:
-    return a.paired_products(b) / ((a_norms + NORM_OFFSET) * (_norms(b) + NORM_OFFSET))
+def _measure(
+    phi: BlockSource,
+    images: Tensor,
+    strengths: Mapping[str, tuple[str, float | None]],
+    per_layer: bool,
+    images_at_once: int | None,
+) -> dict[str, float]:
+    if len(images) == 0:
+        raise UserError("there are no images to measure an invariance on: give at least one.")
+    if images_at_once is None:
+        images_at_once = samples_to_pair(phi, images) if isinstance(phi, Embedding) else IMAGES_AT_ONCE
+    totals: dict[str, float] = {}
+    with exact_products(), progress("Invariances", len(images)) as advance:
+        for block in torch.split(images, images_at_once):
+            original = phi.block(block)
+            norms = _norms(original.paired_layer_products(original), per_layer)
+            for name, (transform, strength) in strengths.items():
+                versions = TRANSFORMS[transform].versions(block, strength)
+                for version in versions:
+                    moved = phi.block(version)
+                    products = _with_total(original.paired_layer_products(moved), per_layer)
+                    moved_norms = _norms(moved.paired_layer_products(moved), per_layer)
+                    for layer, product in products.items():
+                        cosines = product / ((norms[layer] + NORM_OFFSET) * (moved_norms[layer] + NORM_OFFSET))
+                        key = f"{layer}/{name}" if layer else name
+                        totals[key] = totals.get(key, 0.0) + cosines.sum().item() / len(versions)
+            advance(len(block))
+    return {name: total / len(images) for name, total in totals.items()}
 
 
-def _norms(a: Block) -> Float[Tensor, " n"]:
-    return a.paired_products(a).sqrt()
+def _with_total(by_layer: dict[str, Float[Tensor, " n"]], per_layer: bool) -> dict[str, Float[Tensor, " n"]]:
+    """Paired products of the whole, named "", and of each layer where that is asked."""
+    total = torch.stack(list(by_layer.values())).sum(dim=0)
+    return {"": total, **by_layer} if per_layer else {"": total}
+
+
+def _norms(by_layer: dict[str, Float[Tensor, " n"]], per_layer: bool) -> dict[str, Float[Tensor, " n"]]:
+    return {name: squares.sqrt() for name, squares in _with_total(by_layer, per_layer).items()}

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
 from afterkernel.errors import UserError
-from afterkernel.types import Float, Tensor
+from afterkernel.types import Float, Int, Tensor
 
 # Entries of a matrix that are widened to float64 at once: 4 MB.
 _ENTRIES = 1 << 19
+# Two halves of a Gram matrix that was computed in bfloat16 may differ by this part of its largest entry.
+_ASYMMETRY = 1e-2
+
+
+class UndefinedError(UserError):
+    """A measure does not exist for this kernel, such as the direction of a matrix of zeros."""
+
+
+def or_none(measure: Callable[..., float], *arguments: object) -> float | None:
+    """A measure of the arguments, or None where it does not exist for them or one of them is None."""
+    if any(argument is None for argument in arguments):
+        return None
+    try:
+        return measure(*arguments)
+    except UndefinedError:
+        return None
 
 
 def check_finite_matrix(name: str, matrix: Tensor) -> None:
@@ -22,7 +38,48 @@ def check_finite_matrix(name: str, matrix: Tensor) -> None:
     if not (math.isfinite(low) and math.isfinite(high)):
         raise UserError(f"{name} holds NaN or infinity: compute it in a wider data type, or look for its cause.")
     if low == high == 0:
-        raise UserError(f"{name} holds zeros alone: its direction is not defined.")
+        raise UndefinedError(f"{name} holds zeros alone: its direction is not defined.")
+
+
+def check_pair(K: Tensor, C: Tensor) -> None:
+    """Raise UserError for two matrices that can't be those of the same images."""
+    if K.shape != C.shape:
+        raise UserError(f"K has shape {tuple(K.shape)} and C {tuple(C.shape)}: both must be of the same images.")
+    check_finite_matrix("K", K)
+    check_finite_matrix("C", C)
+
+
+def check_gram(K: Tensor, what: str) -> None:
+    """Raise UserError for what can't be the Gram matrix of images with themselves; `what` names the measure."""
+    check_finite_matrix("K", K)
+    n, m = K.shape
+    if n != m:
+        raise UserError(f"K has shape {(n, m)}: {what} is that of a square Gram matrix.")
+    largest, step = largest_entry(K), rows_at_once(K)
+    for start in range(0, n, step):
+        rows, columns = K[start : start + step].double(), K[:, start : start + step].double().T
+        if float((rows - columns).abs().max()) > _ASYMMETRY * largest:
+            raise UserError(f"K is not symmetric: {what} is that of a Gram matrix of images with themselves.")
+
+
+def signs(y: Tensor, K: Tensor) -> Float[Tensor, " n"]:
+    """Labels {0, 1} of the images of K as {-1, +1}, float64 on K's device. Raises UserError for others."""
+    if y.shape != K.shape[:1]:
+        raise UserError(f"y has shape {tuple(y.shape)}: K has {len(K)} images, so y must have shape ({len(K)},).")
+    found = torch.unique(y).tolist()
+    if any(value not in (0, 1) for value in found):
+        raise UserError(f"y holds the labels {', '.join(map(str, found[:5]))}: labels must be 0 and 1.")
+    return y.to(device=K.device, dtype=torch.float64) * 2 - 1
+
+
+def has_both_classes(y: Int[Tensor, " n"]) -> bool:
+    """Whether labels hold 0 and 1."""
+    return bool(y.min() != y.max())
+
+
+def largest_entry(matrix: Float[Tensor, "n m"]) -> float:
+    """The largest absolute value."""
+    return max(abs(float(end)) for end in torch.aminmax(matrix))
 
 
 def rows_at_once(matrix: Float[Tensor, "n m"]) -> int:

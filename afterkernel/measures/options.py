@@ -1,20 +1,84 @@
-"""Options of the measures."""
+"""Options of the measures: which ones, of which images, and the options of each, side by side in one section."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
+from afterkernel.errors import UserError
+from afterkernel.measures.measure import Measure
 from afterkernel.options import option
 
 
-@dataclass
-class Measure:
-    """How many images the invariances are averaged over, and how strong the transforms are; a structured config."""
+@dataclasses.dataclass
+class Measures:
+    """Which measures are taken, and of which images; the options of every measure stand beside these.
 
+    The images are drawn by `seed` alone, so that they are the same for all kernels and snapshots of a run.
+    """
+
+    names: list[str]
     num_images: int = option(
-        1000, "images that the invariances are averaged over, or all if there are fewer", at_least=1
+        1000, "test images that invariances and errors of classifiers are measured on, or all if fewer", at_least=1
+    )
+    gram_images: int = option(
+        500, "training images whose Gram matrix the other measures look at, or all if fewer", at_least=2
     )
     seed: int = option(0, "seed that chooses those images", at_least=0)
-    shift_px: int = option(1, "shift to the right and down, in pixels", at_least=1)
-    angle_rad: float = option(0.25, "rotation to either side, in radians", above=0)
-    crop_fraction: float = option(13 / 14, "part of each side that zoom keeps", above=0, at_most=1)
+    per_layer: bool = option(False, "also measure the kernel of each layer")
+
+    def chosen(self) -> list[Measure]:
+        """The measures that are asked for, with their options."""
+        return [kind(**_values(self, kind)) for name, kind in self.kinds().items() if name in self.names]
+
+    def check(self) -> None:
+        """Raise UserError for options of the measures that can't work."""
+        for measure in self.chosen():
+            measure.check()
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether a measure that is asked for needs what earlier snapshots left."""
+        return any(measure.looks_back for measure in self.chosen())
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Options of measures that are not asked for: they decide nothing."""
+        return frozenset(
+            field.name
+            for name, kind in self.kinds().items()
+            if name not in self.names
+            for field in dataclasses.fields(kind)
+        )
+
+    @classmethod
+    def kinds(cls) -> Mapping[str, type[Measure]]:
+        """Every measure there is, by name."""
+        raise TypeError("the measures are those of afterkernel.measures.MEASURES")
+
+
+def section(kinds: Mapping[str, type[Measure]], module: str, name: str) -> type[Measures]:
+    """The dataclass `module`.`name`, which adds the options of the measures `kinds` to those of `Measures`."""
+    by_default = [measure for measure, kind in kinds.items() if kind.by_default]
+    fields: list[tuple[str, str, Any]] = [
+        ("names", "list[str]", option(by_default, "what is measured of each kernel", choices=tuple(kinds)))
+    ]
+    taken = {field.name for field in dataclasses.fields(Measures)}
+    for kind in kinds.values():
+        for field in dataclasses.fields(kind):
+            if field.name in taken:
+                raise UserError(f"measure.{field.name} is the option of two measures: rename that of {kind.__name__}.")
+            taken.add(field.name)
+            fields.append((field.name, str(field.type), copy.copy(field)))
+    made = dataclasses.make_dataclass(
+        name, fields, bases=(Measures,), namespace={"kinds": classmethod(lambda _: kinds)}
+    )
+    # Where it is found again when a job is sent to another process.
+    made.__module__, made.__doc__ = module, Measures.__doc__
+    return made
+
+
+def _values(options: Measures, kind: type[Measure]) -> dict[str, object]:
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}

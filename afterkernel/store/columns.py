@@ -61,8 +61,11 @@ COLUMNS = [
     if column.name != "schema_version"
 ]
 BY_NAME = {column.name: column for column in COLUMNS}
-# What every row of a data frame has, in order; the JSON texts can be asked for in SQL.
-FRAME = {column.name: column.dtype for column in COLUMNS if column.kind is not dict} | {"schema_version": "int64"}
+# What every row of a data frame is made of, in order; the other JSON texts can be asked for in SQL.
+MEASURES = "measures"
+FRAME = {column.name: column.dtype for column in COLUMNS if column.kind is not dict or column.name == MEASURES} | {
+    "schema_version": "int64"
+}
 SIGNATURE = hashlib.sha256(
     ", ".join(f"{column.name} {column.sql} {column.optional}" for column in COLUMNS).encode()
 ).hexdigest()

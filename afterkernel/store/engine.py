@@ -24,7 +24,7 @@ from afterkernel.store.seal import Sealed
 if TYPE_CHECKING:
     import duckdb
 
-_ALL = [*FRAME, *(column.name for column in COLUMNS if column.kind is dict)]
+_ALL = [*FRAME, *(column.name for column in COLUMNS if column.name not in FRAME)]
 _LOCK = """
 SET autoinstall_known_extensions = false; SET autoload_known_extensions = false; SET temp_directory = '';
 SET python_enable_replacements = false; SET enable_external_access = false; SET lock_configuration = true

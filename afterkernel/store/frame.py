@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afterkernel.errors import UserError
 from afterkernel.store import engine
-from afterkernel.store.columns import COLUMNS, FRAME, SEPARATOR
+from afterkernel.store.columns import COLUMNS, FRAME, MEASURES, SEPARATOR
 from afterkernel.store.record import KernelRecord, Record
 from afterkernel.store.records import files_with_records
 
@@ -23,9 +25,10 @@ def results(directory: Path | str, where: str | None = None) -> pd.DataFrame:
     """All results below a directory (a run, a sweep, or all sweeps): one row a snapshot and kernel.
 
     The NTK at initialisation is the row with kernel "ntk" and epoch 0; the after kernel the rows behind it. Errors are
-    fractions in [0, 1], times seconds, memory bytes. `where` is an SQL condition for the rows to keep, such as
-    "epoch = 5 and kernel = 'ntk'"; a missing value fits nothing. UserError where there are no records, one can't be
-    read, or the condition is none.
+    fractions in [0, 1], times seconds, memory bytes. Behind the fixed columns stand the measures whose names depend on
+    options, such as eigenvalue_1 or shift_2px_invariance; in SQL they are measures->>'$.eigenvalue_1'. `where` is an
+    SQL condition for the rows to keep, such as "epoch = 5 and kernel = 'ntk'"; a missing value fits nothing. UserError
+    where there are no records, one can't be read, or the condition is none.
     """
     paths = files_with_records(directory)
     query = f"SELECT {', '.join(FRAME)} FROM results"
@@ -33,7 +36,7 @@ def results(directory: Path | str, where: str | None = None) -> pd.DataFrame:
         _check_condition(where)
         query += f" WHERE ({where}\n)"
     frame = _ask(paths, f"{query} ORDER BY {', '.join(_ORDER)}", lambda why: _bad_condition(where or "", why))
-    return frame.astype(FRAME)
+    return _unfolded(frame.astype(FRAME))
 
 
 def sql(directory: Path | str, query: str) -> pd.DataFrame:
@@ -57,7 +60,22 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
 
     rows = [_row(record, kernel) for record in records for kernel in record.kernels]
     frame = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in FRAME.items()})
-    return frame.sort_values(_ORDER, kind="stable", ignore_index=True)
+    return _unfolded(frame.sort_values(_ORDER, kind="stable", ignore_index=True))
+
+
+def _unfolded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with a column for each name in `measures`, in its place."""
+    import pandas as pd
+
+    parsed = [json.loads(text) for text in frame.pop(MEASURES)]
+    names = sorted({name for numbers in parsed for name in numbers}, key=_natural)
+    found = {name: pd.array([numbers.get(name) for numbers in parsed], dtype="Float64") for name in names}
+    return pd.concat([frame, pd.DataFrame(found, index=frame.index)], axis="columns")
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Numbers within names in the order of numbers."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def check_columns(frame: pd.DataFrame, names: Sequence[str]) -> None:
@@ -113,4 +131,5 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _row(record: Record, kernel: KernelRecord) -> dict[str, object]:
     row = {**vars(record), **vars(kernel), **vars(kernel.resources)}
-    return row | {column.name: SEPARATOR.join(row[column.name]) for column in COLUMNS if column.kind is tuple}
+    row |= {column.name: SEPARATOR.join(row[column.name]) for column in COLUMNS if column.kind is tuple}
+    return row | {MEASURES: json.dumps(kernel.measures)}

@@ -32,7 +32,9 @@ class KernelRecord:
     data are not separable. `gap` is the relative duality gap, certified outside the solver. The invariances are
     mean cosines in [-1, 1]. `effective_rank` is `None` where K is zero. `kernel_error` is the largest difference of a
     sample of the Gram matrix from the same gradients multiplied in float64, relative to its largest entry (from exact
-    gradients for tf32 and bf16). `warnings` says in sentences what is numerically doubtful about these numbers.
+    gradients for tf32 and bf16). What follows it is measured on a sample (docs/definitions.md); `None` also where it
+    was not asked for. `measures` holds by name what depends on options: eigenvalues, other strengths of a transform,
+    single layers. `warnings` says in sentences what is numerically doubtful about these numbers.
     """
 
     kernel: str
@@ -54,7 +56,27 @@ class KernelRecord:
     effective_rank: float | None
     resources: Resources
     kernel_error: float | None = None
+    alignment_with_ntk: float | None = None
+    alignment_with_conjugate: float | None = None
+    alignment_with_initial_ntk: float | None = None
+    alignment_with_initial_conjugate: float | None = None
+    cka_with_ntk: float | None = None
+    cka_with_conjugate: float | None = None
+    cka_with_initial_ntk: float | None = None
+    cka_with_initial_conjugate: float | None = None
+    target_alignment: float | None = None
+    target_cka: float | None = None
+    distance_to_initial: float | None = None
+    kernel_velocity: float | None = None
+    ridge_test_error: float | None = None
+    ridge_loo_error: float | None = None
+    ridge: float | None = None
+    decay_exponent: float | None = None
     warnings: tuple[str, ...] = ()
+    measures: dict[str, float | None] = dataclasses.field(default_factory=dict)
+
+
+KERNEL_FIELDS = frozenset(field.name for field in dataclasses.fields(KernelRecord))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from afterkernel.store.status import wanted_epochs
 from afterkernel.sweep.claim import holder_of
 from afterkernel.sweep.conduct import duration
 from afterkernel.sweep.failure import read_failure
-from afterkernel.sweep.grid import Entry, finished, swept
+from afterkernel.sweep.grid import Entry, finished
 from afterkernel.text_table import aligned
 
 # Beside tensors: what Python, torch and Lightning take, a run's records and its W&B log.
@@ -46,10 +46,9 @@ def print_plan(entries: Sequence[Entry]) -> None:
     done = finished(entries)
     estimator = Estimator()
     rows, wanted = [], []
-    varied = swept(entries)
     for entry in entries:
         state = "finished" if entry.job.run_id in done else _state(entry)
-        options = " ".join(word for word in entry.overrides if word.partition("=")[0] in varied)
+        options = " ".join(entry.swept)
         if entry.job.run_id in done:
             rows.append([entry.job.run_id, options, state, "", "", "", ""])
             continue

@@ -26,9 +26,10 @@ GRIDS = "grids"
 
 @dataclass(frozen=True)
 class Entry:
-    """One run of the grid: what was swept to get it, its configuration, its job."""
+    """One run of the grid: its overrides, those of them that differ between runs, its configuration, its job."""
 
     overrides: tuple[str, ...]
+    swept: tuple[str, ...]
     config: Config
     job: Job
 
@@ -53,17 +54,19 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
     if not grid:
         raise UserError("the sweep has no run: an option is swept over no value at all.")
     entries: dict[str, Entry] = {}
+    varied = swept(grid)
     for overrides in grid:
-        told = f"job {' '.join(overrides)}"
+        own = tuple(word for word in overrides if word.partition("=")[0] in varied)
+        told = f"job {' '.join(own or overrides)}"
         try:
             config = typed(load(list(overrides)))
         except UserError as error:
             raise UserError(f"{told}: {error}") from error
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(f"{told}: {explain(error)}") from error
-        entry = Entry(tuple(overrides), config, job_of(config))
+        entry = Entry(tuple(overrides), own, config, job_of(config))
         if entry.job.run_dir in entries:
-            twin = " ".join(entries[entry.job.run_dir].overrides)
+            twin = " ".join(entries[entry.job.run_dir].swept or overrides)
             raise UserError(f"job {twin} and {told} are one run: take one of them out.")
         entries[entry.job.run_dir] = entry
     return list(entries.values())
@@ -92,11 +95,11 @@ def _fingerprint(source: Source) -> str | None:
         return None  # the run itself will say what is wrong with its images
 
 
-def swept(entries: Sequence[Entry]) -> set[str]:
+def swept(grid: Sequence[Sequence[str]]) -> set[str]:
     """The names of the options that differ between runs."""
     values: dict[str, set[str]] = {}
-    for entry in entries:
-        for word in entry.overrides:
+    for overrides in grid:
+        for word in overrides:
             name, _, value = word.partition("=")
             values.setdefault(name, set()).add(value)
     return {name for name, found in values.items() if len(found) > 1}
@@ -108,10 +111,8 @@ def keep_grid(entries: Sequence[Entry]) -> None:
     One file for each grid, named by what is in it, so that several processes on one sweep write the same.
     """
     by_sweep: dict[Path, dict[str, list[str]]] = {}
-    varied = swept(entries)
     for entry in entries:
-        words = [word for word in entry.overrides if word.partition("=")[0] in varied]
-        by_sweep.setdefault(entry.run_dir.parent, {})[entry.job.run_id] = words
+        by_sweep.setdefault(entry.run_dir.parent, {})[entry.job.run_id] = list(entry.swept)
     for folder, runs in by_sweep.items():
         text = json.dumps({"version": 1, "runs": runs}, indent=1, sort_keys=True) + "\n"
         path = folder / GRIDS / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}.json"

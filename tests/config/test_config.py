@@ -11,6 +11,7 @@ from afterkernel.config.compose import CONF, SWEEPS
 from afterkernel.config.help import help_text
 from afterkernel.config.schema import KINDS, Config, option_types
 from afterkernel.errors import UserError
+from afterkernel.measures import MEASURES
 from afterkernel.options import walk
 
 
@@ -25,6 +26,16 @@ def test_defaults_are_those_of_the_paper():
     assert (made.training.lr, made.training.batch_size, made.training.augment) == (0.01, 32, False)
     assert (made.arch.init, made.kernel.dtype, made.kernel.budget_bytes) == ("glorot", "float32", 3 * 1024**3)
     assert made.logger.wandb.mode == "offline"
+
+
+def test_every_measure_has_its_file_and_help_says_what_it_costs():
+    files = {path.stem for path in (CONF / "measure").glob("*.yaml")}
+    assert files >= set(MEASURES)
+    text = help_text("usage")
+    for name, kind in MEASURES.items():
+        assert config(f"measure={name}").measure.names == [name]
+        assert kind.what in text
+        assert f"cost: {kind.cost}" in text
 
 
 @pytest.mark.parametrize("group", list(KINDS))
@@ -80,6 +91,14 @@ def test_identity_follows_what_decides_numbers_and_nothing_else():
     others = ["seed=1", "training.lr=0.02", "arch=mlp", "arch.init=ntk", "snapshot.epochs=[0]", "kernel.dtype=float64"]
     others += ["svm=libsvm", "svm.tol=1e-5", "measure.num_images=10", "dataset.plus=5", "training.augment=true"]
     assert len({base} | {run_id(config(word)) for word in others}) == len(others) + 1
+
+
+def test_options_of_measures_that_are_not_taken_decide_nothing():
+    assert evaluation_id(config("measure.shift_px=[1,2]")) != evaluation_id(config())
+    alone = evaluation_id(config("measure=spectrum"))
+    assert alone != evaluation_id(config())
+    assert evaluation_id(config("measure=spectrum", "measure.shift_px=[1,2]")) == alone
+    assert evaluation_id(config("measure=spectrum", "measure.eigenvalues=3")) != alone
 
 
 def test_data_root_is_no_part_of_identity_for_known_sets_and_is_for_folders():
@@ -148,7 +167,15 @@ MISTAKES = {
     "svm=svc": "svm=svc is not known: choose one of auto, cuml, exact, jst, liblinear, libsvm, thundersvm",
     "svm.tol=0": "svm.tol=0.0 is too small",
     "svm.name=libsvm": "svm.name=libsvm can't be set by hand: choose with svm=NAME",
-    "measure.crop_fraction=2": "measure.crop_fraction=2.0 is too large",
+    "measure.crop_fraction=[2]": "measure.crop_fraction=2.0 is too large",
+    "measure.crop_fraction=0.5": "measure.crop_fraction=0.5 has the wrong type: it must be a list of numbers, such as",
+    "measure.shift_px=2": "measure.shift_px=2 has the wrong type: it must be a list of whole numbers, such as",
+    "measure.shift_px=[1,2,1]": "measure.shift_px=[1,2,1] names 1 twice: name each strength once",
+    "measure.angle_rad=[0.25,0]": "measure.angle_rad=0.0 is too small: it must be greater than 0",
+    "measure.names=[rank]": "measure.names=rank is not known: choose one of alignment, effective_rank, invariance, ",
+    "measure.decay_ranks=[11]": "measure.decay_ranks=[11] is no range of ranks: give the first and the last",
+    "measure.decay_ranks=[11,12]": "is no range of ranks",
+    "measure.gram_images=1": "measure.gram_images=1 is too small: it must be at least 2",
     "logger.wandb.mode=on": "choose one of offline, online, disabled",
     "trainer.device=tpu": "choose one of auto, cpu, cuda",
     "sweep.name=a/b": "is no folder's name",

@@ -111,18 +111,22 @@ def test_factor_products(n, m, k, q, s, t, d, o, dtype, intermediate):
         assert close(out, expected)
 
 
-@given(few, st.integers(1, 3), st.integers(1, 3), few, few, few, dtypes)
+@given(few, st.integers(1, 3), st.integers(1, 3), few, few, few, few, dtypes)
 @quick
-def test_paired_products(n, k, q, s, d, o, dtype):
-    (a, g), (b, h) = factors(n, k, q, s, d, o, dtype), factors(n, k, q, s + 1, d, o, dtype)
+def test_paired_products(n, k, q, s, t, d, o, dtype):
+    (a, g), (b, h) = factors(n, k, q, s, d, o, dtype), factors(n, k, q, t, d, o, dtype)
     rows = [contract.weight_gradients(*pair).flatten(1) for pair in ((a, g), (b, h))]
     expected = (rows[0].double() * rows[1].double()).sum(1)
     scale = expected.abs().max().item() + 1e-3
-    found = contract.paired_factor_products(a, g, b, h)
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found, expected, rtol=0, atol=BARS[dtype] * scale * 10)
+    for intermediate in (1, 1 << 20):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(contract, "INTERMEDIATE", intermediate)
+            found = contract.paired_factor_products(a, g, b, h)
+        assert found.dtype == torch.float64
+        torch.testing.assert_close(found, expected, rtol=0, atol=BARS[dtype] * scale * 10)
     for at_once in (1, 7, 1 << 16):
         torch.testing.assert_close(contract.paired_gradient_products(*rows, at_once), expected)
+    torch.testing.assert_close(contract.paired_gradient_products(rows[0], rows[0]), rows[0].double().square().sum(1))
 
 
 @given(few, few, st.integers(1, 9), st.sampled_from([*BARS, torch.bfloat16]))

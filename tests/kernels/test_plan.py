@@ -15,7 +15,17 @@ from afterkernel.kernels import collect, cross_grams, embedding, train_test_gram
 from afterkernel.kernels import gram as gram_module
 from afterkernel.kernels import plan as plan_module
 from afterkernel.kernels.layers import Shape
-from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, check_budget, choose, costs, merged, plan
+from afterkernel.kernels.plan import (
+    Cost,
+    LayerPlan,
+    Outputs,
+    check_budget,
+    choose,
+    choose_for_pairs,
+    costs,
+    merged,
+    plan,
+)
 from afterkernel.kernels.terms import Block, Gradients
 
 ELEMENTWISE = 8.0
@@ -72,13 +82,14 @@ class Counting:
     """An embedding that counts the samples it is asked for and the memory that it is given to write to."""
 
     dtype, device, outputs, work_bytes, model = torch.float64, torch.device("cpu"), 1, 0, nn.Flatten()
+    samples_at_once = 8
     identity = {}  # noqa: RUF012
 
     def __init__(self):
         self.collected = 0
         self.given = {}
 
-    def plan_layers(self, x):
+    def plan_layers(self, x, *, paired=False):
         return layers(5)
 
     def block(self, x, out=None):
@@ -221,3 +232,19 @@ def test_wide_layers_go_by_factors_and_layers_of_many_positions_by_gradients(sha
 def test_units_of_one_layer_are_named_apart():
     plans = [*layers(1, 2), *layers(3)]
     assert [part.layer for part in merged(plans)] == ["layer 0", "layer 1", "layer 0 (2)"]
+
+
+def test_samples_that_meet_one_other_each_are_held_in_the_cheaper_way():
+    # A linear layer: two vectors beat their outer product. A convolution: its gradient beats all pairs of positions.
+    dense = Shape("matrix", 1, 785, 94, 1, 785 * 94)
+    convolution = Shape("matrix", 196, 343, 76, 1, 343 * 76)
+    assert choose_for_pairs("a", dense, Outputs(), 8.0).cost.method == "factors"
+    assert choose_for_pairs("a", convolution, Outputs(), 8.0).cost.method == "gradients"
+    bias_alone = Shape("vector", 5, 1, 7, 1, 7)
+    assert choose_for_pairs("a", bias_alone, Outputs(), 8.0).cost.method == "gradients"
+
+
+def test_paired_products_embed_in_whole_batches_within_the_budget():
+    phi = Counting()
+    assert gram_module.samples_to_pair(phi, torch.zeros(100)) == 8
+    assert gram_module.samples_to_pair(phi, torch.zeros(100), budget_bytes=8 * 5 * 8) == 2

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -8,9 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from afterkernel.errors import UserError
+from afterkernel.kernels import collect
 from afterkernel.kernels.embedding import embedding
 from afterkernel.kernels.terms import Block, Gradients
-from afterkernel.measures import TRANSFORMS, Measure, invariance, invariances, model_invariance, sample_images
+from afterkernel.measures import TRANSFORMS, Invariance, invariance, invariances, model_invariance, sample_images
 from afterkernel.transforms import rotate, shift, swap, zoom
 
 
@@ -39,6 +41,14 @@ def small_net(seed=0):
     )
 
 
+def jacobian(model, images, layer):
+    """Per-example gradients of one layer, by plain autograd in float64: (n, p)."""
+    model = copy.deepcopy(model).double()
+    parameters = list(model.get_submodule(layer).parameters())
+    rows = [torch.autograd.grad(model(x[None].double()).squeeze(), parameters) for x in images]
+    return torch.stack([torch.cat([grad.flatten() for grad in row]) for row in rows])
+
+
 def numpy_cosines(a, b):
     a, b = a.double().numpy(), b.double().numpy()
     return (a * b).sum(1) / ((np.sqrt((a * a).sum(1)) + 1e-4) * (np.sqrt((b * b).sum(1)) + 1e-4))
@@ -59,7 +69,7 @@ def test_agrees_with_numpy_on_raw_embeddings(kernel, transform):
     phi = embedding(model, kernel)
     expected = np.mean([numpy_cosines(phi(images), phi(version(images))) for version in VERSIONS[transform]])
     assert model_invariance(model, images, transform, kernel, images_at_once=3) == pytest.approx(expected, rel=1e-6)
-    assert invariances(phi, images, images_at_once=2)[transform] == pytest.approx(expected, rel=1e-6)
+    assert invariances(phi, images, images_at_once=2)[f"{transform}_invariance"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_cosine_by_hand():
@@ -79,19 +89,44 @@ def test_the_offset_is_added_to_each_norm():
     assert invariance(Pixels(0.0), image, "swap") == 0
 
 
-def test_options_set_the_strengths():
+MOVED = {
+    "shift_invariance": lambda x: [shift(x, 3, 0), shift(x, 0, 3)],
+    "shift_1px_invariance": lambda x: [shift(x, 1, 0), shift(x, 0, 1)],
+    "rotation_invariance": lambda x: [rotate(x, 0.6), rotate(x, -0.6)],
+    "rotation_0.25rad_invariance": lambda x: [rotate(x, 0.25), rotate(x, -0.25)],
+    "rotation_1.5rad_invariance": lambda x: [rotate(x, 1.5), rotate(x, -1.5)],
+    "zoom_invariance": lambda x: [zoom(x, 0.5)],
+    "zoom_0.75_invariance": lambda x: [zoom(x, 0.75)],
+    "swap_invariance": lambda x: [swap(x)],
+}
+
+
+def test_several_strengths_have_names_of_their_own():
     images = random_images(3)
-    options = Measure(shift_px=3, angle_rad=0.6, crop_fraction=0.5)
+    options = Invariance(shift_px=[3, 1], angle_rad=[0.6, 0.25, 1.5], crop_fraction=[0.5, 0.75])
     found = invariances(Pixels(), images, options)
-    versions = {
-        "shift": [shift(images, 3, 0), shift(images, 0, 3)],
-        "rotation": [rotate(images, 0.6), rotate(images, -0.6)],
-        "zoom": [zoom(images, 0.5)],
-        "swap": [swap(images)],
-    }
-    for name, moved in versions.items():
-        expected = np.mean([numpy_cosines(images.flatten(1), version.flatten(1)) for version in moved])
+    assert found.keys() == MOVED.keys()
+    for name, versions in MOVED.items():
+        expected = np.mean([numpy_cosines(images.flatten(1), version.flatten(1)) for version in versions(images)])
         assert found[name] == pytest.approx(expected, rel=1e-9)
+    assert invariance(Pixels(), images, "shift", 3) == pytest.approx(found["shift_invariance"], rel=1e-14)
+    assert invariance(Pixels(), images, "zoom", 0.75) == pytest.approx(found["zoom_0.75_invariance"], rel=1e-14)
+
+
+def test_no_strength_no_number():
+    assert invariances(Pixels(), random_images(2), Invariance([], [], [])).keys() == {"swap_invariance"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_layers_agree_with_numpy_on_their_part_of_raw_jacobians(dtype):
+    model, images = small_net(), random_images(5, 1, 8, 8)
+    found = invariances(embedding(model, dtype=dtype), images, per_layer=True)
+    parts = {name: (jacobian(model, images, name), jacobian(model, swap(images), name)) for name in ("0", "3", "5")}
+    for name, (a, b) in parts.items():
+        assert found[f"{name}/swap_invariance"] == pytest.approx(numpy_cosines(a, b).mean(), abs=1e-6)
+    whole = [torch.cat([pair[i] for pair in parts.values()], dim=1) for i in (0, 1)]
+    assert found["swap_invariance"] == pytest.approx(numpy_cosines(*whole).mean(), abs=1e-6)
+    assert len(found) == 4 * (1 + 3)
 
 
 def test_each_original_is_embedded_once_for_all_transforms():
@@ -127,17 +162,35 @@ def test_neither_blocks_nor_scale_matter(n, images_at_once, scale, transform):
 
 def test_sample_images_takes_a_fixed_part_in_order():
     images = torch.arange(50.0).reshape(50, 1, 1, 1)
-    some = sample_images(images, Measure(num_images=20)).flatten()
+    some = sample_images(images, 20, 0).flatten()
     assert len(torch.unique(some)) == 20
     assert torch.equal(some, some.sort().values)
-    assert torch.equal(some, sample_images(images, Measure(num_images=20)).flatten())
-    assert not torch.equal(some, sample_images(images, Measure(num_images=20, seed=1)).flatten())
-    assert torch.equal(sample_images(images, Measure(num_images=51)), images)
+    assert torch.equal(some, sample_images(images, 20, 0).flatten())
+    assert not torch.equal(some, sample_images(images, 20, 1).flatten())
+    assert torch.equal(sample_images(images, 51, 0), images)
+
+
+def test_embeddings_are_made_in_whole_batches_and_never_held(monkeypatch):
+    """Each image once, each version once; no more than a batch at a time, and layers held as pairs need them."""
+    seen = []
+    phi = embedding(small_net())
+    block = phi.block
+    monkeypatch.setattr(phi, "block", lambda x, out=None: (seen.append(len(x)), block(x, out))[1])
+    monkeypatch.setattr(collect, "MOST_AT_ONCE", 16)
+    invariances(phi, random_images(40, 1, 8, 8))
+    assert sum(seen) == 40 * 7
+    assert max(seen) == 16
+    assert len(seen) == 3 * 7
+    assert {unit.layer: method for unit, method in phi.methods.items()}["3"] == "factors"
 
 
 def test_mistakes_are_told():
     with pytest.raises(UserError, match="'flip' is not known: choose one of shift, rotation, zoom, swap"):
         invariance(Pixels(), random_images(), "flip")
+    with pytest.raises(UserError, match="strength=2 is not one of transform='swap': it must be left out"):
+        invariance(Pixels(), random_images(), "swap", 2)
+    with pytest.raises(UserError, match="strength=-1 is not one of transform='shift': it must be a number above 0"):
+        invariance(Pixels(), random_images(), "shift", -1)
     with pytest.raises(UserError, match="no images"):
         invariance(Pixels(), random_images()[:0], "swap")
     with pytest.raises(UserError, match="kernel='ck' is not known"):

@@ -13,7 +13,7 @@ SMALL = [
     "training.lr=0.1",
     "snapshot.epochs=[0,1]",
     "measure.num_images=20",
-    "measure.crop_fraction=0.75",
+    "measure.crop_fraction=[0.75]",
     "dataset.max_train=60",
     "dataset.max_test=30",
 ]

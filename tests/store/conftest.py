@@ -6,6 +6,7 @@ from afterkernel.store import KernelRecord, Record, Resources
 
 _RESOURCES = Resources(wall_s_kernel=1.5, wall_s_svm=0.25, wall_s_measures=2.0, peak_bytes=123456789)
 _KERNEL = {
+    "measures": {},
     "kernel": "ntk",
     "svm_backend": "exact",
     "svm_intercept": False,

@@ -46,6 +46,22 @@ COLUMNS = [
     "swap_invariance",
     "effective_rank",
     "kernel_error",
+    "alignment_with_ntk",
+    "alignment_with_conjugate",
+    "alignment_with_initial_ntk",
+    "alignment_with_initial_conjugate",
+    "cka_with_ntk",
+    "cka_with_conjugate",
+    "cka_with_initial_ntk",
+    "cka_with_initial_conjugate",
+    "target_alignment",
+    "target_cka",
+    "distance_to_initial",
+    "kernel_velocity",
+    "ridge_test_error",
+    "ridge_loo_error",
+    "ridge",
+    "decay_exponent",
     "warnings",
     "wall_s_kernel",
     "wall_s_svm",
@@ -132,3 +148,14 @@ def test_records_in_memory_make_the_same_frame(tmp_path, make_record):
     pd.testing.assert_frame_equal(frame, to_frame(read_records(tmp_path)))
     assert frame["warnings"].tolist() == ["a; b", "a; b", ""] * 2
     assert frame["commit"].isna().tolist() == [False, False, True] * 2
+
+
+def test_measures_whose_names_depend_on_options_are_columns(tmp_path, make_record):
+    write_record(tmp_path, make_record(epoch=0, measures={"eigenvalue_10": 0.5, "eigenvalue_2": None}))
+    write_record(tmp_path, make_record(epoch=1, measures={"eigenvalue_2": 3.0, "shift_2px_invariance": 0.25}))
+    frame = results(tmp_path)
+    assert list(frame.columns) == [*COLUMNS, "eigenvalue_2", "eigenvalue_10", "shift_2px_invariance"]
+    assert frame["eigenvalue_10"].tolist() == [0.5, pd.NA]
+    assert frame["eigenvalue_2"].tolist() == [pd.NA, 3.0]
+    asked = sql(tmp_path, "select epoch, measures->>'$.shift_2px_invariance' as moved from results order by epoch")
+    assert asked["moved"].tolist()[1] == "0.25"

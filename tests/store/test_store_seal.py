@@ -1,6 +1,5 @@
 """Damage of every kind to a store file: told in one sentence, and the file is left as it is."""
 
-import multiprocessing
 import random
 import threading
 
@@ -162,25 +161,3 @@ def test_a_file_that_is_replaced_between_check_and_read_is_read_again(path, make
 
     monkeypatch.setattr(engine, "_scan", replaced)
     assert [record.epoch for record in read_records(path.parent)] == [0, 5, 6, 7]
-
-
-def _write_some(run_dir, evaluation, records):
-    for record in records:
-        write_record(run_dir, record)
-
-
-def test_two_processes_that_write_into_one_run_lose_nothing(tmp_path, make_record):
-    spawn = multiprocessing.get_context("spawn")
-    jobs = [
-        spawn.Process(
-            target=_write_some,
-            args=(tmp_path, name, [make_record(epoch=epoch, evaluation_id=name) for epoch in range(5)]),
-        )
-        for name in ("a", "b")
-    ]
-    for job in jobs:
-        job.start()
-    for job in jobs:
-        job.join(120)
-    assert [job.exitcode for job in jobs] == [0, 0]
-    assert recorded(tmp_path) == {(epoch, name) for epoch in range(5) for name in ("a", "b")}

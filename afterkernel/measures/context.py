@@ -1,0 +1,209 @@
+"""The measures of one snapshot: what they need is computed once, and shared between measures and kernels.
+
+Kernels are added as their Gram matrices are made; what needs all training images is measured then. The rest looks at a
+sample: its Gram matrix is cut out of that of the training set, so that no embedding is computed twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from afterkernel.errors import UserError
+from afterkernel.kernels.embedding import Embedding
+from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES, train_test_grams
+from afterkernel.kernels.precision import Precision, precision
+from afterkernel.measures.measure import Measure, Numbers, SampleGram
+from afterkernel.measures.options import Measures
+from afterkernel.measures.samples import sample_images, sample_indices
+from afterkernel.measures.spectrum import FLOAT32_NOISE
+from afterkernel.measures.state import MeasureState, Remembered
+from afterkernel.types import Float, Int, Tensor
+
+# Rounding errors of an entry, relative to the largest, where products are multiplied in less than their data type.
+_NOISE = {"float32": FLOAT32_NOISE, "float64": 1e-14, "tf32": 2.0**-10, "bf16": 2.0**-8}
+
+
+@runtime_checkable
+class Split(Protocol):
+    """Images (n, c, h, w) and labels (n,) in {0, 1} of a problem; `Problem` is one."""
+
+    @property
+    def x_train(self) -> Tensor:
+        """Training images."""
+        ...
+
+    @property
+    def y_train(self) -> Tensor:
+        """Their labels."""
+        ...
+
+    @property
+    def x_test(self) -> Tensor:
+        """Test images."""
+        ...
+
+    @property
+    def y_test(self) -> Tensor:
+        """Their labels."""
+        ...
+
+
+@dataclass
+class _Kernel:
+    """One kernel of the snapshot: the sample's Gram matrices by layer ("" is the whole), and numbers so far."""
+
+    phi: Embedding
+    grams: dict[str, tuple[Float[Tensor, "n n"], Float[Tensor, "m n"]]]
+    numbers: Numbers
+    wall_s: float
+
+
+class Context:
+    """One snapshot, as its measures see it.
+
+    Args:
+        options: which measures, of which images.
+        problem: the images; train and test samples are drawn from its two splits.
+        epoch: of the snapshot; 0 is the initialisation.
+        state: what the measures of earlier snapshots have left; `measure_all` adds this one to it.
+        dtype: the precision in which the kernels are multiplied.
+        budget_bytes: bound on what is held of embeddings where layers are measured.
+    """
+
+    def __init__(
+        self,
+        options: Measures,
+        problem: Split,
+        epoch: int,
+        state: MeasureState | None = None,
+        *,
+        dtype: str | torch.dtype = "float32",
+        budget_bytes: int = DEFAULT_BUDGET_BYTES,
+    ) -> None:
+        self.options, self.problem, self.epoch = options, problem, epoch
+        self.state = MeasureState() if state is None else state
+        self.precision: Precision = precision(dtype)
+        self.budget_bytes = budget_bytes
+        self.measures: list[Measure] = options.chosen()
+        self.kernels: dict[str, _Kernel] = {}
+        self.train_sample = sample_indices(len(problem.x_train), options.gram_images, options.seed)
+        self.test_sample = sample_indices(len(problem.x_test), options.num_images, options.seed)
+        if self.state.previous is not None and self.state.previous.epoch >= epoch:
+            raise UserError(
+                f"the snapshot of epoch {epoch} is measured after that of epoch {self.state.previous.epoch}: "
+                "measure a run's snapshots in their order."
+            )
+
+    def add(
+        self, name: str, phi: Embedding, K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"], norm: float
+    ) -> None:
+        """Add a kernel: its embedding, and train x train and test x train of phi divided by `norm`.
+
+        The matrices may be dropped or changed afterwards.
+        """
+        started = time.perf_counter()
+        sample = self.train_sample.to(K.device)
+        test = K_test[self.test_sample.to(K_test.device)][:, sample]
+        grams = {"": (_symmetric(K[sample][:, sample]), test)}
+        numbers: Numbers = {}
+        for measure in self.measures:
+            numbers |= measure.of_training_set(K)
+        if self.options.per_layer and name != "conjugate":  # a conjugate kernel has one layer
+            grams |= self._layers(phi, norm, K.device)
+        self.kernels[name] = _Kernel(phi, grams, numbers, time.perf_counter() - started)
+
+    def _layers(
+        self, phi: Embedding, norm: float, place: torch.device
+    ) -> dict[str, tuple[Float[Tensor, "n n"], Float[Tensor, "m n"]]]:
+        found = train_test_grams(
+            phi,
+            self.problem.x_train[self.train_sample],
+            sample_images(self.problem.x_test, self.options.num_images, self.options.seed),
+            budget_bytes=self.budget_bytes,
+            dtype=self.precision.name,
+            per_layer=True,
+        )
+        return {
+            layer: (_symmetric(train / norm**2).to(place), (test / norm**2).to(place))
+            for layer, (train, test) in found.layers.items()
+        }
+
+    def sample_id(self) -> str:
+        """What tells the sampled training images from others: a hash of their numbers and pixels."""
+        x = self.problem.x_train[self.train_sample].contiguous().cpu().numpy()
+        return hashlib.sha256(self.train_sample.numpy().tobytes() + x.tobytes()).hexdigest()
+
+    def samples(self, name: str, sample_id: str) -> Iterator[SampleGram]:
+        """The Gram matrix of the sample of one kernel, and where it is asked those of its layers."""
+        initial, previous = self.state.initial, self.state.previous
+        initial, previous = (seen if seen and seen.sample == sample_id else None for seen in (initial, previous))
+        for layer, (matrix, test) in self.kernels[name].grams.items():
+            key = f"{name}/{layer}" if layer else name
+            yield SampleGram(
+                matrix=matrix,
+                labels=self._labels(self.problem.y_train, self.train_sample, matrix),
+                test=test,
+                test_labels=self._labels(self.problem.y_test, self.test_sample, matrix),
+                noise=_NOISE[self.precision.name],
+                layer=layer,
+                initial=self._at(initial, key, matrix),
+                previous=previous.grams.get(key) if previous else None,
+                epochs_since=self.epoch - previous.epoch if previous else 0,
+                beside=self._beside(name, layer, initial),
+            )
+
+    def _at(self, initial: Remembered | None, key: str, now: Tensor | None) -> Tensor | None:
+        """A matrix at initialisation, which is the present one at epoch 0."""
+        if self.epoch == 0:
+            return now
+        return initial.grams.get(key) if initial else None
+
+    def _beside(self, name: str, layer: str, initial: Remembered | None) -> dict[str, Tensor | None]:
+        """The matrices to align with: the snapshot's other kernels, and all at initialisation; of a layer its own."""
+        if layer:
+            return {f"initial_{name}": self._at(initial, f"{name}/{layer}", self.kernels[name].grams[layer][0])}
+        now = {other: kernel.grams[""][0] for other, kernel in self.kernels.items()}
+        beside: dict[str, Tensor | None] = {other: matrix for other, matrix in now.items() if other != name}
+        return beside | {f"initial_{other}": self._at(initial, other, matrix) for other, matrix in now.items()}
+
+    @staticmethod
+    def _labels(y: Tensor, sample: Int[Tensor, " k"], beside: Tensor) -> Int[Tensor, " k"]:
+        return y[sample.to(y.device)].to(beside.device)
+
+
+def measure_all(context: Context) -> dict[str, Numbers]:
+    """Every chosen measure of every kernel added, by kernel and name; those of a layer are named LAYER/NAME.
+
+    None stands where a number does not exist. Adds the snapshot to the context's state.
+    """
+    sample_id = context.sample_id()
+    images = sample_images(context.problem.x_test, context.options.num_images, context.options.seed)
+    for name, kernel in context.kernels.items():
+        started = time.perf_counter()
+        for gram in context.samples(name, sample_id):
+            prefix = f"{gram.layer}/" if gram.layer else ""
+            for measure in context.measures:
+                kernel.numbers |= {f"{prefix}{key}": value for key, value in measure.of_sample(gram).items()}
+        per_layer = context.options.per_layer and name != "conjugate"
+        for measure in context.measures:
+            kernel.numbers |= measure.of_images(kernel.phi, images, per_layer)
+        kernel.wall_s += time.perf_counter() - started
+    if context.options.looks_back:
+        grams = {
+            f"{name}/{layer}" if layer else name: matrix
+            for name, kernel in context.kernels.items()
+            for layer, (matrix, _) in kernel.grams.items()
+        }
+        context.state.see(Remembered(context.epoch, sample_id, grams))
+    return {name: kernel.numbers for name, kernel in context.kernels.items()}
+
+
+def _symmetric(K: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """The matrix with its upper half mirrored, as it comes back from a file."""
+    return K.triu() + K.triu(1).T

@@ -1,0 +1,70 @@
+"""What every measure is: options in, named numbers of one kernel of one snapshot out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from afterkernel.kernels.embedding import BlockSource
+from afterkernel.types import Float, Int, Tensor
+
+# Numbers by name; None where a number does not exist, as the distance to an initialisation that was not saved.
+Numbers = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class SampleGram:
+    """The Gram matrix of the sampled training images, of a whole kernel or of one of its layers, phi divided by Z.
+
+    matrix (n, n) and labels (n,) in {0, 1}; test (m, n) of the sampled test images with them, and test_labels (m,).
+    `initial` is the same matrix at epoch 0, `previous` at the snapshot before and `epochs_since` how long ago that was;
+    `beside` holds other kernels' matrices by name. None stands for what is not there. `noise` is the rounding error of
+    an entry relative to the largest. `layer` is empty for the whole kernel.
+    """
+
+    matrix: Float[Tensor, "n n"]
+    labels: Int[Tensor, " n"]
+    test: Float[Tensor, "m n"]
+    test_labels: Int[Tensor, " m"]
+    noise: float
+    layer: str = ""
+    initial: Float[Tensor, "n n"] | None = None
+    previous: Float[Tensor, "n n"] | None = None
+    epochs_since: int = 0
+    beside: Mapping[str, Float[Tensor, "n n"] | None] = field(default_factory=dict)
+
+
+@dataclass
+class Measure:
+    """A measure with its options; one subclass a file of this package, found by its `name`.
+
+    The subclass overrides one of the three methods below, by what it needs. Its fields become options of `measure` in
+    the configuration, so that their names must be its own. `what` and `cost` are one line each for help; in `cost` n
+    are images. `by_default` says whether it is taken where none is named; `looks_back` whether it needs the sample's
+    Gram matrices of earlier snapshots.
+    """
+
+    name: ClassVar[str] = ""
+    what: ClassVar[str] = ""
+    cost: ClassVar[str] = ""
+    by_default: ClassVar[bool] = False
+    looks_back: ClassVar[bool] = False
+
+    def check(self) -> None:
+        """Raise UserError for options that can't work together; called before any long work."""
+
+    def of_training_set(self, K: Float[Tensor, "n n"]) -> Numbers:
+        """Numbers of the Gram matrix of all training images, phi divided by Z, while it is in memory."""
+        return {}
+
+    def of_sample(self, gram: SampleGram) -> Numbers:
+        """Numbers of the Gram matrix of the sample: called for the whole kernel, and by layer where that is asked."""
+        return {}
+
+    def of_images(self, phi: BlockSource, images: Float[Tensor, "n c h w"], per_layer: bool) -> Numbers:
+        """Numbers of the embeddings of the sampled test images, which must not be held all at once.
+
+        With `per_layer` also those of each layer, named LAYER/NAME.
+        """
+        return {}

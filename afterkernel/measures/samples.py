@@ -1,0 +1,19 @@
+"""The images that measures look at: drawn by a seed alone, so that all snapshots of a run have the same."""
+
+from __future__ import annotations
+
+import torch
+
+from afterkernel.types import Float, Int, Tensor
+
+
+def sample_indices(n: int, size: int, seed: int) -> Int[Tensor, " k"]:
+    """`size` of the numbers 0, ..., n - 1 without repetition, chosen by `seed`, ascending; all if there are fewer."""
+    if n <= size:
+        return torch.arange(n)
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:size].sort().values
+
+
+def sample_images(images: Tensor, size: int, seed: int) -> Float[Tensor, "k c h w"]:
+    """`size` of the images (n, c, h, w), as `sample_indices` chooses them."""
+    return images[sample_indices(len(images), size, seed).to(images.device)]

@@ -1,0 +1,86 @@
+"""What the measures of a snapshot need of those before it: the Gram matrices of the sample, at two epochs."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from afterkernel.store.files import write_bytes_atomic
+from afterkernel.types import Float, Tensor
+
+_EPOCH, _SAMPLE, _GRAM = "epoch", "sample", "gram "
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """The sample's Gram matrices at one epoch, by kernel, or KERNEL/LAYER; `sample` tells the images apart."""
+
+    epoch: int
+    sample: str
+    grams: Mapping[str, Float[Tensor, "n n"]]
+
+
+class MeasureState:
+    """What a run's measures have seen so far: its initialisation (epoch 0), and the snapshot before the next one.
+
+    A run that is cut off and goes on must `load` what was saved for each snapshot that it skips, in order; then it ends
+    with the same numbers, bit for bit.
+    """
+
+    def __init__(self) -> None:
+        self.initial: Remembered | None = None
+        self.previous: Remembered | None = None
+
+    def see(self, snapshot: Remembered) -> None:
+        """Take the next snapshot."""
+        if snapshot.epoch == 0:
+            self.initial = snapshot
+        self.previous = snapshot
+
+    def save(self, path: Path) -> None:
+        """Write the last snapshot seen: whole or not at all. A symmetric matrix takes n (n + 1) / 2 numbers."""
+        if self.previous is None:
+            return
+        arrays = {_GRAM + name: packed(gram) for name, gram in self.previous.grams.items()}
+        buffer = io.BytesIO()
+        arrays |= {_EPOCH: np.asarray(self.previous.epoch), _SAMPLE: np.asarray(self.previous.sample)}
+        np.savez(buffer, allow_pickle=False, **arrays)
+        write_bytes_atomic(path, buffer.getvalue())
+
+    def load(self, path: Path, epoch: int) -> bool:
+        """See the snapshot that was saved there; False where there is none of that epoch, or the file is damaged."""
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+                found, sample = int(arrays[_EPOCH]), str(arrays[_SAMPLE])
+                grams = {
+                    name.removeprefix(_GRAM): unpacked(arrays[name]) for name in arrays.files if name.startswith(_GRAM)
+                }
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            return False
+        if found != epoch or not grams:
+            return False
+        self.see(Remembered(found, sample, grams))
+        return True
+
+
+def packed(gram: Float[Tensor, "n n"]) -> np.ndarray:
+    """The upper triangle of a symmetric matrix, row by row."""
+    return gram.cpu().numpy()[np.triu_indices(len(gram))]
+
+
+def unpacked(values: np.ndarray) -> Float[Tensor, "n n"]:
+    """The symmetric matrix of an upper triangle. ValueError for what is none, or not finite."""
+    n = int(np.sqrt(2 * values.size))
+    if values.ndim != 1 or values.dtype not in (np.float32, np.float64) or n * (n + 1) != 2 * values.size:
+        raise ValueError("no upper triangle")
+    if not np.isfinite(values).all():
+        raise ValueError("not finite")
+    matrix = np.zeros((n, n), values.dtype)
+    matrix[np.triu_indices(n)] = values
+    return torch.from_numpy(matrix + np.triu(matrix, 1).T)

@@ -1,0 +1,75 @@
+"""Measures in a run: its snapshots are compared with each other, also where it is cut off and goes on."""
+
+import pytest
+
+import afterkernel.evaluate as evaluate_module
+from afterkernel.config import compose, typed
+from afterkernel.measures import measure_all
+from afterkernel.run import run
+from afterkernel.store import read_records, results, write_record
+from afterkernel.store.files import RECORDS
+
+OPTIONS = [
+    "dataset=digits",
+    "dataset.max_train=60",
+    "dataset.max_test=30",
+    "arch=mlp",
+    "arch.budget=1300",
+    "training.epochs=2",
+    "snapshot.epochs=[0,1,2]",
+    "measure.num_images=10",
+    "measure.gram_images=40",
+    "measure.per_layer=true",
+    "measure.shift_px=[1,2]",
+    "logger.wandb.mode=disabled",
+]
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Numbers by epoch, as they were measured."""
+    found = {}
+
+    def watched(context):
+        found[context.epoch] = measure_all(context)
+        return found[context.epoch]
+
+    monkeypatch.setattr(evaluate_module, "measure_all", watched)
+    return found
+
+
+def test_a_run_that_was_cut_off_ends_with_the_same_numbers(tmp_path, measured):
+    config = typed(compose(OPTIONS))
+    run(config, tmp_path)
+    whole = dict(measured)
+    assert set(whole) == {0, 1, 2}
+    assert whole[0]["ntk"]["distance_to_initial"] == 0
+    assert 0 < whole[1]["ntk"]["distance_to_initial"] < 1
+    assert whole[2]["ntk"]["kernel_velocity"] > 0
+    assert whole[2]["ntk"]["layers.1/distance_to_initial"] > 0
+    assert whole[2]["ntk"]["shift_2px_invariance"] < whole[2]["ntk"]["shift_invariance"]
+    frame = results(tmp_path)
+    row = frame[(frame["kernel"] == "ntk") & (frame["epoch"] == 2)].iloc[0]
+    for name in ("shift_invariance", "rotation_invariance", "zoom_invariance", "swap_invariance", "effective_rank"):
+        assert row[name] == whole[2]["ntk"][name]
+
+    # The last record alone is lost, then the sample of the snapshot before it too: that one is judged again.
+    for lost, again in (((), {2}), (("epoch=0001.*.npz",), {1, 2})):
+        kept = [record for record in read_records(tmp_path) if record.epoch != 2]
+        (tmp_path / RECORDS).unlink()
+        for record in kept:
+            write_record(tmp_path, record)
+        for pattern in lost:
+            next((tmp_path / "supports").glob(pattern)).write_bytes(b"damaged")
+        measured.clear()
+        run(config, tmp_path)
+        assert measured == {epoch: whole[epoch] for epoch in again}
+
+
+def test_measures_that_do_not_look_back_keep_nothing(tmp_path, measured):
+    run(typed(compose([*OPTIONS, "measure.names=[spectrum]", "measure.per_layer=false"])), tmp_path)
+    assert set(measured[2]["ntk"]) >= {"eigenvalue_1", "decay_exponent", "label_energy_10"}
+    assert not list((tmp_path / "supports").glob("*.npz"))
+    frame = results(tmp_path)
+    assert frame["swap_invariance"].isna().all()
+    assert frame["effective_rank"].isna().all()
