@@ -14,6 +14,10 @@ port=$("$bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1"
 root=$(cd "$(dirname "$0")/../.." && pwd)
 export PYTHONPATH="$root:$root/tests/launchers${PYTHONPATH:+:$PYTHONPATH}"
 export RAY_USAGE_STATS_ENABLED=0
+# A token of its own, for whoever reaches a cluster may run any code in it.
+RAY_AUTH_MODE=token
+RAY_AUTH_TOKEN=$("$bin/python" -c 'import secrets; print(secrets.token_hex(32))')
+export RAY_AUTH_MODE RAY_AUTH_TOKEN
 
 "$bin/ray" start --head --block --node-ip-address=127.0.0.1 --port="$port" --include-dashboard=false --num-cpus=2 \
   --object-store-memory=100000000 --temp-dir="$dir" >"$dir/start.log" 2>&1 &

@@ -94,7 +94,7 @@ class RayLauncher(Launcher):
         from afterkernel.sweep import worker  # it imports the configuration, which imports this
 
         # Restarts are ours to count; and a process that did one job is ended, so that its memory is free.
-        remote = ray.remote(run_job).options(**self._resources(), max_retries=0, max_calls=1)
+        remote = ray.remote(max_retries=0, max_calls=1, **self._resources())(run_job)
         environment = {
             name: value for name, value in os.environ.items() if name.startswith("WANDB_") or name in self.env
         }
@@ -129,11 +129,8 @@ class RayLauncher(Launcher):
             raise
 
     def _resources(self) -> dict[str, Any]:
-        return {
-            "num_cpus": self.cpus,
-            "num_gpus": self.gpus,
-            "memory": None if self.memory_gb is None else round(self.memory_gb * _GB),
-        }
+        memory = {} if self.memory_gb is None else {"memory": round(self.memory_gb * _GB)}
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus} | memory
 
     def _room(self) -> int:
         """How many jobs to hand over at once: as many as the cluster holds. Raises UserError where it holds none."""
@@ -197,20 +194,20 @@ class RayLauncher(Launcher):
         if ray.is_initialized():
             raise UserError("launcher=ray: this process uses Ray already; call ray.shutdown() first.")
         common: dict[str, Any] = {"log_to_driver": self.log_to_driver, "logging_level": logging.WARNING}
-        address = self._address()
+        context, address = None, self._address()
         if address is None:
             with contextlib.suppress(ConnectionError):
                 context = ray.init(address="auto", **common)
         elif address != "local":
-            context = ray.init(address=address, **common)
-        if not ray.is_initialized():
+            context = _connect(address, **common)
+        if context is None:
+            os.environ.setdefault("RAY_AUTH_MODE", "token")  # nobody else runs code in a cluster that we start
             # An object store's size and a dashboard are a cluster's own to choose, and Ray takes them for no other.
             store = round(self.object_store_gb * _GB)
             context = ray.init(address="local", include_dashboard=False, object_store_memory=store, **common)
-        log.info(
-            "launcher=ray: %d jobs at most at once on the cluster %s", self._room(), context.address_info["address"]
-        )
         try:
+            where = context.address_info["address"]
+            log.info("launcher=ray: at most %d jobs at once on the cluster at %s", self._room(), where)
             yield str(Path(context.address_info["session_dir"]) / "logs")
         finally:
             ray.shutdown()  # a cluster that is not ours goes on
@@ -233,6 +230,20 @@ def _check_address(option_name: str, address: str) -> None:
             f"{option_name}={address}: no Ray cluster answers there ({error}); start one with `ray start --head`, or "
             "use launcher.address=local."
         ) from error
+
+
+def _connect(address: str, **common: Any) -> Any:
+    import ray
+
+    try:
+        return ray.init(address=address, **common)
+    except ConnectionError as error:
+        if "token" in str(error.__cause__).lower():
+            raise UserError(
+                f"launcher=ray: the cluster at {address} asks for a token; set RAY_AUTH_MODE=token, with the token in "
+                "RAY_AUTH_TOKEN or ~/.ray/auth_token."
+            ) from error
+        raise UserError(f"launcher=ray: {address} is no Ray cluster of this version and Python: {error}.") from error
 
 
 def _told(most: Mapping[str, float]) -> str:
