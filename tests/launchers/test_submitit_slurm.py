@@ -62,7 +62,7 @@ def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(stand_in, make_j
     assert "left no result" in sentences["f"] or "without a result (exit code 0" in sentences["f"]
     assert sentences["a"] == "1|None|WANDB_ENTITY=someone"
     for name in "bcdf":
-        assert Path(tell.outcomes[name].log).is_file()
+        assert Path(tell.outcomes[name].sentence.partition("; see ")[2]).is_file()
     (kept,) = (folder / ".submitit").iterdir()
     assert {path.suffix for path in kept.iterdir()} == {".out", ".sh"}
     script = next(kept.glob("*.sh")).read_text()
@@ -86,7 +86,7 @@ def test_time_limits_pre_emption_and_requeueing_bring_a_job_back(stand_in, make_
         (job_id,) = [name for name, task in queue("%K").items() if task == "3"]
         scontrol("requeue", job_id)
 
-    launcher = SubmititSlurm(timeout_min=1, signal_delay_s=15, max_requeues=1, poll_s=1, sbatch=["overcommit"])
+    launcher = SubmititSlurm(timeout_min=1, signal_delay_s=15, max_requeues=1, poll_s=1)
     launcher.check()
     thread = once_begun(folder, ["again"], requeue)
     launcher.launch(jobs, tell)
@@ -106,7 +106,7 @@ def test_a_pre_empted_job_comes_back(stand_in, make_jobs, told, folder):
     high = []
 
     def push_off():
-        command = ["sbatch", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 2"]
+        command = ["sbatch", "--partition=high", "--cpus-per-task=4", "--output=/dev/null", "--wrap=sleep 2"]
         high.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     thread = once_begun(folder, ["a"], push_off)
@@ -137,7 +137,7 @@ def test_ctrl_c_cancels_what_runs_and_what_waits(stand_in, make_jobs, told, fold
     tell = told()
     jobs = make_jobs(**{name: {"act": "sleep", "sleep_s": 600} for name in "abcd"})
     with pytest.raises(KeyboardInterrupt):
-        SubmititSlurm(poll_s=0.2).launch(jobs, tell)
+        SubmititSlurm(jobs=2, poll_s=0.2).launch(jobs, tell)
     thread.join()
     assert tell.outcomes == {}
     deadline = time.monotonic() + 30

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from afterkernel.progress import NO_BARS
 from afterkernel.sweep.job import Job, Outcome
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class JobTask:
         begun = time.monotonic()
         if self.devices is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.devices
+        os.environ[NO_BARS] = "1"
         set_threads(self.cpus)
         warned = False
 
@@ -69,7 +71,7 @@ class JobTask:
             "failed",
             f"it reached its time limit of {self.timeout_min} min {reason}; the same command goes on from its last "
             "checkpoint, and launcher.timeout_min gives it longer",
-            "" if outcome is None else outcome.log,
+            self.job.log,
             time.monotonic() - begun,
         )
 

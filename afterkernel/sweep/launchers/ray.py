@@ -155,7 +155,7 @@ class RayLauncher(Launcher):
 
         def ended(state: Any, sentence: str) -> Outcome:
             wall_s = time.monotonic() - running.since_s
-            return Outcome(running.job.run_id, state, f"{sentence}; see {logs}", logs, wall_s)
+            return Outcome(running.job.run_id, state, f"{sentence}; see {logs}", running.job.log, wall_s)
 
         try:
             value = ray.get(ref)
@@ -220,9 +220,7 @@ def _check_address(option_name: str, address: str) -> None:
     """Ray itself tries for minutes to reach a cluster that is not there, and then ends the process."""
     host, _, port = address.rpartition(":")
     if address.startswith("ray://") or not host or not port.isdigit():
-        raise UserError(
-            f"{option_name}={address}: write HOST:PORT of a cluster's head, on one of its nodes, or local."
-        )
+        raise UserError(f"{option_name}={address}: write HOST:PORT of a cluster's head, on one of its nodes, or local.")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:

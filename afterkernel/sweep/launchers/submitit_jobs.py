@@ -165,8 +165,8 @@ class SubmititLauncher(Launcher):
 
     def _failed(self, running: Running, sentence: str) -> Outcome:
         wall_s = 0.0 if running.begun_s is None else time.monotonic() - running.begun_s
-        log_path = running.handle.paths.stdout
-        return Outcome(running.job.run_id, "failed", f"{sentence}; see {log_path}", str(log_path), wall_s)
+        told = f"{sentence}; see {running.handle.paths.stdout}"
+        return Outcome(running.job.run_id, "failed", told, running.job.log, wall_s)
 
     # What an engine says for itself.
 
@@ -202,9 +202,9 @@ class SubmititLauncher(Launcher):
 
 def _tidy(folder: Path) -> None:
     """Leave the logs alone of what submitit wrote."""
-    for path in folder.glob(".submission_file_*"):
-        path.unlink(missing_ok=True)
-    for path in [*folder.glob("*.pkl"), *folder.glob("*.save_tmp")]:
+    for path in [
+        each for pattern in (".submission_file_*", "*.pkl", "*.save_tmp", "*_exit") for each in folder.glob(pattern)
+    ]:
         path.unlink(missing_ok=True)
 
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-
 from afterkernel.errors import UserError
 from afterkernel.options import option
+from afterkernel.sweep.launchers.joblib import available_cores, visible_gpus
 from afterkernel.sweep.launchers.submitit_jobs import Ended, Running, SubmititLauncher, told_signal
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class SubmititLocal(SubmititLauncher):
         super().check()
         if not self.gpus:
             return
-        present = len(_visible())
+        present = len(visible_gpus())
         if present < self.gpus:
             raise UserError(f"launcher.gpus={self.gpus}: this machine shows {present} GPUs; use launcher.gpus=null.")
         if self.jobs is None or self.jobs * self.gpus > present:
@@ -72,13 +71,13 @@ class SubmititLocal(SubmititLauncher):
         return 2**31 if self.jobs is None else self.jobs - live
 
     def _threads(self) -> int:
-        cores = os.cpu_count() or 1
+        cores = available_cores()
         return self.cpus or max(1, cores // min(cores, self.jobs or cores))
 
     def _devices(self, place: int) -> str | None:
         if self.gpus is None:
             return None
-        return ",".join(_visible()[place * self.gpus : (place + 1) * self.gpus])
+        return ",".join(visible_gpus()[place * self.gpus : (place + 1) * self.gpus])
 
     def _gone(self, live: Sequence[Running]) -> Mapping[str, Ended]:
         from afterkernel.sweep.engines.submitit_controller import process_of, read_exit
@@ -101,14 +100,6 @@ class SubmititLocal(SubmititLauncher):
                 process.wait(timeout=10)
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-
-
-def _visible() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is None:
-        return [str(number) for number in range(torch.cuda.device_count())]
-    return [word.strip() for word in named.split(",") if word.strip()]
 
 
 def _how(exit_code: str) -> str:
