@@ -62,7 +62,7 @@ class SubmititSlurm(SubmititLauncher):
     account: str | None = option(None, "account that is charged", decides=False)
     qos: str | None = option(None, "quality of service", decides=False)
     constraint: str | None = option(None, "features that a node must have", decides=False)
-    sbatch: list[str] = option([], "further options of sbatch, such as [gres=gpu:a100:1,exclusive]", decides=False)
+    sbatch: list[str] = option([], "further options of sbatch, such as ['gres=gpu:a100:1',exclusive]", decides=False)
     setup: list[str] = option([], "shell commands before each job, such as ['module load cuda']", decides=False)
     job_name: str = option("afterkernel", "name of the jobs in SLURM", decides=False)
 
