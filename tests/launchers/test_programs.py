@@ -84,7 +84,7 @@ def once_trained(folder, action):
 def test_slurm_jobs_that_are_requeued_give_the_records_of_an_unbroken_run(unbroken, tmp_path):
     def requeue():
         listed = subprocess.run(
-            ["squeue", "--noheader", "--array", "--format=%F_%K"], capture_output=True, text=True, check=True
+            ["squeue", "--noheader", "--array", "--format=%i"], capture_output=True, text=True, check=True
         ).stdout.split()
         first, second = sorted(listed)
         subprocess.run(["scontrol", "requeue", first], check=True)  # killed at once, as by a pre-emption

@@ -22,9 +22,15 @@ def scontrol(*words):
 
 def queue(*columns):
     """The jobs that are in SLURM's queue, by id: state and what else is asked for."""
-    command = ["squeue", "--noheader", "--array", f"--format=%F_%K|{'|'.join(columns)}"]
+    command = ["squeue", "--noheader", "--array", f"--format=%i|{'|'.join(columns)}"]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     return dict(line.split("|", 1) for line in lines)
+
+
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch):
+    """This file system shows a result at once."""
+    monkeypatch.setattr(submitit_slurm, "_LATE_S", 5.0)
 
 
 def once_begun(folder, names, action, times=0):

@@ -128,15 +128,16 @@ class SubmititSlurm(SubmititLauncher):
         return submitted
 
     def _gone(self, live: Sequence[Running]) -> Mapping[str, Ended]:
-        ids = [running.handle.job_id for running in live]
-        states = _states(ids)
+        states = _states([running.handle.job_id for running in live])
         if states is None:
             return {}
         gone = {}
-        for job_id in ids:
-            state, code = states.get(job_id, ("", ""))
+        for running in live:
+            state, code = states.get(running.handle.job_id, ("", ""))
             if state not in _STATES_THAT_GO_ON and state not in _STATES_THAT_COME_BACK:
-                gone[job_id] = Ended(_how(state, code), _LATE_S if state in ("", "COMPLETED") else 2.0)
+                never = running.cancelled and running.begun_s is None
+                late_s = 0.0 if never else _LATE_S if state in ("", "COMPLETED") else 2.0
+                gone[running.handle.job_id] = Ended(_how(state, code), late_s)
         return gone
 
     def _died(self, running: Running, ended: Ended) -> Outcome | None:
