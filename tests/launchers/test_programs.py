@@ -37,9 +37,10 @@ def environment():
 
 
 def start(cwd, *words):
-    output = (cwd / "output.txt").open("w")
-    options = {"stdout": output, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command("--multirun", *words, *SMALL), cwd=cwd, env=environment(), **options)
+    with (cwd / "output.txt").open("w") as output:
+        return subprocess.Popen(
+            command("--multirun", *words, *SMALL), cwd=cwd, env=environment(), stdout=output, stderr=subprocess.STDOUT
+        )
 
 
 def wait(process, cwd):

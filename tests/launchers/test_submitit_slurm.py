@@ -33,6 +33,13 @@ def _quick_disk(monkeypatch):
     monkeypatch.setattr(submitit_slurm, "_LATE_S", 5.0)
 
 
+def is_soon_empty():
+    deadline = time.monotonic() + 30
+    while queue("%t") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return queue("%t") == {}
+
+
 def once_begun(folder, names, action, times=0):
     """A thread that acts once the jobs have begun."""
 
@@ -134,7 +141,7 @@ def test_no_job_begins_once_told_to_stop_and_those_that_run_end(stand_in, make_j
     assert {"a", "b"} <= set(tell.outcomes)
     assert set(tell.states.values()) == {"finished"}
     assert not (folder / "d").exists()
-    assert queue("%t") == {}
+    assert is_soon_empty()
 
 
 @pytest.mark.slurm
@@ -146,10 +153,7 @@ def test_ctrl_c_cancels_what_runs_and_what_waits(stand_in, make_jobs, told, fold
         SubmititSlurm(jobs=2, poll_s=0.2).launch(jobs, tell)
     thread.join()
     assert tell.outcomes == {}
-    deadline = time.monotonic() + 30
-    while queue("%t") and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert queue("%t") == {}
+    assert is_soon_empty()
     assert not (folder / "c").exists()
 
 
