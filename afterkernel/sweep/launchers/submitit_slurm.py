@@ -101,8 +101,9 @@ class SubmititSlurm(SubmititLauncher):
             "array_parallelism": self.jobs or _largest_array(),
             "stderr_to_stdout": True,
             "setup": list(self.setup) or None,
-            # Since SLURM 22.05 srun no longer takes this from sbatch, and would leave a job one CPU.
-            "srun_args": None if self.cpus is None else [f"--cpus-per-task={self.cpus}"],
+            # Since SLURM 22.05 srun takes the CPUs from sbatch no more, and would leave a job one; and a job that is
+            # requeued is not to write over its log.
+            "srun_args": ["--open-mode=append", *([f"--cpus-per-task={self.cpus}"] if self.cpus else [])],
             "additional_parameters": {"requeue": True} | dict(map(_flag, self.sbatch)),
         }
         executor.update_parameters(**{name: value for name, value in wanted.items() if value is not None})
