@@ -23,6 +23,7 @@ SMALL = [
     "dataset.max_test=30",
     "logger.wandb.mode=disabled",
     "trainer.device=cpu",
+    "trainer.checkpoint_every_s=0.1",
 ]
 
 
@@ -101,7 +102,8 @@ def test_slurm_jobs_that_are_requeued_give_the_records_of_an_unbroken_run(unbrok
     assert numbers(folder) == unbroken
     logs = [path.read_text() for path in folder.glob(".submitit/*/*_log.out")]
     assert len(logs) == 2
-    assert all(text.count("Starting with SlurmJobEnvironment") == 2 for text in logs)
+    assert all(text.count("Starting with JobEnvironment") == 2 for text in logs)
+    assert all("going on from" in text for text in logs)
     assert any("Requeued job" in text for text in logs)
 
 
