@@ -7,7 +7,7 @@ SWEEP  ?= demo
 DIR    ?= runs/$(SWEEP)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slurm test-ray check sweep report bench clean
+.PHONY: help install demo test test-slurm test-ray soak check sweep report wandb-sync bench clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ test-ray: .venv-ray/.installed  ## run the tests of launcher=ray on a local Ray 
 	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	@touch $@
 
+soak: install  ## kill small sweeps at random moments, 60 times on each of basic and joblib: about half an hour
+	$(BIN)/python tests/soak.py $(ARGS)
+
 check: install  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,6 +59,9 @@ sweep: install  ## run sweeps/NAME.yaml: make sweep SWEEP=NAME [ARGS="dataset.ro
 
 report: install  ## tables, figures and one HTML page of a sweep: make report SWEEP=NAME, or DIR=FOLDER
 	$(RUN) report $(DIR)
+
+wandb-sync: install  ## upload what W&B wrote offline: make wandb-sync SWEEP=NAME, or DIR=FOLDER
+	$(RUN) wandb-sync $(DIR)
 
 bench: install  ## time and memory of the kernels beside peers and the machine's own limit
 	$(BIN)/python benchmarks/kernels.py

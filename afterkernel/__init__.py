@@ -1,16 +1,23 @@
 """afterkernel: the kernels that neural networks learn, computed, judged and compared.
 
 The source is P. M. Long, "Properties of the After Kernel", arXiv 2105.10585. This module needs torch and numpy alone;
-what needs more is imported where it is used.
+what needs more is imported where it is used. Names are looked up when they are first used, so that the command line is
+there before torch is.
 """
 
-from afterkernel import models, transforms
-from afterkernel.errors import UserError
-from afterkernel.kernels import conjugate_kernel, ntk
-from afterkernel.measures import alignment, cka, effective_rank
-from afterkernel.measures import model_invariance as invariance
-from afterkernel.store import results
-from afterkernel.svm import HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from afterkernel import kernels, models, transforms
+    from afterkernel.errors import UserError
+    from afterkernel.kernels import conjugate_kernel, ntk
+    from afterkernel.measures import alignment, cka, effective_rank
+    from afterkernel.measures import model_invariance as invariance
+    from afterkernel.store import kept_grams, results, sql
+    from afterkernel.svm import HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath
 
 __version__ = "0.1.0"
 
@@ -26,8 +33,38 @@ __all__ = [
     "conjugate_kernel",
     "effective_rank",
     "invariance",
+    "kept_grams",
+    "kernels",
     "models",
     "ntk",
     "results",
+    "sql",
     "transforms",
 ]
+
+_MODULES = ("kernels", "models", "transforms")
+_HOMES = {
+    "errors": ("UserError",),
+    "kernels": ("conjugate_kernel", "ntk"),
+    "measures": ("alignment", "cka", "effective_rank", "invariance"),
+    "store": ("kept_grams", "results", "sql"),
+    "svm": ("HardMarginSVM", "KernelRidge", "MinimumNormInterpolator", "OneVsRestSVM", "SoftMarginPath"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"afterkernel.{name}")
+    for home, names in _HOMES.items():
+        if name in names:
+            found = getattr(importlib.import_module(f"afterkernel.{home}"), _RENAMED.get(name, name))
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module 'afterkernel' has no attribute {name!r}")
+
+
+_RENAMED = {"invariance": "model_invariance"}
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

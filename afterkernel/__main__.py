@@ -7,14 +7,20 @@ python -m afterkernel results DIR                  the numbers, one row a snapsh
 python -m afterkernel status DIR                   how far each run is
 python -m afterkernel plan [OVERRIDES]             what a Gram matrix will cost
 python -m afterkernel doctor                       whether each SVM backend works here
+python -m afterkernel wandb-sync DIR               upload what W&B wrote offline
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
+from unittest import mock
 
 from afterkernel.errors import UserError
+
+MULTIRUN = ("--multirun", "-m")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,11 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             print(help_text(__doc__ or ""))
             return 0
-        if argv and argv[0] in COMMANDS:
-            return COMMANDS[argv[0]](argv[1:])
-        from afterkernel.sweep.cli import main as sweep_main
+        # For all commands at once, Hydra's flags included: argparse itself would print its usage and exit.
+        with mock.patch.object(argparse.ArgumentParser, "error", _refuse):
+            if argv and argv[0] in COMMANDS:
+                return COMMANDS[argv[0]](argv[1:])
+            from afterkernel.sweep.cli import main as sweep_main
 
-        return sweep_main(argv)
+            # Hydra's parser takes the flag before all options or behind them, not between.
+            flags = [word for word in argv if word in MULTIRUN]
+            return sweep_main([*flags[:1], *(word for word in argv if word not in MULTIRUN)])
     except UserError as error:
         print(f"afterkernel: {error}", file=sys.stderr)
         return 2
@@ -40,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
+
+
+def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    command = parser.prog.removeprefix("python -m afterkernel ") if " -m " in parser.prog else "the command line"
+    raise UserError(f"{command}: {message}; python -m afterkernel --help says how it is used.")
 
 
 def _evaluate(argv: list[str]) -> int:
@@ -80,6 +95,12 @@ def _doctor(argv: list[str]) -> int:
     return main()
 
 
+def _wandb_sync(argv: list[str]) -> int:
+    from afterkernel.logger.sync import main
+
+    return main(argv)
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": _evaluate,
     "report": _report,
@@ -87,6 +108,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "status": _status,
     "plan": _plan,
     "doctor": _doctor,
+    "wandb-sync": _wandb_sync,
 }
 
 if __name__ == "__main__":

@@ -11,16 +11,19 @@ import torch
 
 from afterkernel.config import compose, device, override, run_id, training_part, typed
 from afterkernel.errors import UserError
+from afterkernel.keep import check_checkpoints
 from afterkernel.kernels import embedding, train_test_plan
 from afterkernel.kernels.machine import matmul_rate
 from afterkernel.run import read_config, reevaluate
+from afterkernel.sweep.claim import ClaimedError, claim
+from afterkernel.training import snapshot
 
 
 def evaluate_main(argv: Sequence[str]) -> int:
     """`evaluate RUN_DIR [OVERRIDES]`: judge a run's snapshots again, as it did or with other kernels, SVM, measures."""
     parser = argparse.ArgumentParser(prog="python -m afterkernel evaluate", description=evaluate_main.__doc__)
     parser.add_argument("run_dir", type=Path, help="folder of one run, such as runs/SWEEP/RUN_ID")
-    parser.add_argument("overrides", nargs="*", help="options such as svm=libsvm or kernel.dtype=float64")
+    parser.add_argument("overrides", nargs="*", default=[], help="options such as svm=libsvm or kernel.dtype=float64")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     trained = read_config(arguments.run_dir)
@@ -30,7 +33,16 @@ def evaluate_main(argv: Sequence[str]) -> int:
             "evaluate recomputes kernel, svm and measure alone: an override changes what the snapshots were trained "
             "with; start a new run for that."
         )
-    reevaluate(config, arguments.run_dir, run_id(trained))
+    check_checkpoints(arguments.run_dir)
+    # All of them before any is judged: a damaged one is no news for the end of a long evaluation.
+    network = config.arch.build(config.dataset.image_shape())
+    for path in snapshot.paths(arguments.run_dir):
+        snapshot.load(arguments.run_dir, network, path)
+    try:
+        with claim(arguments.run_dir):
+            reevaluate(config, arguments.run_dir, run_id(trained))
+    except ClaimedError as error:
+        raise UserError(f"{error.holder} works on {arguments.run_dir}: wait until it is done.") from error
     return 0
 
 

@@ -7,18 +7,19 @@ import math
 import resource
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from afterkernel.config import Config, device, evaluation_id, to_plain
+from afterkernel import doubts
+from afterkernel.config import Config, config_sha256, device, evaluation_id, to_plain
 from afterkernel.data import Problem
 from afterkernel.kernels import Embedding, Grams, embedding, train_test_grams, train_test_plan
 from afterkernel.measures import effective_rank, invariances, sample_images
 from afterkernel.models import Network
-from afterkernel.provenance import provenance
-from afterkernel.store import KernelRecord, Record, Resources
+from afterkernel.provenance import device_name, git_commit, provenance
+from afterkernel.store import KernelRecord, Record, Resources, keep_grams
 from afterkernel.supports import Supports
 from afterkernel.svm import HardMarginSVM
 from afterkernel.training.snapshot import Snapshot
@@ -42,16 +43,20 @@ def evaluate(
     final: bool,
     tiles: Path | None = None,
     starts: Supports | None = None,
+    run_dir: Path | None = None,
 ) -> Record:
     """Judge every kernel of one snapshot, whose weights `network` already holds.
 
     `run_id` names the run that made the snapshot, however it is judged; `final` says whether the snapshot is the end
     of its training; `tiles` is a folder for the tiles of long Gram matrices, with which a killed evaluation goes on;
     `starts` holds the support of each kernel's last hard margin on the same images, to start from, and is updated.
-    Raises UserError where a kernel is not finite.
+    Where keep=[gram] the Gram matrices are kept below `run_dir`. Raises UserError where a kernel is not finite.
     """
     starts = {} if starts is None else starts
-    kernels = tuple(_judge(name, network, problem, config, tiles, starts) for name in config.kernel.names)
+    kept = run_dir if "gram" in config.keep else None
+    kernels = tuple(
+        _judge(name, network, problem, config, tiles, starts, kept, snapshot.epoch) for name in config.kernel.names
+    )
     for kernel in kernels:
         log.info("epoch %d, %s", snapshot.epoch, _line(kernel))
     return Record(
@@ -74,9 +79,13 @@ def evaluate(
         train_loss=snapshot.train_loss,
         net_train_error=snapshot.net_train_error,
         net_test_error=snapshot.net_test_error,
+        wall_s_train=snapshot.wall_s_train,
+        config_sha256=config_sha256(config),
+        commit=git_commit(),
+        device=device_name(device(config)),
         kernels=kernels,
         config=to_plain(config),
-        provenance=provenance(device(config), problem.fingerprint, snapshot.sha256),
+        provenance=provenance(problem.fingerprint, snapshot.sha256),
     )
 
 
@@ -87,37 +96,45 @@ def _judge(
     config: Config,
     tiles: Path | None,
     starts: Supports,
+    kept: Path | None,
+    epoch: int,
 ) -> KernelRecord:
-    place = device(config)
-    phi = embedding(network, name, dtype=config.kernel.dtype, device=place)
+    doubtful: list[str] = []
+    with doubts.python_warnings(doubtful):
+        place = device(config)
+        phi = embedding(network, name, dtype=config.kernel.dtype, device=place)
 
-    started = time.perf_counter()
-    grams = _grams(phi, problem, config, tiles / name if tiles is not None else None)
-    K, K_test = grams.train, grams.test
-    norm = _normalise(K, K_test)
-    K, K_test = K.cpu(), K_test.cpu()
-    kernel_done = time.perf_counter()
+        started = time.perf_counter()
+        grams = _grams(phi, problem, config, tiles / name if tiles is not None else None)
+        K, K_test = grams.train, grams.test
+        norm = _normalise(K, K_test)
+        K, K_test = K.cpu(), K_test.cpu()
+        doubtful += doubts.of_kernel(K, grams.relative_error, config.kernel.dtype)
+        if kept is not None:
+            labels = problem.y_train, problem.y_test
+            keep_grams(
+                *(kept, epoch, evaluation_id(config), name), train=K, test=K_test, labels=labels, normalisation=norm
+            )
+        kernel_done = time.perf_counter()
 
-    svm = HardMarginSVM(config.svm).fit(K, problem.y_train, start=starts.get(name))
-    if svm.soft_certificate_ is None:  # a soft margin's support, most of the samples, would be a slow start
-        starts[name] = svm.support_
-    test_error = (svm.predict(K_test) != problem.y_test).double().mean().item()
-    svm_done = time.perf_counter()
+        answer = _classify(K, K_test, problem, config, name, starts, doubtful)
+        svm_done = time.perf_counter()
 
-    invariance = invariances(phi, sample_images(problem.x_test, config.measure), config.measure)
-    rank = effective_rank(K)
+        invariance = invariances(phi, sample_images(problem.x_test, config.measure), config.measure)
+        rank = effective_rank(K) if _is_alive(K) else None
+        measures_done = time.perf_counter()
     return KernelRecord(
         kernel=name,
         svm_backend=config.svm.name,
         svm_intercept=config.svm.has_intercept,
-        svm_test_error=test_error,
-        svm_train_error=svm.train_error_,
-        margin=_or_none(svm.margin_),
-        gap=_or_none(svm.gap_),
-        n_support=svm.n_support_,
-        separable=svm.separable_,
-        converged=svm.converged_,
-        svm_path=svm.path_,
+        svm_test_error=answer.test_error,
+        svm_train_error=answer.train_error,
+        margin=answer.margin,
+        gap=answer.gap,
+        n_support=answer.n_support,
+        separable=answer.separable,
+        converged=answer.converged,
+        svm_path=answer.path,
         embedding_norm=norm,
         shift_invariance=invariance["shift"],
         rotation_invariance=invariance["rotation"],
@@ -127,11 +144,60 @@ def _judge(
         resources=Resources(
             wall_s_kernel=kernel_done - started,
             wall_s_svm=svm_done - kernel_done,
-            wall_s_measures=time.perf_counter() - svm_done,
+            wall_s_measures=measures_done - svm_done,
             peak_bytes=_peak_bytes(place),
         ),
         kernel_error=grams.relative_error,
+        warnings=tuple(doubtful),
     )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the SVM says of one kernel; None where a number does not exist."""
+
+    test_error: float
+    train_error: float
+    margin: float | None
+    gap: float | None
+    n_support: int
+    separable: bool | None
+    converged: bool
+    path: str
+
+
+def _classify(
+    K: Float[Tensor, "n n"],
+    K_test: Float[Tensor, "m n"],
+    problem: Problem,
+    config: Config,
+    name: str,
+    starts: Supports,
+    doubtful: list[str],
+) -> _Answer:
+    if not _is_alive(K):
+        # Of zero embeddings the only w is 0, so that every image is taken for class 0, as where f(x) = 0.
+        doubtful.append("the kernel is zero everywhere: the network is dead, and nothing was there to classify")
+        wrong, wrong_train = (y.double().mean().item() for y in (problem.y_test, problem.y_train))
+        return _Answer(wrong, wrong_train, None, None, 0, False, False, "none: the kernel is zero everywhere")
+    svm = HardMarginSVM(config.svm).fit(K, problem.y_train, start=starts.get(name))
+    if svm.soft_certificate_ is None:  # a soft margin's support, most of the samples, would be a slow start
+        starts[name] = svm.support_
+    doubtful += doubts.of_svm(svm, config.svm.tol)
+    return _Answer(
+        test_error=(svm.predict(K_test) != problem.y_test).double().mean().item(),
+        train_error=svm.train_error_,
+        margin=_or_none(svm.margin_),
+        gap=_or_none(svm.gap_),
+        n_support=svm.n_support_,
+        separable=svm.separable_,
+        converged=svm.converged_,
+        path=svm.path_,
+    )
+
+
+def _is_alive(K: Float[Tensor, "n n"]) -> bool:
+    return bool((K.diagonal() > 0).any())
 
 
 def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None) -> Grams:

@@ -18,12 +18,13 @@ def option(
     above: float | None = None,
     at_most: float | None = None,
     decides: bool = True,
+    private: bool = False,
 ) -> Any:
     """A dataclass field with one line of help, and with the values that it may take.
 
     `choices` lists the strings allowed; `at_least`, `above` and `at_most` bound a number (or each number of a list).
     `decides` says whether the value decides a run's numbers, and so belongs to the run's identity: a device, a path or
-    a memory budget does not.
+    a memory budget does not. `private` marks what stays on this machine, such as a local path: no mirror is told of it.
     """
     metadata = {
         "help": help,
@@ -32,6 +33,7 @@ def option(
         "above": above,
         "at_most": at_most,
         "decides": decides,
+        "private": private,
     }
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: default.copy(), metadata=metadata)
@@ -68,8 +70,12 @@ def _check_value(name: str, allowed: Any, value: Any) -> None:
         raise UserError(f"{name}={value} is not a number.")
     at_least, above, at_most = allowed.get("at_least"), allowed.get("above"), allowed.get("at_most")
     if at_least is not None and value < at_least:
-        raise UserError(f"{name}={value} is too small: it must be at least {at_least:g}.")
+        raise UserError(f"{name}={value} is too small: it must be at least {_shown(at_least)}.")
     if above is not None and value <= above:
-        raise UserError(f"{name}={value} is too small: it must be greater than {above:g}.")
+        raise UserError(f"{name}={value} is too small: it must be greater than {_shown(above)}.")
     if at_most is not None and value > at_most:
-        raise UserError(f"{name}={value} is too large: it must be at most {at_most:g}.")
+        raise UserError(f"{name}={value} is too large: it must be at most {_shown(at_most)}.")
+
+
+def _shown(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"

@@ -46,12 +46,10 @@ def device_name(device: torch.device) -> str:
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
-def provenance(device: torch.device, data_sha256: str, snapshot_sha256: str) -> dict[str, Any]:
-    """What a record says of where it comes from, as plain data."""
+def provenance(data_sha256: str, snapshot_sha256: str) -> dict[str, Any]:
+    """What a record says of where it comes from beside commit and device, as plain data."""
     return {
         "versions": versions(),
-        "commit": git_commit(),
-        "device": device_name(device),
         "data_sha256": data_sha256,
         "snapshot_sha256": snapshot_sha256,
         "command": " ".join(["python", "-m", "afterkernel", *sys.argv[1:]]),

@@ -15,9 +15,10 @@ from afterkernel.config import Config, device, evaluation_id, from_plain, run_id
 from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.evaluate import evaluate
+from afterkernel.keep import check_checkpoints, check_kept, drop_checkpoints
 from afterkernel.logger.wandb import Mirror, mirror
-from afterkernel.store import read_record, write_record, write_text_atomic
-from afterkernel.store.files import CONFIG, record_path
+from afterkernel.store import read_record, recorded, write_record, write_text_atomic
+from afterkernel.store.files import CONFIG, RECORDS, remove_drafts
 from afterkernel.supports import Supports, read_supports, supports_path, write_supports
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import CHECKPOINT
@@ -36,6 +37,7 @@ def run(config: Config, run_dir: Path, *, look: Callable[[], None] = lambda: Non
     for a mistake that only the data or the training can show.
     """
     threads(config)
+    remove_drafts(run_dir)
     problem = config.dataset.load()
     if config.force:
         shutil.rmtree(run_dir / TILES, ignore_errors=True)
@@ -44,7 +46,9 @@ def run(config: Config, run_dir: Path, *, look: Callable[[], None] = lambda: Non
     _check_data(problem, run_dir)
     if is_finished(config, run_dir):
         log.info("%s is finished already; force=true runs it again", run_dir)
+        drop_checkpoints(config, run_dir)
         return False
+    check_kept(config, run_dir)
     log.info(
         "%s %s against %s: %d training and %d test images",
         config.dataset.name,
@@ -75,7 +79,7 @@ def run(config: Config, run_dir: Path, *, look: Callable[[], None] = lambda: Non
         else:
             log.info("training is finished already; going on with its snapshots")
         _evaluate_all(config, problem, run_dir, name, board, again=config.force, look=look)
-    log.info("records are in %s", run_dir / "records")
+    log.info("records are in %s", run_dir / RECORDS)
     return True
 
 
@@ -87,11 +91,13 @@ def reevaluate(config: Config, run_dir: Path, name: str) -> None:
     threads(config)
     if not snapshot.paths(run_dir):
         raise UserError(f"{run_dir} has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.")
+    check_checkpoints(run_dir)
+    check_kept(config, run_dir)
     problem = config.dataset.load()
     _check_data(problem, run_dir)
     with _mirror(config, run_dir, name) as board:
         _evaluate_all(config, problem, run_dir, name, board, again=True)
-    log.info("records are in %s", run_dir / "records")
+    log.info("records are in %s", run_dir / RECORDS)
 
 
 def _check_data(problem: Problem, run_dir: Path) -> None:
@@ -117,11 +123,8 @@ def read_config(run_dir: Path) -> Config:
 
 def is_finished(config: Config, run_dir: Path) -> bool:
     """Whether training has ended and every snapshot has its record."""
-    epochs = [int(path.stem.split("=")[1]) for path in snapshot.paths(run_dir)]
-    wanted = evaluation_id(config)
-    return snapshot.read_summary(run_dir) is not None and all(
-        record_path(run_dir, epoch, wanted).exists() for epoch in epochs
-    )
+    wanted = {(int(path.stem.split("=")[1]), evaluation_id(config)) for path in snapshot.paths(run_dir)}
+    return wanted <= recorded(run_dir, run_id(config)) and snapshot.read_summary(run_dir) is not None
 
 
 def threads(config: Config) -> None:
@@ -144,21 +147,30 @@ def _evaluate_all(
     summary = snapshot.read_summary(run_dir)
     network = config.arch.build(problem.image_shape)
     starts: Supports = {}
+    done = recorded(run_dir, name)
     for path in snapshot.paths(run_dir):
         facts = snapshot.load(run_dir, network, path)
-        done = record_path(run_dir, facts.epoch, evaluation_id(config))
-        kept = supports_path(run_dir, facts.epoch, evaluation_id(config))
-        if not again and done.exists():
+        key = facts.epoch, evaluation_id(config)
+        kept = supports_path(run_dir, *key)
+        if not again and key in done:
             starts = read_supports(kept, len(problem.y_train))
         else:
             final = summary is not None and facts.epoch == summary.epochs
             tiles = run_dir / TILES / f"epoch={facts.epoch}"
-            record = evaluate(network, facts, problem, config, run_id=name, final=final, tiles=tiles, starts=starts)
+            record = evaluate(
+                *(network, facts, problem, config),
+                run_id=name,
+                final=final,
+                tiles=tiles,
+                starts=starts,
+                run_dir=run_dir,
+            )
             look()
             write_supports(kept, starts)
-            done = write_record(run_dir, record)
+            write_record(run_dir, record)
             shutil.rmtree(run_dir / TILES, ignore_errors=True)
-        board.log(read_record(done))
+        board.log(read_record(run_dir, *key))
+    drop_checkpoints(config, run_dir)
 
 
 def _mirror(config: Config, run_dir: Path, name: str) -> AbstractContextManager[Mirror]:

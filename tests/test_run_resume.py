@@ -9,8 +9,7 @@ from afterkernel.config import compose, typed
 from afterkernel.kernels.collect import GradientEmbedding
 from afterkernel.kernels.store import TileStore
 from afterkernel.run import run
-from afterkernel.store import read_record
-from afterkernel.store.files import record_paths
+from afterkernel.store import read_records, recorded
 
 OPTIONS = [
     "dataset=digits",
@@ -41,8 +40,7 @@ def stopping_after(marks, original):
 
 
 def numbers(run_dir):
-    (path,) = record_paths(run_dir)
-    record = dataclasses.asdict(read_record(path))
+    (record,) = map(dataclasses.asdict, read_records(run_dir))
     kernels = [{k: v for k, v in kernel.items() if k != "resources"} for kernel in record["kernels"]]
     return kernels, record["net_test_error"]
 
@@ -74,4 +72,4 @@ def test_resumable_false_keeps_no_tiles(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_module, "LONG_MULTIPLICATIONS", 0)
     monkeypatch.setattr(TileStore, "mark", stopping_after(0, TileStore.mark))
     run(typed(compose([*OPTIONS, "kernel.resumable=false"])), tmp_path)
-    assert len(record_paths(tmp_path)) == 1
+    assert len(recorded(tmp_path)) == 1

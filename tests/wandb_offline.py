@@ -1,6 +1,8 @@
 """Reads back what W&B wrote offline: a LevelDB log of protocol-buffer records behind a header of 7 bytes."""
 
+import json
 import struct
+import time
 from pathlib import Path
 
 BLOCK = 32_768
@@ -32,3 +34,39 @@ def _payloads(data: bytes):
         if kind in (1, 4):  # full, or the last part of several
             yield b"".join(parts)
             parts = []
+
+
+class Offline:
+    """What one offline run says, as a dashboard would show it."""
+
+    def __init__(self, run_folder: Path):
+        self.run, self.config, self.summary, self.history, self.metrics, self.exit_codes = None, {}, {}, [], {}, []
+        for record in records(run_folder):
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                self.run = self.run or record.run
+                self._update(self.config, record.run.config.update)
+            elif kind == "config":
+                self._update(self.config, record.config.update)
+            elif kind == "summary":
+                self._update(self.summary, record.summary.update)
+            elif kind == "history":
+                self.history.append(self._update({}, record.history.item))
+            elif kind == "metric":
+                self.metrics[record.metric.name] = record.metric
+            elif kind == "exit":
+                self.exit_codes.append(record.exit.exit_code)
+
+    @staticmethod
+    def _update(values, items):
+        for item in items:
+            values["/".join(item.nested_key) or item.key] = json.loads(item.value_json)
+        return values
+
+
+def finished(run_folder: Path, at_most_s: float = 30) -> Offline:
+    """An offline run, once W&B's process has written its end, which it does behind the program's back."""
+    deadline = time.monotonic() + at_most_s
+    while not (found := Offline(run_folder)).exit_codes and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found

@@ -3,7 +3,7 @@
 from afterkernel.config.check import check, device
 from afterkernel.config.compose import CONF, compose, override, prepare, typed
 from afterkernel.config.explain import explain
-from afterkernel.config.identity import evaluation_id, run_id, training_id, training_part
+from afterkernel.config.identity import config_sha256, evaluation_id, run_id, training_id, training_part
 from afterkernel.config.schema import Config, from_plain, to_plain
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Config",
     "check",
     "compose",
+    "config_sha256",
     "device",
     "evaluation_id",
     "explain",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
+import tempfile
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from afterkernel.config.schema import KINDS, Config
 from afterkernel.errors import UserError
 from afterkernel.kernels.plan import check_budget
+from afterkernel.logger.account import knows_account
 from afterkernel.options import check_bounds
 from afterkernel.store.files import is_name
 
@@ -26,6 +27,7 @@ def check(config: Config) -> None:
         raise UserError("kernel.names=[] asks for no kernel: name ntk, conjugate, or both.")
     if not is_name(config.sweep.name):
         raise UserError(f"sweep.name={config.sweep.name!r} is no folder's name: use letters, digits, - and _.")
+    _check_snapshots(config)
     _check_output(config)
     device(config)
     _check_wandb(config)
@@ -50,11 +52,28 @@ def device(config: Config) -> torch.device:
     return torch.device("cuda" if config.trainer.device != "cpu" and present else "cpu")
 
 
+def _check_snapshots(config: Config) -> None:
+    """Some snapshots beyond the end are what the defaults give a short training; only such are a mistake."""
+    epochs, last = config.snapshot.epochs, config.training.epochs
+    if epochs and min(epochs) > last:
+        raise UserError(
+            f"snapshot.epochs=[{','.join(map(str, epochs))}] all lie beyond training.epochs={last}: name an epoch up "
+            "to that, or [] for the end of training alone."
+        )
+
+
 def _check_output(config: Config) -> None:
+    if not config.output_dir:
+        raise UserError("output_dir is empty: name the folder that results go to, such as runs.")
     path = Path(config.output_dir).expanduser().absolute()
     nearest = next(folder for folder in (path, *path.parents) if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UserError(f"output_dir={config.output_dir}: {nearest} is no folder that can be written to; name another.")
+    try:
+        # By trying: permissions say nothing of read-only and virtual file systems.
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError as error:
+        raise UserError(
+            f"output_dir={config.output_dir}: {nearest} is no folder that can be written to; name another."
+        ) from error
 
 
 def _check_wandb(config: Config) -> None:
@@ -62,17 +81,8 @@ def _check_wandb(config: Config) -> None:
         return
     if importlib.util.find_spec("wandb") is None:
         raise UserError("logger.wandb.mode: wandb is not installed; install it, or use logger.wandb.mode=disabled.")
-    if config.logger.wandb.mode == "online" and not _knows_account():
+    if config.logger.wandb.mode == "online" and not knows_account():
         raise UserError(
             "logger.wandb.mode=online: no W&B account is known here; run `wandb login`, set WANDB_API_KEY, "
             "or use logger.wandb.mode=offline."
         )
-
-
-def _knows_account() -> bool:
-    import wandb
-
-    try:
-        return bool(wandb.Api().api_key)
-    except wandb.errors.UsageError:
-        return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -13,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from afterkernel.config.check import check
 from afterkernel.config.explain import explain, unknown
@@ -48,11 +47,28 @@ def prepare() -> None:
 def _read_sweep(path: Path) -> DictConfig:
     try:
         node = OmegaConf.load(path)
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path} can't be read as YAML: {' '.join(str(error).split())}") from error
+    except MarkedYAMLError as error:
+        place = f"line {error.problem_mark.line + 1}" if error.problem_mark else "somewhere"
+        raise UserError(f"{path} can't be read as YAML: {error.problem or 'it is damaged'}, in {place}.") from error
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} can't be read as YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(node, DictConfig):
         raise UserError(f"{path} is no sweep: it must hold options by name, as sweeps/demo.yaml does.")
     return node
+
+
+def _check_sweeps(overrides: Sequence[str]) -> None:
+    """What Hydra would take for a single run of all defaults: a sweep file that is empty, or names no grid."""
+    for word in overrides:
+        name = word.removeprefix("+sweep=")
+        found = ConfigStore.instance().repo.get("sweep", {}).get(f"{name}.yaml")
+        if name == word or found is None:
+            continue
+        if not found.node:
+            raise UserError(f"sweeps/{name}.yaml is empty: name what is swept, as sweeps/demo.yaml does.")
+        multirun = OmegaConf.select(found.node, "hydra.mode") == "MULTIRUN"
+        if multirun and not OmegaConf.select(found.node, "hydra.sweeper.params"):
+            raise UserError(f"sweeps/{name}.yaml sweeps over nothing: give hydra.sweeper.params an option with values.")
 
 
 def _run_id(*, _root_: DictConfig) -> str:
@@ -63,6 +79,7 @@ def _run_id(*, _root_: DictConfig) -> str:
 def compose(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
     """The configuration that these overrides make, with or without Hydra's own node. Raises UserError for a mistake."""
     prepare()
+    _check_sweeps(overrides)
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return hydra_compose("config", overrides=list(overrides), return_hydra_config=with_hydra)
@@ -102,10 +119,7 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
     for word in overrides:
         name = word.split("=")[0].lstrip("+~")
         OmegaConf.update(base, name, OmegaConf.select(composed, name), merge=False, force_add=True)
-    try:
-        changed = from_plain(cast(dict[str, Any], OmegaConf.to_container(base, resolve=True)))
-    except OmegaConfBaseException as error:
-        raise UserError(explain(error)) from error
+    changed = from_plain(OmegaConf.to_container(base, resolve=True))
     check(changed)
     return changed
 

@@ -25,23 +25,28 @@ def deciding(node: Any) -> dict[str, Any]:
     return values
 
 
-def _digest(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+def _sha256(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def config_sha256(config: Config) -> str:
+    """SHA-256 of the part of a configuration that decides numbers; a run's id ends in its first ten digits."""
+    return _sha256(deciding(config))
 
 
 def run_id(config: Config) -> str:
     """A name for the run that reads well and is unique to its numbers, such as vgg-lr0.1-seed0-3f2a9c1d7e."""
-    return f"{config.arch.name}-lr{config.training.lr:g}-seed{config.seed}-{_digest(deciding(config))}"
+    return f"{config.arch.name}-lr{config.training.lr:g}-seed{config.seed}-{config_sha256(config)[:10]}"
 
 
 def evaluation_id(config: Config) -> str:
     """A hash of what decides how a snapshot is judged: kernels, SVM, measures."""
-    return _digest({section: deciding(getattr(config, section)) for section in EVALUATION_SECTIONS})
+    return _sha256({section: deciding(getattr(config, section)) for section in EVALUATION_SECTIONS})[:10]
 
 
 def training_id(config: Config) -> str:
     """A hash of what decides the snapshots themselves."""
-    return _digest(training_part(config))
+    return _sha256(training_part(config))
 
 
 def training_part(config: Config) -> dict[str, Any]:

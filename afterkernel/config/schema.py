@@ -11,9 +11,11 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from afterkernel.data import SOURCES, Source
 from afterkernel.discovery import members
+from afterkernel.errors import UserError
 from afterkernel.kernels.options import Kernel
 from afterkernel.logger.wandb import Logger
 from afterkernel.measures import Measure
@@ -54,7 +56,13 @@ class Config:
     launcher: Launcher = option(Launcher, "where the runs of a sweep run")
     sweep: Sweep = option(Sweep, "sweep")
     seed: int = option(0, "seed of initialisation, order of images and augmentation", at_least=0, at_most=2**31 - 1)
-    output_dir: str = option("runs", "folder below which results go, as SWEEP/RUN_ID", decides=False)
+    keep: list[str] = option(
+        ["checkpoint"],
+        "what stays of each snapshot beside its record: its weights, its Gram matrices (in RUN_ID/kernels)",
+        choices=("gram", "checkpoint"),
+        decides=False,
+    )
+    output_dir: str = option("runs", "folder below which results go, as SWEEP/RUN_ID", decides=False, private=True)
     force: bool = option(False, "run again where a finished run of the same identity lies", decides=False)
 
 
@@ -66,11 +74,20 @@ KINDS: dict[str, dict[str, type[Any]]] = {
 }
 
 
-def option_types() -> dict[str, str]:
-    """The type of every option, of all kinds, by dotted name, as it is written in its dataclass."""
+def every_option() -> dict[str, list[dataclasses.Field[Any]]]:
+    """The fields of every option, of all kinds, by dotted name; kinds may share a name."""
     sections = [("", Config())]
     sections += [(f"{group}.", kind()) for group, kinds in KINDS.items() for kind in kinds.values()]
-    return {name: str(field.type) for prefix, section in sections for name, field, _ in walk(section, prefix)}
+    found: dict[str, list[dataclasses.Field[Any]]] = {}
+    for prefix, section in sections:
+        for name, field, _ in walk(section, prefix):
+            found.setdefault(name, []).append(field)
+    return found
+
+
+def option_types() -> dict[str, str]:
+    """The type of every option, of all kinds, by dotted name, as it is written in its dataclass."""
+    return {name: str(fields[-1].type) for name, fields in every_option().items()}
 
 
 def register() -> None:
@@ -82,12 +99,26 @@ def register() -> None:
             store.store(group=group, name=f"base_{name}", node=kind, provider="afterkernel")
 
 
-def from_plain(plain: dict[str, Any]) -> Config:
-    """A typed configuration from plain data as `to_plain` gives it; raises what OmegaConf raises on a mismatch."""
+def from_plain(plain: Any) -> Config:
+    """A typed configuration from plain data as `to_plain` gives it.
+
+    Raises UserError for a kind that is missing or unknown, an unknown option, or a value of the wrong type.
+    """
+    if not isinstance(plain, dict):
+        raise UserError("it holds no options by name.")
     schema = OmegaConf.structured(Config)
     for group, kinds in KINDS.items():
-        OmegaConf.update(schema, group, kinds[plain[group]["name"]], merge=False)
-    config = OmegaConf.to_object(OmegaConf.merge(schema, plain))
+        section = plain.get(group)
+        name = section.get("name") if isinstance(section, dict) else None
+        if name not in kinds:
+            raise UserError(f"{group}.name={name} is not known: choose one of {', '.join(kinds)}.")
+        OmegaConf.update(schema, group, kinds[name], merge=False)
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(schema, plain))
+    except OmegaConfBaseException as error:
+        from afterkernel.config.explain import explain  # its sentences name the options of this schema
+
+        raise UserError(explain(error)) from error
     if not isinstance(config, Config):
         raise TypeError(f"not a configuration: {type(config).__name__}")
     return config
@@ -96,3 +127,20 @@ def from_plain(plain: dict[str, Any]) -> Config:
 def to_plain(config: Config) -> dict[str, Any]:
     """A configuration as plain data: dictionaries, lists, strings, numbers."""
     return dataclasses.asdict(config)
+
+
+def public(plain: dict[str, Any]) -> dict[str, Any]:
+    """Plain data as `to_plain` gives it, without private options and without what is no option at all."""
+    shown = {name for name, fields in every_option().items() if not any(field.metadata["private"] for field in fields)}
+    return _only(shown, plain, "")
+
+
+def _only(names: set[str], node: dict[str, Any], prefix: str) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in node.items():
+        name = f"{prefix}{key}"
+        if name in names:
+            kept[key] = value
+        elif isinstance(value, dict):
+            kept[key] = _only(names, value, f"{name}.")
+    return kept

@@ -26,7 +26,7 @@ _FAILURES = (OSError, RuntimeError, ValueError, AssertionError, EOFError, HTTPEx
 class TorchvisionSource(Source):
     """A data set of torchvision with official splits; only the images of the two classes are kept."""
 
-    root: str = option("data", "folder of the data sets, in torchvision's layout", decides=False)
+    root: str = option("data", "folder of the data sets, in torchvision's layout", decides=False, private=True)
     download: bool = option(True, "download into root what is missing there", decides=False)
 
     classes: ClassVar[tuple[str, ...]] = ()
@@ -51,6 +51,9 @@ class TorchvisionSource(Source):
                 "or set dataset.download=true."
             )
 
+    def _check_contents(self) -> None:
+        """Raise UserError for a file that is there and is not what it must be, before any of them is opened."""
+
     @property
     def _folder(self) -> Path:
         return Path(self.root).expanduser() / self.folder
@@ -68,11 +71,16 @@ class TorchvisionSource(Source):
             if self.download:
                 root.mkdir(parents=True, exist_ok=True)
             with _one_process_at_a_time(root) if self.download else contextlib.nullcontext():
+                if train:
+                    self._check_contents()
                 dataset = self._dataset(root, train)
+        except UserError:
+            raise
         except _FAILURES as error:
+            told = " ".join(str(error).split())
             tried = "downloaded or read" if self.download else "read"
             raise UserError(
-                f"dataset.root={self.root}: {self.name} could not be {tried} ({type(error).__name__}: {error}): "
+                f"dataset.root={self.root}: {self.name} could not be {tried} ({type(error).__name__}: {told}): "
                 f"place {', '.join(self.files)} in {self._folder}."
             ) from error
         minus, plus = (self.classes.index(name) for name in (self.minus, self.plus))

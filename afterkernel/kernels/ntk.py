@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from afterkernel.errors import UserError
 from afterkernel.kernels.embedding import embedding
 from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES, Grams, cross_grams, paired_products, train_test_grams
+from afterkernel.kernels.inputs import check_arguments, check_types
 from afterkernel.kernels.precision import precision
 from afterkernel.types import Float, Tensor
 
@@ -92,8 +92,9 @@ def paired_ntk(
 
     For "trace" and "full" outputs it is summed over the outputs. Arguments and errors are those of `ntk`.
     """
-    _check_arguments(model, {"x": x, "y": y})
+    check_arguments(model, {"x": x, "y": y})
     phi = embedding(model, "ntk", dtype=precision(dtype).dtype, device=_place(model, x, device), output=output)
+    check_types(phi, {"x": x, "y": y})
     return paired_products(phi, x, y, budget_bytes=budget_bytes)
 
 
@@ -129,9 +130,10 @@ def _grams(
     *,
     per_layer: bool = False,
 ) -> Grams:
-    _check_arguments(model, {"x": x} if y is None else {"x": x, "y": y})
+    check_arguments(model, {"x": x} if y is None else {"x": x, "y": y})
     kind = precision(dtype)
     phi = embedding(model, name, dtype=kind.dtype, device=_place(model, x, device), output=output)
+    check_types(phi, {"x": x} if y is None else {"x": x, "y": y})
     options: dict[str, Any] = {
         "budget_bytes": budget_bytes,
         "dtype": kind.name,
@@ -147,14 +149,6 @@ def _place(model: nn.Module, x: Tensor, device: str | torch.device | None) -> st
         return device
     first = next(model.parameters(), None)
     return first.device if first is not None else x.device
-
-
-def _check_arguments(model: object, inputs: dict[str, object]) -> None:
-    if not isinstance(model, nn.Module):
-        raise UserError(f"the first argument is a {type(model).__name__}, not a torch.nn.Module: give model, then x.")
-    for name, value in inputs.items():
-        if not isinstance(value, Tensor):
-            raise UserError(f"{name} is a {type(value).__name__}, not a torch tensor: convert it by torch.as_tensor.")
 
 
 def _matrix(K: Float[Tensor, "nk mk"], n: int, m: int, output: int | str | None) -> Float[Tensor, ...]:

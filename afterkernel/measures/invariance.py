@@ -13,6 +13,7 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.embedding import BlockSource, embedding
+from afterkernel.kernels.inputs import check_arguments, check_images
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.terms import Block
 from afterkernel.measures.options import Measure
@@ -96,8 +97,11 @@ def model_invariance(
     """Invariance of a model's kernel under a transform, averaged over all images x (n, c, h, w).
 
     transform: "shift", "rotation", "zoom" or "swap"; kernel: "ntk" or "conjugate"; embeddings are computed in `dtype`
-    on `device`. Raises UserError for unknown names, for no images and for a model without the kernel.
+    on `device`. Raises UserError for unknown names, for no images or what is none, and for a model without the
+    kernel.
     """
+    check_arguments(model, {"x": x})
+    check_images(x)
     phi = embedding(model, kernel, dtype=dtype, device=device)
     return invariance(phi, x, transform, options, images_at_once=images_at_once)
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from afterkernel.errors import UserError
 from afterkernel.report.page import build
 
 
@@ -15,5 +16,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
     parser.add_argument("--output", type=Path, help="the page (.html) or its folder; by default DIR/report")
     options = parser.parse_args(argv)
-    print(build(options.directory, options.output))
+    try:
+        print(build(options.directory, options.output))
+    except OSError as error:
+        where = f"--output={options.output}" if options.output else f"{options.directory}"
+        raise UserError(
+            f"{where}: the report can't be written there ({error.strerror}); name another folder."
+        ) from error
     return 0

@@ -32,9 +32,7 @@ def configuration(records: Sequence[Record]) -> Facts:
 
 def provenance(records: Sequence[Record]) -> Facts:
     """Versions, commit, device and the like; the commands are told apart by `commands`."""
-    return _facts(
-        [flatten({name: value for name, value in one.provenance.items() if name != "command"}) for one in records]
-    )
+    return _facts([flatten(_provenance(record)) for record in records])
 
 
 def commands(records: Iterable[Record]) -> list[str]:
@@ -62,6 +60,11 @@ def missing_table(runs: Iterable[RunStatus]) -> Table:
             rows.append(Row([(cell, "") for cell in cells], alert=True))
     headings = ["run", "architecture", "learning rate", "seed", "epochs recorded", "epochs missing"]
     return Table("Missing snapshots", "", headings, rows, 4, long=len(rows) > 12)
+
+
+def _provenance(record: Record) -> dict[str, Any]:
+    told = {"commit": record.commit, "device": record.device, **record.provenance}
+    return {name: value for name, value in told.items() if name != "command"}
 
 
 def _facts(trees: list[dict[str, str]]) -> Facts:

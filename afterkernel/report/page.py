@@ -14,8 +14,8 @@ from afterkernel.report.sections import Section, make_sections
 from afterkernel.report.summary import sentences
 from afterkernel.store import format as fmt
 from afterkernel.store.files import write_bytes_atomic, write_text_atomic
-from afterkernel.store.frame import read_records
 from afterkernel.store.record import Record
+from afterkernel.store.records import read_records
 from afterkernel.store.status import RunStatus, status
 
 if TYPE_CHECKING:

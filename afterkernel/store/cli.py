@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from afterkernel.errors import UserError
 from afterkernel.store import format as fmt
-from afterkernel.store.frame import results
-from afterkernel.store.query import check_columns, query
+from afterkernel.store.disk import DiskUse, disk_use
+from afterkernel.store.frame import check_columns, results, sql
 from afterkernel.store.status import status
 
 if TYPE_CHECKING:
@@ -47,15 +47,22 @@ def main(argv: Sequence[str]) -> int:
     """`results DIR`: print the results below a directory. UserError for what can't be read, picked or sorted."""
     parser = argparse.ArgumentParser("python -m afterkernel results", description="Print the results of a sweep.")
     parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
-    parser.add_argument("--where", metavar="EXPR", help="rows to keep, such as \"epoch == 5 and kernel == 'ntk'\"")
+    parser.add_argument(
+        "--where", metavar="EXPR", help="rows to keep, in SQL, such as \"epoch = 5 and kernel = 'ntk'\""
+    )
     parser.add_argument("--columns", metavar="A,B", help="columns to print instead of the main ones")
     parser.add_argument("--sort", metavar="A,B", help="columns to sort by; --sort=-A for largest first")
     parser.add_argument("--csv", action="store_true", help="all columns as comma-separated values")
+    parser.add_argument(
+        "--sql",
+        metavar="QUERY",
+        help='a SELECT over the table results, instead: "select arch, count(*) ... group by 1"',
+    )
     options = parser.parse_args(argv)
 
-    frame = results(options.directory)
-    if options.where is not None:
-        frame = query(frame, options.where)
+    if options.sql is not None:
+        return _answer(options)
+    frame = results(options.directory, options.where)
     if options.sort is not None:
         frame = _sorted(frame, _names(options.sort))
     names = _names(options.columns) if options.columns is not None else None
@@ -78,11 +85,26 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _answer(options: argparse.Namespace) -> int:
+    given = [name for name in ("where", "columns", "sort") if getattr(options, name) is not None]
+    if given:
+        raise UserError(f"--{given[0]} can't stand beside --sql: say it in the query.")
+    frame = sql(options.directory, options.sql)
+    if options.csv:
+        frame.to_csv(sys.stdout, index=False)
+    elif frame.empty:
+        print("No row fits.")
+    else:
+        _print([(str(name), str(name), fmt.any_value) for name in frame.columns], frame)
+    return 0
+
+
 def status_main(argv: Sequence[str]) -> int:
-    """`status DIR`: one line a run, how many of its snapshots are recorded, and which are missing."""
+    """`status DIR`: one line a run: how many snapshots are recorded, what they take on disk, which are missing."""
     parser = argparse.ArgumentParser("python -m afterkernel status", description="Say how far each run is.")
     parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
     runs = status(parser.parse_args(argv).directory)
+    sizes = [disk_use(run.run_dir) for run in runs]
     rows = [
         [
             run.run_id,
@@ -91,12 +113,14 @@ def status_main(argv: Sequence[str]) -> int:
             fmt.MISSING if run.seed is None else str(run.seed),
             f"{len(run.recorded)}/{'?' if run.wanted is None else len(run.wanted)}",
             "done" if run.done else "not done",
+            size.describe(),
             f"missing epochs {', '.join(map(str, run.missing))}" if run.missing else "",
         ]
-        for run in runs
+        for run, size in zip(runs, sizes, strict=True)
     ]
-    _print_rows(["run", "arch", "lr", "seed", "snapshots", "state", ""], rows)
+    _print_rows(["run", "arch", "lr", "seed", "snapshots", "state", "disk", ""], rows)
     print(f"{sum(run.done for run in runs)} of {fmt.plural(len(runs), 'run')} done")
+    print(f"on disk {sum(sizes, DiskUse()).describe()}")
     return 0
 
 

@@ -1,131 +1,160 @@
-"""Records as JSON text, and back, without loss: what is read equals what was written, or an error says why not."""
+"""Records as rows of typed columns, and back, without loss: what is read equals what was written, or an error says why.
+
+A record has one row a kernel; what is said of the snapshot stands in each of them.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-import types
-import typing
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from afterkernel.store.record import SCHEMA_VERSION, Record
+from afterkernel.store.columns import COLUMNS, Column
+from afterkernel.store.record import SCHEMA_VERSION, KernelRecord, Record, Resources
+
+Row = tuple[Any, ...]
+_INDEX = {column.name: index for index, column in enumerate(COLUMNS)}
+_OF_RECORD = [index for index, column in enumerate(COLUMNS) if column.owner is Record]
+_WORDS = {float: "a number", int: "a whole number", str: "a string", bool: "true or false"}
 
 
 class RecordError(ValueError):
     """What is wrong with a record, as the second half of a sentence; the caller names the file."""
 
 
-def encode(record: Record) -> str:
-    """The record as indented JSON with sorted keys. RecordError where it could not be read back as it is."""
-    data = dataclasses.asdict(record)
-    _check_finite(data, "")
-    try:
-        text = json.dumps(data, indent=2, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise RecordError(f"it is not plain data: {error}") from error
-    if decode(text) != record:
-        raise RecordError(
-            "its config or provenance holds more than strings, numbers, true, false, null, lists and mappings"
-        )
-    return text + "\n"
+def key(row: Row) -> tuple[int, str]:
+    """Epoch and evaluation: what tells the records of one run from each other."""
+    return row[_INDEX["epoch"]], row[_INDEX["evaluation_id"]]
 
 
-def decode(text: str) -> Record:
-    """The record that `text` holds. RecordError where it is not one, each type and each key checked."""
+def run_of(row: Row) -> tuple[str, str]:
+    """Sweep and run."""
+    return row[_INDEX["sweep"]], row[_INDEX["run_id"]]
+
+
+def rows_of(record: Record) -> list[Row]:
+    """The rows of a record. RecordError where they could not be read back as they are."""
+    if record.schema_version != SCHEMA_VERSION:
+        raise RecordError(f"its schema_version is {record.schema_version}, and {SCHEMA_VERSION} is written here")
+    names = [kernel.kernel for kernel in record.kernels]
+    if len(set(names)) != len(names) or not names:
+        raise RecordError(f"its kernels are {', '.join(names) or 'none'}: it needs one or more, each once")
+    return [
+        tuple(_written(column, getattr(_holder(column, record, kernel), column.name)) for column in COLUMNS)
+        for kernel in record.kernels
+    ]
+
+
+def records_of(rows: Iterable[Row]) -> list[Record]:
+    """The records that rows hold, in the order of their first rows; each value's type is checked. RecordError."""
+    groups: dict[tuple[tuple[str, str], tuple[int, str]], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((run_of(row), key(row)), []).append(row)
+    return [_record(group) for group in groups.values()]
+
+
+def _holder(column: Column, record: Record, kernel: KernelRecord) -> Any:
+    return {Record: record, KernelRecord: kernel, Resources: kernel.resources}[column.owner]
+
+
+def _record(rows: Sequence[Row]) -> Record:
+    first = rows[0]
+    if any(row[index] != first[index] for row in rows[1:] for index in _OF_RECORD):
+        raise RecordError(f"the rows of epoch {key(first)[0]} contradict each other")
+    kernels = []
+    for row in rows:
+        resources = Resources(**_fields(Resources, row))
+        kernels.append(KernelRecord(**_fields(KernelRecord, row), resources=resources))
+    return Record(**_fields(Record, first), kernels=tuple(kernels))
+
+
+def _fields(owner: type[Any], row: Row) -> dict[str, Any]:
+    pairs = zip(COLUMNS, row, strict=True)
+    return {column.name: _read(column, value) for column, value in pairs if column.owner is owner}
+
+
+def _written(column: Column, value: Any) -> Any:
+    if column.kind is dict:
+        return _json(column.name, value)
+    if column.kind is tuple and isinstance(value, tuple):
+        value = list(value)
+    return _checked(column, value)
+
+
+def _read(column: Column, value: Any) -> Any:
+    value = _checked(column, value)
+    if column.kind is tuple:
+        return tuple(value)
+    if column.kind is not dict:
+        return value
     try:
-        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except RecordError:
-        raise
+        tree = json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"it is no valid JSON, perhaps cut short: {error}") from error
-    if not isinstance(data, dict):
-        raise RecordError(f"it holds {_kind(data)} where a mapping belongs")
-    version = data.get("schema_version")
-    if isinstance(version, bool) or not isinstance(version, int):
-        raise RecordError("it names no schema_version")
-    if version > SCHEMA_VERSION:
-        raise RecordError(
-            f"its schema_version is {version} and this afterkernel reads {SCHEMA_VERSION}: take a later one"
-        )
-    if version < SCHEMA_VERSION:
-        raise RecordError(
-            f"its schema_version is {version} and this afterkernel reads {SCHEMA_VERSION}: evaluate it again"
-        )
-    return typing.cast(Record, _build(Record, data, ""))
+        raise RecordError(f"{column.name} is no valid JSON: {error}") from error
+    if not isinstance(tree, dict):
+        raise RecordError(f"{column.name} is {_kind(tree)} where a mapping belongs")
+    return tree
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise RecordError(f"it has two values for {next(name for name in names if names.count(name) > 1)}")
-    return data
+def _checked(column: Column, value: Any) -> Any:
+    if value is None and column.optional:
+        return None
+    kind: type[Any] = list if column.kind is tuple else str if column.kind is dict else column.kind
+    if kind is float and type(value) is int:
+        value = _float(value)
+    if type(value) is not kind:
+        wanted = _WORDS.get(column.kind, "a list of strings")
+        raise RecordError(f"{column.name} is {_kind(value)} where {wanted} belongs")
+    if kind is float and not math.isfinite(value):
+        raise RecordError(f"{column.name} is {value}, and a record holds finite numbers alone")
+    if kind is int and not -(2**63) <= value < 2**63:
+        raise RecordError(f"{column.name} is {value}, and a record holds whole numbers of 64 bits")
+    for text in value if kind is list else [value]:
+        if kind is list and type(text) is not str:
+            raise RecordError(f"{column.name} holds {_kind(text)} where a string belongs")
+        if isinstance(text, str) and not _is_unicode(text):
+            raise RecordError(f"{column.name} is {text!r}, which is not Unicode text")
+    return value
 
 
-def _refuse_constant(name: str) -> Any:
-    raise RecordError(f"it holds {name}, and a record holds finite numbers alone")
-
-
-def _build(cls: type[Any], data: Any, where: str) -> Any:
-    if not isinstance(data, dict):
-        raise RecordError(f"{where} is {_kind(data)} where a mapping belongs")
-    hints = typing.get_type_hints(cls)
-    prefix = f"{where}." if where else ""
-    for name in hints:
-        if name not in data:
-            raise RecordError(f"{prefix}{name} is missing")
-    for name in data:
-        if name not in hints:
-            raise RecordError(f"{prefix}{name} is not known")
-    return cls(**{name: _value(hint, data[name], f"{prefix}{name}") for name, hint in hints.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast("type[Any]", hint), value, where)
-    origin = typing.get_origin(hint)
-    if origin is types.UnionType or origin is typing.Union:
-        if value is None:
-            return None
-        (inner,) = [option for option in typing.get_args(hint) if option is not types.NoneType]
-        return _value(inner, value, where)
-    if origin is tuple and isinstance(value, list):
-        item = typing.get_args(hint)[0]
-        return tuple(_value(item, one, f"{where}[{index}]") for index, one in enumerate(value))
-    if origin is dict and isinstance(value, dict):
-        _check_finite(value, where)
-        return value
-    if hint is float and type(value) in (int, float):
-        return _number(value, where)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    wanted = {float: "a number", int: "a whole number", str: "a string", bool: "true or false"}
-    raise RecordError(
-        f"{where} is {_kind(value)} where {wanted.get(hint, 'a list' if origin is tuple else 'a mapping')} belongs"
-    )
-
-
-def _number(value: float, where: str) -> float:
+def _json(name: str, tree: Any) -> str:
+    _check_finite(name, tree)
     try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    _check_finite(number, where)
-    return number
+        text = json.dumps(tree, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RecordError(f"{name} is not plain data: {error}") from error
+    if not isinstance(tree, dict) or json.loads(text) != tree:
+        raise RecordError(f"{name} holds more than strings, numbers, true, false, null, lists and mappings")
+    return text
 
 
-def _check_finite(value: Any, where: str) -> None:
+def _check_finite(name: str, value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise RecordError(f"{where} is {value}, and a record holds finite numbers alone")
+        raise RecordError(f"{name} is {value}, and a record holds finite numbers alone")
     if isinstance(value, dict):
-        for name, item in value.items():
-            _check_finite(item, f"{where}.{name}" if where else str(name))
+        for inner, item in value.items():
+            _check_finite(f"{name}.{inner}", item)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            _check_finite(item, f"{where}[{index}]")
+            _check_finite(f"{name}[{index}]", item)
+
+
+def _float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "a mapping", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
-    return names.get(type(value), f"the number {value!r}"[:60])
+    names = {dict: "a mapping", list: "a list", tuple: "a tuple", str: "a string", bool: "true or false"}
+    return names.get(type(value), "missing" if value is None else f"{value!r}"[:60])

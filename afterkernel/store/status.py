@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from afterkernel.errors import UserError
-from afterkernel.store.files import CONFIG, RECORDS, read_record, record_paths
+from afterkernel.store.files import CONFIG, RECORDS
 from afterkernel.store.record import Record
+from afterkernel.store.records import records_by_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +41,12 @@ def status(directory: Path | str) -> list[RunStatus]:
 
     A run is a folder with a config.yaml or with records. UserError where there is none or a file can't be read.
     """
-    paths = record_paths(directory)
-    records: dict[Path, list[Record]] = defaultdict(list)
-    for path in paths:
-        records[path.parent.parent].append(read_record(path))
+    records = records_by_run(directory)
     root = Path(directory)
     configs = [path.parent for path in root.rglob(CONFIG) if not _hidden(path.relative_to(root))]
     folders = sorted({*records, *configs})
     if not folders:
-        raise UserError(f"{directory} holds no runs: no {CONFIG} and no {RECORDS} folder lies below it.")
+        raise UserError(f"{directory} holds no runs: no {CONFIG} and no {RECORDS} lies below it.")
     found = [_one(folder, records.get(folder, [])) for folder in folders]
     return sorted(found, key=lambda run: (run.arch or "", run.learning_rate or 0.0, run.seed or 0, run.run_id))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import logging
 import os
@@ -46,10 +47,7 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
                     raise
                 except BaseException as error:
                     told = sentence(error)
-                    if isinstance(error, UserError | SystemExit | MemoryError):
-                        log.error("failed: %s", told)
-                    else:
-                        log.exception("failed")
+                    log.error("failed: %s", told, exc_info=not isinstance(error, UserError))
                     write_failure(run_dir, told)
                     return outcome("failed", told, mistake=isinstance(error, UserError))
         except ClaimedError as error:
@@ -91,6 +89,16 @@ class _LogFile(logging.FileHandler):
         """Go on."""
 
 
+class _WithoutTraceback(logging.Formatter):
+    """Lines for the terminal: what a traceback has to say stands in the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message alone."""
+        plain = copy.copy(record)
+        plain.exc_info = plain.exc_text = None
+        return super().format(plain)
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     """Lightning's own lines repeat what ours say."""
     return record.levelno >= logging.WARNING or not record.name.startswith(("pytorch_lightning", "lightning"))
@@ -113,7 +121,8 @@ def _logging(job: Job, echo: Echo) -> Iterator[None]:
     for handler in handlers:
         mark = named if not isinstance(handler, _LogFile) else ""
         handler.addFilter(_is_news)
-        handler.setFormatter(logging.Formatter(f"%(asctime)s {mark}%(message)s", "%H:%M:%S"))
+        lines = logging.Formatter if isinstance(handler, _LogFile) else _WithoutTraceback
+        handler.setFormatter(lines(f"%(asctime)s {mark}%(message)s", "%H:%M:%S"))
     root.handlers = handlers
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
+import warnings
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.store.files import write_bytes_atomic, write_text_atomic
+from afterkernel.store.files import write_bytes_atomic
+from afterkernel.training.facts import decode, encode
 
 DIRECTORY = "snapshots"
 SUMMARY = "training.json"
@@ -56,10 +57,9 @@ def save(run_dir: Path, snapshot: Snapshot, network: nn.Module) -> None:
     torch.save({name: value.detach().cpu() for name, value in network.state_dict().items()}, buffer)
     weights = buffer.getvalue()
     stem = run_dir / DIRECTORY / f"epoch={snapshot.epoch:04d}"
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(stem.with_suffix(".pt"), weights)
+    _write(stem.with_suffix(".pt"), weights)
     facts = dataclasses.replace(snapshot, sha256=hashlib.sha256(weights).hexdigest())
-    write_text_atomic(stem.with_suffix(".json"), json.dumps(dataclasses.asdict(facts), indent=2, sort_keys=True) + "\n")
+    _write(stem.with_suffix(".json"), encode(facts).encode())
 
 
 def load(run_dir: Path, network: nn.Module, path: Path) -> Snapshot:
@@ -76,8 +76,15 @@ def load(run_dir: Path, network: nn.Module, path: Path) -> Snapshot:
     if hashlib.sha256(weights).hexdigest() != snapshot.sha256:
         raise UserError(f"{weights_path} is truncated or was altered: its hash is not the one in {path.name}.")
     try:
-        network.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
-    except RuntimeError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(io.BytesIO(weights), weights_only=True)
+    # What torch raises for a file that is none of its own, or would run code, is of many types.
+    except Exception as error:
+        raise UserError(f"{weights_path} holds no plain weights, so it is not loaded: train the run again.") from error
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{weights_path} holds another network than {run_dir / 'config.yaml'} describes.") from error
     return snapshot
 
@@ -85,19 +92,27 @@ def load(run_dir: Path, network: nn.Module, path: Path) -> Snapshot:
 def read(path: Path) -> Snapshot:
     """The facts of one snapshot (its .json file). Raises UserError where they are damaged."""
     try:
-        return Snapshot(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        found = decode(Snapshot, path.read_text())
+        if found.epoch != _epoch(path):
+            raise ValueError(f"it is of epoch {found.epoch}")
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a snapshot of this version ({error}): train the run again.") from error
+    return found
 
 
 def paths(run_dir: Path) -> list[Path]:
     """The .json files of a run's snapshots, by epoch."""
-    return sorted((run_dir / DIRECTORY).glob("epoch=*.json"), key=lambda path: int(path.stem.split("=")[1]))
+    found = (run_dir / DIRECTORY).glob("epoch=*.json")
+    return sorted((path for path in found if path.stem.split("=")[1].isdecimal()), key=_epoch)
+
+
+def _epoch(path: Path) -> int:
+    return int(path.stem.split("=")[1])
 
 
 def write_summary(run_dir: Path, summary: TrainingSummary) -> None:
     """Write how training ended; its presence says that training is done."""
-    write_text_atomic(run_dir / SUMMARY, json.dumps(dataclasses.asdict(summary), indent=2, sort_keys=True) + "\n")
+    _write(run_dir / SUMMARY, encode(summary).encode())
 
 
 def forget_summary(run_dir: Path) -> None:
@@ -111,6 +126,17 @@ def read_summary(run_dir: Path) -> TrainingSummary | None:
     if not path.exists():
         return None
     try:
-        return TrainingSummary(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}): delete it and train the run again.") from error
+        return decode(TrainingSummary, path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is not a summary of this version ({error}): delete it and train the run again."
+        ) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_bytes_atomic(path, data)
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be written ({error.strerror}): make room for it, and run the same command again."
+        ) from error

@@ -48,6 +48,9 @@ def train(
     Raises UserError where training diverges (the snapshots made by then stay) or the checkpoint can't be gone on from.
     """
     clock = Clock()
+    if beyond := [epoch for epoch in snapshots.epochs if epoch > training.epochs]:
+        told = ",".join(map(str, beyond))
+        log.info("no snapshot at epochs %s: training.epochs=%d ends before them", told, training.epochs)
     # With channels last a CPU takes half the time for convolutions.
     network.to(memory_format=torch.channels_last)
     target = StopAtLoss(training.loss_target) if training.loss_target is not None else None
@@ -127,8 +130,8 @@ def _fit(
         )
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint if goes_on else None)
-        except SystemExit:
+        except SystemExit as error:
             # Lightning turns Ctrl-C into an exit; the command line tells it better.
-            if trainer.interrupted:
+            if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise

@@ -75,7 +75,7 @@ def test_plain_data_and_back():
 def test_identity_follows_what_decides_numbers_and_nothing_else():
     base = run_id(config())
     same = ["output_dir=elsewhere", "trainer=cpu", "trainer.threads=1", "kernel.budget_bytes=1000000000"]
-    same += ["logger=none", "sweep.name=x", "force=true", "training.lr=1e-2"]
+    same += ["logger=none", "sweep.name=x", "force=true", "training.lr=1e-2", "keep=[]", "keep=[gram,checkpoint]"]
     assert {run_id(config(word)) for word in same} == {base}
     others = ["seed=1", "training.lr=0.02", "arch=mlp", "arch.init=ntk", "snapshot.epochs=[0]", "kernel.dtype=float64"]
     others += ["svm=libsvm", "svm.tol=1e-5", "measure.num_images=10", "dataset.plus=5", "training.augment=true"]

@@ -124,7 +124,8 @@ def test_a_run_on_a_gpu_gives_the_numbers_of_the_cpu(program, small_options, tmp
 
 LIGHT = """
 import sys
-absent = "hydra omegaconf pytorch_lightning wandb sklearn pandas matplotlib jinja2 rich jaxtyping torchvision scipy"
+absent = "hydra omegaconf pytorch_lightning wandb sklearn pandas duckdb matplotlib jinja2 rich jaxtyping"
+absent += " torchvision scipy"
 sys.modules.update(dict.fromkeys(absent.split()))
 import torch, afterkernel as ak
 model, x = ak.models.mlp((1, 8, 8), 2000), torch.rand(30, 1, 8, 8)

@@ -1,5 +1,6 @@
 """A sweep from the command line: records, snapshots, W&B, results, report, and running it again."""
 
+import dataclasses
 import json
 import shutil
 
@@ -11,17 +12,19 @@ import wandb_offline
 import afterkernel as ak
 from afterkernel.config import evaluation_id
 from afterkernel.run import read_config
-from afterkernel.store import read_record
+from afterkernel.store import read_record, read_records, write_record
 from afterkernel.training import snapshot
 
 
-def numbers(record_path):
-    """A record without what may vary on one machine: times, memory, provenance, and the folder's name."""
-    record = json.loads(record_path.read_text())
-    for kernel in record["kernels"]:
-        del kernel["resources"]
-    del record["provenance"], record["config"], record["sweep"]
-    return record
+def numbers(run_dir):
+    """A run's records without what may vary on one machine: times, memory, provenance, and the folder's name."""
+    records = [dataclasses.asdict(record) for record in read_records(run_dir)]
+    for record in records:
+        for kernel in record["kernels"]:
+            del kernel["resources"]
+        for name in ("provenance", "config", "sweep", "wall_s_train"):
+            del record[name]
+    return records
 
 
 def test_every_run_has_a_record_a_snapshot(sweep):
@@ -48,7 +51,7 @@ def test_a_record_is_what_the_library_gives_on_the_saved_weights(sweep):
     network = config.arch.build(problem.image_shape)
     path = snapshot.paths(run_dir)[-1]
     facts = snapshot.load(run_dir, network, path)
-    record = read_record(run_dir / "records" / f"epoch=0003.{evaluation_id(config)}.json")
+    record = read_record(run_dir, 3, evaluation_id(config))
     assert (record.train_loss, record.step) == (facts.train_loss, facts.step)
     by_name = {kernel.kernel: kernel for kernel in record.kernels}
     for name, kernel in (("ntk", ak.ntk), ("conjugate", ak.conjugate_kernel)):
@@ -94,15 +97,13 @@ def test_the_same_seed_repeats_every_record_bit_for_bit(sweep, program, small_op
     assert done.returncode == 0, done.stderr
     (again,) = (tmp_path / "runs" / "again").glob("mlp-*")
     first = sweep / "runs" / "tiny" / again.name
-    ours, theirs = sorted((again / "records").iterdir()), sorted((first / "records").iterdir())
-    assert [path.name for path in ours] == [path.name for path in theirs]
-    assert len(ours) == 3
-    for one, other in zip(ours, theirs, strict=True):
-        assert numbers(one) == numbers(other)
+    assert len(numbers(again)) == 3
+    assert numbers(again) == numbers(first)
 
 
 def test_running_again_leaves_what_is_finished(sweep, program, small_options):
-    before = {path: path.stat().st_mtime_ns for path in (sweep / "runs").rglob("records/*.json")}
+    before = {path: path.stat().st_mtime_ns for path in (sweep / "runs").rglob("records.parquet")}
+    assert len(before) == 4
     done = program("arch=mlp", "seed=1", "sweep.name=tiny", *small_options, cwd=sweep)
     assert done.returncode == 0
     assert "finished already" in done.stdout + done.stderr
@@ -112,30 +113,32 @@ def test_running_again_leaves_what_is_finished(sweep, program, small_options):
 def test_a_run_that_ended_early_goes_on_where_it_stopped(sweep, program, small_options, tmp_path):
     first = next((sweep / "runs" / "tiny").glob("mlp-*seed0*"))
     run_dir = shutil.copytree(first, tmp_path / "runs" / "tiny" / first.name)
-    lost = next((run_dir / "records").glob("epoch=0001.*"))
-    expected = numbers(lost)
-    lost.unlink()
-    before = {
-        path: path.stat().st_mtime_ns for folder in ("records", "snapshots") for path in (run_dir / folder).iterdir()
-    }
+    expected, records = numbers(run_dir), read_records(run_dir)
+    (run_dir / "records.parquet").unlink()
+    for record in (records[0], records[2]):
+        write_record(run_dir, record)
+    before = {path: path.stat().st_mtime_ns for path in (run_dir / "snapshots").iterdir()}
     done = program("arch=mlp", "seed=0", "sweep.name=tiny", *small_options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert numbers(lost) == expected
+    assert numbers(run_dir) == expected
+    kept = [record for record in read_records(run_dir) if record.epoch != 1]
+    assert kept == [records[0], records[2]]  # times and all: they were left alone
     assert {path: path.stat().st_mtime_ns for path in before} == before
     forced = program("arch=mlp", "seed=0", "sweep.name=tiny", "force=true", *small_options, cwd=tmp_path)
     assert forced.returncode == 0, forced.stderr
     assert all(path.stat().st_mtime_ns > time_ns for path, time_ns in before.items())
-    assert numbers(lost) == expected
+    assert numbers(run_dir) == expected
+    assert all(one != other for one, other in zip(read_records(run_dir), records, strict=True))
 
 
 def test_evaluate_recomputes_without_training(sweep, program, tmp_path):
     run_dir = shutil.copytree(next((sweep / "runs" / "tiny").glob("mlp-*seed0*")), tmp_path / "run")
-    before = {path.name: numbers(path) for path in (run_dir / "records").iterdir()}
+    before = numbers(run_dir)
     weights = {path.name: path.read_bytes() for path in (run_dir / "snapshots").iterdir()}
-    shutil.rmtree(run_dir / "records")
+    (run_dir / "records.parquet").unlink()
     done = program("evaluate", run_dir, "logger=none", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert {path.name: numbers(path) for path in (run_dir / "records").iterdir()} == before
+    assert numbers(run_dir) == before
     assert {path.name: path.read_bytes() for path in (run_dir / "snapshots").iterdir()} == weights
 
 
@@ -176,6 +179,9 @@ def test_results_print_and_filter(sweep, program):
     lines = shown.stdout.strip().splitlines()
     assert len(lines) == 1 + 4
     assert lines[0].startswith("run_id,")
+    query = "select kernel, count(*) as n from results group by kernel order by kernel"
+    counted = program("results", "runs/tiny", "--sql", query, "--csv", cwd=sweep)
+    assert counted.stdout.split() == ["kernel,n", "conjugate,12", "ntk,12"]
     wrong = program("results", "runs/tiny", "--where", "epok == 3", cwd=sweep)
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr

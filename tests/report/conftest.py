@@ -87,9 +87,13 @@ def write_run(tmp_path) -> Callable[..., Path]:
                 train_loss=0.25,
                 net_train_error=0.1,
                 net_test_error=0.0777,
+                wall_s_train=1.0,
+                config_sha256="0" * 64,
+                commit="abc123",
+                device="cpu",
                 kernels=made,
                 config=config,
-                provenance={"commit": "abc123", **(provenance or {})},
+                provenance=provenance or {},
             )
             write_record(run, record)
         return run

@@ -2,7 +2,7 @@ import pytest
 
 from afterkernel.report import figure_errors, figure_invariances, style
 from afterkernel.report.sections import make_sections
-from afterkernel.store.frame import read_records
+from afterkernel.store import read_records
 
 
 @pytest.fixture

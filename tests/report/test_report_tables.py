@@ -4,7 +4,7 @@ import pytest
 
 from afterkernel.report import tables
 from afterkernel.report.sections import make_sections
-from afterkernel.store.frame import read_records
+from afterkernel.store import read_records
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ _KERNEL = {
     "swap_invariance": 0.5,
     "effective_rank": 12.0,
     "resources": _RESOURCES,
+    "warnings": (),
 }
 _RECORD = {
     "run_id": "run0",
@@ -45,12 +46,16 @@ _RECORD = {
     "train_loss": 0.4,
     "net_train_error": 0.2,
     "net_test_error": 0.3,
+    "wall_s_train": 4.5,
+    "config_sha256": "0123456789abcdef" * 4,
+    "commit": "abc",
+    "device": "cpu (x86_64, 1 threads)",
     "config": {"training": {"epochs": 5}, "snapshot": {"epochs": [0, 1, 5]}},
-    "provenance": {"commit": "abc"},
+    "provenance": {"versions": {"torch": "2.9"}},
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_record() -> Callable[..., Record]:
     """A record with any field, of itself or of its kernels, replaced; `kernels` names them."""
 

@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 
 from afterkernel.errors import UserError
-from afterkernel.store import results, write_record
+from afterkernel.store import disk_use, results, write_bytes_atomic, write_record
 from afterkernel.store.cli import main, status_main
 
 
 @pytest.fixture
 def sweep(tmp_path, make_record):
     for epoch, error in [(0, 0.0525), (1, 0.03), (5, 0.0123)]:
-        write_record(tmp_path, make_record(("ntk", "conjugate"), epoch=epoch, svm_test_error=error))
+        write_record(tmp_path / "run0", make_record(("ntk", "conjugate"), epoch=epoch, svm_test_error=error))
     return tmp_path
 
 
@@ -42,6 +42,19 @@ def test_columns_and_sort(sweep, capsys):
     assert lines == [["epoch", "svm_test_error"], ["5", "0.01230"], ["1", "0.03000"], ["0", "0.05250"]]
 
 
+def test_sql_prints_what_it_gives(sweep, capsys):
+    query = "select kernel, max(epoch) as last, avg(svm_test_error) as e from results group by kernel order by kernel"
+    assert main([str(sweep), "--sql", query]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["kernel", "last", "e"], ["conjugate", "5", "0.03160"], ["ntk", "5", "0.03160"]]
+    assert main([str(sweep), "--csv", "--sql", query]) == 0
+    assert capsys.readouterr().out.splitlines()[:2][0] == "kernel,last,e"
+    assert main([str(sweep), "--sql", "select epoch from results where false"]) == 0
+    assert capsys.readouterr().out == "No row fits.\n"
+    with pytest.raises(UserError, match="--where can't stand beside --sql"):
+        main([str(sweep), "--sql", query, "--where", "epoch = 1"])
+
+
 def test_no_row_is_said_so(sweep, capsys):
     assert main([str(sweep), "--where", "epoch == 9"]) == 0
     assert capsys.readouterr().out == "No row fits.\n"
@@ -68,9 +81,39 @@ def test_a_narrow_terminal_gets_fewer_columns_and_is_told(sweep, capsys, monkeyp
 
 
 def test_status_says_what_is_missing(sweep, make_record, capsys):
-    write_record(sweep / "other", make_record(run_id="run1", epoch=0))
+    write_record(sweep / "run1", make_record(run_id="run1", epoch=0))
     assert status_main([str(sweep)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["run0", "vgg", "0.03", "0", "3/3", "done"]
-    assert lines[2].split() == ["run1", "vgg", "0.03", "0", "1/3", "not", "done", "missing", "epochs", "1,", "5"]
+    assert lines[1].split()[:6] == ["run0", "vgg", "0.03", "0", "3/3", "done"]
+    assert lines[2].split()[:7] == ["run1", "vgg", "0.03", "0", "1/3", "not", "done"]
+    assert lines[2].endswith("missing epochs 1, 5")
     assert lines[3] == "1 of 2 runs done"
+
+
+def test_status_says_what_is_on_disk(sweep, capsys):
+    (sweep / "run0" / "kernels").mkdir()
+    (sweep / "run0" / "kernels" / "K.npy").write_bytes(bytes(3 * 2**20))
+    status_main([str(sweep)])
+    lines = capsys.readouterr().out.splitlines()
+    assert "3.01 MiB (kernels 3.00 MiB, records 1" in lines[1]
+    assert lines[3].startswith("on disk 3.01 MiB (kernels 3.00 MiB, records 1")
+
+
+def test_disk_use_is_parted_by_kind(tmp_path):
+    sizes = {
+        "records.parquet": 1,
+        "snapshots/epoch=0000.pt": 20,
+        "kernels/a.npy": 300,
+        "tiles/epoch=0/ntk/train.npy": 4000,
+        "wandb/offline-run-1/run.wandb": 50000,
+        "config.yaml": 600000,
+    }
+    for name, size in sizes.items():
+        write_bytes_atomic(tmp_path / name, bytes(size))
+    (tmp_path / "wandb" / "latest-run").symlink_to("offline-run-1")
+    (tmp_path / "gone").symlink_to("nowhere")
+    found = disk_use(tmp_path)
+    assert (found.records, found.snapshots, found.kernels, found.tiles, found.wandb) == (1, 20, 300, 4000, 50000)
+    assert found.total >= 654321
+    assert (found + found).kernels == 600
+    assert disk_use(tmp_path / "nowhere").describe() == "0 B"

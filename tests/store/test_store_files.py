@@ -5,7 +5,7 @@ import pytest
 
 from afterkernel.errors import UserError
 from afterkernel.store import run_directory, write_bytes_atomic, write_record, write_text_atomic
-from afterkernel.store.files import record_paths
+from afterkernel.store.files import record_files
 
 
 def test_text_is_written_as_it_is_into_new_folders(tmp_path):
@@ -58,12 +58,12 @@ def test_names_that_leave_the_folder_are_refused(tmp_path, make_record, name):
 def test_records_are_found_below_a_run_a_sweep_and_all_sweeps(tmp_path, make_record):
     run = run_directory(tmp_path, "demo", "run0")
     path = write_record(run, make_record())
-    (run / "records" / ".epoch=0005.eval0.json.ab.tmp").write_text("half")
-    (run / "snapshots").mkdir()
-    (run / "snapshots" / "epoch=0005.json").write_text("{}")
-    assert record_paths(run) == record_paths(run.parent) == record_paths(tmp_path) == [path]
+    (run / ".records.parquet.ab.tmp").write_text("half")
+    write_record(run / "backup", make_record())
+    write_record(tmp_path / ".trash" / "run1", make_record())
+    assert record_files(run) == record_files(run.parent) == record_files(tmp_path) == [path]
 
 
 def test_a_directory_that_is_none_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere is not a directory"):
-        record_paths(tmp_path / "nowhere")
+        record_files(tmp_path / "nowhere")

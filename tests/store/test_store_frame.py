@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from afterkernel.errors import UserError
-from afterkernel.store import results, write_record
+from afterkernel.store import read_records, results, sql, to_frame, write_record
 
 COLUMNS = [
     "run_id",
@@ -24,6 +24,10 @@ COLUMNS = [
     "train_loss",
     "net_train_error",
     "net_test_error",
+    "wall_s_train",
+    "config_sha256",
+    "commit",
+    "device",
     "kernel",
     "svm_backend",
     "svm_intercept",
@@ -42,6 +46,7 @@ COLUMNS = [
     "swap_invariance",
     "effective_rank",
     "kernel_error",
+    "warnings",
     "wall_s_kernel",
     "wall_s_svm",
     "wall_s_measures",
@@ -97,15 +102,33 @@ def test_no_records_names_the_directory(tmp_path):
 
 
 def test_one_broken_record_is_told_not_dropped(tmp_path, make_record):
-    write_record(tmp_path, make_record(epoch=0))
-    path = write_record(tmp_path, make_record(epoch=1))
-    path.write_text(path.read_text()[:-40])
-    with pytest.raises(UserError, match=r"epoch=0001\.eval0\.json can't be read as a record"):
-        results(tmp_path)
+    write_record(tmp_path / "run0", make_record())
+    path = write_record(tmp_path / "run1", make_record(run_id="run1"))
+    path.write_bytes(path.read_bytes()[:-40])
+    for ask in (results, read_records, lambda folder: sql(folder, "select 1 from results")):
+        with pytest.raises(UserError, match=r"run1/records\.parquet is truncated or was altered"):
+            ask(tmp_path)
 
 
 def test_a_copied_run_is_not_counted_twice(tmp_path, make_record):
     write_record(tmp_path / "run0", make_record())
     write_record(tmp_path / "copy", make_record())
-    with pytest.raises(UserError, match="hold the same record"):
-        results(tmp_path)
+    for ask in (results, read_records, lambda folder: sql(folder, "select 1 from results")):
+        with pytest.raises(UserError, match=r"copy/records\.parquet and .*run0/records\.parquet hold the same run"):
+            ask(tmp_path)
+
+
+def test_records_in_memory_make_the_same_frame(tmp_path, make_record):
+    for seed in (3, 1):
+        records = [
+            make_record(
+                ("ntk", "conjugate"), epoch=0, seed=seed, run_id=f"run{seed}", margin=None, warnings=("a", "b")
+            ),
+            make_record(epoch=5, seed=seed, run_id=f"run{seed}", separable=None, commit=None),
+        ]
+        for record in records:
+            write_record(tmp_path / f"run{seed}", record)
+    frame = results(tmp_path)
+    pd.testing.assert_frame_equal(frame, to_frame(read_records(tmp_path)))
+    assert frame["warnings"].tolist() == ["a; b", "a; b", ""] * 2
+    assert frame["commit"].isna().tolist() == [False, False, True] * 2

@@ -1,56 +1,104 @@
 import dataclasses
-import json
 import math
+import tempfile
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterkernel.errors import UserError
-from afterkernel.store import KernelRecord, Record, Resources, read_record, write_record
-from afterkernel.store.codec import RecordError, decode, encode
+from afterkernel.store import KernelRecord, Record, Resources, read_record, read_records, recorded, write_record
+from afterkernel.store.codec import RecordError, records_of, rows_of
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-whole = st.integers(-(2**80), 2**80)
-leaves = st.none() | st.booleans() | whole | numbers | st.text()
+whole = st.integers(-(2**63), 2**63 - 1)
+leaves = st.none() | st.booleans() | st.integers(-(2**80), 2**80) | numbers | st.text()
 trees = st.dictionaries(
     st.text(), st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
 )
 by_type = {
     "str": st.text(),
+    "str | None": st.none() | st.text(),
     "int": whole,
     "float": numbers,
     "bool": st.booleans(),
     "float | None": st.none() | numbers,
     "bool | None": st.none() | st.booleans(),
+    "tuple[str, ...]": st.lists(st.text()).map(tuple),
     "dict[str, Any]": trees,
 }
+names = st.from_regex(r"[a-zA-Z0-9_][a-zA-Z0-9_.=-]*", fullmatch=True)
 
 
 def fields(cls, **given_fields):
-    found = {field.name: by_type[field.type] for field in dataclasses.fields(cls) if field.type in by_type}
-    found.pop("schema_version", None)
-    return st.fixed_dictionaries({**found, **given_fields})
+    known = [field for field in dataclasses.fields(cls) if field.name not in {"schema_version", *given_fields}]
+    return st.fixed_dictionaries({field.name: by_type[field.type] for field in known} | given_fields)
 
 
-@given(fields(Record, kernels=st.lists(fields(KernelRecord, resources=fields(Resources)), max_size=2)))
+kernels = st.lists(
+    fields(KernelRecord, resources=fields(Resources)), min_size=1, max_size=3, unique_by=lambda one: one["kernel"]
+)
+records = fields(Record, kernels=kernels, evaluation_id=names, run_id=st.just("run0"), sweep=st.just("demo"))
+
+
+def built(plain):
+    made = [KernelRecord(**{**one, "resources": Resources(**one["resources"])}) for one in plain["kernels"]]
+    return Record(**{**plain, "kernels": tuple(made)})
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(records, min_size=1, max_size=3, unique_by=lambda one: (one["epoch"], one["evaluation_id"])))
 def test_what_is_read_is_what_was_written(plain):
-    kernels = [KernelRecord(**{**one, "resources": Resources(**one["resources"])}) for one in plain["kernels"]]
-    record = Record(**{**plain, "kernels": tuple(kernels)})
-    back = decode(encode(record))
-    assert back == record
-    assert repr(back.train_loss) == repr(record.train_loss)  # -0.0 == 0.0, and 1 == 1.0
-    assert [k.margin is None for k in back.kernels] == [k.margin is None for k in record.kernels]
+    made = [built(one) for one in plain]
+    with tempfile.TemporaryDirectory() as folder:
+        for record in made:
+            write_record(folder, record)
+        back = read_records(folder)
+        assert back == sorted(made, key=lambda record: (record.epoch, record.evaluation_id))
+        # repr tells -0.0 from 0.0 and 1 from 1.0; the order of keys in a mapping is not kept
+        assert sorted(map(scalars, back)) == sorted(map(scalars, made))
+        assert recorded(folder) == {(record.epoch, record.evaluation_id) for record in made}
+        assert read_record(folder, made[0].epoch, made[0].evaluation_id) == made[0]
 
 
-def test_file_is_sorted_indented_json_named_by_epoch_and_evaluation(tmp_path, make_record):
-    path = write_record(tmp_path, make_record(train_loss=0.1 + 0.2, margin=None))
-    assert path == tmp_path / "records" / "epoch=0005.eval0.json"
-    data = json.loads(path.read_text())
-    assert list(data) == sorted(data)
-    assert '\n  "train_loss": 0.30000000000000004' in path.read_text()
-    assert data["kernels"][0]["margin"] is None
-    assert read_record(path) == make_record(train_loss=0.1 + 0.2, margin=None)
+def scalars(record):
+    return repr(dataclasses.replace(record, config={}, provenance={}))
+
+
+def test_a_record_of_the_same_epoch_and_evaluation_is_replaced_and_others_stay(tmp_path, make_record):
+    write_record(tmp_path, make_record(("ntk", "conjugate"), epoch=5))
+    write_record(tmp_path, make_record(epoch=5, evaluation_id="other"))
+    path = write_record(tmp_path, make_record(epoch=0))
+    assert write_record(tmp_path, make_record(("conjugate",), epoch=5, margin=0.5)) == path
+    assert read_records(tmp_path) == [
+        make_record(epoch=0),
+        make_record(("conjugate",), epoch=5, margin=0.5),
+        make_record(epoch=5, evaluation_id="other"),
+    ]
+    assert recorded(tmp_path) == {(0, "eval0"), (5, "eval0"), (5, "other")}
+    assert {entry.name for entry in tmp_path.iterdir()} == {"records.parquet"}
+
+
+def test_nothing_is_recorded_where_there_is_no_file(tmp_path):
+    assert recorded(tmp_path) == frozenset()
+    with pytest.raises(UserError, match=r"records\.parquet can't be read: No such file"):
+        read_record(tmp_path, 0, "eval0")
+
+
+def test_a_record_that_is_not_there_is_named(tmp_path, make_record):
+    write_record(tmp_path, make_record())
+    with pytest.raises(UserError, match="holds no record of epoch 3 and evaluation eval0"):
+        read_record(tmp_path, 3, "eval0")
+
+
+def test_records_of_another_run_are_neither_taken_for_this_one_s_nor_overwritten(tmp_path, make_record):
+    path = write_record(tmp_path, make_record())
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"holds records of the run run0, not of run1: move it away"):
+        write_record(tmp_path, make_record(run_id="run1"))
+    with pytest.raises(UserError, match=r"holds records of the run run0, not of run1"):
+        recorded(tmp_path, "run1")
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -58,7 +106,7 @@ def test_file_is_sorted_indented_json_named_by_epoch_and_evaluation(tmp_path, ma
     ("name", "fields"),
     [
         ("train_loss", lambda bad: {"train_loss": bad}),
-        ("kernels[0].margin", lambda bad: {"margin": bad}),
+        ("margin", lambda bad: {"margin": bad}),
         ("config.training.rates[1]", lambda bad: {"config": {"training": {"rates": [1.0, bad]}}}),
     ],
 )
@@ -76,75 +124,40 @@ def test_numbers_that_are_not_finite_are_refused_by_name_and_nothing_is_written(
     [
         ("config", {"a": (1, 2)}),
         ("config", {1: "a"}),
+        ("config", [1]),
         ("provenance", {"when": object()}),
         ("seed", True),
+        ("seed", 2**63),
         ("epoch", 1.0),
+        ("train_loss", 10**400),
+        ("train_loss", None),
         ("final", 1),
+        ("device", "\ud800"),
+        ("kernels", ()),
+        ("schema_version", 1),
     ],
 )
 def test_what_would_read_back_otherwise_is_refused(make_record, name, value):
     record = make_record()
     object.__setattr__(record, name, value)  # Past the checks of types that only tests make.
-    with pytest.raises(RecordError, match=r"plain data|config or provenance|where"):
-        encode(record)
+    with pytest.raises(
+        RecordError, match=r"plain data|holds more|where|holds (finite|whole)|not Unicode|needs one|writ"
+    ):
+        rows_of(record)
 
 
-def broken(change):
-    def write(path, record):
-        data = json.loads(encode(record))
-        change(data)
-        path.write_text(json.dumps(data))
-
-    return write
-
-
-@pytest.mark.parametrize(
-    ("write", "told"),
-    [
-        (lambda p, r: p.write_text(encode(r)[:300]), "no valid JSON, perhaps cut short"),
-        (lambda p, r: p.write_text(""), "no valid JSON"),
-        (lambda p, r: p.write_text("[1]"), "it holds a list where a mapping belongs"),
-        (lambda p, r: p.write_bytes(b"\xff\xfe"), "not UTF-8"),
-        (lambda p, r: p.write_text(encode(r).replace("0.4", "NaN")), "it holds NaN"),
-        (lambda p, r: p.write_text(encode(r).replace("0.4", "1e999")), "train_loss is inf"),
-        (lambda p, r: p.write_text(encode(r).replace('"seed": 0', '"seed": 0, "seed": 1')), "two values for seed"),
-        (
-            broken(lambda d: d.update(schema_version=2)),
-            "schema_version is 2 and this afterkernel reads 1: take a later",
-        ),
-        (broken(lambda d: d.update(schema_version=0)), "schema_version is 0 and this afterkernel reads 1: evaluate it"),
-        (broken(lambda d: d.pop("schema_version")), "names no schema_version"),
-        (broken(lambda d: d.pop("epoch")), "epoch is missing"),
-        (broken(lambda d: d["kernels"][0].pop("gap")), "kernels[0].gap is missing"),
-        (
-            broken(lambda d: d["kernels"][0]["resources"].pop("peak_bytes")),
-            "kernels[0].resources.peak_bytes is missing",
-        ),
-        (broken(lambda d: d.update(extra=1)), "extra is not known"),
-        (broken(lambda d: d.update(epoch="5")), "epoch is a string where a whole number belongs"),
-        (broken(lambda d: d.update(epoch=5.5)), "epoch is the number 5.5 where a whole number belongs"),
-        (broken(lambda d: d.update(final=1)), "final is the number 1 where true or false belongs"),
-        (broken(lambda d: d.update(train_loss=None)), "train_loss is null where a number belongs"),
-        (broken(lambda d: d.update(train_loss=True)), "train_loss is true or false where a number belongs"),
-        (broken(lambda d: d.update(kernels={})), "kernels is a mapping where a list belongs"),
-        (broken(lambda d: d.update(config=[])), "config is a list where a mapping belongs"),
-    ],
-)
-def test_a_broken_file_is_named_with_what_is_wrong(tmp_path, make_record, write, told):
-    path = tmp_path / "epoch=0005.eval0.json"
-    write(path, make_record())
-    with pytest.raises(UserError) as error:
-        read_record(path)
-    assert str(path) in str(error.value)
-    assert told in str(error.value)
-    assert str(error.value).endswith(".")
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"nothing\.json can't be read: No such file"):
-        read_record(tmp_path / "nothing.json")
+def test_two_rows_of_one_kernel_are_refused(make_record):
+    with pytest.raises(RecordError, match="its kernels are ntk, ntk"):
+        rows_of(make_record(("ntk", "ntk")))
 
 
 def test_a_whole_number_in_a_float_field_becomes_a_float(make_record):
-    record = decode(encode(make_record()).replace('"train_loss": 0.4', '"train_loss": 1'))
+    (record,) = records_of(rows_of(make_record(train_loss=1)))
     assert type(record.train_loss) is float
+
+
+def test_rows_that_contradict_each_other_are_no_record(make_record):
+    one, other = rows_of(make_record(("ntk", "conjugate")))
+    other = tuple(0.25 if value == 0.4 else value for value in other)
+    with pytest.raises(RecordError, match="the rows of epoch 5 contradict each other"):
+        records_of([one, other])

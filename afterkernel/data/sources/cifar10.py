@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from afterkernel.data.torchvision_source import TorchvisionSource
+from afterkernel.errors import UserError
 from afterkernel.options import option
 
 
@@ -38,3 +39,18 @@ class CIFAR10(TorchvisionSource):
         from torchvision import datasets
 
         return datasets.CIFAR10(root, train=train, download=self.download)
+
+    def _check_contents(self) -> None:
+        """Its authors store it as pickles, which can run code: no file but theirs may be opened."""
+        from torchvision.datasets import cifar
+        from torchvision.datasets.utils import check_md5
+
+        published = cifar.CIFAR10
+        meta = (published.meta["filename"], published.meta["md5"])
+        for name, md5 in [*published.train_list, *published.test_list, meta]:
+            file = self._folder / name
+            if file.is_file() and not check_md5(file, md5):
+                raise UserError(
+                    f"dataset.root={self.root}: {file} is not the file that CIFAR-10's authors published (its MD5 "
+                    "differs): replace it, or remove it and set dataset.download=true."
+                )

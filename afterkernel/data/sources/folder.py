@@ -27,7 +27,7 @@ class ImageFolder(Source):
     """
 
     name: str = option("folder", "source of the images")
-    root: str = option("", "folder that holds train/CLASS/ and test/CLASS/ with image files")
+    root: str = option("", "folder that holds train/CLASS/ and test/CLASS/ with image files", private=True)
 
     def class_names(self) -> list[str]:
         """Names of the folders below root/train, in alphabetical order; UserError where a folder is missing."""
@@ -92,7 +92,7 @@ def _read_alike(files: list[Path]) -> Float[Tensor, "n c h w"]:
 
 def _read_image(file: Path) -> Float[Tensor, "c h w"]:
     """One image, float32 in [0, 1], of one channel or three; UserError if it cannot be read."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(file) as image:
@@ -106,4 +106,5 @@ def _read_image(file: Path) -> Float[Tensor, "c h w"]:
             return torch.from_numpy(colour.transpose(2, 0, 1))
     # Decoders raise errors of many types on damaged files.
     except Exception as error:
-        raise UserError(f"dataset.root: {file} cannot be read ({error}): replace or remove it.") from error
+        told = "it is no image" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise UserError(f"dataset.root: {file} cannot be read ({told}): replace or remove it.") from error

@@ -18,13 +18,16 @@ from afterkernel.sweep.worker import Echo, execute
 
 GRACE_S = 20.0
 
+# An outcome, and what is set once it has been told.
+Told = tuple[Outcome, threading.Event]
+
 
 def run_in_processes(jobs: Sequence[Job], tell: Tell, environments: Sequence[Mapping[str, str]], echo: Echo) -> None:
     """Run jobs in as many processes as there are environments; as `Launcher.launch` otherwise.
 
     A process of joblib's engine, loky, each: where one dies, its one job fails and no other.
     """
-    waiting, told = deque(jobs), queue.SimpleQueue[Outcome | None]()
+    waiting, told = deque(jobs), queue.SimpleQueue[Told | None]()
     stop = threading.Event()
     slots = [_Slot(waiting, told, stop, environment, echo) for environment in environments[: len(jobs)]]
     for slot in slots:
@@ -32,11 +35,14 @@ def run_in_processes(jobs: Sequence[Job], tell: Tell, environments: Sequence[Map
     try:
         serving = len(slots)
         while serving:
-            outcome = told.get()
-            if outcome is None:
+            arrived = told.get()
+            if arrived is None:
                 serving -= 1
-            elif not tell(outcome):
+                continue
+            outcome, answered = arrived
+            if not tell(outcome):
                 stop.set()
+            answered.set()
     except BaseException:
         stop.set()
         _end(slots)
@@ -61,7 +67,7 @@ class _Slot(threading.Thread):
     def __init__(
         self,
         waiting: deque[Job],
-        told: queue.SimpleQueue[Outcome | None],
+        told: queue.SimpleQueue[Told | None],
         stop: threading.Event,
         environment: Mapping[str, str],
         echo: Echo,
@@ -93,7 +99,11 @@ class _Slot(threading.Thread):
                 if executor is not None:
                     executor.shutdown(kill_workers=True)
                     executor = None
-            self.told.put(outcome)
+            answered = threading.Event()
+            self.told.put((outcome, answered))
+            # No next job before it is known whether one is wanted; on the way out nobody answers.
+            while not self.stop.is_set() and not answered.wait(0.1):
+                pass
         self.pid = None
         if executor is not None:
             executor.shutdown()

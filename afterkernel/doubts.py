@@ -1,0 +1,50 @@
+"""What is numerically doubtful about a kernel's numbers, in sentences that are recorded beside them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from afterkernel.svm import HardMarginSVM
+from afterkernel.types import Float, Tensor
+
+# The largest difference from products in float64, relative to the largest entry, that rounding in each precision
+# explains, with some room: float32 has 24 bits, TF32 and bfloat16 have 11 and 8.
+KERNEL_ERRORS = {"float64": 1e-11, "float32": 1e-5, "tf32": 1e-2, "bf16": 5e-2}
+
+
+def of_kernel(K: Float[Tensor, "n n"], error: float | None, dtype: str) -> list[str]:
+    """Doubts about a Gram matrix: images without an embedding, and an error that its precision does not explain."""
+    found = []
+    if zero := int((K.diagonal() <= 0).sum()):
+        found.append(f"{zero} of {len(K)} training images have an embedding of zero")
+    if error is not None and not error <= KERNEL_ERRORS[dtype]:
+        found.append(f"kernel_error is {error:.1e}, above the {KERNEL_ERRORS[dtype]:.0e} that {dtype} explains")
+    return found
+
+
+def of_svm(svm: HardMarginSVM, tol: float) -> list[str]:
+    """Doubts about a fitted SVM: not separable, or not converged to its tolerance."""
+    found = []
+    if svm.separable_ is False:
+        found.append("the training data are not separable by this kernel: there is no hard margin")
+    if svm.separable_ is None:
+        found.append("whether the training data are separable by this kernel is undetermined")
+    if not svm.converged_:
+        judged = svm.soft_certificate_ or svm.certificate_
+        found.append(f"the SVM did not converge: its relative duality gap is {judged.gap:.1e}, above svm.tol={tol:g}")
+    return found
+
+
+@contextmanager
+def python_warnings(found: list[str]) -> Iterator[None]:
+    """Adds the warnings that are raised within the block to `found`, each once; they are shown all the same."""
+    with warnings.catch_warnings(record=True) as caught:
+        yield
+    for warning in caught:
+        lines = str(warning.message).strip().splitlines() or [""]
+        text = f"{warning.category.__name__}: {lines[0]}"
+        if text not in found:
+            found.append(text)
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

@@ -1,0 +1,33 @@
+"""What stays of a run: with keep=[checkpoint] its weights, else none of them once every snapshot has its record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from afterkernel.config import Config
+from afterkernel.errors import UserError
+from afterkernel.store.kept import check_manifest
+from afterkernel.training import snapshot
+
+
+def drop_checkpoints(config: Config, run_dir: Path) -> None:
+    """Remove the weights of a run's snapshots, unless keep=[checkpoint]; what is said of each snapshot stays."""
+    if "checkpoint" not in config.keep:
+        for path in snapshot.paths(run_dir):
+            path.with_suffix(".pt").unlink(missing_ok=True)
+
+
+def check_checkpoints(run_dir: Path) -> None:
+    """Raise UserError where weights of a run's snapshots are gone."""
+    gone = [path.with_suffix(".pt").name for path in snapshot.paths(run_dir) if not path.with_suffix(".pt").exists()]
+    if gone:
+        raise UserError(
+            f"{run_dir} has no weights to evaluate ({gone[0]} is gone): they stay where keep=[checkpoint], the "
+            "default; run it again with that and force=true."
+        )
+
+
+def check_kept(config: Config, run_dir: Path) -> None:
+    """Raise UserError where Gram matrices are to be kept and the manifest of those that lie there is damaged."""
+    if "gram" in config.keep:
+        check_manifest(run_dir)

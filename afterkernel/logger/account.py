@@ -1,0 +1,42 @@
+"""Whether W&B can be reached: an account, a network."""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.error
+import urllib.request
+
+_PROBE_S = 10.0
+
+
+def reason(error: BaseException) -> str:
+    """An error's own words on one line, or its name where it has none."""
+    text = " ".join(str(error).split())
+    return re.sub(r"\.$", "", text) or type(error).__name__
+
+
+def knows_account() -> bool:
+    """Whether an API key of W&B lies here, by environment or by `wandb login`; whether it is accepted is not asked."""
+    from requests.utils import get_netrc_auth
+
+    named = any(os.environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"))
+    return named or get_netrc_auth(server()) is not None
+
+
+def server() -> str:
+    """The address of the W&B server in use: that of WANDB_BASE_URL or of the settings, else the public one."""
+    import wandb
+
+    return str(wandb.setup().settings.base_url)
+
+
+def unreachable(address: str) -> str | None:
+    """Why a server does not answer, or None where it does, in whatever words. W&B itself would try for hours."""
+    try:
+        urllib.request.urlopen(address, timeout=_PROBE_S).close()
+    except urllib.error.HTTPError:
+        return None
+    except (OSError, ValueError) as error:
+        return str(error.reason) if isinstance(error, urllib.error.URLError) else reason(error)
+    return None

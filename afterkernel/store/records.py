@@ -1,0 +1,94 @@
+"""Writing and reading the records of a run: one Parquet file, replaced as a whole whenever a record comes to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from afterkernel.errors import UserError
+from afterkernel.store import engine
+from afterkernel.store.codec import RecordError, Row, key, records_of, rows_of, run_of
+from afterkernel.store.files import RECORDS, record_files, safe, write_bytes_atomic
+from afterkernel.store.record import Record
+
+
+def write_record(run_dir: Path | str, record: Record) -> Path:
+    """Put one record into its run's file and return the path; an earlier one of the same epoch and evaluation goes.
+
+    For the one process that works on the run (see `afterkernel.sweep.claim`): two at once would lose a record.
+    UserError where the record could not be read back as it is (a number that is not finite, a wrong type), and where
+    the file that is there is damaged, of another version or of another run: it then stays as it is.
+    """
+    path = Path(run_dir) / RECORDS
+    safe("evaluation_id", record.evaluation_id)
+    try:
+        rows = rows_of(record)
+    except RecordError as fault:
+        raise UserError(f"The record of epoch {record.epoch} can't be written to {path}: {fault}.") from fault
+    others = _rows(path, record.run_id) if path.exists() else []
+    others = [row for row in others if key(row) != key(rows[0])]
+    # Stable, so that a record's kernels keep their order.
+    write_bytes_atomic(path, engine.write(sorted([*others, *rows], key=key)))
+    return path
+
+
+def recorded(run_dir: Path | str, run_id: str | None = None) -> frozenset[tuple[int, str]]:
+    """Epoch and evaluation_id of every record of a run; none where it has no file of them.
+
+    UserError where the file can't be read, or is that of another run than `run_id`.
+    """
+    path = Path(run_dir) / RECORDS
+    return frozenset(key(row) for row in _rows(path, run_id)) if path.exists() else frozenset()
+
+
+def read_record(run_dir: Path | str, epoch: int, evaluation_id: str) -> Record:
+    """One record of a run. UserError where it is not there or can't be read."""
+    path = Path(run_dir) / RECORDS
+    rows = [row for row in _rows(path) if key(row) == (epoch, evaluation_id)]
+    if not rows:
+        raise UserError(f"{path} holds no record of epoch {epoch} and evaluation {evaluation_id}.")
+    return _records(path, rows)[0]
+
+
+def read_records(directory: Path | str) -> list[Record]:
+    """Every record at or below a directory (a run, a sweep, all sweeps), by path, epoch and evaluation.
+
+    UserError where there is none, where one can't be read, or where two files hold the same run.
+    """
+    files = zip(*_all_rows(files_with_records(directory), copies=False), strict=True)
+    return [record for path, rows in files for record in _records(path, rows)]
+
+
+def records_by_run(directory: Path | str) -> dict[Path, list[Record]]:
+    """The records of each run at or below a directory, by the run's folder; two may be the same run.
+
+    UserError where one can't be read.
+    """
+    files = zip(*_all_rows(record_files(directory), copies=True), strict=True)
+    return {path.parent: _records(path, rows) for path, rows in files}
+
+
+def files_with_records(directory: Path | str) -> list[Path]:
+    """The files of records at or below a directory. UserError where there is none."""
+    paths = record_files(directory)
+    if not paths:
+        raise UserError(f"{directory} holds no records: no {RECORDS} lies in it or below it.")
+    return paths
+
+
+def _all_rows(paths: list[Path], *, copies: bool) -> tuple[list[Path], list[list[Row]]]:
+    return paths, engine.read(paths, copies=copies) if paths else []
+
+
+def _rows(path: Path, run_id: str | None = None) -> list[Row]:
+    (rows,) = engine.read([path])
+    for row in rows:
+        if run_id is not None and run_of(row)[1] != run_id:
+            raise UserError(f"{path} holds records of the run {run_of(row)[1]}, not of {run_id}: move it away.")
+    return rows
+
+
+def _records(path: Path, rows: list[Row]) -> list[Record]:
+    try:
+        return records_of(rows)
+    except RecordError as fault:
+        raise UserError(f"{path} can't be read as records: {fault}.") from fault

@@ -1,0 +1,47 @@
+"""Facts on disk: a frozen dataclass of plain values as JSON that carries its version, checked when it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from typing import Any, TypeVar
+
+Facts = TypeVar("Facts")
+
+VERSION = 1
+
+_WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+
+
+def encode(facts: Any) -> str:
+    """A dataclass instance as indented JSON with sorted keys and its version."""
+    return json.dumps({"version": VERSION, **dataclasses.asdict(facts)}, indent=2, sort_keys=True) + "\n"
+
+
+def decode(cls: type[Facts], text: str) -> Facts:
+    """The facts that `text` holds. Raises ValueError, in words that fit into a sentence, where they are not these."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"it is no valid JSON, perhaps cut short: {error}") from error
+    if not isinstance(data, dict) or type(data.get("version")) is not int:
+        raise ValueError("it names no version")
+    version = data.pop("version")
+    if version != VERSION:
+        raise ValueError(f"its version is {version}, and this afterkernel reads {VERSION}; a later one may read it")
+    hints = typing.get_type_hints(cls)
+    for name in hints.keys() | data.keys():
+        if name not in hints or name not in data:
+            raise ValueError(f"{name} is {'missing' if name in hints else 'not known'}")
+    for name, hint in hints.items():
+        _check(name, hint, data[name])
+    return cls(**data)
+
+
+def _check(name: str, hint: Any, value: Any) -> None:
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    fits = type(value) in allowed or (type(value) is int and float in allowed)
+    if not fits and not (value is None and types.NoneType in allowed):
+        raise ValueError(f"{name} is {value!r}, where {_WORDS.get(allowed[0], 'something else')} belongs"[:120])

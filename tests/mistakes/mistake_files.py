@@ -1,0 +1,313 @@
+"""Mistakes in files: sweeps, data sets, runs and their snapshots, tile stores."""
+
+import io
+import json
+import os
+import shutil
+import struct
+from hashlib import sha256
+from urllib.error import URLError
+
+import torch
+import yaml
+from mistake import TINY_DATA, Mistake
+from PIL import Image
+
+M = Mistake
+
+GRID = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n"
+
+
+def sweep(text, name="mine"):
+    return lambda at: at.write(f"sweeps/{name}.yaml", text)
+
+
+def two_sweeps(at):
+    sweep(GRID + "      seed: 0,1\n", "first")(at)
+    sweep(GRID + "      seed: 2,3\n", "second")(at)
+
+
+# fmt: off
+SWEEPS = [
+    M("a sweep that is not there", "+sweep=nope", "sweep=nope is not known: choose one of demo."),
+    M("a sweep file that is no YAML", "+sweep=mine", "sweeps/mine.yaml can't be read as YAML: expected the node content, but found '<stream end>', in line 1.", sweep("arch: [")),
+    M("a sweep file that is no text", "+sweep=mine", "sweeps/mine.yaml can't be read as YAML: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte.", sweep(b"\xff\x00")),
+    M("a sweep file that is a list", "+sweep=mine", "sweeps/mine.yaml is no sweep: it must hold options by name, as sweeps/demo.yaml does.", sweep("- arch: vgg\n")),
+    M("a sweep file that is empty", "+sweep=mine", "sweeps/mine.yaml is empty: name what is swept, as sweeps/demo.yaml does.", sweep("")),
+    M("a sweep over nothing", "+sweep=mine", "sweeps/mine.yaml sweeps over nothing: give hydra.sweeper.params an option with values.", sweep(GRID)),
+    M("an option misspelt in a sweep file", "+sweep=mine", "sweeps/mine.yaml: training.lrr is not an option: did you mean training.lr?", sweep("training:\n  lrr: 3\n")),
+    M("a wrong type in a sweep file", "+sweep=mine", "sweeps/mine.yaml: training.lr=fast has the wrong type: it must be a number.", sweep("training:\n  lr: fast\n")),
+    M("a value for a whole group in a sweep file", "+sweep=mine", "sweeps/mine.yaml: 5 stands where the options of training belong, each as name: value.", sweep("training: 5\n")),
+    M("an option misspelt in the grid", "+sweep=mine", "job training.lrr=1...: training.lrr is not an option: did you mean training.lr?", sweep(GRID + "      training.lrr: 1,2\n")),
+    M("a wrong value in one job of a grid", "--multirun seed=0,x", "job seed=x...: seed=x has the wrong type: it must be a whole number."),
+    M("two equal runs in a grid", "--multirun seed=1,1", "job ... and job ... are one run: take one of them out."),
+    M("two sweep files at once", "+sweep=first,second", "+sweep=first,second names several files, whose grids can't be joined: run them one by one.", two_sweeps),
+]
+# fmt: on
+
+
+def picture(at, path, size=(9, 9), mode="L"):
+    file = at.write(path)
+    Image.new(mode, size).save(file)
+    return file
+
+
+def images(change=lambda at: None):
+    def setup(at):
+        for split in ("train", "test"):
+            for name in ("cats", "dogs"):
+                for index in range(2):
+                    picture(at, f"images/{split}/{name}/{index}.png")
+        change(at)
+
+    return setup
+
+
+def cut(path, keep):
+    def change(at):
+        file = at.folder / path
+        file.write_bytes(file.read_bytes()[:keep])
+
+    return change
+
+
+FOLDER = "dataset=folder dataset.root=images dataset.minus=cats dataset.plus=dogs"
+
+# fmt: off
+FOLDERS = [
+    M("no folder named", "dataset=folder", "dataset.root is not set: give the folder that holds train/CLASS/ and test/CLASS/."),
+    M("a folder that is not there", "dataset=folder dataset.root=nope", "dataset.root=nope holds no folder train/: it needs train/CLASS/ and test/CLASS/."),
+    M("no test images", FOLDER, "dataset.root=images holds no folder test/: it needs train/CLASS/ and test/CLASS/.", images(lambda at: shutil.rmtree(at.folder / "images/test"))),
+    M("a class that has no folder", FOLDER, "dataset.plus=dogs is no class of folder: choose one of cats.", images(lambda at: shutil.rmtree(at.folder / "images/train/dogs"))),
+    M("a class without a test image", FOLDER, "dataset.plus=dogs: images/test/dogs holds no image: it needs files ending in .png, .jpg, .jpeg, .bmp, .gif, .pgm, .ppm, .tif, .tiff, .webp.", images(lambda at: [(at.folder / f"images/test/dogs/{i}.png").unlink() for i in range(2)])),
+    M("an image of another size", FOLDER, "dataset.root: images/train/dogs/1.png is 8x9 pixels and images/train/cats/0.png 9x9: all must be of one size.", images(lambda at: picture(at, "images/train/dogs/1.png", (8, 9)))),
+    M("an image that is cut short", FOLDER, "dataset.root: images/test/dogs/1.png cannot be read (...): replace or remove it.", images(cut("images/test/dogs/1.png", 40))),
+    M("a text that calls itself an image", FOLDER, "dataset.root: images/train/cats/0.png cannot be read (it is no image): replace or remove it.", images(lambda at: at.write("images/train/cats/0.png", "hello"))),
+    M("an image whose pixels have no largest value", FOLDER, "dataset.root: images/train/cats/9.tiff cannot be read (pixel format F has no largest value; save it with 8 or 16 bits): replace or remove it.", images(lambda at: picture(at, "images/train/cats/9.tiff", mode="F"))),
+]
+# fmt: on
+
+
+def mnist(change=lambda at: None, count=8, labels=8, magic=0x803, side=28):
+    def setup(at):
+        for split in ("train", "t10k"):
+            header = struct.pack(">4I", magic, count, side, side)
+            at.write(f"data/MNIST/raw/{split}-images-idx3-ubyte", header + bytes(count * side * side))
+            at.write(
+                f"data/MNIST/raw/{split}-labels-idx1-ubyte",
+                struct.pack(">2I", 0x801, labels) + b"\3\10" * (labels // 2),
+            )
+        change(at)
+
+    return setup
+
+
+def without_network(at):
+    def fail(*_, **__):
+        raise URLError("no route to host")
+
+    at.patch.setattr("torchvision.datasets.mnist.download_and_extract_archive", fail)
+    at.patch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fail)
+
+
+class Payload:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.file}",)
+
+
+def pickled(at):
+    import pickle
+
+    return pickle.dumps(Payload(at.folder / "EXECUTED"))
+
+
+def malicious_batch(at):
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"):
+        at.write(f"data/cifar-10-batches-py/{name}", pickled(at))
+
+
+RAW = "data/MNIST/raw"
+MNIST = "dataset=mnist dataset.download=false"
+CIFAR10 = "dataset=cifar10 dataset.download=false"
+PUBLISHED = "is not the file that CIFAR-10's authors published (its MD5 differs): replace it, or remove it and set dataset.download=true."
+
+# fmt: off
+SETS = [
+    M("MNIST that is not there and not to be downloaded", MNIST, "dataset.root=data lacks train-images-idx3-ubyte in data/MNIST/raw: place train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte there, or set dataset.download=true."),
+    M("MNIST without its labels", MNIST, "dataset.root=data lacks train-labels-idx1-ubyte in data/MNIST/raw: place ... there, or set dataset.download=true.", mnist(lambda at: (at.folder / RAW / "train-labels-idx1-ubyte").unlink())),
+    M("MNIST that is cut short", MNIST, f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (it is 100 bytes long, and its header says 6288): replace it by the official file.", mnist(cut(f"{RAW}/train-images-idx3-ubyte", 100))),
+    M("MNIST that is empty", MNIST, f"dataset.root=data: {RAW}/t10k-labels-idx1-ubyte is damaged (it does not begin as an IDX file of labels does): replace it by the official file.", mnist(cut(f"{RAW}/t10k-labels-idx1-ubyte", 0))),
+    M("another file in MNIST's place", MNIST, f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (it does not begin as an IDX file of images does): replace it by the official file.", mnist(magic=0x1234)),
+    M("MNIST of other images", MNIST, f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (its images are 20x20 pixels, not 28x28): replace it by the official file.", mnist(side=20)),
+    M("MNIST with fewer labels than images", MNIST, "dataset.root=data: train-images-idx3-ubyte holds 8 images and train-labels-idx1-ubyte 6 labels: replace both by the official files.", mnist(labels=6)),
+    M("MNIST damaged where it might be downloaded", "dataset=mnist", f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (it is 100 bytes long, and its header says 6288): replace it by the official file.", mnist(cut(f"{RAW}/train-images-idx3-ubyte", 100))),
+    M("MNIST downloaded without a network", "dataset=mnist", "dataset.root=data: mnist could not be downloaded or read (RuntimeError: Error downloading train-images-idx3-ubyte.gz: ...): place train-images-idx3-ubyte, ... in data/MNIST/raw.", without_network),
+    M("CIFAR-10 that is not there and not to be downloaded", CIFAR10, "dataset.root=data lacks data_batch_1 in data/cifar-10-batches-py: place data_batch_1, data_batch_2, data_batch_3, data_batch_4, data_batch_5, test_batch, batches.meta there, or set dataset.download=true."),
+    M("CIFAR-10 downloaded without a network", "dataset=cifar10", "dataset.root=data: cifar10 could not be downloaded or read (URLError: <urlopen error no route to host>): place data_batch_1, ... in data/cifar-10-batches-py.", without_network),
+    M("CIFAR-10 altered, so that opening it would run a command", CIFAR10, f"dataset.root=data: data/cifar-10-batches-py/data_batch_1 {PUBLISHED}", malicious_batch),
+    M("the same where it might be downloaded", "dataset=cifar10", f"dataset.root=data: data/cifar-10-batches-py/data_batch_1 {PUBLISHED}", malicious_batch),
+    M("a file where the data sets' folder belongs", "dataset=mnist dataset.root=notes.txt", "dataset.root=notes.txt: mnist could not be downloaded or read (...): place ... in notes.txt/MNIST/raw.", lambda at: at.write("notes.txt")),
+]
+# fmt: on
+
+
+def edited(path, change, run="run"):
+    """A finished run with one file changed: its bytes by a function, or gone."""
+
+    def setup(at):
+        getattr(at, run)()
+        file = at.folder / "run" / path
+        file.write_bytes(change(file.read_bytes()))
+
+    return setup
+
+
+def removed(path):
+    def setup(at):
+        target = at.run() / path
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+
+    return setup
+
+
+def facts(**changes):
+    return lambda data: json.dumps({**json.loads(data), **changes}).encode()
+
+
+def config(change):
+    def edit(data):
+        found = yaml.safe_load(data)
+        change(found)
+        return yaml.safe_dump(found).encode()
+
+    return edit
+
+
+def flipped(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def weights(make):
+    """A snapshot whose weights are replaced, and the hash beside them with them."""
+
+    def setup(at):
+        data = make(at)
+        (at.run() / f"{LAST}.pt").write_bytes(data)
+        file = at.folder / "run" / f"{LAST}.json"
+        file.write_bytes(facts(sha256=sha256(data).hexdigest())(file.read_bytes()))
+
+    return setup
+
+
+def saved(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+LAST = "snapshots/epoch=0001"
+AGAIN = "evaluate run"
+
+
+def E(done, sentence, setup, words=AGAIN):  # noqa: N802
+    return Mistake(done, words, sentence, setup, small=False)
+
+
+# fmt: off
+RUNS = [
+    E("a folder that is no run", "run is not a run: it has no config.yaml; name a folder runs/SWEEP/RUN_ID.", lambda at: (at.folder / "run").mkdir()),
+    E("an evaluation of a folder that is not there", "nowhere is not a run: it has no config.yaml; name a folder runs/SWEEP/RUN_ID.", None, "evaluate nowhere"),
+    E("a run's snapshots judged with another learning rate", "evaluate recomputes kernel, svm and measure alone: an override changes what the snapshots were trained with; start a new run for that.", lambda at: at.run(), "evaluate run training.lr=5"),
+    E("an unknown option for it", "typo is not an option: python -m afterkernel --help lists all options.", lambda at: at.run(), "evaluate run +typo=1"),
+    E("a configuration that is a list", "run/config.yaml is not a configuration of this version: it holds no options by name.", edited("config.yaml", lambda _: b"- 1\n")),
+    E("a configuration that is cut short", "run/config.yaml is not a configuration of this version: ... is not known: choose one of ...", edited("config.yaml", lambda data: data[: data.index(b"training:")])),
+    E("a configuration that would run a command", "run/config.yaml is not a configuration of this version: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'", edited("config.yaml", lambda _: b"!!python/object/apply:os.system ['touch EXECUTED']\n")),
+    E("a configuration of a later version, with an option unknown here", "run/config.yaml is not a configuration of this version: training.momentum is not an option: did you mean ...?", edited("config.yaml", config(lambda found: found["training"].update(momentum=0.9)))),
+    E("a configuration of a later version, with an architecture unknown here", "run/config.yaml is not a configuration of this version: arch.name=resnet is not known: choose one of mlp, sum, vgg.", edited("config.yaml", config(lambda found: found["arch"].update(name="resnet")))),
+    E("a configuration with a wrong value", "training.lr=-1.0 is too small: it must be greater than 0.", edited("config.yaml", config(lambda found: found["training"].update(lr=-1)))),
+    E("a run without snapshots", "run has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.", removed("snapshots")),
+    E("a run trained on other images", "the images are not those that run was trained with: restore them, or run again with force=true.", edited("training.json", facts(data_sha256="0" * 64))),
+    E("a training summary that is cut short", "run/training.json is not a summary of this version (it is no valid JSON, perhaps cut short: ...): delete it and train the run again.", edited("training.json", lambda data: data[:20])),
+    E("a training summary of a later version", "run/training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", edited("training.json", facts(version=9))),
+]
+# fmt: on
+
+# fmt: off
+SNAPSHOTS = [
+    E("weights that are cut short", f"run/{LAST}.pt is truncated or was altered: its hash is not the one in epoch=0001.json.", edited(f"{LAST}.pt", lambda data: data[:-100])),
+    E("weights with one bit flipped", f"run/{LAST}.pt is truncated or was altered: its hash is not the one in epoch=0001.json.", edited(f"{LAST}.pt", flipped)),
+    E("weights that are not there", f"run/{LAST}.pt can't be read (No such file or directory): train the run again.", removed(f"{LAST}.pt")),
+    E("weights of another network", f"run/{LAST}.pt holds another network than run/config.yaml describes.", weights(lambda at: saved({"layers.0.weight": torch.ones(2, 2)}))),
+    E("weights that are none", f"run/{LAST}.pt holds another network than run/config.yaml describes.", weights(lambda at: saved([1, 2]))),
+    E("weights that would run a command", f"run/{LAST}.pt holds no plain weights, so it is not loaded: train the run again.", weights(lambda at: saved({"w": Payload(at.folder / "EXECUTED")}))),
+    E("a bare pickle in their place that would", f"run/{LAST}.pt holds no plain weights, so it is not loaded: train the run again.", weights(pickled)),
+    E("facts of a snapshot that are cut short", f"run/{LAST}.json is not a snapshot of this version (it is no valid JSON, perhaps cut short: ...): train the run again.", edited(f"{LAST}.json", lambda data: data[:-40])),
+    E("facts of a later version", f"run/{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", edited(f"{LAST}.json", facts(version=2))),
+    E("facts of another epoch", f"run/{LAST}.json is not a snapshot of this version (it is of epoch 7): train the run again.", edited(f"{LAST}.json", facts(epoch=7))),
+    E("facts with a wrong type", f"run/{LAST}.json is not a snapshot of this version (step is 'two', where a whole number belongs): train the run again.", edited(f"{LAST}.json", facts(step="two"))),
+    E("facts without a number", f"run/{LAST}.json is not a snapshot of this version (step is missing): train the run again.", edited(f"{LAST}.json", lambda data: json.dumps({k: v for k, v in json.loads(data).items() if k != "step"}).encode())),
+]
+# fmt: on
+
+
+def there(path, change, without=""):
+    """A finished run where the command would put it, with one file changed."""
+
+    def setup(at):
+        run = at.run(f"runs/default/{at.finished.name}")
+        (run / path).write_bytes(change((run / path).read_bytes()))
+        if without:
+            shutil.rmtree(run / without)
+
+    return setup
+
+
+SAME = " ".join(TINY_DATA)
+
+# fmt: off
+RESUMED = [
+    M("a run again whose summary is cut short", SAME, "...training.json is not a summary of this version (it is no valid JSON, perhaps cut short: ...): delete it and train the run again.", there("training.json", lambda data: data[:20])),
+    M("a run again whose summary a later version wrote", SAME, "...training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", there("training.json", facts(version=9))),
+    M("a run resumed on weights that are cut short", SAME, f"...{LAST}.pt is truncated or was altered: its hash is not the one in epoch=0001.json.", there(f"{LAST}.pt", lambda data: data[:-100], "records")),
+    M("a run resumed on facts that a later version wrote", SAME, f"...{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", there(f"{LAST}.json", facts(version=2), "records")),
+]
+# fmt: on
+
+STORE = "tiles/epoch=0/ntk"
+
+
+def T(done, sentence, path, change):  # noqa: N802
+    return E(done, sentence, edited(f"{STORE}/{path}", change, "run_with_tiles"))
+
+
+# fmt: off
+TILES = [
+    T("tiles that are cut short", f"run/{STORE}/train.npy is missing or damaged (...): remove its folder to begin anew.", "train.npy", lambda data: data[:300]),
+    T("tiles of another type", f"run/{STORE}/train.npy has shape ... of ..., not ... of float32: remove its folder to begin anew.", "train.npy", lambda data: data.replace(b"<f4", b"<i4")),
+    T("marks of tiles that are cut short", f"run/{STORE}/done.npy is missing or damaged (...): remove its folder to begin anew.", "done.npy", lambda data: data[:-3]),
+    T("a manifest that is cut short", f"run/{STORE}/manifest.json can't be read (...): remove the folder to begin anew.", "manifest.json", lambda data: data[:40]),
+    T("tiles of a later version", f"store=run/{STORE} holds the tiles of another job: its format is 99, not 1; remove it or name another folder.", "manifest.json", facts(format=99)),
+    T("tiles of another network", f"store=run/{STORE} holds the tiles of another job: its ... is ..., not ...; remove it or name another folder.", "manifest.json", facts(weights="0" * 64)),
+    T("tiles that would run a command", f"run/{STORE}/train.npy is missing or damaged (...): remove its folder to begin anew.", "train.npy", lambda data: b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n" + data),
+]
+# fmt: on
+
+# fmt: off
+RESULTS = [
+    E("results of a folder that is not there", "nowhere is not a directory: name a run, a sweep, or the folder of all sweeps.", None, "results nowhere"),
+    E("a report of a file", "notes.txt is not a directory: name a run, a sweep, or the folder of all sweeps.", lambda at: at.write("notes.txt"), "report notes.txt"),
+    E("the status of a folder without runs", ". holds no runs: no config.yaml and no records folder lies below it.", None, "status ."),
+    E("the status of a run whose configuration is no YAML", "run/config.yaml can't be read as YAML: ...", edited("config.yaml", lambda _: b"a: ["), "status run"),
+    E("rows by a column that is not there", "Can't pick rows by 'epok == 3': epok is not a column; the columns are ...", lambda at: at.run(), "results run --where 'epok == 3'"),
+    E("rows by an expression that would run a command", "Can't pick rows by '__import__(...)': call is not allowed; the columns are ...", lambda at: at.run(), """results run --where '__import__("os").system("touch EXECUTED")'"""),
+    E("rows in the order of a column that is not there", "nope is not a column: choose from ...", lambda at: at.run(), "results run --sort nope"),
+    E("no column", "',' names no column: give names with commas between them.", lambda at: at.run(), "results run --columns ,"),
+    E("a W&B upload of a folder without W&B runs", ". holds no offline W&B run: no wandb/offline-run-* lies below it.", None, "wandb-sync ."),
+]
+# fmt: on

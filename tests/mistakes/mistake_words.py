@@ -1,0 +1,118 @@
+"""Mistakes in the words of a command: options, groups, commands."""
+
+from mistake import Mistake
+
+M = Mistake
+
+
+def online_without_account(at):
+    at.patch.delenv("WANDB_API_KEY", raising=False)
+    at.patch.setenv("NETRC", str(at.folder / "netrc"))
+
+
+def no_cuda(at):
+    at.patch.setattr("torch.cuda.is_available", lambda: False)
+
+
+def not_installed(name):
+    def setup(at):
+        import importlib.util
+
+        found = importlib.util.find_spec
+        at.patch.setattr(
+            importlib.util, "find_spec", lambda asked, *more: None if asked == name else found(asked, *more)
+        )
+
+    return setup
+
+
+def full_disk(at):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    at.patch.setattr("afterkernel.training.snapshot.write_bytes_atomic", fail)
+
+
+# fmt: off
+COMMANDS = [
+    M("an unknown command", "evel", "'evel' is neither a command nor an option: write options as name=value, and see --help."),
+    M("an unknown flag", "--fast", "--fast is not an option of the command line: python -m afterkernel --help lists them."),
+    M("a wrong value of one of Hydra's flags", "--cfg everything", "the command line: argument --cfg/-c: invalid choice: 'everything' (choose from ...); python -m afterkernel --help says how it is used.", small=False),
+    M("a command without its folder", "report", "report: the following arguments are required: directory; python -m afterkernel --help says how it is used.", small=False),
+    M("two folders for one", "results a b", "results: unrecognized arguments: b; python -m afterkernel --help says how it is used.", small=False),
+    M("a flag that a command has not", "plan --quick", "--quick is not an option of plan: python -m afterkernel --help lists them.", small=False),
+    M("words for a command that takes none", "doctor now", "doctor takes no arguments, and was given now.", small=False),
+    M("the flag of a sweep between options", "arch=vgx --multirun seed=0,1", "arch=vgx is not known: choose one of mlp, sum, vgg."),
+    M("a word that is no option", "plan now", "'now' is neither a command nor an option: write options as name=value, and see --help.", small=False),
+    M("an option without a name", "=5", "the options can't be read (...): write them as name=value."),
+    M("a bracket left open", "snapshot.epochs=[1", "the options can't be read (no viable alternative at input '[1'): write them as name=value."),
+]
+# fmt: on
+
+# fmt: off
+OPTIONS = [
+    M("a misspelt option", "training.lrr=1", "training.lrr is not an option: did you mean training.lr?"),
+    M("a misspelt option with a plus", "+training.lrr=1", "training.lrr is not an option: did you mean training.lr?"),
+    M("an option that nothing resembles", "+typo=1", "typo is not an option: python -m afterkernel --help lists all options."),
+    M("an option of another architecture", "arch.num_blocks=2", "arch.num_blocks is not an option of the arch chosen: python -m afterkernel --help says of which."),
+    M("an option of another SVM backend", "svm=libsvm svm.soft_C=3", "svm.soft_C is not an option of the svm chosen: python -m afterkernel --help says of which."),
+    M("an option deleted", "~training.lr", "training.lr can't be deleted: give it a value, as training.lr=VALUE."),
+    M("words where a number belongs", "training.lr=fast", "training.lr=fast has the wrong type: it must be a number."),
+    M("nothing where a number belongs", "training.lr=", "training.lr= has the wrong type: it must be a number."),
+    M("null where a number belongs", "training.lr=null", "training.lr=null has the wrong type: it must be a number."),
+    M("a fraction where a whole number belongs", "training.batch_size=3.5", "training.batch_size=3.5 has the wrong type: it must be a whole number."),
+    M("a word where true or false belongs", "training.augment=maybe", "training.augment=maybe has the wrong type: it must be true or false."),
+    M("a number where a list belongs", "snapshot.epochs=5", "snapshot.epochs=5 has the wrong type: it must be a list of whole numbers, such as [0,1,2]."),
+    M("several values without --multirun", "training.lr=0.1,0.2", "training.lr=0.1,0.2 names several values: add --multirun to sweep over them."),
+    M("a learning rate below 0", "training.lr=-1", "training.lr=-1.0 is too small: it must be greater than 0."),
+    M("a learning rate that is no number", "training.lr=nan", "training.lr=nan is not a number."),
+    M("a batch of no images", "training.batch_size=0", "training.batch_size=0 is too small: it must be at least 1."),
+    M("a seed too large", "seed=99999999999", "seed=99999999999 is too large: it must be at most 2147483647."),
+    M("a crop beyond the image", "measure.crop_fraction=2", "measure.crop_fraction=2.0 is too large: it must be at most 1."),
+    M("snapshots before the beginning", "snapshot.epochs=[-1]", "snapshot.epochs=-1 is too small: it must be at least 0."),
+    M("snapshots that are all beyond the end", "snapshot.epochs=[20,50] training.epochs=10", "snapshot.epochs=[20,50] all lie beyond training.epochs=10: name an epoch up to that, or [] for the end of training alone."),
+    M("no kernel", "kernel.names=[]", "kernel.names=[] asks for no kernel: name ntk, conjugate, or both."),
+    M("a kernel misspelt", "kernel.names=[ntkk]", "kernel.names=ntkk is not known: choose one of ntk, conjugate."),
+    M("a precision that is not there", "kernel.dtype=float16", "kernel.dtype=float16 is not known: choose one of float32, float64, tf32, bf16."),
+    M("an initialiser that is not there", "arch.init=he", "arch.init=he is not known: choose one of glorot, pytorch, ntk."),
+]
+# fmt: on
+
+# fmt: off
+GROUPS = [
+    M("an architecture misspelt", "arch=vgx", "arch=vgx is not known: choose one of mlp, sum, vgg.", small=False),
+    M("a data set misspelt", "dataset=cifar", "dataset=cifar is not known: choose one of cifar10, digits, folder, mnist."),
+    M("an SVM that is not there", "svm=svc", "svm=svc is not known: choose one of auto, cuml, exact, jst, liblinear, libsvm, thundersvm."),
+    M("an optimiser that is not there", "training=adam", "training=adam is not known: choose one of sgd, sgd_augmented."),
+    M("an experiment that is not there", "experiment=nope", "experiment=nope is not known: choose one of mnist_mlp, mnist_vgg."),
+    M("a kind set behind its group's back", "svm.name=libsvm", "svm.name=libsvm can't be set by hand: choose with svm=NAME."),
+    M("a group chosen with a plus", "+svm=libsvm", "svm is chosen twice: write svm=NAME without a plus sign."),
+    M("an SVM whose package is not installed", "svm=thundersvm", "svm=thundersvm ... pip install afterkernel[thundersvm]...", not_installed("thundersvm")),
+]
+# fmt: on
+
+# fmt: off
+PAIRS = [
+    M("a class that the data set has not", "dataset.plus=12", "dataset.plus=12 is no class of digits (did you mean 2?): choose one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."),
+    M("a class misspelt", "dataset=cifar10 dataset.minus=kat", "dataset.minus=kat is no class of cifar10 (did you mean cat?): choose one of airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck."),
+    M("the same class twice", "dataset.plus=3", "dataset.minus=3 and dataset.plus=3 are the same class: choose two."),
+    M("a budget that no network of the kind fits", "arch=vgg arch.budget=5", "arch.budget=5 is too small: vgg on 1x8x8 images counts at least 1193 parameters (width 4).", small=False),
+    M("layers that the blocks do not divide", "arch=vgg arch.num_layers=3", "arch.num_layers=3 does not divide into arch.num_blocks=2...", small=False),
+    M("more blocks than the images allow", "arch=vgg arch.num_blocks=4", "arch.num_blocks=4 is too many for images of side 8...", small=False),
+    M("the same in a plan", "plan kernel.budget_bytes=100", "kernel.budget_bytes=100 is too small: two embeddings of ... numbers need ... bytes.", small=False),
+    M("a memory budget below two embeddings", "kernel.budget_bytes=100", "kernel.budget_bytes=100 is too small: two embeddings of ... numbers need ... bytes."),
+]
+# fmt: on
+
+# fmt: off
+PLACES = [
+    M("a GPU where there is none", "trainer=gpu", "trainer.device=cuda: torch finds no CUDA device here; use trainer.device=cpu.", no_cuda),
+    M("W&B online without an account", "logger=wandb logger.wandb.mode=online", "logger.wandb.mode=online: no W&B account is known here; run `wandb login`, set WANDB_API_KEY, or use logger.wandb.mode=offline.", online_without_account, small=False),
+    M("a sweep's name that is no folder's", "sweep.name=a/b", "sweep.name='a/b' is no folder's name: use letters, digits, - and _."),
+    M("results to a file", "output_dir=notes.txt", "output_dir=notes.txt: ...notes.txt is no folder that can be written to; name another.", lambda at: at.write("notes.txt", "mine")),
+    M("results to no folder", "output_dir=", "output_dir is empty: name the folder that results go to, such as runs."),
+    M("results to a disk that can't be written to", "output_dir=/proc/runs", "output_dir=/proc/runs: /proc is no folder that can be written to; name another."),
+    M("a disk that is full", "seed=0", "...snapshots/epoch=0000.pt can't be written (No space left on device): make room for it, and run the same command again.", full_disk),
+    M("a report to a disk that can't be written to", "report run --output /proc/page", "--output=/proc/page: the report can't be written there (No such file or directory); name another folder.", lambda at: at.run(), small=False),
+]
+# fmt: on

@@ -1,0 +1,72 @@
+"""What tests of broken sweeps share: a small grid, faults on purpose, and the numbers of a sweep to compare."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from afterkernel.store.frame import read_records
+
+GRID = [
+    "--multirun",
+    "arch=mlp,vgg",
+    "arch.budget=1500",
+    "seed=0,1",
+    "training.epochs=4",
+    "training.lr=0.1",
+    "snapshot.epochs=[0,1]",
+    "measure.num_images=20",
+    "measure.crop_fraction=0.75",
+    "dataset.max_train=60",
+    "dataset.max_test=30",
+    "trainer.checkpoint_every_s=0",
+    "trainer.threads=1",
+    "sweep.name=s",
+]
+HARM = Path(__file__).parents[1] / "sweep" / "harm"
+
+
+def environment(harm=None, mark=None):
+    """The environment of a program, with a fault on purpose (see tests/sweep/harm) if asked for."""
+    found = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    if harm is not None:
+        path = [str(HARM), *filter(None, [os.environ.get("PYTHONPATH")])]
+        found |= {"HARM": harm, "HARM_MARK": str(mark), "PYTHONPATH": os.pathsep.join(path)}
+    return found
+
+
+def start(words, cwd, **harm):
+    """Start the program."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "afterkernel", *map(str, words)],
+        cwd=cwd,
+        env=environment(**harm),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(words, cwd, timeout_s=400, **harm):
+    """Run the program to its end; the finished process, with its output."""
+    process = start(words, cwd, **harm)
+    out, err = process.communicate(timeout=timeout_s)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def numbers(sweep_dir):
+    """Every number of a sweep that does not vary from run to run, by run, snapshot and evaluation."""
+    found = {}
+    for record in read_records(sweep_dir):
+        data = dataclasses.asdict(record)
+        kernels = [{k: v for k, v in kernel.items() if k != "resources"} for kernel in data["kernels"]]
+        kept = {
+            name: value
+            for name, value in data.items()
+            if name not in ("kernels", "provenance", "config", "wall_s_train", "commit", "device", "peak_bytes")
+        }
+        key = record.run_id, record.epoch, record.evaluation_id
+        assert key not in found, f"{key} is there twice"
+        found[key] = kept, kernels
+    return found

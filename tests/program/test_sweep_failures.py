@@ -1,0 +1,130 @@
+"""A job that exits, is killed, lacks memory or disk is one failed run; run again, the sweep ends as an unbroken one."""
+
+import json
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from sweep_tools import GRID, numbers, run, start
+
+import afterkernel as ak
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The numbers of the unbroken sweep."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = run([*GRID, "logger=none"], folder)
+    assert done.returncode == 0, done.stderr
+    return numbers(folder / "runs" / "s")
+
+
+FAULTS = {
+    "killed while it trains": ("mlp-,seed1,snapshots/.epoch=0001.pt:kill", r"ended by SIGKILL"),
+    "killed at a checkpoint": ("mlp-,seed0,.training.ckpt:kill", r"ended by SIGKILL"),
+    "killed while it writes a record": ("vgg-,seed0,records,.tmp:kill", r"ended by SIGKILL"),
+    "exits": ("mlp-,seed1,snapshots/.epoch=0001.pt:exit", r"it called for an exit with code 0"),
+    "lacks memory": ("mlp-,seed1,snapshots/.epoch=0004.pt:memory", r"memory ran out"),
+    "lacks disk": ("vgg-,seed1,snapshots/.epoch=0004.json:full", r"the disk is full"),
+    "lacks disk for a record": ("vgg-,seed1,records,.tmp:full", r"the disk is full"),
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "launcher"),
+    [(fault, "basic") for fault in FAULTS] + [("killed while it trains", "joblib"), ("exits", "joblib")],
+)
+def test_one_run_fails_and_the_others_go_on(fault, launcher, whole, tmp_path):
+    harm, told = FAULTS[fault]
+    words = [*GRID, "logger=none", f"launcher={launcher}"]
+    done = run(words, tmp_path, harm=harm, mark=tmp_path / "mark")
+    assert (tmp_path / "mark").exists(), "the fault did not happen"
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "3 of 4 runs finished, 1 failed; give the same command again to go on" in done.stdout
+    failures = re.findall(r"FAILED (\S+): (.*) \(log: (.*)\)", done.stderr)
+    assert len(failures) == 1
+    run_id, sentence, log = failures[0]
+    assert re.search(told, sentence)
+    assert f"run {run_id} of sweep s" in Path(log).read_text()
+    assert done.stderr.rstrip().endswith(f"log: {log}")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert json.loads((tmp_path / "runs" / "s" / run_id / "failure.json").read_text())["sentence"] == sentence
+    again = run(words, tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "4 runs, 3 finished before, 1 to do" in again.stdout
+    assert numbers(tmp_path / "runs" / "s") == whole
+    assert not list((tmp_path / "runs").rglob("failure.json"))
+
+
+def test_on_error_stop_begins_no_further_run(tmp_path):
+    words = [*GRID, "logger=none", "sweep.on_error=stop"]
+    harm = "mlp-,seed1,snapshots/.epoch=0001.pt:exit"
+    done = run(words, tmp_path, harm=harm, mark=tmp_path / "mark")
+    assert done.returncode == 1
+    assert "1 of 4 runs finished, 1 failed, 2 to go" in done.stdout
+    assert not list((tmp_path / "runs" / "s").glob("vgg-*"))
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_ctrl_c_leaves_everything_to_go_on_from(launcher, whole, tmp_path):
+    words = [*GRID, "logger=none", f"launcher={launcher}"]
+    process = start(words, tmp_path)
+    for line in process.stdout:
+        if "epoch 0: training loss" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 130, out + err
+    assert "give the same command again to go on" in out
+    assert err.count("\n") == 1
+    assert "interrupted" in err
+    assert "Traceback" not in out + err
+    status = run(["status", "runs/s"], tmp_path)
+    assert status.returncode == 0, status.stderr
+    again = run(words, tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert numbers(tmp_path / "runs" / "s") == whole
+
+
+def test_a_worker_ends_with_its_parent(tmp_path):
+    process = start([*GRID, "logger=none", "training.epochs=100000"], tmp_path)
+    for line in process.stdout:
+        if "epoch 1: training loss" in line:
+            break
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    claims = list((tmp_path / "runs" / "s").glob("*/claims/*.json"))
+    worker = int(json.loads(claims[0].read_text())["process"].split("@")[0])
+    while time.monotonic() < deadline and Path(f"/proc/{worker}").exists():
+        time.sleep(0.2)
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def test_a_dry_run_runs_nothing(whole, tmp_path):
+    done = run([*GRID, "logger=none", "sweep.dry_run=true"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if re.match(r"(mlp|vgg)-lr0.1-seed\d-", line)]
+    assert len(rows) == 4
+    assert all(" new " in row for row in rows)
+    assert "4 runs, 0 finished, 4 to do; nothing was run" in done.stdout
+    assert not (tmp_path / "runs").exists()
+    run([*GRID, "logger=none", "seed=1"], tmp_path)
+    done = run([*GRID, "logger=none", "sweep.dry_run=true"], tmp_path)
+    assert "4 runs, 2 finished, 2 to do" in done.stdout
+
+
+def test_four_processes_on_one_sweep_do_each_run_once(tmp_path):
+    words = [*GRID, "logger=none", "arch=mlp", "seed=range(0,40)", "training.epochs=0", "snapshot.epochs=[0]"]
+    processes = [start(words, tmp_path) for _ in range(4)]
+    outputs = [process.communicate(timeout=500) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, outputs
+    finished = [run_id for out, _ in outputs for run_id in re.findall(r"\] finished (\S+) in", out)]
+    assert len(finished) == len(set(finished)) == 40
+    frame = ak.results(tmp_path / "runs" / "s")
+    assert len(frame) == 80
+    assert frame.groupby("run_id").size().eq(2).all()
+    logs = [path.read_text() for path in (tmp_path / "runs" / "s").glob("*/run.log")]
+    assert [log.count("ntk: SVM test error") for log in logs] == [1] * 40

@@ -1,0 +1,33 @@
+"""Faults on purpose, at exact places: with this folder on PYTHONPATH, HARM="PART,PART:WHAT" does WHAT when a file whose
+path has all the parts is opened, once: kill (SIGKILL), exit, memory, full (no space left on the device) or interrupt.
+"""
+
+import errno
+import os
+import signal
+import sys
+from pathlib import Path
+
+
+def _watch(parts, what, mark):
+    def hook(event, arguments):
+        if event != "open" or not all(part in str(arguments[0]) for part in parts) or Path(mark).exists():
+            return
+        Path(mark).touch()
+        if what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if what == "exit":
+            sys.exit(0)
+        if what == "memory":
+            raise MemoryError
+        if what == "full":
+            raise OSError(errno.ENOSPC, "No space left on device", str(arguments[0]))
+        if what == "interrupt":
+            os.kill(os.getppid(), signal.SIGINT)
+
+    sys.addaudithook(hook)
+
+
+if "HARM" in os.environ:
+    _place, _, _what = os.environ["HARM"].partition(":")
+    _watch(_place.split(","), _what, os.environ["HARM_MARK"])

@@ -1,0 +1,92 @@
+"""What is numerically doubtful is recorded beside the numbers, and a dead network does not end a run."""
+
+import warnings
+
+import pytest
+import torch
+
+import afterkernel.evaluate as evaluate_module
+from afterkernel import HardMarginSVM, doubts
+from afterkernel.config import compose, typed
+from afterkernel.evaluate import evaluate
+from afterkernel.store import read_record, write_record
+from afterkernel.training.snapshot import Snapshot
+
+OPTIONS = ["dataset=digits", "dataset.max_train=30", "dataset.max_test=20", "arch=mlp", "arch.budget=1300"]
+OPTIONS += ["measure.num_images=10"]
+
+
+def judged(*options, weights=None):
+    config = typed(compose([*OPTIONS, *options]))
+    problem = config.dataset.load()
+    network = config.arch.build(problem.image_shape)
+    if weights is not None:
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.fill_(weights)
+    return evaluate(network, Snapshot(0, 0, 0.7, 0.5, 0.5), problem, config, run_id="run0", final=True), problem
+
+
+def test_a_kernel_without_doubts_has_none():
+    record, _ = judged("kernel.names=[ntk]")
+    assert record.kernels[0].warnings == ()
+
+
+def test_a_dead_network_is_recorded(tmp_path):
+    record, problem = judged(weights=0.0)
+    write_record(tmp_path, record)
+    assert read_record(tmp_path, 0, record.evaluation_id) == record
+    ntk, conjugate = record.kernels
+    # Its output's bias is all that the NTK sees, in the same way for every image.
+    assert ntk.separable is False
+    assert ntk.effective_rank == pytest.approx(1)
+    assert (conjugate.margin, conjugate.gap, conjugate.effective_rank) == (None, None, None)
+    assert (conjugate.n_support, conjugate.separable, conjugate.converged) == (0, False, False)
+    assert conjugate.svm_test_error == problem.y_test.double().mean().item()
+    assert conjugate.swap_invariance == 0
+    assert "30 of 30 training images have an embedding of zero" in conjugate.warnings
+    assert any("the network is dead" in text for text in conjugate.warnings)
+
+
+def test_an_svm_that_did_not_converge_is_told():
+    record, _ = judged("svm=jst", "svm.max_steps=1", "kernel.names=[ntk]")
+    told = record.kernels[0].warnings[-1]
+    assert told.startswith("the SVM did not converge: its relative duality gap is")
+    assert told.endswith("above svm.tol=0.001")
+
+
+@pytest.mark.parametrize(
+    ("error", "dtype", "doubtful"),
+    [(2e-6, "float32", False), (2e-5, "float32", True), (1e-9, "float64", True), (None, "float32", False)],
+)
+def test_an_error_that_the_precision_does_not_explain_is_told(error, dtype, doubtful):
+    found = doubts.of_kernel(torch.eye(3), error, dtype)
+    assert any("kernel_error" in text for text in found) is doubtful
+
+
+def test_separability_is_told():
+    K, y = torch.ones(4, 4), torch.tensor([0, 1, 0, 1])
+    svm = HardMarginSVM().fit(K, y)
+    assert doubts.of_svm(svm, 1e-6) == ["the training data are not separable by this kernel: there is no hard margin"]
+    svm.separable_ = None
+    assert "undetermined" in doubts.of_svm(svm, 1e-6)[0]
+
+
+def test_python_s_warnings_are_recorded_once_and_shown_all_the_same(monkeypatch):
+    original = evaluate_module.invariances
+
+    def warned(*arguments):
+        for _ in range(2):
+            warnings.warn("overflow in\nsomething", RuntimeWarning, stacklevel=1)
+        return original(*arguments)
+
+    monkeypatch.setattr(evaluate_module, "invariances", warned)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        record, _ = judged()
+    assert [kernel.warnings[-1] for kernel in record.kernels] == ["RuntimeWarning: overflow in"] * 2
+    assert sum("overflow" in str(warning.message) for warning in shown) >= 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning):
+            judged()

@@ -1,0 +1,30 @@
+"""Ctrl-C, even before the program has begun: one sentence and code 130."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+INTERRUPTED = """
+import builtins, runpy, sys
+real = builtins.__import__
+def interrupting(name, *more, **named):
+    if name.split(".")[0] == {name!r}:
+        raise KeyboardInterrupt
+    return real(name, *more, **named)
+builtins.__import__ = interrupting
+sys.argv = ["afterkernel", *{words!r}]
+runpy.run_module("afterkernel", run_name="__main__", alter_sys=False)
+"""
+
+
+@pytest.mark.parametrize("name", ["torch", "hydra"])
+@pytest.mark.parametrize("words", [[], ["evaluate", "run"], ["--help"]])
+def test_ctrl_c_while_libraries_are_imported(name, words, tmp_path):
+    code = INTERRUPTED.format(name=name, words=words)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == (
+        "afterkernel: interrupted; what is recorded is kept, and the same command runs what is missing.\n"
+    )
