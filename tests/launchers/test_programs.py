@@ -1,5 +1,6 @@
 """The real program on each engine: `python -m afterkernel --multirun launcher=NAME`."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from afterkernel.store import read_records
 
 # Long enough to be broken off in the middle of training, at a checkpoint.
 SMALL = [
@@ -52,12 +55,13 @@ def wait(process, cwd):
 def numbers(folder):
     """All records of a sweep without what may vary: times, memory, provenance, options of the launcher."""
     found = {}
-    for path in sorted(folder.glob("*-seed*/records/*.json")):
-        record = json.loads(path.read_text())
-        for kernel in record["kernels"]:
-            del kernel["resources"]
-        del record["provenance"], record["config"], record["sweep"]
-        found[f"{path.parents[1].name}/{path.name}"] = record
+    for run_dir in sorted(folder.glob("*-seed*")):
+        for record in map(dataclasses.asdict, read_records(run_dir)):
+            for kernel in record["kernels"]:
+                del kernel["resources"]
+            for name in ("provenance", "config", "sweep", "wall_s_train"):
+                del record[name]
+            found[run_dir.name, record["epoch"]] = record
     return found
 
 

@@ -93,7 +93,12 @@ def test_time_limits_pre_emption_and_requeueing_bring_a_job_back(stand_in, make_
     """
     tell = told()
     sleep = {"act": "sleep", "sleep_s": 600}
-    jobs = make_jobs(limit=sleep, often=sleep | {"times": 9}, deaf={"act": "deaf", "sleep_s": 600}, again=sleep)
+    jobs = make_jobs(
+        limit=sleep,
+        often=sleep | {"times": 9},
+        deaf={"act": "deaf", "sleep_s": 600},
+        again={"act": "obey", "sleep_s": 600},
+    )
 
     def requeue():
         (job_id,) = [name for name, task in queue("%K").items() if task == "3"]

@@ -44,7 +44,7 @@ class JobTask:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.devices
         os.environ[NO_BARS] = "1"
         set_threads(self.cpus)
-        warned = False
+        warned, ending = False, False
 
         def warn(number: int, _frame: FrameType | None) -> None:
             nonlocal warned
@@ -52,15 +52,23 @@ class JobTask:
             signal.signal(number, signal.SIG_IGN)
             raise KeyboardInterrupt
 
+        def end(_number: int, _frame: FrameType | None) -> None:
+            nonlocal ending
+            ending = True
+
         requeue: Any = signal.signal(JobEnvironment._usr_sig(), warn)
-        outcome = None
+        signal.signal(signal.SIGTERM, end)
+        outcome, broken_off = None, None
         try:
             outcome = run_again(self.function, self.job) if _is_restart() else self.function(self.job)
-        except KeyboardInterrupt:
-            if not warned:
-                raise
-        if outcome is not None and (not warned or outcome.state in ("finished", "already")):
+        except KeyboardInterrupt as error:
+            broken_off = error
+        if outcome is not None and (outcome.state in ("finished", "already") or not (warned or ending)):
             return outcome
+        if not warned:
+            if ending:
+                _await_end()
+            raise broken_off or KeyboardInterrupt
         try:
             requeue(JobEnvironment._usr_sig(), None)
             reason = "and was not requeued"
@@ -105,6 +113,16 @@ def run_again(function: Callable[[Job], Outcome], job: Job, wait_s: float = STAL
     while (outcome := function(job)).state == "elsewhere" and time.monotonic() < deadline:
         time.sleep(min(10.0, wait_s / 10))
     return outcome
+
+
+def _await_end() -> None:
+    """Wait for the end that SLURM has announced, by a pre-emption, a requeueing or a cancellation.
+
+    What the signal broke off is no failure of the run (Lightning ends training by an exit), and a job that ended by
+    itself in its time of grace would not be requeued.
+    """
+    if os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
+        time.sleep(STALE_WAIT_S)
 
 
 def _is_restart() -> bool:
