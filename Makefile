@@ -33,10 +33,10 @@ test-slurm: install  ## run the tests of launcher=submitit_slurm on a one-node S
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; } || \
 	  { echo "make test-slurm needs SLURM and munge: apt-get install slurm-wlm munge (as root)" >&2; exit 1; }
-	tests/slurm/cluster.sh $(BIN)/python -m pytest -m slurm
+	tests/slurm/cluster.sh $(BIN)/python -m pytest tests/launchers -m slurm
 
 test-ray: .venv-ray/.installed  ## run the tests of launcher=ray on a local Ray cluster, in an environment of its own
-	tests/ray/cluster.sh .venv-ray/bin .venv-ray/bin/python -m pytest -m ray
+	tests/ray/cluster.sh .venv-ray/bin .venv-ray/bin/python -m pytest tests/launchers -m ray
 
 # It sees the packages of .venv and adds Ray alone, so that torch is there once.
 .venv-ray/.installed: $(VENV)/.installed
