@@ -7,7 +7,7 @@ SWEEP  ?= demo
 DIR    ?= runs/$(SWEEP)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak check sweep report wandb-sync bench clean
+.PHONY: help install demo test test-slurm test-ray soak check sweep report wandb-sync bench clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,24 @@ demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then repo
 
 test: install  ## run all tests, on every core
 	$(BIN)/python -m pytest -n auto
+
+test-slurm: install  ## run the tests of launcher=submitit_slurm on a one-node SLURM cluster on loopback
+	@PATH="$$PATH:/usr/sbin"; { command -v slurmctld && command -v munged; } >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; } || \
+	  { echo "make test-slurm needs SLURM and munge: apt-get install slurm-wlm munge (as root)" >&2; exit 1; }
+	tests/slurm/cluster.sh $(BIN)/python -m pytest tests/launchers -m slurm
+
+test-ray: .venv-ray/.installed  ## run the tests of launcher=ray on a local Ray cluster, in an environment of its own
+	tests/ray/cluster.sh .venv-ray/bin .venv-ray/bin/python -m pytest tests/launchers -m ray
+
+# It sees the packages of .venv and adds Ray alone, so that torch is there once.
+.venv-ray/.installed: $(VENV)/.installed
+	$(BIN)/python -m venv .venv-ray
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	  "$$(.venv-ray/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/of_venv.pth"
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	@touch $@
 
 soak: install  ## kill small sweeps at random moments, 60 times on each of basic and joblib: about half an hour
 	$(BIN)/python tests/soak.py $(ARGS)
@@ -49,5 +67,5 @@ bench: install  ## time and memory of the kernels beside peers and the machine's
 	$(BIN)/python benchmarks/kernels.py
 
 clean:  ## remove the environment and caches; runs/ stays
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-ray build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,10 +15,16 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 def pytest_collection_modifyitems(items):
+    absent = {}
     if not torch.cuda.is_available():
-        for item in items:
-            if "gpu" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        absent["gpu"] = "needs a CUDA device"
+    if "SLURM_CONF" not in os.environ:
+        absent["slurm"] = "needs a SLURM cluster: make test-slurm starts one"
+    if "AFTERKERNEL_TEST_RAY" not in os.environ:
+        absent["ray"] = "needs Ray: make test-ray installs it and starts a cluster"
+    for item in items:
+        for name in absent.keys() & item.keywords.keys():
+            item.add_marker(pytest.mark.skip(reason=absent[name]))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""What launchers need of their engines beyond themselves: imported only where the engine is installed."""

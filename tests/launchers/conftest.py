@@ -1,0 +1,56 @@
+"""Jobs for the launchers: a stand-in for a run, taken by its name in the processes that an engine starts."""
+
+import os
+from pathlib import Path
+
+import pytest
+import standin
+
+from afterkernel.sweep import worker
+from afterkernel.sweep.job import Job
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Launchers started in this test run `standin.execute` in place of the real worker."""
+    here = Path(__file__).parent
+    paths = [str(here), str(here.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    monkeypatch.setattr(worker, "execute", standin.execute)
+
+
+@pytest.fixture
+def make_jobs(tmp_path):
+    """Jobs by name and what they do: `make_jobs(a={}, b={"act": "kill"})`."""
+
+    def make(**configs) -> list[Job]:
+        return [Job(name, config, str(tmp_path / "sweep" / name), str(tmp_path)) for name, config in configs.items()]
+
+    return make
+
+
+class Told:
+    """Keeps what a launcher tells; answers False from the `stop_after`-th outcome on."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.outcomes = {}
+        self.stop_after = stop_after
+
+    def __call__(self, outcome) -> bool:
+        assert outcome.run_id not in self.outcomes
+        self.outcomes[outcome.run_id] = outcome
+        return self.stop_after is None or len(self.outcomes) < self.stop_after
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {name: outcome.state for name, outcome in self.outcomes.items()}
+
+
+@pytest.fixture
+def told():
+    return Told
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "sweep"

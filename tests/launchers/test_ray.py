@@ -1,0 +1,151 @@
+"""launcher=ray, really run: on a cluster that runs already, and on one that the launcher starts."""
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from afterkernel.errors import UserError
+from afterkernel.sweep.launchers import ray as launcher_file
+from afterkernel.sweep.launchers.ray import RayLauncher
+
+
+@pytest.fixture
+def address():
+    return os.environ["AFTERKERNEL_TEST_RAY"]
+
+
+def connectable(address):
+    host, port = address.split(":")
+    socket.create_connection((host, int(port)), timeout=5).close()
+    return True
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("where", ["existing", "local"])
+def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(
+    stand_in, make_jobs, told, folder, address, where, monkeypatch
+):
+    monkeypatch.setenv("WANDB_ENTITY", "someone")
+    tell = told()
+    jobs = make_jobs(
+        a={}, b={"act": "kill"}, c={"act": "exit"}, d={"act": "raise"}, e={"act": "fail"}, f={"act": "unreadable"}, g={}
+    )
+    launcher = RayLauncher(address=address if where == "existing" else "local", cpus=1, poll_s=0.2)
+    launcher.check()
+    launcher.launch(jobs, tell)
+    assert tell.states == {"a": "finished", "g": "finished"} | dict.fromkeys("bcdef", "failed")
+    sentences = {name: outcome.sentence for name, outcome in tell.outcomes.items()}
+    for name in "bcf":
+        assert "its process died" in sentences[name]
+    assert "OSError: no space left" in sentences["d"]
+    assert sentences["e"] == "ValueError: on purpose"
+    assert sentences["a"].startswith("1|")
+    assert sentences["a"].endswith("|WANDB_ENTITY=someone")
+    assert where == "local" or Path(sentences["b"].partition("; see ")[2]).is_dir()
+    assert sorted(path.name for path in folder.iterdir()) == list("abcdefg")
+    assert connectable(address)  # a cluster that is not the launcher's goes on
+
+
+@pytest.mark.ray
+def test_a_job_whose_process_died_is_begun_again_as_often_as_it_may(stand_in, make_jobs, told, folder, address):
+    tell = told()
+    jobs = make_jobs(a={"act": "kill", "times": 1}, b={"act": "kill", "times": 9})
+    RayLauncher(address=address, retries=1, poll_s=0.2).launch(jobs, tell)
+    assert tell.states == {"a": "finished", "b": "failed"}
+    assert len(list((folder / "b").glob("begun.*"))) == 2
+
+
+@pytest.mark.ray
+def test_no_job_begins_once_told_to_stop_and_those_that_run_end(stand_in, make_jobs, told, folder, address):
+    tell = told(stop_after=1)
+    jobs = make_jobs(
+        a={"act": "sleep", "sleep_s": 1}, b={"act": "sleep", "sleep_s": 8}, **{name: {} for name in "cdefgh"}
+    )
+    RayLauncher(address=address, jobs=2, poll_s=0.1).launch(jobs, tell)
+    assert set(tell.outcomes) == {"a", "b"}
+    assert not (folder / "c").exists()
+
+
+@pytest.mark.ray
+def test_ctrl_c_stops_what_runs_and_passes_on(stand_in, make_jobs, told, folder, address):
+    def interrupt():
+        while not all((folder / name / "begun.0").exists() for name in "ab"):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    tell = told()
+    jobs = make_jobs(a={"act": "sleep", "sleep_s": 600}, b={"act": "deaf", "sleep_s": 600}, c={})
+    with pytest.raises(KeyboardInterrupt):
+        RayLauncher(address=address, jobs=2, poll_s=0.1).launch(jobs, tell)
+    thread.join()
+    assert tell.outcomes == {}
+    assert not (folder / "c").exists()
+    assert (folder / "a" / "stopped").exists()
+    process = (folder / "b" / "begun.0").read_text().split()[0]
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{process}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{process}").exists()
+
+
+@pytest.mark.ray
+def test_what_no_node_has_is_refused_in_one_sentence(make_jobs, told, address):
+    with pytest.raises(UserError, match=r"launcher.cpus=64, .* the most of one node is 2 CPUs"):
+        RayLauncher(address=address, cpus=64).launch(make_jobs(a={}), told())
+    with pytest.raises(UserError, match=r"launcher.gpus=1"):
+        RayLauncher(address=address, gpus=1).launch(make_jobs(a={}), told())
+
+
+@pytest.mark.ray
+def test_a_cluster_that_asks_for_a_token_says_so(address, tmp_path):
+    # Ray reads its token once a process.
+    script = (
+        "from afterkernel.sweep.launchers.ray import RayLauncher; from afterkernel.sweep.job import Job\n"
+        f"RayLauncher(address='{address}').launch([Job('a', {{}}, '{tmp_path}/s/a', '{tmp_path}')], print)"
+    )
+    without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    done = subprocess.run([sys.executable, "-c", script], env=without, capture_output=True, text=True, check=False)
+    assert "UserError: launcher=ray: the cluster at" in done.stderr
+    assert "asks for a token; set RAY_AUTH_MODE=token" in done.stderr
+
+
+def test_no_jobs_do_nothing(told, folder):
+    RayLauncher().launch([], told())
+    assert not folder.exists()
+
+
+def test_an_address_where_nothing_answers_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr(launcher_file.importlib.util, "find_spec", lambda name: object())
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    with pytest.raises(UserError, match=rf"launcher.address={address}: no Ray cluster answers"):
+        RayLauncher(address=address).check()
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match=rf"RAY_ADDRESS={address}: no Ray cluster answers"):
+        RayLauncher().check()
+    with pytest.raises(UserError, match=r"launcher.address=ray://head:10001: write HOST:PORT"):
+        RayLauncher(address="ray://head:10001").check()
+
+
+def test_a_variable_that_is_not_set_is_refused(monkeypatch):
+    monkeypatch.setattr(launcher_file.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.delenv("NOT_SET", raising=False)
+    with pytest.raises(UserError, match=r"launcher.env=\[NOT_SET\]"):
+        RayLauncher(env=["NOT_SET"]).check()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed here")
+def test_without_ray_one_sentence_says_what_to_install():
+    with pytest.raises(UserError, match=r"pip install 'afterkernel\[ray\]'"):
+        RayLauncher().check()

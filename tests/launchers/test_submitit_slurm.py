@@ -1,0 +1,223 @@
+"""launcher=submitit_slurm, really run on a one-node cluster (make test-slurm), and its checks, which need none."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from afterkernel.errors import UserError
+from afterkernel.sweep.launchers import submitit_slurm
+from afterkernel.sweep.launchers.submitit_slurm import SubmititSlurm
+
+pytest.importorskip("submitit", reason="needs submitit: pip install 'afterkernel[submitit]'")
+
+
+def scontrol(*words):
+    subprocess.run(["scontrol", *words], check=True)
+
+
+def queue(*columns):
+    """The jobs that are in SLURM's queue, by id: state and what else is asked for."""
+    command = ["squeue", "--noheader", "--array", f"--format=%i|{'|'.join(columns)}"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return dict(line.split("|", 1) for line in lines)
+
+
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch):
+    """This file system shows a result at once."""
+    monkeypatch.setattr(submitit_slurm, "_LATE_S", 5.0)
+
+
+def is_soon_empty():
+    deadline = time.monotonic() + 30
+    while queue("%t") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return queue("%t") == {}
+
+
+def once_begun(folder, names, action, times=0):
+    """A thread that acts once the jobs have begun."""
+
+    def wait():
+        deadline = time.monotonic() + 120
+        while not all((folder / name / f"begun.{times}").exists() for name in names):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.1)
+        action()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+@pytest.mark.slurm
+def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(stand_in, make_jobs, told, folder, monkeypatch):
+    monkeypatch.setenv("WANDB_ENTITY", "someone")
+    tell = told()
+    jobs = make_jobs(
+        a={}, b={"act": "kill"}, c={"act": "exit"}, d={"act": "raise"}, e={"act": "fail"}, f={"act": "unreadable"}, g={}
+    )
+    launcher = SubmititSlurm(jobs=2, memory_gb=0.5, poll_s=0.5, sbatch=["nice=1"], setup=["export STEP=1"])
+    launcher.check()
+    launcher.launch(jobs, tell)
+    assert tell.states == {"a": "finished", "g": "finished"} | dict.fromkeys("bcdef", "failed")
+    sentences = {name: outcome.sentence for name, outcome in tell.outcomes.items()}
+    assert "killed by SIGKILL" in sentences["b"]
+    assert "exit code 3" in sentences["c"]
+    assert "OSError: no space left" in sentences["d"]
+    assert sentences["e"] == "ValueError: on purpose"
+    assert "left no result" in sentences["f"] or "without a result (exit code 0" in sentences["f"]
+    assert sentences["a"] == "1|None|WANDB_ENTITY=someone"
+    for name in "bcdf":
+        assert Path(tell.outcomes[name].sentence.partition("; see ")[2]).is_file()
+    (kept,) = (folder / ".submitit").iterdir()
+    assert {path.suffix for path in kept.iterdir()} == {".out", ".sh"}
+    script = next(kept.glob("*.sh")).read_text()
+    assert "--array=0-6%2" in script
+    assert "--mem=512M" in script
+    assert "--nice=1" in script
+
+
+@pytest.mark.slurm
+def test_time_limits_pre_emption_and_requeueing_bring_a_job_back(stand_in, make_jobs, told, folder):
+    """All of SLURM's ways at once, since its time limits are minutes long.
+
+    `limit` stops in order and is requeued by submitit, `often` too until no requeue is left; `deaf` hears nothing and
+    SLURM kills it; `again` is requeued by hand, without warning.
+    """
+    tell = told()
+    sleep = {"act": "sleep", "sleep_s": 600}
+    jobs = make_jobs(
+        limit=sleep,
+        often=sleep | {"times": 9},
+        deaf={"act": "deaf", "sleep_s": 600},
+        again={"act": "obey", "sleep_s": 600},
+    )
+
+    def requeue():
+        (job_id,) = [name for name, task in queue("%K").items() if task == "3"]
+        scontrol("requeue", job_id)
+
+    launcher = SubmititSlurm(timeout_min=1, signal_delay_s=15, max_requeues=1, poll_s=1)
+    launcher.check()
+    thread = once_begun(folder, ["again"], requeue)
+    launcher.launch(jobs, tell)
+    thread.join()
+    assert tell.states == {"limit": "finished", "again": "finished", "often": "failed", "deaf": "failed"}
+    assert "time limit of 1 min once more after 1 requeues" in tell.outcomes["often"].sentence
+    assert "SLURM killed it at its time limit" in tell.outcomes["deaf"].sentence
+    begun = {job.run_id: len(list((folder / job.run_id).glob("begun.*"))) for job in jobs}
+    assert begun == {"limit": 2, "often": 2, "deaf": 1, "again": 2}
+    stopped = {job.run_id for job in jobs if (folder / job.run_id / "stopped").exists()}
+    assert stopped == {"limit", "often"}
+
+
+@pytest.mark.slurm
+def test_a_pre_empted_job_comes_back(stand_in, make_jobs, told, folder):
+    """Jobs of the partition `high` push those of `low` off the node, and SLURM requeues these."""
+    high = []
+
+    def push_off():
+        command = ["sbatch", "--partition=high", "--cpus-per-task=4", "--output=/dev/null", "--wrap=sleep 2"]
+        high.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    thread = once_begun(folder, ["a"], push_off)
+    tell = told()
+    SubmititSlurm(partition="low", timeout_min=5, poll_s=0.5).launch(
+        make_jobs(a={"act": "sleep", "sleep_s": 600}), tell
+    )
+    thread.join()
+    assert high
+    assert tell.states == {"a": "finished"}
+    assert len(list((folder / "a").glob("begun.*"))) == 2
+
+
+@pytest.mark.slurm
+def test_no_job_begins_once_told_to_stop_and_those_that_run_end(stand_in, make_jobs, told, folder):
+    tell = told(stop_after=1)
+    jobs = make_jobs(a={"act": "sleep", "sleep_s": 1}, b={"act": "sleep", "sleep_s": 10}, c={}, d={})
+    SubmititSlurm(jobs=2, poll_s=0.1).launch(jobs, tell)
+    assert {"a", "b"} <= set(tell.outcomes)
+    assert set(tell.states.values()) == {"finished"}
+    assert not (folder / "d").exists()
+    assert is_soon_empty()
+
+
+@pytest.mark.slurm
+def test_ctrl_c_cancels_what_runs_and_what_waits(stand_in, make_jobs, told, folder):
+    thread = once_begun(folder, ["a", "b"], lambda: os.kill(os.getpid(), signal.SIGINT))
+    tell = told()
+    jobs = make_jobs(**{name: {"act": "sleep", "sleep_s": 600} for name in "abcd"})
+    with pytest.raises(KeyboardInterrupt):
+        SubmititSlurm(jobs=2, poll_s=0.2).launch(jobs, tell)
+    thread.join()
+    assert tell.outcomes == {}
+    assert is_soon_empty()
+    assert not (folder / "c").exists()
+
+
+@pytest.mark.slurm
+def test_a_job_cancelled_by_hand_is_one_failed_run(stand_in, make_jobs, told, folder):
+    thread = once_begun(
+        folder, ["a"], lambda: subprocess.run(["scancel", next(name for name in queue("%K"))], check=True)
+    )
+    tell = told()
+    SubmititSlurm(poll_s=0.2).launch(make_jobs(a={"act": "sleep", "sleep_s": 600}), tell)
+    thread.join()
+    assert tell.states == {"a": "failed"}
+    assert "it was cancelled in SLURM" in tell.outcomes["a"].sentence
+
+
+@pytest.mark.slurm
+def test_more_jobs_than_an_array_holds_come_in_several(stand_in, make_jobs, told, folder, monkeypatch):
+    monkeypatch.setattr(submitit_slurm, "_largest_array", lambda: 2)
+    tell = told()
+    SubmititSlurm(jobs=2, poll_s=0.2).launch(make_jobs(a={}, b={}, c={}), tell)
+    assert tell.states == dict.fromkeys("abc", "finished")
+    assert len(list(folder.glob(".submitit/*/*_submission.sh"))) == 2
+
+
+@pytest.mark.slurm
+def test_what_sbatch_refuses_is_told_in_one_sentence(stand_in, make_jobs, told):
+    with pytest.raises(UserError, match=r"sbatch refused the jobs: .*invalid partition specified: nowhere"):
+        SubmititSlurm(partition="nowhere").launch(make_jobs(a={}, b={}), told())
+
+
+def test_no_jobs_do_nothing(told, folder):
+    SubmititSlurm().launch([], told())
+    assert not folder.exists()
+
+
+def test_without_slurm_one_sentence_says_so(monkeypatch):
+    monkeypatch.setattr(submitit_slurm.shutil, "which", lambda command: None)
+    with pytest.raises(UserError, match=r"there is no sbatch on this machine; .* launcher=submitit_local"):
+        SubmititSlurm().check()
+
+
+def test_what_is_no_option_of_sbatch_is_refused(monkeypatch):
+    monkeypatch.setattr(submitit_slurm.shutil, "which", lambda command: command)
+    with pytest.raises(UserError, match=r"launcher.sbatch=\[--nice=3\] is no option of sbatch: write NAME=VALUE"):
+        SubmititSlurm(sbatch=["--nice=3"]).check()
+    with pytest.raises(UserError, match=r"launcher.signal_delay_s=90 leaves no time of launcher.timeout_min=1: .* 15"):
+        SubmititSlurm(timeout_min=1).check()
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "sentence"),
+    [
+        ("FAILED", "768", "exit code 3"),
+        ("FAILED", "35072", "killed by SIGKILL, as the system does when memory is short"),
+        ("FAILED", "11", "killed by SIGSEGV"),
+        ("OUT_OF_MEMORY", "0", "raise launcher.memory_gb"),
+        ("NODE_FAIL", "0", "its node failed"),
+        ("", "", "SLURM knows it no longer"),
+    ],
+)
+def test_how_a_job_died_is_said_in_words(state, code, sentence):
+    assert sentence in submitit_slurm._how(state, code)
