@@ -82,9 +82,9 @@ def _results(argv: list[str]) -> int:
 
 
 def _status(argv: list[str]) -> int:
-    from afterkernel.store.cli import status_main
+    from afterkernel.sweep.status import main
 
-    return status_main(argv)
+    return main(argv)
 
 
 def _doctor(argv: list[str]) -> int:

@@ -1,15 +1,37 @@
-"""A table on the terminal: columns of text, numbers to the right."""
+"""A table on the terminal: columns of text, those of numbers to the right."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
+from afterkernel.store.format import MISSING
 
-def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
-    """The lines of a table, two spaces between columns; `right` says which columns are set to the right."""
-    widths = [max(len(row[index]) for row in (headings, *rows)) for index in range(len(headings))]
-    lines = []
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print headings and rows, wrapped to the terminal where there is one."""
+    right = [all(_is_number(row[index]) for row in rows) for index in range(len(headings))]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for heading, numeric in zip(headings, right, strict=True):
+            table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        Console().print(table)
+        return
+    widths = [max(len(heading), *(len(row[index]) for row in rows)) for index, heading in enumerate(headings)]
     for row in (headings, *rows):
         cells = zip(row, widths, right, strict=True)
-        lines.append("  ".join(cell.rjust(width) if far else cell.ljust(width) for cell, width, far in cells).rstrip())
-    return lines
+        print("  ".join(cell.rjust(width) if numeric else cell.ljust(width) for cell, width, numeric in cells).rstrip())
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text in (MISSING, "")
+    return True

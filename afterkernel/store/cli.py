@@ -1,4 +1,4 @@
-"""The commands `results` and `status`: what is in the store, on the terminal or as CSV."""
+"""The command `results`: what is in the store, on the terminal or as CSV."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from afterkernel.errors import UserError
 from afterkernel.store import format as fmt
-from afterkernel.store.disk import DiskUse, disk_use
 from afterkernel.store.frame import check_columns, results, sql
-from afterkernel.store.status import status
+from afterkernel.text_table import print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,31 +98,6 @@ def _answer(options: argparse.Namespace) -> int:
     return 0
 
 
-def status_main(argv: Sequence[str]) -> int:
-    """`status DIR`: one line a run: how many snapshots are recorded, what they take on disk, which are missing."""
-    parser = argparse.ArgumentParser("python -m afterkernel status", description="Say how far each run is.")
-    parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
-    runs = status(parser.parse_args(argv).directory)
-    sizes = [disk_use(run.run_dir) for run in runs]
-    rows = [
-        [
-            run.run_id,
-            run.arch or fmt.MISSING,
-            fmt.general(run.learning_rate),
-            fmt.MISSING if run.seed is None else str(run.seed),
-            f"{len(run.recorded)}/{'?' if run.wanted is None else len(run.wanted)}",
-            "done" if run.done else "not done",
-            size.describe(),
-            f"missing epochs {', '.join(map(str, run.missing))}" if run.missing else "",
-        ]
-        for run, size in zip(runs, sizes, strict=True)
-    ]
-    _print_rows(["run", "arch", "lr", "seed", "snapshots", "state", "disk", ""], rows)
-    print(f"{sum(run.done for run in runs)} of {fmt.plural(len(runs), 'run')} done")
-    print(f"on disk {sum(sizes, DiskUse()).describe()}")
-    return 0
-
-
 def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
@@ -149,33 +123,5 @@ def _print(
             left_out.append(name)
             del shown[name]
     rows = [list(row) for row in zip(*shown.values(), strict=True)]
-    _print_rows(rows[0], rows[1:])
+    print_table(rows[0], rows[1:])
     return left_out
-
-
-def _print_rows(headings: list[str], rows: list[list[str]]) -> None:
-    right = [all(_numeric(row[index]) for row in rows) for index in range(len(headings))]
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for heading, numeric in zip(headings, right, strict=True):
-            table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*map(Text, row))
-        Console().print(table)
-        return
-    widths = [max(len(heading), *(len(row[index]) for row in rows)) for index, heading in enumerate(headings)]
-    for row in [headings, *rows]:
-        cells = zip(row, widths, right, strict=True)
-        print("  ".join(cell.rjust(width) if numeric else cell.ljust(width) for cell, width, numeric in cells).rstrip())
-
-
-def _numeric(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return text == fmt.MISSING
-    return True

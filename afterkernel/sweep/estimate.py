@@ -17,13 +17,14 @@ from afterkernel.kernels import embedding, train_test_plan
 from afterkernel.kernels.machine import matmul_rate
 from afterkernel.models import Network
 from afterkernel.run import threads
+from afterkernel.store import format as fmt
 from afterkernel.store.files import CONFIG
 from afterkernel.store.status import wanted_epochs
 from afterkernel.sweep.claim import holder_of
 from afterkernel.sweep.conduct import duration
 from afterkernel.sweep.failure import read_failure
 from afterkernel.sweep.grid import Entry, finished
-from afterkernel.text_table import aligned
+from afterkernel.text_table import print_table
 
 # Beside tensors: what Python, torch and Lightning take, a run's records and its W&B log.
 LIBRARIES_BYTES = 800_000_000
@@ -55,16 +56,25 @@ def print_plan(entries: Sequence[Entry]) -> None:
         cost = estimator.estimate(entry.config)
         wanted.append(cost)
         times = [duration(cost.wall_s_train), duration(cost.wall_s_kernels)]
-        rows.append([entry.job.run_id, options, state, *times, _size(cost.peak_bytes), _size(cost.disk_bytes)])
-    headings = ["run", "options", "state", "training", "kernels", "memory", "disk"]
-    print("\n".join(aligned(headings, rows, [False, False, False, True, True, True, True])))
+        rows.append(
+            [
+                entry.job.run_id,
+                options,
+                state,
+                *times,
+                fmt.size(round(cost.peak_bytes)),
+                fmt.size(round(cost.disk_bytes)),
+            ]
+        )
+    print_table(["run", "options", "state", "training", "kernels", "memory", "disk"], rows)
     print(f"{len(entries)} runs, {len(done)} finished, {len(wanted)} to do; nothing was run (sweep.dry_run=true)")
     if wanted:
         total_s = sum(cost.wall_s_train + cost.wall_s_kernels for cost in wanted)
-        peak, disk = max(cost.peak_bytes for cost in wanted), sum(cost.disk_bytes for cost in wanted)
+        peak = fmt.size(round(max(cost.peak_bytes for cost in wanted)))
+        disk = fmt.size(round(sum(cost.disk_bytes for cost in wanted)))
         print(
-            f"roughly {duration(total_s)} one after the other, {_size(peak)} of memory each at most, {_size(disk)} of "
-            "disk; SVMs and measures come on top, a whole training to its last epoch is assumed"
+            f"roughly {duration(total_s)} one after the other, {peak} of memory each at most, {disk} of disk; SVMs and "
+            "measures come on top, a whole training to its last epoch is assumed"
         )
 
 
@@ -117,7 +127,7 @@ def _measure(config: Config, problem: Problem) -> tuple[float, Estimate]:
         peak = max(peak, steps.held_bytes + steps.result_bytes)
     images = sum(part.numel() * part.element_size() for part in (problem.x_train, problem.x_test))
     kept = n * (n + m) * config.kernel.precision.held.itemsize * len(config.kernel.names)
-    disk = network.parameter_count * 4 + SNAPSHOT_FACTS_BYTES + (kept if "gram" in getattr(config, "keep", ()) else 0)
+    disk = network.parameter_count * 4 + SNAPSHOT_FACTS_BYTES + (kept if "gram" in config.keep else 0)
     return step_s, Estimate(0.0, wall_s, LIBRARIES_BYTES + images + peak, disk)
 
 
@@ -144,11 +154,3 @@ def _state(entry: Entry) -> str:
     if failure is not None:
         return "failed, to be tried again"
     return "begun" if (entry.run_dir / CONFIG).exists() else "new"
-
-
-def _size(n_bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} TB"

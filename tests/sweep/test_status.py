@@ -1,0 +1,46 @@
+"""`status`: what each run of a sweep is at this moment."""
+
+import json
+
+import pytest
+
+from afterkernel.errors import UserError
+from afterkernel.store import RunStatus
+from afterkernel.sweep.claim import claim
+from afterkernel.sweep.failure import write_failure
+from afterkernel.sweep.status import main, planned, state_of
+
+
+def run_status(run_dir, recorded=(0,), wanted=(0, 5)):
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return RunStatus(run_dir, run_dir.name, "mlp", 0.1, 0, tuple(recorded), wanted)
+
+
+def test_done_cut_off_failed_and_running(tmp_path):
+    run = run_status(tmp_path / "run")
+    assert state_of(run_status(tmp_path / "run", recorded=(0, 5))) == ("done", "")
+    assert state_of(run) == ("cut off", "missing epochs 5")
+    write_failure(run.run_dir, "memory ran out")
+    assert state_of(run) == ("failed", "memory ran out")
+    (run.run_dir / "run.log").write_text("12:00:00 first\n12:00:01 training: epoch 3 of at most 5\n")
+    with claim(run.run_dir):
+        state, word = state_of(run)
+    assert state == "running"
+    assert word.startswith("training: epoch 3 of at most 5 (process ")
+
+
+def test_runs_to_come_are_told_by_what_is_swept(tmp_path, capsys):
+    grids = tmp_path / "s" / "grids"
+    grids.mkdir(parents=True)
+    (grids / "a.json").write_text(json.dumps({"version": 1, "runs": {"mlp-0": ["seed=0"], "mlp-1": ["seed=1"]}}))
+    (grids / "b.json").write_text("{")
+    assert planned(tmp_path) == {tmp_path / "s" / "mlp-0": "seed=0", tmp_path / "s" / "mlp-1": "seed=1"}
+    assert main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "0 of 2 runs done, 2 to go" in out
+    assert "seed=1" in out
+
+
+def test_a_folder_without_runs_is_a_mistake(tmp_path):
+    with pytest.raises(UserError, match="holds no runs"):
+        main([str(tmp_path)])
