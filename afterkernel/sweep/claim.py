@@ -122,8 +122,8 @@ def _acquire(folder: Path, stale_s: float) -> Claim:
     mine = Holder(socket.gethostname(), _machine(), _process(os.getpid()), secrets.token_hex(8), time.time())
     # Not `write_text_atomic`: the name must stay, to be linked from.
     draft = folder / f".{mine.token}.tmp"
-    draft.write_text(json.dumps(asdict(mine)))
     try:
+        draft.write_text(json.dumps(asdict(mine)))
         while True:
             number, path = _highest(folder)
             if number:
@@ -141,7 +141,7 @@ def _acquire(folder: Path, stale_s: float) -> Claim:
             if _highest(folder)[0] != number + 1:  # what was looked at was long past
                 wanted.unlink()
                 continue
-            _tidy(folder, number + 1)
+            _tidy(folder, number + 1, before=draft.stat().st_mtime - stale_s)
             return Claim(wanted, mine)
     finally:
         draft.unlink(missing_ok=True)
@@ -169,11 +169,14 @@ def _highest(folder: Path) -> tuple[int, Path]:
     return number, folder / f"{number:04d}.json"
 
 
-def _tidy(folder: Path, number: int) -> None:
-    """Remove lower claims; whoever still looks at them makes a file below the highest, and so loses."""
+def _tidy(folder: Path, number: int, before: float) -> None:
+    """Remove lower claims (whoever still looks at them makes a file below the highest, and so loses) and old drafts."""
     for path in folder.glob("[0-9]*.json"):
         if int(path.stem) < number:
             path.unlink(missing_ok=True)
+    for draft in folder.glob(".*.tmp"):
+        if -_age_s(draft, 0.0) < before:
+            draft.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Holder | None:

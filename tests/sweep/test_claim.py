@@ -206,3 +206,15 @@ def test_a_file_that_is_not_whole_is_waited_for_and_then_followed(tmp_path, monk
         assert time.monotonic() - started >= 0.1
         assert top(tmp_path).stem == "0002"
     assert not list(Path(folder).glob(".*"))
+
+
+def test_drafts_that_nobody_writes_any_more_are_removed(tmp_path):
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    old, new = folder / ".old.tmp", folder / ".new.tmp"
+    old.touch()
+    new.touch()
+    os.utime(old, (time.time() - 1000,) * 2)
+    with claim(tmp_path):
+        assert not old.exists()
+        assert new.exists()

@@ -1,0 +1,50 @@
+"""A disk that runs full: one clear sentence, nothing corrupted, and the sweep goes on once there is room."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from sweep_tools import GRID, numbers, run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, of few bytes; skips where none can be mounted."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("needs Linux and root, to mount a small file system")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_is_told_and_the_sweep_goes_on_after_space_is_made(small_disk, tmp_path):
+    words = [*GRID, "logger=wandb"]
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    assert run([*words, "logger=none"], whole).returncode == 0
+    ballast = small_disk / "ballast"
+    free = os.statvfs(small_disk)
+    ballast.write_bytes(bytes(free.f_bavail * free.f_frsize - 180_000))
+
+    full = run([*words, f"output_dir={small_disk}/runs"], tmp_path)
+    assert full.returncode == 1, full.stdout + full.stderr
+    failures = [line for line in full.stderr.splitlines() if "FAILED" in line]
+    assert failures
+    assert all("No space left on device" in line or "the disk is full" in line for line in failures), failures
+    assert "Traceback" not in full.stdout + full.stderr
+    kept = numbers(small_disk / "runs" / "s") if list(small_disk.rglob("records.parquet")) else {}
+
+    ballast.unlink()
+    again = run([*words, "logger=none", f"output_dir={small_disk}/runs"], tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    found = numbers(small_disk / "runs" / "s")
+    assert found == numbers(whole / "runs" / "s")
+    assert kept == {key: found[key] for key in kept}
+    assert not [path for path in (small_disk / "runs").rglob(".*.tmp") if not {"wandb", "claims"} & set(path.parts)]
