@@ -22,16 +22,20 @@ if TYPE_CHECKING:
 # Settings that name or place a run, or say how fast it goes, and so do not part seeds from each other. What the
 # evaluation was told is parted by its own identity.
 _APART = {"logger", "launcher", "trainer", "hydra", "kernel", "svm", "measure", "snapshot", "report", "sweep", "force"}
+# What is left out when ways of evaluation are told apart: which kernels were asked for, and what decides no number.
+IDLE = {"kernel.names", "kernel.budget_bytes", "kernel.resumable", "svm.timeout_s", "svm.library"}
+_EVALUATION = {"kernel", "svm", "measure"}
+_AUGMENT = "training.augment"
 _NAMES = re.compile(r"(^|\.|_)(seed|lr|learning_rate|run_id|sweep|device|dir|directory|path|root|threads|workers)$")
 KEYS = ["panel", "learning_rate"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One data set and pair. `frame` has, beside the columns of the results, `panel` and `last`.
+    """One data set and pair. `frame` has, beside the columns of the results, those of `_Marks` and `last`.
 
-    `panel` is the architecture with the settings that vary; `last` marks the rows of the last snapshot. `evaluations`
-    lists the evaluations, the one with most rows first.
+    `last` marks the rows of the last snapshot. `ways` lists the ways of evaluation, the one with most rows first: two
+    evaluations that differ in nothing but the kernels asked for are one way, and stand together.
     """
 
     dataset: str
@@ -39,13 +43,28 @@ class Section:
     plus: str
     slug: str
     frame: pd.DataFrame
-    evaluations: list[str]
+    ways: list[str]
     records: list[Record]
     n_dropped: int
 
-    def rows(self, evaluation: str | None = None) -> pd.DataFrame:
-        """The rows of one evaluation, by default of the one with most rows."""
-        return self.frame[self.frame["evaluation_id"] == (evaluation or self.evaluations[0])]
+    def rows(self, way: str | None = None) -> pd.DataFrame:
+        """The rows of one way of evaluation, by default of the one with most rows."""
+        return self.frame[self.frame["way"] == (way or self.ways[0])]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Marks:
+    """What the configuration says of a record's rows.
+
+    `panel` is the architecture with the settings that vary, `setting` the same without augmentation; `loss_target` is
+    NaN where there is none; `way` tells ways of evaluation apart.
+    """
+
+    panel: str
+    setting: str
+    augment: bool
+    loss_target: float
+    way: str
 
 
 def make_sections(records: Iterable[Record]) -> list[Section]:
@@ -76,34 +95,67 @@ def differing(trees: Iterable[dict[str, str]]) -> dict[str, Counter[str]]:
     return {name: count for name, count in counts.items() if len(count) > 1}
 
 
+def observations(sections: Iterable[Section]) -> pd.DataFrame:
+    """The rows of all sections, each in its main way of evaluation: what claims are judged by."""
+    import pandas as pd
+
+    return pd.concat([section.rows() for section in sections], ignore_index=True)
+
+
 def _section(key: tuple[str, str, str], slug: str, records: list[Record]) -> Section:
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    ways = _ways(records)
     for record in records:
-        groups[record.evaluation_id, record.arch].append(record)
-    panels: dict[tuple[str, str, str, int], str] = {}
-    for group in groups.values():
-        panels |= _panels(group)
+        groups[ways[record.evaluation_id], record.arch].append(record)
+    marks: dict[tuple[str, str, str, int], _Marks] = {}
+    for (way, _), group in groups.items():
+        marks |= _marks(group, way)
     frame = to_frame(records)
     names = zip(frame["sweep"], frame["run_id"], frame["evaluation_id"], frame["epoch"], strict=True)
-    frame["panel"] = [panels[name] for name in names]
-    # The same run may stand in two sweeps; counted twice it would feign a smaller error.
-    once = frame.drop_duplicates(["evaluation_id", *KEYS, "seed", "epoch", "kernel"], ignore_index=True)
+    found = [marks[name] for name in names]
+    for field in dataclasses.fields(_Marks):
+        frame[field.name] = [getattr(mark, field.name) for mark in found]
+    # The same run may stand in two sweeps, or be judged twice; counted twice it would feign a smaller error.
+    once = frame.drop_duplicates(["way", *KEYS, "seed", "epoch", "kernel"], ignore_index=True)
     once = once.sort_values([*KEYS, "seed", "epoch", "kernel"], kind="stable", ignore_index=True)
     once["last"] = _last(once)
-    counts = Counter(once["evaluation_id"])
-    evaluations = sorted(counts, key=lambda name: (-counts[name], name))
-    return Section(*key, slug, once, evaluations, records, len(frame) - len(once))
+    counts = Counter(once["way"])
+    by_size = sorted(counts, key=lambda name: (-counts[name], name))
+    return Section(*key, slug, once, by_size, records, len(frame) - len(once))
 
 
-def _panels(records: list[Record]) -> dict[tuple[str, str, str, int], str]:
+def _ways(records: list[Record]) -> dict[str, str]:
+    """The way of each evaluation: the first, by name, of those that agree in all that decides their numbers."""
+    first: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for evaluation, record in sorted({record.evaluation_id: record for record in records}.items()):
+        parts = {name: part for name, part in record.config.items() if name in _EVALUATION}
+        told = {name: value for name, value in flatten(parts).items() if name not in IDLE}
+        found[evaluation] = first.setdefault(json.dumps(told, sort_keys=True) if parts else evaluation, evaluation)
+    return found
+
+
+def _marks(records: list[Record], way: str) -> dict[tuple[str, str, str, int], _Marks]:
     trees = [{name: value for name, value in flatten(record.config).items() if not _apart(name)} for record in records]
     vary = list(differing(trees))
     found = {}
     for record, tree in zip(records, trees, strict=True):
-        label = ", ".join(f"{name.split('.', 1)[-1]}={tree.get(name, 'none')}" for name in vary)
         key = (record.sweep, record.run_id, record.evaluation_id, record.epoch)
-        found[key] = f"{record.arch}, {label}" if label else record.arch
+        training = record.config.get("training", {})
+        target = training.get("loss_target")
+        found[key] = _Marks(
+            panel=_label(record.arch, tree, vary),
+            setting=_label(record.arch, tree, [name for name in vary if name != _AUGMENT]),
+            augment=bool(training.get("augment", False)),
+            loss_target=float("nan") if target is None else float(target),
+            way=way,
+        )
     return found
+
+
+def _label(arch: str, tree: dict[str, str], vary: list[str]) -> str:
+    label = ", ".join(f"{name.split('.', 1)[-1]}={tree.get(name, 'none')}" for name in vary)
+    return f"{arch}, {label}" if label else arch
 
 
 def _apart(name: str) -> bool:
@@ -115,7 +167,7 @@ def _last(frame: pd.DataFrame) -> pd.Series[bool]:
     import pandas as pd
 
     marks = pd.Series(False, index=frame.index)
-    for _, rows in frame[frame["epoch"] > 0].groupby(["evaluation_id", *KEYS]):
+    for _, rows in frame[frame["epoch"] > 0].groupby(["way", *KEYS]):
         ended = rows[rows["final"]] if rows["final"].any() else rows[rows["epoch"] == rows["epoch"].max()]
         marks.loc[ended.index] = True
     return marks

@@ -137,7 +137,7 @@ def test_evaluations_and_pairs_are_kept_apart(write_run, tmp_path):
     write_run({0: 0.3}, plus="9", run_id="other")
     first, second = make_sections(read_records(tmp_path))
     assert (first.plus, second.plus) == ("8", "9")
-    assert first.evaluations == ["eval0", "eval1"]
+    assert first.ways == ["eval0", "eval1"]
     assert set(first.rows()["evaluation_id"]) == {"eval0"}
     assert first.rows("eval1")["svm_test_error"].tolist() == pytest.approx([0.41, 0.4])
 

@@ -1,0 +1,56 @@
+"""C6: at equal training loss, a larger learning rate gives an after kernel that is more global and more invariant.
+
+Paired as in C5: runs that differ in the learning rate alone and stopped at the same training-loss target. Table and
+figure: claim_c6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from afterkernel.report.hypotheses.c3 import TRANSFORMS
+from afterkernel.report.hypotheses.c5 import MISSING
+from afterkernel.report.hypotheses.hypothesis import Hypothesis, Part
+from afterkernel.report.hypotheses.inference import Region
+from afterkernel.report.hypotheses.pairing import plain, reached, slopes, values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class LargerRateMoreInvariant(Hypothesis):
+    """Slopes of the after kernel's invariances over the logarithm of the learning rate, at equal training loss."""
+
+    name: str = "c6"
+    statement: str = (
+        "At equal training loss, a larger learning rate gives an after kernel that is more global (lower swap "
+        "invariance), and more invariant to shifts, rotations and zooms."
+    )
+    comparison: str = (
+        "Invariances of the after kernels of runs that stopped at the same training-loss target and differ in the "
+        "learning rate alone: seed by seed, the slope over the learning rate's logarithm; without augmentation."
+    )
+    rule: str = (
+        "Confirmed where, for every pair of data and net, swap invariance is shown to fall and the others to grow with "
+        "the learning rate; refuted where the contrary is shown for one of them."
+    )
+
+    def parts(self, rows: pd.DataFrame) -> list[Part]:
+        """One part a transform: the slope of a mean cosine a tenfold learning rate."""
+        ended = reached(plain(rows))
+        regions = {"swap": Region(high=0.0), **dict.fromkeys(TRANSFORMS, Region(low=0.0))}
+        return [
+            Part(
+                title=f"{transform} invariance of the after kernel, by learning rate",
+                quantifier="all",
+                region=region,
+                unit="mean cosine per tenfold learning rate",
+                decimals=3,
+                sides=("smallest rate", "largest rate"),
+                samples=slopes(values(ended, f"{transform}_invariance")),
+                missing=MISSING,
+            )
+            for transform, region in regions.items()
+        ]
