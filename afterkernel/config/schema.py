@@ -21,6 +21,7 @@ from afterkernel.logger.wandb import Logger
 from afterkernel.measures import AllMeasures, Measures
 from afterkernel.models import Architecture
 from afterkernel.options import option, walk
+from afterkernel.report.hypotheses import HYPOTHESES
 from afterkernel.svm import BACKENDS, Backend
 from afterkernel.sweep.launchers.launcher import Launcher
 from afterkernel.training.options import Snapshots, Trainer, Training
@@ -36,6 +37,9 @@ class Sweep:
         "after a failed run, continue with the others or stop",
         choices=("continue", "stop"),
         decides=False,
+    )
+    claims: list[str] = option(
+        [], "claims that the report is to answer; all by default", choices=tuple(HYPOTHESES), decides=False
     )
     dry_run: bool = option(False, "print the table of runs and what they will cost, and run none", decides=False)
 

@@ -1,20 +1,20 @@
-"""What the runs of a section share, where they differ, what they came from, and what is still missing."""
+"""What the runs share, where they differ, and what they came from."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from afterkernel.report.sections import differing, flatten
-from afterkernel.report.show import Row, Table
 from afterkernel.store import format as fmt
 from afterkernel.store.record import Record
-from afterkernel.store.status import RunStatus
 
 _MOST_VALUES, _MOST_COMMANDS = 8, 20
+_HASH = re.compile(r"[0-9a-f]{32,}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,20 +48,6 @@ def commands(records: Iterable[Record]) -> list[str]:
     return [*list(found)[:_MOST_COMMANDS], *([f"# and {more} more"] if more > 0 else [])]
 
 
-def missing_table(runs: Iterable[RunStatus]) -> Table:
-    """The runs that are not done, and the epochs that they lack."""
-    rows = []
-    for run in runs:
-        if not run.done:
-            lacks = ", ".join(map(str, run.missing)) if run.wanted is not None else "unknown: its config does not say"
-            seed = fmt.MISSING if run.seed is None else str(run.seed)
-            has = ", ".join(map(str, run.recorded)) or "none"
-            cells = [run.run_id, run.arch or fmt.MISSING, fmt.general(run.learning_rate), seed, has, lacks]
-            rows.append(Row([(cell, "") for cell in cells], alert=True))
-    headings = ["run", "architecture", "learning rate", "seed", "epochs recorded", "epochs missing"]
-    return Table("Missing snapshots", "", headings, rows, 4, long=len(rows) > 12)
-
-
 def _provenance(record: Record) -> dict[str, Any]:
     told = {"commit": record.commit, "device": record.device, **record.provenance}
     return {name: value for name, value in told.items() if name != "command"}
@@ -74,6 +60,8 @@ def _facts(trees: list[dict[str, str]]) -> Facts:
 
 
 def _several(values: list[str]) -> str:
+    if len(values) > _MOST_VALUES and all(_HASH.fullmatch(value) for value in values):
+        return f"{len(values):,} different hashes"
     values = sorted(("(not set)" if value == "" else value for value in values), key=_order)
     more = len(values) - _MOST_VALUES
     return ", ".join(values[:_MOST_VALUES]) + (f" and {fmt.plural(more, 'other value')}" if more > 0 else "")

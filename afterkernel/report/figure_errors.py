@@ -19,7 +19,7 @@ TITLE = {**style.KERNEL_TITLES, NETWORK: "The network itself"}
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """The figure for the rows of one evaluation. Lines are means over seeds, bands one standard error to each side."""
+    """The figure for the rows of one evaluation. Lines are means over seeds, bars one standard error to each side."""
     errors, start = errors_by_epoch(rows), errors_at_start(rows)
     panels = sorted(rows["panel"].unique())
     columns = [name for name in TITLE if name in set(errors["kernel"])]
@@ -35,14 +35,14 @@ def draw(rows: pd.DataFrame) -> Figure:
                 _lines(axes, part, styles)
                 first = start[(start["panel"] == panel) & (start["kernel"] == kernel)]
                 _start(axes, first)
-                _epochs(axes, sorted({int(epoch) for epoch in rows["epoch"]}))
+                style.epoch_axis(axes, sorted({int(epoch) for epoch in rows["epoch"]}))
             _limits(axes_row, columns)
             axes_row[0].set_ylabel("test error (%)")
             style.row_label(axes_row[0], panel)
         for axes, kernel in zip(grid[0], columns, strict=True):
             axes.set_title(TITLE[kernel].replace(" → ", " →\n"), loc="left", fontweight="bold", color=style.INK)
         for axes in grid[-1]:
-            axes.set_xlabel("epoch (logarithmic)")
+            axes.set_xlabel(style.EPOCH_LABEL)
         figure.align_ylabels(grid[:, 0])
         _legend(figure, styles, several=bool((errors["n_seeds"] > 1).any()), fewer=_fewer(errors))
     return figure
@@ -56,7 +56,7 @@ def _lines(axes: Axes, errors: pd.DataFrame, styles: dict[float, dict[str, Any]]
         epoch, mean = part["epoch"].to_numpy(), 100 * part["mean"].to_numpy(dtype=float)
         error = 100 * part["standard_error"].to_numpy(dtype=float, na_value=0.0)
         axes.plot(epoch, mean, color=look["color"])
-        axes.fill_between(epoch, mean - error, mean + error, color=look["color"], alpha=0.15, linewidth=0)
+        style.bars(axes, epoch, mean, error, look)
         whole = (part["n_seeds"] == part["n_seeds"].max()).to_numpy()
         for mask, face in ((whole, look["color"]), (~whole, "white")):
             axes.plot(epoch[mask], mean[mask], look["marker"], color=look["color"], markerfacecolor=face, zorder=3)
@@ -65,21 +65,6 @@ def _lines(axes: Axes, errors: pd.DataFrame, styles: dict[float, dict[str, Any]]
 def _start(axes: Axes, start: pd.DataFrame) -> None:
     if len(start):
         axes.axhline(100 * float(start["mean"].iloc[0]), color=style.INK, linestyle=_DASHES, linewidth=1.2)
-
-
-def _epochs(axes: Axes, epochs: Sequence[int]) -> None:
-    import numpy as np
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    axes.set_xscale("function", functions=(np.log1p, np.expm1))
-    span = float(np.log1p(epochs[-1])) or 1.0
-    ticks: list[int] = []
-    for epoch in [epochs[0], *reversed(epochs[1:])]:
-        if all(abs(np.log1p(epoch) - np.log1p(tick)) > 0.08 * span for tick in ticks):
-            ticks.append(epoch)
-    axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
 
 
 def _limits(axes_row: Sequence[Axes], columns: Sequence[str]) -> None:
@@ -104,13 +89,12 @@ def _fewer(errors: pd.DataFrame) -> bool:
 
 def _legend(figure: Figure, styles: dict[float, dict[str, Any]], *, several: bool, fewer: bool) -> None:
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
 
     rates = [Line2D([], [], label=f"learning rate {fmt.general(rate)}", **look) for rate, look in styles.items()]
     start: dict[str, Any] = {"color": style.INK, "linestyle": _DASHES, "linewidth": 1.2}
     others: list[Any] = [Line2D([], [], label="NTK or CK at initialisation", **start)]
     if several:
-        others.append(Patch(color=style.GREY, alpha=0.25, linewidth=0, label="± standard error over seeds"))
+        others.append(style.bar_handle())
     if fewer:
         look: dict[str, Any] = {"color": style.GREY, "marker": "o", "markerfacecolor": "white", "linestyle": ""}
         others.append(Line2D([], [], label="open: fewer seeds", **look))

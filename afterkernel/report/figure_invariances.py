@@ -87,7 +87,7 @@ def _legend(figure: Figure, styles: dict[float, dict[str, Any]], *, several: boo
         Line2D([], [], label="at the last snapshot (filled)", **look),
     ]
     if several:
-        others.append(Line2D([], [], color=style.GREY, linewidth=1, label="bar: ± standard error over seeds"))
+        others.append(style.bar_handle())
     rates = [
         Line2D([], [], label=f"learning rate {fmt.general(rate)}", linestyle="", **shape)
         for rate, shape in styles.items()

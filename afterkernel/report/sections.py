@@ -95,11 +95,12 @@ def differing(trees: Iterable[dict[str, str]]) -> dict[str, Counter[str]]:
     return {name: count for name, count in counts.items() if len(count) > 1}
 
 
-def observations(sections: Iterable[Section]) -> pd.DataFrame:
-    """The rows of all sections, each in its main way of evaluation: what claims are judged by."""
+def observations(sections: Iterable[Section], *, every_way: bool = False) -> pd.DataFrame:
+    """The rows of all sections, each in its main way of evaluation: what claims are judged by. Or in every way."""
     import pandas as pd
 
-    return pd.concat([section.rows() for section in sections], ignore_index=True)
+    parts = [section.frame if every_way else section.rows() for section in sections]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _section(key: tuple[str, str, str], slug: str, records: list[Record]) -> Section:

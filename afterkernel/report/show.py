@@ -28,15 +28,18 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of the page. The first `n_keys` columns say what a row is; `long` ones are folded away at first."""
+    """A table of the page. The first `n_keys` columns say what a row is; `long` ones are folded away at first.
+
+    `files` hold it as well, named relative to the page.
+    """
 
     title: str
     note: str
     headings: Sequence[str]
     rows: list[Row]
     n_keys: int
-    file: str = ""
     long: bool = False
+    files: Sequence[str] = ()
 
     @property
     def n_alerts(self) -> int:
@@ -44,7 +47,7 @@ class Table:
         return sum(row.alert for row in self.rows)
 
 
-def error_table(table: pd.DataFrame, decimals: int, file: str) -> Table:
+def error_table(table: pd.DataFrame, decimals: int) -> Table:
     """Test errors, a column an epoch, the number of seeds and the confidence interval under each mean."""
     epochs = sorted(table["epoch"].unique())
     rows = []
@@ -56,16 +59,16 @@ def error_table(table: pd.DataFrame, decimals: int, file: str) -> Table:
         rows.append(((panel, rate, KERNEL_ORDER[kernel]), _keys(panel, fmt.general(rate), KERNELS[kernel]) + cells))
     return Table(
         title="Test error (%)",
-        note="Mean ± standard error over seeds; below it Student's 95 % confidence interval and the number of seeds. "
+        note="Mean ± standard error over seeds; below it Student's 95 % confidence interval, cut off at 0 and 100 %, "
+        "and the number of seeds. "
         "NTK / AK and CK: of the SVM on that kernel, epoch 0 being the initialisation. A gap: not recorded.",
         headings=["network", "learning rate", "of", *(f"epoch {epoch}" for epoch in epochs)],
         rows=[Row(cells) for _, cells in sorted(rows, key=lambda pair: pair[0])],
         n_keys=3,
-        file=file,
     )
 
 
-def change_table(table: pd.DataFrame, decimals: int, file: str) -> Table:
+def change_table(table: pd.DataFrame, decimals: int) -> Table:
     """Each measure before and after training; the change, paired run by run, below."""
     rows = []
     for (panel, rate, kernel), group in _groups(table):
@@ -89,11 +92,10 @@ def change_table(table: pd.DataFrame, decimals: int, file: str) -> Table:
         ],
         rows=[Row(cells) for _, cells in sorted(rows, key=lambda pair: pair[0])],
         n_keys=5,
-        file=file,
     )
 
 
-def health_table(table: pd.DataFrame, title: str, file: str) -> Table:
+def health_table(table: pd.DataFrame) -> Table:
     """How the SVMs ended; rows with one that did not converge are marked."""
     rows = []
     for row in _records(table):
@@ -116,10 +118,10 @@ def health_table(table: pd.DataFrame, title: str, file: str) -> Table:
         "embedding. Rows with an SVM that did not converge are marked and come first."
     )
     rows.sort(key=lambda row: not row.alert)
-    return Table(title, note, headings, rows, 4, file, long=len(rows) > 12)
+    return Table("Health of the SVMs", note, headings, rows, 4, long=len(rows) > 12)
 
 
-def cost_table(table: pd.DataFrame, file: str) -> Table:
+def cost_table(table: pd.DataFrame) -> Table:
     """Mean seconds a snapshot and the largest peak of memory."""
     rows = [
         Row(
@@ -133,10 +135,10 @@ def cost_table(table: pd.DataFrame, file: str) -> Table:
     ]
     headings = ["network", "kernel", "evaluated", "kernel (s)", "SVM (s)", "measures (s)", "all together (s)"]
     note = "Wall time, mean of a snapshot, and its sum over all; the peak is that of the process up to then."
-    return Table("Costs", note, [*headings, "peak memory"], rows, 2, file)
+    return Table("Costs", note, [*headings, "peak memory"], rows, 2)
 
 
-def network_table(table: pd.DataFrame, decimals: int, file: str) -> Table:
+def network_table(table: pd.DataFrame, decimals: int) -> Table:
     """The networks at their last snapshot."""
     rows = [
         Row(
@@ -152,7 +154,7 @@ def network_table(table: pd.DataFrame, decimals: int, file: str) -> Table:
     ]
     headings = ["network", "learning rate", "seeds", "width", "parameters", "training images", "test images"]
     headings += ["last epoch", "last step", "training loss", "training error (%)", "test error (%)"]
-    return Table("Networks at their last snapshot", "Means over seeds.", headings, rows, 2, file)
+    return Table("Networks at their last snapshot", "Means over seeds.", headings, rows, 2)
 
 
 def _change(row: Any, measure: str, decimals: int) -> tuple[str, str]:

@@ -21,11 +21,12 @@ class Estimate:
     n: int
 
 
-def estimate(values: Iterable[Any]) -> Estimate | None:
+def estimate(values: Iterable[Any], bounds: tuple[float, float] | None = None) -> Estimate | None:
     """The estimate from one value a seed, missing ones left out; None where none is left.
 
     The standard error is the sample standard deviation (n - 1) over sqrt(n). The interval takes the seeds as
-    independent draws from a normal distribution.
+    independent draws from a normal distribution, and is cut off at `bounds`, outside which the mean can't lie: that
+    leaves its coverage as it is.
     """
     numbers = [float(value) for value in values if not is_missing(value)]
     n = len(numbers)
@@ -38,7 +39,10 @@ def estimate(values: Iterable[Any]) -> Estimate | None:
 
     error = math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / (n - 1) / n)
     half = float(stdtrit(n - 1, 0.975)) * error
-    return Estimate(mean, error, mean - half, mean + half, n)
+    low, high = mean - half, mean + half
+    if bounds is not None:
+        low, high = max(low, bounds[0]), min(high, bounds[1])
+    return Estimate(mean, error, low, high, n)
 
 
 def columns(result: Estimate | None, prefix: str = "") -> dict[str, float | int | None]:

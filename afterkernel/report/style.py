@@ -65,6 +65,37 @@ def rate_styles(rates: Sequence[float]) -> dict[float, dict[str, Any]]:
     }
 
 
+EPOCH_LABEL = "epoch (log(1 + epoch), from 0)"
+
+
+def epoch_axis(axes: Axes, epochs: Sequence[int]) -> None:
+    """A logarithmic axis of epochs that shows 0 too: log(1 + epoch), ticks at snapshots where they do not collide."""
+    import numpy as np
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    axes.set_xscale("function", functions=(np.log1p, np.expm1))
+    span = float(np.log1p(epochs[-1])) or 1.0
+    ticks: list[int] = []
+    for epoch in [epochs[0], *reversed(epochs[1:])]:
+        if all(abs(np.log1p(epoch) - np.log1p(tick)) > 0.08 * span for tick in ticks):
+            ticks.append(epoch)
+    axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
+
+
+def bars(axes: Axes, place: Any, mean: Any, error: Any, look: dict[str, Any]) -> None:
+    """Error bars, one standard error to each side."""
+    axes.errorbar(place, mean, yerr=error, fmt="none", ecolor=look["color"], elinewidth=1.0, capsize=2.0)
+
+
+def bar_handle() -> Artist:
+    """What the legend says of error bars."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=GREY, linestyle="", marker="|", markersize=9, label="bar: ± standard error over seeds")
+
+
 def new_figure(width_in: float, height_in: float) -> Figure:
     """An empty figure on the Agg canvas, sizes in inches, laid out so that nothing overlaps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -117,6 +148,10 @@ def legend(figure: Figure, rates: Sequence[Artist], others: Sequence[Artist]) ->
 def render(figure: Figure, kind: str) -> bytes:
     """The figure as "png" or "svg"; the same bytes for the same figure."""
     buffer = io.BytesIO()
+    if figure.get_layout_engine() is not None:
+        with drawing():
+            figure.draw_without_rendering()  # type: ignore[no-untyped-call]
+        figure.set_layout_engine("none")  # The second kind need not lay it out again.
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with drawing():
         figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 TRANSFORMS = ["shift", "rotation", "zoom", "swap"]
 MEASURES = ["svm_test_error", *(f"{name}_invariance" for name in TRANSFORMS), "effective_rank"]
 NETWORK = "network"
+BOUNDS = {"svm_test_error": (0.0, 1.0), **{f"{name}_invariance": (-1.0, 1.0) for name in TRANSFORMS}}
+_RATE = (0.0, 1.0)
 
 
 def errors_by_epoch(rows: pd.DataFrame) -> pd.DataFrame:
@@ -26,10 +28,10 @@ def errors_by_epoch(rows: pd.DataFrame) -> pd.DataFrame:
 
     found = []
     for key, group in _groups(rows, [*KEYS, "kernel", "epoch"]):
-        found.append({**key, **columns(estimate(group["svm_test_error"]))})
+        found.append({**key, **columns(estimate(group["svm_test_error"], _RATE))})
     own = rows.drop_duplicates([*KEYS, "seed", "epoch"])
     for key, group in _groups(own, [*KEYS, "epoch"]):
-        found.append({**key, "kernel": NETWORK, **columns(estimate(group["net_test_error"]))})
+        found.append({**key, "kernel": NETWORK, **columns(estimate(group["net_test_error"], _RATE))})
     return pd.DataFrame(found)
 
 
@@ -39,7 +41,8 @@ def errors_at_start(rows: pd.DataFrame) -> pd.DataFrame:
 
     start = rows[rows["epoch"] == 0].groupby(["panel", "kernel", "seed"])[["svm_test_error"]].mean().reset_index()
     found = [
-        {**key, **columns(estimate(group["svm_test_error"]))} for key, group in _groups(start, ["panel", "kernel"])
+        {**key, **columns(estimate(group["svm_test_error"], _RATE))}
+        for key, group in _groups(start, ["panel", "kernel"])
     ]
     return pd.DataFrame(found, columns=["panel", "kernel", *columns(None)])
 
@@ -72,8 +75,8 @@ def changes(rows: pd.DataFrame) -> pd.DataFrame:
                     "epochs": text,
                     "final": bool(len(end)) and bool(end["final"].all()),
                     "n_lower": int((difference < 0).sum()),
-                    **columns(estimate(start[measure]), "before_"),
-                    **columns(estimate(end[measure]), "after_"),
+                    **columns(estimate(start[measure], BOUNDS.get(measure)), "before_"),
+                    **columns(estimate(end[measure], BOUNDS.get(measure)), "after_"),
                     **columns(estimate(difference), "change_"),
                 }
             )

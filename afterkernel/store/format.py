@@ -112,3 +112,18 @@ def any_value(value: Any) -> str:
     if isinstance(value, (bool, str)) or type(value).__name__ in ("bool", "bool_"):
         return flag(value) if not isinstance(value, str) else value
     return str(value) if float(value) == int(value) and "int" in type(value).__name__ else significant(value, 4)
+
+
+def number(value: Any, decimals: int, *, sign: bool = False) -> str:
+    """A number with so many decimals and a typographic minus; with `sign` also a plus."""
+    if is_missing(value):
+        return MISSING
+    text = f"{float(value):{'+' if sign else ''}.{decimals}f}"
+    return text.replace("-", "\N{MINUS SIGN}") if float(text) else text.lstrip("+-")
+
+
+def p_value(value: Any) -> str:
+    """A p-value: three decimals, no finer than 0.001."""
+    if is_missing(value):
+        return MISSING
+    return "<0.001" if float(value) < 0.001 else f"{float(value):.3f}"

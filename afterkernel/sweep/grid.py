@@ -19,9 +19,8 @@ from afterkernel.errors import UserError
 from afterkernel.run import is_finished
 from afterkernel.store import run_directory, write_text_atomic
 from afterkernel.sweep.job import Job
+from afterkernel.sweep.planned import GRIDS
 from afterkernel.training import snapshot
-
-GRIDS = "grids"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,72 @@
+"""Figure of a claim: every comparison with its interval, a panel a part, shaded where the part places it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from afterkernel.report import style
+from afterkernel.report.hypotheses.verdict import Comparison, Finding, PartFinding
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_ROW_IN, _PANEL_IN = 0.24, 0.95
+# Blue, vermilion and grey of Okabe and Ito's palette, told apart by their shapes too.
+LOOKS: dict[str, dict[str, Any]] = {
+    "for": {"marker": "o", "color": "#0072B2", "markerfacecolor": "#0072B2"},
+    "against": {"marker": "X", "color": "#D55E00", "markerfacecolor": "#D55E00"},
+    "open": {"marker": "D", "color": style.GREY, "markerfacecolor": "white"},
+}
+WORDS = {"for": "shown to hold", "against": "shown not to hold", "open": "open"}
+
+
+def draw(finding: Finding) -> Figure | None:
+    """The figure; None where nothing was measured."""
+    parts = [part for part in finding.parts if any(one.test.mean is not None for one in part.comparisons)]
+    if not parts:
+        return None
+    heights = [_PANEL_IN + _ROW_IN * len(part.comparisons) for part in parts]
+    with style.drawing():
+        figure = style.new_figure(8.4, sum(heights) + 0.4)
+        grid: Any = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)
+        for (axes,), part in zip(grid, parts, strict=True):
+            _panel(axes, part)
+        _legend(figure)
+    return figure
+
+
+def _panel(axes: Axes, found: PartFinding) -> None:
+    shown = [one for one in found.comparisons if one.test.mean is not None]
+    for place, one in enumerate(shown):
+        _row(axes, one, place)
+    axes.axvline(0, color=style.INK, linewidth=0.8)
+    low, high = axes.get_xlim()
+    region = found.part.region
+    left, right = low if region.low is None else region.low, high if region.high is None else region.high
+    if left < high and right > low:
+        axes.axvspan(max(left, low), min(right, high), color="#0072B2", alpha=0.08, linewidth=0, zorder=0)
+    axes.set_xlim(low, high)
+    axes.set_yticks(range(len(shown)), [f"{one.sample.data}, {one.sample.network}" for one in shown])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(found.part.unit)
+    title = found.part.title[0].upper() + found.part.title[1:]
+    axes.set_title(title, loc="left", fontweight="bold", color=style.INK, fontsize=9.5)
+
+
+def _row(axes: Axes, one: Comparison, place: int) -> None:
+    look = LOOKS[one.state]
+    mean, low, high = one.test.mean, one.test.low, one.test.high
+    assert mean is not None
+    spread = None if low is None or high is None else [[mean - low], [high - mean]]
+    axes.errorbar(mean, place, xerr=spread, **look, linestyle="", elinewidth=1.4, capsize=3, markersize=6.5, zorder=3)
+
+
+def _legend(figure: Figure) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [Line2D([], [], linestyle="", label=WORDS[state], **look) for state, look in LOOKS.items()]
+    style.legend(figure, handles, [Patch(color="#0072B2", alpha=0.15, linewidth=0, label="where the claim places it")])

@@ -1,0 +1,108 @@
+"""Figure: the trajectory of a kernel: every measure of it against epochs, one line a learning rate, the NTK at zero."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+from afterkernel.report import style
+from afterkernel.report.stats import estimate
+from afterkernel.store import format as fmt
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLUMNS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantity:
+    """A column of the results and how it is drawn; `rate` quantities are shown in per cent."""
+
+    column: str
+    title: str
+    rate: bool = False
+
+
+QUANTITIES = [
+    Quantity("svm_test_error", "SVM test error (%)", rate=True),
+    Quantity("ridge_test_error", "kernel ridge test error (%)", rate=True),
+    Quantity("margin", "SVM margin"),
+    Quantity("effective_rank", "effective rank"),
+    Quantity("shift_invariance", "shift invariance"),
+    Quantity("rotation_invariance", "rotation invariance"),
+    Quantity("zoom_invariance", "zoom invariance"),
+    Quantity("swap_invariance", "swap invariance\n(lower = more global)"),
+    Quantity("target_alignment", "alignment with the labels"),
+    Quantity("target_cka", "CKA with the labels"),
+    Quantity("alignment_with_conjugate", "alignment with the CK"),
+    Quantity("cka_with_conjugate", "CKA with the CK"),
+    Quantity("alignment_with_ntk", "alignment with the NTK / AK"),
+    Quantity("cka_with_ntk", "CKA with the NTK / AK"),
+    Quantity("distance_to_initial", "distance to initialisation"),
+    Quantity("kernel_velocity", "velocity (distance an epoch)"),
+]
+
+
+def trajectory(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every quantity measured, by learning rate and epoch, over seeds: mean, standard_error, n_seeds, as fractions."""
+    import pandas as pd
+
+    found = []
+    for quantity in _measured(rows):
+        for (rate, epoch), group in rows.groupby(["learning_rate", "epoch"], sort=True):
+            one = estimate(group[quantity.column])
+            if one is not None:
+                numbers = {"mean": one.mean, "standard_error": one.error, "n_seeds": one.n}
+                found.append({"measure": quantity.column, "learning_rate": rate, "epoch": epoch, **numbers})
+    return pd.DataFrame(found, columns=["measure", "learning_rate", "epoch", "mean", "standard_error", "n_seeds"])
+
+
+def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
+    """The figure of a table of `trajectory`; `rates` are all learning rates of the section, so that looks agree."""
+    quantities = [one for one in QUANTITIES if one.column in set(table["measure"])]
+    n_rows = math.ceil(len(quantities) / _COLUMNS)
+    epochs = sorted({int(epoch) for epoch in table["epoch"]})
+    styles = style.rate_styles(rates)
+    with style.drawing():
+        figure = style.new_figure(11.0, 2.15 * n_rows + 0.7)
+        grid: Any = figure.subplots(n_rows, _COLUMNS, squeeze=False, sharex=True)
+        flat = list(grid.flat)
+        for axes, quantity in zip(flat, quantities, strict=False):
+            part = table[table["measure"] == quantity.column]
+            for rate, look in styles.items():
+                _line(axes, part[part["learning_rate"] == rate], quantity, look)
+            axes.set_title(quantity.title, loc="left", color=style.INK, fontsize=9.5)
+        style.epoch_axis(flat[0], epochs)
+        for place, axes in enumerate(flat):
+            if place >= len(quantities):
+                axes.set_axis_off()
+            elif place + _COLUMNS >= len(quantities):
+                axes.set_xlabel("epoch")
+                axes.tick_params(axis="x", labelbottom=True)
+        from matplotlib.lines import Line2D
+
+        shown = [rate for rate in styles if rate in set(table["learning_rate"])]
+        handles: list[Any] = [
+            Line2D([], [], label=f"learning rate {fmt.general(rate)}", **styles[rate]) for rate in shown
+        ]
+        others = [style.bar_handle()] if bool((table["n_seeds"] > 1).any()) else []
+        style.legend(figure, handles, others)
+    return figure
+
+
+def _measured(rows: pd.DataFrame) -> list[Quantity]:
+    return [one for one in QUANTITIES if one.column in rows.columns and bool(rows[one.column].notna().any())]
+
+
+def _line(axes: Axes, part: pd.DataFrame, quantity: Quantity, look: dict[str, Any]) -> None:
+    if part.empty:
+        return
+    scale = 100.0 if quantity.rate else 1.0
+    epoch, mean = part["epoch"].to_numpy(), scale * part["mean"].to_numpy(dtype=float)
+    error = scale * part["standard_error"].to_numpy(dtype=float, na_value=0.0)
+    axes.plot(epoch, mean, markersize=4, linewidth=1.4, **look)
+    style.bars(axes, epoch, mean, error, look)

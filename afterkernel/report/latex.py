@@ -1,0 +1,48 @@
+"""Tables of the page as LaTeX, in the style of the package booktabs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from afterkernel.report.show import Table
+
+_SYMBOLS = {
+    "\N{PLUS-MINUS SIGN}": r"$\pm$",
+    "\N{RIGHTWARDS ARROW}": r"$\to$",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": "--",
+    "\N{LESS-THAN OR EQUAL TO}": r"$\le$",
+    "\N{GREATER-THAN OR EQUAL TO}": r"$\ge$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+}
+
+
+def booktabs(table: Table, name: str) -> str:
+    """A table environment with caption, label tab:NAME, and the cells as the page shows them, rounded."""
+    import pandas as pd
+
+    data = [[f"{text} ({below})" if below else text for text, below in row.cells] for row in table.rows]
+    # By position, since two columns may have one heading.
+    frame = pd.DataFrame(data, columns=range(len(table.headings)), dtype=str)
+    style = frame.style.hide(axis="index").format(escape="latex")
+    style.format_index(lambda place: table.headings[place], escape=None, axis=1)
+    style.columns.name = None
+    headings = [_escape(str(heading)) for heading in table.headings]
+    style.format_index(lambda place: headings[place], axis=1)
+    text = style.to_latex(
+        hrules=True,
+        column_format="l" * table.n_keys + "r" * (len(headings) - table.n_keys),
+        caption=_escape(f"{table.title}. {table.note}"),
+        label=f"tab:{name}",
+        position_float="centering",
+    )
+    for symbol, code in _SYMBOLS.items():
+        text = text.replace(symbol, code)
+    return f"% Needs \\usepackage{{booktabs}}.\n{text}"
+
+
+def _escape(text: str) -> str:
+    special = {char: f"\\{char}" for char in "&%$#_{}"}
+    special |= {"\\": r"\textbackslash ", "~": r"\textasciitilde ", "^": r"\textasciicircum "}
+    return "".join(special.get(char, char) for char in text)

@@ -1,0 +1,27 @@
+"""Which runs a sweep is to have: what the grids kept beside the runs say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from afterkernel.errors import UserError
+
+GRIDS = "grids"
+
+
+def planned(directory: Path | str) -> dict[Path, list[str]]:
+    """The folder of every run that a grid below a directory names, with the overrides that tell it from the others.
+
+    UserError for a grid that can't be read.
+    """
+    runs: dict[Path, list[str]] = {}
+    for path in sorted(Path(directory).rglob(f"{GRIDS}/*.json")):
+        try:
+            named = json.loads(path.read_text(encoding="utf-8"))["runs"]
+            runs |= {path.parent.parent / str(name): [str(word) for word in words] for name, words in named.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path} is no grid of a sweep: remove it; the next start of the sweep makes it."
+            ) from error
+    return runs
