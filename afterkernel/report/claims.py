@@ -103,7 +103,7 @@ def table(finding: Finding) -> pd.DataFrame:
 
 def _card(finding: Finding, output: Output) -> Card:
     claim = finding.hypothesis
-    lines = [Line(found.part.title, found.verdict, _effect(found), found.reason) for found in finding.parts]
+    lines = _lines(finding)
     shown, picture = None, None
     if finding.comparisons:
         frame = table(finding)
@@ -122,6 +122,16 @@ def _card(finding: Finding, output: Output) -> Card:
     return Card(*words, finding.verdict, finding.reason, lines, shown, picture)
 
 
+def _lines(finding: Finding) -> list[Line]:
+    """A line a part; those that lack the same thing are told in one."""
+    lines: dict[str, Line] = {}
+    for found in finding.parts:
+        key = found.reason if found.verdict == "not measured" else found.part.title
+        before = f"{lines[key].title}; " if key in lines else ""
+        lines[key] = Line(f"{before}{found.part.title}", found.verdict, _effect(found), found.reason)
+    return list(lines.values())
+
+
 def _seeds(finding: Finding) -> str:
     counts = sorted({one.test.n for _, one in finding.comparisons})
     return f"n = {counts[0]} seeds" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]} seeds"
@@ -135,7 +145,8 @@ def _effect(found: PartFinding) -> str:
     text = f"{fmt.number(one.test.mean, decimals, sign=_differs(found.part))} {found.part.unit}"
     if one.test.low is not None:
         text += f", 95 % interval {_interval(one.test.low, one.test.high, decimals)}"
-    return f"{text}, n = {one.test.n} ({one.sample.data}, {one.sample.network})"
+    sides = " → ".join(found.part.sides) if _differs(found.part) else "level"
+    return f"{sides}: {text}, n = {one.test.n} ({one.sample.data}, {one.sample.network})"
 
 
 def _shown(finding: Finding, frame: pd.DataFrame) -> Table:
@@ -145,12 +156,12 @@ def _shown(finding: Finding, frame: pd.DataFrame) -> Table:
     ]
     return Table(
         title=f"Claim {finding.hypothesis.name.upper()}: paired comparisons",
-        note=f"{finding.hypothesis.comparison} {METHOD} The bootstrap's percentile interval stands beside Student's "
-        "and is too narrow for few seeds. A p-value says how surely the effect lies where the claim places it, or does "
-        "not.",
+        note=f"{finding.hypothesis.comparison} Effects are means over seeds ± standard error. The bootstrap's "
+        "percentile interval stands beside Student's; it is too narrow for few seeds. A p-value tests that the effect "
+        "lies where the claim places it, or that it does not; both are corrected over the claim.",
         headings=[
-            *("part", "data", "network", "seeds", "from", "to", "effect", "95 % interval (Student)"),
-            *("95 % interval (bootstrap)", "claimed", "p, holds (Holm)", "p, does not (Holm)", "finding", "left out"),
+            *("part", "data", "network", "seeds", "from", "to", "effect", "Student 95 %", "bootstrap 95 %"),
+            *("claimed", "p holds (Holm)", "p does not (Holm)", "finding", "left out"),
         ],
         rows=rows,
         n_keys=3,

@@ -52,7 +52,8 @@ def _panel(axes: Axes, found: PartFinding) -> None:
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(found.part.unit)
-    title = found.part.title[0].upper() + found.part.title[1:]
+    sides = f": {' → '.join(found.part.sides)}" if any(found.part.sides) else ""
+    title = f"{found.part.title[0].upper()}{found.part.title[1:]}{sides}"
     axes.set_title(title, loc="left", fontweight="bold", color=style.INK, fontsize=9.5)
 
 

@@ -50,16 +50,10 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 def _lines(axes: Axes, errors: pd.DataFrame, styles: dict[float, dict[str, Any]]) -> None:
     for rate, look in styles.items():
-        part = errors[errors["learning_rate"] == rate].sort_values("epoch")
+        part = errors[errors["learning_rate"] == rate]
         if part.empty:
             continue
-        epoch, mean = part["epoch"].to_numpy(), 100 * part["mean"].to_numpy(dtype=float)
-        error = 100 * part["standard_error"].to_numpy(dtype=float, na_value=0.0)
-        axes.plot(epoch, mean, color=look["color"])
-        style.bars(axes, epoch, mean, error, look)
-        whole = (part["n_seeds"] == part["n_seeds"].max()).to_numpy()
-        for mask, face in ((whole, look["color"]), (~whole, "white")):
-            axes.plot(epoch[mask], mean[mask], look["marker"], color=look["color"], markerfacecolor=face, zorder=3)
+        style.curve(axes, part, 100.0, look)
 
 
 def _start(axes: Axes, start: pd.DataFrame) -> None:
@@ -96,6 +90,5 @@ def _legend(figure: Figure, styles: dict[float, dict[str, Any]], *, several: boo
     if several:
         others.append(style.bar_handle())
     if fewer:
-        look: dict[str, Any] = {"color": style.GREY, "marker": "o", "markerfacecolor": "white", "linestyle": ""}
-        others.append(Line2D([], [], label="open: fewer seeds", **look))
+        others.append(style.open_handle())
     style.legend(figure, rates, others)

@@ -76,7 +76,7 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
             for rate, look in styles.items():
                 _line(axes, part[part["learning_rate"] == rate], quantity, look)
             axes.set_title(quantity.title, loc="left", color=style.INK, fontsize=9.5)
-        style.epoch_axis(flat[0], epochs)
+        style.epoch_axis(flat[0], epochs, gap=0.14)
         for place, axes in enumerate(flat):
             if place >= len(quantities):
                 axes.set_axis_off()
@@ -90,6 +90,9 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
             Line2D([], [], label=f"learning rate {fmt.general(rate)}", **styles[rate]) for rate in shown
         ]
         others = [style.bar_handle()] if bool((table["n_seeds"] > 1).any()) else []
+        most = table.groupby(["measure", "learning_rate"])["n_seeds"].transform("max")
+        if bool((table["n_seeds"] < most).any()):
+            others.append(style.open_handle())
         style.legend(figure, handles, others)
     return figure
 
@@ -99,10 +102,5 @@ def _measured(rows: pd.DataFrame) -> list[Quantity]:
 
 
 def _line(axes: Axes, part: pd.DataFrame, quantity: Quantity, look: dict[str, Any]) -> None:
-    if part.empty:
-        return
-    scale = 100.0 if quantity.rate else 1.0
-    epoch, mean = part["epoch"].to_numpy(), scale * part["mean"].to_numpy(dtype=float)
-    error = scale * part["standard_error"].to_numpy(dtype=float, na_value=0.0)
-    axes.plot(epoch, mean, markersize=4, linewidth=1.4, **look)
-    style.bars(axes, epoch, mean, error, look)
+    if len(part):
+        style.curve(axes, part, 100.0 if quantity.rate else 1.0, look, markersize=4, linewidth=1.4)

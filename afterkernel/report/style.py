@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ INK, GREY, LIGHT = "#222222", "#6b7280", "#e5e7eb"
 KERNEL_TITLES = {"ntk": "Neural tangent kernel (NTK) → after kernel (AK)", "conjugate": "Conjugate kernel (CK)"}
 START_LABELS = {"ntk": "NTK (initialisation)", "conjugate": "CK at initialisation"}
 _MARKERS = "osD^vPX*<>"
+_DPI = 180
 _SETTINGS: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -68,8 +70,8 @@ def rate_styles(rates: Sequence[float]) -> dict[float, dict[str, Any]]:
 EPOCH_LABEL = "epoch (log(1 + epoch), from 0)"
 
 
-def epoch_axis(axes: Axes, epochs: Sequence[int]) -> None:
-    """A logarithmic axis of epochs that shows 0 too: log(1 + epoch), ticks at snapshots where they do not collide."""
+def epoch_axis(axes: Axes, epochs: Sequence[int], gap: float = 0.08) -> None:
+    """A logarithmic axis of epochs that shows 0 too: log(1 + epoch), ticks at snapshots, `gap` of the axis apart."""
     import numpy as np
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -77,16 +79,34 @@ def epoch_axis(axes: Axes, epochs: Sequence[int]) -> None:
     span = float(np.log1p(epochs[-1])) or 1.0
     ticks: list[int] = []
     for epoch in [epochs[0], *reversed(epochs[1:])]:
-        if all(abs(np.log1p(epoch) - np.log1p(tick)) > 0.08 * span for tick in ticks):
+        if all(abs(np.log1p(epoch) - np.log1p(tick)) > gap * span for tick in ticks):
             ticks.append(epoch)
     axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
 
 
-def bars(axes: Axes, place: Any, mean: Any, error: Any, look: dict[str, Any]) -> None:
-    """Error bars, one standard error to each side."""
-    axes.errorbar(place, mean, yerr=error, fmt="none", ecolor=look["color"], elinewidth=1.0, capsize=2.0)
+def curve(axes: Axes, part: pd.DataFrame, scale: float, look: dict[str, Any], **sizes: float) -> None:
+    """Means against epochs with bars of one standard error; a line joins those over all seeds, the others are open.
+
+    `part` has a row an epoch with epoch, mean, standard_error and n_seeds.
+    """
+    part = part.sort_values("epoch")
+    epoch, mean = part["epoch"].to_numpy(), scale * part["mean"].to_numpy(dtype=float)
+    error = scale * part["standard_error"].to_numpy(dtype=float, na_value=0.0)
+    whole = (part["n_seeds"] == part["n_seeds"].max()).to_numpy()
+    axes.errorbar(epoch, mean, yerr=error, fmt="none", ecolor=look["color"], elinewidth=1.0, capsize=2.0)
+    axes.plot(epoch[whole], mean[whole], color=look["color"], **sizes)
+    for mask, face in ((whole, look["color"]), (~whole, "white")):
+        shape = {"color": look["color"], "markerfacecolor": face, "zorder": 3, **sizes}
+        axes.plot(epoch[mask], mean[mask], look["marker"], **shape)
+
+
+def open_handle() -> Artist:
+    """What the legend says of open markers."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label="open: fewer seeds", color=GREY, marker="o", markerfacecolor="white", linestyle="")
 
 
 def bar_handle() -> Artist:
@@ -101,7 +121,7 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    figure = Figure(figsize=(width_in, height_in), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -147,12 +167,17 @@ def legend(figure: Figure, rates: Sequence[Artist], others: Sequence[Artist]) ->
 
 def render(figure: Figure, kind: str) -> bytes:
     """The figure as "png" or "svg"; the same bytes for the same figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     buffer = io.BytesIO()
-    if figure.get_layout_engine() is not None:
-        with drawing():
-            figure.draw_without_rendering()  # type: ignore[no-untyped-call]
-        figure.set_layout_engine("none")  # The second kind need not lay it out again.
-    metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with drawing():
-        figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
+        if figure.get_layout_engine() is not None:
+            figure.draw_without_rendering()  # type: ignore[no-untyped-call]
+            figure.set_layout_engine("none")  # The second kind need not lay it out again.
+        # Not savefig, which draws all of it once more beforehand.
+        if kind == "svg":
+            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+        else:
+            FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()

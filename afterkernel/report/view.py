@@ -11,6 +11,7 @@ from afterkernel.report.output import Output, Picture
 from afterkernel.report.sections import Section
 from afterkernel.report.summary import sentences
 from afterkernel.store import format as fmt
+from afterkernel.store.columns import SEPARATOR
 from afterkernel.store.record import Record
 
 if TYPE_CHECKING:
@@ -138,6 +139,10 @@ def _notes(section: Section) -> Iterator[str]:
     failed = int((~section.frame["converged"]).sum())
     if failed:
         yield f"{fmt.plural(failed, 'SVM')} of {len(section.frame):,} did not converge: see the health of the SVMs."
+    doubts = sorted({doubt for text in section.frame["warnings"] for doubt in str(text).split(SEPARATOR) if doubt})
+    if doubts:
+        rest = f" And {len(doubts) - 3} more." if len(doubts) > 3 else ""
+        yield f"Some numbers are doubtful. {' '.join(doubts[:3])}{rest}"
     split = int((section.frame["separable"] == False).fillna(False).sum())  # noqa: E712
     if split:
         yield f"In {fmt.plural(split, 'row')} the kernel does not separate the training data, so there is no margin."

@@ -42,7 +42,7 @@ class MoreAccurate(Hypothesis):
         before, after = (values(part, "svm_test_error") for part in (start(ntk), up_to(ntk, FEW_EPOCHS)))
         return [
             Part(
-                title="SVM test error, after kernel minus NTK",
+                title="SVM test error",
                 quantifier="some",
                 region=Region(high=0.0),
                 unit="percentage points",

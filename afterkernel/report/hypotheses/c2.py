@@ -43,10 +43,10 @@ class MoreGlobal(Hypothesis):
         ntk = ntk[ntk["arch"] == arch]
         before, after = (values(part, "swap_invariance") for part in (start(ntk), end(ntk)))
         return Part(
-            title=f"swap invariance of {words}, after kernel minus NTK",
+            title=f"swap invariance, {words}",
             quantifier="all",
             region=region,
-            unit="mean cosine",
+            unit="cosine",
             decimals=3,
             sides=("NTK", "after kernel"),
             samples=differences(before, after),

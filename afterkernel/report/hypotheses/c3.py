@@ -49,10 +49,10 @@ class MoreInvariant(Hypothesis):
         ntk = plain(rows)
         before, after = (values(part, f"{transform}_invariance") for part in (start(ntk), end(ntk)))
         return Part(
-            title=f"{transform} invariance, after kernel minus NTK",
+            title=f"{transform} invariance",
             quantifier="all",
             region=Region(low=0.0),
-            unit="mean cosine",
+            unit="cosine",
             decimals=3,
             sides=("NTK", "after kernel"),
             samples=differences(before, after),
@@ -65,12 +65,12 @@ class MoreInvariant(Hypothesis):
             values(part, f"{transform}_invariance") for part in (ended[~ended["augment"]], ended[ended["augment"]])
         )
         return Part(
-            title=f"{transform} invariance of the after kernel, with augmentation minus without",
+            title=f"{transform} invariance, what augmentation adds",
             quantifier="all",
             region=Region(high=MARGIN),
-            unit="mean cosine",
+            unit="cosine",
             decimals=3,
-            sides=("without", "with augmentation"),
+            sides=("without augmentation", "with augmentation"),
             samples=differences(without, augmented),
             missing="no pair of finished runs differs in training.augment alone",
         )

@@ -53,7 +53,7 @@ class SometimesClose(Hypothesis):
             errors += _at(stage, differences(*both, 100))
         return [
             Part(
-                title="alignment of the conjugate kernel with NTK or after kernel",
+                title="alignment with the conjugate kernel",
                 quantifier="some but not all",
                 region=Region(low=WELL_ALIGNED),
                 unit="alignment",
@@ -63,7 +63,7 @@ class SometimesClose(Hypothesis):
                 missing="no snapshot has the alignment of its kernels: take measure.names with alignment",
             ),
             Part(
-                title="SVM test error, conjugate kernel minus NTK or after kernel",
+                title="SVM test error",
                 quantifier="some but not all",
                 region=Region(-WELL_POINTS, WELL_POINTS),
                 unit="percentage points",

@@ -43,12 +43,12 @@ class LargerRateMoreAccurate(Hypothesis):
         found = values(reached(plain(rows)), "svm_test_error")
         return [
             Part(
-                title="SVM test error of the after kernel, by learning rate",
+                title="SVM test error",
                 quantifier="all",
                 region=Region(high=0.0),
                 unit="percentage points per tenfold learning rate",
                 decimals=2,
-                sides=("smallest rate", "largest rate"),
+                sides=("smallest learning rate", "largest learning rate"),
                 samples=slopes(found, 100),
                 missing=MISSING,
             )

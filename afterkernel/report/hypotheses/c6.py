@@ -43,12 +43,12 @@ class LargerRateMoreInvariant(Hypothesis):
         regions = {"swap": Region(high=0.0), **dict.fromkeys(TRANSFORMS, Region(low=0.0))}
         return [
             Part(
-                title=f"{transform} invariance of the after kernel, by learning rate",
+                title=f"{transform} invariance",
                 quantifier="all",
                 region=region,
-                unit="mean cosine per tenfold learning rate",
+                unit="cosine per tenfold learning rate",
                 decimals=3,
-                sides=("smallest rate", "largest rate"),
+                sides=("smallest learning rate", "largest learning rate"),
                 samples=slopes(values(ended, f"{transform}_invariance")),
                 missing=MISSING,
             )

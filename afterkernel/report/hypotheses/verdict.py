@@ -152,7 +152,7 @@ def _whole(parts: list[PartFinding]) -> tuple[Verdict, str]:
         by.setdefault(part.verdict, []).append(part.part.title)
     if len(by) == 1:
         verdict = parts[0].verdict
-        single = parts[0].reason if len(parts) == 1 else f"all {len(parts)} parts are {verdict}"
+        single = parts[0].reason if len(parts) == 1 else f"{'both' if len(parts) == 2 else 'all'} parts are {verdict}"
         return verdict, single
     verdict = "refuted" if "refuted" in by else "undecided"
     return verdict, "; ".join(f"{state}: {', '.join(titles)}" for state, titles in by.items())
