@@ -7,10 +7,10 @@ SWEEP  ?= demo
 DIR    ?= runs/$(SWEEP)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slurm test-ray soak check sweep report wandb-sync bench clean
+.PHONY: help install demo test test-browser test-slurm test-ray soak check sweep report wandb-sync bench clean
 
 help:  ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed  ## make the environment in .venv and install the package with its tools
 
@@ -48,6 +48,13 @@ test-ray: .venv-ray/.installed  ## run the tests of launcher=ray on a local Ray 
 
 soak: install  ## kill small sweeps at random moments, 60 times on each of basic and joblib: about half an hour
 	$(BIN)/python tests/soak.py $(ARGS)
+
+test-browser: install  ## the report in headless Chromium; on Debian, as root, installs what is missing
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver; \
+	  else echo "make test-browser needs chromium and chromedriver (Debian: chromium, chromium-driver)" >&2; exit 1; fi; }
+	$(BIN)/python -m pytest -m browser
 
 check: install  ## lint, format, types
 	$(BIN)/ruff check .

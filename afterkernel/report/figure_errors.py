@@ -29,13 +29,13 @@ def draw(rows: pd.DataFrame) -> Figure:
         grid: Any = figure.subplots(len(panels), len(columns), squeeze=False, sharex=True)
         for axes_row, panel in zip(grid, panels, strict=True):
             for axes, kernel in zip(axes_row, columns, strict=True):
+                style.epoch_axis(axes, sorted({int(epoch) for epoch in rows["epoch"]}))
                 part = errors[(errors["panel"] == panel) & (errors["kernel"] == kernel)]
                 if kernel == NETWORK:
                     part = part[part["epoch"] > 0]  # An untrained network guesses: about half are wrong.
                 _lines(axes, part, styles)
                 first = start[(start["panel"] == panel) & (start["kernel"] == kernel)]
                 _start(axes, first)
-                style.epoch_axis(axes, sorted({int(epoch) for epoch in rows["epoch"]}))
             _limits(axes_row, columns)
             axes_row[0].set_ylabel("test error (%)")
             style.row_label(axes_row[0], panel)

@@ -71,12 +71,12 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
         figure = style.new_figure(11.0, 2.15 * n_rows + 0.7)
         grid: Any = figure.subplots(n_rows, _COLUMNS, squeeze=False, sharex=True)
         flat = list(grid.flat)
+        style.epoch_axis(flat[0], epochs, gap=0.14)
         for axes, quantity in zip(flat, quantities, strict=False):
             part = table[table["measure"] == quantity.column]
             for rate, look in styles.items():
                 _line(axes, part[part["learning_rate"] == rate], quantity, look)
             axes.set_title(quantity.title, loc="left", color=style.INK, fontsize=9.5)
-        style.epoch_axis(flat[0], epochs, gap=0.14)
         for place, axes in enumerate(flat):
             if place >= len(quantities):
                 axes.set_axis_off()

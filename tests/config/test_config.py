@@ -5,6 +5,8 @@ import re
 
 import pytest
 import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from afterkernel.config import compose, evaluation_id, from_plain, override, run_id, to_plain, typed
 from afterkernel.config.compose import CONF, SWEEPS
@@ -13,6 +15,7 @@ from afterkernel.config.schema import KINDS, Config, option_types
 from afterkernel.errors import UserError
 from afterkernel.measures import MEASURES
 from afterkernel.options import walk
+from afterkernel.report.hypotheses import HYPOTHESES
 
 
 def config(*overrides):
@@ -41,7 +44,8 @@ def test_every_measure_has_its_file_and_help_says_what_it_costs():
 @pytest.mark.parametrize("group", list(KINDS))
 def test_every_kind_has_its_file_and_every_file_its_kind(group):
     files = {path.stem for path in (CONF / group).glob("*.yaml")}
-    assert files == set(KINDS[group])
+    variants = {name for name in files if any(name.startswith(f"{kind}_") for kind in KINDS[group])}
+    assert files - variants == set(KINDS[group])
 
 
 def _options_in_conf():
@@ -67,14 +71,36 @@ def test_every_file_of_conf_composes(choice, tmp_path, monkeypatch):
     assert isinstance(config(*overrides), Config)
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in SWEEPS.glob("*.yaml")))
+SWEEP_NAMES = sorted(path.stem for path in SWEEPS.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SWEEP_NAMES)
 def test_every_sweep_composes_and_names_its_grid(name):
     cfg = compose([f"+sweep={name}"], with_hydra=True)
     assert str(cfg.hydra.mode) == "RunMode.MULTIRUN"
     assert typed(cfg).sweep.name == name
+    assert typed(cfg).sweep.claims
     known = option_types()
     for swept in cfg.hydra.sweeper.params:
-        assert swept in known or swept in KINDS
+        assert swept in known or swept in KINDS or (CONF / swept).is_dir()
+    assert cfg.hydra.sweeper.params["seed"] == "range(5)"
+
+
+@pytest.mark.parametrize("name", SWEEP_NAMES)
+def test_every_run_of_a_sweep_is_sound_and_the_header_counts_them(name):
+    params = dict(compose([f"+sweep={name}"], with_hydra=True).hydra.sweeper.params) | {"seed": "0"}
+    words = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+    (grid,) = BasicSweeper.split_arguments(words, None)
+    runs = [config(f"+sweep={name}", *overrides) for overrides in grid]
+    assert len({run_id(one) for one in runs}) == len(runs)
+    text = (SWEEPS / f"{name}.yaml").read_text()
+    assert f"{5 * len(runs)} runs" in text
+    claims = [word.strip() for word in re.search(r"claims: \[(.*)\]", text)[1].split(",")]
+    assert claims == ([name] if name in HYPOTHESES else list(HYPOTHESES))
+    if name != "demo":
+        assert {one.dataset.name for one in runs} == {"mnist", "cifar10"}
+        assert {one.arch.name for one in runs} == {"vgg", "mlp"}
+        assert {"c5", "c6"}.isdisjoint(claims) or all(one.training.loss_target for one in runs)
 
 
 def test_plain_data_and_back():
@@ -151,7 +177,7 @@ MISTAKES = {
     "arch.num_layers=3": "does not divide into arch.num_blocks=2",
     "arch.num_blocks=4": "arch.num_blocks=4 is too many for images of side 8",
     "arch=mlp arch.num_blocks=2": "arch.num_blocks is not an option of the arch chosen",
-    "dataset=cifar": "dataset=cifar is not known: choose one of cifar10, digits, folder, mnist",
+    "dataset=cifar": "dataset=cifar is not known: choose one of cifar10, cifar10_automobile_truck",
     "dataset.plus=12": "dataset.plus=12 is no class of digits",
     "dataset.plus=3": "are the same class",
     "dataset=cifar10 dataset.minus=kat": "did you mean cat?",
@@ -178,6 +204,8 @@ MISTAKES = {
     "measure.gram_images=1": "measure.gram_images=1 is too small: it must be at least 2",
     "logger.wandb.mode=on": "choose one of offline, online, disabled",
     "trainer.device=tpu": "choose one of auto, cpu, cuda",
+    "sweep.claims=[c9]": "sweep.claims=c9 is not known: choose one of c1, c2, c3, c4, c5, c6",
+    "sweep.claims=c1": "sweep.claims=c1 has the wrong type: it must be a list of names",
     "sweep.name=a/b": "is no folder's name",
     "output_dir=/dev/null": "output_dir=/dev/null: /dev/null is no folder that can be written to",
     "output_dir=/dev/null/runs": "/dev/null is no folder that can be written to",

@@ -8,7 +8,18 @@ from afterkernel.store import KernelRecord, Record, Resources, write_record, wri
 
 
 @pytest.fixture
-def write_run(tmp_path) -> Callable[..., Path]:
+def write_run(tmp_path, run_writer) -> Callable[..., Path]:
+    """Write one run below tmp_path."""
+    return run_writer(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def run_writer() -> Callable[[Path], Callable[..., Path]]:
+    """A function for a folder that writes runs below it."""
+    return _writer
+
+
+def _writer(root: Path) -> Callable[..., Path]:
     """Write one run: `errors` gives the SVM's test error of the NTK's row by epoch; any field may be replaced."""
 
     def write(
@@ -45,7 +56,7 @@ def write_run(tmp_path) -> Callable[..., Path]:
             "n_test": 500,
             **fields,
         }
-        run = tmp_path / plain["sweep"] / plain["run_id"]
+        run = root / plain["sweep"] / plain["run_id"]
         write_text_atomic(run / "config.yaml", yaml.safe_dump(config))
         for epoch, error in errors.items():
             made = tuple(
