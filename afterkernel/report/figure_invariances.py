@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from afterkernel.report import style
-from afterkernel.report.tables import TRANSFORMS, changes
+from afterkernel.report.tables import TRANSFORMS
 from afterkernel.store import format as fmt
 
 if TYPE_CHECKING:
@@ -17,9 +17,8 @@ LABELS = {"shift": "shift", "rotation": "rotation", "zoom": "zoom", "swap": "swa
 _GAP = 0.9  # Room between transforms, in rows of a learning rate.
 
 
-def draw(rows: pd.DataFrame) -> Figure | None:
-    """The figure for the rows of one evaluation; None where no invariance was measured."""
-    table = changes(rows)
+def draw(rows: pd.DataFrame, table: pd.DataFrame) -> Figure | None:
+    """The figure for the rows of one evaluation and their `changes`; None where no invariance was measured."""
     table = table[table["measure"].str.endswith("_invariance") & (table["before_n_seeds"] + table["after_n_seeds"] > 0)]
     if table.empty:
         return None

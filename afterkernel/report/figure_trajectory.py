@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 4
+_ROW_IN, _BELOW_IN = 2.1, 0.85
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,10 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
     epochs = sorted({int(epoch) for epoch in table["epoch"]})
     styles = style.rate_styles(rates)
     with style.drawing():
-        figure = style.new_figure(11.0, 2.15 * n_rows + 0.7)
+        # Placed by hand: to have so many panels laid out takes longer than to draw them.
+        height = _ROW_IN * n_rows + _BELOW_IN
+        figure = style.new_figure(11.0, height, layout=None)
+        figure.subplots_adjust(0.045, (_BELOW_IN + 0.1) / height, 0.995, 1 - 0.42 / height, wspace=0.24, hspace=0.62)
         grid: Any = figure.subplots(n_rows, _COLUMNS, squeeze=False, sharex=True)
         flat = list(grid.flat)
         style.epoch_axis(flat[0], epochs, gap=0.14)
@@ -77,6 +81,7 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
             for rate, look in styles.items():
                 _line(axes, part[part["learning_rate"] == rate], quantity, look)
             axes.set_title(quantity.title, loc="left", color=style.INK, fontsize=9.5)
+            axes.locator_params(axis="y", nbins=5)
         for place, axes in enumerate(flat):
             if place >= len(quantities):
                 axes.set_axis_off()
@@ -93,7 +98,7 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
         most = table.groupby(["measure", "learning_rate"])["n_seeds"].transform("max")
         if bool((table["n_seeds"] < most).any()):
             others.append(style.open_handle())
-        style.legend(figure, handles, others)
+        style.legend(figure, handles, others, "lower center")
     return figure
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from afterkernel.report.tables import changes
 from afterkernel.store import format as fmt
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def sentences(rows: pd.DataFrame, n_test: int) -> list[str]:
-    """One or two sentences a panel, about its after kernel at its best learning rate. `rows`: one evaluation's."""
-    table = changes(rows)
+def sentences(rows: pd.DataFrame, table: pd.DataFrame, n_test: int) -> list[str]:
+    """One or two sentences a panel, about its after kernel at its best learning rate. `rows`: one evaluation's, `table`
+    their `changes`.
+    """
     decimals = fmt.percent_decimals(n_test)
     found = []
     for panel in sorted(rows["panel"].unique()):

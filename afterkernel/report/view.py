@@ -36,22 +36,24 @@ def view(section: Section, output: Output) -> View:
     """The view of a section, its tables and figures written."""
     rows = section.rows()
     n_test = int(rows["n_test"].min())
+    changes = tables.changes(rows)
     return View(
         slug=section.slug,
         heading=f"{section.dataset}: {section.minus} against {section.plus}",
         counts=_counts(section.records),
         notes=list(_notes(section)),
-        summary=sentences(rows, n_test),
-        pictures=list(_pictures(section, output)),
+        summary=sentences(rows, changes, n_test),
+        pictures=list(_pictures(section, changes, output)),
         trajectories=list(_trajectories(section, output)),
-        tables=list(_tables(section, output, fmt.percent_decimals(n_test))),
+        tables=list(_tables(section, changes, output, fmt.percent_decimals(n_test))),
     )
 
 
-def _tables(section: Section, output: Output, decimals: int) -> Iterator[show.Table]:
+def _tables(section: Section, main: pd.DataFrame, output: Output, decimals: int) -> Iterator[show.Table]:
     for index, way in enumerate(section.ways):
         rows = section.rows(way)
-        errors, changes, health = tables.errors_by_epoch(rows), tables.changes(rows), tables.health(rows)
+        errors, health = tables.errors_by_epoch(rows), tables.health(rows)
+        changes = tables.changes(rows) if index else main
         found = {
             "test_error": (errors, show.error_table(errors, decimals)),
             "before_after": (changes, show.change_table(changes, decimals)),
@@ -69,7 +71,7 @@ def _tables(section: Section, output: Output, decimals: int) -> Iterator[show.Ta
                 yield written
 
 
-def _pictures(section: Section, output: Output) -> Iterator[Picture]:
+def _pictures(section: Section, changes: pd.DataFrame, output: Output) -> Iterator[Picture]:
     rows = section.rows()
     mean, which = _over(rows), f" Evaluation {_evaluation(rows)}." if len(section.ways) > 1 else ""
     yield output.picture(
@@ -80,7 +82,7 @@ def _pictures(section: Section, output: Output) -> Iterator[Picture]:
         "initialisation (on the left the NTK; points behind epoch 0 are after kernels). Right: the network's own test "
         f"error, from its first snapshot behind the initialisation. {mean}.{which}",
     )
-    figure = figure_invariances.draw(rows)
+    figure = figure_invariances.draw(rows, changes)
     if figure is not None:
         same = tables.unchanged(rows)
         still = (

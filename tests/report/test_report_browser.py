@@ -56,7 +56,9 @@ def page(run_writer, tmp_path_factory) -> Path:
                 errors = {0: 0.1 + 0.01 * seed, 1: 0.09, 5: 0.1 + 0.01 * seed - fall}
                 swap = {0: 0.8, 1: 0.7, 5: (0.6 if arch == "vgg" else 0.9) + 0.002 * seed}
                 write_run(errors, arch=arch, rate=rate, seed=seed, swap=swap)
-    run = write_run({0: 0.1}, seed=7, last=5, run_id="a_run_with_a_name_that_is_much_longer_than_a_narrow_screen_is_wide")
+    run = write_run(
+        {0: 0.1}, seed=7, last=5, run_id="a_run_with_a_name_" + "much_longer_" * 5
+    )
     (run / "failure.json").write_text(json.dumps({"sentence": "killed by signal 9, perhaps for want of memory"}))
     return build(folder)
 
@@ -104,8 +106,8 @@ def test_the_page_is_quiet_local_and_fits(browser, page, name, request):
 
 
 def column(browser, place):
-    script = "return [...document.querySelector('#claim-c2 table').tBodies[0].rows].map(r => r.cells[arguments[0]].innerText)"
-    return browser.execute_script(script, place)
+    rows = "[...document.querySelector('#claim-c2 table').tBodies[0].rows]"
+    return browser.execute_script(f"return {rows}.map(row => row.cells[arguments[0]].innerText)", place)
 
 
 def test_a_click_on_a_heading_sorts_up_down_and_back(browser, page):

@@ -1,6 +1,6 @@
 import pytest
 
-from afterkernel.report import figure_errors, figure_invariances, style
+from afterkernel.report import figure_errors, figure_invariances, style, tables
 from afterkernel.report.sections import make_sections
 from afterkernel.store import read_records
 
@@ -67,7 +67,7 @@ def test_points_of_fewer_seeds_are_open(write_run, rows):
 
 def test_dumbbells_join_before_and_after(write_run, rows):
     write_run({0: 0.1, 5: 0.02}, swap={0: 0.8, 5: 0.6})
-    figure = figure_invariances.draw(rows())
+    figure = figure_invariances.draw(rows(), tables.changes(rows()))
     ends = [tuple(line.get_xdata()) for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 2]
     assert (0.8, 0.6) in ends
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -77,7 +77,7 @@ def test_dumbbells_join_before_and_after(write_run, rows):
 def test_no_invariances_no_figure(write_run, rows):
     none = dict.fromkeys([f"{name}_invariance" for name in ("shift", "rotation", "zoom", "swap")])
     write_run({0: 0.1}, kernel_fields=none)
-    assert figure_invariances.draw(rows()) is None
+    assert figure_invariances.draw(rows(), tables.changes(rows())) is None
 
 
 def test_colours_and_markers_tell_rates_apart_in_order():
