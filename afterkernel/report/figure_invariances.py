@@ -46,13 +46,13 @@ def draw(rows: pd.DataFrame, table: pd.DataFrame) -> Figure | None:
 
 def _dumbbells(axes: Axes, table: pd.DataFrame, names: list[str], styles: dict[float, dict[str, Any]]) -> None:
     step = len(styles) + _GAP
-    for place, name in enumerate(names):
-        if place:
-            axes.axhline(place * step - (1 + _GAP) / 2, color=style.LIGHT, linewidth=1)
-        for offset, (rate, look) in enumerate(styles.items()):
-            part = table[(table["measure"] == f"{name}_invariance") & (table["learning_rate"] == rate)]
-            if len(part):
-                _dumbbell(axes, part.iloc[0], place * step + offset, look)
+    for place in range(1, len(names)):
+        axes.axhline(place * step - (1 + _GAP) / 2, color=style.LIGHT, linewidth=1)
+    order = {f"{name}_invariance": place * step for place, name in enumerate(names)}
+    for offset, (rate, look) in enumerate(styles.items()):
+        part = table[(table["learning_rate"] == rate) & table["measure"].isin(list(order))]
+        if len(part):
+            _rate(axes, part, part["measure"].map(order).to_numpy(dtype=float) + offset, look)
     axes.set_yticks(
         [place * step + (len(styles) - 1) / 2 for place in range(len(names))], [LABELS[name] for name in names]
     )
@@ -61,20 +61,18 @@ def _dumbbells(axes: Axes, table: pd.DataFrame, names: list[str], styles: dict[f
     axes.tick_params(axis="y", length=0)
 
 
-def _dumbbell(axes: Axes, row: pd.Series[Any], height: float, look: dict[str, Any]) -> None:
-    before, after = row["before_mean"], row["after_mean"]
+def _rate(axes: Axes, part: pd.DataFrame, heights: Any, look: dict[str, Any]) -> None:
+    """The dumbbells of one learning rate; what is missing is not drawn."""
     color, marker = look["color"], look["marker"]
-    if not fmt.is_missing(before) and not fmt.is_missing(after):
+    ends = {}
+    for when, face in (("before", "white"), ("after", color)):
+        mean = part[f"{when}_mean"].to_numpy(dtype=float, na_value=float("nan"))
+        error = part[f"{when}_standard_error"].to_numpy(dtype=float, na_value=0.0)
+        axes.hlines(heights, mean - error, mean + error, color=color, linewidth=1)
+        axes.plot(mean, heights, marker, color=color, markerfacecolor=face, zorder=3)
+        ends[when] = mean
+    for before, after, height in zip(ends["before"], ends["after"], heights, strict=True):
         axes.plot([before, after], [height, height], color=color, linewidth=2.2, alpha=0.45, solid_capstyle="butt")
-    for mean, error, face in (
-        (before, row["before_standard_error"], "white"),
-        (after, row["after_standard_error"], color),
-    ):
-        if not fmt.is_missing(mean):
-            spread = None if fmt.is_missing(error) else float(error)
-            axes.errorbar(
-                float(mean), height, xerr=spread, fmt=marker, color=color, markerfacecolor=face, elinewidth=1, zorder=3
-            )
 
 
 def _legend(figure: Figure, styles: dict[float, dict[str, Any]], *, several: bool) -> None:

@@ -7,7 +7,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from afterkernel.report import style
-from afterkernel.report.stats import estimate
 from afterkernel.store import format as fmt
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 4
 _ROW_IN, _BELOW_IN = 2.1, 0.85
+_TABLE = ["measure", "learning_rate", "epoch", "mean", "standard_error", "n_seeds"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +52,19 @@ def trajectory(rows: pd.DataFrame) -> pd.DataFrame:
     """Every quantity measured, by learning rate and epoch, over seeds: mean, standard_error, n_seeds, as fractions."""
     import pandas as pd
 
-    found = []
-    for quantity in _measured(rows):
-        for (rate, epoch), group in rows.groupby(["learning_rate", "epoch"], sort=True):
-            one = estimate(group[quantity.column])
-            if one is not None:
-                numbers = {"mean": one.mean, "standard_error": one.error, "n_seeds": one.n}
-                found.append({"measure": quantity.column, "learning_rate": rate, "epoch": epoch, **numbers})
-    return pd.DataFrame(found, columns=["measure", "learning_rate", "epoch", "mean", "standard_error", "n_seeds"])
+    names = [one.column for one in _measured(rows)]
+    grouped = rows[names].astype("float64").groupby([rows["learning_rate"], rows["epoch"]])
+    mean, error, count = grouped.mean(), grouped.sem(), grouped.count()
+    parts = [
+        pd.DataFrame({"mean": mean[name], "standard_error": error[name], "n_seeds": count[name]})
+        .reset_index()
+        .assign(measure=name)
+        for name in names
+    ]
+    if not parts:
+        return pd.DataFrame(columns=_TABLE)
+    table = pd.concat(parts, ignore_index=True)
+    return table.loc[table["n_seeds"] > 0, _TABLE].reset_index(drop=True)
 
 
 def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
@@ -75,13 +80,13 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
         figure.subplots_adjust(0.045, (_BELOW_IN + 0.1) / height, 0.995, 1 - 0.42 / height, wspace=0.24, hspace=0.62)
         grid: Any = figure.subplots(n_rows, _COLUMNS, squeeze=False, sharex=True)
         flat = list(grid.flat)
-        style.epoch_axis(flat[0], epochs, gap=0.14)
+        style.epoch_axis(flat[0], epochs, gap=0.17)
         for axes, quantity in zip(flat, quantities, strict=False):
             part = table[table["measure"] == quantity.column]
             for rate, look in styles.items():
                 _line(axes, part[part["learning_rate"] == rate], quantity, look)
-            axes.set_title(quantity.title, loc="left", color=style.INK, fontsize=9.5)
-            axes.locator_params(axis="y", nbins=5)
+            axes.set_title(quantity.title, loc="left", y=1.0, color=style.INK, fontsize=9.5)
+            axes.locator_params(axis="y", nbins=4)
         for place, axes in enumerate(flat):
             if place >= len(quantities):
                 axes.set_axis_off()
