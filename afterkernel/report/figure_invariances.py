@@ -79,7 +79,7 @@ def _legend(figure: Figure, styles: dict[float, dict[str, Any]], *, several: boo
     from matplotlib.lines import Line2D
 
     look: dict[str, Any] = {"color": style.GREY, "marker": "o", "linestyle": ""}
-    others = [
+    others: list[Any] = [
         Line2D([], [], markerfacecolor="white", label="at initialisation (open)", **look),
         Line2D([], [], label="at the last snapshot (filled)", **look),
     ]

@@ -25,11 +25,10 @@ def booktabs(table: Table, name: str) -> str:
     data = [[f"{text} ({below})" if below else text for text, below in row.cells] for row in table.rows]
     # By position, since two columns may have one heading.
     frame = pd.DataFrame(data, columns=range(len(table.headings)), dtype=str)
-    style = frame.style.hide(axis="index").format(escape="latex")
-    style.format_index(lambda place: table.headings[place], escape=None, axis=1)
-    style.columns.name = None
     headings = [_escape(str(heading)) for heading in table.headings]
-    style.format_index(lambda place: headings[place], axis=1)
+    style = (
+        frame.style.hide(axis="index").format(escape="latex").format_index(lambda at: headings[int(str(at))], axis=1)
+    )
     text = style.to_latex(
         hrules=True,
         column_format="l" * table.n_keys + "r" * (len(headings) - table.n_keys),

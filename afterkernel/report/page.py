@@ -6,6 +6,7 @@ from pathlib import Path
 
 from afterkernel.provenance import git_commit, versions
 from afterkernel.report import claims, facts, runs
+from afterkernel.report.hypotheses import HYPOTHESES
 from afterkernel.report.output import Output
 from afterkernel.report.sections import Section, make_sections, observations
 from afterkernel.report.view import view
@@ -45,7 +46,7 @@ def build(directory: Path | str, output: Path | str | None = None) -> Path:
         unfinished=runs.table(known),
         cards=claims.cards(asked, observations(sections), beside),
         method=claims.METHOD,
-        not_asked=[name.upper() for name in claims.HYPOTHESES if name not in asked],
+        not_asked=[name.upper() for name in HYPOTHESES if name not in asked],
         views=[view(section, beside) for section in sections],
         data_file=beside.data(observations(sections, every_way=True), "results"),
         configuration=facts.configuration(records),

@@ -87,7 +87,7 @@ def epoch_axis(axes: Axes, epochs: Sequence[int], gap: float = 0.08) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
 
 
-def curve(axes: Axes, part: pd.DataFrame, scale: float, look: dict[str, Any], **sizes: float) -> None:
+def curve(axes: Axes, part: pd.DataFrame, scale: float, look: dict[str, Any], **sizes: Any) -> None:
     """Means against epochs with bars of one standard error; a line joins those over all seeds, the others are open.
 
     `part` has a row an epoch with epoch, mean, standard_error and n_seeds.
@@ -148,7 +148,7 @@ def row_label(axes: Axes, text: str) -> None:
 
 
 def legend(
-    figure: Figure, rates: Sequence[Artist], others: Sequence[Artist], place: str = "outside lower center"
+    figure: Figure, rates: Sequence[Artist], others: Sequence[Artist], place: Any = "outside lower center"
 ) -> None:
     """One legend below all panels: learning rates in the first rows, the rest in the last."""
     from matplotlib.lines import Line2D
@@ -177,11 +177,11 @@ def render(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     with drawing():
         if figure.get_layout_engine() is not None:
-            figure.draw_without_rendering()  # type: ignore[no-untyped-call]
+            figure.draw_without_rendering()
             figure.set_layout_engine("none")  # The second kind need not lay it out again.
         # Not savefig, which draws all of it once more beforehand.
         if kind == "svg":
-            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
         else:
-            FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+            FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()

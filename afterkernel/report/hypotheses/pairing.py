@@ -7,7 +7,7 @@ fact and the corrections count pairs of data and net alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from afterkernel.report.hypotheses.hypothesis import Sample
 
@@ -94,8 +94,8 @@ def slopes(found: pd.Series[float], scale: float = 1.0) -> list[Sample]:
         place = np.log10(wide.columns.to_numpy(dtype=float))
         place -= place.mean()
         slope = wide.to_numpy() @ place / (place @ place)
-        means = (float(wide[rate].mean()) for rate in (wide.columns.min(), wide.columns.max()))
-        samples.append(Sample(data, network, tuple(map(float, slope)), *means, left_out))
+        smallest, largest = (float(wide[rate].mean()) for rate in (wide.columns.min(), wide.columns.max()))
+        samples.append(Sample(data, network, tuple(map(float, slope)), smallest, largest, left_out))
     return samples
 
 
@@ -104,10 +104,10 @@ def _pairs(
 ) -> Iterator[tuple[tuple[str, str], pd.DataFrame, pd.DataFrame]]:
     """By pair of data and net: its names, and both series as tables of seeds by learning rates."""
     for key, group in one.groupby(level=PAIR, sort=True):
-        dataset, minus, plus, setting = key if isinstance(key, tuple) else (key,)
-        wide = group.droplevel(PAIR).unstack("learning_rate").sort_index()
-        beside = other.loc[group.index].droplevel(PAIR).unstack("learning_rate").sort_index()
-        yield (f"{dataset} {minus}/{plus}", str(setting)), wide, beside
+        dataset, minus, plus, setting = cast("tuple[str, str, str, str]", key)
+        wide = group.droplevel([*PAIR]).unstack("learning_rate").sort_index()
+        beside = other.loc[group.index].droplevel([*PAIR]).unstack("learning_rate").sort_index()
+        yield (f"{dataset} {minus}/{plus}", setting), wide, beside
 
 
 def _balanced(wide: pd.DataFrame) -> tuple[pd.DataFrame, str]:

@@ -1,0 +1,86 @@
+"""Runs that a sweep is to have, and what the report says of those that failed or have not begun."""
+
+import json
+
+import pytest
+
+from afterkernel.errors import UserError
+from afterkernel.report import build, claims, runs
+from afterkernel.report.hypotheses import HYPOTHESES
+from afterkernel.store import read_records
+
+
+def keep(folder, **named):
+    (folder / "grids").mkdir(parents=True, exist_ok=True)
+    (folder / "grids" / "one.json").write_text(json.dumps({"version": 1, "runs": named}))
+
+
+def test_runs_that_are_planned_failed_or_cut_off_are_told_apart(write_run, tmp_path):
+    write_run({0: 0.1, 5: 0.05}, run_id="done")
+    write_run({0: 0.1}, last=5, run_id="cut", seed=1)
+    broken = write_run({0: 0.1}, last=5, run_id="broken", seed=2)
+    (broken / "failure.json").write_text(json.dumps({"sentence": "training.lr=9 is too large", "time": ""}))
+    keep(tmp_path / "demo", done=["seed=0"], cut=["seed=1"], broken=["seed=2"], later=["seed=3", "arch=mlp"])
+    found = runs.read_runs(tmp_path)
+    assert {one.run_id: one.state for one in found.runs} == {
+        "done": "done",
+        "cut": "not done",
+        "broken": "failed",
+        "later": "not begun",
+    }
+    assert (found.n_done, found.partial) == (1, True)
+    assert found.counts() == "1 failed, 1 not done, 1 not begun"
+    first, *_ = runs.table(found).rows
+    assert [text for text, _ in first.cells][:4] == ["broken", "seed=2", "failed", "training.lr=9 is too large"]
+    page = build(tmp_path).read_text()
+    assert "1 of 4 runs are done" in page
+    assert "training.lr=9 is too large" in page
+
+
+def test_a_run_that_is_done_counts_as_done_though_it_failed_once(write_run, tmp_path):
+    run = write_run({0: 0.1, 5: 0.05})
+    (run / "failure.json").write_text(json.dumps({"sentence": "once", "time": ""}))
+    assert not runs.read_runs(tmp_path).partial
+
+
+def test_a_grid_that_is_none_is_named(write_run, tmp_path):
+    write_run({0: 0.1, 5: 0.05})
+    (tmp_path / "demo" / "grids").mkdir()
+    (tmp_path / "demo" / "grids" / "bad.json").write_text("{")
+    with pytest.raises(UserError, match=r"bad\.json is no grid of a sweep: remove it"):
+        runs.read_runs(tmp_path)
+
+
+def test_a_sweep_names_the_claims_that_it_is_to_answer(write_run, tmp_path):
+    write_run({0: 0.1, 5: 0.05})
+    assert claims.asked(read_records(tmp_path)) == list(HYPOTHESES)
+    config = {"training": {"epochs": 5, "lr": 0.1}, "snapshot": {"epochs": [0, 5]}, "sweep": {"claims": ["c4", "c1"]}}
+    write_run({0: 0.1, 5: 0.05}, config=config, run_id="asks", seed=1)
+    assert claims.asked(read_records(tmp_path)) == ["c1", "c4"]
+    page = build(tmp_path).read_text()
+    assert "Not asked of these sweeps: C2, C3, C5, C6." in page
+    assert 'id="verdict-c2"' not in page
+
+
+def test_latex_tables_are_booktabs_with_special_characters_escaped(write_run, tmp_path):
+    for seed in range(2):
+        write_run({0: 0.1 + seed / 100, 5: 0.05}, seed=seed, arch="my_net")
+    build(tmp_path)
+    text = (tmp_path / "demo" / ".." / "report" / "tables" / "mnist-3-8_test_error.tex").read_text()
+    assert text.isascii()
+    for part in (r"\toprule", r"\midrule", r"\bottomrule", r"my\_net", r"$\pm$", r"Test error (\%)", r"\label{tab:"):
+        assert part in text
+    header = text.split(r"\toprule")[1].split(r"\midrule")[0]
+    assert header.count("&") == 4
+
+
+def test_verdicts_on_the_page_follow_the_data(write_run, tmp_path):
+    for arch, sign in (("vgg", -1), ("mlp", 1)):
+        for seed in range(5):
+            swap = {0: 0.5 + seed / 1000, 5: 0.5 + sign * 0.1 + seed / 500}
+            write_run({0: 0.1, 5: 0.08 + seed / 1000}, arch=arch, seed=seed, swap=swap)
+    build(tmp_path)
+    page = (tmp_path / "report" / "index.html").read_text()
+    for name, verdict in (("c1", "confirmed"), ("c2", "confirmed"), ("c5", "not-measured")):
+        assert f'<article class="card {verdict}" id="verdict-{name}">' in page
+    assert "provisional" not in page.split("</style>")[1]
