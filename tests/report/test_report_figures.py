@@ -1,6 +1,7 @@
 import pytest
 
-from afterkernel.report import figure_errors, figure_invariances, style, tables
+from afterkernel.report import figure_claim, figure_errors, figure_invariances, figure_trajectory, style, tables
+from afterkernel.report.hypotheses import HYPOTHESES, judge
 from afterkernel.report.sections import make_sections
 from afterkernel.store import read_records
 
@@ -94,3 +95,44 @@ def test_the_same_data_draw_the_same_bytes(write_run, rows, kind):
     images = [style.render(figure_errors.draw(rows()), kind) for _ in range(2)]
     assert images[0] == images[1]
     assert images[0].startswith(b"\x89PNG" if kind == "png" else b"<?xml")
+
+
+def test_trajectories_show_every_measure_from_the_start(write_run, rows):
+    for seed in (0, 1):
+        write_run({0: 0.1, 1: 0.05 + seed / 100, 60: 0.02}, swap={0: 0.8, 1: 0.7, 60: 0.4 + seed / 10}, seed=seed)
+    write_run({0: 0.1, 1: 0.06}, seed=2, last=60)
+    ntk = rows()
+    ntk = ntk[ntk["kernel"] == "ntk"]
+    table = figure_trajectory.trajectory(ntk)
+    swap = table[table["measure"] == "swap_invariance"].set_index("epoch")
+    assert swap.loc[60, "mean"] == pytest.approx(0.45)
+    assert swap.loc[60, "standard_error"] == pytest.approx(0.05)
+    assert swap["n_seeds"].tolist() == [3, 3, 2]
+    figure = figure_trajectory.draw(table, [0.1])
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
+    assert titles[:3] == ["SVM test error (%)", "SVM margin", "effective rank"]
+    assert "swap invariance\n(lower = more global)" in titles
+    (axes,) = [one for one in figure.axes if one.get_title(loc="left").startswith("SVM test")]
+    assert lines(axes)[0] == ([0, 1], pytest.approx([10.0, 100 * (0.05 + 0.06 + 0.06) / 3]))
+    assert axes.get_xlim()[0] <= 0
+    assert style.render(figure, "svg").startswith(b"<?xml")
+
+
+def test_a_measure_that_a_later_version_adds_is_drawn_and_one_that_is_missing_is_not(write_run, rows):
+    write_run({0: 0.1, 1: 0.05}, kernel_fields={"margin": None})
+    frame = rows().assign(distance_to_initial=0.3)
+    measures = set(figure_trajectory.trajectory(frame[frame["kernel"] == "ntk"])["measure"])
+    assert "distance_to_initial" in measures
+    assert "margin" not in measures
+
+
+def test_the_figure_of_a_claim_tells_states_by_shape_and_shades_what_is_claimed(write_run, rows):
+    for arch, change in (("vgg", -0.1), ("mlp", -0.1)):
+        for seed in range(5):
+            swap = {0: 0.5, 5: 0.5 + change + seed / 100}
+            write_run({0: 0.1, 5: 0.1}, arch=arch, seed=seed, swap=swap)
+    figure = figure_claim.draw(judge(HYPOTHESES["c2"], rows()))
+    markers = [line.get_marker() for axes in figure.axes for line in axes.get_lines() if line.get_marker() in "oXD"]
+    assert markers == ["o", "X"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["cosine", "cosine"]
+    assert figure_claim.draw(judge(HYPOTHESES["c5"], rows())) is None

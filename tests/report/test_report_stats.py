@@ -31,3 +31,11 @@ def test_one_seed_has_no_error_and_none_has_no_mean():
 def test_missing_values_are_left_out_of_mean_and_count():
     found = estimate([1.0, None, pd.NA, float("nan"), 3.0])
     assert (found.mean, found.error, found.n) == (2.0, 1.0, 2)
+
+
+def test_an_interval_is_cut_off_where_the_mean_can_not_lie():
+    rates = [0.0, 0.0, 0.03]
+    assert estimate(rates).low < 0
+    cut = estimate(rates, (0.0, 1.0))
+    assert (cut.low, cut.high) == (0.0, estimate(rates).high)
+    assert estimate([0.99, 1.0, 0.9], (0.0, 1.0)).high == 1.0

@@ -1,9 +1,11 @@
+import dataclasses
 import math
 
 import pytest
 
+from afterkernel.config.schema import KINDS, Config
 from afterkernel.report import tables
-from afterkernel.report.sections import make_sections
+from afterkernel.report.sections import IDLE, make_sections
 from afterkernel.store import read_records
 
 
@@ -175,3 +177,52 @@ def test_small_norms_of_the_conjugate_kernel_do_not_hide_it(write_run, rows):
     write_run({0: 0.1}, kernels=("ntk",), kernel_fields={"zoom_invariance": 0.9999})
     write_run({5: 0.1}, kernels=("conjugate",), kernel_fields={"zoom_invariance": 0.9985})
     assert tables.unchanged(rows()) == ["zoom"]
+
+
+def evaluated(names, budget=1, tol=1e-6):
+    return plain_config() | {"kernel": {"names": names, "budget_bytes": budget}, "svm": {"name": "exact", "tol": tol}}
+
+
+def test_evaluations_that_differ_in_the_kernels_asked_for_stand_together(write_run, tmp_path):
+    write_run({0: 0.1, 1: 0.02}, kernels=("ntk",), config=evaluated(["ntk"]))
+    write_run({0: 0.1, 1: 0.02}, evaluation_id="eval1", kernels=("conjugate",), config=evaluated(["conjugate"], 2))
+    write_run({0: 0.9}, evaluation_id="eval2", last=1, kernels=("ntk",), config=evaluated(["ntk"], tol=1e-3))
+    (section,) = make_sections(read_records(tmp_path))
+    assert section.ways == ["eval0", "eval2"]
+    assert sorted(zip(section.rows()["epoch"], section.rows()["kernel"], strict=True)) == [
+        (0, "conjugate"),
+        (0, "ntk"),
+        (1, "conjugate"),
+        (1, "ntk"),
+    ]
+
+
+def test_an_evaluation_repeated_in_the_same_way_counts_once(write_run, tmp_path):
+    write_run({0: 0.1, 1: 0.02}, config=evaluated(["ntk", "conjugate"]))
+    write_run({0: 0.1, 1: 0.02}, evaluation_id="eval1", kernels=("ntk",), config=evaluated(["ntk"]))
+    (section,) = make_sections(read_records(tmp_path))
+    assert (section.ways, section.n_dropped) == (["eval0"], 2)
+    assert tables.errors_by_epoch(section.rows())["n_seeds"].max() == 1
+
+
+def test_what_parts_no_ways_of_evaluation_is_what_decides_nothing():
+    sections = [("kernel", Config().kernel), *(("svm", kind()) for kind in KINDS["svm"].values())]
+    idle = {
+        f"{group}.{field.name}"
+        for group, section in sections
+        for field in dataclasses.fields(section)
+        if not field.metadata["decides"]
+    }
+    assert {*idle, "kernel.names"} == IDLE
+
+
+def test_settings_marks_and_targets_come_from_the_configuration(write_run, tmp_path):
+    for augment in (False, True):
+        training = {"augment": augment, "loss_target": 0.1 if augment else None}
+        write_run({0: 0.1, 1: 0.02}, run_id=f"run{augment}", training=training)
+    (section,) = make_sections(read_records(tmp_path))
+    found = {
+        (bool(row["augment"]), row["loss_target"] if row["augment"] else None) for _, row in section.rows().iterrows()
+    }
+    assert found == {(False, None), (True, 0.1)}
+    assert not any("augment" in name for name in section.rows()["setting"])
