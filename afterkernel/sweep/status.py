@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,8 +14,8 @@ from afterkernel.store.disk import DiskUse, disk_use
 from afterkernel.store.status import RunStatus
 from afterkernel.sweep.claim import holder_of
 from afterkernel.sweep.failure import read_failure
-from afterkernel.sweep.grid import GRIDS
 from afterkernel.sweep.job import LOG
+from afterkernel.sweep.planned import planned
 from afterkernel.text_table import print_table
 
 State = Literal["done", "running", "failed", "cut off", "to go"]
@@ -48,18 +47,6 @@ def last_line(run_dir: Path) -> str:
     return lines[-1].partition(" ")[2].strip() if lines else "beginning"
 
 
-def planned(directory: Path) -> dict[Path, str]:
-    """The folders of the runs that sweeps at or below a directory are to have, each with what was swept to get it."""
-    found: dict[Path, str] = {}
-    for path in sorted(directory.rglob(f"{GRIDS}/*.json")):
-        try:
-            runs = json.loads(path.read_text())["runs"]
-            found |= {path.parents[1] / run_id: " ".join(words) for run_id, words in runs.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # only a help: the runs themselves are what counts
-    return found
-
-
 def main(argv: Sequence[str]) -> int:
     """`status DIR`: one line a run. UserError where there are no runs, or a file of theirs can't be read."""
     parser = argparse.ArgumentParser("python -m afterkernel status", description="Say how far each run is.")
@@ -83,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
         rows.append([run.run_id, run.arch or fmt.MISSING, rate, seed, snapshots, state, fmt.size(used.total), word])
     for run_dir in sorted(to_come.keys() - {run.run_dir for run in runs}):
         counts["to go"] += 1
-        rows.append([run_dir.name, "", "", "", "", "to go", "", to_come[run_dir]])
+        rows.append([run_dir.name, "", "", "", "", "to go", "", " ".join(to_come[run_dir])])
     print_table(["run", "arch", "lr", "seed", "snapshots", "state", "disk", ""], rows)
     others = "".join(f", {count} {state}" for state, count in counts.items() if count and state != "done")
     print(f"{counts['done']} of {fmt.plural(len(rows), 'run')} done{others}")

@@ -1,12 +1,8 @@
 """Less than float32 is asked for by name, and its error is measured; float32 is float32."""
 
-import sys
-
-import numpy as np
 import pytest
 import torch
 from kernel_oracle import gram, relative_error
-from torch import nn
 
 import afterkernel as ak
 from afterkernel.errors import UserError
@@ -94,15 +90,3 @@ def test_an_unknown_precision_is_told(model, dtype):
 @pytest.mark.parametrize("value", ["float64", torch.float64, PRECISIONS["float64"]])
 def test_a_precision_is_named_in_several_ways(value):
     assert precision(value) is PRECISIONS["float64"]
-
-
-def test_arguments_that_are_no_tensors_or_in_the_wrong_order_are_told():
-    """Held against the function that looks at them: in tests the run-time check of types would come before it."""
-    model, x = nn.Linear(4, 1), torch.rand(3, 4)
-    check = sys.modules["afterkernel.kernels.ntk"]._check_arguments
-    with pytest.raises(UserError, match=r"first argument is a Tensor, not a torch\.nn\.Module: give model, then x"):
-        check(x, {"x": model})
-    with pytest.raises(UserError, match=r"x is a ndarray, not a torch tensor: convert it by torch\.as_tensor"):
-        check(model, {"x": np.zeros((3, 4))})
-    with pytest.raises(UserError, match="y is a list, not a torch tensor"):
-        check(model, {"x": x, "y": [1.0]})

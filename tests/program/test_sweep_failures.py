@@ -23,18 +23,16 @@ def whole(tmp_path_factory):
 
 FAULTS = {
     "killed while it trains": ("mlp-,seed1,snapshots/.epoch=0001.pt:kill", r"ended by SIGKILL"),
-    "killed at a checkpoint": ("mlp-,seed0,.training.ckpt:kill", r"ended by SIGKILL"),
     "killed while it writes a record": ("vgg-,seed0,records,.tmp:kill", r"ended by SIGKILL"),
     "exits": ("mlp-,seed1,snapshots/.epoch=0001.pt:exit", r"it called for an exit with code 0"),
     "lacks memory": ("mlp-,seed1,snapshots/.epoch=0004.pt:memory", r"memory ran out"),
-    "lacks disk": ("vgg-,seed1,snapshots/.epoch=0004.json:full", r"the disk is full"),
     "lacks disk for a record": ("vgg-,seed1,records,.tmp:full", r"the disk is full"),
 }
 
 
 @pytest.mark.parametrize(
     ("fault", "launcher"),
-    [(fault, "basic") for fault in FAULTS] + [("killed while it trains", "joblib"), ("exits", "joblib")],
+    [(fault, "basic") for fault in FAULTS] + [("killed while it trains", "joblib")],
 )
 def test_one_run_fails_and_the_others_go_on(fault, launcher, whole, tmp_path):
     harm, told = FAULTS[fault]

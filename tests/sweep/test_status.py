@@ -8,7 +8,8 @@ from afterkernel.errors import UserError
 from afterkernel.store import RunStatus
 from afterkernel.sweep.claim import claim
 from afterkernel.sweep.failure import write_failure
-from afterkernel.sweep.status import main, planned, state_of
+from afterkernel.sweep.planned import planned
+from afterkernel.sweep.status import main, state_of
 
 
 def run_status(run_dir, recorded=(0,), wanted=(0, 5)):
@@ -33,12 +34,14 @@ def test_runs_to_come_are_told_by_what_is_swept(tmp_path, capsys):
     grids = tmp_path / "s" / "grids"
     grids.mkdir(parents=True)
     (grids / "a.json").write_text(json.dumps({"version": 1, "runs": {"mlp-0": ["seed=0"], "mlp-1": ["seed=1"]}}))
-    (grids / "b.json").write_text("{")
-    assert planned(tmp_path) == {tmp_path / "s" / "mlp-0": "seed=0", tmp_path / "s" / "mlp-1": "seed=1"}
+    assert planned(tmp_path) == {tmp_path / "s" / "mlp-0": ["seed=0"], tmp_path / "s" / "mlp-1": ["seed=1"]}
     assert main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "0 of 2 runs done, 2 to go" in out
     assert "seed=1" in out
+    (grids / "b.json").write_text("{")
+    with pytest.raises(UserError, match="is no grid of a sweep"):
+        main([str(tmp_path)])
 
 
 def test_a_folder_without_runs_is_a_mistake(tmp_path):
