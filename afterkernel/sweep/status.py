@@ -15,8 +15,8 @@ from afterkernel.store.disk import DiskUse, disk_use
 from afterkernel.store.status import RunStatus
 from afterkernel.sweep.claim import holder_of
 from afterkernel.sweep.failure import read_failure
-from afterkernel.sweep.grid import GRIDS
 from afterkernel.sweep.job import LOG
+from afterkernel.sweep.planned import GRIDS
 from afterkernel.text_table import print_table
 
 State = Literal["done", "running", "failed", "cut off", "to go"]
