@@ -39,6 +39,7 @@ QUANTITIES = [
     Quantity("swap_invariance", "swap invariance\n(lower = more global)"),
     Quantity("target_alignment", "alignment with the labels"),
     Quantity("target_cka", "CKA with the labels"),
+    Quantity("alignment_with_initial_ntk", "alignment with the NTK at 0"),
     Quantity("alignment_with_conjugate", "alignment with the CK"),
     Quantity("cka_with_conjugate", "CKA with the CK"),
     Quantity("alignment_with_ntk", "alignment with the NTK / AK"),
