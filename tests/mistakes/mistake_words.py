@@ -87,7 +87,7 @@ OPTIONS = [
 # fmt: off
 GROUPS = [
     M("an architecture misspelt", "arch=vgx", "arch=vgx is not known: choose one of mlp, sum, vgg.", small=False),
-    M("a data set misspelt", "dataset=cifar", "dataset=cifar is not known: choose one of cifar10, digits, folder, mnist."),
+    M("a data set misspelt", "dataset=cifar", "dataset=cifar is not known: choose one of cifar10, cifar10_automobile_truck, cifar10_cat_dog, digits, folder, mnist, mnist_3_8, mnist_4_9."),
     M("an SVM that is not there", "svm=svc", "svm=svc is not known: choose one of auto, cuml, exact, jst, liblinear, libsvm, thundersvm."),
     M("an optimiser that is not there", "training=adam", "training=adam is not known: choose one of sgd, sgd_augmented."),
     M("an experiment that is not there", "experiment=nope", "experiment=nope is not known: choose one of mnist_mlp, mnist_vgg."),
