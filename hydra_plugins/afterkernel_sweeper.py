@@ -34,6 +34,7 @@ class GridSweeper(BasicSweeper):
         from afterkernel.sweep.conduct import conduct
         from afterkernel.sweep.estimate import print_plan
         from afterkernel.sweep.grid import compose_grid
+        from afterkernel.sweep.worker import sentence
 
         assert self.hydra_context is not None
         assert self.config is not None
@@ -54,6 +55,9 @@ class GridSweeper(BasicSweeper):
             # Not raised: Hydra would add a hint at a stack trace.
             print(f"afterkernel: {error}", file=sys.stderr)
             code = 2
+        except OSError as error:
+            print(f"afterkernel: {sentence(error)}", file=sys.stderr)
+            code = 1
         if code:
             sys.exit(code)
         return None

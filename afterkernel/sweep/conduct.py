@@ -12,7 +12,7 @@ from afterkernel.sweep.grid import Entry, finished, keep_grid
 from afterkernel.sweep.job import Outcome
 from afterkernel.sweep.launchers.launcher import Launcher
 
-FAILED, INTERRUPTED = 1, 130
+FAILED = 1
 
 
 class Teller:
@@ -55,7 +55,7 @@ class Teller:
 def conduct(entries: Sequence[Entry], launcher: Launcher, on_error: str) -> int:
     """Run what is not finished; the exit code: 0 if nothing failed. Ctrl-C passes on, with a word of how to go on."""
     done = finished(entries)
-    jobs = [entry.job for entry in entries if entry.job.run_id not in done]
+    jobs = [entry.job for entry in entries if entry.run_dir not in done]
     keep_grid(entries)
     name = entries[0].config.sweep.name
     before = f", {len(done)} finished before" if done else ""

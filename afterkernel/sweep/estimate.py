@@ -48,9 +48,9 @@ def print_plan(entries: Sequence[Entry]) -> None:
     estimator = Estimator()
     rows, wanted = [], []
     for entry in entries:
-        state = "finished" if entry.job.run_id in done else _state(entry)
+        state = "finished" if entry.run_dir in done else _state(entry)
         options = " ".join(entry.swept)
-        if entry.job.run_id in done:
+        if entry.run_dir in done:
             rows.append([entry.job.run_id, options, state, "", "", "", ""])
             continue
         cost = estimator.estimate(entry.config)

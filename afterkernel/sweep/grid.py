@@ -71,8 +71,8 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
     return list(entries.values())
 
 
-def finished(entries: Sequence[Entry]) -> set[str]:
-    """The ids of the runs that need no work: all recorded, on the images that are there now, and not forced."""
+def finished(entries: Sequence[Entry]) -> set[Path]:
+    """The folders of the runs that need no work: all recorded, on the images that are there now, and not forced."""
     images: dict[str, str | None] = {}
     done = set()
     for entry in entries:
@@ -83,7 +83,7 @@ def finished(entries: Sequence[Entry]) -> set[str]:
         if key not in images:
             images[key] = _fingerprint(entry.config.dataset)
         if summary is not None and summary.data_sha256 == images[key]:
-            done.add(entry.job.run_id)
+            done.add(entry.run_dir)
     return done
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from afterkernel.errors import UserError
 from afterkernel.store import format as fmt
 from afterkernel.store import status
 from afterkernel.store.disk import DiskUse, disk_use
@@ -53,12 +52,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
     directory = parser.parse_args(argv).directory
     to_come = planned(directory) if directory.is_dir() else {}
-    try:
-        runs = status(directory)
-    except UserError:
-        if not to_come:
-            raise
-        runs = []
+    # A sweep of which nothing has begun has no runs to ask about; what can't be read is told.
+    runs = [] if to_come and not any(run_dir.exists() for run_dir in to_come) else status(directory)
     rows, counts, size = [], dict.fromkeys(("done", "running", "failed", "cut off", "to go"), 0), DiskUse()
     for run in runs:
         state, word = state_of(run)

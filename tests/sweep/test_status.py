@@ -47,3 +47,13 @@ def test_runs_to_come_are_told_by_what_is_swept(tmp_path, capsys):
 def test_a_folder_without_runs_is_a_mistake(tmp_path):
     with pytest.raises(UserError, match="holds no runs"):
         main([str(tmp_path)])
+
+
+def test_a_damaged_record_is_told_also_where_runs_are_to_come(tmp_path):
+    grids = tmp_path / "s" / "grids"
+    grids.mkdir(parents=True)
+    (grids / "a.json").write_text(json.dumps({"version": 1, "runs": {"mlp-0": ["seed=0"], "mlp-1": ["seed=1"]}}))
+    (tmp_path / "s" / "mlp-0").mkdir()
+    (tmp_path / "s" / "mlp-0" / "records.parquet").write_bytes(b"PAR1 cut short")
+    with pytest.raises(UserError, match="is truncated or was altered"):
+        main([str(tmp_path)])
