@@ -18,7 +18,7 @@ from afterkernel.evaluate import evaluate
 from afterkernel.keep import check_checkpoints, check_kept, drop_checkpoints
 from afterkernel.logger.wandb import Mirror, mirror
 from afterkernel.measures import MeasureState
-from afterkernel.store import read_record, recorded, write_record, write_text_atomic
+from afterkernel.store import read_records, recorded, write_record, write_text_atomic
 from afterkernel.store.files import CONFIG, RECORDS, remove_drafts
 from afterkernel.supports import Supports, read_supports, supports_path, write_supports
 from afterkernel.training import snapshot
@@ -149,7 +149,8 @@ def _evaluate_all(
     network = config.arch.build(problem.image_shape)
     starts: Supports = {}
     measured = MeasureState()
-    done = recorded(run_dir, name)
+    before = read_records(run_dir) if recorded(run_dir, name) else []
+    done = {(record.epoch, record.evaluation_id): record for record in before}
     for path in snapshot.paths(run_dir):
         facts = snapshot.load(run_dir, network, path)
         key = facts.epoch, evaluation_id(config)
@@ -157,7 +158,7 @@ def _evaluate_all(
         grams = kept.with_suffix(".npz")
         # A record whose sample is lost is made again, as later ones are measured against that.
         if not again and key in done and (not config.measure.looks_back or measured.load(grams, facts.epoch)):
-            starts = read_supports(kept, len(problem.y_train))
+            starts, record = read_supports(kept, len(problem.y_train)), done[key]
         else:
             final = summary is not None and facts.epoch == summary.epochs
             tiles = run_dir / TILES / f"epoch={facts.epoch}"
@@ -175,7 +176,7 @@ def _evaluate_all(
             measured.save(grams)
             write_record(run_dir, record)
             shutil.rmtree(run_dir / TILES, ignore_errors=True)
-        board.log(read_record(run_dir, *key))
+        board.log(record)
     drop_checkpoints(config, run_dir)
 
 
