@@ -199,7 +199,7 @@ def test_report_is_one_page_with_figures(sweep, program):
     page = sweep / done.stdout.strip().splitlines()[-1]
     html = page.read_text()
     assert "<img" in html or "<svg" in html
-    assert list(page.parent.glob("*.png"))
+    assert list((page.parent / "figures").glob("*.png"))
     frame = ak.results(sweep / "runs" / "tiny")
     chosen = frame[(frame["arch"] == "mlp") & (frame["kernel"] == "ntk") & (frame["epoch"] == 3)]
     assert f"{100 * np.mean(chosen['svm_test_error']):.2f}"[:3] in html
