@@ -1,6 +1,7 @@
 """Shapes in signatures are checked at run time in every test; real data and GPUs are found, or tests are skipped."""
 
 import os
+import signal
 from pathlib import Path
 
 import jaxtyping
@@ -10,6 +11,9 @@ import pytest
 jaxtyping.install_import_hook("afterkernel", "typecheck.typechecker").__enter__()
 
 import torch  # noqa: E402
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and the programs that they start too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 

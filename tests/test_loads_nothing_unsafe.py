@@ -15,7 +15,6 @@ UNSAFE_CALLS = {
     "eval",
     "exec",
     "compile",
-    "yaml.load",
     "yaml.load_all",
     "yaml.full_load",
     "yaml.unsafe_load",
@@ -41,6 +40,23 @@ def dotted(node):
     return node.id if isinstance(node, ast.Name) else ""
 
 
+def has_safe_loader(call, tree):
+    """Whether the Loader of a yaml.load is a safe one: yaml.SafeLoader, yaml.CSafeLoader, or a name given one of them."""
+    (loader,) = [keyword.value for keyword in call.keywords if keyword.arg == "Loader"] or [None]
+    if isinstance(loader, ast.Name):
+        given = [
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and loader.id in [dotted(target) for target in node.targets]
+        ]
+    else:
+        given = [loader]
+    chosen = [
+        part for value in given for part in ([value.body, value.orelse] if isinstance(value, ast.IfExp) else [value])
+    ]
+    return bool(chosen) and all(dotted(part) in ("yaml.SafeLoader", "yaml.CSafeLoader") for part in chosen)
+
+
 def unsafe(tree):
     """Lines of a module that could run what a file holds, each with why."""
     for node in ast.walk(tree):
@@ -57,6 +73,8 @@ def unsafe(tree):
                 yield node.lineno, f"import of {name}"
         if isinstance(node, ast.Call):
             name = dotted(node.func)
+            if name == "yaml.load" and not has_safe_loader(node, tree):
+                yield node.lineno, "yaml.load without a safe loader"
             if name in UNSAFE_CALLS:
                 yield node.lineno, name
             if name in NEEDED:
@@ -85,7 +103,11 @@ def test_no_loader_that_could_run_code(path):
         "np.load(f)",
         "np.load(f, allow_pickle=True)",
         "np.lib.format.read_array(f, allow_pickle=True)",
+        "yaml.load(f)",
         "yaml.load(f, yaml.Loader)",
+        "yaml.load(f, Loader=yaml.Loader)",
+        "yaml.load(f, Loader=loader)",
+        "loader = yaml.CSafeLoader if fast else yaml.Loader\nyaml.load(f, Loader=loader)",
         "yaml.unsafe_load(f)",
         "eval('1')",
         "from torch import load",
@@ -96,6 +118,7 @@ def test_the_check_sees_what_it_looks_for(line):
 
 
 def test_the_check_lets_safe_loaders_pass():
-    safe = "torch.load(f, weights_only=True)\nnp.load(f, allow_pickle=False)\nyaml.safe_load(f)\nmodel.eval()"
+    safe = "torch.load(f, weights_only=True)\nnp.load(f, allow_pickle=False)\nyaml.safe_load(f)\nmodel.eval()\n"
+    safe += "yaml.load(f, Loader=yaml.SafeLoader)"
     assert list(unsafe(ast.parse(safe))) == []
     assert len(SOURCES) > 100
