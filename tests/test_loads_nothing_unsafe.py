@@ -41,7 +41,7 @@ def dotted(node):
 
 
 def has_safe_loader(call, tree):
-    """Whether the Loader of a yaml.load is yaml.SafeLoader or yaml.CSafeLoader, or a name that was given one of them."""
+    """Whether the Loader of a yaml.load is yaml.SafeLoader or yaml.CSafeLoader, or a name that was given one."""
     (loader,) = [keyword.value for keyword in call.keywords if keyword.arg == "Loader"] or [None]
     if isinstance(loader, ast.Name):
         given = [
