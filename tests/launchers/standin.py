@@ -56,5 +56,6 @@ def act(what: str, config) -> None:
         while time.monotonic() < deadline:
             time.sleep(0.05)
     elif what == "deaf":  # hears no signal that Python could hear, as in one long call of a library
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGTERM, signal.SIGINT})
+        # All of them: another thread takes the one that matters, and any that woke this one would let it be handled.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         time.sleep(config["sleep_s"])
