@@ -26,7 +26,7 @@ demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then repo
 	$(RUN) report $(DIR)
 
 test: install  ## run all tests, on every core
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slurm: install  ## run the tests of launcher=submitit_slurm on a one-node SLURM cluster on loopback
 	@PATH="$$PATH:/usr/sbin"; { command -v slurmctld && command -v munged; } >/dev/null || \

@@ -15,6 +15,7 @@ from afterkernel.config import Config, device, evaluation_id, from_plain, run_id
 from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.evaluate import evaluate
+from afterkernel.finished import is_finished
 from afterkernel.keep import check_checkpoints, check_kept, drop_checkpoints
 from afterkernel.logger.wandb import Mirror, mirror
 from afterkernel.measures import MeasureState
@@ -120,12 +121,6 @@ def read_config(run_dir: Path) -> Config:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a configuration of this version: {reason}") from error
-
-
-def is_finished(config: Config, run_dir: Path) -> bool:
-    """Whether training has ended and every snapshot has its record."""
-    wanted = {(int(path.stem.split("=")[1]), evaluation_id(config)) for path in snapshot.paths(run_dir)}
-    return wanted <= recorded(run_dir, run_id(config)) and snapshot.read_summary(run_dir) is not None
 
 
 def threads(config: Config) -> None:

@@ -32,7 +32,6 @@ class GridSweeper(BasicSweeper):
         """Run the grid; ends the program with a code that is not 0 where a run failed."""
         from afterkernel.errors import UserError
         from afterkernel.sweep.conduct import conduct
-        from afterkernel.sweep.estimate import print_plan
         from afterkernel.sweep.grid import compose_grid
         from afterkernel.sweep.worker import sentence
 
@@ -45,6 +44,8 @@ class GridSweeper(BasicSweeper):
             entries = compose_grid(lambda overrides: loader.load_sweep_config(config, overrides), grid)
             first = entries[0].config
             if first.sweep.dry_run:
+                from afterkernel.sweep.estimate import print_plan
+
                 print_plan(entries)
                 return None
             if _is_ours(self.launcher):

@@ -28,7 +28,7 @@ HARM = Path(__file__).parents[1] / "sweep" / "harm"
 
 
 def environment(harm=None, mark=None):
-    """The environment of a program, with a fault on purpose (see tests/sweep/harm) if asked for."""
+    """The environment of a program, with faults on purpose (see tests/sweep/harm) if asked for."""
     found = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     if harm is not None:
         path = [str(HARM), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -11,47 +11,51 @@ from sweep_tools import GRID, numbers, run, start
 
 import afterkernel as ak
 
+FAILURE = re.compile(r"FAILED (\S+): (.*) \(log: (.*)\)")
+
+
+SIX = [*GRID, "seed=0,1,2", "logger=none"]
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The numbers of the unbroken sweep."""
     folder = tmp_path_factory.mktemp("whole")
-    done = run([*GRID, "logger=none"], folder)
+    done = run(SIX, folder)
     assert done.returncode == 0, done.stderr
     return numbers(folder / "runs" / "s")
 
 
+# Which run, where, how; and what is said of it.
 FAULTS = {
-    "killed while it trains": ("mlp-,seed1,snapshots/.epoch=0001.pt:kill", r"ended by SIGKILL"),
-    "killed while it writes a record": ("vgg-,seed0,records,.tmp:kill", r"ended by SIGKILL"),
-    "exits": ("mlp-,seed1,snapshots/.epoch=0001.pt:exit", r"it called for an exit with code 0"),
-    "lacks memory": ("mlp-,seed1,snapshots/.epoch=0004.pt:memory", r"memory ran out"),
-    "lacks disk for a record": ("vgg-,seed1,records,.tmp:full", r"the disk is full"),
+    "mlp-,seed0,snapshots/.epoch=0001.pt:kill": r"ended by SIGKILL",
+    "mlp-,seed1,snapshots/.epoch=0001.pt:exit": r"it called for an exit with code 0",
+    "mlp-,seed2,snapshots/.epoch=0004.pt:memory": r"memory ran out",
+    "vgg-,seed0,records,.tmp:kill": r"ended by SIGKILL",
+    "vgg-,seed1,records,.tmp:full": r"the disk is full",
 }
 
 
-@pytest.mark.parametrize(
-    ("fault", "launcher"),
-    [(fault, "basic") for fault in FAULTS] + [("killed while it trains", "joblib")],
-)
-def test_one_run_fails_and_the_others_go_on(fault, launcher, whole, tmp_path):
-    harm, told = FAULTS[fault]
-    words = [*GRID, "logger=none", f"launcher={launcher}"]
-    done = run(words, tmp_path, harm=harm, mark=tmp_path / "mark")
-    assert (tmp_path / "mark").exists(), "the fault did not happen"
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_runs_fail_each_in_its_way_and_the_others_go_on(launcher, whole, tmp_path):
+    words = [*SIX, f"launcher={launcher}"]
+    done = run(words, tmp_path, harm=";".join(FAULTS), mark=tmp_path / "mark")
+    assert len(list(tmp_path.glob("mark.*"))) == len(FAULTS), "a fault did not happen"
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "3 of 4 runs finished, 1 failed; give the same command again to go on" in done.stdout
-    failures = re.findall(r"FAILED (\S+): (.*) \(log: (.*)\)", done.stderr)
-    assert len(failures) == 1
-    run_id, sentence, log = failures[0]
-    assert re.search(told, sentence)
-    assert f"run {run_id} of sweep s" in Path(log).read_text()
-    assert done.stderr.rstrip().endswith(f"log: {log}")
+    assert "1 of 6 runs finished, 5 failed; give the same command again to go on" in done.stdout
+    told = {run_id: (sentence, Path(log)) for run_id, sentence, log in FAILURE.findall(done.stderr)}
+    assert len(told) == len(FAILURE.findall(done.stderr)) == len(FAULTS)
+    for fault, wanted in FAULTS.items():
+        arch, seed = fault.split(",")[:2]
+        ((run_id, (sentence, log)),) = [item for item in told.items() if item[0].startswith(arch) and seed in item[0]]
+        assert re.search(wanted, sentence)
+        assert f"run {run_id} of sweep s" in log.read_text()
+        assert json.loads((log.parent / "failure.json").read_text())["sentence"] == sentence
+        assert f"  failed: {run_id}: {sentence}\n    log: {log}" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert json.loads((tmp_path / "runs" / "s" / run_id / "failure.json").read_text())["sentence"] == sentence
     again = run(words, tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "4 runs, 3 finished before, 1 to do" in again.stdout
+    assert "6 runs, 1 finished before, 5 to do" in again.stdout
     assert numbers(tmp_path / "runs" / "s") == whole
     assert not list((tmp_path / "runs").rglob("failure.json"))
 
@@ -67,7 +71,7 @@ def test_on_error_stop_begins_no_further_run(tmp_path):
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_ctrl_c_leaves_everything_to_go_on_from(launcher, whole, tmp_path):
-    words = [*GRID, "logger=none", f"launcher={launcher}"]
+    words = [*SIX, f"launcher={launcher}"]
     process = start(words, tmp_path)
     for line in process.stdout:
         if "epoch 0: training loss" in line:
@@ -101,7 +105,7 @@ def test_a_worker_ends_with_its_parent(tmp_path):
     assert not Path(f"/proc/{worker}").exists()
 
 
-def test_a_dry_run_runs_nothing(whole, tmp_path):
+def test_a_dry_run_runs_nothing(tmp_path):
     done = run([*GRID, "logger=none", "sweep.dry_run=true"], tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if re.match(r"(mlp|vgg)-lr0.1-seed\d-", line)]

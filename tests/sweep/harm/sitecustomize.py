@@ -1,5 +1,6 @@
-"""Faults on purpose, at exact places: with this folder on PYTHONPATH, HARM="PART,PART:WHAT" does WHAT when a file whose
-path has all the parts is opened, once: kill (SIGKILL), exit, memory, full (no space left on the device) or interrupt.
+"""Faults on purpose, at exact places: with this folder on PYTHONPATH, HARM="PART,PART:WHAT;..." does WHAT when a file
+whose path has all the parts is opened, once: kill (SIGKILL), exit, memory, full (no space left on the device) or
+interrupt. That the N-th one happened is marked by a file HARM_MARK.N.
 """
 
 import errno
@@ -28,6 +29,6 @@ def _watch(parts, what, mark):
     sys.addaudithook(hook)
 
 
-if "HARM" in os.environ:
-    _place, _, _what = os.environ["HARM"].partition(":")
-    _watch(_place.split(","), _what, os.environ["HARM_MARK"])
+for _number, _fault in enumerate(filter(None, os.environ.get("HARM", "").split(";"))):
+    _place, _, _what = _fault.partition(":")
+    _watch(_place.split(","), _what, f"{os.environ['HARM_MARK']}.{_number}")
