@@ -31,6 +31,7 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid; ends the program with a code that is not 0 where a run failed."""
         from afterkernel.errors import UserError
+        from afterkernel.sweep.composer import Composer
         from afterkernel.sweep.conduct import conduct
         from afterkernel.sweep.grid import compose_grid
         from afterkernel.sweep.worker import sentence
@@ -41,7 +42,7 @@ class GridSweeper(BasicSweeper):
         parsed = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
         (grid,) = self.split_arguments(parsed, None)
         try:
-            entries = compose_grid(lambda overrides: loader.load_sweep_config(config, overrides), grid)
+            entries = compose_grid(Composer(lambda overrides: loader.load_sweep_config(config, overrides)), grid)
             first = entries[0].config
             if first.sweep.dry_run:
                 from afterkernel.sweep.estimate import print_plan
