@@ -42,6 +42,7 @@ def test_no_more_than_jobs_run_at_once(stand_in, make_jobs, told, folder):
     jobs = make_jobs(**{name: {"act": "sleep", "sleep_s": 0.5} for name in "abcd"})
     SubmititLocal(jobs=2, poll_s=0.1).launch(jobs, tell)
     assert set(tell.states.values()) == {"finished"}
+    assert set(tell.begun_ids) == set("abcd")
     begun = [float((folder / name / "begun.0").read_text().split()[1]) for name in "abcd"]
     ended = [float((folder / name / "ended").read_text().split()[1]) for name in "abcd"]
     at_once = [sum(b <= moment < e for b, e in zip(begun, ended, strict=True)) for moment in begun]
