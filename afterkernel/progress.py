@@ -111,7 +111,7 @@ class Stage:
             words.append(self.detail)
         elif self.units > 1:
             words.append(f"{self.unit} {min(self.calls + 1, self.units)} of {self.units}")
-        elif self.total and self.calls:
+        elif self.total and not self.units:
             words.append(f"{100 * self.done / self.total:.0f} %")
         return ", ".join(words)
 

@@ -27,6 +27,7 @@ Echo = Literal["plain", "named", "none"]
 
 LOG_ONLY = {"log_only": True}
 WARNINGS_KEPT = 20
+LIGHTNING = ("pytorch_lightning", "lightning_fabric", "lightning")
 
 
 def execute(job: Job, echo: Echo = "plain") -> Outcome:
@@ -128,7 +129,14 @@ class _LogFile(logging.FileHandler):
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Lightning's own lines repeat what ours say."""
-    return record.levelno >= logging.WARNING or not record.name.startswith(("pytorch_lightning", "lightning"))
+    return record.levelno >= logging.WARNING or not record.name.startswith(LIGHTNING)
+
+
+def _hush_lightning() -> None:
+    """Where Lightning was imported before there were handlers, it has given itself one, past ours."""
+    for name in LIGHTNING:
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
 
 
 @contextmanager
@@ -152,6 +160,7 @@ def _logging(job: Job, echo: Echo, warned: list[str]) -> Iterator[None]:
             handler.addFilter(lambda record: not hasattr(record, "log_only"))
         handler.setFormatter(logging.Formatter(f"%(asctime)s {mark}%(message)s", "%H:%M:%S"))
     root.handlers = handlers
+    _hush_lightning()
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     try:

@@ -76,11 +76,12 @@ class OnTerminal:
 
 
 def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path):
-    words = ["--multirun", *SMALL, "training.epochs=600", "training.lr=0.1,1e30", "seed=0"]
+    # Two ends: a loss target that is not reached in time, and one that never is.
+    words = ["--multirun", *SMALL, "training.epochs=600", "training.loss_target=1e-9", "training.lr=0.1,1e30"]
     code, text = OnTerminal(words, tmp_path).end()
     assert code == 1, text
     assert re.search(r"sweep s: 0 of 2 done, 1 running, 1 to go", text)
-    assert re.search(r"mlp-lr0.1-seed0-\w+ +(beginning|training: epoch \d+ of 600, loss [\d.e-]+) ", text)
+    assert re.search(r"mlp-lr0.1-seed0-\w+ +(beginning|training: epoch \d+ of at most 600, loss [\d.e-]+) ", text)
     # Whole lines, each once while it goes on; the failure again at the end.
     assert len(re.findall(r"\[1/2\] finished mlp-lr0.1-seed0-\w+ in \d+ s(; about .* left)?\r\n", text)) == 1
     assert (
@@ -88,8 +89,10 @@ def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path)
         == 1
     )
     assert text.count("1 of 2 runs finished, 1 failed") == 1
-    # The runs' own lines stay in their logs.
+    # The runs' own lines stay in their logs, but for warnings.
     assert "snapshot saved" not in text
+    warned = r"  warning: training.loss_target=1e-09 was not reached .* \(log: .*mlp-lr0.1-seed0.*/run.log\)\r\n"
+    assert len(re.findall(warned, text)) == 1
     logs = [path.read_text() for path in tmp_path.glob("runs/s/*/run.log")]
     assert sum("snapshot saved" in log for log in logs) == 2
     assert not list(tmp_path.rglob("*progress.json*"))
@@ -108,14 +111,6 @@ def test_a_run_on_a_terminal_has_the_same_display_and_its_lines_above(tmp_path):
     assert re.search(r"\d\d:\d\d:\d\d epoch 0: training loss .*; snapshot saved\r\n", text)
     assert text.rstrip().endswith("the same command runs what is missing.")
     assert not list(tmp_path.rglob("*progress.json*"))
-
-
-def test_warnings_of_a_run_are_told_beside_the_display(tmp_path):
-    options = ["training.epochs=2", "training.loss_target=1e-9", "seed=0,1"]
-    code, text = OnTerminal(["--multirun", *SMALL, *options], tmp_path).end()
-    assert code == 0, text
-    warned = re.findall(r"warning: training.loss_target=1e-09 was not reached .* \(log: (.*)\)\r\n", text)
-    assert len(set(warned)) == 2
 
 
 @pytest.fixture(scope="module")
@@ -158,12 +153,36 @@ def test_status_takes_no_word_of_a_killed_run(working):
     assert done.stdout.splitlines()[-1] == "0 of 2 runs done, 1 cut off, 1 to go"
 
 
-def test_in_a_pipe_there_are_plain_lines(tmp_path):
-    done = run(["--multirun", *SMALL, "training.epochs=3", "seed=0,1"], tmp_path)
+def test_a_run_in_a_pipe_has_its_own_lines_alone(tmp_path):
+    done = run([*SMALL, "training.epochs=3", "seed=0"], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "\x1b" not in done.stdout + done.stderr
-    assert "\r" not in done.stdout
-    assert done.stdout.count("snapshot saved") == 6
-    assert re.search(r"^\[1/2\] finished \S+ in \d+ s; about \d+ s left$", done.stdout, re.M)
-    assert re.search(r"^\[2/2\] finished \S+ in \d+ s$", done.stdout, re.M)
+    assert done.stdout.count("snapshot saved") == 3
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in done.stdout.splitlines())
     assert done.stderr == ""
+
+
+def test_in_a_pipe_there_are_plain_lines(sweep):
+    output = (sweep / "output.txt").read_text()
+    assert "\x1b" not in output
+    assert "\r" not in output
+    assert output.count("snapshot saved") == 4 * 3
+    assert re.search(r"^\[1/4\] finished \S+ in \d+ s; about .* left$", output, re.M)
+    assert re.search(r"^\[4/4\] finished \S+ in \d+ s$", output, re.M)
+
+
+def test_a_run_that_is_killed_under_the_display_is_told_and_ctrl_c_ends_the_others(tmp_path):
+    words = ["--multirun", *LONG, "seed=0,1", "launcher=joblib", "launcher.processes=2"]
+    terminal = OnTerminal(words, tmp_path)
+    terminal.until(lambda text: len(set(re.findall(r"(mlp\S+) +training: epoch", text))) == 2)
+    claims = sorted(tmp_path.glob("runs/s/*/claims/*.json"))
+    os.kill(int(json.loads(claims[0].read_text())["process"].split("@")[0]), signal.SIGKILL)
+    terminal.until(lambda text: "0 of 2 done, 1 failed, 1 running" in text)
+    os.kill(terminal.process.pid, signal.SIGINT)
+    code, text = terminal.end()
+    assert code == 130, text
+    failed = re.findall(r"\[1/2\] FAILED (\S+): its process was ended by SIGKILL.*\(log: .*run.log\)\r\n", text)
+    assert failed == [claims[0].parents[1].name]
+    assert "0 of 2 runs finished, 1 failed, 1 to go; give the same command again to go on\r\n" in text
+    assert "Traceback" not in text
+    # The one that was killed could not take its file away.
+    assert [path.parent for path in tmp_path.rglob("*progress.json*")] == [claims[0].parents[1]]
