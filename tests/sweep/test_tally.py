@@ -1,6 +1,8 @@
 """A sweep as it runs, by its own clock: counts, time left, rows, and how many files are looked at."""
 
 import json
+import re
+import threading
 import time
 
 import pytest
@@ -62,21 +64,23 @@ def test_counts_and_time_left(tmp_path, clock):
 def test_a_row_is_of_the_run_where_that_is_known_else_of_its_stage(tmp_path):
     run = Running("a", tmp_path, 0.0)
     assert run.row(None, 5.0) == display_module.Row("a", "beginning", None, "")
-    run.report = told(words="training: epoch 3 of 10", fraction=0.3, left_s=70.0)
+    run.report = told(words="training: epoch 3 of 10", fraction=0.3, left_s=110.0)
     row = run.row(None, 30.0)
-    assert (row.words, row.fraction, row.left) == ("training: epoch 3 of 10", 0.3, "over 1 min 10 s left")
+    assert (row.words, row.fraction) == ("training: epoch 3 of 10", 0.3)
+    assert re.fullmatch(r"over 1 min \d+ s left", row.left)
     row = run.row(120.0, 30.0)
-    assert (row.fraction, row.left) == (pytest.approx(0.25), "about 1 min 30 s left")
+    assert 0.2 < row.fraction <= 30 / 120
+    assert row.left.startswith("about 1 min")
     run.report = told(run_left_s=10.0, written=time.time() - 4)
     row = run.row(120.0, 30.0)
-    assert row.fraction == pytest.approx(30 / 36, abs=0.02)
-    assert row.left == "about 6 s left"
+    assert 30 / 36 <= row.fraction <= 1
+    assert re.fullmatch(r"about [0-6] s left", row.left)
 
 
 def test_a_silent_stage_is_told_to_be_running():
     assert words(told()) == "epoch 1: ntk"
-    assert words(told(silent_since=time.time() - 0.1)) == "epoch 1: ntk"
-    assert words(told(silent_since=time.time() - 72)) == "epoch 1: ntk, running, 1 min 12 s"
+    assert words(told(silent_since=time.time() + 100)) == "epoch 1: ntk"  # another machine's clock is ahead
+    assert re.fullmatch(r"epoch 1: ntk, running, 1 h 1\d min", words(told(silent_since=time.time() - 4200)))
     assert words(None) == "beginning"
 
 
@@ -105,22 +109,29 @@ def test_the_whole_moves_with_its_parts(tmp_path, clock):
     with claim(tmp_path / "a"):
         clock.now = 10.0
         picture = tally.picture()
-    assert picture.heading.startswith("sweep s: 1 of 4 done, 1 running, 2 to go, about 1 min 50 s")
-    assert picture.fraction == pytest.approx((1 + 10 / 40) / 4, abs=0.01)
+    assert picture.heading.startswith("sweep s: 1 of 4 done, 1 running, 2 to go, about 1 min ")
+    assert picture.fraction == pytest.approx((1 + 10 / 40) / 4, abs=0.05)
     assert picture.rows[0].words == "epoch 1: ntk"
 
 
-def test_a_line_a_minute_where_runs_do_not_speak_here(tmp_path, clock, monkeypatch, capsys):
+def test_a_line_a_minute_where_runs_do_not_speak_here(tmp_path, clock, monkeypatch):
+    said, twice = [], threading.Event()
+
+    def say(line):
+        said.append(line)
+        if len(said) == 2:
+            twice.set()
+
+    monkeypatch.setattr(module, "say", say)
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.01)
     tally = Tally("s", 2, 0, clock)
     tally.begun(job(tmp_path, "a"))
     with tally.shown(speaking=False):
-        time.sleep(0.2)
-    lines = capsys.readouterr().out.splitlines()
-    assert set(lines) == {"0 of 2 done, 1 running, 1 to go"}
+        assert twice.wait(60)
+    assert set(said) == {"0 of 2 done, 1 running, 1 to go"}
+    said.clear()
     with tally.shown(speaking=True):
-        time.sleep(0.1)
-    assert capsys.readouterr() == ("", "")
+        assert "lines" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_outcomes_are_lines_and_warnings_are_told_where_runs_do_not_speak(tmp_path, clock, capsys):
