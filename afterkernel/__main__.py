@@ -4,7 +4,7 @@ python -m afterkernel [OVERRIDES] [--multirun]     train, snapshot, evaluate, re
 python -m afterkernel evaluate RUN_DIR [OVERRIDES] recompute kernels, SVM and measures from snapshots
 python -m afterkernel report DIR                   tables, figures and one HTML page
 python -m afterkernel results DIR                  the numbers, one row a snapshot and kernel
-python -m afterkernel status DIR                   how far each run is
+python -m afterkernel status DIR                   what each run is at, and what is left
 python -m afterkernel plan [OVERRIDES]             what a Gram matrix will cost
 python -m afterkernel doctor                       whether each SVM backend works here
 python -m afterkernel wandb-sync DIR               upload what W&B wrote offline

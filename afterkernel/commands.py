@@ -14,8 +14,11 @@ from afterkernel.errors import UserError
 from afterkernel.keep import check_checkpoints
 from afterkernel.kernels import embedding, train_test_plan
 from afterkernel.kernels.machine import matmul_rate
+from afterkernel.progress_file import watching
 from afterkernel.run import read_config, reevaluate
 from afterkernel.sweep.claim import ClaimedError, claim
+from afterkernel.sweep.tally import one_shown
+from afterkernel.sweep.worker import Terminal
 from afterkernel.training import snapshot
 
 
@@ -25,7 +28,8 @@ def evaluate_main(argv: Sequence[str]) -> int:
     parser.add_argument("run_dir", type=Path, help="folder of one run, such as runs/SWEEP/RUN_ID")
     parser.add_argument("overrides", nargs="*", default=[], help="options such as svm=libsvm or kernel.dtype=float64")
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    told = [Terminal("err")]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=told)
     trained = read_config(arguments.run_dir)
     config = override(trained, arguments.overrides)
     if training_part(config) != training_part(trained):
@@ -39,7 +43,7 @@ def evaluate_main(argv: Sequence[str]) -> int:
     for path in snapshot.paths(arguments.run_dir):
         snapshot.load(arguments.run_dir, network, path)
     try:
-        with claim(arguments.run_dir):
+        with claim(arguments.run_dir), watching(arguments.run_dir), one_shown(run_id(trained), arguments.run_dir):
             reevaluate(config, arguments.run_dir, run_id(trained))
     except ClaimedError as error:
         raise UserError(f"{error.holder} works on {arguments.run_dir}: wait until it is done.") from error

@@ -19,6 +19,7 @@ from afterkernel.data import Problem
 from afterkernel.kernels import Embedding, Grams, embedding, train_test_grams, train_test_plan
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.models import Network
+from afterkernel.progress import stage
 from afterkernel.provenance import device_name, git_commit, provenance
 from afterkernel.store import KernelRecord, Record, Resources, keep_grams
 from afterkernel.store.format import cosine
@@ -67,8 +68,12 @@ def evaluate(
         dtype=config.kernel.dtype,
         budget_bytes=config.kernel.budget_bytes,
     )
-    judged = [_judge(name, network, problem, config, tiles, starts, kept, context) for name in config.kernel.names]
-    numbers = measure_all(context)
+    judged = []
+    for name in config.kernel.names:
+        with stage(name):
+            judged.append(_judge(name, network, problem, config, tiles, starts, kept, context))
+    with stage("measures"):
+        numbers = measure_all(context)
     kernels = tuple(_with_measures(kernel, numbers[kernel.kernel], context) for kernel in judged)
     for kernel in kernels:
         log.info("epoch %d, %s", snapshot.epoch, _line(kernel))

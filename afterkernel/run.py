@@ -19,6 +19,7 @@ from afterkernel.finished import is_finished
 from afterkernel.keep import check_checkpoints, check_kept, drop_checkpoints
 from afterkernel.logger.wandb import Mirror, mirror
 from afterkernel.measures import MeasureState
+from afterkernel.progress import stage
 from afterkernel.store import read_records, recorded, write_record, write_text_atomic
 from afterkernel.store.files import CONFIG, RECORDS, remove_drafts
 from afterkernel.supports import Supports, read_supports, supports_path, write_supports
@@ -40,7 +41,8 @@ def run(config: Config, run_dir: Path, *, look: Callable[[], None] = lambda: Non
     """
     threads(config)
     remove_drafts(run_dir)
-    problem = config.dataset.load()
+    with stage("loading the data"):
+        problem = config.dataset.load()
     if config.force:
         shutil.rmtree(run_dir / TILES, ignore_errors=True)
         snapshot.forget_summary(run_dir)
@@ -95,7 +97,8 @@ def reevaluate(config: Config, run_dir: Path, name: str) -> None:
         raise UserError(f"{run_dir} has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.")
     check_checkpoints(run_dir)
     check_kept(config, run_dir)
-    problem = config.dataset.load()
+    with stage("loading the data"):
+        problem = config.dataset.load()
     _check_data(problem, run_dir)
     with _mirror(config, run_dir, name) as board:
         _evaluate_all(config, problem, run_dir, name, board, again=True)
@@ -146,32 +149,37 @@ def _evaluate_all(
     measured = MeasureState()
     before = read_records(run_dir) if recorded(run_dir, name) else []
     done = {(record.epoch, record.evaluation_id): record for record in before}
-    for path in snapshot.paths(run_dir):
-        facts = snapshot.load(run_dir, network, path)
-        key = facts.epoch, evaluation_id(config)
-        kept = supports_path(run_dir, *key)
-        grams = kept.with_suffix(".npz")
-        # A record whose sample is lost is made again, as later ones are measured against that.
-        if not again and key in done and (not config.measure.looks_back or measured.load(grams, facts.epoch)):
-            starts, record = read_supports(kept, len(problem.y_train)), done[key]
-        else:
-            final = summary is not None and facts.epoch == summary.epochs
-            tiles = run_dir / TILES / f"epoch={facts.epoch}"
-            record = evaluate(
-                *(network, facts, problem, config),
-                run_id=name,
-                final=final,
-                tiles=tiles,
-                starts=starts,
-                measured=measured,
-                run_dir=run_dir,
-            )
-            look()
-            write_supports(kept, starts)
-            measured.save(grams)
-            write_record(run_dir, record)
-            shutil.rmtree(run_dir / TILES, ignore_errors=True)
-        board.log(record)
+    paths = snapshot.paths(run_dir)
+    with stage("snapshots", len(paths), last=True) as told:
+        for number, path in enumerate(paths, start=1):
+            facts = snapshot.load(run_dir, network, path)
+            told.name = f"epoch {facts.epoch} (snapshot {number} of {len(paths)})"
+            key = facts.epoch, evaluation_id(config)
+            kept = supports_path(run_dir, *key)
+            grams = kept.with_suffix(".npz")
+            # A record whose sample is lost is made again, as later ones are measured against that.
+            if not again and key in done and (not config.measure.looks_back or measured.load(grams, facts.epoch)):
+                starts, record = read_supports(kept, len(problem.y_train)), done[key]
+                told.start_at(number)
+            else:
+                final = summary is not None and facts.epoch == summary.epochs
+                tiles = run_dir / TILES / f"epoch={facts.epoch}"
+                record = evaluate(
+                    *(network, facts, problem, config),
+                    run_id=name,
+                    final=final,
+                    tiles=tiles,
+                    starts=starts,
+                    measured=measured,
+                    run_dir=run_dir,
+                )
+                look()
+                write_supports(kept, starts)
+                measured.save(grams)
+                write_record(run_dir, record)
+                shutil.rmtree(run_dir / TILES, ignore_errors=True)
+                told.advance()
+            board.log(record)
     drop_checkpoints(config, run_dir)
 
 

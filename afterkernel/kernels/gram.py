@@ -181,7 +181,7 @@ def _grams(
             opened,
             FiniteCheck(phi.device),
         )
-        with progress("Gram matrix", steps.multiplications / world) as advance:
+        with progress("Gram matrix", steps.multiplications / world, unit="tile", units=job.tiles) as advance:
             job.run(advance)
         if world > 1:
             train, test = ({name: _summed(part) for name, part in parts.items()} for parts in (train, test))

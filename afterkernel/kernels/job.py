@@ -61,14 +61,26 @@ class Job:
     def _room(self) -> Block:
         return self.phi.block(self.rows[:1]).to(self.precision.held).room_for(self.steps.rows_per_block)
 
+    @property
+    def tiles(self) -> int:
+        """How many tiles this process computes, and how often `run` advances."""
+        return sum(len(part) for block in share(self._blocks) for part in self._tiles(block))
+
+    @property
+    def _blocks(self) -> list[slice]:
+        return list(slices(0, len(self.rows), self.steps.rows_per_block))
+
+    def _tiles(self, block: slice) -> tuple[list[slice], list[tuple[bool, slice]]]:
+        """The tiles on the diagonal of a row block, and the chunks past it: of the rows (True) or the others."""
+        n, cell = len(self.rows), self.steps.columns_per_chunk
+        chunks = [(True, chunk) for chunk in slices(block.stop, n, cell)] if self.symmetric else []
+        chunks += [(False, chunk) for chunk in slices(0, len(self.others), cell)]
+        return list(slices(block.start, block.stop, cell)) if self.symmetric else [], chunks
+
     def run(self, advance: Advance) -> None:
         """Every row block of this process, in turn."""
-        n, cell = len(self.rows), self.steps.columns_per_chunk
-        blocks = list(slices(0, n, self.steps.rows_per_block))
-        for block in share(blocks):
-            chunks = [(True, chunk) for chunk in slices(block.stop, n, cell)] if self.symmetric else []
-            chunks += [(False, chunk) for chunk in slices(0, len(self.others), cell)]
-            own = list(slices(block.start, block.stop, cell)) if self.symmetric else []
+        for block in share(self._blocks):
+            own, chunks = self._tiles(block)
             todo = [(trains, chunk) for trains, chunk in chunks if not self._is_done(trains, chunk, block)]
             own_todo = [tile for tile in own if not self._is_done(True, tile, slice(block.start, tile.stop))]
             for trains, chunk in chunks:

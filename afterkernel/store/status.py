@@ -15,7 +15,10 @@ from afterkernel.store.records import records_by_run
 
 @dataclasses.dataclass(frozen=True)
 class RunStatus:
-    """One run: epochs recorded (by the evaluation that got furthest) and wanted; `wanted` is None where unknown."""
+    """One run: epochs recorded (by the evaluation that got furthest) and wanted; `wanted` is None where unknown.
+
+    `wall_s` is what its training and that evaluation took; None without records.
+    """
 
     run_dir: Path
     run_id: str
@@ -24,6 +27,7 @@ class RunStatus:
     seed: int | None
     recorded: tuple[int, ...]
     wanted: tuple[int, ...] | None
+    wall_s: float | None = None
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -79,10 +83,11 @@ def _one(folder: Path, records: list[Record]) -> RunStatus:
     config = _config(folder)
     if config is None:
         config = records[0].config
-    by_evaluation: dict[str, set[int]] = defaultdict(set)
+    by_evaluation: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        by_evaluation[record.evaluation_id].add(record.epoch)
-    recorded: set[int] = max(by_evaluation.values(), key=len, default=set())
+        by_evaluation[record.evaluation_id].append(record)
+    furthest = max(by_evaluation.values(), key=lambda found: len({record.epoch for record in found}), default=[])
+    recorded = {record.epoch for record in furthest}
     final = max((record.epoch for record in records if record.final), default=None)
     one = records[0] if records else None
     rate = one.learning_rate if one else lookup(config, "training.lr")
@@ -94,7 +99,15 @@ def _one(folder: Path, records: list[Record]) -> RunStatus:
         seed=one.seed if one else lookup(config, "seed"),
         recorded=tuple(sorted(recorded)),
         wanted=wanted_epochs(config, final),
+        wall_s=_wall_s(furthest) if furthest else None,
     )
+
+
+def _wall_s(records: list[Record]) -> float:
+    """Seconds of training, and of the kernels, SVMs and measures of these records."""
+    spent = [kernel.resources for record in records for kernel in record.kernels]
+    evaluated = sum(each.wall_s_kernel + each.wall_s_svm + each.wall_s_measures for each in spent)
+    return evaluated + max(record.wall_s_train for record in records)
 
 
 def _config(folder: Path) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import torch
 
 from afterkernel.errors import UserError
 from afterkernel.options import option
+from afterkernel.progress import stage
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.cuml import CuML
 from afterkernel.svm.exact import Exact
@@ -56,11 +57,13 @@ class Auto(Backend):
             # what exact says of K is for the user; what cuml says of itself is not
             failures = (torch.OutOfMemoryError, UserError) if isinstance(backend, CuML) else torch.OutOfMemoryError
             try:
-                return self._told(run(backend), backend, why + skipped)
+                with stage(backend.name):
+                    return self._told(run(backend), backend, why + skipped)
             except failures as error:
                 skipped += f"; {backend.name} could not: {str(error).partition(chr(10))[0]}"
         backend, why = last
-        return self._told(run(backend), backend, why + skipped)
+        with stage(backend.name):
+            return self._told(run(backend), backend, why + skipped)
 
     def candidates(self, K: Float[Tensor, "n n"]) -> list[tuple[Backend, str]]:
         """The backends to try in their order, with the reason for each; the last needs no optional package."""

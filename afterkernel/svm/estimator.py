@@ -12,6 +12,7 @@ import torch
 
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds
+from afterkernel.progress import stage
 from afterkernel.svm.backend import Backend
 from afterkernel.svm.certificate import Certificate, balance, certify
 from afterkernel.svm.checks import check_kernel, check_labels, check_start, check_test_kernel
@@ -68,10 +69,10 @@ class HardMarginSVM(KernelClassifier):
         """
         K = check_kernel(K)
         signs = check_labels(y, K)
-        if start is None:
-            solution = self.backend.solve(K, signs)
-        else:
-            solution = self.backend.solve_from(K, signs, check_start(start, K))
+        begin = None if start is None else check_start(start, K)
+        with stage(f"SVM {self.backend.name}"):
+            backend = self.backend
+            solution = backend.solve(K, signs) if begin is None else backend.solve_from(K, signs, begin)
         dual, rest, has_intercept = solution.dual.to(K.device), solution.rest, self.backend.has_intercept
         if has_intercept:
             balanced = balance(dual, signs)

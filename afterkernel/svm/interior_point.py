@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from afterkernel.progress import report
 from afterkernel.svm.bordered import Bordered
 from afterkernel.svm.signed_gram import bracket
 from afterkernel.types import Float, Tensor
@@ -40,6 +41,7 @@ def interior_point(
         if upper**2 <= precision:
             return a, s, step
         gap = 1 - lower / upper
+        report(step=step, gap=gap)
         since_best += 1
         if gap < best_gap:
             best, best_gap, since_best = (a.clone(), s.clone()), gap, 0

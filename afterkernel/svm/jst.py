@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from afterkernel.options import option
+from afterkernel.progress import report
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.signed_gram import SignedGram, bracket
 from afterkernel.types import Float, Tensor
@@ -64,7 +65,7 @@ class JST(Backend):
             b, Qb = b + c + q, Qb + Qc + Qq
             if step % self.check_every == 0 or step == self.max_steps:
                 Qb = gram.response(every, b)
-                if self._done(Qb, b):
+                if self._done(Qb, b, step):
                     break
         return b, Qb, step
 
@@ -87,7 +88,7 @@ class JST(Backend):
             b.add_(c)
             b[i] += 1
             Qb.add_(Qc).add_(row)
-            if step % self.check_every == 0 and self._done(Qb, b):
+            if step % self.check_every == 0 and self._done(Qb, b, step):
                 break
         return b, Qb, step
 
@@ -95,6 +96,10 @@ class JST(Backend):
         exponent = -Qb
         return torch.softmax(exponent.clamp_(-self.clip, self.clip) if self.clip else exponent, 0)
 
-    def _done(self, Qb: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> bool:
+    def _done(self, Qb: Float[Tensor, " n"], b: Float[Tensor, " n"], step: int) -> bool:
         lower, upper = bracket(Qb, b)
-        return upper == 0 or 1 - lower / upper <= self.tol
+        if upper == 0:
+            return True
+        gap = 1 - lower / upper
+        report(step=step, gap=gap)
+        return gap <= self.tol

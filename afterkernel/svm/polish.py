@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from afterkernel.progress import report
 from afterkernel.svm.active_set import SLACK, SparseDual, careful_residual, needs_care
 from afterkernel.svm.bordered import Bordered
 from afterkernel.svm.compensated import add
@@ -27,6 +28,7 @@ def polish(
     step = 0
     while step < max_steps and state.choose():
         step += 1
+        report(step=step)
         if not state.move():
             break
     return state.found(), step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from afterkernel.progress import report
 from afterkernel.svm.active_set import LARGEST_GROWTH, SparseDual, achieved, allowance, primal_dual
 from afterkernel.svm.compensated import remainder
 from afterkernel.svm.interior_point import interior_point
@@ -43,6 +44,7 @@ class Search:
         """The dual for Q; from `start` where that is of use, else from the first of the nested subsets."""
         if start is not None and self._useful(start):
             self.started = True
+            report("active set from the given start")
             found = self._from(start)
             if found is not None:
                 return found
@@ -87,6 +89,7 @@ class Search:
         while True:
             whole = size >= self.gram.n
             pool = None if whole else self.order[:size].sort().values
+            report(f"active set on {min(size, self.gram.n)} of {self.gram.n} samples")
             found, steps = primal_dual(self.gram, pool, start, self.max_steps)
             self.pools += 1
             self.active_steps += steps
@@ -117,6 +120,7 @@ class Search:
         return found
 
     def _solve_on(self, work: Int[Tensor, " m"], start: Int[Tensor, " k"]) -> SparseDual:
+        report(f"working set of {len(work)} samples")
         quick, steps = primal_dual(self.gram, work, start, self.max_steps)
         self.active_steps += steps
         if quick is not None:
@@ -125,6 +129,7 @@ class Search:
         signs = self.gram.y[work] if self.gram.intercept else None
         best, least = None, float("inf")
         for target in INTERIOR_GAPS:
+            report(f"interior point on {len(work)} samples")
             a, s, steps = interior_point(Q, self.gram.precision, target, signs=signs)
             self.interior_steps += steps
             rough = SparseDual(work, a)
@@ -135,6 +140,7 @@ class Search:
             self.active_steps += steps
             if found is not None:
                 return found
+            report(f"polishing on {len(work)} samples")
             found, steps = polish(self.gram, work, Q, torch.where(a > s, a, 0.0), POLISH_STEPS)
             self.polish_steps += steps
             for candidate in (rough, found):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from afterkernel.config import Config, device
 from afterkernel.data import Problem
+from afterkernel.duration import duration
 from afterkernel.kernels import embedding, train_test_plan
 from afterkernel.kernels.machine import matmul_rate
 from afterkernel.models import Network
@@ -21,7 +22,6 @@ from afterkernel.store import format as fmt
 from afterkernel.store.files import CONFIG
 from afterkernel.store.status import wanted_epochs
 from afterkernel.sweep.claim import holder_of
-from afterkernel.sweep.conduct import duration
 from afterkernel.sweep.failure import read_failure
 from afterkernel.sweep.grid import Entry, finished
 from afterkernel.text_table import print_table

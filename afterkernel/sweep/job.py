@@ -37,7 +37,7 @@ class Outcome:
 
     `finished` now, `already` finished before, done `elsewhere` by another process at this moment, `failed` (by an
     error, an exit, a signal, for want of memory), or `interrupted` so that it goes on when it is run again. `mistake`
-    says that the failure was a user's mistake, told in one sentence.
+    says that the failure was a user's mistake, told in one sentence. `warnings` are those of the run's log.
     """
 
     run_id: str
@@ -46,3 +46,4 @@ class Outcome:
     log: str
     wall_s: float
     mistake: bool = False
+    warnings: tuple[str, ...] = ()

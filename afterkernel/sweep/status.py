@@ -1,12 +1,14 @@
-"""`status DIR`: how far each run is, from what lies on disk: also of runs in progress, failed, or to come."""
+"""`status DIR`: what each run is at, from what lies on disk: running, done, failed, or to come; and what is left."""
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from afterkernel.progress_file import read_progress
 from afterkernel.store import format as fmt
 from afterkernel.store import status
 from afterkernel.store.disk import DiskUse, disk_use
@@ -15,16 +17,24 @@ from afterkernel.sweep.claim import holder_of
 from afterkernel.sweep.failure import read_failure
 from afterkernel.sweep.job import LOG
 from afterkernel.sweep.planned import planned
+from afterkernel.sweep.remaining import Left, mean_run_s, time_left
+from afterkernel.sweep.tally import in_progress, words
 from afterkernel.text_table import print_table
 
 State = Literal["done", "running", "failed", "cut off", "to go"]
 
 
-def state_of(run: RunStatus) -> tuple[State, str]:
-    """What a run is at this moment, and a word on it: what it does, why it failed, what is missing."""
+def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[State, str]:
+    """What a run is at this moment, and a word on it: what it does, why it failed, what is missing.
+
+    `whole_s` is what such a run takes, where that is known.
+    """
     holder = holder_of(run.run_dir)
     if holder is not None:
-        return "running", f"{last_line(run.run_dir)} ({holder})"
+        report = read_progress(run.run_dir)
+        word = last_line(run.run_dir) if report is None else words(report)
+        left = in_progress(report, time.time() - holder.since).left(whole_s)
+        return "running", f"{word}{'' if left is None else f', {left}'} ({holder})"
     if run.done:
         return "done", ""
     failure = read_failure(run.run_dir)
@@ -32,6 +42,20 @@ def state_of(run: RunStatus) -> tuple[State, str]:
         return "failed", failure
     missing = f"missing epochs {', '.join(map(str, run.missing))}" if run.missing else ""
     return "cut off", missing
+
+
+def sweep_left(runs: Sequence[RunStatus], to_go: int) -> Left | None:
+    """What the runs in progress and those to go will take, as many at once as run now; None where nobody can tell."""
+    running = [
+        in_progress(read_progress(run.run_dir), time.time() - holder.since)
+        for run in runs
+        if (holder := holder_of(run.run_dir)) is not None
+    ]
+    return time_left(_finished_s(runs), running, to_go) if running else None
+
+
+def _finished_s(runs: Sequence[RunStatus]) -> list[float]:
+    return [run.wall_s for run in runs if run.done and run.wall_s is not None]
 
 
 def last_line(run_dir: Path) -> str:
@@ -55,8 +79,9 @@ def main(argv: Sequence[str]) -> int:
     # A sweep of which nothing has begun has no runs to ask about; what can't be read is told.
     runs = [] if to_come and not any(run_dir.exists() for run_dir in to_come) else status(directory)
     rows, counts, size = [], dict.fromkeys(("done", "running", "failed", "cut off", "to go"), 0), DiskUse()
+    whole_s = mean_run_s(_finished_s(runs), [])
     for run in runs:
-        state, word = state_of(run)
+        state, word = state_of(run, whole_s)
         used = disk_use(run.run_dir)
         size += used
         counts[state] += 1
@@ -67,7 +92,8 @@ def main(argv: Sequence[str]) -> int:
         counts["to go"] += 1
         rows.append([run_dir.name, "", "", "", "", "to go", "", " ".join(to_come[run_dir])])
     print_table(["run", "arch", "lr", "seed", "snapshots", "state", "disk", ""], rows)
-    others = "".join(f", {count} {state}" for state, count in counts.items() if count and state != "done")
-    print(f"{counts['done']} of {fmt.plural(len(rows), 'run')} done{others}")
     print(f"on disk {size.describe()}")
+    others = "".join(f", {count} {state}" for state, count in counts.items() if count and state != "done")
+    left = sweep_left(runs, counts["to go"] + counts["cut off"])
+    print(f"{counts['done']} of {fmt.plural(len(rows), 'run')} done{others}{'' if left is None else f', {left}'}")
     return 0

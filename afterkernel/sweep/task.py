@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
@@ -11,6 +13,7 @@ from omegaconf import DictConfig
 
 from afterkernel.config import prepare, typed
 from afterkernel.sweep.grid import job_of
+from afterkernel.sweep.tally import one_shown
 from afterkernel.sweep.worker import execute
 
 # Another launcher's process imports this module, and nothing else of ours, before it resolves the configuration.
@@ -19,12 +22,16 @@ prepare()
 
 def task(cfg: DictConfig) -> None:
     """Check the configuration, then run it in its folder."""
-    outcome = execute(job_of(typed(cfg)))
+    job = job_of(typed(cfg))
+    # A sweep's launcher that is not ours may run several here at once.
+    alone = HydraConfig.get().mode == RunMode.RUN
+    with one_shown(job.run_id, Path(job.run_dir)) if alone else contextlib.nullcontext():
+        outcome = execute(job)
     if outcome.state == "elsewhere":
         print(f"{outcome.run_id} is left alone: {outcome.sentence}.")
     if outcome.state != "failed":
         return
-    if HydraConfig.get().mode == RunMode.RUN:
+    if alone:
         log = "" if outcome.mistake else f" (log: {outcome.log})"
         print(f"afterkernel: {outcome.sentence}{log}", file=sys.stderr)
         sys.exit(2 if outcome.mistake else 1)

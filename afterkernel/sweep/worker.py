@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from afterkernel.display import Where, is_shown, say
 from afterkernel.errors import UserError
+from afterkernel.progress_file import watching
 from afterkernel.sweep.claim import ClaimedError, ClaimLostError, claim
 from afterkernel.sweep.failure import forget_failure, write_failure
 from afterkernel.sweep.job import Job, Outcome, State
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 Echo = Literal["plain", "named", "none"]
 
 LOG_ONLY = {"log_only": True}
+WARNINGS_KEPT = 20
+LIGHTNING = ("pytorch_lightning", "lightning_fabric", "lightning")
 
 
 def execute(job: Job, echo: Echo = "plain") -> Outcome:
@@ -34,11 +38,12 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
     run_dir = Path(job.run_dir)
 
     def outcome(state: State, sentence: str = "", *, mistake: bool = False) -> Outcome:
-        return Outcome(job.run_id, state, sentence, job.log, time.monotonic() - started, mistake)
+        return Outcome(job.run_id, state, sentence, job.log, time.monotonic() - started, mistake, tuple(warned))
 
-    with _logging(job, echo):
+    warned: list[str] = []
+    with _logging(job, echo, warned):
         try:
-            with claim(run_dir) as held:
+            with claim(run_dir) as held, watching(run_dir):
                 forget_failure(run_dir)
                 try:
                     return outcome("finished" if _run(job, run_dir, held.check) else "already")
@@ -85,6 +90,36 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}"
 
 
+class Terminal(logging.Handler):
+    """Lines for the user, above the display where there is one, which then shows itself how far the work is."""
+
+    def __init__(self, where: Where = "out") -> None:
+        super().__init__()
+        self.where = where
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it."""
+        if is_shown() and hasattr(record, "on_display"):
+            return
+        try:
+            say(self.format(record), self.where)
+        except Exception:
+            self.handleError(record)
+
+
+class _Warnings(logging.Handler):
+    """Keeps the first few warnings, a line each."""
+
+    def __init__(self, kept: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.kept = kept
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        if len(self.kept) < WARNINGS_KEPT:
+            self.kept.append(record.getMessage().strip().partition("\n")[0])
+
+
 class _LogFile(logging.FileHandler):
     """The run's log; a disk that does not take a line takes no run down with it."""
 
@@ -94,22 +129,29 @@ class _LogFile(logging.FileHandler):
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Lightning's own lines repeat what ours say."""
-    return record.levelno >= logging.WARNING or not record.name.startswith(("pytorch_lightning", "lightning"))
+    return record.levelno >= logging.WARNING or not record.name.startswith(LIGHTNING)
+
+
+def _hush_lightning() -> None:
+    """Where Lightning was imported before there were handlers, it has given itself one, past ours."""
+    for name in LIGHTNING:
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
 
 
 @contextmanager
-def _logging(job: Job, echo: Echo) -> Iterator[None]:
-    """Log lines to the run's file and, as `echo` says, to the terminal."""
+def _logging(job: Job, echo: Echo, warned: list[str]) -> Iterator[None]:
+    """Log lines to the run's file and, as `echo` says, to the terminal; warnings to `warned` too."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
-    handlers: list[logging.Handler] = []
+    handlers: list[logging.Handler] = [_Warnings(warned)]
     try:
         Path(job.run_dir).mkdir(parents=True, exist_ok=True)
         handlers.append(_LogFile(job.log))
     except OSError:
         pass  # what follows fails for the same reason, and says so
     if echo != "none":
-        handlers.append(logging.StreamHandler(sys.stdout))
+        handlers.append(Terminal())
     named = f"{job.run_id}  " if echo == "named" else ""
     for handler in handlers:
         mark = named if not isinstance(handler, _LogFile) else ""
@@ -118,6 +160,7 @@ def _logging(job: Job, echo: Echo) -> Iterator[None]:
             handler.addFilter(lambda record: not hasattr(record, "log_only"))
         handler.setFormatter(logging.Formatter(f"%(asctime)s {mark}%(message)s", "%H:%M:%S"))
     root.handlers = handlers
+    _hush_lightning()
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     try:

@@ -1,18 +1,18 @@
-"""Callbacks: snapshots at chosen epochs, the training-loss target, divergence, one line an epoch."""
+"""Callbacks: snapshots at chosen epochs, the training-loss target, divergence, how far training is."""
 
 from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytorch_lightning as pl
 
 from afterkernel.errors import UserError
+from afterkernel.progress import Stage
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import Clock
 from afterkernel.training.module import Classifier
@@ -92,21 +92,28 @@ class StopAtDivergence(pl.Callback):
             )
 
 
-class EpochLines(pl.Callback):
-    """One plain line every few seconds at the end of an epoch, where there is no terminal for a progress bar."""
+class TellEpoch(pl.Callback):
+    """Tells a stage of progress, whose total is the number of epochs, how far training is and how good."""
 
-    seconds_between = 10.0
+    def __init__(self, told: Stage, *, at_most: bool) -> None:
+        self.told, self.of = told, "of at most" if at_most else "of"
+        self._losses = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock, perhaps behind a break."""
-        self._started = self._last = time.monotonic()
-        self._first = trainer.current_epoch
+        """Start, perhaps behind a break."""
+        self.told.start_at(trainer.current_epoch)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say how far training is, and how long it may take."""
-        done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
-        now = time.monotonic()
-        if now - self._last >= self.seconds_between and done < total:
-            self._last = now
-            left_s = (now - self._started) / (done - self._first) * (total - done)
-            log.info("training: epoch %d of at most %d, about %.0f s left", done, total, left_s)
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The mean loss is that of an epoch's batches."""
+        self._losses = 0.0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: object, batch_idx: int
+    ) -> None:
+        """Tell epoch and mean loss of the epoch's batches so far, in nats."""
+        self._losses += float(outputs["loss"])
+        epoch, batches = trainer.current_epoch, batch_idx + 1
+        self.told.at(
+            epoch + batches / trainer.num_training_batches,
+            f"epoch {epoch + 1} {self.of} {trainer.max_epochs}, loss {self._losses / batches:.3g}",
+        )

@@ -11,13 +11,12 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.callbacks import RichProgressBar
 
 from afterkernel.data.module import ProblemDataModule
 from afterkernel.data.problem import Problem
 from afterkernel.models import Network
-from afterkernel.progress import has_bars
-from afterkernel.training.callbacks import EpochLines, SaveSnapshots, StopAtDivergence, StopAtLoss, Watch
+from afterkernel.progress import stage
+from afterkernel.training.callbacks import SaveSnapshots, StopAtDivergence, StopAtLoss, TellEpoch, Watch
 from afterkernel.training.checkpoint import CHECKPOINT, CheckedFile, Clock, KeepCheckpoint, KeepRandomState
 from afterkernel.training.module import Classifier, measure
 from afterkernel.training.options import Snapshots, Training
@@ -70,7 +69,9 @@ def train(
             SaveSnapshots(run_dir, snapshots.epochs, clock),
             KeepCheckpoint(path, checkpoint_every_s),
         ]
-        _fit(module, _data(problem, training, seed), callbacks, device, path, identity)
+        with stage("training", training.epochs) as how_far:
+            callbacks.append(TellEpoch(how_far, at_most=target is not None))
+            _fit(module, _data(problem, training, seed), callbacks, device, path, identity)
         last = module.measure()
     reached = target.reached if target else None
     summary = TrainingSummary(
@@ -107,8 +108,6 @@ def _fit(
     checkpoint: Path,
     identity: str,
 ) -> None:
-    terminal = has_bars()
-    watching: pl.Callback = RichProgressBar() if terminal else EpochLines()
     goes_on = checkpoint.exists()
     if goes_on:
         log.info("going on from %s", checkpoint)
@@ -120,11 +119,11 @@ def _fit(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,
             max_epochs=module.options.epochs,
-            callbacks=[*callbacks, watching],
+            callbacks=callbacks,
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=terminal,
+            enable_progress_bar=False,
             # One process trains a network, also within a SLURM job, where Lightning would think otherwise.
             plugins=[CheckedFile(identity), LightningEnvironment()],
         )

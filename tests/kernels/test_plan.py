@@ -111,9 +111,9 @@ def done(monkeypatch):
     told = []
 
     @contextlib.contextmanager
-    def recorder(description, total):
+    def recorder(description, total, *, unit, units):
         amounts = []
-        told.extend([total, amounts])
+        told.extend([total, amounts, units])
         yield amounts.append
 
     monkeypatch.setattr(gram_module, "progress", recorder)
@@ -128,9 +128,10 @@ def test_what_is_planned_is_what_is_done(held, rows_per_strip, done, monkeypatch
     steps = train_test_grams(phi, x, y, budget_bytes=held * 40).plan
     assert steps == plan(23, 9, layers(5), 8, held * 40)
     assert phi.collected == steps.collected + 1  # one sample shows the layout
-    total, amounts = done
+    total, amounts, tiles = done
     assert total == steps.multiplications
     assert sum(amounts) == total
+    assert len(amounts) == tiles
     assert sum(phi.given.values()) - 40 <= steps.held_bytes <= held * 40  # the one sample aside
 
 

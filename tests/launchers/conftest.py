@@ -33,8 +33,12 @@ class Told:
     """Keeps what a launcher tells; answers False from the `stop_after`-th outcome on."""
 
     def __init__(self, stop_after: int | None = None) -> None:
-        self.outcomes = {}
+        self.outcomes, self.begun_ids = {}, []
         self.stop_after = stop_after
+
+    def begun(self, job) -> None:
+        if job.run_id not in self.begun_ids:
+            self.begun_ids.append(job.run_id)
 
     def __call__(self, outcome) -> bool:
         assert outcome.run_id not in self.outcomes

@@ -53,6 +53,18 @@ def test_a_run_that_ended_early_at_its_loss_target_is_done(tmp_path, make_record
     assert run.wanted == (0, 1, 3)
 
 
+def test_what_a_run_took_is_its_training_and_the_evaluation_that_got_furthest(tmp_path, make_record):
+    write_config(tmp_path / "run0", epochs=1)
+    records = [make_record(epoch=0, evaluation_id="a"), make_record(epoch=1, evaluation_id="a")]
+    for record in [*records, make_record(epoch=0, evaluation_id="b")]:
+        write_record(tmp_path / "run0", record)
+    (run,) = status(tmp_path)
+    parts = [kernel.resources for record in records for kernel in record.kernels]
+    evaluated = sum(part.wall_s_kernel + part.wall_s_svm + part.wall_s_measures for part in parts)
+    assert run.wall_s == pytest.approx(max(record.wall_s_train for record in records) + evaluated)
+    assert run.wall_s > 0
+
+
 def test_a_run_without_records_is_described_by_its_config(tmp_path):
     write_config(tmp_path / "run1")
     (run,) = status(tmp_path)

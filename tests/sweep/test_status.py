@@ -1,15 +1,20 @@
 """`status`: what each run of a sweep is at this moment."""
 
 import json
+import re
+import time
+from dataclasses import replace
 
 import pytest
 
 from afterkernel.errors import UserError
+from afterkernel.progress import Report
+from afterkernel.progress_file import PROGRESS, Writer
 from afterkernel.store import RunStatus
 from afterkernel.sweep.claim import claim
 from afterkernel.sweep.failure import write_failure
 from afterkernel.sweep.planned import planned
-from afterkernel.sweep.status import main, state_of
+from afterkernel.sweep.status import main, state_of, sweep_left
 
 
 def run_status(run_dir, recorded=(0,), wanted=(0, 5)):
@@ -28,6 +33,23 @@ def test_done_cut_off_failed_and_running(tmp_path):
         state, word = state_of(run)
     assert state == "running"
     assert word.startswith("training: epoch 3 of at most 5 (process ")
+
+
+def test_a_run_in_progress_is_told_by_what_it_says_and_the_sweep_s_end_by_its_runs(tmp_path):
+    run = run_status(tmp_path / "run")
+    now = time.time()
+    report = Report("training", "training: epoch 3 of 5", 0.4, 30.0, None, None, None, now, now)
+    Writer(run.run_dir / PROGRESS).write(report)
+    assert state_of(run) == ("cut off", "missing epochs 5")  # nobody works there any more
+    with claim(run.run_dir):
+        assert re.match(r"training: epoch 3 of 5, over \d+ s left \(process ", state_of(run)[1])
+        assert re.match(r"training: epoch 3 of 5, about 1 h \d+ min left \(process ", state_of(run, whole_s=5400.0)[1])
+        left = sweep_left([run], to_go=2)
+        assert (left.wall_s, left.more) == (pytest.approx(90, abs=20), True)
+        done = replace(run_status(tmp_path / "done", recorded=(0, 5)), wall_s=100.0)
+        left = sweep_left([run, done], to_go=2)
+        assert (left.wall_s, left.more) == (pytest.approx(300, abs=20), False)
+    assert sweep_left([run, done], to_go=2) is None
 
 
 def test_runs_to_come_are_told_by_what_is_swept(tmp_path, capsys):

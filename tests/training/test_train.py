@@ -9,6 +9,7 @@ import torch.nn.functional as F
 import afterkernel as ak
 from afterkernel.data.sources.digits import Digits
 from afterkernel.errors import UserError
+from afterkernel.progress import Stage
 from afterkernel.training import snapshot
 from afterkernel.training.metrics import loss_and_error
 from afterkernel.training.options import Snapshots, Training
@@ -152,3 +153,22 @@ def test_a_damaged_snapshot_is_refused(problem, tmp_path):
     path.write_text(json.dumps(facts))
     with pytest.raises(UserError, match="can't be read"):
         snapshot.load(tmp_path, network, path)
+
+
+def test_how_far_training_is_is_told_at_every_step(problem, tmp_path, monkeypatch):
+    told = []
+    at = Stage.at
+
+    def kept(self, done, detail=None):
+        at(self, done, detail)
+        told.append((self.name, round(done, 6), detail))
+
+    monkeypatch.setattr(Stage, "at", kept)
+    fit(problem, tmp_path, epochs=2, batch_size=32)
+    assert [(name, done) for name, done, _ in told] == [("training", round(step / 3, 6)) for step in range(1, 7)]
+    assert [detail.partition(", loss ")[0] for *_, detail in told] == ["epoch 1 of 2"] * 3 + ["epoch 2 of 2"] * 3
+    assert all(0.3 < float(detail.partition(", loss ")[2]) < 2 for *_, detail in told)
+    told.clear()
+    fit(problem, tmp_path / "target", epochs=5, batch_size=100, loss_target=1e9)
+    assert told == [("training", 1.0, told[0][2])]
+    assert told[0][2].startswith("epoch 1 of at most 5, loss ")

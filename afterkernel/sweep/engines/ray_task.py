@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from afterkernel.progress import NO_BARS
 from afterkernel.sweep.engines.submitit_task import run_again, set_threads
 from afterkernel.sweep.job import Job, Outcome
 
@@ -19,7 +18,6 @@ def run_job(
     # A cluster started in a shell's background ignores Ctrl-C's signal, by which Ray stops a task in order.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
-    os.environ[NO_BARS] = "1"
     set_threads(cpus)
     Path(mark).touch()
     return run_again(function, job) if attempt else function(job)

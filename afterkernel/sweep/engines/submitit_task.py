@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from afterkernel.progress import NO_BARS
 from afterkernel.sweep.job import Job, Outcome
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ class JobTask:
         begun = time.monotonic()
         if self.devices is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.devices
-        os.environ[NO_BARS] = "1"
         set_threads(self.cpus)
         warned, ending = False, False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from afterkernel.options import option
 from afterkernel.sweep.job import Job
@@ -15,6 +16,8 @@ class Basic(Launcher):
     """One run at a time on this machine, with all of its cores and GPUs."""
 
     name: str = option("basic", "which launcher (set by launcher=NAME)", decides=False)
+
+    speaking: ClassVar[bool] = True
 
     def launch(self, jobs: Sequence[Job], tell: Tell) -> None:
         """Run the jobs in order."""

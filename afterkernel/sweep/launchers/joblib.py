@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from afterkernel.options import option
-from afterkernel.progress import NO_BARS
 from afterkernel.sweep.job import Job
 from afterkernel.sweep.launchers.launcher import Launcher, Tell
 
@@ -23,6 +23,8 @@ class Joblib(Launcher):
         None, "runs at once; by default one a GPU, or one a core where there is none", at_least=1, decides=False
     )
 
+    speaking: ClassVar[bool] = True
+
     def launch(self, jobs: Sequence[Job], tell: Tell) -> None:
         """Run the jobs, each process one after the other."""
         from afterkernel.sweep.launchers.processes import run_in_processes
@@ -35,9 +37,7 @@ class Joblib(Launcher):
         count = min(self.processes or len(gpus) or cores, max(jobs, 1))
         threads = str(max(1, cores // count))
         return [
-            {NO_BARS: "1"}
-            | dict.fromkeys(THREADS, threads)
-            | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})
+            dict.fromkeys(THREADS, threads) | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})
             for index in range(count)
         ]
 

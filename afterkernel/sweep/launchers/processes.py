@@ -7,19 +7,22 @@ import os
 import queue
 import re
 import signal
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+from afterkernel.display import is_shown
 from afterkernel.sweep.job import Job, Outcome
 from afterkernel.sweep.launchers.launcher import Tell
 from afterkernel.sweep.worker import Echo, execute
 
 GRACE_S = 20.0
 
-# An outcome, and what is set once it has been told.
-Told = tuple[Outcome, threading.Event]
+# A job that begins, or an outcome and what is set once it has been told; None from a process that serves no more.
+Told = Job | tuple[Outcome, threading.Event] | None
 
 
 def run_in_processes(jobs: Sequence[Job], tell: Tell, environments: Sequence[Mapping[str, str]], echo: Echo) -> None:
@@ -27,7 +30,9 @@ def run_in_processes(jobs: Sequence[Job], tell: Tell, environments: Sequence[Map
 
     A process of joblib's engine, loky, each: where one dies, its one job fails and no other.
     """
-    waiting, told = deque(jobs), queue.SimpleQueue[Told | None]()
+    if is_shown():
+        echo = "none"  # a display has the terminal for itself
+    waiting, told = deque(jobs), queue.SimpleQueue[Told]()
     stop = threading.Event()
     slots = [_Slot(waiting, told, stop, environment, echo) for environment in environments[: len(jobs)]]
     for slot in slots:
@@ -38,6 +43,9 @@ def run_in_processes(jobs: Sequence[Job], tell: Tell, environments: Sequence[Map
             arrived = told.get()
             if arrived is None:
                 serving -= 1
+                continue
+            if isinstance(arrived, Job):
+                tell.begun(arrived)
                 continue
             outcome, answered = arrived
             if not tell(outcome):
@@ -67,7 +75,7 @@ class _Slot(threading.Thread):
     def __init__(
         self,
         waiting: deque[Job],
-        told: queue.SimpleQueue[Told | None],
+        told: queue.SimpleQueue[Told],
         stop: threading.Event,
         environment: Mapping[str, str],
         echo: Echo,
@@ -87,6 +95,7 @@ class _Slot(threading.Thread):
                 job = self.waiting.popleft()
             except IndexError:
                 break
+            self.told.put(job)
             started = time.monotonic()
             try:
                 if executor is None:
@@ -140,7 +149,29 @@ def _begin(parent: int) -> None:
 
 
 def _work(job: Job, echo: Echo) -> Outcome:
+    with _into_log(job) if echo == "none" else contextlib.nullcontext():
+        try:
+            return execute(job, echo)
+        except KeyboardInterrupt:
+            return Outcome(job.run_id, "interrupted", "interrupted", job.log, 0.0)
+
+
+@contextlib.contextmanager
+def _into_log(job: Job) -> Iterator[None]:
+    """What libraries print past Python's logging goes to the run's log, and not across a display."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [(number, os.dup(number)) for number in (1, 2)]
     try:
-        return execute(job, echo)
-    except KeyboardInterrupt:
-        return Outcome(job.run_id, "interrupted", "interrupted", job.log, 0.0)
+        with contextlib.suppress(OSError):  # the run itself will say that there is no room for a log
+            Path(job.run_dir).mkdir(parents=True, exist_ok=True)
+            with Path(job.log).open("ab") as log:
+                for number, _ in kept:
+                    os.dup2(log.fileno(), number)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)

@@ -111,6 +111,9 @@ class RayLauncher(Launcher):
             while live or (go_on and waiting):
                 while go_on and waiting and len(live) < room:
                     submit(waiting.pop(0), 0)
+                for running in live.values():
+                    if running.mark.exists():
+                        tell.begun(running.job)
                 done, _ = ray.wait(list(live), timeout=self.poll_s)
                 for ref in done:
                     running = live.pop(ref)

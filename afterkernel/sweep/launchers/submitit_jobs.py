@@ -100,6 +100,8 @@ class SubmititLauncher(Launcher):
                 if go_on and waiting and (room := self._room(len(live))):
                     live += self._submit(executor, waiting[:room], live)
                     del waiting[:room]
+                for running in self._begun(live):
+                    tell.begun(running.job)
                 for running, outcome in self._ended(live):
                     live.remove(running)
                     if outcome is not None and not tell(outcome) and go_on:
@@ -126,14 +128,19 @@ class SubmititLauncher(Launcher):
         handles = executor.submit_array(tasks)
         return [Running(*each) for each in zip(jobs, handles, places, strict=True)]
 
+    def _begun(self, live: Sequence[Running]) -> list[Running]:
+        """The jobs that have begun since the last look."""
+        found = [each for each in live if each.begun_s is None and each.handle.paths.stdout.exists()]
+        for running in found:
+            running.begun_s = time.monotonic()
+        return found
+
     def _ended(self, live: Sequence[Running]) -> list[tuple[Running, Outcome | None]]:
         """The jobs that have ended, with their outcomes; None for one that was cancelled before it began."""
         gone = self._gone(live)
         found: list[tuple[Running, Outcome | None]] = []
         for running in live:
             now, paths = time.monotonic(), running.handle.paths
-            if running.begun_s is None and paths.stdout.exists():
-                running.begun_s = now
             ended = gone.get(running.handle.job_id)
             if (ended or not self.waits_for_processes) and paths.result_pickle.exists():
                 found.append((running, self._result(running)))

@@ -1,0 +1,188 @@
+"""What a user sees while the real program works: on a terminal, in a pipe, and by `status` from another process."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from sweep_tools import run, start
+
+SMALL = [
+    "arch=mlp",
+    "arch.budget=1500",
+    "training.lr=0.1",
+    "snapshot.epochs=[0,1]",
+    "measure.num_images=20",
+    "measure.crop_fraction=[0.75]",
+    "dataset.max_train=60",
+    "dataset.max_test=30",
+    "logger=none",
+    "trainer.threads=1",
+    "sweep.name=s",
+]
+LONG = [*SMALL, "training.epochs=1000000"]
+
+
+class OnTerminal:
+    """The program on a terminal of its own; `text` is what it has written so far."""
+
+    def __init__(self, words, cwd, columns=160):
+        ours, theirs = pty.openpty()
+        environment = os.environ | {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "40", "OMP_NUM_THREADS": "1"}
+        for name in ("NO_COLOR", "FORCE_COLOR"):
+            environment.pop(name, None)
+        command = [sys.executable, "-m", "afterkernel", *words]
+        self.process = subprocess.Popen(
+            command, cwd=cwd, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        self._ours, self._parts = ours, []
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self):
+        try:
+            while part := os.read(self._ours, 65536):
+                self._parts.append(part)
+        except OSError:  # the other end is closed
+            pass
+        os.close(self._ours)
+
+    @property
+    def text(self):
+        """What has been written, without colours."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", b"".join(self._parts).decode())
+
+    def until(self, found):
+        """Wait until the function is true of the text."""
+        deadline = time.monotonic() + 120
+        while not found(self.text):
+            assert time.monotonic() < deadline, self.text
+            assert self.process.poll() is None, self.text
+            time.sleep(0.05)
+
+    def end(self):
+        """Wait for the end; the exit code and the text."""
+        code = self.process.wait(timeout=200)
+        self._thread.join()
+        return code, self.text
+
+
+def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path):
+    # Two ends: a loss target that is not reached in time, and one that never is.
+    words = ["--multirun", *SMALL, "training.epochs=600", "training.loss_target=1e-9", "training.lr=0.1,1e30"]
+    code, text = OnTerminal(words, tmp_path).end()
+    assert code == 1, text
+    assert re.search(r"sweep s: 0 of 2 done, 1 running, 1 to go", text)
+    assert re.search(r"mlp-lr0.1-seed0-\w+ +(beginning|training: epoch \d+ of at most 600, loss [\d.e-]+) ", text)
+    # Whole lines, each once while it goes on; the failure again at the end.
+    assert len(re.findall(r"\[1/2\] finished mlp-lr0.1-seed0-\w+ in \d+ s(; about .* left)?\r\n", text)) == 1
+    assert (
+        len(re.findall(r"\[2/2\] FAILED mlp-lr1e\+?30-seed0-\w+: training diverged .* \(log: .*run.log\)\r\n", text))
+        == 1
+    )
+    assert text.count("1 of 2 runs finished, 1 failed") == 1
+    # The runs' own lines stay in their logs, but for warnings.
+    assert "snapshot saved" not in text
+    warned = r"  warning: training.loss_target=1e-09 was not reached .* \(log: .*mlp-lr0.1-seed0.*/run.log\)\r\n"
+    assert len(re.findall(warned, text)) == 1
+    logs = [path.read_text() for path in tmp_path.glob("runs/s/*/run.log")]
+    assert sum("snapshot saved" in log for log in logs) == 2
+    assert not list(tmp_path.rglob("*progress.json*"))
+    # The display is gone, and the cursor is back.
+    assert text.rindex("\x1b[?25h") < text.rindex("1 of 2 runs finished")
+    assert "Traceback" not in text
+
+
+def test_a_run_on_a_terminal_has_the_same_display_and_its_lines_above(tmp_path):
+    terminal = OnTerminal([*LONG, "seed=0"], tmp_path, columns=80)
+    terminal.until(lambda text: "epoch 1: training loss" in text)
+    terminal.until(lambda text: re.search(r"\n  training: epoch \d+ of 1000000, loss ", text))
+    os.kill(terminal.process.pid, signal.SIGINT)
+    code, text = terminal.end()
+    assert code == 130, text
+    assert re.search(r"\d\d:\d\d:\d\d epoch 0: training loss .*; snapshot saved\r\n", text)
+    assert text.rstrip().endswith("the same command runs what is missing.")
+    assert not list(tmp_path.rglob("*progress.json*"))
+
+
+@pytest.fixture(scope="module")
+def working(tmp_path_factory):
+    """A folder where a sweep of two long runs is at work, and its process."""
+    cwd = tmp_path_factory.mktemp("working")
+    process = start(["--multirun", *LONG, "seed=0,1"], cwd)
+    deadline = time.monotonic() + 120
+    while not any("training" in path.read_text() for path in cwd.glob("runs/s/*/progress.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield cwd, process
+    process.kill()
+    process.communicate()
+
+
+def test_status_from_another_process_says_what_runs_are_at(working):
+    cwd, _ = working
+    done = run(["status", "runs/s"], cwd)
+    assert done.returncode == 0, done.stderr
+    told = r"mlp-\S+ .* running .* training: epoch \d+ of 1000000, loss \S+, over .* left \(process \d+ on "
+    assert re.search(told, done.stdout)
+    assert re.fullmatch(r"0 of 2 runs done, 1 running, 1 to go, over .* left", done.stdout.splitlines()[-1])
+
+
+def test_status_takes_no_word_of_a_killed_run(working):
+    cwd, process = working
+    (path,) = cwd.glob("runs/s/*/progress.json")
+    process.kill()
+    process.wait()
+    claims = sorted(path.parent.glob("claims/*.json"))
+    worker = int(json.loads(claims[-1].read_text())["process"].split("@")[0])
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{worker}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert path.exists()
+    done = run(["status", "runs/s"], cwd)
+    assert "epoch" not in done.stdout.replace("missing epochs", "")
+    assert done.stdout.splitlines()[-1] == "0 of 2 runs done, 1 cut off, 1 to go"
+
+
+def test_a_run_in_a_pipe_has_its_own_lines_alone(tmp_path):
+    done = run([*SMALL, "training.epochs=3", "seed=0"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("snapshot saved") == 3
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in done.stdout.splitlines())
+    assert done.stderr == ""
+
+
+def test_in_a_pipe_there_are_plain_lines(sweep):
+    output = (sweep / "output.txt").read_text()
+    assert "\x1b" not in output
+    assert "\r" not in output
+    assert output.count("snapshot saved") == 4 * 3
+    assert re.search(r"^\[1/4\] finished \S+ in \d+ s; about .* left$", output, re.M)
+    assert re.search(r"^\[4/4\] finished \S+ in \d+ s$", output, re.M)
+
+
+def test_a_run_that_is_killed_under_the_display_is_told_and_ctrl_c_ends_the_others(tmp_path):
+    words = ["--multirun", *LONG, "seed=0,1", "launcher=joblib", "launcher.processes=2"]
+    terminal = OnTerminal(words, tmp_path)
+    terminal.until(lambda text: len(set(re.findall(r"(mlp\S+) +training: epoch", text))) == 2)
+    claims = sorted(tmp_path.glob("runs/s/*/claims/*.json"))
+    os.kill(int(json.loads(claims[0].read_text())["process"].split("@")[0]), signal.SIGKILL)
+    terminal.until(lambda text: "0 of 2 done, 1 failed, 1 running" in text)
+    os.kill(terminal.process.pid, signal.SIGINT)
+    code, text = terminal.end()
+    assert code == 130, text
+    failed = re.findall(r"\[1/2\] FAILED (\S+): its process was ended by SIGKILL.*\(log: .*run.log\)\r\n", text)
+    assert failed == [claims[0].parents[1].name]
+    assert "0 of 2 runs finished, 1 failed, 1 to go; give the same command again to go on\r\n" in text
+    assert "Traceback" not in text
+    # The one that was killed could not take its file away.
+    assert [path.parent for path in tmp_path.rglob("*progress.json*")] == [claims[0].parents[1]]

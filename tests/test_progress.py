@@ -1,0 +1,138 @@
+"""Stages of work: what they say of themselves, to whom, and that nobody pays where nobody watches."""
+
+import logging
+import threading
+
+import pytest
+
+from afterkernel import progress as module
+from afterkernel.progress import Stage, progress, report, stage, watched
+
+
+class FakeTime:
+    """A clock that a test moves on."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def time(self):
+        return 1e9 + self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    fake = FakeTime()
+    monkeypatch.setattr(module, "time", fake)
+    return fake
+
+
+def test_stages_are_told_from_the_outermost_in(clock):
+    with watched() as work:
+        assert work.report().words == "beginning"
+        with stage("training", 10) as training:
+            training.at(2.5, "epoch 3 of 10, loss 0.21")
+            assert work.report().words == "training: epoch 3 of 10, loss 0.21"
+        with stage("epoch 5 (snapshot 2 of 3)", 3, last=True), stage("ntk"):
+            with progress("Gram matrix", 8.0, unit="tile", units=4) as advance:
+                assert work.report().words == "epoch 5 (snapshot 2 of 3), ntk: Gram matrix, tile 1 of 4"
+                advance(2.0)
+                assert work.report().words == "epoch 5 (snapshot 2 of 3), ntk: Gram matrix, tile 2 of 4"
+                advance(2.0)
+                assert work.report().fraction == 0.5
+            with stage("SVM exact"):
+                report("active set on 250 of 900 samples", step=1)
+                report(step=12, gap=3.04e-7)
+                told = work.report()
+                assert told.words.endswith("ntk: SVM exact, gap 3e-07, step 12, active set on 250 of 900 samples")
+                assert (told.stage, told.fraction, told.silent_since) == ("SVM exact", None, None)
+                report("polishing on 90 samples")
+                assert work.report().words.endswith("SVM exact, polishing on 90 samples")
+    assert work.stages == []
+
+
+def test_a_stage_that_raises_is_left(clock):
+    with watched() as work:
+        with pytest.raises(ValueError, match="x"), stage("one"), stage("two"):
+            raise ValueError("x")
+        assert work.stages == []
+
+
+def test_what_is_left_follows_the_pace_behind_a_break(clock):
+    told = Stage("training", 10)
+    told.start_at(4)
+    assert told.left_s is None
+    clock.now += 6
+    told.at(6)
+    assert told.left_s == pytest.approx(12)
+    clock.now += 5  # no news: less is left
+    assert told.left_s == pytest.approx(7)
+    clock.now += 100
+    assert told.left_s == 0
+
+
+def test_the_run_s_end_is_known_from_the_first_snapshot_on(clock):
+    with watched() as work:
+        with stage("training", 2) as training:
+            clock.now += 10
+            training.at(1, "epoch 2 of 2")
+            told = work.report()
+            assert (told.left_s, told.run_left_s, told.run_fraction) == (pytest.approx(10), None, None)
+        with stage("epoch 0", 4, last=True) as snapshots:
+            clock.now += 10
+            snapshots.advance()
+            told = work.report()
+            assert told.run_left_s == pytest.approx(30)
+            assert told.run_fraction == pytest.approx(20 / 50)
+            with progress("Gram matrix", 1.0) as advance:
+                clock.now += 20
+                advance(0.1)  # it alone takes longer than the snapshots before it
+                assert work.report().run_left_s == pytest.approx(180)
+
+
+def test_a_stage_that_says_nothing_tells_since_when(clock):
+    with watched() as work, stage("ntk"):
+        clock.now += 5
+        with stage("SVM thundersvm"):
+            clock.now += 12
+            told = work.report()
+            assert told.words == "ntk: SVM thundersvm"
+            assert told.written - told.silent_since == 12
+
+
+def test_a_line_of_the_log_every_quarter_of_a_minute(clock, caplog):
+    with caplog.at_level(logging.INFO), watched(), stage("ntk"), progress("Gram matrix", 100.0) as advance:
+        for _ in range(100):
+            clock.now += 1
+            advance(1.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"ntk: Gram matrix, {15 * k} %, about {f'{100 - 15 * k} s' if k > 2 else f'1 min {40 - 15 * k} s'} left"
+        for k in range(1, 7)
+    ]
+    assert all(record.on_display for record in caplog.records)
+
+
+def test_lines_also_where_nobody_watches(clock, caplog):
+    with caplog.at_level(logging.INFO), progress("Gram matrix", 4.0) as advance:
+        clock.now += 20
+        advance(1.0)
+        report(gap=0.5)  # of nothing that is watched
+    assert [record.getMessage() for record in caplog.records] == ["Gram matrix: 25 %, about 1 min 0 s left"]
+
+
+def test_another_thread_s_work_is_its_own():
+    seen = []
+
+    def other():
+        report(gap=0.1)
+        seen.append(module.is_watched())
+
+    with watched() as work, stage("here"):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert work.report().words == "here"
+    assert seen == [False]
+    assert not module.is_watched()
