@@ -13,8 +13,8 @@ from typing import Any
 from afterkernel.dashboard import report_run, saved, story, workspace
 from afterkernel.dashboard.material import Material, read
 from afterkernel.errors import UserError
+from afterkernel.logger import sync
 from afterkernel.logger.account import check_server, reason
-from afterkernel.logger.sync import offline_runs, unsynced
 from afterkernel.report.page import Made, make
 from afterkernel.store import format as fmt
 from afterkernel.store.files import write_text_atomic
@@ -62,8 +62,12 @@ def _build(material: Material, folder: Path, *, upload: bool) -> int:
     for name, spec in (("workspace", workspace.spec(board)), ("report", story.spec(tale))):
         _write(folder / f"{name}.json", {"project": material.project, "entity": material.entity, **spec})
         print(folder / f"{name}.json")
-    _log(material, made, folder, material.entity, upload=upload)
+    logged = _logged(material, made, folder)
+    print(logged)
     if upload:
+        fault = sync.upload(logged)
+        if fault is not None:
+            raise UserError(f"{logged} is not uploaded: {fault}.")
         urls = saved.save(
             *(folder, entity, material.project, board),
             lambda: story.report(material, made.findings, entity, online=True),
@@ -74,13 +78,14 @@ def _build(material: Material, folder: Path, *, upload: bool) -> int:
     return 0
 
 
-def _log(material: Material, made: Made, folder: Path, entity: str | None, *, upload: bool) -> None:
+def _logged(material: Material, made: Made, folder: Path) -> Path:
     try:
-        report_run.log(material, made, folder, entity, "online" if upload else "offline")
+        return report_run.log(material, made, folder)
     except OSError:
         raise
+    # A library that is told to be quiet: its own mistakes come as whatever they are.
     except Exception as error:
-        raise UserError(f"W&B did not take the report's figures and tables ({reason(error)}).") from error
+        raise UserError(f"W&B does not take the report's figures and tables ({reason(error)}).") from error
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
@@ -99,7 +104,7 @@ def _say_what_lacks(material: Material, directory: Path, *, upload: bool) -> Non
         print(f"afterkernel: {silent}: the dashboard's panels lack them.", file=sys.stderr)
     if upload:
         try:
-            waiting = sum(bool(unsynced(runs)) for runs in offline_runs(directory))
+            waiting = sum(bool(sync.unsynced(runs)) for runs in sync.offline_runs(directory))
         except UserError:
             waiting = 0
         if waiting:

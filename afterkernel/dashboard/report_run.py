@@ -7,11 +7,11 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from afterkernel.dashboard.material import Material
-from afterkernel.logger.wandb import REPORT, settings
+from afterkernel.logger.wandb import REPORT, let_go, settings
 from afterkernel.report.hypotheses import Finding
 from afterkernel.report.output import FIGURES, TABLES
 from afterkernel.report.page import Made
@@ -27,16 +27,16 @@ _NOTES = (
 )
 
 
-def log(material: Material, made: Made, folder: Path, entity: str | None, mode: Literal["online", "offline"]) -> None:
-    """Log the report as the W&B run SWEEP-report, offline below `folder`, where it replaces an older one."""
+def log(material: Material, made: Made, folder: Path) -> Path:
+    """Log the report as the W&B run SWEEP-report, offline below `folder`, replacing an older one; its folder."""
     import wandb
 
     _forget(folder, _name(material.sweep))
     with _staging(folder):
         run = wandb.init(
-            mode=mode,
+            mode="offline",
             project=material.project,
-            entity=entity,
+            entity=material.entity,
             dir=folder,
             group=material.sweep,
             name=f"report of {material.sweep}",
@@ -47,9 +47,16 @@ def log(material: Material, made: Made, folder: Path, entity: str | None, mode: 
             reinit="finish_previous",
             settings=settings(),
         )
-        with run:
+        try:
             run.log(_content(made))
             run.summary.update(summary(made.findings))
+        except BaseException:
+            run.finish(exit_code=1)
+            raise
+        run.finish()
+    # Until W&B's own process has ended its file may lack an end.
+    let_go()
+    return _logged(folder, _name(material.sweep))[-1]
 
 
 def verdict_table(findings: Sequence[Finding]) -> tuple[list[str], list[list[Any]]]:
@@ -115,9 +122,13 @@ def _name(sweep: str) -> str:
 
 def _forget(folder: Path, name: str) -> None:
     # Each is complete in itself, and holds figures and tables once more.
-    for file in folder.glob(f"wandb/offline-run-*/run-{name}.wandb"):
-        shutil.rmtree(file.parent)
+    for run in _logged(folder, name):
+        shutil.rmtree(run)
     shutil.rmtree(_staged(folder), ignore_errors=True)
+
+
+def _logged(folder: Path, name: str) -> list[Path]:
+    return [file.parent for file in sorted(folder.glob(f"wandb/offline-run-*/run-{name}.wandb"))]
 
 
 def _staged(folder: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +70,9 @@ def _or_none(load: Callable[[], Any]) -> Any:
 
 def _answered(act: Callable[[], Any]) -> Any:
     try:
-        return act()
+        # The library tells its URLs on standard error, and we tell them on standard output.
+        with contextlib.redirect_stderr(io.StringIO()):
+            return act()
     # Transport, the account, the rights, the server's own mistakes: each has an exception of its own.
     except Exception as error:
         raise UserError(f"W&B did not take the dashboard ({reason(error)}); what is built lies on disk.") from error

@@ -109,12 +109,12 @@ class _WandbMirror:
         except Exception as error:
             log.warning("W&B mirrors no more of this run (%s); the store has all of it", reason(error))
             self.run = None
-            _let_go()
+            let_go()
             return None
 
 
-def _let_go() -> None:
-    """Drop a W&B service that may be dead: the process ends without its traceback, and the next run starts another."""
+def let_go() -> None:
+    """End W&B's service, or drop a dead one: what it writes is written, and the next run starts another."""
     with contextlib.suppress(Exception, SystemExit):
         import wandb
 
