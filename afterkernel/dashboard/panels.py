@@ -56,7 +56,8 @@ def topics(metrics: Iterable[str]) -> Iterator[tuple[str, list[Panel]]]:
         prefix, _, name = metric.partition("/")
         layer, _, bare = name.rpartition("/")
         one = term(bare)
-        heading = f"{capitalised(one.family)}: {prefix}" if one.family else capitalised(one.title)
+        of = f"{prefix}, layer {layer}" if layer else prefix
+        heading = f"{capitalised(one.family)}: {of}" if one.family else capitalised(one.title)
         section = BY_LAYER if layer else TOPICS[one.topic]
         key = heading, one.unit, "" if one.family else one.name
         sections.setdefault(section, {}).setdefault(key, []).append(metric)

@@ -19,7 +19,8 @@ def workspace(material: Material, findings: Sequence[Finding], entity: str) -> A
     made = ws.Workspace(
         entity=entity,
         project=material.project,
-        name=f"afterkernel: {material.sweep}",
+        # The library takes these for emojis, and refuses them.
+        name=f"afterkernel: {material.sweep.replace('=', '_').replace('+', '_')}",
         sections=[*_claims(material, findings), *_topics(material)],
         settings=ws.WorkspaceSettings(x_axis=EPOCH, smoothing_type="none", max_runs=panels.MOST_LINES),
         runset_settings=ws.RunsetSettings(

@@ -29,7 +29,7 @@ TOPICS = {
 class Term:
     """A column or a measure: `name`, where N stands for a number, its `title`, `unit` ("" for none) and topic.
 
-    Of one that a number is part of, `family` is the title with N instead, which it shares with others.
+    Of one that a number is part of, `family` is the title of all of them together.
     """
 
     name: str
@@ -115,7 +115,7 @@ OPTIONAL = [
     Term("shift_Npx_invariance", "invariance under a shift by N pixels", COSINE, "invariance"),
     Term("rotation_Nrad_invariance", "invariance under a rotation by N rad", COSINE, "invariance"),
     Term("zoom_N_invariance", "invariance under a crop to N of a side", COSINE, "invariance"),
-    Term("eigenvalue_N", "eigenvalue N of K / n", "", "spectrum"),
+    Term("eigenvalue_N", "eigenvalue N of K / n", "", "spectrum", "leading eigenvalues of K / n"),
     Term("label_energy_N", "share of the labels' energy in the leading N eigenvectors", SHARE, "spectrum"),
 ]
 BY_NAME = {term.name: term for term in TERMS}
@@ -144,5 +144,5 @@ def _numbered(name: str) -> Term | None:
         match = pattern.fullmatch(name)
         if match:
             title = re.sub(r"\bN\b", match[1], found.title)
-            return dataclasses.replace(found, name=name, title=title, family=found.title)
+            return dataclasses.replace(found, name=name, title=title, family=found.family or found.title)
     return None
