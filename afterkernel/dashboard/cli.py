@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -46,7 +47,10 @@ def main(argv: Sequence[str]) -> int:
         _check_name(name, getattr(options, name))
     material = read(options.directory, options.project, options.entity)
     if options.upload:
+        # W&B's own telemetry says on standard error what the key, or the network, fails it in.
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         check_server("dashboard --upload")
+        saved.remembered(options.directory / FOLDER)
     folder = options.directory / FOLDER
     try:
         return _build(material, folder, upload=options.upload)
@@ -67,7 +71,7 @@ def _build(material: Material, folder: Path, *, upload: bool) -> int:
     if upload:
         fault = sync.upload(logged)
         if fault is not None:
-            raise UserError(f"{logged} is not uploaded: {fault}.")
+            raise UserError(f"{logged} is not uploaded ({fault}): dashboard --upload tries again.")
         urls = saved.save(
             *(folder, entity, material.project, board),
             lambda: story.report(material, made.findings, entity, online=True),

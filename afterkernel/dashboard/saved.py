@@ -31,7 +31,7 @@ def save(folder: Path, entity: str, project: str, workspace: Any, report: Callab
 
     `report` builds the report, which may ask the server. UserError where the server does not do it.
     """
-    before = _remembered(folder).get(f"{entity}/{project}", {})
+    before = remembered(folder).get(f"{entity}/{project}", {})
     urls = {}
     for name, act in (
         ("workspace", lambda: _workspace(workspace, before.get("workspace"))),
@@ -78,7 +78,8 @@ def _answered(act: Callable[[], Any]) -> Any:
         raise UserError(f"W&B did not take the dashboard ({reason(error)}); what is built lies on disk.") from error
 
 
-def _remembered(folder: Path) -> dict[str, dict[str, str]]:
+def remembered(folder: Path) -> dict[str, dict[str, str]]:
+    """The URLs of what was saved before, by ENTITY/PROJECT and name. UserError where the file is damaged."""
     try:
         found = json.loads((folder / FILE).read_text())
     except FileNotFoundError:
@@ -91,6 +92,6 @@ def _remembered(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def _remember(folder: Path, entity: str, project: str, urls: dict[str, str]) -> None:
-    known = _remembered(folder)
+    known = remembered(folder)
     known.setdefault(f"{entity}/{project}", {}).update(urls)
     write_text_atomic(folder / FILE, json.dumps(known, indent=2, sort_keys=True) + "\n")
