@@ -19,6 +19,7 @@ TOPICS = {
     "spectrum": "Spectrum and effective rank",
     "distance": "Distance and velocity",
     "svm": "Health of the SVMs",
+    "other": "Other measures",
     "cost": "Costs",
     "run": "The run",
     "note": "Notes",
@@ -124,11 +125,12 @@ _PATTERNS = [(re.compile(re.escape(term.name).replace("N", _NUMBER, 1)), term) f
 
 
 def term(name: str) -> Term:
-    """The term of a column or measure; of LAYER/NAME that of NAME, with the layer in its title. KeyError for others."""
+    """The term of a column or measure; of LAYER/NAME that of NAME, with the layer in its title.
+
+    A measure that is not listed, such as one of somebody's own, is called by its name.
+    """
     layer, _, bare = name.rpartition("/")
-    found = BY_NAME.get(bare) or _numbered(bare)
-    if found is None:
-        raise KeyError(name)
+    found = BY_NAME.get(bare) or _numbered(bare) or Term(name, bare.replace("_", " "), "", "other")
     return dataclasses.replace(found, name=name, title=f"{found.title}, layer {layer}") if layer else found
 
 
