@@ -256,4 +256,6 @@ def test_views_are_saved_once_and_updated_from_there_on(swept, tmp_path):
         assert {view["displayName"] for view in server.views.values()} == {"afterkernel: tiny", "After kernels: tiny"}
         assert len(server.views) == 2
         assert done.stdout.splitlines()[-2] == urls[0]
+        # The upload leaves files of W&B's own, which are no runs.
+        assert "4 of 4 runs" in json.loads((folder / "dashboard" / "report.json").read_text())["description"]
         assert server.unknown == []

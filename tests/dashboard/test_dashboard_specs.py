@@ -221,3 +221,16 @@ def test_the_report_says_what_the_page_says_and_how_to_reproduce_it(tale, findin
 )
 def test_a_command_is_told_without_paths(given, shown):
     assert command(given) == shown
+
+
+def test_verdicts_of_a_partial_sweep_are_provisional(material, findings):
+    confirmed = [dataclasses.replace(findings[0], verdict="confirmed"), *findings[1:]]
+    assert "**Verdict: confirmed (provisional). " in words.claim("c1", confirmed, partial=True)
+    assert "**Verdict: confirmed. " in words.claim("c1", confirmed, partial=False)
+    assert "**Verdict: not asked of this sweep.**" in words.claim("c2", confirmed, partial=True)
+    begun = dataclasses.replace(material.runs.runs[0], done=False, failure="killed by signal 9")
+    partial = dataclasses.replace(
+        material, runs=dataclasses.replace(material.runs, runs=[begun, *material.runs.runs[1:]])
+    )
+    tale = story.spec(story.report(partial, confirmed, "", online=False))
+    assert tale["description"] == "3 of 4 runs of the sweep tiny are done (1 failed): a partial report."
