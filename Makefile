@@ -7,7 +7,7 @@ SWEEP  ?= demo
 DIR    ?= runs/$(SWEEP)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-browser test-slurm test-ray soak check sweep report wandb-sync bench clean
+.PHONY: help install demo test test-browser test-slurm test-ray soak check sweep report dashboard wandb-sync bench clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ sweep: install  ## run sweeps/NAME.yaml: make sweep SWEEP=NAME [ARGS="dataset.ro
 
 report: install  ## tables, figures and one HTML page of a sweep: make report SWEEP=NAME, or DIR=FOLDER
 	$(RUN) report $(DIR)
+
+dashboard: install  ## the same for W&B, as code: make dashboard SWEEP=NAME, or DIR=FOLDER; ARGS=--upload saves it there
+	$(RUN) dashboard $(DIR) $(ARGS)
 
 wandb-sync: install  ## upload what W&B wrote offline: make wandb-sync SWEEP=NAME, or DIR=FOLDER
 	$(RUN) wandb-sync $(DIR)

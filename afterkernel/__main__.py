@@ -3,6 +3,7 @@
 python -m afterkernel [OVERRIDES] [--multirun]     train, snapshot, evaluate, record
 python -m afterkernel evaluate RUN_DIR [OVERRIDES] recompute kernels, SVM and measures from snapshots
 python -m afterkernel report DIR                   tables, figures and one HTML page
+python -m afterkernel dashboard DIR                the same for W&B: a workspace, a report, a run with the figures
 python -m afterkernel results DIR                  the numbers, one row a snapshot and kernel
 python -m afterkernel status DIR                   what each run is at, and what is left
 python -m afterkernel plan [OVERRIDES]             what a Gram matrix will cost
@@ -75,6 +76,12 @@ def _report(argv: list[str]) -> int:
     return main(argv)
 
 
+def _dashboard(argv: list[str]) -> int:
+    from afterkernel.dashboard.cli import main
+
+    return main(argv)
+
+
 def _results(argv: list[str]) -> int:
     from afterkernel.store.cli import main
 
@@ -104,6 +111,7 @@ def _wandb_sync(argv: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": _evaluate,
     "report": _report,
+    "dashboard": _dashboard,
     "results": _results,
     "status": _status,
     "plan": _plan,

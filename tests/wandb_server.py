@@ -1,5 +1,6 @@
-"""A W&B server on loopback that says yes to what `wandb sync` asks, and keeps what it is sent."""
+"""A W&B server on loopback that says yes to what `wandb sync` and wandb-workspaces ask, and keeps what it is sent."""
 
+import base64
 import gzip
 import json
 import threading
@@ -15,6 +16,8 @@ class Server(ThreadingHTTPServer):
         self.refuse = refuse
         self.runs = []  # what is asked for a run: id, group, config; in order
         self.streams = []  # (run id, body) of what is streamed to it; in order
+        self.views = {}  # by id: what was last saved as a workspace or a report
+        self.unknown = []  # queries that it has no answer to
         self.sent = b""
 
     @property
@@ -83,7 +86,47 @@ class _Handler(BaseHTTPRequestHandler):
         if "CreateRunFiles" in query:
             files = [{"name": name, "uploadUrl": f"{self.server.address}/{name}"} for name in given["files"]]
             return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
-        return {"viewer": {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}}
+        if "createArtifact(" in query:
+            # Committed already, so that nothing more is asked of it.
+            artifact = {"id": "a", "state": "COMMITTED", "artifactSequence": {"latestArtifact": {"id": "a"}}}
+            return {"createArtifact": {"artifact": artifact}}
+        if "serverInfo" in query:
+            return {"serverInfo": {"features": []}}
+        answer = self._about_views(query, given)
+        if answer is None and "viewer" not in query:
+            self.server.unknown.append(query)
+        viewer = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
+        return answer or {"viewer": viewer}
+
+    def _about_views(self, query, given):
+        views = self.server.views
+        project = {
+            "id": "p",
+            "internalId": "7",
+            "name": given.get("projectName"),
+            "entityName": given.get("entityName"),
+        }
+        if "upsertView" in query:
+            new = base64.b64encode(f"View:{len(views):06}".encode()).decode()
+            view = {"id": given.get("id") or new, "name": given["name"], "project": project} | {
+                name: given.get(name) for name in ("type", "displayName", "description", "spec")
+            }
+            views[view["id"]] = view
+            return {"upsertView": {"view": view | {"updatedAt": None}, "inserted": not given.get("id")}}
+        if "allViews" in query:
+            found = [view for view in views.values() if view["name"] == given["viewName"]]
+            return {"project": {"allViews": {"edges": [{"node": view} for view in found]}}}
+        if "SpecificReport" in query:
+            return {"view": views.get(given["reportId"])}
+        if "internalId" in query:
+            return {"project": project}
+        if "GetProjects" in query:
+            names = dict.fromkeys(asked["project"] for asked in self.server.runs if asked.get("project"))
+            node = {"__typename": "Project", "id": "p", "entityName": "me", "createdAt": "2026-01-01T00:00:00"}
+            edges = [{"node": node | {"name": name, "isBenchmark": False, "user": None}} for name in names]
+            page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+            return {"models": {"pageInfo": page, "edges": edges}}
+        return None
 
     def _read(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

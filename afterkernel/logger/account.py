@@ -7,6 +7,8 @@ import re
 import urllib.error
 import urllib.request
 
+from afterkernel.errors import UserError
+
 _PROBE_S = 10.0
 
 
@@ -14,6 +16,15 @@ def reason(error: BaseException) -> str:
     """An error's own words on one line, or its name where it has none."""
     text = " ".join(str(error).split())
     return re.sub(r"\.$", "", text) or type(error).__name__
+
+
+def check_server(command: str) -> None:
+    """Raise UserError, for what is to be uploaded by this command, where there is no account or no network."""
+    if not knows_account():
+        raise UserError("no W&B account is known here: run `wandb login`, or set WANDB_API_KEY.")
+    address = server()
+    if (fault := unreachable(address)) is not None:
+        raise UserError(f"{address} can't be reached ({fault}): run {command} where there is a network.")
 
 
 def knows_account() -> bool:

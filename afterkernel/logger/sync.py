@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from afterkernel.errors import UserError
-from afterkernel.logger.account import knows_account, server, unreachable
+from afterkernel.logger.account import check_server
 
 _LIMIT_S = 600.0
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     if not waiting:
         print(f"nothing to upload: all {sum(map(len, folders))} W&B runs are synced or have a later one that is")
         return 0
-    _check_server()
+    check_server("wandb-sync")
     failed = 0
     for runs in folders:
         for folder in unsynced(runs):
@@ -89,14 +89,6 @@ def upload(folder: Path) -> str | None:
 
 def _is_synced(folder: Path) -> bool:
     return any(folder.glob("*.wandb.synced"))
-
-
-def _check_server() -> None:
-    if not knows_account():
-        raise UserError("no W&B account is known here: run `wandb login`, or set WANDB_API_KEY.")
-    address = server()
-    if (fault := unreachable(address)) is not None:
-        raise UserError(f"{address} can't be reached ({fault}): run wandb-sync where there is a network.")
 
 
 def _fault(output: str) -> str:

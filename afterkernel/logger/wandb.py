@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from afterkernel.logger.account import reason
+from afterkernel.logger.describe import notes, tags
 from afterkernel.logger.sentence import without_paths
 from afterkernel.options import option
 from afterkernel.store.record import KernelRecord, Record
@@ -23,7 +24,9 @@ from afterkernel.store.record import KernelRecord, Record
 log = logging.getLogger(__name__)
 
 EPOCH = "epoch"
-NETWORK_COLUMNS = ("train_loss", "net_train_error", "net_test_error")
+# Job types: a job of the sweep, and what is made of all of them.
+RUN, REPORT = "run", "report"
+NETWORK_COLUMNS = ("train_loss", "net_train_error", "net_test_error", "wall_s_train")
 FACTS = ("parameters", "width", "n_train", "n_test", "config_sha256", "commit", "device")
 INIT_TIMEOUT_S = 30.0
 
@@ -106,12 +109,12 @@ class _WandbMirror:
         except Exception as error:
             log.warning("W&B mirrors no more of this run (%s); the store has all of it", reason(error))
             self.run = None
-            _let_go()
+            let_go()
             return None
 
 
-def _let_go() -> None:
-    """Drop a W&B service that may be dead: the process ends without its traceback, and the next run starts another."""
+def let_go() -> None:
+    """End W&B's service, or drop a dead one: what it writes is written, and the next run starts another."""
     with contextlib.suppress(Exception, SystemExit):
         import wandb
 
@@ -186,17 +189,12 @@ def _start(options: Wandb, run_dir: Path, *, name: str, sweep: str, config: dict
             group=sweep,
             name=name,
             id=f"{sweep}-{name}",
+            job_type=RUN,
+            tags=tags(config),
+            notes=notes(config),
             config=public(config),
             reinit="finish_previous",
-            # W&B's own metadata hold the program's arguments and folders.
-            settings=wandb.Settings(
-                console="off",
-                silent=True,
-                init_timeout=INIT_TIMEOUT_S,
-                disable_code=True,
-                disable_git=True,
-                x_disable_meta=True,
-            ),
+            settings=settings(),
         )
 
     if options.mode == "online":
@@ -205,6 +203,21 @@ def _start(options: Wandb, run_dir: Path, *, name: str, sweep: str, config: dict
         except Exception as error:
             log.warning("W&B can't be reached (%s): this run is mirrored offline, for wandb-sync", reason(error))
     return init("offline")
+
+
+def settings() -> Any:
+    """W&B's settings for every run of ours: it prints nothing, and says nothing of this machine."""
+    import wandb
+
+    # W&B's own metadata hold the program's arguments and folders.
+    return wandb.Settings(
+        console="off",
+        silent=True,
+        init_timeout=INIT_TIMEOUT_S,
+        disable_code=True,
+        disable_git=True,
+        x_disable_meta=True,
+    )
 
 
 def _places(run_dir: Path, config: Mapping[str, Any]) -> list[str]:

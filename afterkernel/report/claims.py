@@ -60,9 +60,14 @@ def asked(records: Iterable[Record]) -> list[str]:
     return [name for name in HYPOTHESES if name in named] or list(HYPOTHESES)
 
 
-def cards(names: Sequence[str], rows: pd.DataFrame, output: Output) -> list[Card]:
+def findings(names: Sequence[str], rows: pd.DataFrame) -> list[Finding]:
+    """The verdicts on the named claims."""
+    return [judge(HYPOTHESES[name], rows) for name in names]
+
+
+def cards(found: Iterable[Finding], output: Output) -> list[Card]:
     """A card for each claim, its table and figure written."""
-    return [_card(judge(HYPOTHESES[name], rows), output) for name in names]
+    return [_card(finding, output) for finding in found]
 
 
 def table(finding: Finding) -> pd.DataFrame:
@@ -103,7 +108,7 @@ def table(finding: Finding) -> pd.DataFrame:
 
 def _card(finding: Finding, output: Output) -> Card:
     claim = finding.hypothesis
-    lines = _lines(finding)
+    lines = part_lines(finding)
     shown, picture = None, None
     if finding.comparisons:
         frame = table(finding)
@@ -122,7 +127,7 @@ def _card(finding: Finding, output: Output) -> Card:
     return Card(*words, finding.verdict, finding.reason, lines, shown, picture)
 
 
-def _lines(finding: Finding) -> list[Line]:
+def part_lines(finding: Finding) -> list[Line]:
     """A line a part; those that lack the same thing are told in one."""
     lines: dict[str, Line] = {}
     for found in finding.parts:

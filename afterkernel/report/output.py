@@ -31,14 +31,17 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """Writes what lies beside the page in `folder`."""
+    """Writes what lies beside the page in `folder`, and keeps by name the tables and figures that it wrote."""
 
     folder: Path
+    frames: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
+    pictures: dict[str, Picture] = dataclasses.field(default_factory=dict)
 
     def data(self, frame: pd.DataFrame, name: str) -> str:
         """Write a data frame as it is, tables/NAME.csv; the path relative to the page."""
         file = f"{TABLES}/{name}.csv"
         write_text_atomic(self.folder / file, frame.to_csv(index=False, lineterminator="\n"))
+        self.frames[name] = frame
         return file
 
     def table(self, frame: pd.DataFrame, table: Table, name: str) -> Table:
@@ -57,4 +60,5 @@ class Output:
             files.append(f"{FIGURES}/{name}.{kind}")
             write_bytes_atomic(self.folder / files[-1], image)
         source = f"data:image/svg+xml;base64,{base64.b64encode(image).decode()}"
-        return Picture(alt, caption, source, files)
+        self.pictures[name] = Picture(alt, caption, source, files)
+        return self.pictures[name]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from afterkernel.provenance import git_commit, versions
 from afterkernel.report import claims, facts, runs
-from afterkernel.report.hypotheses import HYPOTHESES
+from afterkernel.report.hypotheses import HYPOTHESES, Finding
 from afterkernel.report.output import Output
 from afterkernel.report.sections import Section, make_sections, observations
 from afterkernel.report.view import view
@@ -14,6 +15,15 @@ from afterkernel.store import format as fmt
 from afterkernel.store import read_records
 from afterkernel.store.files import write_text_atomic
 from afterkernel.store.record import Record
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A report that was written: its page, the verdicts on it, and the tables and figures beside it."""
+
+    page: Path
+    findings: list[Finding]
+    beside: Output
 
 
 def build(directory: Path | str, output: Path | str | None = None) -> Path:
@@ -24,11 +34,15 @@ def build(directory: Path | str, output: Path | str | None = None) -> Path:
     it says what it lacks.
     UserError where there are no records or one can't be read.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    records, known = read_records(directory), runs.read_runs(directory)
     path = Path(directory, "report") if output is None else Path(output)
     page = path if path.suffix == ".html" else path / "index.html"
+    return make(read_records(directory), runs.read_runs(directory), page, str(directory)).page
+
+
+def make(records: list[Record], known: runs.Runs, page: Path, directory: str) -> Made:
+    """Write the report of these records and runs; `directory` is what the page calls the place where they lie."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     beside = Output(page.parent)
     sections = make_sections(records)
     environment = Environment(
@@ -39,12 +53,13 @@ def build(directory: Path | str, output: Path | str | None = None) -> Path:
         lstrip_blocks=True,
     )
     asked = claims.asked(records)
+    found = claims.findings(asked, observations(sections))
     text = environment.get_template("page.html.j2").render(
         title=_title(records),
         lead=_lead(sections, known),
         runs=known,
         unfinished=runs.table(known),
-        cards=claims.cards(asked, observations(sections), beside),
+        cards=claims.cards(found, beside),
         method=claims.METHOD,
         not_asked=[name.upper() for name in HYPOTHESES if name not in asked],
         views=[view(section, beside) for section in sections],
@@ -52,11 +67,11 @@ def build(directory: Path | str, output: Path | str | None = None) -> Path:
         configuration=facts.configuration(records),
         provenance=facts.provenance(records),
         commands=facts.commands(records),
-        directory=str(directory),
+        directory=directory,
         maker=_maker(),
     )
     write_text_atomic(page, text)
-    return page
+    return Made(page, found, beside)
 
 
 def _title(records: list[Record]) -> str:

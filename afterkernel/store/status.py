@@ -47,7 +47,7 @@ def status(directory: Path | str) -> list[RunStatus]:
     """
     records = records_by_run(directory)
     root = Path(directory)
-    configs = [path.parent for path in root.rglob(CONFIG) if not _hidden(path.relative_to(root))]
+    configs = [path.parent for path in root.rglob(CONFIG) if not _foreign(path.relative_to(root))]
     folders = sorted({*records, *configs})
     if not folders:
         raise UserError(f"{directory} holds no runs: no {CONFIG} and no {RECORDS} lies below it.")
@@ -126,5 +126,6 @@ def _config(folder: Path) -> dict[str, Any] | None:
     return config
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _foreign(path: Path) -> bool:
+    """Whether it is Hydra's, or what W&B leaves of a run that it has uploaded."""
+    return any(part.startswith(".") for part in path.parts) or path.match("wandb/*run-*/files/*")

@@ -12,6 +12,7 @@ from wandb_server import serving
 
 from afterkernel.__main__ import main
 from afterkernel.config import run_id
+from afterkernel.logger import account as accounts
 from afterkernel.logger import sync
 
 
@@ -22,7 +23,7 @@ def account(monkeypatch):
 
 def at(monkeypatch, address):
     monkeypatch.setenv("WANDB_BASE_URL", address)
-    monkeypatch.setattr(sync, "server", lambda: address)
+    monkeypatch.setattr(accounts, "server", lambda: address)
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def fake(folders, name):
 
 
 def test_the_order_of_folders_and_what_waits(tmp_path, account, monkeypatch, capsys):
-    monkeypatch.setattr(sync, "_check_server", lambda: None)
+    monkeypatch.setattr(sync, "check_server", lambda command: None)
     first = [fake(tmp_path / "a" / "wandb", f"offline-run-20260101_00000{i}-x") for i in (1, 2)]
     others = [fake(tmp_path / "b" / "wandb", f"offline-run-20260101_000001-y{end}") for end in ("", "-1", "-2", "-10")]
     (others[1] / "run-y.wandb.synced").touch()

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import struct
+from dataclasses import replace
 from hashlib import sha256
 from urllib.error import URLError
 
@@ -13,7 +14,7 @@ import yaml
 from mistake import TINY_DATA, Mistake
 from PIL import Image
 
-from afterkernel.store import SCHEMA_VERSION
+from afterkernel.store import SCHEMA_VERSION, read_records, write_record
 from afterkernel.store.files import RECORDS
 from afterkernel.store.seal import close
 
@@ -320,6 +321,38 @@ TILES = [
 ]
 # fmt: on
 
+
+def two_sweeps_of_runs(at):
+    at.run("all/default/run")
+    other = at.run("all/other/run")
+    record = read_records(other)[0]
+    (other / RECORDS).unlink()
+    write_record(other, replace(record, sweep="other"))
+
+
+def without_workspaces(at):
+    at.run("sweep/run")
+    at.patch.setattr("afterkernel.dashboard.cli.find_spec", lambda name: None)
+
+
+def without_account(at):
+    at.run("sweep/run")
+    at.patch.delenv("WANDB_API_KEY", raising=False)
+    at.patch.setenv("NETRC", str(at.folder / "netrc"))
+
+
+def without_server(at):
+    at.run("sweep/run")
+    at.patch.setenv("WANDB_API_KEY", "a" * 40)
+    at.patch.setattr("afterkernel.logger.account.server", lambda: "http://127.0.0.1:9")
+
+
+def damaged_views(at):
+    at.run("sweep/run")
+    at.write("sweep/dashboard/saved.json", "[")
+    at.patch.setattr("afterkernel.dashboard.cli.check_server", lambda command: None)
+
+
 # fmt: off
 RESULTS = [
     E("results of a folder that is not there", "nowhere is not a directory: name a run, a sweep, or the folder of all sweeps.", None, "results nowhere"),
@@ -330,6 +363,16 @@ RESULTS = [
     E("rows by an expression that would run a command", "Can't pick rows by '__import__(...)': scalar Function with name system does not exist; the columns are ...", lambda at: at.run(), """results run --where '__import__("os").system("touch EXECUTED")'"""),
     E("rows in the order of a column that is not there", "nope is not a column: choose from ...", lambda at: at.run(), "results run --sort nope"),
     E("no column", "',' names no column: give names with commas between them.", lambda at: at.run(), "results run --columns ,"),
+    E("a dashboard of a folder that is not there", "nowhere is not a directory: name a run, a sweep, or the folder of all sweeps.", None, "dashboard nowhere"),
+    E("a dashboard of a folder without records", ". holds no records: no records.parquet lies in it or below it.", None, "dashboard ."),
+    E("a dashboard of one run", "run is one run, and a dashboard shows a sweep: name the folder that holds it.", lambda at: at.run(), "dashboard run"),
+    E("a dashboard of all sweeps at once", "all holds 2 sweeps (default, other): name the folder of one of them.", two_sweeps_of_runs, "dashboard all"),
+    E("a dashboard in a project that W&B can't name", "--project=a/b is no name on W&B: leave out / \\ # ? % :.", lambda at: at.run("sweep/run"), "dashboard sweep --project=a/b"),
+    E("a dashboard for nobody", "--entity= is no name on W&B: leave out / \\ # ? % :.", lambda at: at.run("sweep/run"), "dashboard sweep --entity="),
+    E("a dashboard without the package that builds it", "dashboard needs wandb-workspaces: pip install 'afterkernel[dashboard]'.", without_workspaces, "dashboard sweep"),
+    E("a dashboard uploaded without an account", "no W&B account is known here: run `wandb login`, or set WANDB_API_KEY.", without_account, "dashboard sweep --upload"),
+    E("a dashboard uploaded without a network", "http://127.0.0.1:9 can't be reached (...): run dashboard --upload where there is a network.", without_server, "dashboard sweep --upload"),
+    E("a dashboard whose list of saved views is damaged", "sweep/dashboard/saved.json can't be read (Expecting value: line 1 column 2 (char 1)): remove it to save new views.", damaged_views, "dashboard sweep --upload --entity=us"),
     E("a W&B upload of a folder without W&B runs", ". holds no offline W&B run: no wandb/offline-run-* lies below it.", None, "wandb-sync ."),
 ]
 # fmt: on

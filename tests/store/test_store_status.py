@@ -92,6 +92,13 @@ def test_hydra_s_hidden_folder_is_no_run(tmp_path):
     assert [run.run_id for run in status(tmp_path)] == ["run0"]
 
 
+def test_what_wandb_leaves_after_an_upload_is_no_run(tmp_path):
+    write_config(tmp_path / "run0")
+    write_config(tmp_path / "run0" / "wandb" / "offline-run-1-x" / "files")
+    write_config(tmp_path / "dashboard" / "wandb" / "offline-run-2-y" / "files")
+    assert [run.run_id for run in status(tmp_path)] == ["run0"]
+
+
 @pytest.mark.parametrize("text", ["a: [1,", "just words"])
 def test_a_broken_config_is_named(tmp_path, text):
     (tmp_path / "run0").mkdir()

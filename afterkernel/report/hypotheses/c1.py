@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from afterkernel.report.hypotheses.hypothesis import Hypothesis, Part
 from afterkernel.report.hypotheses.inference import Region
 from afterkernel.report.hypotheses.pairing import differences, plain, start, up_to, values
+from afterkernel.report.hypotheses.panel import PLAIN, SHARE, Condition, Panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,11 @@ class MoreAccurate(Hypothesis):
         "Confirmed where it is shown to be lower for at least one pair of data and net; refuted where it is shown to "
         "be higher for every one."
     )
+    panels: tuple[Panel, ...] = (
+        Panel("SVM test error on the NTK (epoch 0) and on the after kernel", SHARE, ("ntk/svm_test_error",)),
+        Panel("Test error of the network itself", SHARE, ("network/net_test_error",)),
+    )
+    conditions: tuple[Condition, ...] = (PLAIN,)
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:
         """One part: the change in percentage points."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from afterkernel.report.hypotheses.hypothesis import Hypothesis, Part
 from afterkernel.report.hypotheses.inference import Region
 from afterkernel.report.hypotheses.pairing import differences, end, plain, start, values
+from afterkernel.report.hypotheses.panel import COSINE, PLAIN, Condition, Panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,11 @@ class MoreGlobal(Hypothesis):
         "Confirmed where it is shown to be lower for every VGG net and higher for every MLP, on every pair of classes; "
         "refuted where the contrary is shown for one of them."
     )
+    panels: tuple[Panel, ...] = (
+        Panel("Swap invariance of the NTK (epoch 0) and the after kernel", COSINE, ("ntk/swap_invariance",)),
+        Panel("Swap invariance at the end", COSINE, ("ntk/swap_invariance",), kind="bars", by="arch.name"),
+    )
+    conditions: tuple[Condition, ...] = (PLAIN,)
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:
         """One part an architecture: the change of a mean cosine."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from afterkernel.report.hypotheses.hypothesis import Hypothesis, Part
 from afterkernel.report.hypotheses.inference import Region
 from afterkernel.report.hypotheses.pairing import differences, end, plain, start, values
+from afterkernel.report.hypotheses.panel import COSINE, Panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,16 @@ class MoreInvariant(Hypothesis):
     rule: str = (
         "Confirmed where every invariance is shown to grow for every pair of data and net, and what augmentation adds "
         f"is shown to be below {MARGIN:g}; refuted where one is shown to fall, or augmentation to add more than that."
+    )
+    panels: tuple[Panel, ...] = (
+        *(Panel(f"{one.capitalize()} invariance", COSINE, (f"ntk/{one}_invariance",)) for one in TRANSFORMS),
+        Panel(
+            "Invariances at the end, with augmentation against without",
+            COSINE,
+            tuple(f"ntk/{one}_invariance" for one in TRANSFORMS),
+            kind="bars",
+            by="training.augment",
+        ),
     )
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:

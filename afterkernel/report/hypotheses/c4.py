@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from afterkernel.report.hypotheses.hypothesis import Hypothesis, Part, Sample
 from afterkernel.report.hypotheses.inference import Region
 from afterkernel.report.hypotheses.pairing import differences, end, levels, plain, start, values
+from afterkernel.report.hypotheses.panel import PLAIN, SHARE, Condition, Panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,18 @@ class SometimesClose(Hypothesis):
         "other. Confirmed where, by each measure, that is shown for one pair of data and net and its contrary for "
         "another; refuted where by one measure it is shown for all, or its contrary for all."
     )
+    panels: tuple[Panel, ...] = (
+        Panel("Alignment of the conjugate kernel with NTK and after kernel", "", (f"ntk/{_ALIGNMENT}",)),
+        Panel("SVM test error on both kernels", SHARE, ("ntk/svm_test_error", "conjugate/svm_test_error")),
+        Panel(
+            "SVM test error at the end: conjugate kernel against after kernel",
+            SHARE,
+            ("conjugate/svm_test_error",),
+            kind="scatter",
+            against="ntk/svm_test_error",
+        ),
+    )
+    conditions: tuple[Condition, ...] = (PLAIN,)
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:
         """Two parts: alignments, and differences of test errors in percentage points."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from afterkernel.report.hypotheses.hypothesis import Hypothesis, Part
 from afterkernel.report.hypotheses.inference import Region
 from afterkernel.report.hypotheses.pairing import plain, reached, slopes, values
+from afterkernel.report.hypotheses.panel import AT_LOSS_TARGET, PLAIN, SHARE, Condition, Panel, against_rate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,11 @@ class LargerRateMoreAccurate(Hypothesis):
         "Confirmed where the error is shown to fall with the learning rate for every pair of data and net; refuted "
         "where it is shown to grow for one."
     )
+    panels: tuple[Panel, ...] = (
+        *against_rate("SVM test error of the after kernel", SHARE, "ntk/svm_test_error"),
+        Panel("Training loss, down to the one at which runs stop", "nats", ("network/train_loss",), log_y=True),
+    )
+    conditions: tuple[Condition, ...] = (PLAIN, AT_LOSS_TARGET)
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:
         """One part: the slope in percentage points a tenfold learning rate."""

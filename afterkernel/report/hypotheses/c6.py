@@ -14,6 +14,7 @@ from afterkernel.report.hypotheses.c5 import MISSING
 from afterkernel.report.hypotheses.hypothesis import Hypothesis, Part
 from afterkernel.report.hypotheses.inference import Region
 from afterkernel.report.hypotheses.pairing import plain, reached, slopes, values
+from afterkernel.report.hypotheses.panel import AT_LOSS_TARGET, COSINE, PLAIN, Condition, Panel, against_rate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,14 @@ class LargerRateMoreInvariant(Hypothesis):
         "Confirmed where, for every pair of data and net, swap invariance is shown to fall and the others to grow with "
         "the learning rate; refuted where the contrary is shown for one of them."
     )
+    panels: tuple[Panel, ...] = (
+        *(
+            panel
+            for one in ("swap", *TRANSFORMS)
+            for panel in against_rate(f"{one.capitalize()} invariance", COSINE, f"ntk/{one}_invariance")
+        ),
+    )
+    conditions: tuple[Condition, ...] = (PLAIN, AT_LOSS_TARGET)
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:
         """One part a transform: the slope of a mean cosine a tenfold learning rate."""

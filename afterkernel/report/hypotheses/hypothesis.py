@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Literal
 
 from afterkernel.report.hypotheses.inference import Region
+from afterkernel.report.hypotheses.panel import Condition, Panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,13 +52,16 @@ class Part:
 class Hypothesis:
     """A claim, in words that the report shows: a subclass a file, found by its `name`.
 
-    `statement` is the hypothesis, `comparison` what is paired with what, `rule` what confirms or refutes it.
+    `statement` is the hypothesis, `comparison` what is paired with what, `rule` what confirms or refutes it. `panels`
+    show it on a dashboard; a report there shows them of the runs that meet all `conditions`.
     """
 
     name: str = ""
     statement: str = ""
     comparison: str = ""
     rule: str = ""
+    panels: tuple[Panel, ...] = ()
+    conditions: tuple[Condition, ...] = ()
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:
         """The parts of the claim, with the samples that these rows give. A pure function.

@@ -56,6 +56,15 @@ class Finding:
         """All comparisons, each with its part."""
         return [(part.part, one) for part in self.parts for one in part.comparisons]
 
+    @property
+    def telling(self) -> PartFinding | None:
+        """The part that the verdict hangs on, of those with a comparison that tells: the weakest one if confirmed."""
+        told = [part for part in self.parts if part.telling is not None]
+        agreeing = [part for part in told if part.verdict == self.verdict] or told
+        if self.verdict == "confirmed":
+            return max(agreeing, key=lambda part: (part.telling and part.telling.test.p_for) or 0.0)
+        return agreeing[0] if agreeing else None
+
 
 def judge(hypothesis: Hypothesis, rows: pd.DataFrame) -> Finding:
     """The verdict of these rows (see `Hypothesis.parts`) on a claim.

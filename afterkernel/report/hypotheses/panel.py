@@ -1,0 +1,51 @@
+"""A panel that shows a claim on a dashboard, declared beside the claim, in the names that a run logs to W&B."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# Options of a run that must hold for the claim to speak of it: name, operator, value.
+Condition = tuple[str, str, float | bool]
+PLAIN: Condition = ("training.augment", "=", False)
+AT_LOSS_TARGET: Condition = ("training.loss_target", ">=", 0.0)
+SHARE, COSINE = "share of images", "mean cosine"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel: its title, the unit of its values, and the metrics that it plots.
+
+    "curve" is against epochs: the mean over seeds in a band of one standard error. "bars" are the same of the last
+    values, for each value of the option `by`. "scatter" has a point for each group of seeds: the last value of the
+    metric, which is one, against the option or the last value of the metric `against`, coloured by that of `colour`.
+    """
+
+    title: str
+    unit: str
+    metrics: tuple[str, ...]
+    kind: Literal["curve", "bars", "scatter"] = "curve"
+    by: str = ""
+    against: str = ""
+    colour: str = ""
+    log_x: bool = False
+    log_y: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The title, with the unit behind it."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+def against_rate(title: str, unit: str, metric: str) -> tuple[Panel, Panel]:
+    """The last value of a metric against the learning rate: a point a group, coloured by the loss reached; and bars."""
+    points = Panel(
+        f"{title} against learning rate; colour: training loss reached",
+        unit,
+        (metric,),
+        kind="scatter",
+        against="training.lr",
+        colour="network/train_loss",
+        log_x=True,
+    )
+    return points, Panel(f"{title} by learning rate", unit, (metric,), kind="bars", by="training.lr")

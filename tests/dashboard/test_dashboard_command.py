@@ -1,0 +1,261 @@
+"""The command itself: files on disk, the W&B run that holds the report, and both on a server."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import wandb_offline
+from wandb_server import serving
+
+from afterkernel.__main__ import main
+from afterkernel.dashboard import cli, report_run
+from afterkernel.logger import sync
+from afterkernel.logger.describe import notes, tags
+from afterkernel.report.output import Output
+from afterkernel.report.page import Made
+from afterkernel.store import read_records, results, write_record
+from afterkernel.store.files import CONFIG
+
+
+@pytest.fixture(scope="module")
+def built(swept, tmp_path_factory):
+    """The dashboard of a copy of the sweep, by the real command."""
+    folder = tmp_path_factory.mktemp("built") / "tiny"
+    shutil.copytree(swept.folder, folder)
+    assert main(["dashboard", str(folder)]) == 0
+    return folder / "dashboard"
+
+
+@pytest.fixture(scope="module")
+def run(built):
+    (found,) = built.glob("wandb/offline-run-*")
+    return found, wandb_offline.finished(found)
+
+
+def logged(run, key):
+    """The file that was logged by a name."""
+    folder, told = run
+    return folder / "files" / told.history[0][f"{key}/path"]
+
+
+def test_specs_are_written_and_name_no_account(built):
+    for name in ("workspace", "report"):
+        spec = json.loads((built / f"{name}.json").read_text())
+        assert (spec["project"], spec["entity"]) == ("afterkernel", None)
+        assert str(built.parent) not in json.dumps(spec)
+    assert not (built / "saved.json").exists()
+
+
+def test_one_wandb_run_a_sweep_holds_the_report(built, run):
+    folder, told = run
+    assert (told.run.run_id, told.run.job_type, told.run.run_group) == ("tiny-report", "report", "tiny")
+    assert list(told.run.tags) == ["C1", "C3", "C5"]
+    assert told.exit_codes == [0]
+    assert len(told.history) == 1
+    # wandb-sync takes it with the rest.
+    assert [folder] in sync.offline_runs(built.parent)
+
+
+def test_its_summary_and_table_say_the_verdicts_of_the_page(built, run):
+    _, told = run
+    page = (built / "report" / "index.html").read_text()
+    names = [name for name in told.summary if name.endswith("/verdict")]
+    assert sorted(names) == ["claim/c1/verdict", "claim/c3/verdict", "claim/c5/verdict"]
+    for name in names:
+        claim = name.split("/")[1]
+        card = page.split(f'id="verdict-{claim}"')[1].split("</h3>")[0]
+        assert f">{told.summary[name]}<" in card
+    rows = pd.read_csv(built / "report" / "tables" / "claim_c1.csv")
+    assert len(rows) == 1
+    c1 = {name.rsplit("/", 1)[1]: value for name, value in told.summary.items() if name.startswith("claim/c1/")}
+    assert c1 == {
+        "verdict": "undecided",
+        "part": "SVM test error",
+        "unit": "percentage points",
+        "effect": pytest.approx(rows["effect"][0], abs=1e-12),
+        "interval_low": pytest.approx(rows["student95_low"][0]),
+        "interval_high": pytest.approx(rows["student95_high"][0]),
+        "n": 2,
+    }
+    table = json.loads(logged(run, "verdicts").read_text())
+    verdicts = pd.DataFrame(table["data"], columns=table["columns"])
+    assert verdicts.groupby("claim")["verdict"].first().to_dict() == {
+        "c1": "undecided",
+        "c3": told.summary["claim/c3/verdict"],
+        "c5": "not measured",
+    }
+    assert len(verdicts[verdicts["claim"] == "c3"]) == 6
+
+
+def test_figures_tables_and_the_page_are_in_it_unrounded(built, run):
+    _, told = run
+    keys = {name.rsplit("/", 1)[0] for name in told.history[0] if name.endswith("/path")}
+    report = built / "report"
+    assert {f"figures/{file.stem}" for file in report.glob("figures/*.png")} <= keys
+    for file in report.glob("figures/*.png"):
+        assert logged(run, f"figures/{file.stem}").read_bytes() == file.read_bytes()
+        assert told.history[0][f"figures/{file.stem}/caption"]
+    assert {f"tables/{file.stem}" for file in report.glob("tables/*.csv")} <= keys
+    table = json.loads(logged(run, "tables/results").read_text())
+    frame = pd.DataFrame(table["data"], columns=table["columns"])
+    expected = results(built.parent)
+    assert len(frame) == len(expected) == 24
+    for name in ("svm_test_error", "swap_invariance", "gap"):
+        assert sorted(frame[name].dropna()) == sorted(expected[name].dropna())
+    assert logged(run, "page").read_text() == (report / "index.html").read_text()
+
+
+def test_nothing_of_it_names_a_local_path(built, run, swept):
+    folder, _ = run
+    for file in [*folder.glob("files/media/**/*"), *built.glob("*.json"), built / "report" / "index.html"]:
+        if file.is_file():
+            content = file.read_bytes()
+            for local in (built.parent.parent, swept.folder.parent):
+                assert str(local).encode() not in content, file
+            assert b"some place" not in content, file
+
+
+def test_a_run_opened_alone_makes_sense(swept):
+    for told in swept.mirrored:
+        assert told.run.job_type == "run"
+        assert list(told.run.tags) == ["digits 3/8", "mlp", "C1", "C3", "C5"]
+        assert "A network of arch=mlp on digits, 3 against 8 (learning rate 0.01, seed" in told.run.notes
+        assert "The x-axis of all metrics is `epoch`" in told.run.notes
+        names = {name.rsplit("/", 1)[1] for row in told.history for name in row if "/" in name}
+        for name in names & {"svm_test_error", "wall_s_train", "peak_bytes", "step", "swap_invariance", "gap"}:
+            assert f"| `{name}` |" in told.run.notes
+        assert "| `peak_bytes` | peak memory of the process so far, or of the GPU | bytes |" in told.run.notes
+
+
+def test_notes_and_tags_of_whatever_configuration():
+    assert tags({"dataset": {"name": "folder", "minus": "a" * 80, "plus": "b"}, "arch": {"name": "vgg"}}) == [
+        f"folder {'a' * 57}",
+        "vgg",
+    ]
+    assert notes({}).startswith("A network of arch=None")
+
+
+def damaged(folder, **changes):
+    """A copy of one run whose configuration tells W&B something else."""
+    import dataclasses
+
+    source = next(path.parent for path in folder.glob("*/records.parquet"))
+    other = folder / "another"
+    other.mkdir()
+    shutil.copy(source / CONFIG, other / CONFIG)
+    for record in read_records(source):
+        config = {**record.config, "logger": {"wandb": {**record.config["logger"]["wandb"], **changes}}}
+        write_record(other, dataclasses.replace(record, run_id="another", config=config))
+
+
+def test_runs_of_two_projects_need_a_choice_and_what_was_built_is_replaced(built, tmp_path, capsys):
+    folder = tmp_path / "tiny"
+    shutil.copytree(built.parent, folder)
+    before = list(folder.glob("dashboard/wandb/offline-run-*"))
+    damaged(folder, project="elsewhere", mode="disabled")
+    assert main(["dashboard", str(folder)]) == 2
+    assert capsys.readouterr().err == (
+        f"afterkernel: the runs of {folder} name several W&B projects (afterkernel, elsewhere): choose one with "
+        "--project.\n"
+    )
+    assert list(folder.glob("dashboard/wandb/offline-run-*")) == before
+    assert main(["dashboard", str(folder), "--project=mine", "--entity=us"]) == 0
+    out, err = capsys.readouterr()
+    assert [line.rsplit("/", 1)[1] for line in out.splitlines()[:2]] == ["workspace.json", "report.json"]
+    assert err == "afterkernel: 1 run had logger.wandb.mode=disabled: the dashboard's panels lack them.\n"
+    spec = json.loads((folder / "dashboard" / "workspace.json").read_text())
+    assert (spec["entity"], spec["project"]) == ("us", "mine")
+    (log,) = folder.glob("dashboard/wandb/offline-run-*")
+    assert log not in before
+    told = wandb_offline.finished(log)
+    assert (told.run.entity, told.run.project) == ("us", "mine")
+
+
+@pytest.fixture
+def undrawn(swept, tmp_path, monkeypatch):
+    """A copy of the sweep whose report is a bare page."""
+    folder = tmp_path / "tiny"
+    shutil.copytree(swept.folder, folder)
+
+    def make(records, known, page, directory):
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text("<html></html>")
+        return Made(page, [], Output(page.parent))
+
+    monkeypatch.setattr(cli, "make", make)
+    return folder
+
+
+def test_a_wandb_that_fails_is_one_sentence(undrawn, capfd, monkeypatch):
+    def fail(made):
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(report_run, "_content", fail)
+    assert main(["dashboard", str(undrawn)]) == 2
+    err = capfd.readouterr().err
+    assert err == "afterkernel: W&B does not take the report's figures and tables (no such thing).\n"
+
+
+def test_an_upload_that_fails_is_one_sentence_and_leaves_what_is_built(undrawn, capfd, monkeypatch):
+    monkeypatch.setattr(cli, "check_server", lambda command: None)
+    monkeypatch.setattr(sync, "upload", lambda run: "permission denied")
+    assert main(["dashboard", str(undrawn), "--upload", "--entity=us"]) == 2
+    (run,) = undrawn.glob("dashboard/wandb/offline-run-*")
+    err = capfd.readouterr().err
+    assert err == f"afterkernel: {run} is not uploaded (permission denied): dashboard --upload tries again.\n"
+    monkeypatch.setattr(sync, "upload", lambda run: None)
+
+    def fail(*_, **__):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("wandb_workspaces.workspaces.internal.upsert_view2", fail)
+    assert main(["dashboard", str(undrawn), "--upload", "--entity=us"]) == 2
+    assert "W&B did not take the dashboard (no route); what is built lies on disk.\n" in capfd.readouterr().err
+    assert (undrawn / "dashboard" / "workspace.json").is_file()
+
+
+def upload(folder, server):
+    environment = os.environ | {"WANDB_BASE_URL": server.address, "WANDB_API_KEY": "a" * 40, "OMP_NUM_THREADS": "1"}
+    environment.pop("WANDB_SERVICE", None)
+    command = [sys.executable, "-m", "afterkernel", "dashboard", str(folder), "--upload"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_views_are_saved_once_and_updated_from_there_on(swept, tmp_path):
+    folder = tmp_path / "tiny"
+    shutil.copytree(swept.folder, folder)
+    with serving() as server:
+        done = upload(folder, server)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == f"afterkernel: 4 W&B runs wait here: wandb-sync {folder} uploads them.\n"
+        urls = done.stdout.splitlines()[-2:]
+        assert urls[0].startswith(f"{server.address}/me/afterkernel?nw=")
+        assert urls[1].startswith(f"{server.address}/me/afterkernel/reports/After-kernels:-tiny--")
+        kept = json.loads((folder / "dashboard" / "saved.json").read_text())
+        assert kept == {"me/afterkernel": {"workspace": urls[0], "report": urls[1]}}
+        board, tale = server.views.values()
+        assert (board["type"], tale["type"]) == ("project-view", "runs")
+        written = json.loads((folder / "dashboard" / "workspace.json").read_text())["spec"]
+        assert json.loads(board["spec"]) == written
+        grids = [block["metadata"] for block in json.loads(tale["spec"])["blocks"] if block["type"] == "panel-grid"]
+        projects = [runset["project"] for grid in grids for runset in grid["runSets"]]
+        assert {(one["entityName"], one["name"], one["id"]) for one in projects} == {("me", "afterkernel", "7")}
+        assert server.exit_codes("tiny-report") == [0]
+        assert {asked["jobType"] for asked in server.runs if asked.get("jobType")} == {"report"}
+        assert str(folder).encode() not in server.sent
+
+        # What somebody deleted is made again; the other one is updated.
+        del server.views[tale["id"]]
+        server.views[board["id"]]["displayName"] = "changed by hand"
+        done = upload(folder, server)
+        assert done.returncode == 0, done.stderr
+        assert {view["displayName"] for view in server.views.values()} == {"afterkernel: tiny", "After kernels: tiny"}
+        assert len(server.views) == 2
+        assert done.stdout.splitlines()[-2] == urls[0]
+        # The upload leaves files of W&B's own, which are no runs.
+        assert "4 of 4 runs" in json.loads((folder / "dashboard" / "report.json").read_text())["description"]
+        assert server.unknown == []

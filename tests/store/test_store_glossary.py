@@ -1,0 +1,46 @@
+"""The glossary has every column and measure, and is what the page of definitions shows."""
+
+from pathlib import Path
+
+import pytest
+
+from afterkernel.store import glossary
+from afterkernel.store.columns import COLUMNS
+
+DEFINITIONS = Path(__file__).parents[2] / "docs" / "definitions.md"
+
+
+def test_it_has_every_column_once_and_no_other():
+    names = [term.name for term in glossary.TERMS]
+    assert len(names) == len(set(names))
+    # What a record came from is no column of the results.
+    assert set(names) == {column.name for column in COLUMNS} - {"config", "provenance"} | {"schema_version"}
+    assert {term.topic for term in glossary.TERMS} == set(glossary.TOPICS) - {"other"}
+
+
+def test_the_page_of_definitions_is_drawn_from_it():
+    text = DEFINITIONS.read_text()
+    for terms in (glossary.TERMS, glossary.OPTIONAL):
+        assert glossary.markdown(terms) in text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("wall_s_svm", "time of the SVM (s)"),
+        ("margin", "margin of the SVM on the normalised embedding"),
+        ("shift_2px_invariance", "invariance under a shift by 2 pixels (mean cosine in [-1, 1])"),
+        ("rotation_0.5rad_invariance", "invariance under a rotation by 0.5 rad (mean cosine in [-1, 1])"),
+        ("eigenvalue_10", "eigenvalue 10 of K / n"),
+        ("layers.1/effective_rank", "effective rank: trace / largest eigenvalue, layer layers.1"),
+    ],
+)
+def test_a_name_has_its_words(name, words):
+    assert glossary.term(name).words == words
+
+
+@pytest.mark.parametrize("name", ["eigenvalue_", "eigenvalue_N", "my_own_measure", "shift_px_invariance"])
+def test_a_measure_of_somebodys_own_is_called_by_its_name(name):
+    found = glossary.term(name)
+    assert (found.words, found.topic) == (name.replace("_", " "), "other")
+    assert glossary.term(f"layers.1/{name}").words == f"{name.replace('_', ' ')}, layer layers.1"
