@@ -24,9 +24,12 @@ def main(argv: Sequence[str]) -> int:
     if flags := [word for word in unknown if word.startswith("-")]:
         raise UserError(f"{flags[0]} is not an option of the command line: python -m afterkernel --help lists them.")
     _check_flags(parsed)
-    cfg = compose(_held(parsed.overrides) if parsed.multirun else parsed.overrides, with_hydra=True)
-    if not parsed.multirun and cfg.hydra.mode != RunMode.MULTIRUN:
-        typed(cfg)
+    held = compose(_held(parsed.overrides), with_hydra=True)
+    if not parsed.multirun and held.hydra.mode == RunMode.MULTIRUN:
+        # A sweep file says so, but Hydra looks for values to sweep over before it reads the file.
+        arguments.insert(0, "--multirun")
+    elif not parsed.multirun:
+        typed(compose(parsed.overrides))
     # A worker finds the job by its module's name, so it must not be that of the program started.
     from afterkernel.sweep.task import task
 
@@ -54,5 +57,6 @@ def _held(overrides: Sequence[str]) -> list[str]:
     if several := [
         each for each in parsed if each.is_sweep_override() and each.get_key_element().lstrip("+") == "sweep"
     ]:
-        raise UserError(f"{several[0].input_line} names several sweep files: give the command once for each.")
+        word = several[0].input_line
+        raise UserError(f"{word} names several files, whose grids can't be joined: run them one by one.")
     return [override.input_line or "" for override in parsed if not override.is_sweep_override()]

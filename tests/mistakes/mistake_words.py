@@ -42,7 +42,7 @@ COMMANDS = [
     M("two folders for one", "results a b", "results: unrecognized arguments: b; python -m afterkernel --help says how it is used.", small=False),
     M("a flag that a command has not", "plan --quick", "--quick is not an option of plan: python -m afterkernel --help lists them.", small=False),
     M("words for a command that takes none", "doctor now", "doctor takes no arguments, and was given now.", small=False),
-    M("several sweep files at once", "--multirun +sweep=demo,demo", "+sweep=demo,demo names several sweep files: give the command once for each.", small=False),
+    M("several sweep files at once", "--multirun +sweep=demo,demo", "+sweep=demo,demo names several files, whose grids can't be joined: run them one by one.", small=False),
     M("a sweep over an empty range", "--multirun seed=range(0,0)", "the sweep has no run: an option is swept over no value at all."),
     M("another configuration for Hydra", "--config-name=x", "--config-name is not taken here: choose among the files of conf, or write a sweeps/NAME.yaml.", small=False),
     M("another folder for Hydra", "--config-dir=/nope", "--config-dir is not taken here: choose among the files of conf, or write a sweeps/NAME.yaml.", small=False),

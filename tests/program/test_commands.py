@@ -52,6 +52,14 @@ def test_a_failed_job_does_not_stop_the_sweep_and_is_no_success(program, small_o
     assert set(ak.results(tmp_path / "runs")["learning_rate"]) == {0.1}
 
 
+def test_the_grid_of_a_sweep_file_is_changed_by_words(program, tmp_path):
+    words = ["+sweep=demo", "arch=mlp", "seed=3,4", "training.lr=0.1", "arch.budget=2000", "sweep.dry_run=true"]
+    done = program(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs, 0 finished, 2 to do; nothing was run" in done.stdout
+    assert done.stdout.count("mlp-lr0.1-seed3-") == done.stdout.count("mlp-lr0.1-seed4-") == 1
+
+
 def test_loss_target_stops_a_run(program, small_options, tmp_path):
     options = ["training.lr=0.3", "training.epochs=60", "training.loss_target=0.4", "snapshot.epochs=[0]"]
     done = program("arch=mlp", *small_options, *options, "kernel.names=[conjugate]", cwd=tmp_path)
