@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from joblib.externals.loky import ProcessPoolExecutor  # here, since threads that import side by side can fail
+
 from afterkernel.display import is_shown
 from afterkernel.sweep.job import Job, Outcome
 from afterkernel.sweep.launchers.launcher import Tell
@@ -21,8 +23,9 @@ from afterkernel.sweep.worker import Echo, execute
 
 GRACE_S = 20.0
 
-# A job that begins, or an outcome and what is set once it has been told; None from a process that serves no more.
-Told = Job | tuple[Outcome, threading.Event] | None
+# A job that begins, or an outcome and what is set once it has been told; from a process that serves no more None, or
+# what went wrong with serving it.
+Told = Job | tuple[Outcome, threading.Event] | BaseException | None
 
 
 def run_in_processes(jobs: Sequence[Job], tell: Tell, environments: Sequence[Mapping[str, str]], echo: Echo) -> None:
@@ -44,6 +47,8 @@ def run_in_processes(jobs: Sequence[Job], tell: Tell, environments: Sequence[Map
             if arrived is None:
                 serving -= 1
                 continue
+            if isinstance(arrived, BaseException):
+                raise arrived
             if isinstance(arrived, Job):
                 tell.begun(arrived)
                 continue
@@ -87,8 +92,14 @@ class _Slot(threading.Thread):
 
     def run(self) -> None:
         """Take jobs until none waits, or no further one is wanted."""
-        from joblib.externals.loky import ProcessPoolExecutor
+        try:
+            self._serve()
+        except BaseException as error:  # else whoever listens would wait for ever
+            self.told.put(error)
+        else:
+            self.told.put(None)
 
+    def _serve(self) -> None:
         executor = None
         while not self.stop.is_set():
             try:
@@ -102,7 +113,7 @@ class _Slot(threading.Thread):
                     executor = ProcessPoolExecutor(1, env=self.environment, initializer=_begin, initargs=(os.getpid(),))
                     self.pid = executor.submit(os.getpid).result()
                 outcome = executor.submit(_work, job, self.echo).result()
-            except Exception as error:
+            except BaseException as error:  # a process may send any; none is raised in this thread itself
                 outcome = Outcome(job.run_id, "failed", _death(error), job.log, time.monotonic() - started)
                 self.pid = None
                 if executor is not None:
@@ -116,7 +127,6 @@ class _Slot(threading.Thread):
         self.pid = None
         if executor is not None:
             executor.shutdown()
-        self.told.put(None)
 
     def signal(self, number: int) -> None:
         """Send a signal to the process, if there is one."""
@@ -125,7 +135,7 @@ class _Slot(threading.Thread):
                 os.kill(self.pid, number)
 
 
-def _death(error: Exception) -> str:
+def _death(error: BaseException) -> str:
     """How a process died, from what loky says."""
     code = re.search(r"exit codes of the workers are \{(.*?)\}", str(error))
     if code is None:
