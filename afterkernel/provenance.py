@@ -8,9 +8,10 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "scikit-learn", "numpy")
 
@@ -41,6 +42,8 @@ def git_commit() -> str | None:
 
 def device_name(device: torch.device) -> str:
     """The device in words."""
+    import torch  # Only here: a report names versions and commits and needs no tensor.
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from afterkernel.config.schema import every_option, public
@@ -13,9 +14,9 @@ from afterkernel.logger.sentence import without_paths
 from afterkernel.logger.wandb import Wandb, numbers_of
 from afterkernel.report.runs import Run, Runs, read_runs
 from afterkernel.report.sections import IDLE, differing, flatten
-from afterkernel.store import read_records
 from afterkernel.store.files import RECORDS
 from afterkernel.store.record import Record
+from afterkernel.store.records import records_by_distinct_run
 
 # What tells groups of seeds apart, outermost first; every other option that varies stands behind.
 GROUPING = ("dataset.name", "dataset.minus", "dataset.plus", "arch.name", "training.augment", "training.lr")
@@ -49,7 +50,8 @@ def read(directory: Path, project: str | None, entity: str | None) -> Material:
     """
     if (directory / RECORDS).is_file():
         raise UserError(f"{directory} is one run, and a dashboard shows a sweep: name the folder that holds it.")
-    records, runs = read_records(directory), read_runs(directory)
+    by_run = records_by_distinct_run(directory)
+    records, runs = list(chain.from_iterable(by_run.values())), read_runs(directory, by_run)
     sweeps = sorted({record.sweep for record in records})
     if len(sweeps) > 1:
         shown = ", ".join(sweeps[:3]) + (", ..." if len(sweeps) > 3 else "")

@@ -113,15 +113,16 @@ def _card(finding: Finding, output: Output) -> Card:
     if finding.comparisons:
         frame = table(finding)
         shown = output.table(frame, _shown(finding, frame), f"claim_{claim.name}")
-        figure = figure_claim.draw(finding)
-        if figure is not None:
+        parts = figure_claim.measured(finding)
+        if parts:
             picture = output.picture(
-                figure,
                 f"claim_{claim.name}",
                 f"Claim {claim.name.upper()}: effects with intervals",
                 f"Claim {claim.name.upper()}: effect for each pair of data and net, the mean of one difference a seed; "
                 f"bars are Student's 95 % intervals, before correction; {_seeds(finding)}. Shaded: where the claim "
                 "places the effect.",
+                figure_claim.draw,
+                parts,
             )
     words = (claim.name, claim.statement, claim.comparison, claim.rule)
     return Card(*words, finding.verdict, finding.reason, lines, shown, picture)

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from afterkernel.report.sections import differing, flatten
+from afterkernel.report.sections import differing, flatten_all
 from afterkernel.store import format as fmt
 from afterkernel.store.record import Record
 
@@ -27,12 +27,12 @@ class Facts:
 
 def configuration(records: Sequence[Record]) -> Facts:
     """The settings of the runs."""
-    return _facts([flatten(record.config) for record in records])
+    return _facts(flatten_all([record.config for record in records]))
 
 
 def provenance(records: Sequence[Record]) -> Facts:
     """Versions, commit, device and the like; the commands are told apart by `commands`."""
-    return _facts([flatten(_provenance(record)) for record in records])
+    return _facts(flatten_all([_provenance(record) for record in records]))
 
 
 def commands(records: Iterable[Record]) -> list[str]:
@@ -56,7 +56,7 @@ def _provenance(record: Record) -> dict[str, Any]:
 def _facts(trees: list[dict[str, str]]) -> Facts:
     vary = differing(trees)
     shared = sorted((name, value) for name, value in trees[0].items() if name not in vary)
-    return Facts(shared, [(name, _several(list(counts))) for name, counts in vary.items()])
+    return Facts(shared, [(name, _several(values)) for name, values in vary.items()])
 
 
 def _several(values: list[str]) -> str:

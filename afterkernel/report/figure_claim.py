@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from afterkernel.report import style
@@ -21,11 +22,13 @@ LOOKS: dict[str, dict[str, Any]] = {
 WORDS = {"for": "shown to hold", "against": "shown not to hold", "open": "open"}
 
 
-def draw(finding: Finding) -> Figure | None:
-    """The figure; None where nothing was measured."""
-    parts = [part for part in finding.parts if any(one.test.mean is not None for one in part.comparisons)]
-    if not parts:
-        return None
+def measured(finding: Finding) -> list[PartFinding]:
+    """The parts of which anything was measured: what there is to draw."""
+    return [part for part in finding.parts if any(one.test.mean is not None for one in part.comparisons)]
+
+
+def draw(parts: Sequence[PartFinding]) -> Figure:
+    """The figure of the parts that were `measured`."""
     heights = [_PANEL_IN + _ROW_IN * len(part.comparisons) for part in parts]
     with style.drawing():
         figure = style.new_figure(8.4, sum(heights) + 0.4)

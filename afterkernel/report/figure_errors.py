@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from afterkernel.report import style
-from afterkernel.report.tables import NETWORK, errors_at_start, errors_by_epoch
+from afterkernel.report.tables import NETWORK, errors_at_start
 from afterkernel.store import format as fmt
 
 if TYPE_CHECKING:
@@ -18,9 +18,12 @@ _DASHES = (0, (5, 3))
 TITLE = {**style.KERNEL_TITLES, NETWORK: "The network itself"}
 
 
-def draw(rows: pd.DataFrame) -> Figure:
-    """The figure for the rows of one evaluation. Lines are means over seeds, bars one standard error to each side."""
-    errors, start = errors_by_epoch(rows), errors_at_start(rows)
+def draw(rows: pd.DataFrame, errors: pd.DataFrame) -> Figure:
+    """The figure for the rows of one evaluation and their `errors_by_epoch`.
+
+    Lines are means over seeds, bars one standard error to each side.
+    """
+    start = errors_at_start(rows)
     panels = sorted(rows["panel"].unique())
     columns = [name for name in TITLE if name in set(errors["kernel"])]
     styles = style.rate_styles([float(rate) for rate in rows["learning_rate"].unique()])
@@ -33,7 +36,7 @@ def draw(rows: pd.DataFrame) -> Figure:
                 part = errors[(errors["panel"] == panel) & (errors["kernel"] == kernel)]
                 if kernel == NETWORK:
                     part = part[part["epoch"] > 0]  # An untrained network guesses: about half are wrong.
-                _lines(axes, part, styles)
+                style.curves(axes, part, 100.0, styles)
                 first = start[(start["panel"] == panel) & (start["kernel"] == kernel)]
                 _start(axes, first)
             _limits(axes_row, columns)
@@ -46,14 +49,6 @@ def draw(rows: pd.DataFrame) -> Figure:
         figure.align_ylabels(grid[:, 0])
         _legend(figure, styles, several=bool((errors["n_seeds"] > 1).any()), fewer=_fewer(errors))
     return figure
-
-
-def _lines(axes: Axes, errors: pd.DataFrame, styles: dict[float, dict[str, Any]]) -> None:
-    for rate, look in styles.items():
-        part = errors[errors["learning_rate"] == rate]
-        if part.empty:
-            continue
-        style.curve(axes, part, 100.0, look)
 
 
 def _start(axes: Axes, start: pd.DataFrame) -> None:

@@ -17,15 +17,18 @@ LABELS = {"shift": "shift", "rotation": "rotation", "zoom": "zoom", "swap": "swa
 _GAP = 0.9  # Room between transforms, in rows of a learning rate.
 
 
-def draw(rows: pd.DataFrame, table: pd.DataFrame) -> Figure | None:
-    """The figure for the rows of one evaluation and their `changes`; None where no invariance was measured."""
-    table = table[table["measure"].str.endswith("_invariance") & (table["before_n_seeds"] + table["after_n_seeds"] > 0)]
-    if table.empty:
-        return None
+def measured(changes: pd.DataFrame) -> pd.DataFrame:
+    """Of the `changes` of one evaluation those of invariances that were measured: what there is to draw."""
+    some = changes["before_n_seeds"] + changes["after_n_seeds"] > 0
+    return changes[changes["measure"].str.endswith("_invariance") & some]
+
+
+def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
+    """The figure of a table of `measured`; `rates` are all learning rates of the section, so that looks agree."""
     panels = sorted(table["panel"].unique())
     kernels = [name for name in style.KERNEL_TITLES if name in set(table["kernel"])]
     names = [name for name in TRANSFORMS if f"{name}_invariance" in set(table["measure"])]
-    styles = style.rate_styles([float(rate) for rate in rows["learning_rate"].unique()])
+    styles = style.rate_styles(rates)
     height = max(len(names) * (len(styles) + _GAP) * 0.17, 1.6)
     with style.drawing():
         figure = style.new_figure(4.9 * len(kernels) + 1.2, (height + 0.2) * len(panels) + 1.3)

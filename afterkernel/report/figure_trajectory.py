@@ -11,7 +11,6 @@ from afterkernel.store import format as fmt
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _COLUMNS = 4
@@ -78,14 +77,13 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
         # Placed by hand: to have so many panels laid out takes longer than to draw them.
         height = _ROW_IN * n_rows + _BELOW_IN
         figure = style.new_figure(11.0, height, layout=None)
-        figure.subplots_adjust(0.045, (_BELOW_IN + 0.1) / height, 0.995, 1 - 0.42 / height, wspace=0.24, hspace=0.62)
+        figure.subplots_adjust(0.053, (_BELOW_IN + 0.1) / height, 0.995, 1 - 0.42 / height, wspace=0.24, hspace=0.62)
         grid: Any = figure.subplots(n_rows, _COLUMNS, squeeze=False, sharex=True)
         flat = list(grid.flat)
         style.epoch_axis(flat[0], epochs, gap=0.17)
         for axes, quantity in zip(flat, quantities, strict=False):
             part = table[table["measure"] == quantity.column]
-            for rate, look in styles.items():
-                _line(axes, part[part["learning_rate"] == rate], quantity, look)
+            style.curves(axes, part, 100.0 if quantity.rate else 1.0, styles, markersize=4, linewidth=1.4)
             axes.set_title(quantity.title, loc="left", y=1.0, color=style.INK, fontsize=9.5)
             axes.locator_params(axis="y", nbins=4)
         for place, axes in enumerate(flat):
@@ -110,8 +108,3 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
 
 def _measured(rows: pd.DataFrame) -> list[Quantity]:
     return [one for one in QUANTITIES if one.column in rows.columns and bool(rows[one.column].notna().any())]
-
-
-def _line(axes: Axes, part: pd.DataFrame, quantity: Quantity, look: dict[str, Any]) -> None:
-    if len(part):
-        style.curve(axes, part, 100.0 if quantity.rate else 1.0, look, markersize=4, linewidth=1.4)

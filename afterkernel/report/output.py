@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from afterkernel.report import style
 from afterkernel.report.latex import booktabs
@@ -17,23 +19,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TABLES, FIGURES = "tables", "figures"
+_KINDS = ("png", "svg")
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A figure of the page, embedded; `files` lie beside the page, named relative to it."""
+    """A figure of the page, embedded; `files` lie beside the page, named relative to it. `svg` may still be drawn."""
 
     alt: str
     caption: str
-    source: str
+    svg: Future[bytes]
     files: list[str]
+
+    @property
+    def source(self) -> str:
+        """The image as the page holds it."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.result()).decode()}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """Writes what lies beside the page in `folder`, and keeps by name the tables and figures that it wrote."""
+    """Writes what lies beside the page in `folder`, figures by way of the `artists`; keeps by name what it wrote."""
 
     folder: Path
+    artists: Executor
     frames: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
     pictures: dict[str, Picture] = dataclasses.field(default_factory=dict)
 
@@ -52,13 +61,18 @@ class Output:
             write_text_atomic(self.folder / files[-1], booktabs(table, name))
         return dataclasses.replace(table, files=files)
 
-    def picture(self, figure: Figure, name: str, alt: str, caption: str) -> Picture:
-        """Write figures/NAME.png and .svg; the picture for the page."""
-        files = []
-        for kind in ("png", "svg"):
-            image = style.render(figure, kind)
-            files.append(f"{FIGURES}/{name}.{kind}")
-            write_bytes_atomic(self.folder / files[-1], image)
-        source = f"data:image/svg+xml;base64,{base64.b64encode(image).decode()}"
-        self.pictures[name] = Picture(alt, caption, source, files)
+    def picture(self, name: str, alt: str, caption: str, draw: Callable[..., Figure], *drawn: Any) -> Picture:
+        """Have the figure that `draw(*drawn)` gives written as figures/NAME.png and .svg; the picture for the page."""
+        files = [f"{FIGURES}/{name}.{kind}" for kind in _KINDS]
+        svg = self.artists.submit(_write_figure, [self.folder / file for file in files], draw, *drawn)
+        self.pictures[name] = Picture(alt, caption, svg, files)
         return self.pictures[name]
+
+
+def _write_figure(paths: list[Path], draw: Callable[..., Figure], *drawn: Any) -> bytes:
+    """Draw a figure once and write it in every kind; the SVG."""
+    figure = draw(*drawn)
+    for path, kind in zip(paths, _KINDS, strict=True):
+        image = style.render(figure, kind)
+        write_bytes_atomic(path, image)
+    return image

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import chain
 from pathlib import Path
 
 from afterkernel.provenance import git_commit, versions
 from afterkernel.report import claims, facts, runs
+from afterkernel.report.artists import artists
 from afterkernel.report.hypotheses import HYPOTHESES, Finding
 from afterkernel.report.output import Output
 from afterkernel.report.sections import Section, make_sections, observations
-from afterkernel.report.view import view
+from afterkernel.report.view import n_figures, view
 from afterkernel.store import format as fmt
-from afterkernel.store import read_records
 from afterkernel.store.files import write_text_atomic
 from afterkernel.store.record import Record
+from afterkernel.store.records import records_by_distinct_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +38,15 @@ def build(directory: Path | str, output: Path | str | None = None) -> Path:
     """
     path = Path(directory, "report") if output is None else Path(output)
     page = path if path.suffix == ".html" else path / "index.html"
-    return make(read_records(directory), runs.read_runs(directory), page, str(directory)).page
+    by_run = records_by_distinct_run(directory)
+    records = list(chain.from_iterable(by_run.values()))
+    return make(records, runs.read_runs(directory, by_run), page, str(directory)).page
 
 
 def make(records: list[Record], known: runs.Runs, page: Path, directory: str) -> Made:
     """Write the report of these records and runs; `directory` is what the page calls the place where they lie."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    beside = Output(page.parent)
     sections = make_sections(records)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -54,22 +57,25 @@ def make(records: list[Record], known: runs.Runs, page: Path, directory: str) ->
     )
     asked = claims.asked(records)
     found = claims.findings(asked, observations(sections))
-    text = environment.get_template("page.html.j2").render(
-        title=_title(records),
-        lead=_lead(sections, known),
-        runs=known,
-        unfinished=runs.table(known),
-        cards=claims.cards(found, beside),
-        method=claims.METHOD,
-        not_asked=[name.upper() for name in HYPOTHESES if name not in asked],
-        views=[view(section, beside) for section in sections],
-        data_file=beside.data(observations(sections, every_way=True), "results"),
-        configuration=facts.configuration(records),
-        provenance=facts.provenance(records),
-        commands=facts.commands(records),
-        directory=directory,
-        maker=_maker(),
-    )
+    with artists(len(asked) + sum(map(n_figures, sections))) as drawing:
+        beside = Output(page.parent, drawing)
+        views = [view(section, beside) for section in sections]
+        text = environment.get_template("page.html.j2").render(
+            title=_title(records),
+            lead=_lead(sections, known),
+            runs=known,
+            unfinished=runs.table(known),
+            cards=claims.cards(found, beside),
+            method=claims.METHOD,
+            not_asked=[name.upper() for name in HYPOTHESES if name not in asked],
+            views=views,
+            data_file=beside.data(observations(sections, every_way=True), "results"),
+            configuration=facts.configuration(records),
+            provenance=facts.provenance(records),
+            commands=facts.commands(records),
+            directory=directory,
+            maker=_maker(),
+        )
     write_text_atomic(page, text)
     return Made(page, found, beside)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from afterkernel.report.show import Row, Table
 from afterkernel.store import format as fmt
+from afterkernel.store.record import Record
 from afterkernel.store.status import status
 from afterkernel.sweep.failure import read_failure
 from afterkernel.sweep.planned import planned
@@ -57,11 +59,14 @@ class Runs:
         )
 
 
-def read_runs(directory: Path | str) -> Runs:
-    """The runs below a directory. UserError where there is none, or a file can't be read."""
+def read_runs(directory: Path | str, records: Mapping[Path, list[Record]] | None = None) -> Runs:
+    """The runs below a directory, `records` by run's folder as `status` takes them.
+
+    UserError where there is none, or a file can't be read.
+    """
     named = {path.resolve(): words for path, words in planned(directory).items()}
     found = []
-    for one in status(directory):
+    for one in status(directory, records):
         words = named.pop(one.run_dir.resolve(), None)
         options = words if words is not None else [f"seed={one.seed}", f"training.lr={fmt.general(one.learning_rate)}"]
         missing = one.missing if one.wanted is not None else None

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from afterkernel.store.frame import to_frame
@@ -87,12 +87,18 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
     return {prefix: tree if isinstance(tree, str) else json.dumps(tree, sort_keys=True)}
 
 
-def differing(trees: Iterable[dict[str, str]]) -> dict[str, Counter[str]]:
-    """How often each leaf has each value, where the flattened trees differ; a leaf that a tree lacks counts as ''."""
-    trees = list(trees)
+def flatten_all(trees: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Each tree flattened; equal ones once, since the snapshots of a run have one configuration."""
+    texts = [json.dumps(tree, sort_keys=True) for tree in trees]
+    flat = {text: flatten(tree) for text, tree in dict(zip(texts, trees, strict=True)).items()}
+    return [flat[text] for text in texts]
+
+
+def differing(trees: Sequence[dict[str, str]]) -> dict[str, list[str]]:
+    """The values of each leaf, in order, where the flattened trees differ; a leaf that a tree lacks counts as ''."""
     names = sorted({name for tree in trees for name in tree})
-    counts = {name: Counter(tree.get(name, "") for tree in trees) for name in names}
-    return {name: count for name, count in counts.items() if len(count) > 1}
+    values = {name: list(dict.fromkeys(tree.get(name, "") for tree in trees)) for name in names}
+    return {name: found for name, found in values.items() if len(found) > 1}
 
 
 def observations(sections: Iterable[Section], *, every_way: bool = False) -> pd.DataFrame:
@@ -137,8 +143,8 @@ def _ways(records: list[Record]) -> dict[str, str]:
 
 
 def _marks(records: list[Record], way: str) -> dict[tuple[str, str, str, int], _Marks]:
-    trees = [{name: value for name, value in flatten(record.config).items() if not _apart(name)} for record in records]
-    vary = list(differing(trees))
+    trees = flatten_all([record.config for record in records])
+    vary = [name for name in differing(trees) if not _apart(name)]
     found = {}
     for record, tree in zip(records, trees, strict=True):
         key = (record.sweep, record.run_id, record.evaluation_id, record.epoch)

@@ -32,28 +32,36 @@ class View:
     tables: list[show.Table]
 
 
+def n_figures(section: Section) -> int:
+    """How many figures a section has."""
+    return 2 + len(section.rows()[["panel", "kernel"]].drop_duplicates())
+
+
 def view(section: Section, output: Output) -> View:
     """The view of a section, its tables and figures written."""
     rows = section.rows()
     n_test = int(rows["n_test"].min())
-    changes = tables.changes(rows)
+    errors, changes = tables.errors_by_epoch(rows), tables.changes(rows)
     return View(
         slug=section.slug,
         heading=f"{section.dataset}: {section.minus} against {section.plus}",
         counts=_counts(section.records),
         notes=list(_notes(section)),
         summary=sentences(rows, changes, n_test),
-        pictures=list(_pictures(section, changes, output)),
+        pictures=list(_pictures(section, errors, changes, output)),
         trajectories=list(_trajectories(section, output)),
-        tables=list(_tables(section, changes, output, fmt.percent_decimals(n_test))),
+        tables=list(_tables(section, errors, changes, output, fmt.percent_decimals(n_test))),
     )
 
 
-def _tables(section: Section, main: pd.DataFrame, output: Output, decimals: int) -> Iterator[show.Table]:
+def _tables(
+    section: Section, errors: pd.DataFrame, changes: pd.DataFrame, output: Output, decimals: int
+) -> Iterator[show.Table]:
     for index, way in enumerate(section.ways):
         rows = section.rows(way)
-        errors, health = tables.errors_by_epoch(rows), tables.health(rows)
-        changes = tables.changes(rows) if index else main
+        if index:
+            errors, changes = tables.errors_by_epoch(rows), tables.changes(rows)
+        health = tables.health(rows)
         found = {
             "test_error": (errors, show.error_table(errors, decimals)),
             "before_after": (changes, show.change_table(changes, decimals)),
@@ -71,30 +79,35 @@ def _tables(section: Section, main: pd.DataFrame, output: Output, decimals: int)
                 yield written
 
 
-def _pictures(section: Section, changes: pd.DataFrame, output: Output) -> Iterator[Picture]:
+def _pictures(section: Section, errors: pd.DataFrame, changes: pd.DataFrame, output: Output) -> Iterator[Picture]:
     rows = section.rows()
+    rates = [float(rate) for rate in rows["learning_rate"].unique()]
     mean, which = _over(rows), f" Evaluation {_evaluation(rows)}." if len(section.ways) > 1 else ""
     yield output.picture(
-        figure_errors.draw(rows),
         f"{section.slug}_test_error",
         "Test error against epochs",
         "Test error of the hard-margin SVM on each kernel against epochs of training; the dashed line is the kernel at "
         "initialisation (on the left the NTK; points behind epoch 0 are after kernels). Right: the network's own test "
         f"error, from its first snapshot behind the initialisation. {mean}.{which}",
+        figure_errors.draw,
+        rows,
+        errors,
     )
-    figure = figure_invariances.draw(rows, changes)
-    if figure is not None:
+    measured = figure_invariances.measured(changes)
+    if len(measured):
         same = tables.unchanged(rows)
         still = (
             f" Unchanged here, since these transforms leave such images as they are: {', '.join(same)}." if same else ""
         )
         yield output.picture(
-            figure,
             f"{section.slug}_invariances",
             "Invariances before and after training",
             "Invariance of each kernel's embedding under four transforms, at initialisation (open) and at the last "
             "snapshot (filled). For shift, rotation and zoom further right is more invariant; for swap, which "
             f"exchanges two quadrants, further left is more global. {mean}.{still}{which}",
+            figure_invariances.draw,
+            measured,
+            rates,
         )
 
 
@@ -111,11 +124,13 @@ def _trajectories(section: Section, output: Output) -> Iterator[Picture]:
             output.data(table, name)
             start = "the NTK" if kernel == "ntk" else "the CK at initialisation"
             yield output.picture(
-                figure_trajectory.draw(table, rates),
                 name,
                 f"Trajectory: {panel}, {style.KERNEL_TITLES[kernel]}",
                 f"Trajectory of {panel}, {style.KERNEL_TITLES[kernel]}: each measure against epochs, "
                 f"log(1 + epoch); {start} stands at 0. {_over(part)}.",
+                figure_trajectory.draw,
+                table,
+                rates,
             )
 
 

@@ -1,9 +1,11 @@
-"""The store: typed, versioned records on disk, and one way to ask for them."""
+"""The store: typed, versioned records on disk, and one way to ask for them.
+
+Gram matrices kept on request stand apart, in `afterkernel.store.kept`: what reads records alone needs no torch.
+"""
 
 from afterkernel.store.disk import DiskUse, disk_use
 from afterkernel.store.files import run_directory, write_bytes_atomic, write_text_atomic
 from afterkernel.store.frame import results, sql, to_frame
-from afterkernel.store.kept import KeptGrams, keep_grams, kept_grams
 from afterkernel.store.record import SCHEMA_VERSION, KernelRecord, Record, Resources
 from afterkernel.store.records import read_record, read_records, recorded, write_record
 from afterkernel.store.status import RunStatus, status
@@ -11,14 +13,11 @@ from afterkernel.store.status import RunStatus, status
 __all__ = [
     "SCHEMA_VERSION",
     "DiskUse",
-    "KeptGrams",
     "KernelRecord",
     "Record",
     "Resources",
     "RunStatus",
     "disk_use",
-    "keep_grams",
-    "kept_grams",
     "read_record",
     "read_records",
     "recorded",

@@ -54,8 +54,12 @@ def read_records(directory: Path | str) -> list[Record]:
 
     UserError where there is none, where one can't be read, or where two files hold the same run.
     """
-    files = zip(*_all_rows(files_with_records(directory), copies=False), strict=True)
-    return [record for path, rows in files for record in _records(path, rows)]
+    return [record for records in records_by_distinct_run(directory).values() for record in records]
+
+
+def records_by_distinct_run(directory: Path | str) -> dict[Path, list[Record]]:
+    """The same by the run's folder."""
+    return _by_run(files_with_records(directory), copies=False)
 
 
 def records_by_run(directory: Path | str) -> dict[Path, list[Record]]:
@@ -63,8 +67,7 @@ def records_by_run(directory: Path | str) -> dict[Path, list[Record]]:
 
     UserError where one can't be read.
     """
-    files = zip(*_all_rows(record_files(directory), copies=True), strict=True)
-    return {path.parent: _records(path, rows) for path, rows in files}
+    return _by_run(record_files(directory), copies=True)
 
 
 def files_with_records(directory: Path | str) -> list[Path]:
@@ -75,8 +78,9 @@ def files_with_records(directory: Path | str) -> list[Path]:
     return paths
 
 
-def _all_rows(paths: list[Path], *, copies: bool) -> tuple[list[Path], list[list[Row]]]:
-    return paths, engine.read(paths, copies=copies) if paths else []
+def _by_run(paths: list[Path], *, copies: bool) -> dict[Path, list[Record]]:
+    found = engine.read(paths, copies=copies) if paths else []
+    return {path.parent: _records(path, rows) for path, rows in zip(paths, found, strict=True)}
 
 
 def _rows(path: Path, run_id: str | None = None) -> list[Row]:

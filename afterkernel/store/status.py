@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,13 @@ class RunStatus:
         return self.wanted is not None and not self.missing
 
 
-def status(directory: Path | str) -> list[RunStatus]:
+def status(directory: Path | str, records: Mapping[Path, list[Record]] | None = None) -> list[RunStatus]:
     """One entry a run below a directory, sorted by architecture, learning rate and seed.
 
-    A run is a folder with a config.yaml or with records. UserError where there is none or a file can't be read.
+    A run is a folder with a config.yaml or with records; `records` are those, by folder, where they have been read.
+    UserError where there is none or a file can't be read.
     """
-    records = records_by_run(directory)
+    records = records_by_run(directory) if records is None else records
     root = Path(directory)
     configs = [path.parent for path in root.rglob(CONFIG) if not _foreign(path.relative_to(root))]
     folders = sorted({*records, *configs})

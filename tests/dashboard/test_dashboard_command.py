@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import Executor
 
 import pandas as pd
 import pytest
@@ -184,7 +185,7 @@ def undrawn(swept, tmp_path, monkeypatch):
     def make(records, known, page, directory):
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text("<html></html>")
-        return Made(page, [], Output(page.parent))
+        return Made(page, [], Output(page.parent, Executor()))
 
     monkeypatch.setattr(cli, "make", make)
     return folder

@@ -1,6 +1,7 @@
 """Single commands: help, mistakes and their exit codes, plan, doctor, data of other kinds, a diverging run."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -143,3 +144,20 @@ def test_the_library_needs_torch_and_numpy_alone(tmp_path):
     done = subprocess.run([sys.executable, "-c", LIGHT], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) == 3
+
+
+IMPORTED = """
+import sys
+from afterkernel.__main__ import main
+assert main(sys.argv[1:]) == 0
+print("torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("command", ["report", "results", "status"])
+def test_what_reads_records_alone_takes_no_time_to_import_torch(command, sweep, tmp_path):
+    folder = shutil.copytree(sweep / "runs", tmp_path / "runs")
+    words = [sys.executable, "-c", IMPORTED, command, str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "False"

@@ -1,6 +1,8 @@
+import math
+
 import pytest
 
-from afterkernel.report import figure_claim, figure_errors, figure_invariances, figure_trajectory, style, tables
+from afterkernel.report import build, figure_claim, figure_errors, figure_invariances, figure_trajectory, style, tables
 from afterkernel.report.hypotheses import HYPOTHESES, judge
 from afterkernel.report.sections import make_sections
 from afterkernel.store import read_records
@@ -15,11 +17,12 @@ def rows(tmp_path):
     return load
 
 
-def lines(axes):
+def lines(axes, *, bars=False):
+    """Solid lines: those with markers, of the means, or those without, broken between the bars."""
     return [
         (line.get_xdata().tolist(), line.get_ydata().tolist())
         for line in axes.get_lines()
-        if line.get_linestyle() == "-"
+        if line.get_linestyle() == "-" and (line.get_marker() == "None") == bars
     ]
 
 
@@ -27,12 +30,18 @@ def test_lines_are_the_means_in_percent_a_panel_a_kernel(write_run, rows):
     for seed, shift in enumerate([0.0, 0.02]):
         write_run({0: 0.1 + shift, 1: 0.04 + shift, 5: 0.02 + shift}, seed=seed, rate=0.1)
         write_run({0: 0.1 + shift, 1: 0.08 + shift, 5: 0.06 + shift}, seed=seed, rate=0.01)
-    figure = figure_errors.draw(rows())
+    figure = figure_errors.draw(rows(), tables.errors_by_epoch(rows()))
     ntk, ck, own = figure.axes
     assert lines(ntk)[0] == ([0, 1, 5], pytest.approx([11.0, 9.0, 7.0]))
     assert lines(ntk)[1] == ([0, 1, 5], pytest.approx([11.0, 5.0, 3.0]))
     assert lines(ck)[1] == ([0, 1, 5], pytest.approx([12.0, 6.0, 4.0]))
     assert lines(own)[0] == ([1, 5], pytest.approx([7.77, 7.77]))
+    error = 100 * 0.01  # of two values 0.02 apart
+    places, ends = lines(ntk, bars=True)[1]
+    assert places == [0, 0, 0, 1, 1, 1, 5, 5, 5]
+    assert ends == pytest.approx(
+        [11 - error, 11 + error, math.nan, 5 - error, 5 + error, math.nan, 3 - error, 3 + error, math.nan], nan_ok=True
+    )
     dashed = [line for line in ntk.get_lines() if line.get_linestyle() == "--"]
     assert list(dashed[0].get_ydata()) == pytest.approx([11.0, 11.0])
     assert ntk.get_ylim() == ck.get_ylim() == own.get_ylim()
@@ -41,7 +50,7 @@ def test_lines_are_the_means_in_percent_a_panel_a_kernel(write_run, rows):
 def test_the_legend_covers_no_panel_and_names_the_band(write_run, rows):
     for seed in (0, 1):
         write_run({0: 0.1, 1: 0.04}, seed=seed)
-    figure = figure_errors.draw(rows())
+    figure = figure_errors.draw(rows(), tables.errors_by_epoch(rows()))
     figure.canvas.draw()
     (legend,) = figure.legends
     box = legend.get_window_extent()
@@ -56,7 +65,7 @@ def test_the_legend_covers_no_panel_and_names_the_band(write_run, rows):
 def test_points_of_fewer_seeds_are_open(write_run, rows):
     write_run({0: 0.1, 1: 0.04, 5: 0.03}, seed=0)
     write_run({0: 0.1, 1: 0.04}, seed=1, last=5)
-    figure = figure_errors.draw(rows())
+    figure = figure_errors.draw(rows(), tables.errors_by_epoch(rows()))
     faces = {
         line.get_markerfacecolor(): line.get_xdata().tolist()
         for line in figure.axes[0].get_lines()
@@ -68,17 +77,19 @@ def test_points_of_fewer_seeds_are_open(write_run, rows):
 
 def test_dumbbells_join_before_and_after(write_run, rows):
     write_run({0: 0.1, 5: 0.02}, swap={0: 0.8, 5: 0.6})
-    figure = figure_invariances.draw(rows(), tables.changes(rows()))
+    figure = figure_invariances.draw(figure_invariances.measured(tables.changes(rows())), [0.1])
     ends = [tuple(line.get_xdata()) for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 2]
     assert (0.8, 0.6) in ends
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["shift", "rotation", "zoom", "swap\n(lower = more global)"]
 
 
-def test_no_invariances_no_figure(write_run, rows):
+def test_no_invariances_no_figure(write_run, rows, tmp_path):
     none = dict.fromkeys([f"{name}_invariance" for name in ("shift", "rotation", "zoom", "swap")])
     write_run({0: 0.1}, kernel_fields=none)
-    assert figure_invariances.draw(rows(), tables.changes(rows())) is None
+    assert figure_invariances.measured(tables.changes(rows())).empty
+    build(tmp_path)
+    assert not list((tmp_path / "report" / "figures").glob("*_invariances.*"))
 
 
 def test_colours_and_markers_tell_rates_apart_in_order():
@@ -92,7 +103,7 @@ def test_colours_and_markers_tell_rates_apart_in_order():
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_the_same_data_draw_the_same_bytes(write_run, rows, kind):
     write_run({0: 0.1, 1: 0.04})
-    images = [style.render(figure_errors.draw(rows()), kind) for _ in range(2)]
+    images = [style.render(figure_errors.draw(rows(), tables.errors_by_epoch(rows())), kind) for _ in range(2)]
     assert images[0] == images[1]
     assert images[0].startswith(b"\x89PNG" if kind == "png" else b"<?xml")
 
@@ -131,8 +142,8 @@ def test_the_figure_of_a_claim_tells_states_by_shape_and_shades_what_is_claimed(
         for seed in range(5):
             swap = {0: 0.5, 5: 0.5 + change + seed / 100}
             write_run({0: 0.1, 5: 0.1}, arch=arch, seed=seed, swap=swap)
-    figure = figure_claim.draw(judge(HYPOTHESES["c2"], rows()))
+    figure = figure_claim.draw(figure_claim.measured(judge(HYPOTHESES["c2"], rows())))
     markers = [line.get_marker() for axes in figure.axes for line in axes.get_lines() if line.get_marker() in "oXD"]
     assert markers == ["o", "X"]
     assert [axes.get_xlabel() for axes in figure.axes] == ["cosine", "cosine"]
-    assert figure_claim.draw(judge(HYPOTHESES["c5"], rows())) is None
+    assert figure_claim.measured(judge(HYPOTHESES["c5"], rows())) == []

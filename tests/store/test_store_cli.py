@@ -88,7 +88,7 @@ def test_status_says_what_is_missing(sweep, make_record, capsys):
     assert lines[1].split()[:6] == ["run0", "vgg", "0.03", "0", "3/3", "done"]
     assert lines[2].split()[:7] == ["run1", "vgg", "0.03", "0", "1/3", "cut", "off"]
     assert lines[2].endswith("missing epochs 1, 5")
-    assert lines[3] == "1 of 2 runs done, 1 cut off"
+    assert lines[4] == "1 of 2 runs done, 1 cut off"
 
 
 def test_status_says_what_is_on_disk(sweep, capsys):
@@ -97,7 +97,7 @@ def test_status_says_what_is_on_disk(sweep, capsys):
     status_main([str(sweep)])
     lines = capsys.readouterr().out.splitlines()
     assert "3.01 MiB" in lines[1]
-    assert lines[3].startswith("on disk 3.01 MiB (kernels 3.00 MiB, records 1")
+    assert lines[2].startswith("on disk 3.01 MiB (kernels 3.00 MiB, records 1")
 
 
 def test_disk_use_is_parted_by_kind(tmp_path):

@@ -98,3 +98,19 @@ def test_few_runs_need_none(sweep, monkeypatch):
     monkeypatch.setattr(index, "FROM_FILES", 4)
     results(sweep)
     assert copies(sweep) == []
+
+
+def test_many_files_are_read_by_several_connections_and_nothing_else_differs(tmp_path, make_record, monkeypatch):
+    for seed in range(7):
+        write_record(
+            tmp_path / f"run{seed}", make_record(seed=seed, run_id=f"run{seed}", margin=None, warnings=("a", "b"))
+        )
+    expected, query = results(tmp_path), "select run_id, config, margin, warnings from results"
+    in_order = sql(tmp_path, query)
+    monkeypatch.setattr(index, "FROM_FILES", 2)
+    monkeypatch.setattr(engine, "_cores", lambda: 8)
+    files = scanned(monkeypatch)
+    pd.testing.assert_frame_equal(results(tmp_path), expected)
+    assert sorted(files) == [2, 2, 3]
+    pd.testing.assert_frame_equal(sql(tmp_path, query), in_order)
+    assert in_order["run_id"].tolist() == [f"run{seed}" for seed in range(7)]
