@@ -152,8 +152,9 @@ def _resample(
     total = torch.zeros_like(images)
     for column, across in ((left, 1 - right_weight), (left + 1, right_weight)):
         for row, down in ((top, 1 - lower_weight), (top + 1, lower_weight)):
-            weight = (across * down).to(images.device, images.dtype).unsqueeze(1)
-            total += weight * _read(images, column, row, fill)
+            weight = across * down
+            if weight.any():  # whole pixels need one of the four
+                total += weight.to(images.device, images.dtype).unsqueeze(1) * _read(images, column, row, fill)
     return total
 
 

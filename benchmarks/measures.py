@@ -1,6 +1,6 @@
 """Time of all invariances beside that of the embeddings that they need, in one run.
 
-    python benchmarks/measures.py --root DIR                # MNIST 3/8 in DIR; random images of its size without --root
+    python benchmarks/measures.py --root DIR [--device cuda]    # MNIST 3/8 in DIR; without --root random images like it
 
 The embeddings: forward and backward pass and gradients of every layer, of each image once and of each of its six
 versions (made beforehand) once, in batches that are dropped. Both are timed turn by turn on the same images, so that
@@ -33,16 +33,20 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--budget", type=int, default=100_000, help="parameters")
     parser.add_argument("--rounds", type=int, default=2, help="times that all images are gone through")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--arch", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     given = parser.parse_args()
-    x = images(given.root, given.images)
-    print(f"{len(x)} images, {torch.get_num_threads()} threads\n")
+    device = torch.device(given.device)
+    x = images(given.root, given.images).to(device)
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"{len(x)} images, {where}\n")
     print("| net | kernel | embeddings, s | invariances, s | by layer too, s | ratio | ratio by layer |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for arch in given.arch:
         for kernel in ("ntk", "conjugate"):
             torch.manual_seed(0)
-            print(row(arch, kernel, NETWORKS[arch]((1, 28, 28), budget=given.budget), x, given.rounds), flush=True)
+            model = NETWORKS[arch]((1, 28, 28), budget=given.budget).to(device)
+            print(row(arch, kernel, model, x, given.rounds), flush=True)
 
 
 def images(root: Path | None, n: int) -> Tensor:
@@ -54,8 +58,18 @@ def images(root: Path | None, n: int) -> Tensor:
     return MNIST(root=str(root), minus="3", plus="8", download=False).load().x_test[:n]
 
 
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """What it takes, to the end of what it gave a GPU to do."""
+    settle: Callable[[], object] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    settle()
+    started = time.perf_counter()
+    work()
+    settle()
+    return time.perf_counter() - started
+
+
 def row(arch: str, kernel: str, model: torch.nn.Module, x: Tensor, rounds: int) -> str:
-    phi = embedding(model, kernel)
+    phi = embedding(model, kernel, device=x.device)
     at_once = samples_to_pair(phi, x)
     turns = []
     for part in torch.split(x, at_once):
@@ -73,14 +87,13 @@ def row(arch: str, kernel: str, model: torch.nn.Module, x: Tensor, rounds: int) 
 
         turns.append((embed, measure))
     times: list[list[float]] = [[], [], []]
-    turns[0][0]()  # warm
+    for warm in (turns[0][0], lambda: turns[0][1](False), lambda: turns[0][1](True)):
+        warm()
     for i in range(rounds):
         for embed, measure in turns:
             works: list[Callable[[], object]] = [embed, lambda m=measure: m(False), lambda m=measure: m(True)]  # type: ignore[misc]
             for which in (0, 1, 2) if i % 2 == 0 else (2, 1, 0):
-                started = time.perf_counter()
-                works[which]()
-                times[which].append(time.perf_counter() - started)
+                times[which].append(seconds_of(works[which], x.device))
     ratios = [statistics.median(a / b for a, b in zip(times[which], times[0], strict=True)) for which in (1, 2)]
     seconds = [sum(found) / rounds for found in times]
     shown = " | ".join(f"{value:.2f}" for value in (*seconds, *ratios))

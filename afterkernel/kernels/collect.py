@@ -17,19 +17,17 @@ from torch import nn
 from afterkernel.errors import UserError
 from afterkernel.kernels.allocator import keep_freed_memory
 from afterkernel.kernels.capture import Captured, Recorded, Recorder, Unit, layer_of, resolve
-from afterkernel.kernels.layers import PATCH_BYTES, Method, Shape
-from afterkernel.kernels.machine import elementwise_cost
+from afterkernel.kernels.layers import Method, Shape
+from afterkernel.kernels.machine import at_once, elementwise_cost
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import PerExampleGradients
 from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
+from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.terms import Block, Gradients, Term
 from afterkernel.kernels.verify import check_independence, wrong_layers
 from afterkernel.types import Float, Tensor
 
 PROBE_SAMPLES = 3
-# Activations and their gradients of one batch: small enough for caches, large enough to keep the cores busy.
-ACTIVATION_BYTES = 1 << 26
-MOST_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -88,14 +86,16 @@ class GradientEmbedding:
         """Bytes of activations, their gradients and patches of one batch; known once prepared."""
         if self.layout is None:
             return 0
-        return self.samples_at_once * self.layout.activation_bytes * max(1, self.layout.outputs) + PATCH_BYTES
+        activations = self.samples_at_once * self.layout.activation_bytes * max(1, self.layout.outputs)
+        return activations + at_once(self.device).patch_bytes
 
     @property
     def samples_at_once(self) -> int:
-        """Samples of one batch: their activations stay in the caches; known once prepared."""
+        """Samples of one batch; known once prepared."""
         if self.layout is None:
             return 1
-        found = min(MOST_AT_ONCE, ACTIVATION_BYTES // (self.layout.activation_bytes * max(1, self.layout.outputs)))
+        most = at_once(self.device)
+        found = min(most.samples, most.activation_bytes // (self.layout.activation_bytes * max(1, self.layout.outputs)))
         return max(1, found - found % 8 if found > 8 else found)
 
     @torch.inference_mode(False)
@@ -109,14 +109,15 @@ class GradientEmbedding:
         if self.layout is not None:
             return self.layout
         probe = self._place(x[:PROBE_SAMPLES])
-        probe = self._prefer_channels_last(probe)
-        layout, wrong = self._learn(probe)
-        if wrong:
-            # A layer that does not come out as autograd has it gets per-example gradients, and those must.
-            self._distrusted = {
-                name: "its gradient differs from autograd's" for name in self._trained if layer_of(name) in wrong
-            }
+        with exact_products():  # else cuDNN multiplies in TF32, and its rounding looks like another gradient
+            probe = self._prefer_channels_last(probe)
             layout, wrong = self._learn(probe)
+            if wrong:
+                # A layer that does not come out as autograd has it gets per-example gradients, and those must.
+                self._distrusted = {
+                    name: "its gradient differs from autograd's" for name in self._trained if layer_of(name) in wrong
+                }
+                layout, wrong = self._learn(probe)
         if wrong:
             raise UserError(
                 f"the gradient of layer {wrong[0]} for single samples does not add up to that of the batch: a sample's "
@@ -163,12 +164,12 @@ class GradientEmbedding:
     def block(self, x: Tensor, out: Block | None = None) -> Block:
         """The terms of the samples x (n, ...), written to `out` if given."""
         self.prepare(x)
-        at_once = self.samples_at_once
-        if out is None and len(x) <= at_once:
+        samples = self.samples_at_once
+        if out is None and len(x) <= samples:
             return self._batch(x)
         whole = out if out is not None else self._batch(x[:1]).room_for(len(x))
-        for start in range(0, len(x), at_once):
-            part = slice(start, min(start + at_once, len(x)))
+        for start in range(0, len(x), samples):
+            part = slice(start, min(start + samples, len(x)))
             self._batch(x[part], whole[part])
         return whole
 
@@ -176,7 +177,8 @@ class GradientEmbedding:
         """The embeddings of x written out, one row a sample, in an order of the engine's own."""
         planned, self.methods = self.methods, dict.fromkeys(self.prepare(x).shapes, "gradients")
         try:
-            return self.block(x).embeddings()
+            with exact_products():
+                return self.block(x).embeddings()
         finally:
             self.methods = planned or self.methods
 
@@ -186,8 +188,8 @@ class GradientEmbedding:
         return x.contiguous(memory_format=self._memory_format) if x.ndim == 4 else x
 
     def _prefer_channels_last(self, probe: Tensor) -> Tensor:
-        """Convolutions are faster with channels last; networks that `view` their activations can't have that."""
-        if probe.ndim != 4 or not any(value.ndim == 4 for value in self._trained.values()):
+        """CPUs convolve faster with channels last; networks that `view` their activations can't have that."""
+        if self.device.type != "cpu" or probe.ndim != 4 or not any(value.ndim == 4 for value in self._trained.values()):
             return probe
         before = self.model.state_dict()
         self._memory_format = torch.channels_last

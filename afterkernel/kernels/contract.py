@@ -30,6 +30,8 @@ from afterkernel.types import Float, Int, Tensor
 INTERMEDIATE = 1 << 23
 # Numbers that are widened to float64 at once on a CPU: past its caches this takes ten times as long.
 WIDENED = 1 << 17
+# Numbers that are multiplied at once on a GPU, before they are added up.
+MULTIPLIED = 1 << 26
 
 
 def image_patches(
@@ -177,17 +179,27 @@ def paired_factor_products(
     return torch.cat(totals)
 
 
-def paired_gradient_products(
-    a: Float[Tensor, "n p"], b: Float[Tensor, "n p"], entries_at_once: int | None = None
-) -> Float[Tensor, " n"]:
-    """Inner products of paired rows, in float64, as many columns at a time as stay in the caches once widened."""
-    entries = entries_at_once or (WIDENED if a.device.type == "cpu" else INTERMEDIATE)
-    columns = max(1, entries // max(1, len(a)))
-    total = torch.zeros(len(a), dtype=torch.float64, device=a.device)
+def paired_gradient_products(a: Float[Tensor, "n p"], b: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+    """Inner products of paired rows, added up in float64.
+
+    On a CPU multiplied in it too, as many columns at a time as stay in the caches once widened; a GPU, which memory
+    holds up, rounds each product to the rows' own precision first.
+    """
+    on_cpu = a.device.type == "cpu"
+    columns = max(1, (WIDENED if on_cpu else MULTIPLIED) // max(1, len(a)))
+    totals = []
     for left, right in zip(torch.split(a, columns, dim=1), torch.split(b, columns, dim=1), strict=True):
-        wide = left.double()
-        total += torch.linalg.vecdot(wide, wide if b is a else right.double())
-    return total
+        if on_cpu:
+            wide = left.double()
+            totals.append(torch.linalg.vecdot(wide, wide if b is a else right.double()))
+        else:
+            totals.append((left * right).sum(dim=1, dtype=torch.float64))
+    return added(totals)
+
+
+def added(parts: list[Tensor]) -> Tensor:
+    """The sum of tensors of one shape. (On a GPU every operation that can be left out counts, however small.)"""
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)
 
 
 def _products(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], dtype: torch.dtype) -> Float[Tensor, "n m"]:

@@ -17,7 +17,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels.collect import GradientEmbedding
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.plan import Cost, LayerPlan
-from afterkernel.kernels.precision import Precision, precision
+from afterkernel.kernels.precision import Precision, exact_products, precision
 from afterkernel.kernels.terms import Block, Gradients
 from afterkernel.types import Float, Tensor
 
@@ -117,18 +117,22 @@ class LastLayerEmbedding:
 
     def block(self, x: Tensor, out: Block | None = None) -> Block:
         """The features as a block of one layer."""
-        block = Block({"features": (Gradients(self(x).unsqueeze(1)),)})
+        block = Block({"features": (Gradients(self._features(x).unsqueeze(1)),)})
         if out is None:
             return block
         out.put(0, block)
         return out
 
-    @torch.no_grad()
     def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
         """Last hidden features (n, p)."""
-        return torch.cat([self._features(part) for part in torch.split(x, self.samples_at_once)])
+        with exact_products():
+            return self._features(x)
 
-    def _features(self, x: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _features(self, x: Tensor) -> Float[Tensor, "n p"]:
+        return torch.cat([self._batch(part) for part in torch.split(x, self.samples_at_once)])
+
+    def _batch(self, x: Tensor) -> Tensor:
         self._inputs.clear()
         self.model(x.to(self.device, self.dtype if x.is_floating_point() else x.dtype))
         if not self._inputs:

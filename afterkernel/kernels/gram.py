@@ -18,6 +18,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.finite import FiniteCheck
 from afterkernel.kernels.job import Job, processes, slices
+from afterkernel.kernels.machine import at_once
 from afterkernel.kernels.plan import Plan, plan
 from afterkernel.kernels.precision import Precision, exact_products, precision
 from afterkernel.kernels.store import TileStore, fingerprint
@@ -102,11 +103,11 @@ def paired_products(
     _check_inputs(x, y)
     if len(x) != len(y):
         raise UserError(f"x has {len(x)} samples and y {len(y)}: give as many of each, one pair after the other.")
-    at_once = samples_to_pair(phi, x, budget_bytes)
+    samples = samples_to_pair(phi, x, budget_bytes)
     finite = FiniteCheck(phi.device)
     products = []
     with exact_products(), progress("Paired products", len(x)) as advance:
-        for part in slices(0, len(x), at_once):
+        for part in slices(0, len(x), samples):
             blocks = phi.block(x[part]), phi.block(y[part])
             for block in blocks:
                 finite.add(block, part.start, "paired")
@@ -213,6 +214,7 @@ def _plan(
         result_element_bytes=kind.dtype.itemsize,
         work_bytes=phi.work_bytes,
         workers=processes()[1],
+        columns_at_once=at_once(phi.device).columns,
         cell=begun,
     )
 

@@ -18,13 +18,11 @@ import torch.nn.functional as F
 
 from afterkernel.errors import UserError
 from afterkernel.kernels import contract
+from afterkernel.kernels.machine import at_once
 from afterkernel.kernels.terms import Factors, Gradients, Lookups, Term
 from afterkernel.types import Float, Tensor
 
 Method = Literal["gradients", "factors"]
-
-# Patches of a convolution that are laid out at once: more would not fit the caches of a CPU core.
-PATCH_BYTES = 3 << 21
 
 
 @dataclass(frozen=True)
@@ -97,11 +95,11 @@ class MatrixCall(Call):
             return Factors(self.positions_of_input(slice(0, n), bias=bias), g.contiguous())
         s, d, o, q = self.sizes()
         target = out if isinstance(out, Gradients) else Gradients(g.new_empty(n, g.shape[1], q * o * (d + bias)))
-        threads = torch.get_num_threads()
+        threads = torch.get_num_threads() if g.device.type == "cpu" else 1
         # As many samples for one thread as for another.
-        at_once = max(1, PATCH_BYTES // (q * s * d * g.element_size() * threads)) * threads
-        for start in range(0, n, at_once):
-            part = slice(start, min(start + at_once, n))
+        samples = max(1, at_once(g.device).patch_bytes // (q * s * d * g.element_size() * threads)) * threads
+        for start in range(0, n, samples):
+            part = slice(start, min(start + samples, n))
             contract.weight_gradients(self.positions_of_input(part, bias=bias), g[part], target.rows[part])
         return target
 

@@ -1,10 +1,11 @@
-"""What the plan knows of the machine: what it weighs methods with, and how long products will take."""
+"""What is known of the machine: how much to do at once, what to weigh methods with, how long products will take."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -15,6 +16,32 @@ _ELEMENTWISE_COST = {"cpu": 8.0}
 _ELEMENTWISE_COST_ELSEWHERE = 64.0
 
 _SIDE, _DEPTH = 512, 1024
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    """How much is done at once.
+
+    samples, activation_bytes: bounds on a batch, the second with the activations' gradients; patch_bytes: patches of a
+    convolution that are laid out; columns: samples of a chunk that is streamed past a block of the Gram matrix; rows:
+    samples of the block that it is multiplied with.
+    """
+
+    samples: int
+    activation_bytes: int
+    patch_bytes: int
+    columns: int
+    rows: int
+
+
+# A CPU is fastest within its caches, and a GPU with enough to do for all its cores: measured on an H100.
+ON_CPU = AtOnce(samples=512, activation_bytes=1 << 26, patch_bytes=3 << 21, columns=512, rows=1024)
+ON_GPU = AtOnce(samples=2048, activation_bytes=1 << 29, patch_bytes=1 << 28, columns=2048, rows=4096)
+
+
+def at_once(device: torch.device) -> AtOnce:
+    """How much to do at once on a device."""
+    return ON_CPU if device.type == "cpu" else ON_GPU
 
 
 def elementwise_cost(device: torch.device) -> float:

@@ -14,8 +14,8 @@ from math import ceil
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.layers import Method, Shape
+from afterkernel.kernels.machine import ON_CPU
 
-COLUMNS_PER_CHUNK = 512
 # Rows of the Gram matrix that a tile on its diagonal is cut into: each strip ends at the diagonal.
 ROWS_PER_STRIP = 256
 # Share of the budget that the work space of collection may take.
@@ -173,18 +173,20 @@ def plan(
     result_element_bytes: int | None = None,
     work_bytes: int = 0,
     workers: int = 1,
+    columns_at_once: int = ON_CPU.columns,
     cell: int | None = None,
 ) -> Plan:
     """Plan the Gram matrix of n samples with themselves (if `symmetric`) and with `n_others` more.
 
     `layers` are the layers as they are held, `element_bytes` the size of a held number, `work_bytes` what collecting a
-    batch takes beside it. Several `workers` get several row blocks each. `cell` fixes the samples of a chunk, as a
-    store begun earlier has it. Raises UserError where the budget does not hold the few samples that any tile needs.
+    batch takes beside it. Several `workers` get several row blocks each. A chunk has at most `columns_at_once` rows of
+    the Gram matrix; `cell` fixes its samples, as a store begun earlier has it. Raises UserError where the budget does
+    not hold the few samples that any tile needs.
     """
     sample_bytes = element_bytes * max(1, sum(layer.cost.numbers for layer in layers))
     check_budget(budget_bytes, sample_bytes // element_bytes, element_bytes)
     held = max(2, (budget_bytes - min(work_bytes, budget_bytes // WORK_SHARE)) // sample_bytes)
-    columns = max(1, min(COLUMNS_PER_CHUNK // rows_a_sample, held // 4, max(n, n_others)))
+    columns = max(1, min(columns_at_once // rows_a_sample, held // 4, max(n, n_others)))
     if cell is not None:
         if held < 2 * cell:
             raise UserError(

@@ -228,9 +228,9 @@ class Block:
     def paired_layer_products(self, other: Block) -> dict[str, Float[Tensor, " n"]]:
         """The same of each layer; their sum is that of the whole."""
         return {
-            name: torch.stack(
+            name: contract.added(
                 [mine.paired_products(theirs) for mine, theirs in zip(terms, other.layers[name], strict=True)]
-            ).sum(dim=0)
+            )
             for name, terms in self.layers.items()
         }
 

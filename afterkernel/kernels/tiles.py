@@ -6,12 +6,10 @@ from collections.abc import Mapping
 
 import torch
 
+from afterkernel.kernels.machine import at_once
 from afterkernel.kernels.plan import strips
 from afterkernel.kernels.terms import Block
 from afterkernel.types import Float, Tensor
-
-# Rows of a block that are multiplied at once: tiles of about this side are the fastest to multiply on a CPU.
-ROWS_AT_ONCE = 1024
 
 TOTAL = ""  # the name of the sum over layers
 
@@ -19,8 +17,9 @@ TOTAL = ""  # the name of the sum over layers
 def fill(columns: Block, rows: Block, out: Mapping[str, Float[Tensor, "mk nk"]], outputs: int) -> None:
     """Write the products of `columns` (down) with `rows` (across) into out[TOTAL], and each layer's into out[layer]."""
     by_layer = [name for name in out if name != TOTAL]
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        part = slice(start, min(start + ROWS_AT_ONCE, len(rows)))
+    height = at_once(out[TOTAL].device).rows
+    for start in range(0, len(rows), height):
+        part = slice(start, min(start + height, len(rows)))
         across = slice(part.start * outputs, part.stop * outputs)
         right = rows[part]
         total = out[TOTAL][:, across]

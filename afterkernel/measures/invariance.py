@@ -173,7 +173,7 @@ def _measure(
         raise UserError("there are no images to measure an invariance on: give at least one.")
     if images_at_once is None:
         images_at_once = samples_to_pair(phi, images) if isinstance(phi, Embedding) else IMAGES_AT_ONCE
-    totals: dict[str, float] = {}
+    totals: dict[str, Tensor | float] = {}
     with exact_products(), progress("Invariances", len(images)) as advance:
         for block in torch.split(images, images_at_once):
             original = phi.block(block)
@@ -187,9 +187,10 @@ def _measure(
                     for layer, product in products.items():
                         cosines = product / ((norms[layer] + NORM_OFFSET) * (moved_norms[layer] + NORM_OFFSET))
                         key = f"{layer}/{name}" if layer else name
-                        totals[key] = totals.get(key, 0.0) + cosines.sum().item() / len(versions)
+                        # Left on its device: no version waits for the one before.
+                        totals[key] = totals.get(key, 0.0) + cosines.sum() / len(versions)
             advance(len(block))
-    return {name: total / len(images) for name, total in totals.items()}
+    return {name: float(total) / len(images) for name, total in totals.items()}
 
 
 def _with_total(by_layer: dict[str, Float[Tensor, " n"]], per_layer: bool) -> dict[str, Float[Tensor, " n"]]:

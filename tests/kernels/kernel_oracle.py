@@ -1,11 +1,12 @@
 """What the kernels are held against: per-example autograd in float64, one sample at a time; and small helpers."""
 
 import copy
+import dataclasses
 
 import torch
 from torch import nn
 
-from afterkernel.kernels import collect
+from afterkernel.kernels import collect, machine
 from afterkernel.kernels.plan import LayerPlan, costs
 
 
@@ -60,6 +61,12 @@ def relative_error(K, expected, scale=None):
     """The largest difference relative to the largest entry (of `scale` where that is given)."""
     assert K.shape == expected.shape
     return ((K.double() - expected).abs().max() / (expected if scale is None else scale).abs().max()).item()
+
+
+def do_at_once(monkeypatch, **numbers):
+    """Have the engine do other amounts at once, on CPUs and GPUs alike."""
+    for name in ("ON_CPU", "ON_GPU"):
+        monkeypatch.setattr(machine, name, dataclasses.replace(getattr(machine, name), **numbers))
 
 
 def force_method(monkeypatch, method):

@@ -124,8 +124,10 @@ def test_paired_products(n, k, q, s, t, d, o, dtype):
             found = contract.paired_factor_products(a, g, b, h)
         assert found.dtype == torch.float64
         torch.testing.assert_close(found, expected, rtol=0, atol=BARS[dtype] * scale * 10)
-    for at_once in (1, 7, 1 << 16):
-        torch.testing.assert_close(contract.paired_gradient_products(*rows, at_once), expected)
+    for widened in (1, 7, 1 << 16):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(contract, "WIDENED", widened)
+            torch.testing.assert_close(contract.paired_gradient_products(*rows), expected)
     torch.testing.assert_close(contract.paired_gradient_products(rows[0], rows[0]), rows[0].double().square().sum(1))
 
 

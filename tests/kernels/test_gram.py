@@ -4,12 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_oracle import gradients, relative_error
+from kernel_oracle import do_at_once, gradients, relative_error
 from torch import nn
 
 import afterkernel as ak
 from afterkernel.errors import UserError
 from afterkernel.kernels import embedding, train_test_grams
+from afterkernel.kernels.gram import paired_products
 
 SHAPE = (1, 8, 8)
 
@@ -149,9 +150,7 @@ def test_symmetry_definiteness_permutation_and_tiles(n, rows, seed):
 
 
 def test_one_pass_over_the_whole_is_exact_at_many_tiles(monkeypatch):
-    from afterkernel.kernels import plan as plan_module
-
-    monkeypatch.setattr(plan_module, "COLUMNS_PER_CHUNK", 3)
+    do_at_once(monkeypatch, columns=3)
     model, x, y = ak.models.mlp(SHAPE, 500), torch.rand(17, *SHAPE), torch.rand(8, *SHAPE)
     phi = embedding(model, dtype=torch.float64)
     grams = train_test_grams(phi, x, y, budget_bytes=8 * model.parameter_count * 8)
@@ -199,6 +198,32 @@ def test_a_gradient_that_is_not_finite_names_the_sample_and_the_layer(kernel, ro
         kernel(model, x, y, budget_bytes=budget)
     with pytest.raises(UserError, match="sample 14 is not finite"):
         kernel(model, y, x, budget_bytes=budget)
+
+
+@pytest.mark.parametrize("kernel", ["ntk", "conjugate"])
+def test_embeddings_are_never_made_in_tf32_unasked(kernel):
+    """cuDNN has it on by default; its rounding looked like a gradient that depends on the other samples."""
+    seen = []
+
+    class Watched(nn.Linear):
+        def forward(self, x):
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(x)
+
+    assert torch.backends.cudnn.allow_tf32
+    phi = embedding(nn.Sequential(Watched(4, 3), nn.Tanh(), nn.Linear(3, 1)), kernel)
+    phi.plan_layers(torch.rand(5, 4))
+    phi(torch.rand(5, 4))
+    assert seen
+    assert not any(seen)
+
+
+@pytest.mark.gpu
+def test_a_gpu_pairs_as_the_oracle():
+    model, x, y = ak.models.vgg(SHAPE, 3000), torch.rand(30, *SHAPE), torch.rand(30, *SHAPE)
+    expected = (gradients(model, x) * gradients(model, y)).sum(dim=(1, 2))
+    found = paired_products(embedding(model, device="cuda"), x, y)
+    assert relative_error(found.cpu(), expected) < 1e-5
 
 
 @pytest.mark.gpu

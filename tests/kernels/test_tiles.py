@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from kernel_oracle import force_method, full_gram, gram, relative_error
+from kernel_oracle import do_at_once, force_method, full_gram, gram, relative_error
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels import embedding, layer_ntks, ntk, tiles, train_test_grams
+from afterkernel.kernels import embedding, layer_ntks, ntk, train_test_grams
 from afterkernel.kernels import plan as plan_module
 from afterkernel.kernels.tiles import TOTAL, Destination, fill
 
@@ -25,8 +25,7 @@ def images(n):
 @pytest.mark.parametrize("rows_at_once", [4, 1024])
 def test_tiles_of_any_size_make_the_same_matrix(monkeypatch, columns, rows_at_once, method):
     force_method(monkeypatch, method)
-    monkeypatch.setattr(plan_module, "COLUMNS_PER_CHUNK", columns)
-    monkeypatch.setattr(tiles, "ROWS_AT_ONCE", rows_at_once)
+    do_at_once(monkeypatch, columns=columns, rows=rows_at_once)
     model, x, y = network(), images(9), images(3)
     expected, expected_test = gram(model, x), gram(model, y, x)
     for budget in (16_000, 1 << 30):
@@ -45,7 +44,7 @@ def test_tiles_of_any_size_make_the_same_matrix(monkeypatch, columns, rows_at_on
 @pytest.mark.parametrize("output", [0, "full"])
 def test_strips_of_any_height_make_the_same_matrix(monkeypatch, rows_per_strip, output):
     monkeypatch.setattr(plan_module, "ROWS_PER_STRIP", rows_per_strip)
-    monkeypatch.setattr(plan_module, "COLUMNS_PER_CHUNK", 14)
+    do_at_once(monkeypatch, columns=14)
     model, x = nn.Sequential(nn.Flatten(), nn.Linear(50, 4), nn.Tanh(), nn.Linear(4, 2)), images(11)
     K = ntk(model, x, output=output, dtype=torch.float64)
     expected = full_gram(model, x)
@@ -62,7 +61,7 @@ def test_a_tile_replaces_what_was_there():
 
 @pytest.mark.parametrize("per_layer", [False, True])
 def test_tiles_that_are_staged_end_as_those_that_are_not(monkeypatch, per_layer):
-    monkeypatch.setattr(plan_module, "COLUMNS_PER_CHUNK", 3)
+    do_at_once(monkeypatch, columns=3)
     model, x, y = network(), images(14), images(5)
 
     def compute():
@@ -107,7 +106,7 @@ on_gpu = pytest.mark.gpu
 @pytest.mark.parametrize("result_device", [None, "cpu"])
 def test_a_gpu_equals_the_oracle(monkeypatch, method, dtype, bar, result_device):
     force_method(monkeypatch, method)
-    monkeypatch.setattr(plan_module, "COLUMNS_PER_CHUNK", 7)
+    do_at_once(monkeypatch, columns=7)
     model, x, y = network(), images(40), images(9)
     expected, expected_test = gram(model, x), gram(model, y, x)
     for budget in (60_000, 1 << 30):

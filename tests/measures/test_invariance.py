@@ -1,5 +1,6 @@
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels import collect
+from afterkernel.kernels import machine
 from afterkernel.kernels.embedding import embedding
 from afterkernel.kernels.terms import Block, Gradients
 from afterkernel.measures import TRANSFORMS, Invariance, invariance, invariances, model_invariance, sample_images
@@ -176,7 +177,7 @@ def test_embeddings_are_made_in_whole_batches_and_never_held(monkeypatch):
     phi = embedding(small_net())
     block = phi.block
     monkeypatch.setattr(phi, "block", lambda x, out=None: (seen.append(len(x)), block(x, out))[1])
-    monkeypatch.setattr(collect, "MOST_AT_ONCE", 16)
+    monkeypatch.setattr(machine, "ON_CPU", replace(machine.ON_CPU, samples=16))
     invariances(phi, random_images(40, 1, 8, 8))
     assert sum(seen) == 40 * 7
     assert max(seen) == 16
