@@ -7,14 +7,20 @@ from pathlib import Path
 from afterkernel.config import Config
 from afterkernel.errors import UserError
 from afterkernel.store.kept import check_manifest
+from afterkernel.supports import samples
 from afterkernel.training import snapshot
 
 
 def drop_checkpoints(config: Config, run_dir: Path) -> None:
-    """Remove the weights of a run's snapshots, unless keep=[checkpoint]; what is said of each snapshot stays."""
+    """Remove the weights of a run's snapshots, unless keep=[checkpoint]; what is said of each snapshot stays.
+
+    With them go the Gram matrices of samples, by which later snapshots were measured.
+    """
     if "checkpoint" not in config.keep:
         for path in snapshot.paths(run_dir):
             path.with_suffix(".pt").unlink(missing_ok=True)
+        for path in samples(run_dir):
+            path.unlink(missing_ok=True)
 
 
 def check_checkpoints(run_dir: Path) -> None:

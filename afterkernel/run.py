@@ -22,7 +22,7 @@ from afterkernel.measures import MeasureState
 from afterkernel.progress import stage
 from afterkernel.store import read_records, recorded, write_record, write_text_atomic
 from afterkernel.store.files import CONFIG, RECORDS, remove_drafts
-from afterkernel.supports import Supports, read_supports, supports_path, write_supports
+from afterkernel.supports import Supports, read_supports, sample_path, supports_path, write_supports
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import CHECKPOINT
 from afterkernel.training.train import train
@@ -156,7 +156,7 @@ def _evaluate_all(
             told.name = f"epoch {facts.epoch} (snapshot {number} of {len(paths)})"
             key = facts.epoch, evaluation_id(config)
             kept = supports_path(run_dir, *key)
-            grams = kept.with_suffix(".npz")
+            grams = sample_path(kept)
             # A record whose sample is lost is made again, as later ones are measured against that.
             if not again and key in done and (not config.measure.looks_back or measured.load(grams, facts.epoch)):
                 starts, record = read_supports(kept, len(problem.y_train)), done[key]

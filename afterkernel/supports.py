@@ -22,6 +22,16 @@ def supports_path(run_dir: Path, epoch: int, evaluation_id: str) -> Path:
     return run_dir / "supports" / f"epoch={epoch:04d}.{evaluation_id}.json"
 
 
+def sample_path(supports: Path) -> Path:
+    """Where, beside the supports of a snapshot, the Gram matrices of its sample lie."""
+    return supports.with_suffix(".npz")
+
+
+def samples(run_dir: Path) -> list[Path]:
+    """The Gram matrices of all samples of a run."""
+    return sorted((run_dir / "supports").glob("*.npz"))
+
+
 def write_supports(path: Path, supports: Mapping[str, Int[Tensor, " _"]]) -> None:
     """Write the indices of the support vectors by kernel."""
     path.parent.mkdir(exist_ok=True)
