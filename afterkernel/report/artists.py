@@ -29,7 +29,7 @@ def artists(n_figures: int) -> Iterator[Executor]:
     """
     wanted = min(n_figures // _FIGURES_A_PROCESS, _MOST_PROCESSES)
     if wanted > 1:
-        from joblib import cpu_count
+        from joblib.externals.loky import cpu_count
 
         wanted = min(wanted, cpu_count())
     if wanted < 2:

@@ -18,7 +18,7 @@ def execute(job: Job) -> Outcome:
     what = job.config.get("act", "finish")
     try:
         if times < job.config.get("times", 1):
-            act(what, job.config)
+            act(what, job.config, folder)
     except KeyboardInterrupt:
         (folder / "stopped").touch()
         raise
@@ -33,7 +33,7 @@ def execute(job: Job) -> Outcome:
     return Outcome(job.run_id, "finished", f"{threads}|{devices}|{environment}", str(folder / "run.log"), 0.0)
 
 
-def act(what: str, config) -> None:
+def act(what: str, config, folder: Path) -> None:
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif what == "exit":
@@ -54,6 +54,9 @@ def act(what: str, config) -> None:
     elif what == "sleep":
         deadline = time.monotonic() + config["sleep_s"]
         while time.monotonic() < deadline:
+            time.sleep(0.05)
+    elif what == "await":  # until another job has begun
+        while not (folder.parent / config["other"] / "begun.0").exists():
             time.sleep(0.05)
     elif what == "deaf":  # hears no signal that Python could hear, as in one long call of a library
         # All of them: another thread takes the one that matters, and any that woke this one would let it be handled.

@@ -67,7 +67,7 @@ def test_a_job_whose_process_died_is_begun_again_as_often_as_it_may(stand_in, ma
 def test_no_job_begins_once_told_to_stop_and_those_that_run_end(stand_in, make_jobs, told, folder, address):
     tell = told(stop_after=1)
     jobs = make_jobs(
-        a={"act": "sleep", "sleep_s": 1}, b={"act": "sleep", "sleep_s": 8}, **{name: {} for name in "cdefgh"}
+        a={"act": "await", "other": "b"}, b={"act": "sleep", "sleep_s": 5}, **{name: {} for name in "cdefgh"}
     )
     RayLauncher(address=address, jobs=2, poll_s=0.1).launch(jobs, tell)
     assert set(tell.outcomes) == {"a", "b"}

@@ -141,7 +141,7 @@ def test_a_pre_empted_job_comes_back(stand_in, make_jobs, told, folder):
 @pytest.mark.slurm
 def test_no_job_begins_once_told_to_stop_and_those_that_run_end(stand_in, make_jobs, told, folder):
     tell = told(stop_after=1)
-    jobs = make_jobs(a={"act": "sleep", "sleep_s": 1}, b={"act": "sleep", "sleep_s": 10}, c={}, d={})
+    jobs = make_jobs(a={"act": "await", "other": "b"}, b={"act": "sleep", "sleep_s": 5}, c={}, d={})
     SubmititSlurm(jobs=2, poll_s=0.1).launch(jobs, tell)
     assert {"a", "b"} <= set(tell.outcomes)
     assert set(tell.states.values()) == {"finished"}

@@ -5,8 +5,8 @@ import signal
 import time
 from pathlib import Path
 
-import joblib
 import pytest
+from joblib.externals import loky
 
 from afterkernel.errors import UserError
 from afterkernel.report import artists, build
@@ -15,7 +15,7 @@ from afterkernel.report.artists import artists as artists_for
 
 @pytest.fixture
 def two_cores(monkeypatch):
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    monkeypatch.setattr(loky, "cpu_count", lambda: 2)
 
 
 def is_here(executor):
@@ -54,7 +54,7 @@ def test_few_figures_are_drawn_here_and_many_by_others(two_cores):
 
 
 def test_on_one_core_all_figures_are_drawn_here(monkeypatch):
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(loky, "cpu_count", lambda: 1)
     with artists_for(100) as executor:
         assert is_here(executor)
 
