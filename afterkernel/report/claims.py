@@ -49,6 +49,7 @@ class Card:
     lines: list[Line]
     table: Table | None
     picture: Picture | None
+    remark: str = ""
 
 
 def asked(records: Iterable[Record]) -> list[str]:
@@ -125,7 +126,7 @@ def _card(finding: Finding, output: Output) -> Card:
                 parts,
             )
     words = (claim.name, claim.statement, claim.comparison, claim.rule)
-    return Card(*words, finding.verdict, finding.reason, lines, shown, picture)
+    return Card(*words, finding.verdict, finding.reason, lines, shown, picture, finding.remark)
 
 
 def part_lines(finding: Finding) -> list[Line]:

@@ -241,6 +241,18 @@ def test_c5_and_c6_follow_the_slope_over_the_learning_rate(slope, verdict):
         assert telling.sample.after - telling.sample.before == pytest.approx(200 * slope, abs=0.2)
 
 
+def test_c5_and_c6_say_how_equal_the_training_losses_are():
+    frame = rows(lambda measure, seed, **where: wobble(seed), rates=(0.03, 0.1), target=0.1)
+    frame["train_loss"] = np.where(frame["learning_rate"] == 0.1, 0.03, 0.09) + frame["seed"] * 0.001
+    for name in ("c5", "c6"):
+        assert finding(name, frame).remark.startswith(
+            "Training losses where the runs stopped, on average: 0.092 at learning rate 0.03, 0.032 at learning rate "
+            "0.1; the target was 0.1."
+        )
+        assert finding(name, frame[frame["learning_rate"] == 0.1]).remark == ""
+    assert finding("c1", frame).remark == ""
+
+
 def test_c5_takes_runs_that_reached_the_target_alone():
     frame = rows(by_rate(-0.01), rates=RATES, target=0.01)
     frame.loc[frame["learning_rate"] == 0.01, "train_loss"] = 0.2

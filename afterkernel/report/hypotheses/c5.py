@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from afterkernel.report.hypotheses.hypothesis import Hypothesis, Part
 from afterkernel.report.hypotheses.inference import Region
-from afterkernel.report.hypotheses.pairing import plain, reached, slopes, values
+from afterkernel.report.hypotheses.pairing import losses_at_stop, plain, reached, slopes, values
 from afterkernel.report.hypotheses.panel import AT_LOSS_TARGET, PLAIN, SHARE, Condition, Panel, against_rate
 
 if TYPE_CHECKING:
@@ -59,3 +59,7 @@ class LargerRateMoreAccurate(Hypothesis):
                 missing=MISSING,
             )
         ]
+
+    def remark(self, rows: pd.DataFrame) -> str:
+        """How equal the training losses are."""
+        return losses_at_stop(rows)

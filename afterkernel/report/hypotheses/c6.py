@@ -13,7 +13,7 @@ from afterkernel.report.hypotheses.c3 import TRANSFORMS
 from afterkernel.report.hypotheses.c5 import MISSING
 from afterkernel.report.hypotheses.hypothesis import Hypothesis, Part
 from afterkernel.report.hypotheses.inference import Region
-from afterkernel.report.hypotheses.pairing import plain, reached, slopes, values
+from afterkernel.report.hypotheses.pairing import losses_at_stop, plain, reached, slopes, values
 from afterkernel.report.hypotheses.panel import AT_LOSS_TARGET, COSINE, PLAIN, Condition, Panel, against_rate
 
 if TYPE_CHECKING:
@@ -63,3 +63,7 @@ class LargerRateMoreInvariant(Hypothesis):
             )
             for transform, region in regions.items()
         ]
+
+    def remark(self, rows: pd.DataFrame) -> str:
+        """How equal the training losses are."""
+        return losses_at_stop(rows)

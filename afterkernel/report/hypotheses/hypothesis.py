@@ -70,3 +70,7 @@ class Hypothesis:
         `setting` (the net and what varies beside augmentation), `augment` and `loss_target`.
         """
         raise TypeError(f"{type(self).__name__} does not say what its parts are")
+
+    def remark(self, rows: pd.DataFrame) -> str:
+        """What a reader must know of these rows beside the verdict, in a sentence; empty where that is nothing."""
+        return ""

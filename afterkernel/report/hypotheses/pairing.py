@@ -50,6 +50,18 @@ def reached(rows: pd.DataFrame) -> pd.DataFrame:
     return ended[(ended["train_loss"] <= ended["loss_target"]).fillna(False).astype(bool)]
 
 
+def losses_at_stop(rows: pd.DataFrame) -> str:
+    """How equal the training losses are at which runs stopped, in a sentence."""
+    stopped = reached(plain(rows)).drop_duplicates(RUN)
+    means = stopped.groupby("learning_rate")["train_loss"].mean()
+    told = ", ".join(f"{loss:.2g} at learning rate {rate:g}" for rate, loss in means.items())
+    targets = ", ".join(f"{target:g}" for target in sorted(stopped["loss_target"].unique()))
+    return (
+        f"Training losses where the runs stopped, on average: {told}; the target was {targets}. A loss is compared "
+        "with it whenever an epoch ends, so that one long step can go well below."
+    )
+
+
 def up_to(rows: pd.DataFrame, epochs: int) -> pd.DataFrame:
     """The last rows of each run after training of at most so many epochs."""
     early = rows[(rows["epoch"] > 0) & (rows["epoch"] <= epochs)]

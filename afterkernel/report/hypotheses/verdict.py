@@ -50,6 +50,7 @@ class Finding:
     verdict: Verdict
     reason: str
     parts: list[PartFinding]
+    remark: str = ""
 
     @property
     def comparisons(self) -> list[tuple[Part, Comparison]]:
@@ -85,7 +86,8 @@ def judge(hypothesis: Hypothesis, rows: pd.DataFrame) -> Finding:
             place += 1
         findings.append(_judge_part(part, comparisons))
     verdict, reason = _whole(findings)
-    return Finding(hypothesis, verdict, reason, findings)
+    remark = hypothesis.remark(rows) if flat else ""
+    return Finding(hypothesis, verdict, reason, findings, remark)
 
 
 def _corrected(p_values: list[float | None]) -> list[float | None]:
