@@ -17,6 +17,7 @@ from pathlib import Path
 from joblib.externals.loky import ProcessPoolExecutor  # here, since threads that import side by side can fail
 
 from afterkernel.display import is_shown
+from afterkernel.sweep.interrupt import interrupted_once
 from afterkernel.sweep.job import Job, Outcome
 from afterkernel.sweep.launchers.launcher import Tell
 from afterkernel.sweep.worker import Echo, execute
@@ -38,37 +39,39 @@ def run_in_processes(jobs: Sequence[Job], tell: Tell, environments: Sequence[Map
     waiting, told = deque(jobs), queue.SimpleQueue[Told]()
     stop = threading.Event()
     slots = [_Slot(waiting, told, stop, environment, echo) for environment in environments[: len(jobs)]]
-    for slot in slots:
-        slot.start()
-    try:
-        serving = len(slots)
-        while serving:
-            arrived = told.get()
-            if arrived is None:
-                serving -= 1
-                continue
-            if isinstance(arrived, BaseException):
-                raise arrived
-            if isinstance(arrived, Job):
-                tell.begun(arrived)
-                continue
-            outcome, answered = arrived
-            if not tell(outcome):
-                stop.set()
-            answered.set()
-    except BaseException:
-        stop.set()
-        _end(slots)
-        raise
+    with interrupted_once() as impatient:
+        try:
+            for slot in slots:
+                slot.start()
+            serving = len(slots)
+            while serving:
+                arrived = told.get()
+                if arrived is None:
+                    serving -= 1
+                    continue
+                if isinstance(arrived, BaseException):
+                    raise arrived
+                if isinstance(arrived, Job):
+                    tell.begun(arrived)
+                    continue
+                outcome, answered = arrived
+                if not tell(outcome):
+                    stop.set()
+                answered.set()
+        except BaseException:
+            stop.set()
+            _end([slot for slot in slots if slot.ident is not None], impatient)
+            raise
 
 
-def _end(slots: Sequence[_Slot]) -> None:
-    """Interrupt what runs, and kill what has not ended after a grace."""
+def _end(slots: Sequence[_Slot], impatient: threading.Event) -> None:
+    """Interrupt what runs, and kill what has not ended after a grace, or once somebody is impatient."""
     for slot in slots:
         slot.signal(signal.SIGINT)
     deadline = time.monotonic() + GRACE_S
     for slot in slots:
-        slot.join(max(0.0, deadline - time.monotonic()))
+        while slot.is_alive() and time.monotonic() < deadline and not impatient.is_set():
+            slot.join(0.1)
     for slot in slots:
         slot.signal(signal.SIGKILL)
         slot.join()

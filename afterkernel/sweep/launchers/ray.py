@@ -18,6 +18,7 @@ from typing import Any
 from afterkernel.errors import UserError
 from afterkernel.options import option
 from afterkernel.sweep.engines.ray_task import run_job
+from afterkernel.sweep.interrupt import interrupted_once
 from afterkernel.sweep.job import Job, Outcome
 from afterkernel.sweep.launchers.launcher import Launcher, Tell
 
@@ -75,6 +76,7 @@ class RayLauncher(Launcher):
         if address not in (None, "local", "auto"):
             _check_address("launcher.address" if self.address else "RAY_ADDRESS", address)
 
+    @interrupted_once()
     def launch(self, jobs: Sequence[Job], tell: Tell) -> None:
         """Hand the jobs to Ray as there is room, and tell the outcome of each as it ends."""
         if not jobs:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from afterkernel.errors import UserError
 from afterkernel.options import option
 from afterkernel.sweep.engines.submitit_task import JobTask
+from afterkernel.sweep.interrupt import interrupted_once
 from afterkernel.sweep.job import Job, Outcome
 from afterkernel.sweep.launchers.launcher import Launcher, Tell
 
@@ -87,6 +88,7 @@ class SubmititLauncher(Launcher):
                 f"{self.timeout_min}: it must be at most {longest_s}."
             )
 
+    @interrupted_once()
     def launch(self, jobs: Sequence[Job], tell: Tell) -> None:
         """Submit the jobs as there is room, and tell the outcome of each as it ends."""
         if not jobs:

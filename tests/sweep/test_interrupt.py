@@ -1,0 +1,65 @@
+"""One Ctrl-C ends a sweep in order; those that follow break nothing off."""
+
+import signal
+import threading
+
+import pytest
+
+from afterkernel.sweep import interrupt
+from afterkernel.sweep.interrupt import interrupted_once
+
+
+def press():
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_only_the_first_raises_and_the_handler_comes_back():
+    before = signal.getsignal(signal.SIGINT)
+    with interrupted_once() as impatient:
+        with pytest.raises(KeyboardInterrupt):
+            press()
+        press()
+        assert not impatient.is_set()
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        press()
+
+
+def test_a_later_one_is_impatience(monkeypatch):
+    monkeypatch.setattr(interrupt, "TOGETHER_S", 0.0)
+    with interrupted_once() as impatient:
+        with pytest.raises(KeyboardInterrupt):
+            press()
+        assert not impatient.is_set()
+        press()
+        assert impatient.is_set()
+
+
+def test_the_first_passes_on():
+    with pytest.raises(KeyboardInterrupt), interrupted_once():
+        press()
+
+
+def test_where_it_is_ignored_it_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupted_once() as impatient:
+            press()
+            press()
+        assert not impatient.is_set()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_another_thread_changes_nothing():
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def look():
+        with interrupted_once():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [before]
