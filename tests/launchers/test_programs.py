@@ -17,7 +17,7 @@ from afterkernel.store import read_records
 SMALL = [
     "arch=mlp",
     "arch.budget=1500",
-    "training.epochs=400",
+    "training.epochs=250",
     "training.lr=0.1",
     "snapshot.epochs=[0,1]",
     "measure.num_images=20",
