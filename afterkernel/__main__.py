@@ -14,6 +14,8 @@ python -m afterkernel wandb-sync DIR               upload what W&B wrote offline
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -26,22 +28,10 @@ MULTIRUN = ("--multirun", "-m")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 if it did its job, 2 for a user's mistake."""
-    argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if argv and argv[0] in ("-h", "--help"):
-            from afterkernel.config.help import help_text
-
-            print(help_text(__doc__ or ""))
-            return 0
-        # For all commands at once, Hydra's flags included: argparse itself would print its usage and exit.
-        with mock.patch.object(argparse.ArgumentParser, "error", _refuse):
-            if argv and argv[0] in COMMANDS:
-                return COMMANDS[argv[0]](argv[1:])
-            from afterkernel.sweep.cli import main as sweep_main
-
-            # Hydra's parser takes the flag before all options or behind them, not between.
-            flags = [word for word in argv if word in MULTIRUN]
-            return sweep_main([*flags[:1], *(word for word in argv if word not in MULTIRUN)])
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()  # here, where a reader that is gone can be heard of
+        return code
     except UserError as error:
         print(f"afterkernel: {error}", file=sys.stderr)
         return 2
@@ -51,6 +41,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
+    except BrokenPipeError:  # whoever reads what is printed has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own end prints what is left there
+        return 128 + signal.SIGPIPE
+
+
+def _run(argv: list[str]) -> int:
+    if argv and argv[0] in ("-h", "--help"):
+        from afterkernel.config.help import help_text
+
+        print(help_text(__doc__ or ""))
+        return 0
+    # For all commands at once, Hydra's flags included: argparse itself would print its usage and exit.
+    with mock.patch.object(argparse.ArgumentParser, "error", _refuse):
+        if argv and argv[0] in COMMANDS:
+            return COMMANDS[argv[0]](argv[1:])
+        from afterkernel.sweep.cli import main as sweep_main
+
+        # Hydra's parser takes the flag before all options or behind them, not between.
+        flags = [word for word in argv if word in MULTIRUN]
+        return sweep_main([*flags[:1], *(word for word in argv if word not in MULTIRUN)])
 
 
 def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What stays of a run: with keep=[checkpoint] its weights, else none of them once every snapshot has its record."""
+"""What stays of a run once every snapshot has its record: with keep=[checkpoint] its weights, else none of them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from afterkernel.supports import samples
 from afterkernel.training import snapshot
 
 
-def drop_checkpoints(config: Config, run_dir: Path) -> None:
-    """Remove the weights of a run's snapshots, unless keep=[checkpoint]; what is said of each snapshot stays.
+def drop_what_served(config: Config, run_dir: Path) -> None:
+    """Remove what a finished run no longer needs; what is said of each snapshot stays.
 
-    With them go the Gram matrices of samples, by which later snapshots were measured.
+    That is the weights of its snapshots, unless keep=[checkpoint], and the Gram matrices of samples by which later
+    snapshots were measured, unless keep=[gram].
     """
     if "checkpoint" not in config.keep:
         for path in snapshot.paths(run_dir):
             path.with_suffix(".pt").unlink(missing_ok=True)
+    if "gram" not in config.keep:
         for path in samples(run_dir):
             path.unlink(missing_ok=True)
 

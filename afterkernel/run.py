@@ -16,7 +16,7 @@ from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.evaluate import evaluate
 from afterkernel.finished import is_finished
-from afterkernel.keep import check_checkpoints, check_kept, drop_checkpoints
+from afterkernel.keep import check_checkpoints, check_kept, drop_what_served
 from afterkernel.logger.wandb import Mirror, mirror
 from afterkernel.measures import MeasureState
 from afterkernel.progress import stage
@@ -50,7 +50,7 @@ def run(config: Config, run_dir: Path, *, look: Callable[[], None] = lambda: Non
     _check_data(problem, run_dir)
     if is_finished(config, run_dir):
         log.info("%s is finished already; force=true runs it again", run_dir)
-        drop_checkpoints(config, run_dir)
+        drop_what_served(config, run_dir)
         return False
     check_kept(config, run_dir)
     log.info(
@@ -180,7 +180,7 @@ def _evaluate_all(
                 shutil.rmtree(run_dir / TILES, ignore_errors=True)
                 told.advance()
             board.log(record)
-    drop_checkpoints(config, run_dir)
+    drop_what_served(config, run_dir)
 
 
 def _mirror(config: Config, run_dir: Path, name: str) -> AbstractContextManager[Mirror]:

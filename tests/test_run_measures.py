@@ -21,6 +21,7 @@ OPTIONS = [
     "measure.gram_images=40",
     "measure.per_layer=true",
     "measure.shift_px=[1,2]",
+    "keep=[gram,checkpoint]",
     "logger.wandb.mode=disabled",
 ]
 
@@ -53,7 +54,8 @@ def test_a_run_that_was_cut_off_ends_with_the_same_numbers(tmp_path, measured):
     for name in ("shift_invariance", "rotation_invariance", "zoom_invariance", "swap_invariance", "effective_rank"):
         assert row[name] == whole[2]["ntk"][name]
 
-    # The last record alone is lost, then the sample of the snapshot before it too: that one is judged again.
+    # As where the run was cut off: the last record alone is lost, then the sample of the snapshot before it too, and
+    # that one is judged again.
     for lost, again in (((), {2}), (("epoch=0001.*.npz",), {1, 2})):
         kept = [record for record in read_records(tmp_path) if record.epoch != 2]
         (tmp_path / RECORDS).unlink()
