@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -66,9 +69,25 @@ def _check_sweeps(overrides: Sequence[str]) -> None:
             continue
         if not found.node:
             raise UserError(f"sweeps/{name}.yaml is empty: name what is swept, as sweeps/demo.yaml does.")
-        multirun = OmegaConf.select(found.node, "hydra.mode") == "MULTIRUN"
-        if multirun and not OmegaConf.select(found.node, "hydra.sweeper.params"):
+        params = OmegaConf.select(found.node, "hydra.sweeper.params")
+        if not params and OmegaConf.select(found.node, "hydra.mode") == "MULTIRUN":
             raise UserError(f"sweeps/{name}.yaml sweeps over nothing: give hydra.sweeper.params an option with values.")
+        for option, values in (params or {}).items():
+            _check_values(f"sweeps/{name}.yaml: hydra.sweeper.params.{option}", option, values)
+
+
+def _check_values(place: str, option: str, values: Any) -> None:
+    """Values to sweep over that Hydra can't read, or would take for one."""
+    if OmegaConf.is_config(values):
+        shown = json.dumps(OmegaConf.to_container(values))
+        hint = ",".join(map(str, values)) if OmegaConf.is_list(values) else "a,b"
+        raise UserError(f"{place}={shown} is one value: write {hint} to sweep over several.")
+    try:
+        OverridesParser.create().parse_override(f"{option}={values}")
+    except HydraException as error:
+        raise UserError(
+            f"{place}={values} can't be read: write values with commas between them, such as 0,1,2 or range(5)."
+        ) from error
 
 
 def _run_id(*, _root_: DictConfig) -> str:

@@ -41,6 +41,8 @@ def explain(error: BaseException) -> str:
         return f"{match[1]} is chosen twice: write {match[1]}=NAME without a plus sign."
     if match := re.search(r"Error parsing override '(.*)'", text):
         return f"{match[1]!r} is neither a command nor an option: write options as name=value, and see --help."
+    if match := re.search(r"LexerNoViableAltException: (.*)", text):
+        return f"{match[1]} can't be read: write commas between several values, and quotes around special characters."
     if sentence := _misfit(text):
         return sentence
     if _full_key(text):

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 METHOD = (
     "One difference a seed; effects are their means with Student's 95 % interval. Holm's correction runs over all "
-    "comparisons of a claim, at 2.5 % for those shown to hold and 2.5 % for those shown not to. Fewer than five seeds, "
-    "or differences without spread, are not tested. What is shown holds for seeds, on these images."
+    "comparisons of a claim, once for those shown to hold and once for those shown not to; p-values are two-sided and "
+    "stand against 5 %, so that either direction is shown wrongly in at most 2.5 % of cases. Fewer than five seeds, or "
+    "differences without spread, are not tested. What is shown holds for seeds, on these images."
 )
 
 
@@ -165,7 +166,8 @@ def _shown(finding: Finding, frame: pd.DataFrame) -> Table:
         title=f"Claim {finding.hypothesis.name.upper()}: paired comparisons",
         note=f"{finding.hypothesis.comparison} Effects are means over seeds ± standard error. The bootstrap's "
         "percentile interval stands beside Student's; it is too narrow for few seeds. A p-value tests that the effect "
-        "lies where the claim places it, or that it does not; both are corrected over the claim.",
+        "lies where the claim places it, or that it does not: twice the one-sided one, corrected over the claim, and "
+        "below 0.05 it is shown.",
         headings=[
             *("part", "data", "network", "seeds", "from", "to", "effect", "Student 95 %", "bootstrap 95 %"),
             *("claimed", "p holds (Holm)", "p does not (Holm)", "finding", "left out"),

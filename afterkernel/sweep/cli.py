@@ -25,11 +25,10 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"{flags[0]} is not an option of the command line: python -m afterkernel --help lists them.")
     _check_flags(parsed)
     held = compose(_held(parsed.overrides), with_hydra=True)
-    if not parsed.multirun and held.hydra.mode == RunMode.MULTIRUN:
-        # A sweep file says so, but Hydra looks for values to sweep over before it reads the file.
-        arguments.insert(0, "--multirun")
-    elif not parsed.multirun:
-        typed(compose(parsed.overrides))
+    # A sweep file says so, but Hydra looks for values to sweep over before it reads the file.
+    grid = held.hydra.mode == RunMode.MULTIRUN or bool(held.hydra.sweeper.params)
+    if not parsed.multirun and (grid or typed(compose(parsed.overrides)).sweep.dry_run):
+        arguments.insert(0, "--multirun")  # the plan of a single run is that of a grid of one
     # A worker finds the job by its module's name, so it must not be that of the program started.
     from afterkernel.sweep.task import task
 

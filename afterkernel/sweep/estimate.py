@@ -67,14 +67,15 @@ def print_plan(entries: Sequence[Entry]) -> None:
             ]
         )
     print_table(["run", "options", "state", "training", "kernels", "memory", "disk"], rows)
-    print(f"{len(entries)} runs, {len(done)} finished, {len(wanted)} to do; nothing was run (sweep.dry_run=true)")
+    runs = fmt.plural(len(entries), "run")
+    print(f"{runs}, {len(done)} finished, {len(wanted)} to do; nothing was run (sweep.dry_run=true)")
     if wanted:
         total_s = sum(cost.wall_s_train + cost.wall_s_kernels for cost in wanted)
         peak = fmt.size(round(max(cost.peak_bytes for cost in wanted)))
         disk = fmt.size(round(sum(cost.disk_bytes for cost in wanted)))
         print(
-            f"roughly {duration(total_s)} one after the other, {peak} of memory each at most, {disk} of disk; SVMs and "
-            "measures come on top, a whole training to its last epoch is assumed"
+            f"roughly {duration(total_s)} one after the other, {peak} of memory each at most, {disk} of disk; the "
+            "start of a run (some 4 s), SVMs and measures come on top, a whole training to its last epoch is assumed"
         )
 
 

@@ -61,6 +61,25 @@ def test_the_grid_of_a_sweep_file_is_changed_by_words(program, tmp_path):
     assert done.stdout.count("mlp-lr0.1-seed3-") == done.stdout.count("mlp-lr0.1-seed4-") == 1
 
 
+def test_a_sweep_file_that_names_a_grid_is_a_sweep_though_it_says_no_more(program, tmp_path):
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "mine.yaml").write_text(
+        "hydra:\n  sweeper:\n    params:\n      arch: mlp\n      seed: 0,1\n"
+    )
+    done = program("+sweep=mine", "sweep.dry_run=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("mlp-lr0.01-seed") == 2
+    assert "2 runs, 0 finished, 2 to do; nothing was run" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["sweeps"]
+
+
+def test_a_dry_run_of_one_run_runs_nothing(program, tmp_path):
+    done = program("arch=mlp", "sweep.dry_run=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 run, 0 finished, 1 to do; nothing was run" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
 def test_loss_target_stops_a_run(program, small_options, tmp_path):
     options = ["training.lr=0.3", "training.epochs=60", "training.loss_target=0.4", "snapshot.epochs=[0]"]
     done = program("arch=mlp", *small_options, *options, "kernel.names=[conjugate]", cwd=tmp_path)
