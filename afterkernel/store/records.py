@@ -70,6 +70,11 @@ def records_by_run(directory: Path | str) -> dict[Path, list[Record]]:
     return _by_run(record_files(directory), copies=True)
 
 
+def readable_records(directory: Path | str) -> tuple[dict[Path, list[Record]], dict[Path, str]]:
+    """The same of the runs whose records can be read, and of each other run, by its folder, what is wrong with them."""
+    return _apart(record_files(directory))
+
+
 def files_with_records(directory: Path | str) -> list[Path]:
     """The files of records at or below a directory. UserError where there is none."""
     paths = record_files(directory)
@@ -81,6 +86,18 @@ def files_with_records(directory: Path | str) -> list[Path]:
 def _by_run(paths: list[Path], *, copies: bool) -> dict[Path, list[Record]]:
     found = engine.read(paths, copies=copies) if paths else []
     return {path.parent: _records(path, rows) for path, rows in zip(paths, found, strict=True)}
+
+
+def _apart(paths: list[Path]) -> tuple[dict[Path, list[Record]], dict[Path, str]]:
+    # All at once; halves where that fails, so that few damaged files among many cost few readings more.
+    try:
+        return _by_run(paths, copies=True), {}
+    except UserError as error:
+        if len(paths) == 1:
+            return {}, {paths[0].parent: str(error)}
+    middle = len(paths) // 2
+    (first, wrong), (second, more) = _apart(paths[:middle]), _apart(paths[middle:])
+    return first | second, wrong | more
 
 
 def _rows(path: Path, run_id: str | None = None) -> list[Row]:

@@ -18,7 +18,8 @@ from afterkernel.store.records import records_by_run
 class RunStatus:
     """One run: epochs recorded (by the evaluation that got furthest) and wanted; `wanted` is None where unknown.
 
-    `wall_s` is what its training and that evaluation took; None without records.
+    `wall_s` is what its training and that evaluation took; None without records. `damaged` is what is wrong with its
+    records where they can't be read; None where they can.
     """
 
     run_dir: Path
@@ -29,6 +30,7 @@ class RunStatus:
     recorded: tuple[int, ...]
     wanted: tuple[int, ...] | None
     wall_s: float | None = None
+    damaged: str | None = None
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -37,23 +39,28 @@ class RunStatus:
 
     @property
     def done(self) -> bool:
-        """Whether every snapshot wanted is recorded (False where nobody knows what is wanted)."""
-        return self.wanted is not None and not self.missing
+        """Whether every snapshot wanted is recorded (False where nobody knows what is wanted, or what is recorded)."""
+        return self.wanted is not None and not self.missing and self.damaged is None
 
 
-def status(directory: Path | str, records: Mapping[Path, list[Record]] | None = None) -> list[RunStatus]:
+def status(
+    directory: Path | str,
+    records: Mapping[Path, list[Record]] | None = None,
+    damaged: Mapping[Path, str] | None = None,
+) -> list[RunStatus]:
     """One entry a run below a directory, sorted by architecture, learning rate and seed.
 
-    A run is a folder with a config.yaml or with records; `records` are those, by folder, where they have been read.
+    A run is a folder with a config.yaml or with records; `records` are those, by folder, where they have been read, and
+    `damaged` says of the folders whose records could not be read what is wrong with them (see `readable_records`).
     UserError where there is none or a file can't be read.
     """
     records = records_by_run(directory) if records is None else records
     root = Path(directory)
     configs = [path.parent for path in root.rglob(CONFIG) if not _foreign(path.relative_to(root))]
-    folders = sorted({*records, *configs})
+    folders = sorted({*records, *(damaged or {}), *configs})
     if not folders:
         raise UserError(f"{directory} holds no runs: no {CONFIG} and no {RECORDS} lies below it.")
-    found = [_one(folder, records.get(folder, [])) for folder in folders]
+    found = [_one(folder, records.get(folder, []), (damaged or {}).get(folder)) for folder in folders]
     return sorted(found, key=lambda run: (run.arch or "", run.learning_rate or 0.0, run.seed or 0, run.run_id))
 
 
@@ -81,10 +88,10 @@ def lookup(config: Any, *names: str) -> Any:
     return None
 
 
-def _one(folder: Path, records: list[Record]) -> RunStatus:
+def _one(folder: Path, records: list[Record], damaged: str | None = None) -> RunStatus:
     config = _config(folder)
     if config is None:
-        config = records[0].config
+        config = records[0].config if records else {}
     by_evaluation: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_evaluation[record.evaluation_id].append(record)
@@ -102,6 +109,7 @@ def _one(folder: Path, records: list[Record]) -> RunStatus:
         recorded=tuple(sorted(recorded)),
         wanted=wanted_epochs(config, final),
         wall_s=_wall_s(furthest) if furthest else None,
+        damaged=damaged,
     )
 
 

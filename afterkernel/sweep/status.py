@@ -1,4 +1,4 @@
-"""`status DIR`: what each run is at, from what lies on disk: running, done, failed, or to come; and what is left."""
+"""`status DIR`: what each run is at, from what lies on disk (running, done, failed, ...), and what is left."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from afterkernel.progress_file import read_progress
 from afterkernel.store import format as fmt
 from afterkernel.store import status
 from afterkernel.store.disk import DiskUse, disk_use
+from afterkernel.store.records import readable_records
 from afterkernel.store.status import RunStatus
 from afterkernel.sweep.claim import holder_of
 from afterkernel.sweep.failure import read_failure
@@ -21,14 +22,16 @@ from afterkernel.sweep.remaining import Left, mean_run_s, time_left
 from afterkernel.sweep.tally import in_progress, words
 from afterkernel.text_table import print_table
 
-State = Literal["done", "running", "failed", "cut off", "to go"]
+State = Literal["done", "running", "failed", "damaged", "cut off", "to go"]
 
 
 def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[State, str]:
-    """What a run is at this moment, and a word on it: what it does, why it failed, what is missing.
+    """What a run is at this moment, and a word on it: what it does, why it failed, what is missing or damaged.
 
     `whole_s` is what such a run takes, where that is known.
     """
+    if run.damaged is not None:
+        return "damaged", run.damaged
     holder = holder_of(run.run_dir)
     if holder is not None:
         report = read_progress(run.run_dir)
@@ -71,21 +74,23 @@ def last_line(run_dir: Path) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`status DIR`: one line a run. UserError where there are no runs, or a file of theirs can't be read."""
+    """`status DIR`: one line a run, also where its records can't be read; UserError where there are no runs."""
     parser = argparse.ArgumentParser("python -m afterkernel status", description="Say how far each run is.")
     parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
     directory = parser.parse_args(argv).directory
     to_come = planned(directory) if directory.is_dir() else {}
-    # A sweep of which nothing has begun has no runs to ask about; what can't be read is told.
-    runs = [] if to_come and not any(run_dir.exists() for run_dir in to_come) else status(directory)
-    rows, counts, size = [], dict.fromkeys(("done", "running", "failed", "cut off", "to go"), 0), DiskUse()
+    # A sweep of which nothing has begun has no runs to ask about.
+    none_begun = bool(to_come) and not any(run_dir.exists() for run_dir in to_come)
+    runs = [] if none_begun else status(directory, *readable_records(directory))
+    rows, counts, size = [], dict.fromkeys(get_args(State), 0), DiskUse()
     whole_s = mean_run_s(_finished_s(runs), [])
     for run in runs:
         state, word = state_of(run, whole_s)
         used = disk_use(run.run_dir)
         size += used
         counts[state] += 1
-        snapshots = f"{len(run.recorded)}/{'?' if run.wanted is None else len(run.wanted)}"
+        recorded = "?" if run.damaged is not None else len(run.recorded)
+        snapshots = f"{recorded}/{'?' if run.wanted is None else len(run.wanted)}"
         rate, seed = fmt.general(run.learning_rate), fmt.MISSING if run.seed is None else str(run.seed)
         rows.append([run.run_id, run.arch or fmt.MISSING, rate, seed, snapshots, state, fmt.size(used.total), word])
     for run_dir in sorted(to_come.keys() - {run.run_dir for run in runs}):

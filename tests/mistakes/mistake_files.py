@@ -300,7 +300,7 @@ RESUMED = [
     M("a sweep again whose records were altered", f"--multirun {SAME}", "...records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", there(RECORDS, flipped)),
     E("results whose records were altered", "run/records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", edited(RECORDS, flipped), "results run"),
     E("a report whose records are cut short", "run/records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", edited(RECORDS, lambda data: data[:50]), "report run"),
-    E("the status of a run whose records a later version wrote", f"run/records.parquet is of schema_version 9, and this afterkernel reads {SCHEMA_VERSION}: take a later one.", edited(RECORDS, later), "status run"),
+    E("results whose records a later version wrote", f"run/records.parquet is of schema_version 9, and this afterkernel reads {SCHEMA_VERSION}: take a later one.", edited(RECORDS, later), "results run"),
     E("results whose records are another program's", "run/records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", edited(RECORDS, lambda _: b"PAR1, they say"), "results run"),
 ]
 # fmt: on

@@ -1,9 +1,12 @@
+import re
+
 import pytest
 import yaml
 
 from afterkernel.errors import UserError
 from afterkernel.store import status, write_record
 from afterkernel.store.status import lookup, wanted_epochs
+from afterkernel.sweep.status import main
 
 
 def write_config(run, epochs=5, snapshots=(0, 1, 5, 20)):
@@ -109,4 +112,24 @@ def test_a_broken_config_is_named(tmp_path, text):
 
 def test_no_runs_names_the_directory(tmp_path):
     with pytest.raises(UserError, match="holds no runs"):
+        status(tmp_path)
+
+
+def test_damaged_records_are_told_and_hide_no_other_run(tmp_path, capsys, make_record):
+    names = [f"run{place}" for place in range(5)]
+    for seed, name in enumerate(names):
+        record = make_record(run_id=name, seed=seed, epoch=0, config={})
+        path = write_record(tmp_path / "s" / name, record)
+        (path.parent / "config.yaml").write_text("training: {epochs: 0, lr: 0.1}\nsnapshot: {epochs: [0]}\n")
+        if name in ("run1", "run4"):
+            path.write_bytes(path.read_bytes()[:-9])
+    assert main([str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = {line.split()[0]: line for line in lines if line.startswith("run")}
+    for name in ("run1", "run4"):
+        path = tmp_path / "s" / name / "records.parquet"
+        assert re.search(rf" \?/1 +damaged .*{re.escape(str(path))} is truncated or was altered", told[name])
+    assert all(re.search(r" 1/1 +done ", told[name]) for name in ("run0", "run2", "run3"))
+    assert lines[-1] == "3 of 5 runs done, 2 damaged"
+    with pytest.raises(UserError, match=r"run1.*is truncated or was altered"):
         status(tmp_path)
