@@ -84,6 +84,11 @@ def main(argv: Sequence[str]) -> int:
     runs = [] if none_begun else status(directory, *readable_records(directory))
     rows, counts, size = [], dict.fromkeys(get_args(State), 0), DiskUse()
     whole_s = mean_run_s(_finished_s(runs), [])
+    several = len({run_dir.parent for run_dir in (*to_come, *(run.run_dir for run in runs))}) > 1
+
+    def name(run_dir: Path, run_id: str) -> str:
+        return run_dir.relative_to(directory).as_posix() if several else run_id
+
     for run in runs:
         state, word = state_of(run, whole_s)
         used = disk_use(run.run_dir)
@@ -92,10 +97,11 @@ def main(argv: Sequence[str]) -> int:
         recorded = "?" if run.damaged is not None else len(run.recorded)
         snapshots = f"{recorded}/{'?' if run.wanted is None else len(run.wanted)}"
         rate, seed = fmt.general(run.learning_rate), fmt.MISSING if run.seed is None else str(run.seed)
-        rows.append([run.run_id, run.arch or fmt.MISSING, rate, seed, snapshots, state, fmt.size(used.total), word])
+        told = [name(run.run_dir, run.run_id), run.arch or fmt.MISSING, rate, seed, snapshots, state]
+        rows.append([*told, fmt.size(used.total), word])
     for run_dir in sorted(to_come.keys() - {run.run_dir for run in runs}):
         counts["to go"] += 1
-        rows.append([run_dir.name, "", "", "", "", "to go", "", " ".join(to_come[run_dir])])
+        rows.append([name(run_dir, run_dir.name), "", "", "", "", "to go", "", " ".join(to_come[run_dir])])
     print_table(["run", "arch", "lr", "seed", "snapshots", "state", "disk", ""], rows)
     print(f"on disk {size.describe()}")
     others = "".join(f", {count} {state}" for state, count in counts.items() if count and state != "done")

@@ -66,6 +66,23 @@ def test_runs_to_come_are_told_by_what_is_swept(tmp_path, capsys):
         main([str(tmp_path)])
 
 
+def test_runs_of_several_sweeps_are_told_with_their_sweep(tmp_path, capsys, monkeypatch):
+    def shown(*words):
+        assert main(list(words)) == 0
+        return [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:-2]]
+
+    config = "arch: {name: mlp}\n"
+    for run in ("s/mlp-0", "t/mlp-0"):
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "config.yaml").write_text(config)
+    (tmp_path / "t" / "grids").mkdir()
+    grid = {"version": 1, "runs": {"mlp-0": ["seed=0"], "mlp-1": ["seed=1"]}}
+    (tmp_path / "t" / "grids" / "a.json").write_text(json.dumps(grid))
+    monkeypatch.chdir(tmp_path)
+    assert shown(".") == shown(str(tmp_path)) == ["s/mlp-0", "t/mlp-0", "t/mlp-1"]
+    assert shown("t") == ["mlp-0", "mlp-1"]
+
+
 def test_a_folder_without_runs_is_a_mistake(tmp_path):
     with pytest.raises(UserError, match="holds no runs"):
         main([str(tmp_path)])
