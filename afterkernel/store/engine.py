@@ -155,10 +155,59 @@ def type_of(expression: str) -> str:
 def reason(error: Exception) -> str:
     """What the engine says is wrong, as half a sentence."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    text = first.split(" Error: ", 1)[-1].rstrip("!.")
-    if unknown := re.match(r'Referenced column "(.*?)" (was )?not found', text):
-        return f"{unknown[1]} is not a column (text stands in single quotes)"
-    return text[:1].lower() + text[1:]
+    name = unknown_column(error)
+    if name is not None:
+        return f"{name} is not a column (text stands in single quotes)"
+    return _half(first.split(" Error: ", 1)[-1].rstrip("!."))
+
+
+def unknown_column(error: Exception) -> str | None:
+    """The name of which the engine says that it is no column; None where it says something else."""
+    found = re.search(r'Referenced column "(.*?)" (?:was )?not found|have a column named "(.*?)"', str(error))
+    return None if found is None else found[1] or found[2]
+
+
+def condition_fault(error: Exception, condition: str) -> str | None:
+    """Where in a condition the grammar found an error, as half a sentence; None where the error is another."""
+    import duckdb
+
+    if not isinstance(error, duckdb.ParserException):
+        return None
+    # In brackets, what lacks its end would be told of a bracket that is not the condition's; but brackets find more.
+    plain = _fault("SELECT 1 FROM results WHERE ", condition)
+    return plain if plain is not None else _fault("SELECT 1 FROM results WHERE (", condition, "\n)")
+
+
+def query_fault(error: Exception, query: str) -> str | None:
+    """The same of a query."""
+    import duckdb
+
+    return _fault("", query) if isinstance(error, duckdb.ParserException) else None
+
+
+def _fault(before: str, words: str, after: str = "") -> str | None:
+    """What the grammar says of the user's words that stand within others; None where they are in order."""
+    import duckdb
+
+    with _connect() as engine:
+        engine.execute("SET errors_as_json = true")
+        try:
+            engine.extract_statements(before + words + after)
+        except duckdb.ParserException as error:
+            told = json.loads(str(error).split(" Error: ", 1)[-1])
+        else:
+            return None
+    text = _half(" ".join(told["exception_message"].split()))
+    if "position" not in told:
+        return text
+    # The engine counts bytes.
+    place = len((before + words).encode()[: int(told["position"])].decode(errors="ignore")) - len(before)
+    return f"{text} (character {min(max(place + 1, 1), max(len(words), 1))} of {len(words)})"
+
+
+def _half(sentence: str) -> str:
+    """A sentence as half of one, but for a word in capitals at its start."""
+    return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]
 
 
 def _empty() -> duckdb.DuckDBPyConnection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -35,7 +36,7 @@ def results(directory: Path | str, where: str | None = None) -> pd.DataFrame:
     if where is not None:
         _check_condition(where)
         query += f" WHERE ({where}\n)"
-    frame = _ask(paths, f"{query} ORDER BY {', '.join(_ORDER)}", lambda why: _bad_condition(where or "", why))
+    frame = _ask(paths, f"{query} ORDER BY {', '.join(_ORDER)}", lambda error: _bad_condition(where or "", error))
     return _unfolded(frame.astype(FRAME))
 
 
@@ -48,8 +49,9 @@ def sql(directory: Path | str, query: str) -> pd.DataFrame:
     variable. UserError where there are no records, one can't be read, or the query is none.
     """
 
-    def bad(why: str) -> UserError:
-        return UserError(f"Can't answer {query!r}: {why}; {_KNOWN}.")
+    def bad(error: Exception) -> UserError:
+        why = engine.query_fault(error, query) or f"{_reason(error)}; the table is results, and {_LIST}"
+        return UserError(f"Can't answer {query!r}: {why}.")
 
     return _typed(_ask(files_with_records(directory), query, bad))
 
@@ -79,22 +81,34 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def check_columns(frame: pd.DataFrame, names: Sequence[str]) -> None:
-    """UserError, with the columns there are, for the first name that is none of them."""
+    """UserError, with the columns of names like it, for the first name that is none of them."""
     for name in names:
         if name not in frame.columns:
-            raise UserError(f"{name} is not a column: choose from {', '.join(frame.columns)}.")
+            raise UserError(f"{name} is not a column{_like(name, frame.columns)}; the first line of --csv lists all.")
 
 
-_KNOWN = f"the table is results, with the columns {', '.join(FRAME)}, config, provenance"
+_LIST = '--sql "describe results" lists the columns'
 
 
-def _ask(paths: Sequence[Path], query: str, bad: Callable[[str], UserError]) -> pd.DataFrame:
+def _like(name: str, columns: Iterable[str]) -> str:
+    """The columns whose names are most like one, as words to put behind it; none where none is."""
+    found = difflib.get_close_matches(name.lower(), list(columns), n=3, cutoff=0.6)
+    return f", but {', '.join(found)} {'is' if len(found) == 1 else 'are'}" if found else ""
+
+
+def _reason(error: Exception) -> str:
+    name = engine.unknown_column(error)
+    like = "" if name is None else _like(name, [*FRAME, "config", "provenance"])
+    return f"{engine.reason(error)}{like}"
+
+
+def _ask(paths: Sequence[Path], query: str, bad: Callable[[Exception], UserError]) -> pd.DataFrame:
     import duckdb
 
     try:
         names = engine.needed(query)
     except duckdb.Error as error:
-        raise bad(engine.reason(error)) from error
+        raise bad(error) from error
     for wanted in (names, None):
         with engine.load(paths, wanted) as results:
             try:
@@ -102,7 +116,7 @@ def _ask(paths: Sequence[Path], query: str, bad: Callable[[str], UserError]) -> 
             except duckdb.Error as error:
                 # Should a plan ever name too few columns, the query finds one missing, and all will do.
                 if wanted is None or not isinstance(error, duckdb.BinderException):
-                    raise bad(engine.reason(error)) from error
+                    raise bad(error) from error
     raise AssertionError("unreachable")
 
 
@@ -112,13 +126,14 @@ def _check_condition(where: str) -> None:
     try:
         kind = engine.type_of(where)
     except duckdb.Error as error:
-        raise _bad_condition(where, engine.reason(error)) from error
+        raise _bad_condition(where, error) from error
     if kind != "BOOLEAN":
-        raise _bad_condition(where, "it does not say yes or no for each row")
+        raise UserError(f"Can't pick rows by {where!r}: it does not say yes or no for each row.")
 
 
-def _bad_condition(where: str, why: str) -> UserError:
-    return UserError(f"Can't pick rows by {where!r}: {why}; the columns are {', '.join(FRAME)}.")
+def _bad_condition(where: str, error: Exception) -> UserError:
+    why = engine.condition_fault(error, where) or f"{_reason(error)}; {_LIST}"
+    return UserError(f"Can't pick rows by {where!r}: {why}.")
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:

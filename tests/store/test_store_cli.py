@@ -63,7 +63,7 @@ def test_no_row_is_said_so(sweep, capsys):
 
 @pytest.mark.parametrize("option", ["--columns=epok", "--sort=-epok"])
 def test_an_unknown_column_is_told(sweep, option):
-    with pytest.raises(UserError, match="epok is not a column: choose from run_id"):
+    with pytest.raises(UserError, match="epok is not a column, but epoch is; the first line of --csv lists all"):
         main([str(sweep), option])
 
 
