@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 import afterkernel as ak
@@ -188,3 +191,15 @@ def test_a_connection_is_cut_off_even_where_a_query_was_not_looked_at(folder):
         for query in [*ELSEWHERE[:2], *ELSEWHERE[5:8], *ELSEWHERE[11:16]]:
             with pytest.raises(duckdb.Error):
                 opened.execute(query.format(path)).fetchall()
+
+
+def test_the_examples_in_the_readme_take_one_svm_alone(tmp_path, make_record):
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    queries = re.findall(r'--sql "(.*?)"|ak\.sql\(".*?", "(.*?)"\)', text)
+    assert len(queries) >= 2
+    write_record(tmp_path / "run0", make_record(evaluation_id="a", svm_backend="exact"))
+    before = [sql(tmp_path, a or b).to_dict("list") for a, b in queries]
+    again = make_record(evaluation_id="b", svm_backend="libsvm", margin=9.0, svm_test_error=0.9)
+    write_record(tmp_path / "run0", again)
+    assert [sql(tmp_path, a or b).to_dict("list") for a, b in queries] == before
+    assert all(before)
