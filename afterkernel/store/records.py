@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from afterkernel.errors import UserError
-from afterkernel.store import engine
+from afterkernel.store import engine, seal
 from afterkernel.store.codec import RecordError, Row, key, records_of, rows_of, run_of
 from afterkernel.store.files import RECORDS, record_files, safe, write_bytes_atomic
 from afterkernel.store.record import Record
@@ -72,7 +72,13 @@ def records_by_run(directory: Path | str) -> dict[Path, list[Record]]:
 
 def readable_records(directory: Path | str) -> tuple[dict[Path, list[Record]], dict[Path, str]]:
     """The same of the runs whose records can be read, and of each other run, by its folder, what is wrong with them."""
-    return _apart(record_files(directory))
+    paths = record_files(directory)
+    try:
+        return _by_run(paths, copies=True), {}
+    except UserError:
+        wrong = {path.parent: fault for path in paths if (fault := _unsealed(path)) is not None}
+    records, more = _apart([path for path in paths if path.parent not in wrong])
+    return records, wrong | more
 
 
 def files_with_records(directory: Path | str) -> list[Path]:
@@ -89,7 +95,7 @@ def _by_run(paths: list[Path], *, copies: bool) -> dict[Path, list[Record]]:
 
 
 def _apart(paths: list[Path]) -> tuple[dict[Path, list[Record]], dict[Path, str]]:
-    # All at once; halves where that fails, so that few damaged files among many cost few readings more.
+    # All at once; halves where that fails, so that few faulty files among many cost few readings more.
     try:
         return _by_run(paths, copies=True), {}
     except UserError as error:
@@ -98,6 +104,14 @@ def _apart(paths: list[Path]) -> tuple[dict[Path, list[Record]], dict[Path, str]
     middle = len(paths) // 2
     (first, wrong), (second, more) = _apart(paths[:middle]), _apart(paths[middle:])
     return first | second, wrong | more
+
+
+def _unsealed(path: Path) -> str | None:
+    try:
+        seal.check(path)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _rows(path: Path, run_id: str | None = None) -> list[Row]:

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from afterkernel.errors import UserError
-from afterkernel.store import status, write_record
+from afterkernel.store import records, status, write_record
+from afterkernel.store.codec import RecordError, run_of
 from afterkernel.store.status import lookup, wanted_epochs
 from afterkernel.sweep.status import main
 
@@ -113,6 +114,23 @@ def test_a_broken_config_is_named(tmp_path, text):
 def test_no_runs_names_the_directory(tmp_path):
     with pytest.raises(UserError, match="holds no runs"):
         status(tmp_path)
+
+
+def test_records_whose_fault_lies_behind_their_seal_are_told_as_damaged(tmp_path, make_record, monkeypatch):
+    for name in ("run0", "run1", "run2"):
+        write_record(tmp_path / name, make_record(run_id=name))
+    whole = records.records_of
+
+    def fault(rows):
+        if run_of(rows[0])[1] == "run1":
+            raise RecordError("a number is no number")
+        return whole(rows)
+
+    monkeypatch.setattr(records, "records_of", fault)
+    read, damaged = records.readable_records(tmp_path)
+    assert set(read) == {tmp_path / "run0", tmp_path / "run2"}
+    path = tmp_path / "run1" / "records.parquet"
+    assert damaged == {path.parent: f"{path} can't be read as records: a number is no number."}
 
 
 def test_damaged_records_are_told_and_hide_no_other_run(tmp_path, capsys, make_record):
