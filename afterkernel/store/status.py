@@ -47,18 +47,20 @@ def status(
     directory: Path | str,
     records: Mapping[Path, list[Record]] | None = None,
     damaged: Mapping[Path, str] | None = None,
+    *,
+    may_be_none: bool = False,
 ) -> list[RunStatus]:
     """One entry a run below a directory, sorted by architecture, learning rate and seed.
 
     A run is a folder with a config.yaml or with records; `records` are those, by folder, where they have been read, and
     `damaged` says of the folders whose records could not be read what is wrong with them (see `readable_records`).
-    UserError where there is none or a file can't be read.
+    UserError where a file can't be read, and where there is no run unless there `may_be_none`.
     """
     records = records_by_run(directory) if records is None else records
     root = Path(directory)
     configs = [path.parent for path in root.rglob(CONFIG) if not _foreign(path.relative_to(root))]
     folders = sorted({*records, *(damaged or {}), *configs})
-    if not folders:
+    if not folders and not may_be_none:
         raise UserError(f"{directory} holds no runs: no {CONFIG} and no {RECORDS} lies below it.")
     found = [_one(folder, records.get(folder, []), (damaged or {}).get(folder)) for folder in folders]
     return sorted(found, key=lambda run: (run.arch or "", run.learning_rate or 0.0, run.seed or 0, run.run_id))

@@ -79,9 +79,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
     directory = parser.parse_args(argv).directory
     to_come = planned(directory) if directory.is_dir() else {}
-    # A sweep of which nothing has begun has no runs to ask about.
-    none_begun = bool(to_come) and not any(run_dir.exists() for run_dir in to_come)
-    runs = [] if none_begun else status(directory, *readable_records(directory))
+    runs = status(directory, *readable_records(directory), may_be_none=bool(to_come))
     rows, counts, size = [], dict.fromkeys(get_args(State), 0), DiskUse()
     whole_s = mean_run_s(_finished_s(runs), [])
     several = len({run_dir.parent for run_dir in (*to_come, *(run.run_dir for run in runs))}) > 1

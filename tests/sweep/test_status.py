@@ -83,6 +83,17 @@ def test_runs_of_several_sweeps_are_told_with_their_sweep(tmp_path, capsys, monk
     assert shown("t") == ["mlp-0", "mlp-1"]
 
 
+def test_a_sweep_of_which_nothing_has_begun_hides_no_other_runs(tmp_path, capsys):
+    (tmp_path / "s" / "grids").mkdir(parents=True)
+    (tmp_path / "s" / "grids" / "a.json").write_text(json.dumps({"version": 1, "runs": {"mlp-1": ["seed=1"]}}))
+    (tmp_path / "t" / "mlp-0").mkdir(parents=True)
+    (tmp_path / "t" / "mlp-0" / "config.yaml").write_text("arch: {name: mlp}\n")
+    assert main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "t/mlp-0" in out
+    assert out.endswith("0 of 2 runs done, 1 cut off, 1 to go\n")
+
+
 def test_a_folder_without_runs_is_a_mistake(tmp_path):
     with pytest.raises(UserError, match="holds no runs"):
         main([str(tmp_path)])
