@@ -260,9 +260,12 @@ def _peak_bytes(place: torch.device) -> int:
 
 def _line(kernel: KernelRecord) -> str:
     gap = "not separable" if kernel.gap is None else f"gap {kernel.gap:.0e}"
+    gap = gap if kernel.converged else f"{gap}, not converged"
+    backend = "" if kernel.svm_backend == "exact" else f" ({kernel.svm_backend})"
+    svm = f"SVM{backend} with intercept," if kernel.svm_intercept else f"SVM{backend}"
     cost = kernel.resources
     return (
-        f"{kernel.kernel}: SVM test error {100 * kernel.svm_test_error:.2f} %, {kernel.n_support} support vectors, "
+        f"{kernel.kernel}: {svm} test error {100 * kernel.svm_test_error:.2f} %, {kernel.n_support} support vectors, "
         f"{gap}; swap {cosine(kernel.swap_invariance)}, shift {cosine(kernel.shift_invariance)}; "
         f"{cost.wall_s_kernel:.1f} s kernel, {cost.wall_s_svm:.1f} s SVM, {cost.wall_s_measures:.1f} s measures"
     )

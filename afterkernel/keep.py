@@ -12,15 +12,15 @@ from afterkernel.training import snapshot
 
 
 def drop_what_served(config: Config, run_dir: Path) -> None:
-    """Remove what a finished run no longer needs; what is said of each snapshot stays.
+    """Remove the weights of a run's snapshots, unless keep=[checkpoint]; what is said of each snapshot stays.
 
-    That is the weights of its snapshots, unless keep=[checkpoint], and the Gram matrices of samples by which later
-    snapshots were measured, unless keep=[gram].
+    With them go the Gram matrices of samples, by which later snapshots were measured, unless keep=[gram]: as long as
+    there are weights, a record that is lost can be made again without the others.
     """
     if "checkpoint" not in config.keep:
         for path in snapshot.paths(run_dir):
             path.with_suffix(".pt").unlink(missing_ok=True)
-    if "gram" not in config.keep:
+    if not config.keep:
         for path in samples(run_dir):
             path.unlink(missing_ok=True)
 

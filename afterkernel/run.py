@@ -61,6 +61,7 @@ def run(config: Config, run_dir: Path, *, look: Callable[[], None] = lambda: Non
         len(problem.x_train),
         len(problem.x_test),
     )
+    config.measure.check_images(*problem.image_shape[1:])
     write_text_atomic(run_dir / CONFIG, yaml.safe_dump(to_plain(config), sort_keys=False))
     torch.manual_seed(config.seed)
     network = config.arch.build(problem.image_shape)
@@ -100,6 +101,7 @@ def reevaluate(config: Config, run_dir: Path, name: str) -> None:
     with stage("loading the data"):
         problem = config.dataset.load()
     _check_data(problem, run_dir)
+    config.measure.check_images(*problem.image_shape[1:])
     with _mirror(config, run_dir, name) as board:
         _evaluate_all(config, problem, run_dir, name, board, again=True)
     log.info("records are in %s", run_dir / RECORDS)

@@ -21,7 +21,6 @@ OPTIONS = [
     "measure.gram_images=40",
     "measure.per_layer=true",
     "measure.shift_px=[1,2]",
-    "keep=[gram,checkpoint]",
     "logger.wandb.mode=disabled",
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 
-from afterkernel.config.schema import option_types
+from afterkernel.config.schema import every_option, option_types
 
 _WORDS = {
     "float": "a number",
@@ -14,7 +14,7 @@ _WORDS = {
     "str": "a string",
     "list[int]": "a list of whole numbers, such as [0,1,2]",
     "list[float]": "a list of numbers, such as [0.25,0.5]",
-    "list[str]": "a list of names, such as [ntk,conjugate]",
+    "list[str]": "a list of names, such as [a,b]",
 }
 
 
@@ -90,6 +90,8 @@ def _wrong_type(name: str, value: str, text: str) -> str:
         return f"{name}={value}: {_first_line(text.partition(chr(10))[2])}."
     optional = wanted.endswith(" | None")
     words = _WORDS.get(wanted.removesuffix(" | None"), wanted)
+    if choices := every_option()[name][-1].metadata["choices"] if wanted == "list[str]" else ():
+        words = f"a list of names, such as [{','.join(choices[:2])}]"
     return f"{name}={value} has the wrong type: it must be {words}{' or null' if optional else ''}."
 
 

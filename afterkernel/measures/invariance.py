@@ -6,6 +6,7 @@ added to each norm. Embeddings are only ever paired row by row, in blocks of ima
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,8 +22,10 @@ from afterkernel.kernels.precision import exact_products
 from afterkernel.measures.measure import Measure, Numbers
 from afterkernel.options import option
 from afterkernel.progress import progress
-from afterkernel.transforms import rotate, shift, swap, zoom
+from afterkernel.transforms import rotate, shift, swap, zoom, zoom_is_identity
 from afterkernel.types import Float, Tensor
+
+log = logging.getLogger(__name__)
 
 NORM_OFFSET = 1e-4
 # Images embedded at once where the embedding has no wish of its own.
@@ -83,6 +86,24 @@ class Invariance(Measure):
                 twice = next(value for value in shown if shown.count(value) > 1)
                 raise UserError(
                     f"measure.{option_name}=[{','.join(shown)}] names {twice} twice: name each strength once."
+                )
+
+    def check_images(self, height: int, width: int) -> None:
+        """No shift may leave nothing of an image; a zoom that cuts nothing off is told."""
+        side = min(height, width)
+        for px in self.shift_px:
+            if px >= side:
+                raise UserError(
+                    f"measure.shift_px: {px} shifts images of {height}x{width} pixels away; give less than {side}."
+                )
+        for fraction in self.crop_fraction:
+            if zoom_is_identity(height, fraction) and zoom_is_identity(width, fraction):
+                log.warning(
+                    "measure.crop_fraction: %.4g cuts nothing off images of %dx%d pixels, so that zoom invariance is "
+                    "1; 0.75 would.",
+                    fraction,
+                    height,
+                    width,
                 )
 
     def _listed(self) -> dict[str, tuple[str, Sequence[float]]]:

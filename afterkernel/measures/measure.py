@@ -54,6 +54,9 @@ class Measure:
     def check(self) -> None:
         """Raise UserError for options that can't work together; called before any long work."""
 
+    def check_images(self, height: int, width: int) -> None:
+        """Raise UserError for options that can't work on images of this size in pixels, and warn of idle ones."""
+
     def of_training_set(self, K: Float[Tensor, "n n"]) -> Numbers:
         """Numbers of the Gram matrix of all training images, phi divided by Z, while it is in memory."""
         return {}

@@ -38,6 +38,11 @@ class Measures:
         for measure in self.chosen():
             measure.check()
 
+    def check_images(self, height: int, width: int) -> None:
+        """Raise UserError for options that can't work on images of this size in pixels, and warn of idle ones."""
+        for measure in self.chosen():
+            measure.check_images(height, width)
+
     @property
     def looks_back(self) -> bool:
         """Whether a measure that is asked for needs what earlier snapshots left."""

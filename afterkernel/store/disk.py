@@ -9,17 +9,28 @@ from pathlib import Path
 from afterkernel.store import format as fmt
 from afterkernel.store.files import KERNELS, RECORDS, SNAPSHOTS
 
-_KINDS = {RECORDS: "records", SNAPSHOTS: "snapshots", KERNELS: "kernels", "tiles": "tiles", "wandb": "wandb"}
+_KINDS = {
+    RECORDS: "records",
+    SNAPSHOTS: "snapshots",
+    KERNELS: "kernels",
+    "tiles": "tiles",
+    "supports": "samples",
+    "wandb": "wandb",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class DiskUse:
-    """Bytes of the files of a run, or of several. `other`: configuration, logs, supports and the like."""
+    """Bytes of the files of a run, or of several.
+
+    `samples` is what the next snapshot is measured by; `other` configuration, logs and the like.
+    """
 
     records: int = 0
     snapshots: int = 0
     kernels: int = 0
     tiles: int = 0
+    samples: int = 0
     wandb: int = 0
     other: int = 0
 

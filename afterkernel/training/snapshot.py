@@ -74,7 +74,10 @@ def load(run_dir: Path, network: nn.Module, path: Path) -> Snapshot:
     except OSError as error:
         raise UserError(f"{weights_path} can't be read ({error.strerror}): train the run again.") from error
     if hashlib.sha256(weights).hexdigest() != snapshot.sha256:
-        raise UserError(f"{weights_path} is truncated or was altered: its hash is not the one in {path.name}.")
+        raise UserError(
+            f"{weights_path} is truncated or was altered, as its hash is not the one in {path.name}: restore it, or "
+            "train the run again with force=true."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -196,3 +196,17 @@ def test_mistakes_are_told():
         invariance(Pixels(), random_images()[:0], "swap")
     with pytest.raises(UserError, match="kernel='ck' is not known"):
         model_invariance(small_net(), random_images(), "swap", "ck")
+
+
+def test_a_zoom_that_cuts_nothing_off_is_told(caplog):
+    Invariance().check_images(28, 28)
+    Invariance(crop_fraction=[0.75]).check_images(8, 8)
+    assert not caplog.records
+    Invariance().check_images(8, 8)
+    assert "0.9286 cuts nothing off images of 8x8 pixels" in caplog.text
+
+
+def test_a_shift_past_the_image_is_refused():
+    Invariance(shift_px=[1, 7]).check_images(8, 9)
+    with pytest.raises(UserError, match=r"measure.shift_px: 8 shifts images of 8x9 pixels away; give less than 8"):
+        Invariance(shift_px=[1, 8]).check_images(8, 9)

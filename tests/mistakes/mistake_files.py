@@ -248,8 +248,8 @@ RUNS = [
 
 # fmt: off
 SNAPSHOTS = [
-    E("weights that are cut short", f"run/{LAST}.pt is truncated or was altered: its hash is not the one in epoch=0001.json.", edited(f"{LAST}.pt", lambda data: data[:-100])),
-    E("weights with one bit flipped", f"run/{LAST}.pt is truncated or was altered: its hash is not the one in epoch=0001.json.", edited(f"{LAST}.pt", flipped)),
+    E("weights that are cut short", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", lambda data: data[:-100])),
+    E("weights with one bit flipped", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", flipped)),
     E("weights that are not there", "run has no weights to evaluate (epoch=0001.pt is gone): they stay where keep=[checkpoint], the default; run it again with that and force=true.", removed(f"{LAST}.pt")),
     E("weights of another network", f"run/{LAST}.pt holds another network than run/config.yaml describes.", weights(lambda at: saved({"layers.0.weight": torch.ones(2, 2)}))),
     E("weights that are none", f"run/{LAST}.pt holds another network than run/config.yaml describes.", weights(lambda at: saved([1, 2]))),
@@ -293,7 +293,7 @@ def flipped(data):
 RESUMED = [
     M("a run again whose summary is cut short", SAME, "...training.json is not a summary of this version (it is no valid JSON, perhaps cut short: ...): delete it and train the run again.", there("training.json", lambda data: data[:20])),
     M("a run again whose summary a later version wrote", SAME, "...training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", there("training.json", facts(version=9))),
-    M("a run resumed on weights that are cut short", SAME, f"...{LAST}.pt is truncated or was altered: its hash is not the one in epoch=0001.json.", there(f"{LAST}.pt", lambda data: data[:-100], RECORDS)),
+    M("a run resumed on weights that are cut short", SAME, f"...{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", there(f"{LAST}.pt", lambda data: data[:-100], RECORDS)),
     M("a run resumed on facts that a later version wrote", SAME, f"...{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", there(f"{LAST}.json", facts(version=2), RECORDS)),
     M("a run again whose records are cut short", SAME, "...records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", there(RECORDS, lambda data: data[:-100])),
     M("a run again whose records a later version wrote", SAME, f"...records.parquet is of schema_version 9, and this afterkernel reads {SCHEMA_VERSION}: take a later one.", there(RECORDS, later)),
