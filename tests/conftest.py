@@ -1,11 +1,21 @@
-"""Shapes in signatures are checked at run time in every test; real data and GPUs are found, or tests are skipped."""
+"""Every test runs in the environment of `isolation`; shapes in signatures are checked at run time."""
 
+import importlib.machinery
 import os
+import shutil
 import signal
+import sys
+import types
 from pathlib import Path
 
-import jaxtyping
-import pytest
+import isolation
+
+# Before any library is imported: they read their settings then.
+isolation.hide()
+
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
+from _pytest.mark.expression import Expression  # noqa: E402
 
 # Before afterkernel is imported anywhere: this puts jaxtyping's and beartype's checks into its functions.
 jaxtyping.install_import_hook("afterkernel", "typecheck.typechecker").__enter__()
@@ -18,17 +28,71 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
+MISSING = {
+    "gpu": "needs a CUDA device: `pytest -m gpu` shows it to the tests",
+    "slurm": "needs a SLURM cluster: make test-slurm starts one",
+    "ray": "needs Ray: make test-ray installs it and starts a cluster",
+    "browser": "needs Chromium: make test-browser installs it and shows it to the tests",
+}
+
+
+def pytest_configure(config):
+    """Show SLURM, Ray, Chromium and GPUs to a session that asks for their tests by -m, and to no other."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and (asked := config.option.markexpr):
+        expression = Expression.compile(asked)
+        for mark in isolation.REVEALED:
+            if expression.evaluate(lambda name, mark=mark, **_: name == mark) and not expression.evaluate(
+                lambda name, **_: False
+            ):
+                isolation.reveal(mark)
+
+
 def pytest_collection_modifyitems(items):
-    absent = {}
-    if not torch.cuda.is_available():
-        absent["gpu"] = "needs a CUDA device"
-    if "SLURM_CONF" not in os.environ:
-        absent["slurm"] = "needs a SLURM cluster: make test-slurm starts one"
-    if "AFTERKERNEL_TEST_RAY" not in os.environ:
-        absent["ray"] = "needs Ray: make test-ray installs it and starts a cluster"
+    there = {
+        "gpu": torch.cuda.is_available(),
+        "slurm": "SLURM_CONF" in os.environ,
+        "ray": "AFTERKERNEL_TEST_RAY" in os.environ,
+        "browser": shutil.which("chromium") is not None and shutil.which("chromedriver") is not None,
+    }
     for item in items:
-        for name in absent.keys() & item.keywords.keys():
-            item.add_marker(pytest.mark.skip(reason=absent[name]))
+        for name in item.keywords.keys() & {name for name, found in there.items() if not found}:
+            item.add_marker(pytest.mark.skip(reason=MISSING[name]))
+
+
+@pytest.fixture(autouse=True)
+def _isolated():
+    """What a test changes of its environment and folder ends with it."""
+    environment, folder = dict(os.environ), Path.cwd()
+    yield
+    isolation.restore(environment)
+    os.chdir(folder)
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """`installed("sbatch", "squeue")`: programs of these names, which fail when they are run."""
+
+    def install(*names: str) -> None:
+        folder = tmp_path / "installed"
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text(f"#!/bin/sh\necho '{name} is a stand-in' >&2\nexit 99\n")
+            (folder / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+    return install
+
+
+@pytest.fixture
+def importable(monkeypatch):
+    """`importable("ray")`: an empty module that `find_spec` finds."""
+
+    def add(name: str) -> None:
+        module = types.ModuleType(name)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        monkeypatch.setitem(sys.modules, name, module)
+
+    return add
 
 
 @pytest.fixture(scope="session")

@@ -55,8 +55,10 @@ def _options_in_conf():
 
 
 @pytest.mark.parametrize("choice", list(_options_in_conf()))
-def test_every_file_of_conf_composes(choice, tmp_path, monkeypatch):
+def test_every_file_of_conf_composes(choice, tmp_path, monkeypatch, installed, importable):
     overrides = [choice]
+    installed("sbatch", "squeue", "scancel", "scontrol")
+    importable("ray")
     monkeypatch.setattr(KINDS["svm"]["cuml"], "check", lambda self: None)  # needs a GPU
     if "folder" in choice:
         from PIL import Image

@@ -29,8 +29,8 @@ def execute(job: Job) -> Outcome:
         return Outcome(job.run_id, "failed", "ValueError: on purpose", str(folder / "run.log"), 0.0)
     threads = os.environ.get("OMP_NUM_THREADS", "")
     devices = os.environ.get("CUDA_VISIBLE_DEVICES")
-    environment = ",".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name[:5] == "WANDB")
-    return Outcome(job.run_id, "finished", f"{threads}|{devices}|{environment}", str(folder / "run.log"), 0.0)
+    entity = os.environ.get("WANDB_ENTITY", "")
+    return Outcome(job.run_id, "finished", f"{threads}|{devices}|{entity}", str(folder / "run.log"), 0.0)
 
 
 def act(what: str, config, folder: Path) -> None:
@@ -58,6 +58,7 @@ def act(what: str, config, folder: Path) -> None:
     elif what == "await":  # until another job has begun
         while not (folder.parent / config["other"] / "begun.0").exists():
             time.sleep(0.05)
+        time.sleep(config.get("then_s", 0.0))
     elif what == "deaf":  # hears no signal that Python could hear, as in one long call of a library
         # All of them: another thread takes the one that matters, and any that woke this one would let it be handled.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

@@ -1,6 +1,5 @@
 """launcher=ray, really run: on a cluster that runs already, and on one that the launcher starts."""
 
-import importlib.util
 import os
 import signal
 import socket
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from afterkernel.errors import UserError
-from afterkernel.sweep.launchers import ray as launcher_file
 from afterkernel.sweep.launchers.ray import RayLauncher
 
 
@@ -48,7 +46,7 @@ def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(
     assert "OSError: no space left" in sentences["d"]
     assert sentences["e"] == "ValueError: on purpose"
     assert sentences["a"].startswith("1|")
-    assert sentences["a"].endswith("|WANDB_ENTITY=someone")
+    assert sentences["a"].endswith("|someone")
     assert where == "local" or Path(sentences["b"].partition("; see ")[2]).is_dir()
     assert sorted(path.name for path in folder.iterdir()) == list("abcdefg")
     assert connectable(address)  # a cluster that is not the launcher's goes on
@@ -124,8 +122,8 @@ def test_no_jobs_do_nothing(told, folder):
     assert not folder.exists()
 
 
-def test_an_address_where_nothing_answers_is_refused_at_once(monkeypatch):
-    monkeypatch.setattr(launcher_file.importlib.util, "find_spec", lambda name: object())
+def test_an_address_where_nothing_answers_is_refused_at_once(monkeypatch, importable):
+    importable("ray")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
@@ -138,14 +136,13 @@ def test_an_address_where_nothing_answers_is_refused_at_once(monkeypatch):
         RayLauncher(address="ray://head:10001").check()
 
 
-def test_a_variable_that_is_not_set_is_refused(monkeypatch):
-    monkeypatch.setattr(launcher_file.importlib.util, "find_spec", lambda name: object())
+def test_a_variable_that_is_not_set_is_refused(monkeypatch, importable):
+    importable("ray")
     monkeypatch.delenv("NOT_SET", raising=False)
     with pytest.raises(UserError, match=r"launcher.env=\[NOT_SET\]"):
         RayLauncher(env=["NOT_SET"]).check()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed here")
 def test_without_ray_one_sentence_says_what_to_install():
     with pytest.raises(UserError, match=r"pip install 'afterkernel\[ray\]'"):
         RayLauncher().check()

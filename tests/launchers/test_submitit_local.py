@@ -39,9 +39,11 @@ def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(stand_in, make_j
 
 def test_no_more_than_jobs_run_at_once(stand_in, make_jobs, told, folder):
     tell = told()
-    jobs = make_jobs(**{name: {"act": "sleep", "sleep_s": 0.5} for name in "abcd"})
+    # Each waits for its neighbour, so that two must run at once; a third that began meanwhile would be seen.
+    others = {"a": "b", "b": "a", "c": "d", "d": "c"}
+    jobs = make_jobs(**{name: {"act": "await", "other": other, "then_s": 0.5} for name, other in others.items()})
     SubmititLocal(jobs=2, poll_s=0.1).launch(jobs, tell)
-    assert set(tell.states.values()) == {"finished"}
+    assert tell.states == dict.fromkeys("abcd", "finished")
     assert set(tell.begun_ids) == set("abcd")
     begun = [float((folder / name / "begun.0").read_text().split()[1]) for name in "abcd"]
     ended = [float((folder / name / "ended").read_text().split()[1]) for name in "abcd"]
@@ -51,7 +53,7 @@ def test_no_more_than_jobs_run_at_once(stand_in, make_jobs, told, folder):
 
 def test_no_job_begins_once_told_to_stop_and_those_that_run_end(stand_in, make_jobs, told, folder):
     tell = told(stop_after=1)
-    jobs = make_jobs(a={"act": "await", "other": "b"}, b={"act": "sleep", "sleep_s": 5}, c={}, d={})
+    jobs = make_jobs(a={"act": "await", "other": "b"}, b={"act": "await", "other": "a", "then_s": 1.0}, c={}, d={})
     SubmititLocal(jobs=2, poll_s=0.1).launch(jobs, tell)
     assert tell.states == {"a": "finished", "b": "finished"}
     assert not (folder / "c").exists()

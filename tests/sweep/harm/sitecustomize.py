@@ -1,6 +1,8 @@
 """Faults on purpose, at exact places: with this folder on PYTHONPATH, HARM="PART,PART:WHAT;..." does WHAT when a file
 whose path has all the parts is opened, once: kill (SIGKILL), exit, memory, full (no space left on the device) or
 interrupt. That the N-th one happened is marked by a file HARM_MARK.N.
+
+Modules named in AFTERKERNEL_TEST_HIDDEN can't be imported (tests/isolation.py).
 """
 
 import errno
@@ -32,3 +34,5 @@ def _watch(parts, what, mark):
 for _number, _fault in enumerate(filter(None, os.environ.get("HARM", "").split(";"))):
     _place, _, _what = _fault.partition(":")
     _watch(_place.split(","), _what, f"{os.environ['HARM_MARK']}.{_number}")
+
+sys.modules.update(dict.fromkeys(filter(None, os.environ.get("AFTERKERNEL_TEST_HIDDEN", "").split(","))))
