@@ -25,7 +25,7 @@ demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then repo
 	$(RUN) +sweep=demo $(ARGS)
 	$(RUN) report $(DIR)
 
-test: install  ## run all tests, on every core
+test: install  ## run all tests that need no SLURM, Ray, browser or GPU, on every core
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slurm: install  ## run the tests of launcher=submitit_slurm on a one-node SLURM cluster on loopback
