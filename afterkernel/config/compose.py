@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,11 +41,23 @@ SWEEPS = _folder("sweeps")
 def prepare() -> None:
     """Register the schema, and every sweeps/NAME.yaml (here and of the project) as +sweep=NAME."""
     register()
+    own = Path("sweeps")
+    sweeps = _shipped_sweeps()
+    if own.resolve() != SWEEPS.resolve():
+        sweeps = sweeps | _read_sweeps(own)
     store = ConfigStore.instance()
-    for folder in (SWEEPS, Path("sweeps")):
-        for path in sorted(folder.glob("*.yaml")):
-            store.store(group="sweep", name=path.stem, node=_read_sweep(path), package="_global_")
+    for name, node in sweeps.items():
+        store.store(group="sweep", name=name, node=node, package="_global_")
     OmegaConf.register_new_resolver("run_id", _run_id, replace=True)
+
+
+@functools.cache
+def _shipped_sweeps() -> dict[str, DictConfig]:
+    return _read_sweeps(SWEEPS)
+
+
+def _read_sweeps(folder: Path) -> dict[str, DictConfig]:
+    return {path.stem: _read_sweep(path) for path in sorted(folder.glob("*.yaml"))}
 
 
 def _read_sweep(path: Path) -> DictConfig:

@@ -7,6 +7,7 @@ are found by walking their packages.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -94,6 +95,7 @@ def option_types() -> dict[str, str]:
     return {name: str(fields[-1].type) for name, fields in every_option().items()}
 
 
+@functools.cache
 def register() -> None:
     """Put the schema where Hydra finds it: base_config, and base_KIND in each group of kinds."""
     store = ConfigStore.instance()
