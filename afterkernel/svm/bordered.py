@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from afterkernel.svm.signed_gram import SignedGram
+from afterkernel.svm.threads import threads_for
 from afterkernel.types import Float, Int, Tensor
 
 NEARBY = 8  # the factor of another active set is of use while fewer than one sample in so many differ
@@ -36,7 +37,8 @@ class Bordered:
         if not isinstance(diagonal, float) or diagonal:
             M = Q.clone() if M is Q else M
             M.diagonal().add_(diagonal)
-        factor, info = torch.linalg.cholesky_ex(M)
+        with threads_for(len(M)):
+            factor, info = torch.linalg.cholesky_ex(M)
         return cls(factor, signs) if int(info) == 0 else None
 
     def solve(self, r: Float[Tensor, " k"], r0: float = 0.0) -> tuple[Float[Tensor, " k"], float]:
@@ -108,7 +110,8 @@ class NearbyEquations(Equations):
             D[: self.e, : self.e] += new[:, None] * new
             C[:, -1] = own
             D[: self.e, -1] = D[-1, : self.e] = new
-        self.half = torch.linalg.solve_triangular(base.bordered.factor, C, upper=False)
+        with threads_for(len(C)):
+            self.half = torch.linalg.solve_triangular(base.bordered.factor, C, upper=False)
         self.lu = torch.linalg.lu_factor(D - self.half.T @ self.half)
 
     @staticmethod

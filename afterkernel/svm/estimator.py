@@ -17,6 +17,7 @@ from afterkernel.svm.backend import Backend
 from afterkernel.svm.certificate import Certificate, balance, certify
 from afterkernel.svm.checks import check_kernel, check_labels, check_start, check_test_kernel
 from afterkernel.svm.kernel_classifier import ROWS_AT_ONCE, KernelClassifier
+from afterkernel.svm.threads import one_thread
 from afterkernel.types import Float, Int, Tensor
 
 
@@ -57,6 +58,7 @@ class HardMarginSVM(KernelClassifier):
         """The constructor's arguments by name, as far as they were given; `set_params` takes every option."""
         return dict(self._given)
 
+    @one_thread()
     def fit(
         self, K: Tensor | np.ndarray, y: Tensor | np.ndarray, start: Tensor | np.ndarray | Sequence[int] | None = None
     ) -> HardMarginSVM:

@@ -8,6 +8,7 @@ from afterkernel.progress import report
 from afterkernel.svm.active_set import LARGEST_GROWTH, SparseDual, achieved, allowance, primal_dual
 from afterkernel.svm.compensated import remainder
 from afterkernel.svm.interior_point import interior_point
+from afterkernel.svm.low_rank import SMALLEST, low_rank_factor, newton
 from afterkernel.svm.polish import polish
 from afterkernel.svm.signed_gram import SignedGram, bracket
 from afterkernel.types import Float, Int, Tensor
@@ -25,11 +26,14 @@ class Search:
         self.gram, self.max_steps = gram, max_steps
         self.order = stratified_order(gram.y)
         self.started = False
+        self.rank = self.newton_steps = 0
         self.pools = self.active_steps = self.rounds = self.interior_steps = self.polish_steps = 0
 
     @property
     def path(self) -> str:
         """The methods taken and their steps, in words."""
+        if self.rank:
+            return f"{self.newton_steps} Newton steps at rank {self.rank}"
         words = f"active set: {self.active_steps} steps "
         words += "from the given start" if self.started else f"in {self.pools} nested subsets"
         if self.started and self.pools:
@@ -41,7 +45,10 @@ class Search:
         return words
 
     def run(self, start: Int[Tensor, " k"] | None = None) -> SparseDual:
-        """The dual for Q; from `start` where that is of use, else from the first of the nested subsets."""
+        """The dual for Q: of a soft margin at low rank by the factor, else from `start` or the nested subsets."""
+        found = self._low_rank()
+        if found is not None:
+            return found
         if start is not None and self._useful(start):
             self.started = True
             report("active set from the given start")
@@ -49,6 +56,17 @@ class Search:
             if found is not None:
                 return found
         return self._nested()
+
+    def _low_rank(self) -> SparseDual | None:
+        """The dual of a soft margin by a low-rank factor of K; None where K has none, or is too small to gain by it."""
+        large = self.gram.ridge and self.gram.n >= SMALLEST
+        factor = low_rank_factor(self.gram) if large else None
+        if factor is None:
+            return None
+        report(f"Newton steps at rank {factor.shape[1]}")
+        found, self.newton_steps = newton(self.gram, factor)
+        self.rank = factor.shape[1] if found is not None else 0
+        return found
 
     def scattered(self, found: SparseDual) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"] | None]:
         """The dual vector for K, zeros included, and what rounding leaves out of it."""

@@ -15,6 +15,7 @@ from afterkernel.svm.checks import check_kernel, check_labels
 from afterkernel.svm.kernel_classifier import KernelExpansion, check_positive
 from afterkernel.svm.search import Search
 from afterkernel.svm.signed_gram import SignedGram
+from afterkernel.svm.threads import one_thread
 from afterkernel.types import Float, Int, Tensor
 
 GRID = tuple(10.0**power for power in range(-1, 5))
@@ -58,6 +59,7 @@ class SoftMarginPath(KernelExpansion):
             raise UserError(f"max_steps={max_steps} is too small: it must be at least 1.")
         self.C, self.tol, self.max_steps = C, tol, max_steps
 
+    @one_thread()
     def fit(self, K: Tensor | np.ndarray, y: Tensor | np.ndarray) -> SoftMarginPath:
         """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) in {0, 1}.
 
