@@ -93,7 +93,7 @@ def on_terminal(code, *, out=None, term="xterm"):
 
     thread = threading.Thread(target=read)
     thread.start()
-    piped = process.communicate(timeout=60)[0]
+    piped = process.communicate(timeout=300)[0]
     thread.join()
     os.close(ours)
     assert process.returncode == 0, b"".join(found).decode()

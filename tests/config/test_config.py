@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from afterkernel.config import compose, evaluation_id, from_plain, override, run_id, to_plain, typed
+from afterkernel.config.check import check
 from afterkernel.config.compose import CONF, SWEEPS
 from afterkernel.config.help import help_text
 from afterkernel.config.schema import KINDS, Config, option_types
@@ -91,9 +93,16 @@ def test_every_sweep_composes_and_names_its_grid(name):
 @pytest.mark.parametrize("name", SWEEP_NAMES)
 def test_every_run_of_a_sweep_is_sound_and_the_header_counts_them(name):
     params = dict(compose([f"+sweep={name}"], with_hydra=True).hydra.sweeper.params) | {"seed": "0"}
+    rates = [float(rate) for rate in params.pop("training.lr", "").split(",") if rate]
     words = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
     (grid,) = BasicSweeper.split_arguments(words, None)
-    runs = [config(f"+sweep={name}", *overrides) for overrides in grid]
+    runs = []
+    for overrides in grid:  # composing is slow: once for all learning rates
+        composed = config(f"+sweep={name}", *overrides)
+        lrs = rates or [composed.training.lr]
+        runs += [replace(composed, training=replace(composed.training, lr=lr)) for lr in lrs]
+    for one in runs:
+        check(one)
     assert len({run_id(one) for one in runs}) == len(runs)
     text = (SWEEPS / f"{name}.yaml").read_text()
     assert f"{5 * len(runs)} runs" in text

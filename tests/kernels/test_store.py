@@ -59,7 +59,7 @@ def half_done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed") / "store"
     child = multiprocessing.get_context("spawn").Process(target=killed_after, args=(folder, 7, torch.get_num_threads()))
     child.start()
-    child.join(timeout=120)
+    child.join(timeout=300)
     assert child.exitcode == -signal.SIGKILL
     return folder
 

@@ -7,7 +7,7 @@ import pytest
 from afterkernel.sweep.launchers import processes
 from afterkernel.sweep.launchers.processes import run_in_processes
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 
 def pool_that(answer, shut=lambda: None):

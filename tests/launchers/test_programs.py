@@ -78,7 +78,7 @@ def unbroken(tmp_path_factory):
 
 def once_trained(folder, action):
     """Act once every run has begun to train: its first snapshot is there."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while len(list(folder.glob("*-seed*/snapshots/*"))) < 2:
         assert time.monotonic() < deadline, "no run began to train"
         time.sleep(0.1)

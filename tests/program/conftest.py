@@ -1,5 +1,6 @@
 """The real program, run as a user runs it: one small sweep that many tests look at."""
 
+import json
 import os
 import subprocess
 import sys
@@ -19,16 +20,36 @@ SMALL = [
 ]
 
 
-def afterkernel(*words, cwd, timeout_s=300):
-    """Run `python -m afterkernel WORDS` in a folder; the finished process, with text output."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    command = [sys.executable, "-m", "afterkernel", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout_s)
+class Program:
+    """`program("status", "runs", cwd=folder)` runs `python -m afterkernel status runs`; the finished process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.commands = folder, 0
+        command = [sys.executable, str(Path(__file__).with_name("forkserver.py"))]
+        self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder)
+        assert self.server.stdout.readline() == "ready\n"
+
+    def __call__(self, *words, cwd) -> subprocess.CompletedProcess[str]:
+        self.commands += 1
+        out, err = (self.folder / f"{self.commands}.{name}" for name in ("out", "err"))
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        given = {"words": [*map(str, words)], "cwd": str(cwd), "environment": environment}
+        self.server.stdin.write(json.dumps(given | {"out": str(out), "err": str(err)}) + "\n")
+        self.server.stdin.flush()
+        code = int(self.server.stdout.readline())
+        return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
+
+    def end(self) -> None:
+        self.server.stdin.close()
+        self.server.stdout.close()
+        self.server.wait()
 
 
 @pytest.fixture(scope="session")
-def program():
-    return afterkernel
+def program(tmp_path_factory):
+    started = Program(tmp_path_factory.mktemp("program"))
+    yield started
+    started.end()
 
 
 @pytest.fixture(scope="session")
@@ -37,10 +58,10 @@ def small_options():
 
 
 @pytest.fixture(scope="session")
-def sweep(tmp_path_factory) -> Path:
+def sweep(tmp_path_factory, program) -> Path:
     """A folder in which a sweep of two architectures and two seeds has run; results lie in runs/tiny."""
     folder = tmp_path_factory.mktemp("sweep")
-    done = afterkernel("--multirun", "arch=vgg,mlp", "seed=0,1", "sweep.name=tiny", *SMALL, cwd=folder)
+    done = program("--multirun", "arch=vgg,mlp", "seed=0,1", "sweep.name=tiny", *SMALL, cwd=folder)
     assert done.returncode == 0, done.stderr
     (folder / "output.txt").write_text(done.stdout + done.stderr)
     return folder

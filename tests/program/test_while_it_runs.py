@@ -62,7 +62,7 @@ class OnTerminal:
 
     def until(self, found):
         """Wait until the function is true of the text."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not found(self.text):
             assert time.monotonic() < deadline, self.text
             assert self.process.poll() is None, self.text
@@ -118,7 +118,7 @@ def working(tmp_path_factory):
     """A folder where a sweep of two long runs is at work, and its process."""
     cwd = tmp_path_factory.mktemp("working")
     process = start(["--multirun", *LONG, "seed=0,1"], cwd)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not any("training" in path.read_text() for path in cwd.glob("runs/s/*/progress.json")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -143,7 +143,7 @@ def test_status_takes_no_word_of_a_killed_run(working):
     process.wait()
     claims = sorted(path.parent.glob("claims/*.json"))
     worker = int(json.loads(claims[-1].read_text())["process"].split("@")[0])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while Path(f"/proc/{worker}").exists():
         assert time.monotonic() < deadline
         time.sleep(0.1)

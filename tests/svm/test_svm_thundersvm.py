@@ -26,7 +26,7 @@ def child(monkeypatch, tmp_path):
         script.write_text(code)
         monkeypatch.setattr(module, "CHILD", script)
         monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: name)
-        return HardMarginSVM("thundersvm", timeout_s=20.0)
+        return HardMarginSVM("thundersvm", timeout_s=200.0)
 
     return replace
 
