@@ -24,7 +24,7 @@ from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_fo
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.terms import Block, Gradients, Term
 from afterkernel.kernels.verify import check_independence, wrong_layers
-from afterkernel.kernels.working_copy import WorkingCopy
+from afterkernel.kernels.working_copy import WorkingCopy, graph_bytes, real_numbers
 from afterkernel.types import Float, Tensor
 
 PROBE_SAMPLES = 3
@@ -63,11 +63,11 @@ class GradientEmbedding:
         self._trained = {name: v for name, v in self.model.named_parameters() if v.requires_grad and v.numel()}
         if not self._trained:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
-        self.parameters = sum(value.numel() for value in self._trained.values())
+        self.parameters = sum(real_numbers(value) for value in self._trained.values())
         self.methods: dict[Unit, Method] = {}
         self.layout: Layout | None = None
         self._per_example: PerExampleGradients | None = None
-        self._distrusted: dict[str, str] = {}
+        self._distrusted = {name: "a complex parameter" for name, v in self._trained.items() if v.is_complex()}
         self._memory_format = torch.contiguous_format
 
     @property
@@ -155,7 +155,7 @@ class GradientEmbedding:
             self.methods[unit] = chosen.cost.method
             plans.append(chosen)
         for name, why in layout.left_over.items():
-            numbers = self._trained[name].numel() * layout.outputs
+            numbers = real_numbers(self._trained[name]) * layout.outputs
             cost = Cost("gradients", numbers, numbers * self.outputs, numbers * self.outputs, numbers)
             how = self._per_example.method if self._per_example is not None else ""
             plans.append(LayerPlan(name, cost, f"per-example gradients by {how}: {why}"))
@@ -216,8 +216,12 @@ class GradientEmbedding:
             saved[tensor.untyped_storage().data_ptr()] = tensor.numel() * tensor.element_size()
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+                captured, outputs = self._forward(probe)
+        except RuntimeError:  # torch.func transforms in the forward pass take no such hooks
             captured, outputs = self._forward(probe)
+            saved[0] = graph_bytes(outputs)
         if not outputs.requires_grad:
             raise UserError("the model's output does not depend on any trainable parameter, so it has no NTK.")
         shapes = {}
