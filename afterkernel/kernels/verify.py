@@ -57,7 +57,12 @@ def wrong_layers(
             expected[layer_of(name)] = expected.get(layer_of(name), 0.0) + as_real(grad).double().square().sum().item()
     wrong = []
     # A gradient that is zero comes out as rounding of the others.
-    floor = (1e3 * torch.finfo(coarsest_dtype(outputs)).eps) ** 2 * sum(expected.values())
+    eps = torch.finfo(coarsest_dtype(outputs)).eps
+    floor = (1e3 * eps) ** 2 * sum(expected.values())
+    # So does one whose effect, were the parameters doubled, is below the outputs' own rounding.
+    size = sum(as_real(value.detach()).double().square().sum().item() for value in parameters.values())
+    largest = weights.double().abs().max().item() * outputs.detach().double().abs().max().item()
+    floor = max(floor, (10 * eps * len(outputs) * largest) ** 2 / max(size, 1.0))
     for layer, length in expected.items():
         combined = [_combined(weights, term) for term in terms.get(layer, ())]
         found = sum(part.double().square().sum().item() for part in combined)
