@@ -1,4 +1,4 @@
-"""The one error a user's mistake raises."""
+"""The one error that a user's mistake raises, and warnings."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,7 @@ class UserError(ValueError):
     The sentence names the option, the value given, and what would be right. The command line prints it
     without a traceback and exits with a code that is not 0.
     """
+
+
+class PrecisionWarning(UserWarning):
+    """Numbers are computed in another precision than the model's own, or a part of them in less than was asked for."""

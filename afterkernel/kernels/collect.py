@@ -6,7 +6,6 @@ gradients (see `contract`). Parameters that no layer call accounts for get per-e
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_fo
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.terms import Block, Gradients, Term
 from afterkernel.kernels.verify import check_independence, wrong_layers
+from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
 
 PROBE_SAMPLES = 3
@@ -59,10 +59,9 @@ class GradientEmbedding:
         self.output = output or Output()
         if self.device.type == "cpu":
             keep_freed_memory()
-        with torch.inference_mode(False):
-            self.model = copy.deepcopy(model).to(device=self.device, dtype=dtype).eval()
-        self._trained = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
-        if not any(value.numel() for value in self._trained.values()):
+        self.model = WorkingCopy(model, dtype, self.device)
+        self._trained = {name: v for name, v in self.model.named_parameters() if v.requires_grad and v.numel()}
+        if not self._trained:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
         self.parameters = sum(value.numel() for value in self._trained.values())
         self.methods: dict[Unit, Method] = {}
@@ -110,6 +109,7 @@ class GradientEmbedding:
             return self.layout
         probe = self._place(x[:PROBE_SAMPLES])
         with exact_products():  # else cuDNN multiplies in TF32, and its rounding looks like another gradient
+            self.model.check(probe)
             probe = self._prefer_channels_last(probe)
             layout, wrong = self._learn(probe)
             if wrong:

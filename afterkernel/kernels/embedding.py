@@ -6,7 +6,6 @@ NTK / after kernel: phi(x) = d f(x) / d theta over all trainable parameters, f t
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -19,6 +18,7 @@ from afterkernel.kernels.output import Output
 from afterkernel.kernels.plan import Cost, LayerPlan
 from afterkernel.kernels.precision import Precision, exact_products, precision
 from afterkernel.kernels.terms import Block, Gradients
+from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
 
 KERNELS = ("ntk", "conjugate")
@@ -102,9 +102,9 @@ class LastLayerEmbedding:
 
     def __init__(self, model: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
         self.dtype, self.device = dtype, device
-        self.model = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
+        self.model = WorkingCopy(model, dtype, device)
         self._inputs: list[Tensor] = []
-        linear = [module for module in self.model.modules() if isinstance(module, nn.Linear)]
+        linear = [module for module in self.model.inner.modules() if isinstance(module, nn.Linear)]
         if not linear:
             raise UserError("the model has no torch.nn.Linear layer, so it has no conjugate kernel.")
         for module in linear:

@@ -39,8 +39,9 @@ def check_types(phi: Placed, inputs: Mapping[str, Tensor]) -> None:
         try:
             with torch.no_grad():
                 phi.model(value[:1].to(phi.device))
-        except (RuntimeError, TypeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except (RuntimeError, TypeError, UserError) as error:
+            cause = error.__cause__ or error
+            reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
             raise UserError(
                 f"{name} is of {value.dtype}, which the model does not take ({reason}): give it floats, such as "
                 f"{name}.float() / 255 for pixels."

@@ -1,0 +1,431 @@
+"""The copy of a user's model that every kernel is computed with.
+
+It shares the weights' memory where data type and device fit, is in evaluation mode, and computes in one data type:
+floating-point numbers in `dtype`, complex ones in the complex type of the same precision, whole numbers as they are.
+Each forward pass starts from the same state, and changes nothing of the user's: weights, buffers, attributes, random
+numbers, inputs. Hooks of the user's do not fire, except forward hooks without which the model would compute something
+else (`torch.nn.utils.weight_norm` and `spectral_norm` are such; see `hooks`). Before its first use it is compared with
+the model in the model's own data type, on its own device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_leaves, tree_map
+
+from afterkernel.errors import PrecisionWarning, UserError
+from afterkernel.kernels.capture import uses
+from afterkernel.kernels.casts import cast_names, computed_in
+from afterkernel.kernels.hooks import Hook, forward_hooks, install, needed_hooks
+from afterkernel.kernels.isolation import PrivateRandomness, isolated
+from afterkernel.kernels.module_copy import ModuleCopier, check_copyable, named_tensors
+from afterkernel.kernels.writes import WriteGuard, WriteRefused, make_private
+from afterkernel.types import Tensor
+
+CHECKED_SAMPLES = 3
+# Differences between outputs of the copy and of the model, relative to the largest, that need no closer look.
+OUTPUT_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+HALF_TOLERANCE = 5e-2
+# With a closer look: as many times the difference that rounding the model's weights makes.
+NOISE_FACTOR = 30
+# Containers of more entries are compared by their length.
+COMPARED_ENTRIES = 4096
+
+
+class WorkingCopy(nn.Module):
+    """The copy of a model in `dtype` on `device`; parameters and buffers are named as in the model.
+
+    Raises UserError for parameters without values, and when first called, or by `check`, where the copy does not
+    compute what the model does. Warns (PrecisionWarning) of trained parameters held in less than float32.
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype, device: torch.device | str) -> None:
+        super().__init__()
+        check_copyable(model)
+        # Kept from torch's registration of modules: they are no parts of this one.
+        self.__dict__["_model"] = model
+        self.__dict__["_copy"] = copy = _Copy(model, dtype, torch.device(device))
+        # Shared, so that whoever replaces a parameter here replaces it there (torch.func.functional_call does).
+        for held in ("_parameters", "_buffers", "_modules"):
+            self.__dict__[held] = getattr(copy.inner, held)
+        self.training = False
+        self._checked = False
+        self.coarse_parameters = {
+            name: value.dtype
+            for name, value in model.named_parameters()
+            if value.requires_grad and value.is_floating_point() and value.dtype.itemsize < 4
+        }
+        if self.coarse_parameters:
+            name, kind = next(iter(self.coarse_parameters.items()))
+            warnings.warn(
+                f"the model holds {len(self.coarse_parameters)} of its parameters in less than float32 ({name} is "
+                f"{kind}): the kernel is computed in {dtype}, from these values.",
+                PrecisionWarning,
+                stacklevel=2,
+            )
+
+    @property
+    def inner(self) -> nn.Module:
+        """The copied module itself, of the class of the user's."""
+        found: nn.Module = self.__dict__["_copy"].inner
+        return found
+
+    def all_tensors(self) -> dict[str, Tensor]:
+        """Parameters, all buffers and other tensor attributes, by name."""
+        return {name: value.detach() for name, value in named_tensors(self.inner)}
+
+    def train(self, mode: bool = True) -> WorkingCopy:
+        """Does nothing: the copy stays in evaluation mode."""
+        del mode
+        return self
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's output."""
+        if not self._checked and torch._C._functorch.maybe_current_level() is None:
+            self.check(*args, **kwargs)
+        output = self.__dict__["_copy"].run(args, kwargs)
+        if torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
+            return output
+        return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, output)
+
+    def check(self, *args: Any, **kwargs: Any) -> None:
+        """Compare with the user's model on the first samples of a batch; the arguments are the model's.
+
+        Raises UserError where the model can't be run, or where the copy does not give the model's outputs.
+        """
+        if self._checked:
+            return
+        few = tree_map(_few, (args, kwargs))
+        _check(self.__dict__["_model"], self.__dict__["_copy"], *few)
+        self._checked = True
+
+
+class _Copy:
+    """A copy of a model in a data type on a device, and how it is run; without these as the model itself is."""
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype | None = None, device: torch.device | None = None) -> None:
+        self.own_dtype, self.own_device = _dtype_and_device(model)
+        # "cuda" is "cuda:0": a tensor knows its number.
+        place = self.own_device if device is None else torch.empty(0, device=device).device
+        self.dtype, self.device = dtype or self.own_dtype, place
+        self._convert = dtype is not None
+        self.converts = False
+        with torch.inference_mode(False), torch.no_grad():
+            self.copier = ModuleCopier(self._cast)
+            self.inner: nn.Module = self.copier(model)
+        self.sample_shape: torch.Size | None = None
+        self.casts: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+        self._randomness = PrivateRandomness(self.device)
+        self._written: list[tuple[dict[str, Any], str, Tensor]] = []
+        self._remember()
+
+    def _cast(self, tensor: Tensor) -> Tensor:
+        # What was made in inference mode can't be part of a graph; a copy can.
+        value = (tensor.clone() if tensor.is_inference() else tensor).detach()
+        if not self._convert:
+            return value
+        cast = value.to(self.device, computed_in(value.dtype, self.dtype))
+        self.converts |= cast is not value
+        return cast
+
+    @property
+    def shared(self) -> list[Tensor]:
+        """Tensors that may lie in the user's memory."""
+        private = {id(value) for _, _, value in self._written}
+        return [value for value in self.copier.tensors if id(value) not in private]
+
+    def _remember(self) -> None:
+        """Take the state of now as the one from which each forward pass starts."""
+        # Parameters are replaced by torch.func.functional_call, which puts them back itself.
+        parameters = {id(module.__dict__["_parameters"]) for module in self.copier.modules}
+        self._attributes = [(module.__dict__, dict(module.__dict__)) for module in self.copier.modules]
+        self._containers = [(held, held.copy()) for held in self.copier.changeable if id(held) not in parameters]
+
+    def _reset(self) -> None:
+        """Undo what a forward pass changed; this also frees activations that the model keeps."""
+        for now, before in [*self._attributes, *self._containers]:
+            if _same(now, before):
+                continue
+            now.clear()
+            if isinstance(now, (list, deque)):
+                now.extend(before)
+            else:
+                now.update(before)
+        for held, name, value in self._written:
+            # Not in place: the graph of this forward pass may hold the tensor.
+            held[name] = value.clone()
+
+    def make_private(self, storage: int) -> None:
+        """Give tensors that the forward pass writes to their own memory; all but parameters are reset after it."""
+        moved = {id(tensor): tensor for tensor in make_private(self.copier.tensors, storage)}
+        for module in self.copier.modules:
+            for held in (module._buffers, module.__dict__):
+                for name, value in list(held.items()):
+                    if id(value) in moved:
+                        self._written.append((held, name, value.clone()))
+
+    def run(self, args: Any, kwargs: Any) -> Any:
+        """The output, with its graph."""
+        with (
+            self._randomness(),
+            isolated(self.device, moved=self.device != self.own_device),
+            self.casts(),
+        ):
+            # A forward pass may write to its input.
+            args, kwargs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
+            try:
+                output = self.inner(*args, **kwargs)
+            finally:
+                self._reset()
+        return self._unsqueezed(output, args, kwargs)
+
+    def _unsqueezed(self, output: Any, args: Any, kwargs: Any) -> Any:
+        """The output of a single sample in the shape that it has in a batch, after a `squeeze()` over all dimensions."""
+        shape = self.sample_shape
+        if shape is None or not isinstance(output, Tensor) or output.shape == (1, *shape):
+            return output
+        return output.reshape(1, *shape) if _samples(args, kwargs) == 1 and output.numel() == shape.numel() else output
+
+    def run_guarded(self, args: Any, kwargs: Any) -> Any:
+        """The output of a first run, which finds out what the forward pass writes to."""
+        while True:
+            try:
+                with WriteGuard(self.shared):
+                    return self.run(args, kwargs)
+            except WriteRefused as refused:
+                self.make_private(refused.storage)
+
+
+def _check(model: nn.Module, copy: _Copy, args: Any, kwargs: Any) -> None:
+    """Choose the hooks, find out what is written to, and compare the copy with the model."""
+    own = _Copy(model)
+    own_args, own_kwargs = tree_map(_mover(own.dtype, own.device), (args, kwargs))
+    hooks = forward_hooks(model)
+    if hooks:
+
+        def run(chosen: list[Hook], watched: bool) -> Any:
+            install(chosen, own.copier, watched=watched)
+            own._remember()
+            return _footprint(own.run_guarded(own_args, own_kwargs), own.inner)
+
+        with _explained(own_args, own_kwargs):
+            hooks = needed_hooks(hooks, run)
+        for part in (own, copy):
+            install(hooks, part.copier)
+            part._remember()
+    output = _first_run(own, own_args, own_kwargs, copy, args, kwargs)
+    if copy.converts:
+        _compare(own, own_args, own_kwargs, copy, output)
+    copy.sample_shape = _sample_shape(copy, output, args, kwargs)
+
+
+def _first_run(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, args: Any, kwargs: Any) -> Any:
+    """The copy's output; where it fails, once more with the data types that its code names replaced."""
+    try:
+        return copy.run_guarded(args, kwargs)
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever the model's code raises)
+        if not copy.converts:
+            with _explained(args, kwargs):
+                raise
+        with _explained(own_args, own_kwargs):
+            own.run_guarded(own_args, own_kwargs)
+        copy.casts = lambda: cast_names(own.dtype, copy.dtype)
+        try:
+            return copy.run_guarded(args, kwargs)
+        except Exception:  # noqa: BLE001
+            reason = _reason(error)
+        raise UserError(
+            f"the model runs in {own.dtype} on {own.device} but not in {copy.dtype} on {copy.device} ({reason}): its code "
+            f"or its parts are made for one data type or device; give dtype={own.dtype} and device={str(own.device)!r}, "
+            "or convert the model yourself."
+        ) from error
+
+
+@contextlib.contextmanager
+def _explained(args: Any, kwargs: Any) -> Any:
+    """Turn what the model raises into one sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        kinds = {leaf.dtype for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        whole = [str(kind) for kind in kinds if not kind.is_floating_point and not kind.is_complex]
+        hint = f"; the samples are of {whole[0]}: if the model takes floats, give it floats" if whole else ""
+        raise UserError(f"the model can't be run on these samples ({_reason(error)}){hint}.") from error
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _compare(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, output: Any) -> None:
+    """Raise UserError where the copy's output is not that of the model, by more than rounding explains."""
+    try:
+        expected = own.run_guarded(own_args, own_kwargs)
+    except Exception as error:  # noqa: BLE001 (whatever the model's code raises)
+        if own.dtype.itemsize < 4:  # half precision is not implemented everywhere
+            return
+        raise UserError(
+            f"the model runs in {copy.dtype} on {copy.device} but not in its own {own.dtype} on {own.device} "
+            f"({_reason(error)}), so the two can't be compared: convert the model yourself."
+        ) from error
+    kind = min(own.dtype, copy.dtype, _coarsest(expected, own.dtype), _coarsest(output, copy.dtype), key=_digits)
+    found = _difference(output, expected)
+    tolerance = OUTPUT_TOLERANCE.get(kind, HALF_TOLERANCE)
+    if found > tolerance:
+        noise = _difference(_rounded_anew(own, kind, own_args, own_kwargs), expected)
+        tolerance = max(tolerance, NOISE_FACTOR * noise)
+    if not found <= tolerance:
+        if _overflows(output) and not _overflows(expected):
+            raise UserError(f"the model's outputs overflow in {copy.dtype}: give dtype=torch.float64.")
+        raise UserError(
+            f"the model's outputs in {copy.dtype} on {copy.device} differ from its own in {own.dtype} on {own.device} by "
+            f"{found:.1e} of the largest, more than rounding explains ({tolerance:.0e}): a part of it depends on its data "
+            f"type or device; give dtype={own.dtype} and device={str(own.device)!r}, or convert the model yourself."
+        )
+
+
+def _rounded_anew(own: _Copy, kind: torch.dtype, args: Any, kwargs: Any) -> Any:
+    """The output with every parameter changed in its last digits."""
+    generator = torch.Generator().manual_seed(0)
+    eps = torch.finfo(kind).eps
+    changed = {}
+    for name, value in own.inner.named_parameters():
+        if value.is_floating_point() or value.is_complex():
+            noise = torch.rand(value.shape, generator=generator) * 2 - 1
+            changed[name] = (value.detach() * (1 + eps * noise.to(value.device))).to(value.dtype)
+    facade = nn.Module()
+    for held in ("_parameters", "_buffers", "_modules"):
+        facade.__dict__[held] = getattr(own.inner, held)
+    facade.forward = lambda: own.run(args, kwargs)  # type: ignore[method-assign]
+    return functional_call(facade, changed, ())
+
+
+def coarsest_dtype(output: Tensor) -> torch.dtype:
+    """The least precise floating-point type in the graph of an output: what its rounding is like."""
+    kinds = {output.dtype}
+    seen, nodes = set(), [output.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        kinds.update(part.dtype for part in getattr(node, "_input_metadata", ()) if part.dtype is not None)
+        nodes.extend(child for child, _ in node.next_functions)
+    floats = [kind for kind in kinds if kind.is_floating_point or kind.is_complex]
+    return min(floats, key=_digits, default=output.dtype)
+
+
+def _digits(kind: torch.dtype) -> float:
+    return -torch.finfo(kind).eps
+
+
+def _coarsest(output: Any, otherwise: torch.dtype) -> torch.dtype:
+    kinds = [coarsest_dtype(leaf) for leaf in _numbers(output)]
+    found = min(kinds, key=_digits, default=otherwise)
+    return torch.float64 if found == torch.complex128 else torch.float32 if found == torch.complex64 else found
+
+
+def _numbers(output: Any) -> list[Tensor]:
+    """Tensors of floating-point or complex numbers in an output."""
+    return [
+        leaf
+        for leaf in tree_leaves(output)
+        if isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex()) and leaf.numel()
+    ]
+
+
+def _difference(output: Any, expected: Any) -> float:
+    """The largest difference relative to the largest number of the same tensor, where the expected one is finite."""
+    largest = 0.0
+    for found, wanted in zip(_numbers(output), _numbers(expected), strict=False):
+        if found.shape != wanted.shape:
+            return float("inf")
+        a, b = (part.detach().cpu().to(torch.complex128) for part in (found, wanted))
+        finite = torch.isfinite(b)
+        if finite.any():
+            scale = b[finite].abs().max()
+            apart = (a - b)[finite].abs().max()
+            worst = (apart / scale).item() if scale > 0 else float(apart > 0)
+            largest = max(largest, float("inf") if worst != worst else worst)
+    return largest
+
+
+def _overflows(output: Any) -> bool:
+    return any(bool(torch.isinf(leaf).any()) for leaf in _numbers(output))
+
+
+def _footprint(output: Any, module: nn.Module) -> tuple[bytes, ...]:
+    """Numbers of an output and the parameters that it reaches, to compare."""
+    numbers = _numbers(output)
+    named = dict(module.named_parameters())
+    reached = {name for leaf in numbers for name, count in uses(leaf, named).items() if count}
+    values = [leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for leaf in numbers]
+    return (*values, repr(sorted(reached)).encode())
+
+
+def _sample_shape(copy: _Copy, output: Any, args: Any, kwargs: Any) -> torch.Size | None:
+    """The shape of one sample's output in a batch of several; None where there is none, or no such batch."""
+    n = _samples(args, kwargs)
+    if n == 1:
+        twice = tree_map(lambda leaf: torch.cat([leaf, leaf]) if _is_batch(leaf) else leaf, (args, kwargs))
+        try:
+            output, n = copy.run(*twice), 2
+        except Exception:  # noqa: BLE001 (a model that takes one sample at a time)
+            return None
+    return output.shape[1:] if isinstance(output, Tensor) and output.ndim and len(output) == n else None
+
+
+def _is_batch(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.ndim > 0
+
+
+def _samples(args: Any, kwargs: Any) -> int:
+    return next((len(leaf) for leaf in tree_leaves((args, kwargs)) if _is_batch(leaf)), 0)
+
+
+def _few(leaf: Any) -> Any:
+    return leaf[:CHECKED_SAMPLES].detach() if _is_batch(leaf) else leaf
+
+
+def _mover(dtype: torch.dtype, device: torch.device) -> Callable[[Any], Any]:
+    return lambda leaf: leaf.to(device, computed_in(leaf.dtype, dtype)) if isinstance(leaf, Tensor) else leaf
+
+
+def _dtype_and_device(model: nn.Module) -> tuple[torch.dtype, torch.device]:
+    """The floating-point type of most of a model's numbers, and the device of its first tensor."""
+    tensors = [*model.parameters(), *model.buffers()]
+    counts: dict[torch.dtype, int] = {}
+    for value in tensors:
+        if value.is_floating_point() or value.is_complex():
+            real = value.dtype if value.is_floating_point() else value.dtype.to_real()
+            counts[real] = counts.get(real, 0) + value.numel()
+    dtype = max(counts, key=lambda kind: counts[kind]) if counts else torch.get_default_dtype()
+    return dtype, tensors[0].device if tensors else torch.device("cpu")
+
+
+def _same(now: Any, before: Any) -> bool:
+    """Whether a container holds the same objects."""
+    if len(now) != len(before):
+        return False
+    if len(now) > COMPARED_ENTRIES:
+        return True
+    if isinstance(now, set):
+        return now == before
+    if isinstance(now, Mapping):
+        return all(a is b for a, b in zip(now, before, strict=True)) and all(
+            a is b for a, b in zip(now.values(), before.values(), strict=True)
+        )
+    return all(a is b for a, b in zip(now, before, strict=True))
