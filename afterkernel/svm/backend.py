@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from afterkernel.options import option
+from afterkernel.svm.separability import Separability
 from afterkernel.types import Float, Int, Tensor
 
 
@@ -14,17 +15,17 @@ class Solution:
 
     `dual` is non-negative, float64, one number a training sample. `intercept` is 0 where the backend has none. `path`
     says in a few words which method was taken and in how many steps. `ridge` is 0 for a hard-margin answer; a backend
-    that finds the data not separable gives instead the hard-margin answer for K + ridge I, which is a soft-margin SVM,
-    and as `witness` the dual whose convex combination of the y_i phi(x_i) has norm zero at the precision of K. Where
-    the margin is so small that rounding the dual to float64 would show in it, `rest` is what that leaves out.
+    that finds no hard margin gives instead the hard-margin answer for K + ridge I, which is a soft-margin SVM. Where the
+    margin is so small that rounding the dual to float64 would show in it, `rest` is what that leaves out. A backend
+    that had to find out whether the data are separable hands on what it found as `separability`.
     """
 
     dual: Float[Tensor, " n"]
     intercept: float
     path: str
     ridge: float = 0.0
-    witness: Float[Tensor, " n"] | None = None
     rest: Float[Tensor, " n"] | None = None
+    separability: Separability | None = None
 
     @property
     def soft(self) -> bool:

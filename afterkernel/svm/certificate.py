@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from afterkernel.svm.signed_gram import SignedGram
+from afterkernel.svm.signed_gram import SignedGram, balance, exceeds_rounding
 from afterkernel.types import Float, Int, Tensor
 
 SUPPORT_FLOOR = 1e-9  # an entry of the dual below this part of the largest is not counted as a support vector
@@ -26,10 +26,10 @@ class Certificate:
       which w achieves with `intercept` midway, and upper = |w| / 1'a, half the distance of the classes' convex hulls
       (K. P. Bennett and E. J. Bredensteiner, "Duality and geometry in SVM classifiers", ICML 2000).
 
-    `gap` = 1 - margin / upper. With K scaled to unit largest diagonal and known to eps (1e-14 for float64, 5e-7 for
-    float32), `separable` is True if min f > eps 1'a (then no error of that size in K can undo it), False if
-    upper^2 <= 10 eps (a convex combination of the y_i phi_i vanishes at the precision of K), else None: undetermined;
-    with a ridge always None.
+    `margin` is 0 where min f is not above 0: a then proves no margin. `gap` = 1 - margin / upper. With K_ij known to within eps |phi_i| |phi_j| (`PRECISION`: 1e-15 for float64, 5e-7 for
+    float32), `separable` is True if f_i > eps |phi_i| sum_j a_j |phi_j| at all i (then no error of that size can undo
+    it), False if |w|^2 <= 10 eps (sum_j a_j |phi_j|)^2 (a convex combination of the y_i phi_i / |phi_i| vanishes at the
+    precision of K), else None: undetermined; with a ridge always None.
     `uncertainty` bounds what eps does to the margin, as |g^2(K + E) - g^2(K)| <= max |E_ij|. `kkt_violation` is
     max_i |min(a_i, f_i - 1)| at unit largest diagonal, a scaled so that a'f = 1'a. `train_error` is a fraction.
     """
@@ -79,12 +79,12 @@ def certify(
         offset, least = (lowest[-1.0] - lowest[1.0]) / 2, (lowest[1.0] + lowest[-1.0]) / 2
     else:
         offset, least = 0.0, float(f.min())
-    margin = least / norm if norm else 0.0
+    margin = max(least, 0.0) / norm if norm else 0.0
     upper = norm / total if total else math.inf
-    separable = None
-    if not ridge and least > gram.precision * total:
+    separable, size = None, float(gram.norms @ a)
+    if not ridge and exceeds_rounding(gram, f, size, has_intercept):
         separable = True
-    elif not ridge and upper**2 <= 10 * gram.precision:
+    elif not ridge and total and norm**2 <= 10 * gram.precision * size**2:
         separable = False
 
     used = offset if intercept is None else intercept
@@ -120,17 +120,3 @@ def _products(
         rest = torch.zeros_like(a)
     return gram.response(support, a, low=rest) * gram.scale
 
-
-def balance(dual: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """`dual` with the sums of both classes made equal, as the dual of an SVM with intercept must have them.
-
-    A class with sum 0 can't be scaled; then the answer is 0 everywhere, which certifies nothing. Sums that are equal to
-    rounding stay as they are.
-    """
-    plus, minus = float(dual[y > 0].sum()), float(dual[y < 0].sum())
-    if not (plus > 0 and minus > 0):
-        return torch.zeros_like(dual)
-    if abs(plus - minus) <= 4 * torch.finfo(torch.float64).eps * plus:
-        return dual
-    middle = (plus + minus) / 2
-    return torch.where(y > 0, dual * (middle / plus), dual * (middle / minus))

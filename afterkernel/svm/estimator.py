@@ -14,9 +14,11 @@ from afterkernel.errors import UserError
 from afterkernel.options import check_bounds
 from afterkernel.progress import stage
 from afterkernel.svm.backend import Backend
-from afterkernel.svm.certificate import Certificate, balance, certify
+from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.checks import check_kernel, check_labels, check_start, check_test_kernel
 from afterkernel.svm.kernel_classifier import ROWS_AT_ONCE, KernelClassifier
+from afterkernel.svm.separability import decide_separability
+from afterkernel.svm.signed_gram import balance
 from afterkernel.svm.threads import one_thread
 from afterkernel.types import Float, Int, Tensor
 
@@ -27,9 +29,10 @@ class HardMarginSVM(KernelClassifier):
     `backend` names the solver (`afterkernel.svm.BACKENDS`) or is an instance of one; `options` are its fields. After
     `fit`, whose numbers all come from a certificate computed from K and the dual alone:
 
-    - `margin_`: min_i y_i (w.phi_i + b) / |w|, in the units of sqrt(K); nan where the data are not separable
-    - `gap_`: relative duality gap of the margin; nan where the data are not separable
-    - `separable_`: True, False (then the answer is a soft-margin SVM if the backend has one) or None: undetermined
+    - `margin_`: min_i y_i (w.phi_i + b) / |w|, in the units of sqrt(K); nan unless it is certified to be above 0
+    - `gap_`: relative duality gap of the margin, 1 where the answer has none; nan where there is no hard margin
+    - `separable_`: True, False, or None: undetermined at the precision of K (`afterkernel.svm.separability`); where it
+      is not True the answer of `exact` is a soft-margin SVM, that of another backend its own
     - `converged_`: gap at most the backend's `tol`; of the soft-margin problem where the answer is one
     - `dual_coef_` (n,): y_i a_i, float64; where the margin is so tiny that its rounding would show, what it lacks is
       kept and used beside it; `intercept_`; `support_`: indices; `n_support_`; `train_error_`: a fraction
@@ -80,21 +83,25 @@ class HardMarginSVM(KernelClassifier):
             balanced = balance(dual, signs)
             rest, dual = rest if torch.equal(balanced, dual) else None, balanced
 
-        if solution.witness is None:
-            hard = certify(K, signs, dual, has_intercept, rest=rest)
-        else:
-            hard = certify(K, signs, solution.witness, has_intercept)
+        known = solution.separability
+        hard = certify(K, signs, dual, has_intercept, rest=rest)
+        if known is None and not hard.separable:
+            known = decide_separability(K, signs, has_intercept)
+        if known is not None:
+            if known.witness is not None:
+                hard = certify(K, signs, known.witness.to(K.device), has_intercept)
+            hard = dataclasses.replace(hard, separable=known.separable)
         # where a margin exists the plane lies midway between the classes, whatever rounding left in the solver's own
-        self.intercept_ = hard.intercept if hard.separable and has_intercept else solution.intercept
+        exists = hard.separable is True and hard.margin > 0 and not solution.soft
+        self.intercept_ = hard.intercept if exists and has_intercept else solution.intercept
         judged = hard
-        if solution.soft or solution.witness is not None or self.intercept_ != hard.intercept:
+        if solution.soft or hard.separable is False or self.intercept_ != hard.intercept:
             judged = certify(K, signs, dual, has_intercept, solution.ridge, self.intercept_, rest)
-        self.certificate_ = hard if solution.soft else judged
+        self.certificate_ = hard
         self.soft_certificate_ = judged if solution.soft else None
         self.separable_ = hard.separable
-        exists = hard.separable is not False and not solution.soft
         self.margin_ = hard.margin if exists else math.nan
-        self.gap_ = hard.gap if exists else math.nan
+        self.gap_ = math.nan if solution.soft or hard.separable is False else hard.gap
         self.converged_ = judged.gap <= self.backend.tol and (exists or solution.soft)
         self.dual_coef_ = dual * signs
         self._rest = None if rest is None else rest * signs

@@ -8,6 +8,7 @@ from afterkernel.options import option
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.certificate import certify
 from afterkernel.svm.search import Search
+from afterkernel.svm.separability import Separability, decide_separability
 from afterkernel.svm.signed_gram import SignedGram
 from afterkernel.types import Float, Int, Tensor
 
@@ -16,9 +17,9 @@ from afterkernel.types import Float, Int, Tensor
 class Exact(Backend):
     """Active sets over nested subsets of the samples; where they cycle, an interior point on a working set.
 
-    Ends with the optimum to rounding, or with a convex combination of the y_i phi_i that vanishes at the precision of K
-    (with an intercept: one in which both classes have the same weight). In that case the data are not separable, and
-    the answer is the soft-margin SVM with squared slacks, which is the hard margin of K + max_i K_ii / soft_C I.
+    Where the active sets find no optimum it is first decided whether the data are separable (`decide_separability`).
+    Where they are not, or K leaves it open, the answer is the soft-margin SVM with squared slacks, which is the hard
+    margin of K + max_i K_ii / soft_C I.
     """
 
     name: str = option("exact", "which backend (set by svm=NAME)")
@@ -44,17 +45,41 @@ class Exact(Backend):
     def _search(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None) -> Solution:
         gram = SignedGram(K, y, intercept=self.intercept)
         hard = Search(gram, self.max_steps)
-        found = hard.run(start)
-        dual, rest = hard.scattered(found)
-        vanishing = hard.bounds(found)[1] ** 2 <= 20 * gram.precision  # twice what the certificate calls vanishing
-        if not (vanishing and certify(K, y, dual, self.intercept, rest=rest).separable is False):
+        found = hard.active_sets(start)
+        if found is not None:
+            dual, rest = hard.scattered(found)
             return Solution(dual, found.b, hard.path, rest=rest)
-        soft = Search(SignedGram(K, y, ridge=1 / self.soft_C, intercept=self.intercept), self.max_steps)
-        answer = soft.run(found.support if start is None else start)
+        known = decide_separability(K, y, self.intercept)
+        likely = start
+        if known is None or known.separable is not False:
+            found = hard.working_sets(known is not None and known.separable is True)
+            likely = found.support
+            dual, rest = hard.scattered(found)
+            proof = certify(K, y, dual, self.intercept, rest=rest)
+            if proof.separable and proof.margin > 0:
+                return Solution(dual, found.b, hard.path, rest=rest)
+            if known is None:
+                witness = dual if proof.separable is False else None
+                known = Separability(proof.separable, "its rank is too large for coordinates", witness)
+        return self._soft(K, y, likely, known, hard.path)
+
+    def _soft(
+        self,
+        K: Float[Tensor, "n n"],
+        y: Float[Tensor, " n"],
+        start: Int[Tensor, " k"] | None,
+        known: Separability,
+        path: str,
+    ) -> Solution:
+        """The answer where there is no hard margin, or none that K is precise enough for."""
+        gram = SignedGram(K, y, ridge=1 / self.soft_C, intercept=self.intercept)
+        soft = Search(gram, self.max_steps)
+        answer = soft.run(start)
+        what = {False: "not separable", True: "separable by less than rounding", None: "undetermined"}[known.separable]
         return Solution(
             soft.scattered(answer)[0],
             answer.b,
-            f"not separable ({hard.path}); soft margin ({soft.path})",
+            f"{what} ({path}; {known.words}); soft margin ({soft.path})",
             ridge=gram.scale / self.soft_C,
-            witness=dual,
+            separability=known,
         )

@@ -34,7 +34,7 @@ def interior_point(
     scale = min(max(float(a.sum()) / max(float(a @ f), 1e-300), 1e-3), 1e3)
     a, f, b = a * scale, f * scale, 0.0
     s = (f - 1).clamp_min(1.0)
-    best, best_gap, since_best = (a.clone(), s.clone()), float("inf"), 0
+    best, best_gap, least, since_best = (a.clone(), s.clone()), float("inf"), float("inf"), 0
     step = 0
     for step in range(max_steps + 1):
         lower, upper = bracket(f, a, signs)
@@ -45,6 +45,9 @@ def interior_point(
         since_best += 1
         if gap < best_gap:
             best, best_gap, since_best = (a.clone(), s.clone()), gap, 0
+        if upper < least / 2:
+            # on its way to 0, while the gap may grow
+            least, since_best = upper, 0
         if gap <= target_gap or step == max_steps or since_best > (5 if best_gap < 1e-6 else 15):
             break
         equations = _factor(Q, signs, s / a)

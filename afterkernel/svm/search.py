@@ -27,6 +27,8 @@ class Search:
         self.order = stratified_order(gram.y)
         self.started = False
         self.rank = self.newton_steps = 0
+        self.certain = False  # whether the samples are known to be separable
+        self.reached = self.order[: min(FIRST_POOL, gram.n)].sort().values
         self.pools = self.active_steps = self.rounds = self.interior_steps = self.polish_steps = 0
 
     @property
@@ -47,14 +49,18 @@ class Search:
     def run(self, start: Int[Tensor, " k"] | None = None) -> SparseDual:
         """The dual for Q: of a soft margin at low rank by the factor, else from `start` or the nested subsets."""
         found = self._low_rank()
-        if found is not None:
-            return found
+        if found is None:
+            found = self.active_sets(start)
+        return self.working_sets(self.gram.ridge > 0) if found is None else found
+
+    def active_sets(self, start: Int[Tensor, " k"] | None = None) -> SparseDual | None:
+        """The dual by active sets alone; None where they cycle, or where its margin vanishes at the precision of K."""
         if start is not None and self._useful(start):
             self.started = True
             report("active set from the given start")
             found = self._from(start)
             if found is not None:
-                return found
+                return None if self._tiny(found) else found
         return self._nested()
 
     def _low_rank(self) -> SparseDual | None:
@@ -101,7 +107,7 @@ class Search:
         self.active_steps += steps
         return found
 
-    def _nested(self) -> SparseDual:
+    def _nested(self) -> SparseDual | None:
         size = min(FIRST_POOL, self.gram.n)
         start: Int[Tensor, " k"] | SparseDual = self.order[:size].sort().values
         while True:
@@ -111,17 +117,21 @@ class Search:
             found, steps = primal_dual(self.gram, pool, start, self.max_steps)
             self.pools += 1
             self.active_steps += steps
-            if found is None:
-                return self._working_set(start.support if isinstance(start, SparseDual) else start)
-            if whole or self._tiny(found):
+            if found is None or self._tiny(found):
+                # the subset before had a margin
+                self.reached = start.support if isinstance(start, SparseDual) else start
+                return None
+            if whole:
                 return found
             start, size = found, 2 * size
 
-    def _working_set(self, active: Int[Tensor, " k"]) -> SparseDual:
+    def working_sets(self, certain: bool) -> SparseDual:
         """Solve on a working set, exchange its idle samples for the most violated outside, until there are none.
 
-        The margin of the working set falls with each exchange, so that none comes twice.
+        The margin of the working set falls with each exchange, so that none comes twice. `certain`: the samples are
+        known to be separable, so that it does not end when the margin vanishes at the precision of K.
         """
+        self.certain, active = certain, self.reached
         work = torch.unique(torch.cat([active, self.order[:FIRST_POOL]]))
         found = self._solve_on(work, work)
         for self.rounds in range(1, MAX_ROUNDS + 1):
@@ -148,7 +158,7 @@ class Search:
         best, least = None, float("inf")
         for target in INTERIOR_GAPS:
             report(f"interior point on {len(work)} samples")
-            a, s, steps = interior_point(Q, self.gram.precision, target, signs=signs)
+            a, s, steps = interior_point(Q, 0.0 if self.certain else self.gram.precision, target, signs=signs)
             self.interior_steps += steps
             rough = SparseDual(work, a)
             if self._vanishes(rough):
@@ -182,7 +192,7 @@ class Search:
         return float(found.a.sum()) * self.gram.precision >= 1
 
     def _vanishes(self, found: SparseDual) -> bool:
-        return self.bounds(found)[1] ** 2 <= self.gram.precision
+        return not self.certain and self.bounds(found)[1] ** 2 <= self.gram.precision
 
 
 def stratified_order(y: Float[Tensor, " n"]) -> Int[Tensor, " n"]:

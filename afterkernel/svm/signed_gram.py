@@ -12,8 +12,8 @@ from afterkernel.types import Float, Int, Tensor
 # Entries of K gathered at once: a CPU's second-level cache holds them, a GPU wants few launches.
 ENTRIES_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}
 FEW = 8  # up to one entry in so many of a row counts as few
-# How far an entry of K, scaled to unit largest diagonal, may be from the exact inner product of the embeddings.
-PRECISION = {torch.float64: 1e-14, torch.float32: 5e-7}
+# How far K_ij may be from the exact inner product of the embeddings, in units of |phi_i| |phi_j|: some 4 roundings.
+PRECISION = {torch.float64: 1e-15, torch.float32: 5e-7}
 
 
 class SignedGram:
@@ -32,6 +32,7 @@ class SignedGram:
         self.scale = float(K.diagonal().max())
         # a ridge makes every labelling separable, at any precision
         self.precision = 0.0 if ridge else PRECISION[K.dtype]
+        self.norms = (K.diagonal().to(torch.float64) / self.scale).sqrt()  # |phi_i|, the largest being 1
 
     def block(self, index: Int[Tensor, " k"]) -> Float[Tensor, "k k"]:
         """Q restricted to the samples `index`, float64."""
@@ -127,3 +128,29 @@ def bracket(
     if signs is None:
         return float(f.min()) / norm, norm / total
     return float(f[signs > 0].min() + f[signs < 0].min()) / 2 / norm, norm / total
+
+
+def balance(dual: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """`dual` with the sums of both classes made equal, as the dual of an SVM with intercept must have them.
+
+    A class with sum 0 can't be scaled; then the answer is 0 everywhere, which certifies nothing. Sums that are equal to
+    rounding stay as they are.
+    """
+    plus, minus = float(dual[y > 0].sum()), float(dual[y < 0].sum())
+    if not (plus > 0 and minus > 0):
+        return torch.zeros_like(dual)
+    if abs(plus - minus) <= 4 * torch.finfo(torch.float64).eps * plus:
+        return dual
+    middle = (plus + minus) / 2
+    return torch.where(y > 0, dual * (middle / plus), dual * (middle / minus))
+
+
+def exceeds_rounding(gram: SignedGram, f: Float[Tensor, " n"], size: float, intercept: bool) -> bool:
+    """Whether f = Qa, for a of either sign, is above 0 whatever the rounding in K; `size` is sum_j |phi_j| |a_j|.
+
+    With an intercept, whether some b has f + y b above 0.
+    """
+    sure = f - gram.precision * size * gram.norms
+    if intercept:
+        return float(sure[gram.y > 0].min() + sure[gram.y < 0].min()) > 0
+    return float(sure.min()) > 0

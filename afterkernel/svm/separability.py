@@ -1,0 +1,180 @@
+"""Whether the samples of a kernel matrix are separable at all, decided by a linear programme in whitened coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from afterkernel.progress import report
+from afterkernel.svm.signed_gram import SignedGram, balance, exceeds_rounding
+from afterkernel.types import Float, Tensor
+
+LARGEST = 1.2e9  # n rank^2 beyond which it is not decided: some 5 s on one core
+COARSER = 1.0, 1e3, 1e6  # tolerances of the factor, in units of K's precision, until one of them decides
+WITNESS = 10  # how far a witness in the finest coordinates may be from 0, in units of K's precision
+SWEEPS = 3
+NOTHING = 1e-12  # the norm of a convex combination of unit vectors at which it is rounding alone
+CUTOFFS = 1e-13, 1e-9, 1e-6, 1e-3  # of singular values, relative to the largest, where a witness is improved
+NEGLIGIBLE = 1e-9  # an entry of a witness below this part of the largest counts as 0
+
+
+@dataclass(frozen=True)
+class Separability:
+    """Whether some w (and b) has y_i (w.phi_i + b) > 0 for all i: proved, disproved, or None where K leaves it open.
+
+    Let k_ij = K_ij / (d_i d_j), d_i = sqrt(K_ii), be known to within eps (`PRECISION`). True: coefficients v of either
+    sign were found with y_i sum_j k_ij v_j > eps sum_j |v_j| at all i (with an intercept, up to a common b), which no
+    error of that size undoes. False: a convex combination a was found with |sum_j y_j k_ij a_j| <= 10 eps at all i
+    (both classes having the same weight, with an intercept): the sum of the a_j y_j phi_j / d_j vanishes as far as any
+    sample can see. Without errors one of the two exists, never both. `witness` is that a, as a dual vector for K.
+    `words` say how it was decided.
+    """
+
+    separable: bool | None
+    words: str
+    witness: Float[Tensor, " n"] | None = None
+
+
+def decide_separability(K: Float[Tensor, "n n"], y: Float[Tensor, " n"], intercept: bool = False) -> Separability | None:
+    """Decide it for labels y in {-1, +1}, however different the scales of features and of samples are.
+
+    G G' = k comes from a Cholesky factorisation with complete pivoting. The rows of G are separable if and only if the
+    rows u_i of an orthonormal basis of its column space are, whatever their lengths. For these, non-negative least
+    squares for sum a_i y_i u_i = 0, sum a_i = 1 (C. L. Lawson and R. J. Hanson, "Solving Least Squares Problems", 1974,
+    ch. 23) gives such an a, or by its residual a separating direction; either is then checked on K itself. Some
+    n rank^2 operations; None where these would take more than some seconds. Memory: four n x rank.
+    """
+    gram = SignedGram(K, y)
+    if not intercept and float(gram.norms.min()) == 0:
+        zero = (gram.norms == 0).to(torch.float64)
+        return Separability(False, "an embedding is zero", zero / zero.sum())
+    words = ""
+    for factor in COARSER:
+        found = _factor(gram, factor * gram.precision)
+        if found is None:
+            return None
+        G, pivots = found
+        words = f"separability in {len(pivots)} dimensions"
+        points = _Points(gram, G, intercept, factor * gram.precision)
+        x, w = points.nearest()
+        if w is not None and _separates(gram, points, w, pivots, intercept):
+            return Separability(True, words)
+        for witness in points.witnesses(x):
+            if _vanishes(gram, witness, WITNESS if factor == 1 and w is None else 1):
+                return Separability(False, words, witness)
+    return Separability(None, f"{words}: undetermined at the precision of K")
+
+
+class _Points:
+    """The samples in whitened coordinates: `Z` (n, r) are unit vectors, Z_i = y_i scale_i W_i R^-1, W_i = [G_i, 1 / d_i].
+
+    The last column, for the intercept, is left out where constants lie in the span of G. On the CPU.
+    """
+
+    def __init__(self, gram: SignedGram, G: Float[Tensor, "n r"], intercept: bool, tolerance: float) -> None:
+        self.signs, self.lengths, self.intercept = gram.y.cpu(), _lengths(gram).cpu(), intercept
+        self.W = torch.cat([G, _inverse(self.lengths)], 1) if intercept and not self._spanned(G, tolerance) else G
+        self.scale = 1 / self.W.norm(dim=1)
+        # lengths matter to least squares alone: all the same
+        for _ in range(SWEEPS):
+            U, self.R = torch.linalg.qr(self.scale[:, None] * self.W)
+            sizes = U.norm(dim=1)
+            self.scale = self.scale / sizes
+        self.Z = (self.signs / sizes)[:, None] * U
+
+    def _spanned(self, G: Float[Tensor, "n r"], tolerance: float) -> bool:
+        if G.shape[1] == len(G):
+            return True
+        both = torch.linalg.qr(torch.cat([G, _inverse(self.lengths)], 1), mode="r").R[:, -1]
+        return float(both[-1]) ** 2 <= tolerance * float(both @ both)
+
+    def nearest(self) -> tuple[Float[Tensor, " n"], Float[Tensor, " r"] | None]:
+        """The convex combination of the Z_i nearest to 0, up to scale; and its sum if that separates, Z w > 0."""
+        from scipy.optimize import nnls
+
+        n, r = self.Z.shape
+        report(f"least squares in {r} dimensions")
+        try:
+            x = torch.from_numpy(nnls(np.vstack([self.Z.T.numpy(), np.ones(n)]), np.eye(r + 1)[-1])[0])
+        except RuntimeError:  # it did not end
+            return torch.zeros(n, dtype=torch.float64), None
+        w = x @ self.Z
+        return x, w if float((self.Z @ w).min()) > 0 and float(w.norm()) > NOTHING * float(x.sum()) else None
+
+    def coefficients(self, w: Float[Tensor, " r"]) -> Float[Tensor, " q"]:
+        """The vector with which the rows of G have the products that the unit vectors have with `w`, up to lengths."""
+        found: Tensor = torch.linalg.solve_triangular(self.R, w[:, None], upper=True)
+        return found.squeeze(1)
+
+    def witnesses(self, x: Float[Tensor, " n"]) -> Iterator[Float[Tensor, " n"]]:
+        """`x` as a dual vector, improved until the sum of x_i Z_i vanishes to rounding, in two ways."""
+        support = x > NEGLIGIBLE * x.max()
+        # in the scales of W, where rounding is small; the second leaves out what copies of a sample differ in
+        terms = ((self.signs * self.scale)[:, None] * self.W)[support].T
+        for cutoff in CUTOFFS:
+            part = x[support]
+            for _ in range(2):
+                change = torch.linalg.lstsq(terms * part, -(terms @ part)[:, None], rcond=cutoff, driver="gelsd").solution
+                part = part * (1 + change.squeeze(1)).clamp_min(0)
+            dual = torch.zeros_like(self.scale)
+            dual[support] = part * (self.scale / self.lengths)[support]
+            yield balance(dual, self.signs) if self.intercept else dual
+
+
+def _lengths(gram: SignedGram) -> Float[Tensor, " n"]:
+    return torch.where(gram.norms > 0, gram.norms, 1.0)
+
+
+def _inverse(lengths: Float[Tensor, " n"]) -> Float[Tensor, "n 1"]:
+    return lengths.max() / lengths[:, None]
+
+
+def _factor(gram: SignedGram, tolerance: float) -> tuple[Float[Tensor, "n r"], list[int]] | None:
+    """G with G G' = k up to `tolerance`, on the CPU, and the samples that its columns are of; None if it is too large."""
+    n, lengths = gram.n, _lengths(gram)
+    most = min(n, int((LARGEST / n) ** 0.5))
+    G = torch.zeros(most, n, dtype=torch.float64, device=gram.K.device)
+    rest = (gram.norms > 0).to(torch.float64)
+    pivots: list[int] = []
+    # where rounding has pushed others below 0, what is left is rounding
+    while float(rest.max()) > max(tolerance, -2 * float(rest.min())):
+        rank, p = len(pivots), int(rest.argmax())
+        if rank == most:
+            return None
+        if rank % 50 == 0:
+            report(f"factor of rank {rank}")
+        column = gram.K[p].to(torch.float64) / (gram.scale * lengths * lengths[p]) - G[:rank, p] @ G[:rank]
+        column.div_(float(rest[p]) ** 0.5)
+        column[pivots] = 0.0
+        G[rank] = column
+        pivots.append(p)
+        rest.sub_(column.square())
+        rest[pivots] = 0.0
+    return G[: len(pivots)].T.contiguous().cpu(), pivots
+
+
+def _separates(gram: SignedGram, points: _Points, w: Float[Tensor, " r"], pivots: list[int], intercept: bool) -> bool:
+    """Whether `w` is seen to separate on K itself, as a combination of the samples `pivots`."""
+    at = torch.tensor(pivots)
+    rank = len(pivots)
+    G = points.W[at, :rank]
+    v = torch.linalg.solve_triangular(G.T, points.coefficients(w)[:rank, None], upper=True).squeeze(1)
+    if not bool(torch.isfinite(v).all()):
+        return False
+    at = at.to(gram.K.device)
+    a = gram.y[at] * (v / points.lengths[pivots]).to(gram.K.device)
+    f = gram.response(at, a, low=torch.zeros_like(a))
+    return exceeds_rounding(gram, f, float(gram.norms[at] @ a.abs()), intercept)
+
+
+def _vanishes(gram: SignedGram, dual: Float[Tensor, " n"], times: float) -> bool:
+    """Whether the combination of the y_i phi_i is orthogonal to every sample, to within `times` the precision of K."""
+    a = dual.to(gram.K.device)
+    support = a.nonzero().squeeze(1)
+    if len(support) == 0:
+        return False
+    f = gram.response(support, a[support], low=torch.zeros_like(a[support]))
+    return bool((f.abs() <= times * gram.precision * float(gram.norms @ a) * gram.norms).all())
