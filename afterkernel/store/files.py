@@ -4,6 +4,8 @@ SWEEP/RUN_ID/config.yaml                              the resolved configuration
 SWEEP/RUN_ID/snapshots/epoch=0005.pt, .json           a checkpoint and what is said of it
 SWEEP/RUN_ID/records.parquet                          what each evaluation of each checkpoint gave
 SWEEP/RUN_ID/kernels/                                 Gram matrices, where keep=[gram] asks for them
+SWEEP/RUN_ID/run.json                                 which start of the run these files belong to
+SWEEP/RUN_ID/replaced/                                what force=true replaced, until the new run has finished
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from afterkernel.errors import UserError
 CONFIG = "config.yaml"
 SNAPSHOTS = "snapshots"
 RECORDS = "records.parquet"
+STATE = "run.json"
+REPLACED = "replaced"
 KERNELS = "kernels"
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=+-]*")
 
@@ -42,6 +46,8 @@ def record_files(directory: Path | str) -> list[Path]:
             found.append(Path(folder, RECORDS))
             below.clear()
         below[:] = [] if CONFIG in names and SNAPSHOTS in below else [name for name in below if name[0] != "."]
+        if STATE in names and REPLACED in below:  # what force=true replaced, which nobody reads
+            below.remove(REPLACED)
     return sorted(found)
 
 

@@ -17,7 +17,7 @@ from afterkernel.duration import duration
 from afterkernel.kernels import embedding, train_test_plan
 from afterkernel.kernels.machine import matmul_rate
 from afterkernel.models import Network
-from afterkernel.run import threads
+from afterkernel.run import cpu_threads
 from afterkernel.store import format as fmt
 from afterkernel.store.files import CONFIG
 from afterkernel.store.status import wanted_epochs
@@ -112,7 +112,11 @@ class Estimator:
 
 def _measure(config: Config, problem: Problem) -> tuple[float, Estimate]:
     """Seconds of a training step, and what one snapshot takes."""
-    threads(config)
+    with cpu_threads(config):
+        return _measure_here(config, problem)
+
+
+def _measure_here(config: Config, problem: Problem) -> tuple[float, Estimate]:
     place = device(config)
     network = config.arch.build(problem.image_shape).to(place)
     step_s = _step_s(network, problem, config.training.batch_size, place)

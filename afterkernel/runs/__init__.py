@@ -1,0 +1,1 @@
+"""One run: its state, its files, and who works on it."""
