@@ -38,10 +38,12 @@ class Entry:
 
 
 def job_of(config: Config) -> Job:
-    """A configuration as a job."""
+    """A configuration as a job; a relative folder of images is made absolute, so that it is found from anywhere."""
     name = run_id(config)
+    plain = to_plain(config)
+    plain["dataset"] |= getattr(config.dataset, "canonical", {})
     folder = run_directory(Path(config.output_dir).expanduser().absolute(), config.sweep.name, name)
-    return Job(name, to_plain(config), str(folder), str(Path.cwd()), tuple(sys.argv[1:]))
+    return Job(name, plain, str(folder), str(Path.cwd()), tuple(sys.argv[1:]))
 
 
 def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequence[str]]) -> list[Entry]:
