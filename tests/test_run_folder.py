@@ -34,7 +34,7 @@ def numbers(run_dir):
     """Everything in the records that is not time, memory or provenance, with the hashes of images and weights."""
     found = {}
     for record in read_records(run_dir):
-        kernels = [dataclasses.asdict(dataclasses.replace(kernel, resources=None)) for kernel in record.kernels]
+        kernels = [{**dataclasses.asdict(kernel), "resources": None} for kernel in record.kernels]
         facts = record.net_train_error, record.train_loss, record.final, record.run_id
         hashes = [record.provenance[name] for name in ("data_sha256", "snapshot_sha256")]
         key = record.epoch, record.evaluation_id
