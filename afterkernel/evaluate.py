@@ -21,10 +21,10 @@ from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.models import Network
 from afterkernel.progress import stage
 from afterkernel.provenance import device_name, git_commit, provenance
-from afterkernel.store import KernelRecord, Record, Resources
-from afterkernel.store.format import cosine
-from afterkernel.store.kept import keep_grams
-from afterkernel.store.record import KERNEL_FIELDS
+from afterkernel.records import KernelRecord, Record, Resources
+from afterkernel.records.format import cosine
+from afterkernel.records.kept import keep_grams
+from afterkernel.records.record import KERNEL_FIELDS
 from afterkernel.supports import Supports
 from afterkernel.svm import HardMarginSVM
 from afterkernel.training.snapshot import Snapshot

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from afterkernel.config import Config, evaluation_id, run_id
-from afterkernel.store import recorded
+from afterkernel.records import recorded
 from afterkernel.training import snapshot
 
 
 def is_finished(config: Config, run_dir: Path) -> bool:
     """Whether training has ended and every snapshot has its record."""
-    wanted = {(int(path.stem.split("=")[1]), evaluation_id(config)) for path in snapshot.paths(run_dir)}
+    wanted = {(snapshot.read(path).step, evaluation_id(config)) for path in snapshot.paths(run_dir)}
     return wanted <= recorded(run_dir, run_id(config)) and snapshot.read_summary(run_dir) is not None

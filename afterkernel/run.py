@@ -20,8 +20,9 @@ from afterkernel.keep import check_checkpoints, check_kept, drop_what_served
 from afterkernel.logger.wandb import Mirror, mirror
 from afterkernel.measures import MeasureState
 from afterkernel.progress import stage
-from afterkernel.store import read_records, recorded, write_record, write_text_atomic
-from afterkernel.store.files import CONFIG, RECORDS, remove_drafts
+from afterkernel.records import next_number, read_run, write_record, write_text_atomic
+from afterkernel.records.files import CONFIG, RECORDS, remove_drafts
+from afterkernel.runs.run_lock import RunLock
 from afterkernel.supports import Supports, read_supports, sample_path, supports_path, write_supports
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import CHECKPOINT
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 TILES = "tiles"
 
 
-def run(config: Config, run_dir: Path, *, look: Callable[[], None] = lambda: None) -> bool:
+def run(config: Config, run_dir: Path, *, lock: RunLock | None = None, look: Callable[[], None] = lambda: None) -> bool:
     """Train and evaluate one network, unless the same run has done so: what is finished is left alone.
 
     A run that broke off goes on from its checkpoint, or with the snapshots that have no record; `force` begins anew.
@@ -83,12 +84,12 @@ def run(config: Config, run_dir: Path, *, look: Callable[[], None] = lambda: Non
             )
         else:
             log.info("training is finished already; going on with its snapshots")
-        _evaluate_all(config, problem, run_dir, name, board, again=config.force, look=look)
+        _evaluate_all(config, problem, run_dir, name, board, again=config.force, lock=lock, look=look)
     log.info("records are in %s", run_dir / RECORDS)
     return True
 
 
-def reevaluate(config: Config, run_dir: Path, name: str) -> None:
+def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None = None) -> None:
     """Recompute kernels, SVM and measures of a run's snapshots, without training; `name` is the id of the run.
 
     Raises UserError where the run has no finished training or its snapshots are damaged.
@@ -103,7 +104,7 @@ def reevaluate(config: Config, run_dir: Path, name: str) -> None:
     _check_data(problem, run_dir)
     config.measure.check_images(*problem.image_shape[1:])
     with _mirror(config, run_dir, name) as board:
-        _evaluate_all(config, problem, run_dir, name, board, again=True)
+        _evaluate_all(config, problem, run_dir, name, board, again=True, lock=lock)
     log.info("records are in %s", run_dir / RECORDS)
 
 
@@ -142,6 +143,7 @@ def _evaluate_all(
     board: Mirror,
     *,
     again: bool,
+    lock: RunLock | None,
     look: Callable[[], None] = lambda: None,
 ) -> None:
     """Evaluate each snapshot and mirror it; where `again` is false, those that have their record keep it."""
@@ -149,15 +151,15 @@ def _evaluate_all(
     network = config.arch.build(problem.image_shape)
     starts: Supports = {}
     measured = MeasureState()
-    before = read_records(run_dir) if recorded(run_dir, name) else []
-    done = {(record.epoch, record.evaluation_id): record for record in before}
+    done = read_run(run_dir, name)
+    lock_number = next_number(run_dir) if lock is None else lock.number
     paths = snapshot.paths(run_dir)
     with stage("snapshots", len(paths), last=True) as told:
         for number, path in enumerate(paths, start=1):
             facts = snapshot.load(run_dir, network, path)
             told.name = f"epoch {facts.epoch} (snapshot {number} of {len(paths)})"
-            key = facts.epoch, evaluation_id(config)
-            kept = supports_path(run_dir, *key)
+            key = facts.step, evaluation_id(config)
+            kept = supports_path(run_dir, facts.epoch, key[1])
             grams = sample_path(kept)
             # A record whose sample is lost is made again, as later ones are measured against that.
             if not again and key in done and (not config.measure.looks_back or measured.load(grams, facts.epoch)):
@@ -178,7 +180,7 @@ def _evaluate_all(
                 look()
                 write_supports(kept, starts)
                 measured.save(grams)
-                write_record(run_dir, record)
+                write_record(run_dir, record, lock_number)
                 shutil.rmtree(run_dir / TILES, ignore_errors=True)
                 told.advance()
             board.log(record)

@@ -16,10 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from afterkernel.records.codec import rows_of
+
 from afterkernel.config import compose, to_plain, typed
-from afterkernel.store import KernelRecord, Record, Resources, engine, seal, write_record
-from afterkernel.store.codec import rows_of
-from afterkernel.store.files import RECORDS
+from afterkernel.records import KernelRecord, Record, Resources, engine, seal, write_record
+from afterkernel.records.files import RECORDS
 
 SNAPSHOTS = (0, 1, 2, 5, 10)
 KERNELS = ("ntk", "conjugate")
@@ -32,12 +33,12 @@ ASKED = {
     "sql, no copy yet": f"ak.sql(folder, {QUERY!r})",
     "results": "ak.results(folder).groupby(['arch', 'epoch', 'kernel'])['svm_test_error'].mean()",
     "sql": f"ak.sql(folder, {QUERY!r})",
-    "read_records": "afterkernel.store.read_records(folder)",
+    "read_records": "afterkernel.records.read_records(folder)",
 }
 CHILD = """
 import json, sys, time
 began = time.perf_counter()
-import afterkernel as ak, afterkernel.store, duckdb, pandas
+import afterkernel as ak, afterkernel.records, duckdb, pandas
 imported, worked = time.perf_counter(), time.process_time()
 folder = sys.argv[1]
 answer = {expression}

@@ -5,9 +5,9 @@ import pytest
 import afterkernel.evaluate as evaluate_module
 from afterkernel.config import compose, typed
 from afterkernel.measures import measure_all
+from afterkernel.records import read_records, results, write_record
+from afterkernel.records.files import RECORDS
 from afterkernel.run import run
-from afterkernel.store import read_records, results, write_record
-from afterkernel.store.files import RECORDS
 
 OPTIONS = [
     "dataset=digits",

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from afterkernel.config import compose, typed
+from afterkernel.records import read_records, write_record
 from afterkernel.run import run
-from afterkernel.store import read_records, write_record
 from afterkernel.supports import read_supports, supports_path, write_supports
 from afterkernel.svm import HardMarginSVM
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from afterkernel.store.files import write_bytes_atomic
+from afterkernel.records.files import write_bytes_atomic
 from afterkernel.types import Float, Tensor
 
 _EPOCH, _SAMPLE, _GRAM = "epoch", "sample", "gram "
