@@ -82,8 +82,9 @@ def link(draft: Path, path: Path) -> None:
 
 def remove_drafts(run_dir: Path) -> None:
     """Remove unfinished files of killed writers; only for the process that holds the run's lock."""
-    for folder in (run_dir, *(path for path in run_dir.iterdir() if path.name not in (LOCKS, REPLACED, "wandb"))):
-        if folder.name[0] != "." and folder.is_dir():
+    folders = [run_dir, *run_dir.glob("[!.]*/")]
+    for folder in folders:
+        if folder.name not in (LOCKS, REPLACED, "wandb"):
             for draft in folder.glob(".*.tmp"):
                 draft.unlink(missing_ok=True)
 

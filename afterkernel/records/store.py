@@ -77,6 +77,8 @@ def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
     """
     name = f"{record.step}.{safe('evaluation_id', record.evaluation_id)}.{number}.json"
     path = Path(run_dir) / RECORDS / name
+    if not _RECORD.fullmatch(name):
+        raise UserError(f"The record can't be written to {path}: step and number are from 0 to {10**18 - 1}.")
     try:
         data = encode(record, number)
     except RecordError as fault:
