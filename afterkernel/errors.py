@@ -1,4 +1,4 @@
-"""The one error a user's mistake raises."""
+"""Errors that the command line turns into one sentence."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,7 @@ class UserError(ValueError):
     The sentence names the option, the value given, and what would be right. The command line prints it
     without a traceback and exits with a code that is not 0.
     """
+
+
+class LockLostError(Exception):
+    """Another process took over the run, because this one had shown no sign of life for too long."""

@@ -16,17 +16,17 @@ import torch
 from afterkernel import doubts
 from afterkernel.config import Config, config_sha256, device, evaluation_id, to_plain
 from afterkernel.data import Problem
-from afterkernel.kernels.embedding import KERNELS
 from afterkernel.kernels import Embedding, Grams, embedding, train_test_grams, train_test_plan
+from afterkernel.kernels.embedding import KERNELS
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.models import Network
 from afterkernel.progress import stage
 from afterkernel.provenance import device_name, git_commit, provenance
+from afterkernel.records import KernelRecord, Record, Resources, write_text_atomic
+from afterkernel.records.format import cosine
+from afterkernel.records.kept import keep_grams
+from afterkernel.records.record import KERNEL_FIELDS
 from afterkernel.runs.run_state import OWNER
-from afterkernel.store import KernelRecord, Record, Resources, write_text_atomic
-from afterkernel.store.format import cosine
-from afterkernel.store.kept import keep_grams
-from afterkernel.store.record import KERNEL_FIELDS
 from afterkernel.supports import Supports
 from afterkernel.svm import HardMarginSVM
 from afterkernel.training.snapshot import Snapshot
@@ -61,7 +61,8 @@ def evaluate(
     of its training; `tiles` is a folder for the tiles of long Gram matrices, with which a killed evaluation goes on;
     `starts` holds the support of each kernel's last hard margin on the same images, to start from, and is updated;
     `measured` holds what measures need of the run's earlier snapshots, and is updated. Where keep=[gram] the Gram
-    matrices are kept below `run_dir`. `owner` names the run that tiles belong to. Raises UserError where a kernel is not finite.
+    matrices are kept below `run_dir`. `owner` names the run that tiles belong to. Raises UserError where a kernel is
+    not finite.
     """
     starts = {} if starts is None else starts
     kept = run_dir if "gram" in config.keep else None

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from afterkernel.config import Config, evaluation_id, run_id, training_id
 from afterkernel.errors import UserError
+from afterkernel.records import Record, read_run
 from afterkernel.runs.run_state import RunState, read_state
-from afterkernel.store import Record, read_records, recorded
 from afterkernel.training import snapshot
 from afterkernel.training.snapshot import Snapshot, TrainingSummary
 
@@ -62,7 +62,7 @@ def valid_records(
     they are made again.
     """
     records = {}
-    for record in read_records(run_dir) if recorded(run_dir, name) else []:
+    for record in read_run(run_dir, name).values():
         facts = found.get(record.epoch)
         if facts is not None and record.evaluation_id == evaluation_id(config):
             hashes = record.provenance.get("data_sha256"), record.provenance.get("snapshot_sha256")

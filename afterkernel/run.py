@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from afterkernel.config import Config, device, evaluation_id, from_plain, run_id, to_plain, training_id
+from afterkernel.config import Config, device, evaluation_id, from_plain, run_id, to_plain
 from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.evaluate import evaluate
@@ -22,12 +22,12 @@ from afterkernel.keep import check_checkpoints, check_kept, drop_what_served
 from afterkernel.logger.wandb import Mirror, mirror
 from afterkernel.measures import MeasureState
 from afterkernel.progress import stage
+from afterkernel.records import Record, next_number, write_record, write_text_atomic
+from afterkernel.records.files import CONFIG, RECORDS, remove_drafts
+from afterkernel.runs.run_lock import RunLock
 from afterkernel.runs.run_state import RunState, begin, check_tiles, discard_replaced, state_to_evaluate
-from afterkernel.store import Record, write_record, write_text_atomic
-from afterkernel.store.files import CONFIG, RECORDS, remove_drafts
 from afterkernel.supports import Supports, read_supports, sample_path, supports_path, write_supports
 from afterkernel.training import snapshot
-from afterkernel.training.checkpoint import CHECKPOINT
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.training.train import train
 
@@ -36,32 +36,36 @@ log = logging.getLogger(__name__)
 TILES = "tiles"
 
 
-def run(config: Config, run_dir: Path, *, look: Callable[[], None] = lambda: None) -> bool:
+def run(config: Config, run_dir: Path, *, lock: RunLock | None = None, look: Callable[[], None] = lambda: None) -> bool:
     """Train and evaluate one network, unless the same run has done so: what is finished is left alone.
 
     A run that broke off continues from its checkpoint, or with the snapshots that have no record; `force` begins anew.
     `look` is called often, and before every file that is written; it may raise to end the run. Returns whether there
-    was anything to do. Raises UserError for a mistake that only the data or the training can show.
+    was anything to do. `lock` is the lock of the run. Raises UserError for a mistake that only the data or the training
+    can show.
     """
+    lock_number = next_number(run_dir) if lock is None else lock.number
     remove_drafts(run_dir)
     with stage("loading the data"):
         problem = config.dataset.load()
     with cpu_threads(config):
-        state = begin(config, run_dir, problem.fingerprint, look)
+        state = begin(config, run_dir, problem.fingerprint, lock_number, look)
         summary = snapshot.read_summary(run_dir)
         done = summary is not None and is_finished(config, run_dir, state, summary)
         if done:
             log.info("%s is finished already; force=true runs it again", run_dir)
             _repair_config(config, run_dir)
         else:
-            _run(config, problem, run_dir, state, look)
+            _run(config, problem, run_dir, state, lock_number, look)
         look()
         drop_what_served(config, run_dir)
         discard_replaced(run_dir)
     return not done
 
 
-def _run(config: Config, problem: Problem, run_dir: Path, state: RunState, look: Callable[[], None]) -> None:
+def _run(
+    config: Config, problem: Problem, run_dir: Path, state: RunState, lock_number: int, look: Callable[[], None]
+) -> None:
     check_kept(config, run_dir)
     log.info(
         "%s %s against %s: %d training and %d test images",
@@ -85,7 +89,7 @@ def _run(config: Config, problem: Problem, run_dir: Path, state: RunState, look:
         for record in known.values():
             first = record.provenance.get("execution", first)
         with as_begun(config, run_dir, first) as begun:
-            _evaluate_all(begun, problem, run_dir, state, name, board, known, look=look)
+            _evaluate_all(begun, problem, run_dir, state, name, board, known, lock_number, look)
     log.info("records are in %s", run_dir / RECORDS)
 
 
@@ -126,11 +130,14 @@ def _lacks_snapshots(config: Config, run_dir: Path, state: RunState, name: str, 
     return bool(missing)
 
 
-def reevaluate(config: Config, run_dir: Path, name: str, *, look: Callable[[], None] = lambda: None) -> None:
+def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None = None) -> None:
     """Recompute kernels, SVM and measures of a run's snapshots, without training; `name` is the id of the run.
 
-    Raises UserError where the run has no snapshots, or they are damaged or another run's.
+    `lock` is the lock of the run. Raises UserError where the run has no snapshots, or where they are damaged or another
+    run's.
     """
+    lock_number = next_number(run_dir) if lock is None else lock.number
+    look = (lambda: None) if lock is None else lock.check
     if not snapshot.paths(run_dir):
         raise UserError(f"{run_dir} has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.")
     check_checkpoints(run_dir)
@@ -141,7 +148,7 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, look: Callable[[], N
     with cpu_threads(config):
         state = state_to_evaluate(config, run_dir, problem.fingerprint)
         with _mirror(config, run_dir, name) as board:
-            _evaluate_all(config, problem, run_dir, state, name, board, {}, look=look)
+            _evaluate_all(config, problem, run_dir, state, name, board, {}, lock_number, look)
     drop_what_served(config, run_dir)
     log.info("records are in %s", run_dir / RECORDS)
 
@@ -218,7 +225,7 @@ def _evaluate_all(
     name: str,
     board: Mirror,
     known: dict[int, Record],
-    *,
+    lock_number: int,
     look: Callable[[], None],
 ) -> None:
     """Evaluate each snapshot and mirror it; those with a `known` record keep it."""
@@ -256,7 +263,7 @@ def _evaluate_all(
                 write_supports(kept, starts, owner)
                 measured.save(sample_path(kept), owner)
                 look()
-                write_record(run_dir, record)
+                write_record(run_dir, record, lock_number)
                 shutil.rmtree(tiles, ignore_errors=True)
                 told.advance()
             board.log(record)

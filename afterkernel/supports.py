@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from afterkernel.store import write_text_atomic
+from afterkernel.records import write_text_atomic
 from afterkernel.types import Int, Tensor
 
 Supports = dict[str, Int[Tensor, " _"]]

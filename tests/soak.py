@@ -105,7 +105,7 @@ class Soak:
 
 def workers(parent, folder):
     """Processes below a program that hold a run, each with the run's folder."""
-    from afterkernel.sweep.claim import holder_of
+    from afterkernel.runs.run_lock import holder_of
 
     found = []
     for run_dir in (folder / "runs" / "s").glob("*-seed*"):

@@ -11,8 +11,8 @@ import afterkernel as ak
 from afterkernel.__main__ import main
 from afterkernel.config import compose, typed
 from afterkernel.errors import UserError
+from afterkernel.records import read_records
 from afterkernel.run import run
-from afterkernel.store import read_records
 from afterkernel.training import snapshot
 
 OPTIONS = [

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from afterkernel.config import compose, typed
+from afterkernel.records import read_records
 from afterkernel.run import run
-from afterkernel.store import read_records, write_record
 from afterkernel.supports import read_supports, supports_path, write_supports
 from afterkernel.svm import HardMarginSVM
 
@@ -47,7 +47,11 @@ def test_starts_are_the_supports_of_the_snapshot_before(tmp_path, monkeypatch):
     "text",
     [
         *("", "[1]", '{"owner": "run"}', '{"owner": "run", "kernels": []}'),
-        *('{"owner": "run", "kernels": {"ntk": %s}}' % index for index in ("[1, 99]", "[-1]", '"x"', "[[1]]", "[[1], 2]")),
+        '{"owner": "run", "kernels": {"ntk": [1, 99]}}',
+        '{"owner": "run", "kernels": {"ntk": [-1]}}',
+        '{"owner": "run", "kernels": {"ntk": "x"}}',
+        '{"owner": "run", "kernels": {"ntk": [[1]]}}',
+        '{"owner": "run", "kernels": {"ntk": [[1], 2]}}',
     ],
 )
 def test_damaged_supports_are_no_start(tmp_path, text):
@@ -76,9 +80,8 @@ def test_a_run_that_lost_a_record_goes_on_from_the_same_start(tmp_path, monkeypa
     config = typed(compose(OPTIONS))
     run(config, tmp_path)
     first, records = list(starts), read_records(tmp_path)
-    (tmp_path / "records.parquet").unlink()
-    for record in records[:2]:
-        write_record(tmp_path, record)
+    (lost,) = (tmp_path / "records").glob(f"{records[2].step}.*.json")
+    lost.unlink()
     starts.clear()
     run(config, tmp_path)
     assert len(starts) == 2

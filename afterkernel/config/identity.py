@@ -34,7 +34,7 @@ def deciding(node: Any) -> dict[str, Any]:
 
 
 def _spelled(value: Any, field: dataclasses.Field[Any]) -> Any:
-    """The value as every equal one is written: whole numbers of a float option as floats, sets in alphabetical order."""
+    """The value in one spelling: numbers of a float option as floats, lists without order in alphabetical order."""
     if isinstance(value, list):
         spelled = [_spelled(item, field) for item in value]
         return sorted(set(spelled)) if field.metadata.get("unordered") else spelled

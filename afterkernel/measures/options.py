@@ -73,7 +73,11 @@ def section(kinds: Mapping[str, type[Measure]], module: str, name: str) -> type[
     """The dataclass `module`.`name`, which adds the options of the measures `kinds` to those of `Measures`."""
     by_default = [measure for measure, kind in kinds.items() if kind.by_default]
     fields: list[tuple[str, str, Any]] = [
-        ("names", "list[str]", option(by_default, "what is measured of each kernel", choices=tuple(kinds), unordered=True))
+        (
+            "names",
+            "list[str]",
+            option(by_default, "what is measured of each kernel", choices=tuple(kinds), unordered=True),
+        )
     ]
     taken = {field.name for field in dataclasses.fields(Measures)}
     for kind in kinds.values():

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from afterkernel.store.files import write_bytes_atomic
+from afterkernel.records.files import write_bytes_atomic
 from afterkernel.types import Float, Tensor
 
 _EPOCH, _SAMPLE, _OWNER, _GRAM = "epoch", "sample", "owner", "gram "
@@ -58,7 +58,7 @@ class MeasureState:
         write_bytes_atomic(path, buffer.getvalue())
 
     def load(self, path: Path, epoch: int, owner: str = "") -> bool:
-        """See the snapshot that was saved there; False where there is none of that epoch and owner, or it is damaged."""
+        """See the snapshot that was saved there; False where there is none of that epoch and owner, or it is bad."""
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 found, sample, of = int(arrays[_EPOCH]), str(arrays[_SAMPLE]), str(arrays[_OWNER])

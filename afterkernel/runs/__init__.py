@@ -1,1 +1,1 @@
-"""One run: its state, its files, and who works on it."""
+"""Runs: what one process does with one run's folder."""

@@ -24,8 +24,8 @@ import torch
 from afterkernel.config import Config, device, training_id
 from afterkernel.errors import UserError
 from afterkernel.progress_file import PROGRESS
-from afterkernel.store.files import RECORDS, REPLACED, STATE, write_text_atomic
-from afterkernel.sweep.claim import CLAIMS
+from afterkernel.records import fence_records
+from afterkernel.records.files import LOCKS, RECORDS, REPLACED, STATE, write_text_atomic
 from afterkernel.sweep.job import LOG
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import CHECKPOINT, checkpoint_identity
@@ -35,7 +35,7 @@ from afterkernel.training.identity import mismatch, start_of, training_identity
 log = logging.getLogger(__name__)
 
 # What belongs to the folder rather than to one start of the run.
-_PERMANENT = (STATE, REPLACED, CLAIMS, LOG, PROGRESS)
+_PERMANENT = (STATE, REPLACED, LOCKS, LOG, PROGRESS)
 OWNER = "owner"
 _DISCARDED = ".discarded"
 
@@ -70,7 +70,7 @@ def read_state(run_dir: Path) -> RunState | None:
         return None
 
 
-def begin(config: Config, run_dir: Path, data_sha256: str, look: Callable[[], None]) -> RunState:
+def begin(config: Config, run_dir: Path, data_sha256: str, lock_number: int, look: Callable[[], None]) -> RunState:
     """The state to work with: that of the run in this folder, or of a new start where there is none or `force` asks.
 
     `look` is called before anything is moved or written, and raises where the run has been taken over. Raises UserError
@@ -86,11 +86,11 @@ def begin(config: Config, run_dir: Path, data_sha256: str, look: Callable[[], No
     )
     found = read_state(run_dir)
     if found is not None and found.clearing:
-        found = _clear(run_dir, found, look)
+        found = _clear(run_dir, found, lock_number, look)
     earlier = [] if found is None else [*found.earlier, found.start]
     if config.force and any(_contents(run_dir)):
         log.info("force=true: what %s held is in %s until the new run has finished", run_dir, run_dir / REPLACED)
-        return _clear(run_dir, replace(fresh, earlier=earlier, clearing=True), look)
+        return _clear(run_dir, replace(fresh, earlier=earlier, clearing=True), lock_number, look)
     if found is None:
         found = replace(fresh, start=_start_of_files(run_dir, fresh) or fresh.start)
     if not _computed(run_dir):
@@ -108,7 +108,9 @@ def state_to_evaluate(config: Config, run_dir: Path, data_sha256: str) -> RunSta
     fresh = RunState(training_id(config), data_sha256, "", device(config).type, torch.get_num_threads())
     found = read_state(run_dir)
     if found is not None and found.clearing:
-        raise UserError(f"{run_dir} was begun anew with force=true and is not trained yet: run its command again first.")
+        raise UserError(
+            f"{run_dir} was begun anew with force=true and is not trained yet: run its command again first."
+        )
     if found is None:
         found = replace(fresh, start=_start_of_files(run_dir, fresh))
     _check_options(run_dir, found, fresh)
@@ -215,15 +217,16 @@ def _contents(run_dir: Path) -> Iterator[Path]:
     return (entry for entry in entries if entry.name not in _PERMANENT and entry.name[0] != ".")
 
 
-def _clear(run_dir: Path, state: RunState, look: Callable[[], None]) -> RunState:
+def _clear(run_dir: Path, state: RunState, lock_number: int, look: Callable[[], None]) -> RunState:
     """Move the contents of earlier starts away; killed at any moment, the next process goes on with it."""
     look()
     write_text_atomic(run_dir / STATE, encode(state))
     for entry in list(_contents(run_dir)):
         look()
         _move(entry, run_dir / REPLACED / state.start)
-    cleared = replace(state, clearing=False)
     look()
+    fence_records(run_dir, lock_number)  # a record that a process of an earlier start writes late does not count
+    cleared = replace(state, clearing=False)
     write_text_atomic(run_dir / STATE, encode(cleared))
     return cleared
 

@@ -17,7 +17,7 @@ from afterkernel.config import Config, explain, run_id, to_plain, typed
 from afterkernel.data import Source
 from afterkernel.errors import UserError
 from afterkernel.finished import finished_on
-from afterkernel.store import run_directory, write_text_atomic
+from afterkernel.records import run_directory, write_text_atomic
 from afterkernel.sweep.job import Job
 from afterkernel.sweep.planned import GRIDS
 

@@ -19,7 +19,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from afterkernel.errors import UserError
-from afterkernel.store.files import write_bytes_atomic
+from afterkernel.records.files import write_bytes_atomic
 
 CHECKPOINT = "training.ckpt"
 VERSION = 1

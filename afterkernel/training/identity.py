@@ -1,7 +1,7 @@
 """Which training a file belongs to: snapshots, checkpoint, tiles and warm starts all carry it.
 
-An identity is a text of three words: the hash of the options of training, the hash of the images, and the random name of
-one start of the run (another one for each force=true).
+An identity is a text of three words: the hash of the options of training, the hash of the images, and the random name
+of one start of the run (another one for each force=true).
 """
 
 from __future__ import annotations

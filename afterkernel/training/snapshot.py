@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.store.files import write_bytes_atomic
+from afterkernel.records.files import write_bytes_atomic
 from afterkernel.training.facts import decode, encode
 
 DIRECTORY = "snapshots"

@@ -101,7 +101,9 @@ def test_an_option_counts_as_it_is_classified(case):
     counts = name in AFFECTS or (name == "dataset.root" and kind == "folder")
     assert name in DOES_NOT or name in AFFECTS or group == "launcher"
     assert (run_id(one) != run_id(two)) == counts
-    assert (run_id(one) == run_id(two)) == ((training_id(one), evaluation_id(one)) == (training_id(two), evaluation_id(two)))
+    assert (run_id(one) == run_id(two)) == (
+        (training_id(one), evaluation_id(one)) == (training_id(two), evaluation_id(two))
+    )
 
 
 EQUIVALENT = [
