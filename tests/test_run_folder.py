@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from afterkernel.__main__ import main
-from afterkernel.config import compose, typed
+from afterkernel.config import compose, run_id, typed
 from afterkernel.data.sources.digits import Digits
 from afterkernel.errors import UserError
-from afterkernel.records import SkippedWarning, read_records
+from afterkernel.records import SkippedWarning, read_records, read_run
 from afterkernel.records.files import CONFIG, RECORDS, REPLACED, STATE
 from afterkernel.run import read_config, reevaluate, run
 from afterkernel.sweep.grid import compose_grid, finished
@@ -36,7 +36,7 @@ def made(*words):
 def numbers(run_dir):
     """Everything in the records that is not time, memory or provenance, with the hashes of images and weights."""
     found = {}
-    for record in read_records(run_dir):
+    for record in read_run(run_dir, run_id(made())).values():
         kernels = [{**dataclasses.asdict(kernel), "resources": None} for kernel in record.kernels]
         facts = record.net_train_error, record.train_loss, record.final, record.run_id
         hashes = [record.provenance[name] for name in ("data_sha256", "snapshot_sha256")]
