@@ -46,7 +46,7 @@ test-ray: .venv-ray/.installed  ## run the tests of launcher=ray on a local Ray 
 	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	@touch $@
 
-soak: install  ## kill small sweeps at random moments, 60 times on each of basic and joblib: about half an hour
+soak: install  ## kill and pause small sweeps at random moments, 60 times on each of basic and joblib: about an hour
 	$(BIN)/python tests/soak.py $(ARGS)
 
 test-browser: install  ## the report in headless Chromium; on Debian, as root, installs what is missing

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from afterkernel.kernels import conjugate_kernel, ntk
     from afterkernel.measures import alignment, cka, effective_rank, kernel_distance, spectrum, target_alignment
     from afterkernel.measures import model_invariance as invariance
-    from afterkernel.store import results, sql
-    from afterkernel.store.kept import kept_grams
+    from afterkernel.records import results, sql
+    from afterkernel.records.kept import kept_grams
     from afterkernel.svm import HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath
 
 __version__ = "0.1.0"
@@ -54,8 +54,8 @@ _HOMES = {
         *("alignment", "cka", "effective_rank", "invariance", "kernel_distance", "spectrum"),
         "target_alignment",
     ),
-    "store": ("results", "sql"),
-    "store.kept": ("kept_grams",),
+    "records": ("results", "sql"),
+    "records.kept": ("kept_grams",),
     "svm": ("HardMarginSVM", "KernelRidge", "MinimumNormInterpolator", "OneVsRestSVM", "SoftMarginPath"),
 }
 

@@ -27,7 +27,9 @@ MULTIRUN = ("--multirun", "-m")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 if it did its job, 2 for a user's mistake."""
+    """Run one command and return its exit code: 0 if it did its job, 2 for a user's mistake, 3 if damaged
+    files were skipped.
+    """
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()  # here, where a reader that is gone can be heard of
@@ -55,7 +57,11 @@ def _run(argv: list[str]) -> int:
     # For all commands at once, Hydra's flags included: argparse itself would print its usage and exit.
     with mock.patch.object(argparse.ArgumentParser, "error", _refuse):
         if argv and argv[0] in COMMANDS:
-            return COMMANDS[argv[0]](argv[1:])
+            from afterkernel.records.skipped import EXIT_CODE, reporting_skipped
+
+            with reporting_skipped() as skipped:
+                code = COMMANDS[argv[0]](argv[1:])
+            return code or (EXIT_CODE if skipped else 0)
         from afterkernel.sweep.cli import main as sweep_main
 
         # Hydra's parser takes the flag before all options or behind them, not between.
@@ -93,7 +99,7 @@ def _dashboard(argv: list[str]) -> int:
 
 
 def _results(argv: list[str]) -> int:
-    from afterkernel.store.cli import main
+    from afterkernel.records.cli import main
 
     return main(argv)
 

@@ -16,7 +16,7 @@ from afterkernel.kernels import embedding, train_test_plan
 from afterkernel.kernels.machine import matmul_rate
 from afterkernel.progress_file import watching
 from afterkernel.run import read_config, reevaluate
-from afterkernel.sweep.claim import ClaimedError, claim
+from afterkernel.runs.run_lock import LockedError, run_lock
 from afterkernel.sweep.tally import one_shown
 from afterkernel.sweep.worker import Terminal
 from afterkernel.training import snapshot
@@ -43,10 +43,14 @@ def evaluate_main(argv: Sequence[str]) -> int:
     for path in snapshot.paths(arguments.run_dir):
         snapshot.load(arguments.run_dir, network, path)
     try:
-        with claim(arguments.run_dir), watching(arguments.run_dir), one_shown(run_id(trained), arguments.run_dir):
-            reevaluate(config, arguments.run_dir, run_id(trained))
-    except ClaimedError as error:
-        raise UserError(f"{error.holder} works on {arguments.run_dir}: wait until it is done.") from error
+        with (
+            run_lock(arguments.run_dir) as lock,
+            watching(arguments.run_dir),
+            one_shown(run_id(trained), arguments.run_dir),
+        ):
+            reevaluate(config, arguments.run_dir, run_id(trained), lock=lock)
+    except LockedError as error:
+        raise UserError(f"{error.owner} works on {arguments.run_dir}: wait until it is done.") from error
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The one error that a user's mistake raises, and warnings."""
+"""The errors and warnings of the package."""
 
 
 class UserError(ValueError):
@@ -11,3 +11,7 @@ class UserError(ValueError):
 
 class PrecisionWarning(UserWarning):
     """Numbers are computed in another precision than the model's own, or a part of them in less than was asked for."""
+
+
+class LockLostError(Exception):
+    """Another process took over the run, because this one had shown no sign of life for too long."""

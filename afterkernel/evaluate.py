@@ -17,14 +17,16 @@ from afterkernel import doubts
 from afterkernel.config import Config, config_sha256, device, evaluation_id, to_plain
 from afterkernel.data import Problem
 from afterkernel.kernels import Embedding, Grams, embedding, train_test_grams, train_test_plan
+from afterkernel.kernels.embedding import KERNELS
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.models import Network
 from afterkernel.progress import stage
 from afterkernel.provenance import device_name, git_commit, provenance
-from afterkernel.store import KernelRecord, Record, Resources
-from afterkernel.store.format import cosine
-from afterkernel.store.kept import keep_grams
-from afterkernel.store.record import KERNEL_FIELDS
+from afterkernel.records import KernelRecord, Record, Resources, write_text_atomic
+from afterkernel.records.format import cosine
+from afterkernel.records.kept import keep_grams
+from afterkernel.records.record import KERNEL_FIELDS
+from afterkernel.runs.run_state import OWNER
 from afterkernel.supports import Supports
 from afterkernel.svm import HardMarginSVM
 from afterkernel.training.snapshot import Snapshot
@@ -51,6 +53,7 @@ def evaluate(
     starts: Supports | None = None,
     measured: MeasureState | None = None,
     run_dir: Path | None = None,
+    owner: str = "",
 ) -> Record:
     """Judge every kernel of one snapshot, whose weights `network` already holds.
 
@@ -58,7 +61,8 @@ def evaluate(
     of its training; `tiles` is a folder for the tiles of long Gram matrices, with which a killed evaluation goes on;
     `starts` holds the support of each kernel's last hard margin on the same images, to start from, and is updated;
     `measured` holds what measures need of the run's earlier snapshots, and is updated. Where keep=[gram] the Gram
-    matrices are kept below `run_dir`. Raises UserError where a kernel is not finite.
+    matrices are kept below `run_dir`. `owner` names the run that tiles belong to. Raises UserError where a kernel is
+    not finite.
     """
     starts = {} if starts is None else starts
     kept = run_dir if "gram" in config.keep else None
@@ -71,9 +75,9 @@ def evaluate(
         budget_bytes=config.kernel.budget_bytes,
     )
     judged = []
-    for name in config.kernel.names:
+    for name in (known for known in KERNELS if known in config.kernel.names):  # in one order, however they were named
         with stage(name):
-            judged.append(_judge(name, network, problem, config, tiles, starts, kept, context))
+            judged.append(_judge(name, network, problem, config, tiles, starts, kept, context, owner))
     with stage("measures"):
         numbers = measure_all(context)
     kernels = tuple(_with_measures(kernel, numbers[kernel.kernel], context) for kernel in judged)
@@ -105,8 +109,17 @@ def evaluate(
         device=device_name(device(config)),
         kernels=kernels,
         config=to_plain(config),
-        provenance=provenance(problem.fingerprint, snapshot.sha256),
+        provenance=provenance(problem.fingerprint, snapshot.sha256) | {"execution": execution(config)},
     )
+
+
+def execution(config: Config) -> dict[str, Any]:
+    """How the numbers are computed, as far as that changes last digits: no part of a run's identity, but recorded."""
+    return {
+        "device": device(config).type,
+        "threads": torch.get_num_threads(),
+        "budget_bytes": config.kernel.budget_bytes,
+    }
 
 
 def _judge(
@@ -118,6 +131,7 @@ def _judge(
     starts: Supports,
     kept: Path | None,
     context: Context,
+    owner: str,
 ) -> KernelRecord:
     doubtful: list[str] = []
     with doubts.python_warnings(doubtful):
@@ -125,7 +139,7 @@ def _judge(
         phi = embedding(network, name, dtype=config.kernel.dtype, device=place)
 
         started = time.perf_counter()
-        grams = _grams(phi, problem, config, tiles / name if tiles is not None else None)
+        grams = _grams(phi, problem, config, tiles / name if tiles is not None else None, owner)
         K, K_test = grams.train, grams.test
         norm = _normalise(K, K_test)
         K, K_test = K.cpu(), K_test.cpu()
@@ -224,7 +238,7 @@ def _with_measures(kernel: KernelRecord, numbers: Numbers, context: Context) -> 
     )
 
 
-def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None) -> Grams:
+def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None, owner: str) -> Grams:
     """The Gram matrices; long ones by way of a store on disk, where the options allow it."""
     images = phi, problem.x_train, problem.x_test
     budget_bytes, dtype = config.kernel.budget_bytes, config.kernel.dtype
@@ -233,6 +247,8 @@ def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None)
     long = LONG_MULTIPLICATIONS * (1 if phi.device.type == "cpu" else GPU_FACTOR)
     if train_test_plan(*images, budget_bytes, dtype).multiplications < long:
         return train_test_grams(*images, budget_bytes=budget_bytes, dtype=dtype)
+    if not tiles.parent.exists():
+        write_text_atomic(tiles.parent / OWNER, owner)
     grams = train_test_grams(*images, budget_bytes=budget_bytes, dtype=dtype, store=tiles)
     # What lies on disk stays as it is: the matrices are normalised in memory.
     return replace(grams, train=grams.train.clone(), test=grams.test.clone())

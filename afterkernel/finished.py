@@ -1,15 +1,77 @@
-"""Whether a run has anything left to do, by what lies in its folder."""
+"""What a run has left to do: by its configuration and by matching hashes of images and weights."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
 
-from afterkernel.config import Config, evaluation_id, run_id
-from afterkernel.store import recorded
+from afterkernel.config import Config, evaluation_id, run_id, training_id
+from afterkernel.errors import UserError
+from afterkernel.records import Record, read_run
+from afterkernel.runs.run_state import RunState, read_state
 from afterkernel.training import snapshot
+from afterkernel.training.snapshot import Snapshot, TrainingSummary
 
 
-def is_finished(config: Config, run_dir: Path) -> bool:
-    """Whether training has ended and every snapshot has its record."""
-    wanted = {(int(path.stem.split("=")[1]), evaluation_id(config)) for path in snapshot.paths(run_dir)}
-    return wanted <= recorded(run_dir, run_id(config)) and snapshot.read_summary(run_dir) is not None
+def finished_on(config: Config, run_dir: Path) -> str | None:
+    """SHA-256 of the images on which a run is finished; None where it is not, or its files do not say so."""
+    try:
+        state = read_state(run_dir)
+        if state is None or state.clearing or state.training_id != training_id(config):
+            return None
+        summary = snapshot.read_summary(run_dir)
+        if summary is None or (summary.run, summary.data_sha256) != (state.identity, state.data_sha256):
+            return None
+        return state.data_sha256 if is_finished(config, run_dir, state, summary) else None
+    except UserError:
+        return None  # the run itself will say what is wrong with them
+
+
+def is_finished(config: Config, run_dir: Path, state: RunState, summary: TrainingSummary) -> bool:
+    """Whether each snapshot that the configuration asks for is there, with its record."""
+    wanted = wanted_epochs(config, summary.epochs)
+    found = snapshots(run_dir, state)
+    if not all(epoch in found for epoch in wanted):
+        return False
+    return set(wanted) <= set(valid_records(config, run_dir, run_id(config), state, found, summary))
+
+
+def wanted_epochs(config: Config, last: int) -> list[int]:
+    """The epochs of the snapshots that a configuration asks for, where training ended after epoch `last`."""
+    return sorted({epoch for epoch in config.snapshot.epochs if epoch <= last} | {last})
+
+
+def snapshots(run_dir: Path, state: RunState) -> dict[int, Snapshot]:
+    """The facts of the snapshots of this start of a run, by epoch. UserError where one is damaged."""
+    found = (snapshot.read(path) for path in snapshot.paths(run_dir))
+    return {facts.epoch: facts for facts in found if facts.run == state.identity}
+
+
+def valid_records(
+    config: Config,
+    run_dir: Path,
+    name: str,
+    state: RunState,
+    found: dict[int, Snapshot],
+    summary: TrainingSummary | None,
+) -> dict[int, Record]:
+    """The records of a configuration's evaluation by epoch, as far as they are of these images and these weights.
+
+    All of them were computed with the same memory budget, threads and device: a few that were not are left out, so that
+    they are made again.
+    """
+    records = {}
+    for record in read_run(run_dir, name).values():
+        facts = found.get(record.epoch)
+        if facts is not None and record.evaluation_id == evaluation_id(config):
+            hashes = record.provenance.get("data_sha256"), record.provenance.get("snapshot_sha256")
+            is_last = summary is not None and record.epoch == summary.epochs
+            if hashes == (state.data_sha256, facts.sha256) and (record.step, record.final) == (facts.step, is_last):
+                records[record.epoch] = record
+    usual = Counter(map(_execution, records.values())).most_common(1)
+    return {epoch: record for epoch, record in records.items() if _execution(record) == usual[0][0]}
+
+
+def _execution(record: Record) -> str:
+    return json.dumps(record.provenance.get("execution"), sort_keys=True)

@@ -19,12 +19,14 @@ def option(
     at_most: float | None = None,
     decides: bool = True,
     private: bool = False,
+    unordered: bool = False,
 ) -> Any:
     """A dataclass field with one line of help, and with the values that it may take.
 
     `choices` lists the strings allowed; `at_least`, `above` and `at_most` bound a number (or each number of a list).
     `decides` says whether the value decides a run's numbers, and so belongs to the run's identity: a device, a path or
     a memory budget does not. `private` marks what stays on this machine, such as a local path: no mirror is told of it.
+    `unordered` says that the order of a list changes no number.
     """
     metadata = {
         "help": help,
@@ -34,6 +36,7 @@ def option(
         "at_most": at_most,
         "decides": decides,
         "private": private,
+        "unordered": unordered,
     }
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: default.copy(), metadata=metadata)

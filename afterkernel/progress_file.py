@@ -1,7 +1,7 @@
 """Where a run stands, in its folder: RUN_ID/progress.json, so that any process may look, on any machine.
 
 It is written by a thread of its own, so that the work never waits for a disk, and is gone once the run has ended. One
-that a killed process left behind says nothing: it counts while somebody holds the claim on the run.
+that a killed process left behind says nothing: it counts while somebody holds the lock of the run.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Writer:
 
 
 def read_progress(run_dir: Path) -> Report | None:
-    """What the run said last, also long ago: ask `holder_of` whether it counts. None where it says nothing."""
+    """What the run said last, also long ago: ask `owner_of` whether it counts. None where it says nothing."""
     try:
         found = json.loads((run_dir / PROGRESS).read_text(encoding="utf-8"))
         if found.pop("version") != VERSION:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from afterkernel.store import write_text_atomic
+from afterkernel.records import write_text_atomic
 from afterkernel.types import Int, Tensor
 
 Supports = dict[str, Int[Tensor, " _"]]
@@ -32,18 +32,22 @@ def samples(run_dir: Path) -> list[Path]:
     return sorted((run_dir / "supports").glob("*.npz"))
 
 
-def write_supports(path: Path, supports: Mapping[str, Int[Tensor, " _"]]) -> None:
-    """Write the indices of the support vectors by kernel."""
+def write_supports(path: Path, supports: Mapping[str, Int[Tensor, " _"]], owner: str) -> None:
+    """Write the indices of the support vectors by kernel, with their owner: the run and weights that they are of."""
     path.parent.mkdir(exist_ok=True)
-    write_text_atomic(path, json.dumps({name: index.tolist() for name, index in supports.items()}))
+    kernels = {name: index.tolist() for name, index in supports.items()}
+    write_text_atomic(path, json.dumps({"owner": owner, "kernels": kernels}))
 
 
-def read_supports(path: Path, n: int) -> Supports:
-    """The supports by kernel among n samples; none where the file is missing or damaged, as they only save time."""
+def read_supports(path: Path, n: int, owner: str) -> Supports | None:
+    """The supports by kernel among n samples; None where the file is missing, damaged or another owner's."""
     try:
-        found = {name: torch.tensor(index, dtype=torch.int64) for name, index in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+        held = json.loads(path.read_text())
+        if held["owner"] != owner:
+            return None
+        found = {name: torch.tensor(index, dtype=torch.int64) for name, index in held["kernels"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+        return None
     if any(index.ndim != 1 or bool(((index < 0) | (index >= n)).any()) for index in found.values()):
-        return {}
+        return None
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from afterkernel.store.format import MISSING
+from afterkernel.records.format import MISSING
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from afterkernel.config import compose, evaluation_id, run_id, to_plain, typed
 from afterkernel.config.schema import Config
-from afterkernel.store import KernelRecord, Record, Resources, run_directory, write_record, write_text_atomic
+from afterkernel.records import KernelRecord, Record, Resources, run_directory, write_record, write_text_atomic
 
 PAIRS = ("mnist_3_8", "mnist_4_9", "cifar10_cat_dog", "cifar10_automobile_truck")
 RATES, SEEDS = (0.01, 0.02, 0.05, 0.1, 0.2), range(5)

@@ -1,14 +1,15 @@
 """Time to open and aggregate a store of many records, and to write one more: python benchmarks/store.py.
 
-Records are made in a temporary folder, all from one that has the size of a real run's. Each figure is taken in a fresh
-process, files in the page cache: seconds, in brackets those of CPU time, which show less of what else the machine
-does. The import of Python's packages is timed apart.
+Records are made in a temporary folder and have the size of a real run's. Each figure is taken in a fresh process, files
+in the page cache: seconds, in brackets those of CPU time, which depend less on what else the machine does. The import
+of Python's packages is not counted. With --beside CHECKOUT another commit's code is measured in turn with this one.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,9 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from afterkernel.config import compose, to_plain, typed
-from afterkernel.store import KernelRecord, Record, Resources, engine, seal, write_record
-from afterkernel.store.codec import rows_of
-from afterkernel.store.files import RECORDS
+from afterkernel.records import KernelRecord, Record, Resources, write_record
 
 SNAPSHOTS = (0, 1, 2, 5, 10)
 KERNELS = ("ntk", "conjugate")
@@ -27,17 +26,18 @@ QUERY = (
     "select arch, epoch, kernel, avg(svm_test_error) as error, max(gap) as gap from results "
     "group by arch, epoch, kernel order by all"
 )
-# In this order: the first call of results leaves a copy of all rows, with which later ones open.
+# In this order: the first question leaves a cache of all rows (in the other checkout, the first call of results).
 ASKED = {
-    "sql, no copy yet": f"ak.sql(folder, {QUERY!r})",
+    "sql, no cache": f"ak.sql(folder, {QUERY!r})",
+    "results, once": "ak.results(folder).groupby(['arch', 'epoch', 'kernel'])['svm_test_error'].mean()",
     "results": "ak.results(folder).groupby(['arch', 'epoch', 'kernel'])['svm_test_error'].mean()",
     "sql": f"ak.sql(folder, {QUERY!r})",
-    "read_records": "afterkernel.store.read_records(folder)",
+    "read_records": "afterkernel.records.read_records(folder)",
 }
 CHILD = """
 import json, sys, time
 began = time.perf_counter()
-import afterkernel as ak, afterkernel.store, duckdb, pandas
+import afterkernel as ak, afterkernel.records, duckdb, pandas
 imported, worked = time.perf_counter(), time.process_time()
 folder = sys.argv[1]
 answer = {expression}
@@ -103,40 +103,19 @@ def make_record(config: dict[str, Any], run: int, epoch: int) -> Record:
 
 
 def make_store(folder: Path, runs: int, snapshots: int) -> int:
-    """Write `runs` runs of so many snapshots each, as the store does; return the bytes of all."""
-    import duckdb
-
+    """Write `runs` runs of so many snapshots each; return the bytes of all."""
     config = to_plain(typed(compose(["arch=vgg"])))
-    template = folder / "template.parquet"
-    template.write_bytes(
-        engine.write([row for epoch in SNAPSHOTS[:snapshots] for row in rows_of(make_record(config, 0, epoch))])
-    )
     size = 0
-    with duckdb.connect() as made:
-        made.execute(f"CREATE TABLE rows AS FROM '{template}'")
-        for run in range(runs):
-            changed = {
-                "run_id": f"'vgg-lr0.1-seed{run}'",
-                "arch": f"'{('vgg', 'mlp')[run % 2]}'",
-                "seed": f"{run}::BIGINT",
-                "config_sha256": f"'{run:064x}'",
-                "svm_test_error": f"svm_test_error + {run % 100} / 1e4",
-                "margin": f"margin * {1 + run % 97 / 100}",
-            }
-            replaced = ", ".join(f"{value} AS {name}" for name, value in changed.items())
-            target = folder / f"run{run}" / RECORDS
-            target.parent.mkdir()
-            engine.copy(made, f"(SELECT * REPLACE ({replaced}) FROM rows)", {("many", f"vgg-lr0.1-seed{run}")}, target)
-            target.write_bytes(seal.close(target.read_bytes()))
-            size += target.stat().st_size
-    template.unlink()
+    for run in range(runs):
+        for epoch in SNAPSHOTS[:snapshots]:
+            size += write_record(folder / f"run{run}", make_record(config, run, epoch), 1).stat().st_size
     return size
 
 
 def ask(folder: Path, expression: str) -> tuple[float, float, float, int]:
     """Seconds to import, seconds to answer, those of CPU time, and the rows of the answer, in a fresh process."""
-    command = [sys.executable, "-c", CHILD.format(expression=expression), str(folder)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    code = CHILD.format(expression=expression)
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True, text=True)
     import_s, wall_s, cpu_s, rows = json.loads(done.stdout)
     return import_s, wall_s, cpu_s, rows
 
@@ -144,36 +123,62 @@ def ask(folder: Path, expression: str) -> tuple[float, float, float, int]:
 def write_s(folder: Path) -> float:
     """Seconds to write one record into a run that has ten, the median of ten times."""
     config = to_plain(typed(compose(["arch=vgg"])))
-    for epoch in range(10):
-        write_record(folder, make_record(config, 0, epoch))
     times = []
-    for epoch in range(10, 20):
+    for epoch in range(20):
         started = time.perf_counter()
-        write_record(folder, make_record(config, 0, epoch))
+        write_record(folder, make_record(config, 0, epoch), 1)
         times.append(time.perf_counter() - started)
-        (folder / RECORDS).unlink()
-        for earlier in range(10):
-            write_record(folder, make_record(config, 0, earlier))
-    return sorted(times)[len(times) // 2]
+    return sorted(times[10:])[5]
+
+
+def in_other(checkout: Path, call: str) -> Any:
+    """What a call of this benchmark's functions gives in another checkout, by its own code."""
+    code = f"import json, sys; sys.path[:0] = [{str(checkout)!r}, {str(checkout / 'benchmarks')!r}]\n"
+    code += f"import store; from pathlib import Path; print(json.dumps(store.{call}))"
+    if (checkout / "afterkernel" / "store").is_dir():  # as it was called until the files of Parquet
+        code = code.replace("afterkernel.records", "afterkernel.store")
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=checkout)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=10_000, help="records, one a snapshot")
     parser.add_argument("--repeats", type=int, default=3, help="processes for each figure, one after the other")
+    parser.add_argument("--beside", type=Path, help="another checkout, measured in turn with this one")
     options = parser.parse_args()
+    other = None if options.beside is None else options.beside.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        print(f"one record into a run of ten: {1e3 * write_s(Path(folder)):.0f} ms")
+        print(f"one record into a run of ten: {1e3 * write_s(Path(folder)):.2f} ms")
+        if other:
+            there = in_other(other, f"write_s(Path({folder + '/other'!r}))")
+            print(f"  {other.name}: {1e3 * there:.2f} ms")
     for snapshots in (len(SNAPSHOTS), 1):
         runs = options.records // snapshots
         with tempfile.TemporaryDirectory() as name:
-            size = make_store(Path(name), runs, snapshots)
+            new, old = Path(name, "this"), Path(name, "other")
+            old.mkdir()
+            size = make_store(new, runs, snapshots)
             print(f"{runs * snapshots:,} records in {runs:,} runs, {size / 2**20:.0f} MiB")
+            if other:
+                size = in_other(other, f"make_store(Path({str(old)!r}), {runs}, {snapshots})")
+                print(f"  {other.name}: {size / 2**20:.0f} MiB")
             for what, expression in ASKED.items():
-                times = [ask(Path(name), expression) for _ in range(options.repeats)]
-                shown = ", ".join(f"{wall_s:.2f} ({cpu_s:.2f})" for _, wall_s, cpu_s, _ in times)
-                import_s = min(one[0] for one in times)
-                print(f"  {what:24} {shown} s; {times[0][3]} rows; import {import_s:.2f} s beside", flush=True)
+                # Without a cache only once: the first question leaves one.
+                repeats = range(1 if "no cache" in what else options.repeats)
+                times = [
+                    (
+                        ask(new, expression),
+                        in_other(other, f"ask(Path({str(old)!r}), {expression!r})") if other else None,
+                    )
+                    for _ in repeats
+                ]
+                for place, whose in enumerate(("", other.name if other else "")):
+                    shown = ", ".join(f"{one[place][1]:.2f} ({one[place][2]:.2f})" for one in times if one[place])
+                    if shown:
+                        print(f"  {what:15} {whose:12} {shown} s; {times[0][place][3]} rows", flush=True)
 
 
 if __name__ == "__main__":

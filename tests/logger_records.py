@@ -1,6 +1,6 @@
 """Records as a run makes them, with numbers that tell them apart."""
 
-from afterkernel.store.record import KernelRecord, Record, Resources
+from afterkernel.records.record import KernelRecord, Record, Resources
 
 
 def kernel(name="ntk", epoch=0, **changes):

@@ -1,10 +1,17 @@
-"""SIGKILL at random moments, over and over: whatever is killed, the sweep ends with the records of an unbroken one.
+"""Faults at random moments, over and over: whatever happens, the sweep ends with the records of an undisturbed one.
 
-    make soak                                   60 kills on each of basic and joblib
-    python tests/soak.py --kills 5 --launchers basic --small
+    make soak                                   60 faults on each of basic and joblib
+    python tests/soak.py --faults 5 --launchers basic --small
 
-Three kills in four hit a worker in the middle of a run, one the program itself. What a sweep that was killed has to
-show for itself in the end: each record once, and every number equal to the unbroken sweep's, bit for bit.
+Faults are:
+
+- kill: SIGKILL of a worker in the middle of a run, or (one in four) of the program itself;
+- pause: SIGSTOP of a worker in the middle of a run until its lock is stale; the same command, as if on another machine,
+  takes the run over and works on it; at a random moment the first worker is woken by SIGCONT. Both go on for a random
+  time, and one of them may be killed.
+
+One command in four has force=true. In the end the sweep must have each record once, every number equal to the
+undisturbed sweep's, bit for bit, all files of a run of one start, and nothing left over.
 """
 
 import argparse
@@ -22,39 +29,43 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "program"))
 from sweep_tools import GRID, numbers, start
 
+from afterkernel.records.files import REPLACED
+from afterkernel.runs.run_lock import owner_of
+from afterkernel.training import snapshot
+
 LARGE = ["arch.budget=20000", "training.epochs=30", "snapshot.epochs=[0,5,10,20,30]", "dataset.max_train=null"]
 PATIENCE_S = 900.0
+FORCED = 0.25
+MACHINE = Path(__file__).parent / "soak_machine"
+STALE_S = 1.5  # as in soak_machine
 
 
 class Soak:
-    """Kills on one launcher, counted, by where they fell."""
+    """Faults on one launcher, counted, by kind and by where they fell."""
 
-    def __init__(self, launcher, kills, words, seed):
-        self.launcher, self.wanted, self.words = launcher, kills, [*words, f"launcher={launcher}"]
+    def __init__(self, launcher, faults, words, seed, kinds=("kill", "pause")):
+        self.launcher, self.wanted, self.words = launcher, faults, [*words, f"launcher={launcher}"]
+        self.kinds = kinds
         self.random = random.Random(seed)
-        self.kills = 0
+        self.faults = self.takeovers = self.forced = 0
         self.where = Counter()
 
     def run(self, folder):
-        """Sweeps, killed until enough kills were made, each compared with the unbroken one; how many there were."""
-        whole, run_s = self._unbroken(folder / "whole")
+        """Sweeps, disturbed until there were enough faults, each compared with the undisturbed one; their number."""
+        whole, run_s = self._undisturbed(folder / "whole")
         sweeps = 0
-        while self.kills < self.wanted:
+        while self.faults < self.wanted:
             sweeps += 1
             broken = folder / f"broken-{sweeps}"
-            self._broken(broken, run_s)
-            found = numbers(broken / "runs" / "s")
-            assert found.keys() == whole.keys(), f"records differ: {sorted(found.keys() ^ whole.keys())}"
-            different = [key for key in whole if found[key] != whole[key]]
-            assert not different, f"numbers differ in {different} of {broken}"
-            drafts = [path for path in broken.rglob(".*.tmp") if not {"wandb", "claims"} & set(path.parts)]
-            assert not drafts, f"unfinished files were left: {drafts}"
+            self._disturbed(broken, run_s)
+            check(broken, whole)
             print(
-                f"{self.launcher}: {self.kills} kills, {len(found)} records equal to the unbroken sweep's", flush=True
+                f"{self.launcher}: {self.faults} faults, {len(whole)} records equal to the undisturbed sweep's",
+                flush=True,
             )
         return sweeps
 
-    def _unbroken(self, folder):
+    def _undisturbed(self, folder):
         folder.mkdir()
         started = time.monotonic()
         process = start(self.words, folder)
@@ -63,57 +74,120 @@ class Soak:
         found = numbers(folder / "runs" / "s")
         return found, (time.monotonic() - started) / len({run_id for run_id, _, _ in found})
 
-    def _broken(self, folder, run_s):
+    def _disturbed(self, folder, run_s):
         """Run the sweep, again and again, until it is finished."""
         folder.mkdir()
         deadline = time.monotonic() + PATIENCE_S
         while True:
             assert time.monotonic() < deadline, "the sweep does not end"
-            log = (folder / "output.txt").open("a")
-            with log:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "afterkernel", *self.words],
-                    cwd=folder,
-                    env=os.environ | {"OMP_NUM_THREADS": "1"},
-                    stdout=log,
-                    stderr=log,
-                )
-                while process.poll() is None:
-                    if self.kills < self.wanted:
-                        self._kill_one(process, folder, run_s)
-                    time.sleep(0.05)
-            if process.returncode == 0:
+            force = self.faults < self.wanted and self.random.random() < FORCED
+            self.forced += force
+            process = self._start(folder, "first", force=force)
+            while process.poll() is None:
+                if self.faults < self.wanted:
+                    self._disturb(process, folder, run_s)
+                time.sleep(0.05)
+            if process.returncode == 0 and self._is_whole(folder):
                 return
 
-    def _kill_one(self, process, folder, run_s):
-        """Wait until a worker works, then for a random time, then kill it or the program."""
+    def _is_whole(self, folder):
+        """Whether the same command finds nothing left to do, after which all must be right."""
+        process = self._start(folder, "first")
+        process.wait()
+        return process.returncode == 0
+
+    def _start(self, folder, machine, *, force=False):
+        path = os.pathsep.join([str(MACHINE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        with (folder / f"output-{machine}.txt").open("a") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "afterkernel", *self.words, *(["force=true"] if force else [])],
+                cwd=folder,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "SOAK_MACHINE": machine, "PYTHONPATH": path},
+                stdout=log,
+                stderr=log,
+            )
+
+    def _disturb(self, process, folder, run_s):
+        """Wait until a worker works, then for a random time, then do something to it or to the program."""
         while process.poll() is None and not workers(process.pid, folder):
             time.sleep(0.05)
-        time.sleep(self.random.uniform(0, run_s))
+        self._wait(folder, run_s)
         found = workers(process.pid, folder)
         if not found:
             return
         victim, run_dir = self.random.choice(found)
         stage = last_line(run_dir)
+        if self.random.choice(self.kinds) == "pause":
+            self._pause(process, victim, folder, run_dir, run_s)
+            return
         if self.random.random() < 0.25:
             victim, stage = process.pid, f"program, while a run was {stage}"
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(victim, signal.SIGKILL)
-            self.kills += 1
-            self.where[stage] += 1
+        if send(victim, signal.SIGKILL):
+            self.faults += 1
+            self.where[f"kill: {stage}"] += 1
+
+    def _wait(self, folder, run_s):
+        """Until a random moment, or, one time in three, until a file is being written."""
+        until = time.monotonic() + self.random.uniform(0, run_s)
+        writing = self.random.random() < 0.33
+        while time.monotonic() < until:
+            if writing and any(not {"wandb", "locks"} & set(path.parts) for path in folder.rglob(".*.tmp")):
+                return
+            time.sleep(0.001 if writing else 0.02)
+
+    def _pause(self, process, victim, folder, run_dir, run_s):
+        """Pause a worker, let another process take over, wake it, and let both go on or die."""
+        if not send(victim, signal.SIGSTOP):
+            return
+        stage = last_line(run_dir)
+        self.faults += 1
+        self.where[f"pause: {stage}"] += 1
+        time.sleep(STALE_S)
+        other = self._start(folder, "second", force=self.random.random() < FORCED)
+        patience = time.monotonic() + 60
+        while other.poll() is None and not workers(other.pid, folder) and time.monotonic() < patience:
+            time.sleep(0.02)
+        self.takeovers += any(taken == run_dir for _, taken in workers(other.pid, folder))
+        self._wait(folder, run_s)
+        send(victim, signal.SIGCONT)
+        self._wait(folder, run_s)
+        if self.random.random() < 0.5:
+            send(self.random.choice([process.pid, other.pid]), signal.SIGKILL)
+        other.wait()
+
+
+def check(folder, whole):
+    """A sweep that was disturbed: nothing lost, doubled, mixed or left over."""
+    found = numbers(folder / "runs" / "s")
+    assert found.keys() == whole.keys(), f"records differ: {sorted(found.keys() ^ whole.keys())}"
+    different = [key for key in whole if found[key] != whole[key]]
+    assert not different, f"numbers differ in {different} of {folder}"
+    drafts = [path for path in folder.rglob(".*.tmp") if not {"wandb", "locks"} & set(path.parts)]
+    assert not drafts, f"unfinished files were left: {drafts}"
+    for run_dir in (folder / "runs" / "s").glob("*-seed*"):
+        assert not (run_dir / REPLACED).exists(), f"{run_dir} still holds what was replaced"
+        starts = {snapshot.read(path).run for path in snapshot.paths(run_dir)} | {snapshot.read_summary(run_dir).run}
+        assert len(starts) == 1, f"{run_dir} mixes files of {starts}"
+
+
+def send(pid, number):
+    """Send a signal; whether there was a process to get it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
 
 
 def workers(parent, folder):
-    """Processes below a program that hold a run, each with the run's folder."""
-    from afterkernel.sweep.claim import holder_of
-
+    """Processes that a program is or has started and that hold a run, each with the run's folder."""
     found = []
     for run_dir in (folder / "runs" / "s").glob("*-seed*"):
-        holder = holder_of(run_dir)
-        if holder is not None:
-            pid = int(holder.process.split("@")[0])
+        owner = owner_of(run_dir)
+        if owner is not None:
+            pid = int(owner.process.split("@")[0])
             with contextlib.suppress(OSError):
-                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] == str(parent):
+                above = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+                if parent in (pid, int(above)):
                     found.append((pid, run_dir))
     return found
 
@@ -132,21 +206,25 @@ def last_line(run_dir):
 
 
 def main():
-    """Soak each launcher, and say how often what was killed."""
+    """Soak each launcher, and say how often what was disturbed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=60, help="kills on each launcher")
+    parser.add_argument("--faults", type=int, default=60, help="faults on each launcher")
     parser.add_argument("--launchers", default="basic,joblib")
     parser.add_argument("--small", action="store_true", help="runs of a second instead of many")
+    parser.add_argument("options", nargs="*", default=[], help="options of the sweep, such as logger=none")
     parser.add_argument("--seed", type=int, default=None, help="of the random moments; by default another each time")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(10**6)
     print(f"seed {seed}", flush=True)
-    words = [*GRID, *([] if options.small else LARGE)]
+    words = [*GRID, *([] if options.small else LARGE), *options.options]
     for launcher in options.launchers.split(","):
         with tempfile.TemporaryDirectory(prefix="afterkernel-soak-") as folder:
-            soak = Soak(launcher, options.kills, words, seed)
+            soak = Soak(launcher, options.faults, words, seed)
             sweeps = soak.run(Path(folder))
-        print(f"{launcher}: {soak.kills} kills over {sweeps} sweeps, no record lost, doubled or changed; killed while:")
+        print(
+            f"{launcher}: {soak.faults} faults over {sweeps} sweeps, {soak.takeovers} runs taken over from a paused "
+            f"process, {soak.forced} forced commands; no record lost, doubled, mixed or changed; disturbed while:"
+        )
         for stage, count in soak.where.most_common():
             print(f"  {count:3d}  {stage}")
 

@@ -9,7 +9,7 @@ from afterkernel import HardMarginSVM, doubts
 from afterkernel.config import compose, typed
 from afterkernel.evaluate import evaluate
 from afterkernel.measures import Context
-from afterkernel.store import read_record, write_record
+from afterkernel.records import read_record, write_record
 from afterkernel.training.snapshot import Snapshot
 
 OPTIONS = ["dataset=digits", "dataset.max_train=30", "dataset.max_test=20", "arch=mlp", "arch.budget=1300"]

@@ -9,7 +9,7 @@ import pytest
 from afterkernel import progress_file as module
 from afterkernel.progress import Report, Work, stage
 from afterkernel.progress_file import PROGRESS, Writer, read_progress, watching
-from afterkernel.sweep.claim import claim
+from afterkernel.runs.run_lock import claim
 from afterkernel.sweep.tally import current_report
 
 REPORT = Report("SVM exact", "ntk: SVM exact, gap 3e-07", None, None, 0.5, 20.0, None, 1.0, 2.0)

@@ -8,8 +8,8 @@ import afterkernel.evaluate as evaluate_module
 from afterkernel.config import compose, typed
 from afterkernel.kernels.collect import GradientEmbedding
 from afterkernel.kernels.store import TileStore
+from afterkernel.records import read_records, recorded
 from afterkernel.run import run
-from afterkernel.store import read_records, recorded
 
 OPTIONS = [
     "dataset=digits",

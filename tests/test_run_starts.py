@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from afterkernel.config import compose, typed
+from afterkernel.records import read_records
 from afterkernel.run import run
-from afterkernel.store import read_records, write_record
 from afterkernel.supports import read_supports, supports_path, write_supports
 from afterkernel.svm import HardMarginSVM
 
@@ -43,19 +43,30 @@ def test_starts_are_the_supports_of_the_snapshot_before(tmp_path, monkeypatch):
     assert hard >= 2
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"ntk": [1, 99]}', '{"ntk": [-1]}', '{"ntk": "x"}', '{"ntk": [[1]]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[1]", '{"owner": "run"}', '{"owner": "run", "kernels": []}'),
+        '{"owner": "run", "kernels": {"ntk": [1, 99]}}',
+        '{"owner": "run", "kernels": {"ntk": [-1]}}',
+        '{"owner": "run", "kernels": {"ntk": "x"}}',
+        '{"owner": "run", "kernels": {"ntk": [[1]]}}',
+        '{"owner": "run", "kernels": {"ntk": [[1], 2]}}',
+    ],
+)
 def test_damaged_supports_are_no_start(tmp_path, text):
     path = tmp_path / "supports.json"
     path.write_text(text)
-    assert read_supports(path, 50) == {}
-    assert read_supports(tmp_path / "absent.json", 50) == {}
+    assert read_supports(path, 50, "run") is None
+    assert read_supports(tmp_path / "absent.json", 50, "run") is None
 
 
 def test_supports_come_back_as_they_were(tmp_path):
     path = supports_path(tmp_path, 3, "id")
     supports = {"ntk": torch.tensor([1, 5, 7]), "conjugate": torch.tensor([], dtype=torch.int64)}
-    write_supports(path, supports)
-    found = read_supports(path, 8)
+    write_supports(path, supports, "this run")
+    assert read_supports(path, 8, "another run") is None
+    found = read_supports(path, 8, "this run")
     assert found.keys() == supports.keys()
     assert all(torch.equal(found[name], supports[name]) for name in supports)
 
@@ -69,9 +80,8 @@ def test_a_run_that_lost_a_record_goes_on_from_the_same_start(tmp_path, monkeypa
     config = typed(compose(OPTIONS))
     run(config, tmp_path)
     first, records = list(starts), read_records(tmp_path)
-    (tmp_path / "records.parquet").unlink()
-    for record in records[:2]:
-        write_record(tmp_path, record)
+    (lost,) = (tmp_path / "records").glob(f"{records[2].step}.*.json")
+    lost.unlink()
     starts.clear()
     run(config, tmp_path)
     assert len(starts) == 2

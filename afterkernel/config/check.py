@@ -13,7 +13,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels.plan import check_budget
 from afterkernel.logger.account import knows_account
 from afterkernel.options import check_bounds
-from afterkernel.store.files import is_name
+from afterkernel.records.files import is_name
 
 
 def check(config: Config) -> None:

@@ -13,21 +13,42 @@ EVALUATION_SECTIONS = ("kernel", "svm", "measure")
 
 
 def deciding(node: Any) -> dict[str, Any]:
-    """The options below a dataclass that decide a run's numbers, as plain data.
+    """The options below a dataclass that decide a run's numbers, as plain data: equal for equivalent configurations.
 
-    What a dataclass names as `idle` decides nothing as its other options stand.
+    Left out are options that decide nothing (`decides=False`), and those that a dataclass names as `idle`, because
+    its other options switch them off. `canonical` of a dataclass gives the one spelling of values that have several.
     """
     values: dict[str, Any] = {}
     idle: frozenset[str] = getattr(node, "idle", frozenset())
+    canonical: dict[str, Any] = getattr(node, "canonical", {})
     for field in dataclasses.fields(node):
         if field.name in idle:
             continue
-        value = getattr(node, field.name)
+        value = canonical.get(field.name, getattr(node, field.name))
         if dataclasses.is_dataclass(value):
             if below := deciding(value):
                 values[field.name] = below
         elif field.metadata.get("decides", True):
-            values[field.name] = value
+            values[field.name] = _spelled(value, field)
+    return values
+
+
+def _spelled(value: Any, field: dataclasses.Field[Any]) -> Any:
+    """The value in one spelling: numbers of a float option as floats, lists without order in alphabetical order."""
+    if isinstance(value, list):
+        spelled = [_spelled(item, field) for item in value]
+        return sorted(set(spelled)) if field.metadata.get("unordered") else spelled
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and "float" in str(field.type):
+        return float(value) + 0.0  # -0.0 is 0.0
+    return value
+
+
+def _deciding(config: Config) -> dict[str, Any]:
+    """The options of a run that decide its numbers, with what depends on several sections."""
+    values = deciding(config)
+    last = config.training.epochs
+    # The end of training always has a snapshot, and none comes after it.
+    values["snapshot"] = {"epochs": sorted({epoch for epoch in config.snapshot.epochs if epoch < last} | {last})}
     return values
 
 
@@ -37,7 +58,7 @@ def _sha256(values: Any) -> str:
 
 def config_sha256(config: Config) -> str:
     """SHA-256 of the part of a configuration that decides numbers; a run's id ends in its first ten digits."""
-    return _sha256(deciding(config))
+    return _sha256(_deciding(config))
 
 
 def run_id(config: Config) -> str:
@@ -57,4 +78,4 @@ def training_id(config: Config) -> str:
 
 def training_part(config: Config) -> dict[str, Any]:
     """What decides the snapshots themselves: everything but kernels, SVM and measures."""
-    return {name: value for name, value in deciding(config).items() if name not in EVALUATION_SECTIONS}
+    return {name: value for name, value in _deciding(config).items() if name not in EVALUATION_SECTIONS}

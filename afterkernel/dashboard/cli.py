@@ -16,9 +16,9 @@ from afterkernel.dashboard.material import Material, read
 from afterkernel.errors import UserError
 from afterkernel.logger import sync
 from afterkernel.logger.account import check_server, reason
+from afterkernel.records import format as fmt
+from afterkernel.records.files import write_text_atomic
 from afterkernel.report.page import Made, make
-from afterkernel.store import format as fmt
-from afterkernel.store.files import write_text_atomic
 
 FOLDER = "dashboard"
 

@@ -12,11 +12,10 @@ from afterkernel.config.schema import every_option, public
 from afterkernel.errors import UserError
 from afterkernel.logger.sentence import without_paths
 from afterkernel.logger.wandb import Wandb, numbers_of
+from afterkernel.records.record import Record
+from afterkernel.records.store import is_run, read_distinct_runs
 from afterkernel.report.runs import Run, Runs, read_runs
 from afterkernel.report.sections import IDLE, differing, flatten
-from afterkernel.store.files import RECORDS
-from afterkernel.store.record import Record
-from afterkernel.store.records import records_by_distinct_run
 
 # What tells groups of seeds apart, outermost first; every other option that varies stands behind.
 GROUPING = ("dataset.name", "dataset.minus", "dataset.plus", "arch.name", "training.augment", "training.lr")
@@ -48,10 +47,11 @@ def read(directory: Path, project: str | None, entity: str | None) -> Material:
     UserError where the directory is one run, holds no records or those of several sweeps, or its runs were told of
     several projects.
     """
-    if (directory / RECORDS).is_file():
+    if directory.is_dir() and is_run(directory):
         raise UserError(f"{directory} is one run, and a dashboard shows a sweep: name the folder that holds it.")
-    by_run = records_by_distinct_run(directory)
-    records, runs = list(chain.from_iterable(by_run.values())), read_runs(directory, by_run)
+    found_runs = read_distinct_runs(directory)
+    records = list(chain.from_iterable(run.records for run in found_runs))
+    runs = read_runs(directory, found_runs)
     sweeps = sorted({record.sweep for record in records})
     if len(sweeps) > 1:
         shown = ", ".join(sweeps[:3]) + (", ..." if len(sweeps) > 3 else "")

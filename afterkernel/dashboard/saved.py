@@ -11,7 +11,7 @@ from typing import Any
 
 from afterkernel.errors import UserError
 from afterkernel.logger.account import reason
-from afterkernel.store.files import write_text_atomic
+from afterkernel.records.files import write_text_atomic
 
 FILE = "saved.json"
 

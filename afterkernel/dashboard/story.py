@@ -8,11 +8,11 @@ from typing import Any
 from afterkernel.dashboard import panels, words
 from afterkernel.dashboard.material import Material
 from afterkernel.logger.wandb import REPORT, RUN
+from afterkernel.records import format as fmt
 from afterkernel.report import claims, facts
 from afterkernel.report.hypotheses import HYPOTHESES, Finding
 from afterkernel.report.hypotheses.panel import Condition
 from afterkernel.report.output import FIGURES
-from afterkernel.store import format as fmt
 
 _LONGEST_TITLE = 128
 

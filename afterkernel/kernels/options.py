@@ -14,7 +14,7 @@ from afterkernel.options import option
 class Kernel:
     """Which kernels are computed of every snapshot, and how."""
 
-    names: list[str] = option(list(KERNELS), "kernels of each snapshot", choices=KERNELS)
+    names: list[str] = option(list(KERNELS), "kernels of each snapshot", choices=KERNELS, unordered=True)
     dtype: str = option(
         "float32",
         "precision of gradients and products; tf32 and bf16 multiply float32 gradients in less, with a measured error",

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from afterkernel.store.glossary import OPTIONAL, TERMS, markdown
+from afterkernel.records.glossary import OPTIONAL, TERMS, markdown
 
 _LONGEST_TAG = 64
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from afterkernel.errors import UserError
 from afterkernel.logger.account import check_server
+from afterkernel.records.files import REPLACED
 
 _LIMIT_S = 600.0
 
@@ -54,6 +55,8 @@ def offline_runs(directory: Path) -> list[list[Path]]:
         raise UserError(f"{directory} is not a directory: name a run, a sweep, or the folder of all sweeps.")
     found: dict[tuple[Path, str], list[Path]] = {}
     for folder in sorted(directory.rglob("wandb/offline-run-*"), key=_natural):
+        if REPLACED in folder.relative_to(directory).parts:
+            continue
         for file in folder.glob("*.wandb"):
             found.setdefault((folder.parent, file.name), []).append(folder)
     if not found:

@@ -19,7 +19,7 @@ from afterkernel.logger.account import reason
 from afterkernel.logger.describe import notes, tags
 from afterkernel.logger.sentence import without_paths
 from afterkernel.options import option
-from afterkernel.store.record import KernelRecord, Record
+from afterkernel.records.record import KernelRecord, Record
 
 log = logging.getLogger(__name__)
 

@@ -68,6 +68,7 @@ class EffectiveRank(Measure):
     what: ClassVar[str] = "trace / largest eigenvalue on all training images; of layers on the sample"
     cost: ClassVar[str] = "some 30 n^2 operations for n training images beyond 2000, 4/3 n^3 up to there"
     by_default: ClassVar[bool] = True
+    of_test_images: ClassVar[bool] = False
 
     def of_training_set(self, K: Float[Tensor, "n n"]) -> Numbers:
         """effective_rank."""

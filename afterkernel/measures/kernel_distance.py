@@ -44,6 +44,7 @@ class KernelDistance(Measure):
         "some 20 n^2 operations, n = gram_images; no embedding; 2 n^2 bytes on disk a snapshot (float32)"
     )
     by_default: ClassVar[bool] = True
+    of_test_images: ClassVar[bool] = False
     looks_back: ClassVar[bool] = True
 
     def of_sample(self, gram: SampleGram) -> Numbers:

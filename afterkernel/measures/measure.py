@@ -42,7 +42,7 @@ class Measure:
     The subclass overrides one of the three methods below, by what it needs. Its fields become options of `measure` in
     the configuration, so that their names must be its own. `what` and `cost` are one line each for help; in `cost` n
     are images. `by_default` says whether it is taken where none is named; `looks_back` whether it needs the sample's
-    Gram matrices of earlier snapshots.
+    Gram matrices of earlier snapshots; `of_test_images` whether its numbers depend on the sampled test images.
     """
 
     name: ClassVar[str] = ""
@@ -50,6 +50,7 @@ class Measure:
     cost: ClassVar[str] = ""
     by_default: ClassVar[bool] = False
     looks_back: ClassVar[bool] = False
+    of_test_images: ClassVar[bool] = True
 
     def check(self) -> None:
         """Raise UserError for options that can't work together; called before any long work."""

@@ -50,13 +50,18 @@ class Measures:
 
     @property
     def idle(self) -> frozenset[str]:
-        """Options of measures that are not asked for: they decide nothing."""
-        return frozenset(
+        """Options that decide nothing: of measures that are not asked for, and samples that no measure looks at."""
+        of_others = {
             field.name
             for name, kind in self.kinds().items()
             if name not in self.names
             for field in dataclasses.fields(kind)
-        )
+        }
+        chosen = self.chosen()
+        looks_at = {"num_images": any(measure.of_test_images for measure in chosen)}
+        looks_at |= {"gram_images": any(type(measure).of_sample is not Measure.of_sample for measure in chosen)}
+        looks_at |= {"seed": any(looks_at.values()), "per_layer": bool(chosen)}
+        return frozenset(of_others | {name for name, looked in looks_at.items() if not looked})
 
     @classmethod
     def kinds(cls) -> Mapping[str, type[Measure]]:
@@ -68,7 +73,11 @@ def section(kinds: Mapping[str, type[Measure]], module: str, name: str) -> type[
     """The dataclass `module`.`name`, which adds the options of the measures `kinds` to those of `Measures`."""
     by_default = [measure for measure, kind in kinds.items() if kind.by_default]
     fields: list[tuple[str, str, Any]] = [
-        ("names", "list[str]", option(by_default, "what is measured of each kernel", choices=tuple(kinds)))
+        (
+            "names",
+            "list[str]",
+            option(by_default, "what is measured of each kernel", choices=tuple(kinds), unordered=True),
+        )
     ]
     taken = {field.name for field in dataclasses.fields(Measures)}
     for kind in kinds.values():

@@ -91,6 +91,7 @@ class SpectrumMeasure(Measure):
     what: ClassVar[str] = "top eigenvalues, their decay exponent, share of the labels in the leading eigenvectors"
     cost: ClassVar[str] = "about 9 n^3 operations and 32 n^2 bytes, n = gram_images; no embedding"
     by_default: ClassVar[bool] = True
+    of_test_images: ClassVar[bool] = False
 
     eigenvalues: int = option(
         10, "spectrum: leading eigenvalues, and eigenvectors that the labels are put on", at_least=1

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from afterkernel.store.files import write_bytes_atomic
+from afterkernel.records.files import write_bytes_atomic
 from afterkernel.types import Float, Tensor
 
-_EPOCH, _SAMPLE, _GRAM = "epoch", "sample", "gram "
+_EPOCH, _SAMPLE, _OWNER, _GRAM = "epoch", "sample", "owner", "gram "
 
 
 @dataclass(frozen=True)
@@ -43,27 +43,31 @@ class MeasureState:
             self.initial = snapshot
         self.previous = snapshot
 
-    def save(self, path: Path) -> None:
-        """Write the last snapshot seen: whole or not at all. A symmetric matrix takes n (n + 1) / 2 numbers."""
+    def save(self, path: Path, owner: str = "") -> None:
+        """Write the last snapshot seen: whole or not at all. A symmetric matrix takes n (n + 1) / 2 numbers.
+
+        `owner` names the run and the weights that it is of.
+        """
         if self.previous is None:
             return
         arrays = {_GRAM + name: packed(gram) for name, gram in self.previous.grams.items()}
         buffer = io.BytesIO()
-        arrays |= {_EPOCH: np.asarray(self.previous.epoch), _SAMPLE: np.asarray(self.previous.sample)}
+        facts = {_EPOCH: self.previous.epoch, _SAMPLE: self.previous.sample, _OWNER: owner}
+        arrays |= {name: np.asarray(value) for name, value in facts.items()}
         np.savez(buffer, allow_pickle=False, **arrays)
         write_bytes_atomic(path, buffer.getvalue())
 
-    def load(self, path: Path, epoch: int) -> bool:
-        """See the snapshot that was saved there; False where there is none of that epoch, or the file is damaged."""
+    def load(self, path: Path, epoch: int, owner: str = "") -> bool:
+        """See the snapshot that was saved there; False where there is none of that epoch and owner, or it is bad."""
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-                found, sample = int(arrays[_EPOCH]), str(arrays[_SAMPLE])
+                found, sample, of = int(arrays[_EPOCH]), str(arrays[_SAMPLE]), str(arrays[_OWNER])
                 grams = {
                     name.removeprefix(_GRAM): unpacked(arrays[name]) for name in arrays.files if name.startswith(_GRAM)
                 }
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             return False
-        if found != epoch or not grams:
+        if (found, of) != (epoch, owner) or not grams:
             return False
         self.see(Remembered(found, sample, grams))
         return True

@@ -38,6 +38,7 @@ class TargetAlignment(Measure):
     what: ClassVar[str] = "alignment and CKA with the labels"
     cost: ClassVar[str] = "some 20 n^2 operations, n = gram_images; no embedding"
     by_default: ClassVar[bool] = True
+    of_test_images: ClassVar[bool] = False
 
     def of_sample(self, gram: SampleGram) -> Numbers:
         """target_alignment and target_cka."""

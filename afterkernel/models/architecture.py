@@ -50,6 +50,11 @@ class Architecture:
 
     minimum_width = 1
 
+    @property
+    def idle(self) -> frozenset[str]:
+        """Options that decide nothing as the others stand."""
+        return frozenset() if self.width is None else frozenset({"budget"})
+
     def check(self, image_shape: ImageShape) -> None:
         """Raise UserError where no such network exists for images of this shape (channels, height, width)."""
 

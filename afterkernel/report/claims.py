@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from afterkernel.records import format as fmt
+from afterkernel.records.record import Record
 from afterkernel.report import figure_claim
 from afterkernel.report.hypotheses import HYPOTHESES, Comparison, Finding, PartFinding, judge
 from afterkernel.report.hypotheses.inference import bootstrap_interval
 from afterkernel.report.output import Output, Picture
 from afterkernel.report.show import Row, Table
-from afterkernel.store import format as fmt
-from afterkernel.store.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd

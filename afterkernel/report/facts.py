@@ -9,9 +9,9 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from afterkernel.records import format as fmt
+from afterkernel.records.record import Record
 from afterkernel.report.sections import differing, flatten_all
-from afterkernel.store import format as fmt
-from afterkernel.store.record import Record
 
 _MOST_VALUES, _MOST_COMMANDS = 8, 20
 _HASH = re.compile(r"[0-9a-f]{32,}")

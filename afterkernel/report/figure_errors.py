@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from afterkernel.records import format as fmt
 from afterkernel.report import style
 from afterkernel.report.tables import NETWORK, errors_at_start
-from afterkernel.store import format as fmt
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from afterkernel.records import format as fmt
 from afterkernel.report import style
 from afterkernel.report.tables import TRANSFORMS
-from afterkernel.store import format as fmt
 
 if TYPE_CHECKING:
     import pandas as pd

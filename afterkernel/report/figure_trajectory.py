@@ -6,8 +6,8 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
+from afterkernel.records import format as fmt
 from afterkernel.report import style
-from afterkernel.store import format as fmt
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,10 +9,10 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from afterkernel.records.files import write_bytes_atomic, write_text_atomic
 from afterkernel.report import style
 from afterkernel.report.latex import booktabs
 from afterkernel.report.show import Table
-from afterkernel.store.files import write_bytes_atomic, write_text_atomic
 
 if TYPE_CHECKING:
     import pandas as pd

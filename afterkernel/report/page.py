@@ -7,16 +7,16 @@ from itertools import chain
 from pathlib import Path
 
 from afterkernel.provenance import git_commit, versions
+from afterkernel.records import format as fmt
+from afterkernel.records.files import write_text_atomic
+from afterkernel.records.record import Record
+from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claims, facts, runs
 from afterkernel.report.artists import artists
 from afterkernel.report.hypotheses import HYPOTHESES, Finding
 from afterkernel.report.output import Output
 from afterkernel.report.sections import Section, make_sections, observations
 from afterkernel.report.view import n_figures, view
-from afterkernel.store import format as fmt
-from afterkernel.store.files import write_text_atomic
-from afterkernel.store.record import Record
-from afterkernel.store.records import records_by_distinct_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +38,9 @@ def build(directory: Path | str, output: Path | str | None = None) -> Path:
     """
     path = Path(directory, "report") if output is None else Path(output)
     page = path if path.suffix == ".html" else path / "index.html"
-    by_run = records_by_distinct_run(directory)
-    records = list(chain.from_iterable(by_run.values()))
-    return make(records, runs.read_runs(directory, by_run), page, str(directory)).page
+    found = read_distinct_runs(directory)
+    records = list(chain.from_iterable(run.records for run in found))
+    return make(records, runs.read_runs(directory, found), page, str(directory)).page
 
 
 def make(records: list[Record], known: runs.Runs, page: Path, directory: str) -> Made:

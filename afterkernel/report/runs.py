@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
+from afterkernel.records import format as fmt
+from afterkernel.records.status import status
+from afterkernel.records.store import RunFolder
 from afterkernel.report.show import Row, Table
-from afterkernel.store import format as fmt
-from afterkernel.store.record import Record
-from afterkernel.store.status import status
 from afterkernel.sweep.failure import read_failure
 from afterkernel.sweep.planned import planned
 
@@ -59,14 +59,11 @@ class Runs:
         )
 
 
-def read_runs(directory: Path | str, records: Mapping[Path, list[Record]] | None = None) -> Runs:
-    """The runs below a directory, `records` by run's folder as `status` takes them.
-
-    UserError where there is none, or a file can't be read.
-    """
+def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) -> Runs:
+    """The runs below a directory; `runs` where they have been read already. UserError where there is none."""
     named = {path.resolve(): words for path, words in planned(directory).items()}
     found = []
-    for one in status(directory, records):
+    for one in status(directory, runs):
         words = named.pop(one.run_dir.resolve(), None)
         options = words if words is not None else [f"seed={one.seed}", f"training.lr={fmt.general(one.learning_rate)}"]
         missing = one.missing if one.wanted is not None else None

@@ -13,8 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from afterkernel.store.frame import to_frame
-from afterkernel.store.record import Record
+from afterkernel.records.frame import to_frame
+from afterkernel.records.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd

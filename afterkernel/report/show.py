@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from afterkernel.records import format as fmt
 from afterkernel.report.summary import percent_spread
 from afterkernel.report.tables import MEASURES, NETWORK, TRANSFORMS
-from afterkernel.store import format as fmt
 
 if TYPE_CHECKING:
     import pandas as pd

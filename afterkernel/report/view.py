@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from afterkernel.records import format as fmt
+from afterkernel.records.columns import SEPARATOR
+from afterkernel.records.record import Record
 from afterkernel.report import figure_errors, figure_invariances, figure_trajectory, show, style, tables
 from afterkernel.report.output import Output, Picture
 from afterkernel.report.sections import Section
 from afterkernel.report.summary import sentences
-from afterkernel.store import format as fmt
-from afterkernel.store.columns import SEPARATOR
-from afterkernel.store.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd

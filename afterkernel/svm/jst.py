@@ -39,6 +39,11 @@ class JST(Backend):
     clip: float = option(0.0, "limit on the size of the exponent of the sample weights; 0 is none", at_least=0)
     seed: int = option(0, "seed of the samples that Algorithm 2 draws", at_least=0)
 
+    @property
+    def idle(self) -> frozenset[str]:
+        """Options that decide nothing as the others stand: Algorithm 1 draws nothing."""
+        return frozenset({"seed"} if self.algorithm == 1 else ())
+
     def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
         """The dual vector b of w_t, scaled to be a hard-margin dual."""
         gram = SignedGram(K, y)

@@ -17,11 +17,11 @@ from afterkernel.duration import duration
 from afterkernel.kernels import embedding, train_test_plan
 from afterkernel.kernels.machine import matmul_rate
 from afterkernel.models import Network
-from afterkernel.run import threads
-from afterkernel.store import format as fmt
-from afterkernel.store.files import CONFIG
-from afterkernel.store.status import wanted_epochs
-from afterkernel.sweep.claim import holder_of
+from afterkernel.records import format as fmt
+from afterkernel.records.files import CONFIG
+from afterkernel.records.status import wanted_epochs
+from afterkernel.run import cpu_threads
+from afterkernel.runs.run_lock import owner_of
 from afterkernel.sweep.failure import read_failure
 from afterkernel.sweep.grid import Entry, finished
 from afterkernel.text_table import print_table
@@ -112,7 +112,11 @@ class Estimator:
 
 def _measure(config: Config, problem: Problem) -> tuple[float, Estimate]:
     """Seconds of a training step, and what one snapshot takes."""
-    threads(config)
+    with cpu_threads(config):
+        return _measure_here(config, problem)
+
+
+def _measure_here(config: Config, problem: Problem) -> tuple[float, Estimate]:
     place = device(config)
     network = config.arch.build(problem.image_shape).to(place)
     step_s = _step_s(network, problem, config.training.batch_size, place)
@@ -148,9 +152,9 @@ def _step_s(network: Network, problem: Problem, batch_size: int, place: torch.de
 
 
 def _state(entry: Entry) -> str:
-    holder = holder_of(entry.run_dir)
-    if holder is not None:
-        return f"running ({holder})"
+    owner = owner_of(entry.run_dir)
+    if owner is not None:
+        return f"running ({owner})"
     failure = read_failure(entry.run_dir)
     if failure is not None:
         return "failed, to be tried again"

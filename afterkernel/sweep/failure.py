@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from afterkernel.store.files import write_text_atomic
+from afterkernel.records.files import write_text_atomic
 
 FAILURE = "failure.json"
 

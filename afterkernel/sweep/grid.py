@@ -16,11 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 from afterkernel.config import Config, explain, run_id, to_plain, typed
 from afterkernel.data import Source
 from afterkernel.errors import UserError
-from afterkernel.finished import is_finished
-from afterkernel.store import run_directory, write_text_atomic
+from afterkernel.finished import finished_on
+from afterkernel.records import run_directory, write_text_atomic
 from afterkernel.sweep.job import Job
 from afterkernel.sweep.planned import GRIDS
-from afterkernel.training import snapshot
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,12 @@ class Entry:
 
 
 def job_of(config: Config) -> Job:
-    """A configuration as a job."""
+    """A configuration as a job; a relative folder of images is made absolute, so that it is found from anywhere."""
     name = run_id(config)
+    plain = to_plain(config)
+    plain["dataset"] |= getattr(config.dataset, "canonical", {})
     folder = run_directory(Path(config.output_dir).expanduser().absolute(), config.sweep.name, name)
-    return Job(name, to_plain(config), str(folder), str(Path.cwd()), tuple(sys.argv[1:]))
+    return Job(name, plain, str(folder), str(Path.cwd()), tuple(sys.argv[1:]))
 
 
 def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequence[str]]) -> list[Entry]:
@@ -76,13 +77,13 @@ def finished(entries: Sequence[Entry]) -> set[Path]:
     images: dict[str, str | None] = {}
     done = set()
     for entry in entries:
-        if entry.config.force or not is_finished(entry.config, entry.run_dir):
+        finished_with = None if entry.config.force else finished_on(entry.config, entry.run_dir)
+        if finished_with is None:
             continue
-        summary = snapshot.read_summary(entry.run_dir)
         key = json.dumps(entry.job.config["dataset"], sort_keys=True)
         if key not in images:
             images[key] = _fingerprint(entry.config.dataset)
-        if summary is not None and summary.data_sha256 == images[key]:
+        if finished_with == images[key]:
             done.add(entry.run_dir)
     return done
 

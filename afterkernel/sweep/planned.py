@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from afterkernel.errors import UserError
+from afterkernel.records.skipped import skip
 
 GRIDS = "grids"
 
@@ -13,7 +13,7 @@ GRIDS = "grids"
 def planned(directory: Path | str) -> dict[Path, list[str]]:
     """The folder of every run that a grid below a directory names, with the overrides that tell it from the others.
 
-    UserError for a grid that can't be read.
+    A grid that can't be read is skipped with a SkippedWarning.
     """
     runs: dict[Path, list[str]] = {}
     for path in sorted(Path(directory).rglob(f"{GRIDS}/*.json")):
@@ -21,7 +21,5 @@ def planned(directory: Path | str) -> dict[Path, list[str]]:
             named = json.loads(path.read_text(encoding="utf-8"))["runs"]
             runs |= {path.parent.parent / str(name): [str(word) for word in words] for name, words in named.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{path} is no grid of a sweep: remove it; the next start of the sweep makes it."
-            ) from error
+            skip(path, f"is no grid of a sweep ({error}): remove it; the next start of the sweep makes it")
     return runs

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from afterkernel.progress_file import read_progress
-from afterkernel.store import format as fmt
-from afterkernel.store import status
-from afterkernel.store.disk import DiskUse, disk_use
-from afterkernel.store.records import readable_records
-from afterkernel.store.status import RunStatus
-from afterkernel.sweep.claim import holder_of
+from afterkernel.records import format as fmt
+from afterkernel.records import status
+from afterkernel.records.disk import DiskUse, disk_use
+from afterkernel.records.status import RunStatus
+from afterkernel.records.store import read_runs
+from afterkernel.runs.run_lock import owner_of
 from afterkernel.sweep.failure import read_failure
 from afterkernel.sweep.job import LOG
 from afterkernel.sweep.planned import planned
@@ -30,16 +30,16 @@ def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[State, str]:
 
     `whole_s` is what such a run takes, where that is known.
     """
-    if run.damaged is not None:
-        return "damaged", run.damaged
-    holder = holder_of(run.run_dir)
-    if holder is not None:
+    owner = owner_of(run.run_dir)
+    if owner is not None:
         report = read_progress(run.run_dir)
         word = last_line(run.run_dir) if report is None else words(report)
-        left = in_progress(report, time.time() - holder.since).left(whole_s)
-        return "running", f"{word}{'' if left is None else f', {left}'} ({holder})"
+        left = in_progress(report, time.time() - owner.since).left(whole_s)
+        return "running", f"{word}{'' if left is None else f', {left}'} ({owner})"
     if run.done:
         return "done", ""
+    if run.damaged is not None:
+        return "damaged", run.damaged
     failure = read_failure(run.run_dir)
     if failure is not None:
         return "failed", failure
@@ -50,9 +50,9 @@ def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[State, str]:
 def sweep_left(runs: Sequence[RunStatus], to_go: int) -> Left | None:
     """What the runs in progress and those to go will take, as many at once as run now; None where nobody can tell."""
     running = [
-        in_progress(read_progress(run.run_dir), time.time() - holder.since)
+        in_progress(read_progress(run.run_dir), time.time() - owner.since)
         for run in runs
-        if (holder := holder_of(run.run_dir)) is not None
+        if (owner := owner_of(run.run_dir)) is not None
     ]
     return time_left(_finished_s(runs), running, to_go) if running else None
 
@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
     directory = parser.parse_args(argv).directory
     to_come = planned(directory) if directory.is_dir() else {}
-    runs = status(directory, *readable_records(directory), may_be_none=bool(to_come))
+    runs = status(directory, read_runs(directory), may_be_none=bool(to_come))
     rows, counts, size = [], dict.fromkeys(get_args(State), 0), DiskUse()
     whole_s = mean_run_s(_finished_s(runs), [])
     several = len({run_dir.parent for run_dir in (*to_come, *(run.run_dir for run in runs))}) > 1
@@ -92,8 +92,7 @@ def main(argv: Sequence[str]) -> int:
         used = disk_use(run.run_dir)
         size += used
         counts[state] += 1
-        recorded = "?" if run.damaged is not None else len(run.recorded)
-        snapshots = f"{recorded}/{'?' if run.wanted is None else len(run.wanted)}"
+        snapshots = f"{len(run.recorded)}/{'?' if run.wanted is None else len(run.wanted)}"
         rate, seed = fmt.general(run.learning_rate), fmt.MISSING if run.seed is None else str(run.seed)
         told = [name(run.run_dir, run.run_id), run.arch or fmt.MISSING, rate, seed, snapshots, state]
         rows.append([*told, fmt.size(used.total), word])

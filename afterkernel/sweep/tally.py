@@ -12,7 +12,7 @@ from afterkernel.display import Picture, Row, display, say
 from afterkernel.duration import duration
 from afterkernel.progress import Report
 from afterkernel.progress_file import read_progress
-from afterkernel.sweep.claim import holder_of
+from afterkernel.runs.run_lock import owner_of
 from afterkernel.sweep.job import Job, Outcome
 from afterkernel.sweep.remaining import InProgress, Left, mean_run_s, time_left
 
@@ -30,7 +30,7 @@ class Running:
         self.report: Report | None = None
 
     def look(self) -> None:
-        """Read what it says; a file counts while somebody holds the claim on the run."""
+        """Read what it says; a file counts while somebody holds the lock of the run."""
         self.report = current_report(self.run_dir)
 
     def in_progress(self, now_s: float) -> InProgress:
@@ -167,7 +167,7 @@ def one_shown(run_id: str, run_dir: Path) -> Iterator[None]:
 def current_report(run_dir: Path) -> Report | None:
     """Where a run stands that somebody works on; None where nobody does, or it has not said yet."""
     report = read_progress(run_dir)
-    return report if report is not None and holder_of(run_dir) is not None else None
+    return report if report is not None and owner_of(run_dir) is not None else None
 
 
 def in_progress(report: Report | None, spent_s: float) -> InProgress:

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from typing import Literal
 from afterkernel.display import Where, is_shown, say
 from afterkernel.errors import UserError
 from afterkernel.progress_file import watching
-from afterkernel.sweep.claim import ClaimedError, ClaimLostError, claim
+from afterkernel.runs.run_lock import LockedError, LockLostError, RunLock, run_lock
 from afterkernel.sweep.failure import forget_failure, write_failure
 from afterkernel.sweep.job import Job, Outcome, State
 
@@ -43,11 +43,11 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
     warned: list[str] = []
     with _logging(job, echo, warned):
         try:
-            with claim(run_dir) as held, watching(run_dir):
+            with run_lock(run_dir) as held, watching(run_dir):
                 forget_failure(run_dir)
                 try:
-                    return outcome("finished" if _run(job, run_dir, held.check) else "already")
-                except ClaimLostError:
+                    return outcome("finished" if _run(job, run_dir, held) else "already")
+                except LockLostError:
                     raise
                 except KeyboardInterrupt:
                     log.warning("interrupted; the same command goes on from here")
@@ -58,21 +58,21 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
                     log.error("failed: %s", told, exc_info=not isinstance(error, UserError), extra=LOG_ONLY)
                     write_failure(run_dir, told)
                     return outcome("failed", told, mistake=isinstance(error, UserError))
-        except ClaimedError as error:
-            return outcome("elsewhere", f"{error.holder} works on it")
-        except ClaimLostError as error:
+        except LockedError as error:
+            return outcome("elsewhere", f"{error.owner} works on it")
+        except LockLostError as error:
             return outcome("elsewhere", str(error))
         except OSError as error:
             return outcome("failed", sentence(error))
 
 
-def _run(job: Job, run_dir: Path, look: Callable[[], None]) -> bool:
+def _run(job: Job, run_dir: Path, lock: RunLock) -> bool:
     # Imported here, so that an installation that lacks something fails as a run, by name.
     from afterkernel.config import from_plain
     from afterkernel.run import run
 
     log.info("run %s of sweep %s", job.run_id, job.config["sweep"]["name"])
-    return run(from_plain(job.config), run_dir, look=look)
+    return run(from_plain(job.config), run_dir, lock=lock, look=lock.check)
 
 
 def sentence(error: BaseException) -> str:

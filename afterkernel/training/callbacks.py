@@ -21,10 +21,16 @@ log = logging.getLogger(__name__)
 
 
 class SaveSnapshots(pl.Callback):
-    """Saves the network at initialisation, after the chosen epochs, and at the end of training."""
+    """Saves the network at initialisation, after the chosen epochs, and at the end of training.
 
-    def __init__(self, run_dir: Path, epochs: Collection[int], clock: Clock) -> None:
+    `look` is called before each, and may raise; `identity` is that of the training.
+    """
+
+    def __init__(
+        self, run_dir: Path, epochs: Collection[int], clock: Clock, identity: str, look: Callable[[], None]
+    ) -> None:
         self.run_dir, self.epochs, self.clock = run_dir, frozenset(epochs), clock
+        self.identity, self.look = identity, look
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Epoch 0 is the network as initialised; a training that goes on has it behind it."""
@@ -39,7 +45,9 @@ class SaveSnapshots(pl.Callback):
 
     def _save(self, module: Classifier) -> None:
         measured = module.measure()
-        snapshot.save(self.run_dir, replace(measured, wall_s_train=self.clock.wall_s), module.network)
+        facts = replace(measured, wall_s_train=self.clock.wall_s, run=self.identity)
+        self.look()
+        snapshot.save(self.run_dir, facts, module.network)
         log.info(
             "epoch %d: training loss %.4g, training error %.2f %%, test error %.2f %%; snapshot saved",
             measured.epoch,

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from afterkernel.errors import UserError
-from afterkernel.store.files import write_bytes_atomic
+from afterkernel.records.files import write_bytes_atomic
 
 CHECKPOINT = "training.ckpt"
 VERSION = 1
@@ -85,21 +86,35 @@ class CheckedFile(CheckpointIO):
         return head, body
 
 
+def checkpoint_identity(path: Path) -> str | None:
+    """Which training a checkpoint is of, by its first line; None where it is missing or damaged."""
+    try:
+        with path.open("rb") as file:
+            head = json.loads(file.readline())
+        return str(head["identity"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _damaged(path: Path | str) -> str:
     return f"{path} is truncated or was altered: delete it, and the run trains from its start."
 
 
 class KeepCheckpoint(pl.Callback):
-    """Writes the checkpoint at the end of the first epoch that ends `every_s` seconds or more after the last one."""
+    """Writes the checkpoint at the end of the first epoch that ends `every_s` seconds or more after the last one.
 
-    def __init__(self, path: Path, every_s: float) -> None:
-        self.path, self.every_s = path, every_s
+    `look` is called before, and may raise.
+    """
+
+    def __init__(self, path: Path, every_s: float, look: Callable[[], None]) -> None:
+        self.path, self.every_s, self.look = path, every_s, look
         self._last = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write, unless training ends here: then its last snapshot says all."""
         ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         if not ends and time.monotonic() - self._last >= self.every_s:
+            self.look()
             trainer.save_checkpoint(self.path)
             self._last = time.monotonic()
 

@@ -41,6 +41,12 @@ def decode(cls: type[Facts], text: str) -> Facts:
 
 
 def _check(name: str, hint: Any, value: Any) -> None:
+    if typing.get_origin(hint) is list:
+        if not isinstance(value, list):
+            raise ValueError(f"{name} is no list")
+        for item in value:
+            _check(name, typing.get_args(hint)[0], item)
+        return
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     fits = type(value) in allowed or (type(value) is int and float in allowed)
     if not fits and not (value is None and types.NoneType in allowed):

@@ -25,6 +25,12 @@ class Training:
     augment_shift_px: float = option(1.0, "largest shift, in every direction", at_least=0)
 
     @property
+    def idle(self) -> frozenset[str]:
+        """Options that decide nothing as the others stand. The learning rate is recorded even without training."""
+        off = {"augment_angle_deg", "augment_shift_px"} if not self.augment or self.epochs == 0 else set()
+        return frozenset(off | ({"batch_size", "loss_target", "augment"} if self.epochs == 0 else set()))
+
+    @property
     def augment_angle_rad(self) -> float:
         """The largest rotation in radians."""
         return math.radians(self.augment_angle_deg)

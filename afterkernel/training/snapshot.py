@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.store.files import write_bytes_atomic
+from afterkernel.records.files import write_bytes_atomic
 from afterkernel.training.facts import decode, encode
 
 DIRECTORY = "snapshots"
@@ -26,7 +26,8 @@ SUMMARY = "training.json"
 class Snapshot:
     """One saved state. `train_loss` in nats on the whole training set; errors are shares in [0, 1].
 
-    `wall_s_train` is the time of training up to here in seconds, parts before a break included.
+    `wall_s_train` is the time of training up to here in seconds, parts before a break included. `run` is the identity
+    of the training (`afterkernel.training.identity`).
     """
 
     epoch: int
@@ -36,12 +37,13 @@ class Snapshot:
     net_test_error: float
     wall_s_train: float = 0.0
     sha256: str = ""
+    run: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSummary:
     """How training ended: after how many epochs, by "epochs" or "loss_target", whether that was
-    reached, and on which data.
+    reached, and on which data. `run` is the identity of the training.
     """
 
     epochs: int
@@ -49,17 +51,31 @@ class TrainingSummary:
     loss_target_reached: bool | None
     data_sha256: str
     wall_s: float
+    run: str = ""
 
 
 def save(run_dir: Path, snapshot: Snapshot, network: nn.Module) -> None:
-    """Write the weights, then the JSON that makes them count, each atomically."""
+    """Write the weights, then the JSON that makes them count, each atomically.
+
+    Files of the same training with the same weights stay as they are.
+    """
     buffer = io.BytesIO()
     torch.save({name: value.detach().cpu() for name, value in network.state_dict().items()}, buffer)
     weights = buffer.getvalue()
-    stem = run_dir / DIRECTORY / f"epoch={snapshot.epoch:04d}"
-    _write(stem.with_suffix(".pt"), weights)
+    stem = facts_path(run_dir, snapshot.epoch)
     facts = dataclasses.replace(snapshot, sha256=hashlib.sha256(weights).hexdigest())
-    _write(stem.with_suffix(".json"), encode(facts).encode())
+    if not _is_saved(stem, facts):
+        _write(stem.with_suffix(".pt"), weights)
+        _write(stem.with_suffix(".json"), encode(facts).encode())
+
+
+def _is_saved(stem: Path, facts: Snapshot) -> bool:
+    try:
+        found = read(stem.with_suffix(".json"))
+        weights = stem.with_suffix(".pt").read_bytes()
+    except (OSError, UserError):
+        return False
+    return (found.run, found.sha256) == (facts.run, facts.sha256) == (facts.run, hashlib.sha256(weights).hexdigest())
 
 
 def load(run_dir: Path, network: nn.Module, path: Path) -> Snapshot:
@@ -101,6 +117,16 @@ def read(path: Path) -> Snapshot:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a snapshot of this version ({error}): train the run again.") from error
     return found
+
+
+def facts_path(run_dir: Path, epoch: int) -> Path:
+    """Where the facts of one snapshot lie."""
+    return run_dir / DIRECTORY / f"epoch={epoch:04d}.json"
+
+
+def weights_path(run_dir: Path, epoch: int) -> Path:
+    """Where the weights of one snapshot lie."""
+    return facts_path(run_dir, epoch).with_suffix(".pt")
 
 
 def paths(run_dir: Path) -> list[Path]:

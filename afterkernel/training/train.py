@@ -6,6 +6,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -43,7 +44,8 @@ def train(
     """Train `network` in place; snapshots and a summary are written below `run_dir`.
 
     A checkpoint there, of the same `identity`, is gone on from, to the same numbers as without a break: the order of
-    the images and their augmentation follow from `seed` and the epoch alone. `look` is called behind every step.
+    the images and their augmentation follow from `seed` and the epoch alone. All files carry the identity. `look` is
+    called after every step and before every file, and may raise to end the training.
     Raises UserError where training diverges (the snapshots made by then stay) or the checkpoint can't be gone on from.
     """
     clock = Clock()
@@ -56,7 +58,8 @@ def train(
     path = run_dir / CHECKPOINT
     if training.epochs == 0:
         last = measure(network, problem, epoch=0, step=0)
-        save(run_dir, last, network)
+        look()
+        save(run_dir, replace(last, run=identity), network)
     else:
         module = Classifier(network, problem, training)
         # The target comes first, for it decides whether an epoch is the last.
@@ -66,8 +69,8 @@ def train(
             Watch(look),
             clock,
             KeepRandomState(),
-            SaveSnapshots(run_dir, snapshots.epochs, clock),
-            KeepCheckpoint(path, checkpoint_every_s),
+            SaveSnapshots(run_dir, snapshots.epochs, clock, identity, look),
+            KeepCheckpoint(path, checkpoint_every_s, look),
         ]
         with stage("training", training.epochs) as how_far:
             callbacks.append(TellEpoch(how_far, at_most=target is not None))
@@ -80,6 +83,7 @@ def train(
         loss_target_reached=reached,
         data_sha256=problem.fingerprint,
         wall_s=clock.wall_s,
+        run=identity,
     )
     if reached is False:
         log.warning(
@@ -88,6 +92,7 @@ def train(
             training.epochs,
             last.train_loss,
         )
+    look()
     write_summary(run_dir, summary)
     path.unlink(missing_ok=True)
     return summary

@@ -16,10 +16,10 @@ from afterkernel.__main__ import main
 from afterkernel.dashboard import cli, report_run
 from afterkernel.logger import sync
 from afterkernel.logger.describe import notes, tags
+from afterkernel.records import read_records, results, write_record
+from afterkernel.records.files import CONFIG
 from afterkernel.report.output import Output
 from afterkernel.report.page import Made
-from afterkernel.store import read_records, results, write_record
-from afterkernel.store.files import CONFIG
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from afterkernel.store import read_records
+from afterkernel.records import read_records
 
 # Long enough to be broken off in the middle of training, at a checkpoint.
 SMALL = [

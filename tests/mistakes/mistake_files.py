@@ -11,12 +11,12 @@ from urllib.error import URLError
 
 import torch
 import yaml
+from afterkernel.records.seal import close
 from mistake import TINY_DATA, Mistake
 from PIL import Image
 
-from afterkernel.store import SCHEMA_VERSION, read_records, write_record
-from afterkernel.store.files import RECORDS
-from afterkernel.store.seal import close
+from afterkernel.records import SCHEMA_VERSION, read_records, write_record
+from afterkernel.records.files import RECORDS
 
 M = Mistake
 

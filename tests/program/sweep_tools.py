@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from afterkernel.store import read_records
+from afterkernel.records import read_records
 
 GRID = [
     "--multirun",

@@ -10,8 +10,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from soak import Soak
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_kills_at_random_moments_lose_nothing(launcher, tmp_path):
-    soak = Soak(launcher, kills=2, words=[*GRID, "seed=0", "logger=none", "training.epochs=20"], seed=None)
+@pytest.mark.parametrize(("launcher", "kind"), [("basic", "pause"), ("joblib", "kill")])
+def test_faults_at_random_moments_lose_nothing(launcher, kind, tmp_path):
+    words = [*GRID, "arch=mlp", "seed=0", "logger=none", "training.epochs=20"]
+    soak = Soak(launcher, faults=2, words=words, seed=None, kinds=[kind])
     soak.run(tmp_path)
-    assert soak.kills == 2
+    assert soak.faults == 2

@@ -11,8 +11,8 @@ import wandb_offline
 
 import afterkernel as ak
 from afterkernel.config import evaluation_id
+from afterkernel.records import read_record, read_records, write_record
 from afterkernel.run import read_config
-from afterkernel.store import read_record, read_records, write_record
 from afterkernel.training import snapshot
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from afterkernel.store import KernelRecord, Record, Resources, write_record, write_text_atomic
+from afterkernel.records import KernelRecord, Record, Resources, write_record, write_text_atomic
 
 
 @pytest.fixture

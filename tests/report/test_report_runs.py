@@ -5,9 +5,9 @@ import json
 import pytest
 
 from afterkernel.errors import UserError
+from afterkernel.records import read_records
 from afterkernel.report import build, claims, runs
 from afterkernel.report.hypotheses import HYPOTHESES
-from afterkernel.store import read_records
 
 
 def keep(folder, **named):

@@ -4,9 +4,9 @@ import math
 import pytest
 
 from afterkernel.config.schema import KINDS, Config
+from afterkernel.records import read_records
 from afterkernel.report import tables
 from afterkernel.report.sections import IDLE, make_sections
-from afterkernel.store import read_records
 
 
 @pytest.fixture

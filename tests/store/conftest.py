@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from afterkernel.store import KernelRecord, Record, Resources
+from afterkernel.records import KernelRecord, Record, Resources
 
 _RESOURCES = Resources(wall_s_kernel=1.5, wall_s_svm=0.25, wall_s_measures=2.0, peak_bytes=123456789)
 _KERNEL = {

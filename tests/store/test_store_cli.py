@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from afterkernel.errors import UserError
-from afterkernel.store import disk_use, results, write_bytes_atomic, write_record
-from afterkernel.store.cli import main
+from afterkernel.records import disk_use, results, write_bytes_atomic, write_record
+from afterkernel.records.cli import main
 from afterkernel.sweep.status import main as status_main
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from afterkernel.errors import UserError
-from afterkernel.store import run_directory, write_bytes_atomic, write_record, write_text_atomic
-from afterkernel.store.files import record_files
+from afterkernel.records import run_directory, write_bytes_atomic, write_record, write_text_atomic
+from afterkernel.records.files import record_files
 
 
 def test_text_is_written_as_it_is_into_new_folders(tmp_path):

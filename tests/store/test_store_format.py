@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from afterkernel.store import format as fmt
+from afterkernel.records import format as fmt
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from afterkernel.errors import UserError
-from afterkernel.store import read_records, results, sql, to_frame, write_record
+from afterkernel.records import read_records, results, sql, to_frame, write_record
 
 COLUMNS = [
     "run_id",

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from afterkernel.store import glossary
-from afterkernel.store.columns import COLUMNS
+from afterkernel.records import glossary
+from afterkernel.records.columns import COLUMNS
 
 DEFINITIONS = Path(__file__).parents[2] / "docs" / "definitions.md"
 

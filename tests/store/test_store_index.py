@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from afterkernel.errors import UserError
-from afterkernel.store import engine, index, read_records, results, sql, to_frame, write_record
+from afterkernel.records import engine, index, read_records, results, sql, to_frame, write_record
 
 SUM = "select sum(epoch) as total, max(warnings) as told from results"
 

@@ -5,8 +5,8 @@ import pytest
 
 import afterkernel as ak
 from afterkernel.errors import UserError
-from afterkernel.store import engine, results, sql, write_record
-from afterkernel.store.columns import FRAME
+from afterkernel.records import engine, results, sql, write_record
+from afterkernel.records.columns import FRAME
 
 
 @pytest.fixture(scope="module")

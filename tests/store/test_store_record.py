@@ -3,12 +3,12 @@ import math
 import tempfile
 
 import pytest
+from afterkernel.records.codec import RecordError, records_of, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterkernel.errors import UserError
-from afterkernel.store import KernelRecord, Record, Resources, read_record, read_records, recorded, write_record
-from afterkernel.store.codec import RecordError, records_of, rows_of
+from afterkernel.records import KernelRecord, Record, Resources, read_record, read_records, recorded, write_record
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 whole = st.integers(-(2**63), 2**63 - 1)

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from afterkernel.errors import UserError
-from afterkernel.store import engine, read_records, recorded, results, seal, sql, status, write_record
-from afterkernel.store.columns import SIGNATURE
+from afterkernel.records import engine, read_records, recorded, results, seal, sql, status, write_record
+from afterkernel.records.columns import SIGNATURE
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@ import re
 
 import pytest
 import yaml
+from afterkernel.records.codec import RecordError, run_of
 
 from afterkernel.errors import UserError
-from afterkernel.store import records, status, write_record
-from afterkernel.store.codec import RecordError, run_of
-from afterkernel.store.status import lookup, wanted_epochs
+from afterkernel.records import records, status, write_record
+from afterkernel.records.status import lookup, wanted_epochs
 from afterkernel.sweep.status import main
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from afterkernel.runs.run_lock import ClaimedError, ClaimLostError, claim, holder_of
 from afterkernel.sweep import claim as claim_module
-from afterkernel.sweep.claim import ClaimedError, ClaimLostError, claim, holder_of
 
 
 def on_another_machine(monkeypatch):
@@ -100,7 +100,7 @@ def test_processes_that_race(tmp_path):
 CHILD = """
 import sys, time
 from pathlib import Path
-from afterkernel.sweep.claim import claim
+from afterkernel.runs.run_lock import claim
 with claim(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(100)

@@ -10,8 +10,8 @@ import pytest
 from afterkernel.errors import UserError
 from afterkernel.progress import Report
 from afterkernel.progress_file import PROGRESS, Writer
-from afterkernel.store import RunStatus
-from afterkernel.sweep.claim import claim
+from afterkernel.records import RunStatus
+from afterkernel.runs.run_lock import claim
 from afterkernel.sweep.failure import write_failure
 from afterkernel.sweep.planned import planned
 from afterkernel.sweep.status import main, state_of, sweep_left

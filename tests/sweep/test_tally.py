@@ -10,8 +10,8 @@ import pytest
 from afterkernel import display as display_module
 from afterkernel.progress import Report
 from afterkernel.progress_file import PROGRESS, Writer
+from afterkernel.runs.run_lock import claim
 from afterkernel.sweep import tally as module
-from afterkernel.sweep.claim import claim
 from afterkernel.sweep.conduct import Teller
 from afterkernel.sweep.job import Job, Outcome
 from afterkernel.sweep.tally import Running, Tally, words

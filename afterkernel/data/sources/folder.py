@@ -56,6 +56,11 @@ class ImageFolder(Source):
         return image.shape[0], image.shape[1], image.shape[2]
 
     @property
+    def canonical(self) -> dict[str, str]:
+        """The one spelling of the folder: absolute, without links. Another folder is another data set."""
+        return {"root": str(self._root.resolve())}
+
+    @property
     def _root(self) -> Path:
         return Path(self.root).expanduser()
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afterkernel.errors import UserError
-from afterkernel.store import engine
-from afterkernel.store.columns import COLUMNS, FRAME, MEASURES, SEPARATOR
-from afterkernel.store.record import KernelRecord, Record
-from afterkernel.store.records import files_with_records
+from afterkernel.records import engine
+from afterkernel.records.columns import COLUMNS, FRAME, MEASURES, SEPARATOR
+from afterkernel.records.record import KernelRecord, Record
+from afterkernel.records.store import check_any, find_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,12 +31,11 @@ def results(directory: Path | str, where: str | None = None) -> pd.DataFrame:
     SQL condition for the rows to keep, such as "epoch = 5 and kernel = 'ntk'"; a missing value fits nothing. UserError
     where there are no records, one can't be read, or the condition is none.
     """
-    paths = files_with_records(directory)
     query = f"SELECT {', '.join(FRAME)} FROM results"
     if where is not None:
         _check_condition(where)
         query += f" WHERE ({where}\n)"
-    frame = _ask(paths, f"{query} ORDER BY {', '.join(_ORDER)}", lambda error: _bad_condition(where or "", error))
+    frame = _ask(directory, f"{query} ORDER BY {', '.join(_ORDER)}", lambda error: _bad_condition(where or "", error))
     return _unfolded(frame.astype(FRAME))
 
 
@@ -53,7 +52,7 @@ def sql(directory: Path | str, query: str) -> pd.DataFrame:
         why = engine.query_fault(error, query) or f"{_reason(error)}; the table is results, and {_LIST}"
         return UserError(f"Can't answer {query!r}: {why}.")
 
-    return _typed(_ask(files_with_records(directory), query, bad))
+    return _typed(_ask(directory, query, bad))
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -102,22 +101,17 @@ def _reason(error: Exception) -> str:
     return f"{engine.reason(error)}{like}"
 
 
-def _ask(paths: Sequence[Path], query: str, bad: Callable[[Exception], UserError]) -> pd.DataFrame:
+def _ask(directory: Path | str, query: str, bad: Callable[[Exception], UserError]) -> pd.DataFrame:
     import duckdb
 
+    runs = [run for run in find_runs(directory) if run.files]
+    check_any(directory, runs)
     try:
-        names = engine.needed(query)
+        engine.check(query)
+        with engine.opened(runs, directory) as table:
+            return engine.interruptible(table, lambda: table.execute(query).df())
     except duckdb.Error as error:
         raise bad(error) from error
-    for wanted in (names, None):
-        with engine.load(paths, wanted) as results:
-            try:
-                return results.execute(query).df()
-            except duckdb.Error as error:
-                # Should a plan ever name too few columns, the query finds one missing, and all will do.
-                if wanted is None or not isinstance(error, duckdb.BinderException):
-                    raise bad(error) from error
-    raise AssertionError("unreachable")
 
 
 def _check_condition(where: str) -> None:

@@ -9,19 +9,25 @@ have equal records but for these.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
-SCHEMA_VERSION = 2
+from annotated_types import Interval
+
+SCHEMA_VERSION = 3
+Int64 = Annotated[int, Interval(ge=-(2**63), lt=2**63)]
+# How pydantic reads the fields: no conversions between types, finite numbers only, unknown keys ignored.
+_PYDANTIC = {"strict": True, "allow_inf_nan": False, "extra": "ignore"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
     """What one kernel of one snapshot cost. Times in seconds, memory in bytes (peak of the process so far)."""
 
+    __pydantic_config__ = _PYDANTIC
     wall_s_kernel: float
     wall_s_svm: float
     wall_s_measures: float
-    peak_bytes: int
+    peak_bytes: Int64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +43,7 @@ class KernelRecord:
     single layers. `warnings` says in sentences what is numerically doubtful about these numbers.
     """
 
+    __pydantic_config__ = _PYDANTIC
     kernel: str
     svm_backend: str
     svm_intercept: bool
@@ -44,7 +51,7 @@ class KernelRecord:
     svm_train_error: float
     margin: float | None
     gap: float | None
-    n_support: int
+    n_support: Int64
     separable: bool | None
     converged: bool
     svm_path: str
@@ -89,21 +96,22 @@ class Record:
     weights, and the command. Names of hosts and users are not recorded.
     """
 
+    __pydantic_config__ = _PYDANTIC
     run_id: str
     evaluation_id: str
     sweep: str
     dataset: str
     minus: str
     plus: str
-    n_train: int
-    n_test: int
+    n_train: Int64
+    n_test: Int64
     arch: str
-    width: int
-    parameters: int
+    width: Int64
+    parameters: Int64
     learning_rate: float
-    seed: int
-    epoch: int
-    step: int
+    seed: Int64
+    epoch: Int64
+    step: Int64
     final: bool
     train_loss: float
     net_train_error: float
@@ -115,4 +123,4 @@ class Record:
     kernels: tuple[KernelRecord, ...]
     config: dict[str, Any]
     provenance: dict[str, Any]
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Int64 = SCHEMA_VERSION

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afterkernel.errors import UserError
-from afterkernel.store import format as fmt
-from afterkernel.store.frame import check_columns, results, sql
+from afterkernel.records import format as fmt
+from afterkernel.records.frame import check_columns, results, sql
 from afterkernel.text_table import print_table
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from afterkernel.errors import UserError
-from afterkernel.store.files import KERNELS, safe, write_parts_atomic, write_text_atomic
+from afterkernel.records.files import KERNELS, safe, write_parts_atomic, write_text_atomic
 from afterkernel.types import Float, Int, Tensor
 
 MANIFEST = "manifest.json"

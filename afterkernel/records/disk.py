@@ -6,8 +6,8 @@ import dataclasses
 import os
 from pathlib import Path
 
-from afterkernel.store import format as fmt
-from afterkernel.store.files import KERNELS, RECORDS, SNAPSHOTS
+from afterkernel.records import format as fmt
+from afterkernel.records.files import KERNELS, RECORDS, REPLACED, SNAPSHOTS
 
 _KINDS = {
     RECORDS: "records",
@@ -16,6 +16,7 @@ _KINDS = {
     "tiles": "tiles",
     "supports": "samples",
     "wandb": "wandb",
+    REPLACED: "replaced",
 }
 
 
@@ -23,7 +24,8 @@ _KINDS = {
 class DiskUse:
     """Bytes of the files of a run, or of several.
 
-    `samples` is what the next snapshot is measured by; `other` configuration, logs and the like.
+    `samples` is what the next snapshot is compared with; `replaced` the old contents of a forced run that has not
+    finished; `other` configuration, logs and the like.
     """
 
     records: int = 0
@@ -32,6 +34,7 @@ class DiskUse:
     tiles: int = 0
     samples: int = 0
     wandb: int = 0
+    replaced: int = 0
     other: int = 0
 
     @property

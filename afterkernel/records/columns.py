@@ -1,14 +1,13 @@
-"""The columns of a store file and of the results, drawn from the dataclasses of the record."""
+"""The columns of the results and of their cache, derived from the dataclasses of the record."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import types
 import typing
 from typing import Any
 
-from afterkernel.store.record import KernelRecord, Record, Resources
+from afterkernel.records.record import KernelRecord, Record, Resources
 
 _SQL = {float: "DOUBLE", int: "BIGINT", bool: "BOOLEAN", str: "VARCHAR"}
 _DTYPES = {float: "float64", int: "int64", bool: "bool", str: "str"}
@@ -19,7 +18,8 @@ SEPARATOR = "; "
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column: its name, the Python type of its values (dict: JSON text; tuple: list of strings), and the owner."""
+    """One column: its name, the Python type of its values (dict: JSON text; tuple: strings joined by
+    SEPARATOR), and the dataclass that has it."""
 
     name: str
     kind: type[Any]
@@ -28,10 +28,8 @@ class Column:
 
     @property
     def sql(self) -> str:
-        """The type in Parquet, in the words of the engine."""
-        if self.kind is tuple:
-            return "VARCHAR[]"
-        return "VARCHAR" if self.kind is dict else _SQL[self.kind]
+        """The type in DuckDB."""
+        return _SQL.get(self.kind, "VARCHAR")
 
     @property
     def dtype(self) -> str:
@@ -53,7 +51,7 @@ def _columns(owner: type[Any]) -> list[Column]:
     return found
 
 
-# The version is that of the file, said once in its metadata.
+# Every record that is read has the same schema_version, so it is no column of the cache.
 COLUMNS = [
     column
     for owner in (Record, KernelRecord, Resources)
@@ -66,6 +64,3 @@ MEASURES = "measures"
 FRAME = {column.name: column.dtype for column in COLUMNS if column.kind is not dict or column.name == MEASURES} | {
     "schema_version": "int64"
 }
-SIGNATURE = hashlib.sha256(
-    ", ".join(f"{column.name} {column.sql} {column.optional}" for column in COLUMNS).encode()
-).hexdigest()

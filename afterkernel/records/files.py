@@ -1,0 +1,133 @@
+"""Where things lie below a sweep's directory, and how they are written: whole, or not at all.
+
+SWEEP/RUN_ID/config.yaml                              the resolved configuration
+SWEEP/RUN_ID/snapshots/epoch=0005.pt, .json           a checkpoint and its facts
+SWEEP/RUN_ID/records/STEP.EVALUATION.NUMBER.json      one evaluation of one checkpoint
+SWEEP/RUN_ID/kernels/                                 Gram matrices, where keep=[gram] asks for them
+SWEEP/RUN_ID/run.json                                 which start of the run these files belong to
+SWEEP/RUN_ID/locks/                                   which process works on the run
+SWEEP/RUN_ID/replaced/                                what force=true replaced, until the new run has finished
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from afterkernel.errors import UserError
+
+CONFIG = "config.yaml"
+SNAPSHOTS = "snapshots"
+RECORDS = "records"
+STATE = "run.json"
+KERNELS = "kernels"
+LOCKS = "locks"
+REPLACED = "replaced"
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.=+-]*"
+_SAFE = re.compile(NAME)
+
+
+def run_directory(root: Path | str, sweep: str, run_id: str) -> Path:
+    """The folder of one run. UserError where a name could not be a folder's."""
+    return Path(root) / safe("sweep", sweep) / safe("run_id", run_id)
+
+
+def write_bytes_atomic(path: Path | str, data: bytes) -> None:
+    """Write a file so that a reader, or a crash, finds the old content or the new, never a part."""
+    write_parts_atomic(path, [data])
+
+
+def write_parts_atomic(path: Path | str, parts: Iterable[bytes | memoryview]) -> None:
+    """The same for content that comes in parts and need not be in memory as a whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _draft(path, parts) as draft:
+        draft.replace(path)
+    _sync_folder(path.parent)
+
+
+def write_text_atomic(path: Path | str, text: str) -> None:
+    """The same for text, in UTF-8 and with its line ends as they are."""
+    write_bytes_atomic(path, text.encode())
+
+
+def create_bytes(path: Path, data: bytes) -> None:
+    """Write a file that must not exist yet, whole or not at all. FileExistsError where the name is taken."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _draft(path, [data]) as draft:
+        link(draft, path)
+    _sync_folder(path.parent)
+
+
+def link(draft: Path, path: Path) -> None:
+    """Give a finished file its name unless that is taken (FileExistsError): one of several racing processes wins."""
+    try:
+        os.link(draft, path)
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError:
+        # No hard links here: then exclusive creation, which every file system since NFS 3 has.
+        data = draft.read_bytes()
+        with path.open("xb") as file:
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+
+
+def remove_drafts(run_dir: Path) -> None:
+    """Remove unfinished files of killed writers; only for the process that holds the run's lock."""
+    folders = [run_dir, *run_dir.glob("[!.]*/")]
+    for folder in folders:
+        if folder.name not in (LOCKS, REPLACED, "wandb"):
+            for draft in folder.glob(".*.tmp"):
+                draft.unlink(missing_ok=True)
+
+
+def safe(what: str, name: str) -> str:
+    """The name, or UserError where it could not be a file's."""
+    if not is_name(name):
+        raise UserError(f"{what}={name!r} can't name a file: use letters, digits and _ . = + - alone.")
+    return name
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a folder of ours everywhere: letters, digits and _ . = + -, the first a letter, a digit
+    or _.
+    """
+    return _SAFE.fullmatch(text) is not None
+
+
+@contextmanager
+def _draft(path: Path, parts: Iterable[bytes | memoryview]) -> Iterator[Path]:
+    """A complete file beside `path`, on disk; it is removed at the end of the block unless it was renamed."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with draft.open("xb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this a power cut may take back the new name, though not the file.
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # Some network file systems refuse to sync a folder; the file itself is safe.
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,137 @@
+"""Progress of the runs below a directory: which snapshots are recorded, and which are wanted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from afterkernel.errors import UserError
+from afterkernel.records.files import CONFIG, RECORDS
+from afterkernel.records.record import Record
+from afterkernel.records.store import RunFolder, read_runs
+
+
+@dataclasses.dataclass(frozen=True)
+class RunStatus:
+    """One run: epochs recorded (by the evaluation that got furthest) and wanted; `wanted` is None where unknown.
+
+    `wall_s` is what its training and that evaluation took; None without records. `damaged` says what is wrong with the
+    first of its files that had to be skipped; None where there is none.
+    """
+
+    run_dir: Path
+    run_id: str
+    arch: str | None
+    learning_rate: float | None
+    seed: int | None
+    recorded: tuple[int, ...]
+    wanted: tuple[int, ...] | None
+    wall_s: float | None = None
+    damaged: str | None = None
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Epochs that are wanted and not recorded."""
+        return tuple(epoch for epoch in self.wanted or () if epoch not in self.recorded)
+
+    @property
+    def done(self) -> bool:
+        """Whether every snapshot wanted is recorded (False where it is unknown what is wanted)."""
+        return self.wanted is not None and not self.missing
+
+
+def status(
+    directory: Path | str, runs: Sequence[RunFolder] | None = None, *, may_be_none: bool = False
+) -> list[RunStatus]:
+    """One entry per run below a directory, sorted by architecture, learning rate and seed.
+
+    A run is a folder with records or with a config.yaml of ours; `runs` are those, where they have been read. Damaged
+    files are skipped with a SkippedWarning. UserError where there is no run, unless `may_be_none`.
+    """
+    found = [one for run in (read_runs(directory) if runs is None else runs) if (one := _one(run)) is not None]
+    if not found and not may_be_none:
+        raise UserError(f"{directory} holds no runs: no {CONFIG} and no {RECORDS}/*.json of a run lies below it.")
+    return sorted(found, key=lambda run: (run.arch or "", run.learning_rate or 0.0, run.seed or 0, run.run_id))
+
+
+def wanted_epochs(config: dict[str, Any], final_epoch: int | None) -> tuple[int, ...] | None:
+    """Epochs of the snapshots that a configuration asks for, the last one included; None where it does not say.
+
+    `final_epoch` is the epoch at which training did stop (a loss target may stop it early), None while unknown.
+    """
+    epochs, last = lookup(config, "snapshot.epochs"), lookup(config, "training.epochs")
+    if final_epoch is not None:
+        last = final_epoch
+    if not isinstance(epochs, list) or not all(type(epoch) is int for epoch in [*epochs, last]):
+        return None
+    return tuple(sorted({epoch for epoch in epochs if epoch <= last} | {last}))
+
+
+def lookup(config: Any, *names: str) -> Any:
+    """The value at the first dotted name that the configuration has; None where it has none of them."""
+    for name in names:
+        node = config
+        for key in name.split("."):
+            node = node.get(key) if isinstance(node, dict) else None
+        if node is not None:
+            return node
+    return None
+
+
+def _one(run: RunFolder) -> RunStatus | None:
+    """The status of a run; None where its only sign is a configuration that is damaged or not ours."""
+    config = _config(run) if run.has_config else None
+    if config is None and not run.is_run:
+        return None
+    by_evaluation: dict[str, list[Record]] = defaultdict(list)
+    for record in run.records:
+        by_evaluation[record.evaluation_id].append(record)
+    furthest = max(by_evaluation.values(), key=lambda found: len({record.epoch for record in found}), default=[])
+    recorded = {record.epoch for record in furthest}
+    final = max((record.epoch for record in run.records if record.final), default=None)
+    one = run.records[0] if run.records else None
+    known = config or (one.config if one else {})
+    arch, rate, seed = (lookup(known, name) for name in ("arch.name", "training.lr", "seed"))
+    return RunStatus(
+        run_dir=run.path,
+        run_id=one.run_id if one else run.path.name,
+        arch=one.arch if one else arch if isinstance(arch, str) else None,
+        learning_rate=one.learning_rate if one else float(rate) if isinstance(rate, (int, float)) else None,
+        seed=one.seed if one else seed if isinstance(seed, int) else None,
+        recorded=tuple(sorted(recorded)),
+        wanted=wanted_epochs(known, final),
+        wall_s=_wall_s(furthest) if furthest else None,
+        damaged=next(iter(run.skipped), None),
+    )
+
+
+def _wall_s(records: list[Record]) -> float:
+    """Seconds of training, and of the kernels, SVMs and measures of these records."""
+    spent = [kernel.resources for record in records for kernel in record.kernels]
+    evaluated = sum(each.wall_s_kernel + each.wall_s_svm + each.wall_s_measures for each in spent)
+    return evaluated + max(record.wall_s_train for record in records)
+
+
+def _config(run: RunFolder) -> dict[str, Any] | None:
+    """A run's configuration; None, and a word on it, where it is damaged or another program's."""
+    import yaml
+
+    path = run.path / CONFIG
+    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # the first is ten times as fast
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=loader) if path.is_file() else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        run.skip(str(path), f"can't be read ({error.strerror})")
+        return None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        run.skip(str(path), f"can't be read as YAML: {' '.join(str(error).split())}")
+        return None
+    if not isinstance(config, dict) or not isinstance(config.get("training"), dict):
+        run.skip(str(path), "is not a configuration of afterkernel")
+        return None
+    return config

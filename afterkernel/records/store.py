@@ -1,0 +1,320 @@
+"""Writing and reading the records of runs: one write-once file each, RUN/records/STEP.EVALUATION.NUMBER.json.
+
+NUMBER is the number of the lock under which the record was written (see `afterkernel.runs.run_lock`). No file is ever
+replaced; per step and evaluation the highest number counts. So a process that was paused, lost its lock and wakes can't
+change what its successor wrote: its own files have lower numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TypeVar
+
+from afterkernel.errors import LockLostError, UserError
+from afterkernel.records.document import RecordError, decode, encode, number_of
+from afterkernel.records.files import CONFIG, LOCKS, NAME, RECORDS, REPLACED, SNAPSHOTS, STATE, create_bytes, safe
+from afterkernel.records.record import Record
+from afterkernel.records.skipped import skip
+
+Key = tuple[int, str]
+T = TypeVar("T")
+# Each number has one spelling, so that no two files can be the same record.
+_INTEGER = "(0|[1-9][0-9]{0,17})"
+_RECORD = re.compile(rf"{_INTEGER}\.({NAME})\.{_INTEGER}\.json")
+_FENCE = re.compile(rf"{_INTEGER}\.fence")
+_LOCK = re.compile(r"([0-9]{1,18})\.json")
+# The end of a run's id, a hash of its configuration.
+_HASH = re.compile(r".*-([0-9a-f]{10})")
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordFile:
+    """A file of one record, by its name; `stamp` is its size and its times of change (mtime, ctime) in ns."""
+
+    path: str
+    step: int
+    evaluation_id: str
+    number: int
+    stamp: tuple[int, int, int]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return f"{self.step}.{self.evaluation_id}.{self.number}.json"
+
+
+@dataclasses.dataclass
+class RunFolder:
+    """A folder with records or a config.yaml, and, once they are read, the records.
+
+    `is_run` says whether more than a config.yaml marks it as a run; `skipped` what is wrong with each skipped file.
+    """
+
+    path: Path
+    files: list[RecordFile]
+    has_config: bool = False
+    is_run: bool = True
+    records: list[Record] = dataclasses.field(default_factory=list)
+    skipped: list[str] = dataclasses.field(default_factory=list)
+
+    def skip(self, path: str, reason: str) -> None:
+        """Name a file of the run that is skipped."""
+        self.skipped.append(f"{os.path.relpath(path, self.path)} {reason}")
+        skip(path, reason)
+
+
+def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
+    """Write one record under the lock with this number and return its path.
+
+    UserError where the record could not be read back as it is (a number that is not finite, a wrong type),
+    FileExistsError where this holder has written one of the same step and evaluation already, and LockLostError where
+    another process has taken over the run. The last is a courtesy: records written later would change nothing.
+    """
+    name = f"{record.step}.{safe('evaluation_id', record.evaluation_id)}.{number}.json"
+    path = Path(run_dir) / RECORDS / name
+    if not _RECORD.fullmatch(name):
+        raise UserError(f"The record can't be written to {path}: step and number are from 0 to {10**18 - 1}.")
+    try:
+        data = encode(record, number)
+    except RecordError as fault:
+        raise UserError(f"The record of step {record.step} can't be written to {path}: it {fault}.") from fault
+    lost = LockLostError(f"{Path(run_dir).name} was taken over by another process")
+    if next_number(run_dir) > number + 1:
+        raise lost
+    try:
+        create_bytes(path, data)
+    except FileNotFoundError as error:  # the successor removed the draft or moved the folder
+        raise lost from error
+    return path
+
+
+def fence_records(run_dir: Path | str, number: int) -> None:
+    """From now on only records of this number or a higher one count, as a forced run needs it."""
+    create_bytes(Path(run_dir) / RECORDS / f"{number}.fence", b"")
+
+
+def next_number(run_dir: Path | str) -> int:
+    """The number for the next lock: 1 + the highest among locks and records."""
+    run_dir = Path(run_dir)
+    found = [0, *lock_numbers(run_dir)]
+    for name in _names(run_dir / RECORDS):
+        if match := _RECORD.fullmatch(name) or _FENCE.fullmatch(name):
+            found.append(int(match[match.lastindex or 1]))
+    return max(found) + 1
+
+
+def lock_numbers(run_dir: Path) -> dict[int, Path]:
+    """The files of a run's locks by number."""
+    folder = run_dir / LOCKS
+    found = {int(match[1]): name for name in _names(folder) if (match := _LOCK.fullmatch(name))}
+    return {number: folder / name for number, name in found.items() if name == f"{number:04d}.json"}
+
+
+def recorded(run_dir: Path | str, run_id: str | None = None) -> frozenset[Key]:
+    """Step and evaluation_id of every record of a run."""
+    return frozenset(read_run(run_dir, run_id))
+
+
+def read_run(run_dir: Path | str, run_id: str | None = None) -> dict[Key, Record]:
+    """The records of one run by step and evaluation_id; what is damaged or of another run than `run_id` is skipped."""
+    path = Path(run_dir)
+    run = RunFolder(path, [])
+    run.files = _record_files(run)
+    return {(record.step, record.evaluation_id): record for record in _load(run, run_id).records}
+
+
+def read_record(run_dir: Path | str, step: int, evaluation_id: str) -> Record:
+    """One record of a run. UserError where it is not there or can't be read."""
+    found = read_run(run_dir).get((step, evaluation_id))
+    if found is None:
+        raise UserError(f"{run_dir} holds no readable record of step {step} and evaluation {evaluation_id}.")
+    return found
+
+
+def read_records(directory: Path | str) -> list[Record]:
+    """Every record at or below a directory (a run, a sweep, all sweeps), by path, step and evaluation.
+
+    Damaged files are skipped with a SkippedWarning. UserError where there is no record, or two folders hold the same
+    run.
+    """
+    return list(chain.from_iterable(run.records for run in read_distinct_runs(directory)))
+
+
+def read_distinct_runs(directory: Path | str) -> list[RunFolder]:
+    """All runs at or below a directory with their records. UserError as for `read_records`."""
+    runs = read_runs(directory)
+    check_any(directory, [run for run in runs if run.records])
+    refuse_copies((run.path, {(record.sweep, record.run_id) for record in run.records}) for run in runs)
+    return runs
+
+
+def read_runs(directory: Path | str) -> list[RunFolder]:
+    """All runs at or below a directory with their records, sorted by path; two may be the same run."""
+    return [_load(run) for run in find_runs(directory)]
+
+
+def is_run(directory: Path) -> bool:
+    """Whether a directory is the folder of one run, with records."""
+    return any(run.path == directory and run.files for run in find_runs(directory))
+
+
+def check_any(directory: Path | str, runs: Sequence[RunFolder]) -> None:
+    """UserError where there is no run with a record."""
+    if not runs:
+        raise UserError(f"{directory} holds no readable records: no {RECORDS}/*.json of a run lies in it or below it.")
+
+
+def refuse_copies(folders: Iterable[tuple[Path, set[tuple[str, str]]]]) -> None:
+    """UserError where two folders hold the same run; runs are given as pairs of sweep and run_id."""
+    first: dict[tuple[str, str], Path] = {}
+    for path, runs in folders:
+        for run in runs:
+            if run in first:
+                raise UserError(f"{first[run]} and {path} hold the same run: remove one, or name a smaller directory.")
+            first[run] = path
+
+
+def find_runs(directory: Path | str) -> list[RunFolder]:
+    """The folders of all runs at or below a directory, sorted by path: those with records or a config.yaml.
+
+    A run holds no runs, so nothing below one is looked at, nor are hidden folders. UserError where it is no directory.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise UserError(f"{directory} is not a directory: name a run, a sweep, or the folder of all sweeps.")
+    found, pending = [], [directory]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(folder) as entries:
+                inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            skip(folder, f"can't be read ({error.strerror})")
+            continue
+        run = RunFolder(folder, [], has_config=inside.get(CONFIG) is False)
+        if RECORDS in inside:
+            run.files = _record_files(run)
+        if run.files or run.has_config or run.skipped:
+            found.append(run)
+        run.is_run = (
+            bool(run.files or run.skipped)
+            or LOCKS in inside
+            or STATE in inside
+            or (run.has_config and SNAPSHOTS in inside)
+        )
+        if not run.is_run:
+            hidden = {REPLACED} if run.has_config else set()
+            pending += [
+                folder / name
+                for name, is_folder in inside.items()
+                if is_folder and name[0] != "." and name not in hidden and not _of_wandb(folder, name)
+            ]
+    return sorted(found, key=lambda run: run.path)
+
+
+def select(
+    run: RunFolder, load: Callable[[RecordFile], T], run_id_of: Callable[[T], str], run_id: str | None = None
+) -> dict[RecordFile, T]:
+    """What `load` gives for each record of a run that counts, by step and evaluation; everything else is skipped.
+
+    `load` raises RecordError or OSError for a damaged file. A record of another run than the folder's is skipped: the
+    folder's is `run_id` where that is given, else the one that the folder is named by, else that of all its records.
+    """
+    loaded: dict[RecordFile, T] = {}
+    for file in run.files:
+        try:
+            loaded[file] = load(file)
+        except FileNotFoundError:
+            continue  # moved away since it was listed
+        except RecordError as fault:
+            run.skip(file.path, str(fault))
+        except OSError as error:
+            run.skip(file.path, f"can't be read ({error.strerror})")
+    ids = {run_id_of(one) for one in loaded.values()}
+    own = run_id or _own_id(run.path, ids)
+    best: dict[Key, RecordFile] = {}
+    for file, one in loaded.items():
+        if run_id_of(one) != own:
+            whose = f"the run {own}" if own else f"one run: the folder holds records of {', '.join(sorted(ids))}"
+            run.skip(file.path, f"is a record of the run {run_id_of(one)}, not of {whose}")
+            continue
+        key = file.step, file.evaluation_id
+        if key not in best or best[key].number < file.number:
+            best[key] = file
+    return {best[key]: loaded[best[key]] for key in sorted(best)}
+
+
+def read_file(file: RecordFile) -> Record:
+    """The record in a file. RecordError where it is damaged or its name is not that of its content."""
+    data = Path(file.path).read_bytes()
+    record = decode(data)
+    number = file.number if data.startswith(b'{"number":%d,' % file.number) else number_of(data)
+    found = record.step, record.evaluation_id, number
+    if found != (file.step, file.evaluation_id, file.number):
+        raise RecordError(f"was renamed: its content is that of {'.'.join(map(str, found))}.json")
+    return record
+
+
+def _load(run: RunFolder, run_id: str | None = None) -> RunFolder:
+    run.records = list(select(run, read_file, lambda record: record.run_id, run_id).values())
+    return run
+
+
+def folder_name(path: Path) -> str:
+    """The name of a folder, also of `.` and `..`."""
+    return path.name if path.name not in ("", "..") else path.resolve().name
+
+
+def _own_id(path: Path, ids: set[str]) -> str | None:
+    name = folder_name(path)
+    if name in ids:
+        return name
+    if (match := _HASH.fullmatch(name)) and not any(one.endswith(f"-{match[1]}") for one in ids):
+        return name
+    return next(iter(ids)) if len(ids) == 1 else None
+
+
+def _record_files(run: RunFolder) -> list[RecordFile]:
+    """The files of a run's records, by step, evaluation and number, without those below a fence."""
+    found, floor = [], 0
+    try:
+        with os.scandir(run.path / RECORDS) as entries:
+            for entry in entries:
+                if match := _RECORD.fullmatch(entry.name):
+                    facts = entry.stat()
+                    if not entry.is_file():
+                        run.skip(entry.path, "is not a file")
+                        continue
+                    stamp = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+                    found.append(RecordFile(entry.path, int(match[1]), match[2], int(match[3]), stamp))
+                elif match := _FENCE.fullmatch(entry.name):
+                    floor = max(floor, int(match[1]))
+                elif entry.name.endswith(".json") and entry.name[0] != ".":
+                    run.skip(entry.path, "is not named STEP.EVALUATION.NUMBER.json")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        run.skip(str(run.path / RECORDS), f"can't be read ({error.strerror})")
+    return sorted(
+        (file for file in found if file.number >= floor), key=lambda file: (file.step, file.evaluation_id, file.number)
+    )
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _of_wandb(folder: Path, name: str) -> bool:
+    """Whether it is what W&B keeps of a run's files."""
+    return name == "files" and "run-" in folder.name and folder.parent.name == "wandb"

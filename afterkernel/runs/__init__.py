@@ -1,0 +1,1 @@
+"""Runs: what one process does with one run's folder."""

@@ -1,0 +1,269 @@
+"""Run locks: at most one process works on a run, on one machine or on several that share a file system.
+
+RUN_ID/locks/0003.json    who holds the run, and since when; its time of change is the holder's heartbeat
+
+The lock with the highest number counts, and it is never deleted, only followed by a higher one. So no other lock is
+needed: processes race only to create a file (a hard link to a finished file, atomic also on NFS), and a process that
+decided by what was true some time ago loses that race. The number is a fencing token: it names the records that are
+written under the lock (see `afterkernel.records.store`) and is higher than that of any record.
+
+A lock is over when its holder says so, when its process has ended (on the same machine), or when its heartbeat has
+stopped for `STALE_S` by the file system's clock. Clocks jump: before a lock of another machine is taken over it must
+also be seen unchanged for two heartbeats of one's own monotonic clock, and for `STALE_S` where its time lies in the
+future.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from afterkernel.errors import LockLostError
+from afterkernel.records.files import LOCKS, link, write_text_atomic
+from afterkernel.records.store import lock_numbers, next_number
+
+__all__ = ["HEARTBEAT_S", "STALE_S", "LockLostError", "LockOwner", "LockedError", "RunLock", "owner_of", "run_lock"]
+
+HEARTBEAT_S = 10.0
+STALE_S = 120.0
+UNWRITTEN_S = 2.0
+LOOK_S = 1.0
+# Files of locks as this process saw them: time of change, and since when (monotonic) it has been that.
+_seen: dict[Path, tuple[int, float]] = {}
+
+
+@dataclass(frozen=True)
+class LockOwner:
+    """The process that holds a lock, named so that no process on another machine or after a restart is taken for it.
+
+    `machine` is the kernel's boot and process namespace, within which `process` (number and start time) is unique.
+    `since` is in seconds since 1970, by the owner's clock.
+    """
+
+    host: str
+    machine: str
+    process: str
+    token: str
+    since: float
+    released: bool = False
+
+    def __str__(self) -> str:
+        return f"process {self.process.split('@')[0]} on {self.host}"
+
+
+class LockedError(Exception):
+    """Another process holds the run."""
+
+    def __init__(self, owner: LockOwner) -> None:
+        super().__init__(str(owner))
+        self.owner = owner
+
+
+class RunLock:
+    """A lock held by this process. `number` names the records that are written under it."""
+
+    def __init__(self, path: Path, number: int, owner: LockOwner) -> None:
+        self.path, self.number, self.owner = path, number, owner
+        self._lost, self._looked_s = False, time.monotonic()
+
+    def check(self) -> None:
+        """Raise LockLostError where another process has taken over the run.
+
+        It looks at most once a second: a process that was paused for longer, as a takeover needs, learns of it at once.
+        """
+        now_s = time.monotonic()
+        if now_s - self._looked_s > LOOK_S:
+            with contextlib.suppress(OSError):
+                self._lost = self._lost or not self._counts()
+            self._looked_s = now_s
+        if self._lost:
+            raise LockLostError(f"{self.path.parent.parent.name} was taken over by another process")
+
+    def beat(self) -> None:
+        """Show a sign of life, and look whether the lock still counts."""
+        with contextlib.suppress(OSError):  # a full or absent disk for a moment is no reason to give up
+            if self._counts():
+                os.utime(self.path)
+            else:
+                self._lost = True
+
+    def release(self) -> None:
+        """Say that the run is free; if the disk is too full to say so, the lock is found stale later."""
+        with contextlib.suppress(OSError):
+            if self._counts():
+                write_text_atomic(self.path, json.dumps(asdict(replace(self.owner, released=True))))
+
+    def _counts(self) -> bool:
+        return _highest(self.path.parent.parent)[0] == self.number
+
+
+@contextlib.contextmanager
+def run_lock(run_dir: Path, *, heartbeat_s: float = HEARTBEAT_S, stale_s: float = STALE_S) -> Iterator[RunLock]:
+    """Hold the lock of a run for the length of the block. Raises LockedError where another process holds it.
+
+    Where it has to be seen whether the owner is alive, on another machine, this waits for two heartbeats or `stale_s`.
+    """
+    held = _acquire(run_dir, heartbeat_s, stale_s)
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(heartbeat_s):
+            held.beat()
+
+    heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    heart.start()
+    try:
+        yield held
+    finally:
+        ended.set()
+        heart.join()
+        held.release()
+
+
+def owner_of(run_dir: Path, *, stale_s: float = STALE_S) -> LockOwner | None:
+    """The process that works on a run at this moment, or None; writes nothing and does not wait."""
+    number, path = _highest(run_dir)
+    if number == 0:
+        return None
+    found = _read(path)
+    if found is None or found.released or _has_ended(found):
+        return None
+    age_s, unchanged_s = _age_s(path, time.time())
+    return None if age_s > stale_s or unchanged_s > stale_s else found
+
+
+def _acquire(run_dir: Path, heartbeat_s: float, stale_s: float) -> RunLock:
+    folder = run_dir / LOCKS
+    folder.mkdir(parents=True, exist_ok=True)
+    mine = LockOwner(socket.gethostname(), _machine(), _process(os.getpid()), secrets.token_hex(8), time.time())
+    # Not `write_text_atomic`: the name must stay, to be linked from.
+    draft = folder / f".{mine.token}.tmp"
+    try:
+        draft.write_text(json.dumps(asdict(mine)))
+        while True:
+            number, path = _highest(run_dir)
+            if number:
+                os.utime(draft)  # its time of change is then the file system's own present
+                wait_s = _wait_s(path, draft.stat().st_mtime, heartbeat_s, stale_s)
+                if wait_s > 0.0:
+                    time.sleep(min(wait_s, heartbeat_s / 2, UNWRITTEN_S / 10))
+                    continue
+            number = max(number + 1, next_number(run_dir))
+            wanted = folder / f"{number:04d}.json"
+            try:
+                link(draft, wanted)
+            except FileExistsError:
+                continue
+            if _highest(run_dir)[0] != number:  # it was decided by what was true long ago
+                wanted.unlink(missing_ok=True)
+                continue
+            _tidy(run_dir, number, before=draft.stat().st_mtime - stale_s)
+            return RunLock(wanted, number, mine)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _wait_s(path: Path, now: float, heartbeat_s: float, stale_s: float) -> float:
+    """Seconds until the lock in a file is over if its owner shows no sign of life, 0 if it is over already.
+
+    Raises LockedError where the owner is alive, or was so `stale_s` ago.
+    """
+    age_s, unchanged_s = _age_s(path, now)
+    found = _read(path)
+    if found is None:
+        return UNWRITTEN_S - max(age_s, unchanged_s)
+    if found.released or _has_ended(found):
+        return 0.0
+    if found.machine == _machine() or 0.0 <= age_s <= stale_s:
+        raise LockedError(found)
+    return (stale_s if age_s < 0.0 else min(2 * heartbeat_s, stale_s)) - unchanged_s
+
+
+def _age_s(path: Path, now: float) -> tuple[float, float]:
+    """Seconds since a file was changed (negative for a future time), and for which this process has seen no change.
+
+    Both without end where it was removed.
+    """
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        return math.inf, math.inf
+    seen = _seen.get(path)
+    if seen is None or seen[0] != changed:
+        seen = _seen[path] = changed, time.monotonic()
+    return now - changed / 1e9, time.monotonic() - seen[1]
+
+
+def _highest(run_dir: Path) -> tuple[int, Path]:
+    locks = lock_numbers(run_dir)
+    number = max(locks, default=0)
+    return number, locks.get(number, run_dir)
+
+
+def _tidy(run_dir: Path, number: int, before: float) -> None:
+    """Remove lower locks (whoever still looks at them creates a number below the highest, and loses) and old drafts."""
+    old = [path for lower, path in lock_numbers(run_dir).items() if lower < number]
+    for draft in (run_dir / LOCKS).glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            old += [draft] if draft.stat().st_mtime < before else []
+    for path in old:
+        _seen.pop(path, None)
+        with contextlib.suppress(OSError):  # a folder that somebody called so
+            path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> LockOwner | None:
+    """The owner in a lock's file; None where the file is not whole, as after a crash without hard links."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        owner = LockOwner(**{field.name: found[field.name] for field in fields(LockOwner)})
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    texts = owner.host, owner.machine, owner.process, owner.token
+    whole = all(type(text) is str for text in texts) and type(owner.since) in (int, float)
+    return owner if whole and re.fullmatch(r"[0-9]{1,18}@[0-9]*", owner.process) else None
+
+
+def _has_ended(found: LockOwner) -> bool:
+    """Whether the owner is a process of this machine that has ended."""
+    return found.machine == _machine() and _process(int(found.process.split("@")[0])) != found.process
+
+
+def _machine() -> str:
+    """The kernel's boot and process namespace; the host's name where there is no /proc."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _process(number: int) -> str:
+    """A process by number and start time, so that a later one with its number is another; "ended" without one."""
+    try:
+        stat = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return _without_proc(number)
+    return "ended" if stat[0] in "ZX" else f"{number}@{stat[19]}"
+
+
+def _without_proc(number: int) -> str:
+    if Path("/proc/self").exists():
+        return "ended"
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return "ended"
+    except PermissionError:
+        pass
+    return f"{number}@"

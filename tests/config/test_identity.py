@@ -1,0 +1,172 @@
+"""The identity of a run: which options belong to it, and that equivalent configurations have one."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from afterkernel.config import Config, compose, evaluation_id, run_id, training_id, typed
+from afterkernel.config.schema import KINDS, every_option
+from afterkernel.data.sources.digits import Digits
+from afterkernel.data.sources.folder import ImageFolder
+from afterkernel.kernels.options import Kernel
+from afterkernel.measures import MEASURES, AllMeasures
+from afterkernel.models import MLP
+from afterkernel.options import walk
+from afterkernel.svm import BACKENDS
+from afterkernel.training.options import Snapshots, Training
+
+# Every option is in one of the two sets: those that affect numbers and so belong to the identity, and the rest.
+AFFECTS = {
+    *(f"dataset.{name}" for name in ("name", "minus", "plus", "max_train", "max_test", "root of folder")),
+    *(f"arch.{name}" for name in ("name", "budget", "width", "init", "num_layers", "num_blocks")),
+    *(f"training.{name}" for name in ("lr", "batch_size", "epochs", "loss_target")),
+    *(f"training.{name}" for name in ("augment", "augment_angle_deg", "augment_shift_px")),
+    *("snapshot.epochs", "kernel.names", "kernel.dtype", "seed"),
+    *(f"svm.{name}" for name in ("name", "tol", "intercept", "soft_C", "max_steps", "C", "stop_tol", "max_iter")),
+    *(f"svm.{name}" for name in ("algorithm", "check_every", "clip", "seed", "loss")),
+    *(f"measure.{name}" for name in ("names", "num_images", "gram_images", "seed", "per_layer", "shift_px")),
+    *(f"measure.{name}" for name in ("angle_rad", "crop_fraction", "eigenvalues", "decay_ranks")),
+}
+DOES_NOT = {
+    *("dataset.root", "dataset.download", "kernel.budget_bytes", "kernel.resumable", "keep", "output_dir", "force"),
+    *("trainer.device", "trainer.checkpoint_every_s", "trainer.threads", "svm.timeout_s", "svm.library"),
+    *("logger.wandb.mode", "logger.wandb.project", "logger.wandb.entity"),
+    *("sweep.name", "sweep.on_error", "sweep.claims", "sweep.dry_run"),
+}
+# What an option needs to count.
+ACTIVE = {"augment_angle_deg": {"augment": True}, "augment_shift_px": {"augment": True}, "seed": {"algorithm": 2}}
+
+
+def config(*words):
+    return typed(compose(words))
+
+
+def made(**sections):
+    defaults = {"dataset": Digits(), "arch": MLP(), "svm": BACKENDS["exact"](), "measure": AllMeasures()}
+    return Config(**{**defaults, **sections})
+
+
+def other(field, value):
+    """A value of an option that differs from `value`."""
+    choices = [choice for choice in field.metadata["choices"] if value != choice and value != [choice]]
+    kind = str(field.type)
+    if kind == "bool":
+        return not value
+    if kind.startswith("list"):
+        return choices[:1] if choices else [*value, "x"] if kind == "list[str]" else [*value, 7]
+    if kind.startswith("str"):
+        return choices[0] if choices else "another"
+    return 3 if value is None else value + 1
+
+
+def changed(node, path, field):
+    """The node with the option at a dotted path set to another value, and with what the option needs to count."""
+    name, _, rest = path.partition(".")
+    value = getattr(node, name)
+    if rest:
+        return dataclasses.replace(node, **{name: changed(value, rest, field)})
+    return dataclasses.replace(node, **{name: other(field, value)})
+
+
+def cases():
+    for name in every_option():
+        group, _, rest = name.partition(".")
+        for kind, section in KINDS.get(group, {"": None}).items():
+            node = Config() if section is None else section()
+            for path, field, _ in walk(node):
+                if path == (rest if section else name):
+                    yield name, kind, section, path, field
+
+
+def test_every_option_is_classified():
+    names = {name for name in every_option() if not name.startswith("launcher.")}
+    assert names == (AFFECTS | DOES_NOT) - {"dataset.root of folder"}
+    assert not AFFECTS & DOES_NOT
+
+
+@pytest.mark.parametrize("case", list(cases()), ids=lambda case: f"{case[0]}-{case[1]}")
+def test_an_option_counts_as_it_is_classified(case):
+    name, kind, section, path, field = case
+    group = name.partition(".")[0]
+    node = section() if section else made()
+    needed = ACTIVE.get(field.name, {})
+    if group == "training":
+        node = dataclasses.replace(node, training=dataclasses.replace(node.training, **needed))
+    elif section and needed and hasattr(node, next(iter(needed))):
+        node = dataclasses.replace(node, **needed)
+    after = changed(node, path, field)
+    one, two = ((made(**{group: each}) if section else each) for each in (node, after))
+    counts = name in AFFECTS or (name == "dataset.root" and kind == "folder")
+    assert name in DOES_NOT or name in AFFECTS or group == "launcher"
+    assert (run_id(one) != run_id(two)) == counts
+    assert (run_id(one) == run_id(two)) == (
+        (training_id(one), evaluation_id(one)) == (training_id(two), evaluation_id(two))
+    )
+
+
+EQUIVALENT = [
+    ("kernel.names=[ntk,conjugate]", "kernel.names=[conjugate,ntk]"),
+    ("measure.names=[ridge,spectrum]", "measure.names=[spectrum,ridge]"),
+    ("keep=[gram,checkpoint]", "keep=[checkpoint,gram]"),
+    ("training.lr=0.1", "training.lr=1e-1"),
+    ("training.lr=1", "training.lr=1.0"),
+    ("training.loss_target=1", "training.loss_target=1.0"),
+    ("measure.angle_rad=[1]", "measure.angle_rad=[1.0]"),
+    ("training.augment_angle_deg=0", "training.augment_angle_deg=20"),
+    ("training.augment=true training.augment_shift_px=-0.0", "training.augment=true training.augment_shift_px=0"),
+    ("training.epochs=3 snapshot.epochs=[0,1]", "training.epochs=3 snapshot.epochs=[1,0,3,9]"),
+    ("training.epochs=0 training.batch_size=3", "training.epochs=0 training.augment=true training.loss_target=0.5"),
+    ("arch.width=16 arch.budget=5000", "arch.width=16"),
+    ("svm=jst svm.seed=3", "svm=jst"),
+    ("measure=spectrum measure.num_images=3 measure.shift_px=[2]", "measure=spectrum"),
+    ("measure.names=[] measure.gram_images=7 measure.per_layer=true measure.seed=1", "measure.names=[]"),
+    ("measure.names=[invariance] measure.gram_images=7", "measure.names=[invariance]"),
+    ("dataset=mnist dataset.root=a dataset.download=true", "dataset=mnist dataset.root=b"),
+]
+
+
+@pytest.mark.parametrize(("one", "two"), EQUIVALENT)
+def test_equivalent_configurations_have_one_id(one, two):
+    first, second = config(*one.split()), config(*two.split())
+    assert run_id(first) == run_id(second)
+    assert evaluation_id(first) == evaluation_id(second)
+
+
+def test_a_folder_is_one_data_set_however_its_path_is_spelled(tmp_path, monkeypatch):
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "pets")
+    monkeypatch.chdir(tmp_path)
+    spelled = ["pets", "pets/", "./pets", "link", f"{tmp_path}/x/../pets"]
+    ids = [run_id(made(dataset=ImageFolder(root=root, minus="a", plus="b"))) for root in spelled]
+    assert len(set(ids)) == 1
+    assert run_id(made(dataset=ImageFolder(root="other", minus="a", plus="b"))) != ids[0]
+
+
+epochs = st.lists(st.integers(0, 12), max_size=6)
+rates = st.floats(min_value=1e-300, max_value=1e300)
+
+
+@settings(max_examples=200, deadline=None)
+@given(epochs, epochs, st.integers(0, 8), rates, rates)
+def test_one_id_means_one_training(first, second, last, rate, another):
+    runs = [
+        made(training=Training(lr=lr, epochs=last), snapshot=Snapshots(chosen))
+        for lr, chosen in ((rate, first), (another, second))
+    ]
+    means = [({epoch for epoch in chosen if epoch < last}, lr) for chosen, lr in ((first, rate), (second, another))]
+    assert (run_id(runs[0]) == run_id(runs[1])) == (means[0] == means[1])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.permutations(["ntk", "conjugate"]), st.permutations(list(MEASURES)))
+def test_the_order_of_names_is_no_part_of_it(kernels, measures):
+    shuffled = made(kernel=Kernel(names=kernels), measure=AllMeasures(names=measures))
+    assert run_id(shuffled) == run_id(made(kernel=Kernel(), measure=AllMeasures(names=list(MEASURES))))
+
+
+def test_measures_say_what_they_look_at():
+    # An option that is taken for inactive must change no number: those that look at test images say so.
+    for name, kind in MEASURES.items():
+        assert ("num_images" in AllMeasures(names=[name]).idle) == (not kind.of_test_images)
