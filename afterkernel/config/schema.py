@@ -41,6 +41,7 @@ class Sweep:
     claims: list[str] = option(
         [], "claims that the report is to answer; all by default", choices=tuple(HYPOTHESES), decides=False
     )
+    max_runs: int = option(10_000, "runs that a sweep may have at most", at_least=1, decides=False)
     dry_run: bool = option(False, "print the table of runs and what they will cost, and run none", decides=False)
 
 
@@ -87,11 +88,6 @@ def every_option() -> dict[str, list[dataclasses.Field[Any]]]:
         for name, field, _ in walk(section, prefix):
             found.setdefault(name, []).append(field)
     return found
-
-
-def option_types() -> dict[str, str]:
-    """The type of every option, of all kinds, by dotted name, as it is written in its dataclass."""
-    return {name: str(fields[-1].type) for name, fields in every_option().items()}
 
 
 def register() -> None:

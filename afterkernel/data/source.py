@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import torch
 from afterkernel.data.problem import Problem
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds, option
+from afterkernel.suggest import did_you_mean
 from afterkernel.types import Float, Int, Tensor
 
 Split = tuple[Float[Tensor, "_ c h w"], Int[Tensor, " _"]]
@@ -55,7 +55,7 @@ class Source:
         for side, value in (("minus", self.minus), ("plus", self.plus)):
             if value not in known:
                 told = f"dataset.{side}={value} is no class of {self.name}" if value else f"dataset.{side} is not set"
-                raise UserError(f"{told}{_did_you_mean(value, known)}: choose one of {_listed(known)}.")
+                raise UserError(f"{told}{did_you_mean(value, known)}: choose one of {_listed(known)}.")
         if self.minus == self.plus:
             raise UserError(f"dataset.minus={self.minus} and dataset.plus={self.plus} are the same class: choose two.")
         self.check_files()
@@ -92,12 +92,6 @@ def capped(y: Int[Tensor, " n"], cap: int | None) -> Int[Tensor, " k"]:
         positions = (y == label).nonzero().flatten()
         kept.append(positions[torch.randperm(len(positions), generator=generator)[:count]])
     return torch.cat(kept).sort().values
-
-
-def _did_you_mean(value: str, known: Sequence[str]) -> str:
-    lowered = {name.lower(): name for name in known}
-    nearest = difflib.get_close_matches(value.lower(), lowered, n=1, cutoff=0.5)
-    return f" (did you mean {lowered[nearest[0]]}?)" if nearest else ""
 
 
 def _listed(names: Sequence[str], most: int = 20) -> str:

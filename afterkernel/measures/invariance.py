@@ -7,6 +7,7 @@ added to each norm. Embeddings are only ever paired row by row, in blocks of ima
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -66,7 +67,9 @@ class Invariance(Measure):
     shift_px: list[int] = option(
         [1], "invariance: shifts to the right and down, in pixels; the first keeps the plain name", at_least=1
     )
-    angle_rad: list[float] = option([0.25], "invariance: rotations to either side, in radians", above=0)
+    angle_rad: list[float] = option(
+        [0.25], "invariance: rotations to either side, in radians", above=0, at_most=math.pi
+    )
     crop_fraction: list[float] = option([13 / 14], "invariance: parts of each side that zoom keeps", above=0, at_most=1)
 
     def strengths(self) -> dict[str, tuple[str, float | None]]:

@@ -1,4 +1,4 @@
-"""Mistakes in files: sweeps, data sets, runs and their snapshots, tile stores."""
+"""Errors in files: sweeps, data sets, runs and their snapshots, tile stores."""
 
 import io
 import json
@@ -11,14 +11,14 @@ from urllib.error import URLError
 
 import torch
 import yaml
-from mistake import TINY_DATA, Mistake
+from error_case import TINY_DATA, ErrorCase
 from PIL import Image
 
 from afterkernel.store import SCHEMA_VERSION, read_records, write_record
 from afterkernel.store.files import RECORDS
 from afterkernel.store.seal import close
 
-M = Mistake
+M = ErrorCase
 
 GRID = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n"
 
@@ -224,7 +224,7 @@ AGAIN = "evaluate run"
 
 
 def E(done, sentence, setup, words=AGAIN):  # noqa: N802
-    return Mistake(done, words, sentence, setup, small=False)
+    return ErrorCase(done, words, sentence, setup, small=False)
 
 
 # fmt: off
@@ -236,7 +236,7 @@ RUNS = [
     E("a configuration that is a list", "run/config.yaml is not a configuration of this version: it holds no options by name.", edited("config.yaml", lambda _: b"- 1\n")),
     E("a configuration that is cut short", "run/config.yaml is not a configuration of this version: ... is not known: choose one of ...", edited("config.yaml", lambda data: data[: data.index(b"training:")])),
     E("a configuration that would run a command", "run/config.yaml is not a configuration of this version: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'", edited("config.yaml", lambda _: b"!!python/object/apply:os.system ['touch EXECUTED']\n")),
-    E("a configuration of a later version, with an option unknown here", "run/config.yaml is not a configuration of this version: training.momentum is not an option: did you mean ...?", edited("config.yaml", config(lambda found: found["training"].update(momentum=0.9)))),
+    E("a configuration of a later version, with an option unknown here", "run/config.yaml is not a configuration of this version: training.momentum is not an option: python -m afterkernel --help lists all options.", edited("config.yaml", config(lambda found: found["training"].update(momentum=0.9)))),
     E("a configuration of a later version, with an architecture unknown here", "run/config.yaml is not a configuration of this version: arch.name=resnet is not known: choose one of mlp, sum, vgg.", edited("config.yaml", config(lambda found: found["arch"].update(name="resnet")))),
     E("a configuration with a wrong value", "training.lr=-1.0 is too small: it must be greater than 0.", edited("config.yaml", config(lambda found: found["training"].update(lr=-1)))),
     E("a run without snapshots", "run has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.", removed("snapshots")),
