@@ -119,7 +119,7 @@ def _judge(
     kept: Path | None,
     context: Context,
 ) -> KernelRecord:
-    doubtful: list[str] = []
+    doubtful = list(problem.warnings)
     with doubts.python_warnings(doubtful):
         place = device(config)
         phi = embedding(network, name, dtype=config.kernel.dtype, device=place)

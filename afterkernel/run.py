@@ -16,6 +16,7 @@ from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.evaluate import evaluate
 from afterkernel.finished import is_finished
+from afterkernel.input_files import read_yaml_text
 from afterkernel.keep import check_checkpoints, check_kept, drop_what_served
 from afterkernel.logger.wandb import Mirror, mirror
 from afterkernel.measures import MeasureState
@@ -61,7 +62,7 @@ def run(config: Config, run_dir: Path, *, look: Callable[[], None] = lambda: Non
         len(problem.x_train),
         len(problem.x_test),
     )
-    config.measure.check_images(*problem.image_shape[1:])
+    config.measure.warn_of_images(*problem.image_shape[1:])
     write_text_atomic(run_dir / CONFIG, yaml.safe_dump(to_plain(config), sort_keys=False))
     torch.manual_seed(config.seed)
     network = config.arch.build(problem.image_shape)
@@ -101,7 +102,7 @@ def reevaluate(config: Config, run_dir: Path, name: str) -> None:
     with stage("loading the data"):
         problem = config.dataset.load()
     _check_data(problem, run_dir)
-    config.measure.check_images(*problem.image_shape[1:])
+    config.measure.warn_of_images(*problem.image_shape[1:])
     with _mirror(config, run_dir, name) as board:
         _evaluate_all(config, problem, run_dir, name, board, again=True)
     log.info("records are in %s", run_dir / RECORDS)
@@ -119,10 +120,10 @@ def _check_data(problem: Problem, run_dir: Path) -> None:
 def read_config(run_dir: Path) -> Config:
     """The configuration that a run was made with. Raises UserError where it is missing or of another version."""
     path = run_dir / CONFIG
+    if not path.exists():
+        raise UserError(f"{run_dir} is not a run: it has no {CONFIG}; name a folder runs/SWEEP/RUN_ID.")
     try:
-        return from_plain(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise UserError(f"{run_dir} is not a run: it has no {CONFIG}; name a folder runs/SWEEP/RUN_ID.") from error
+        return from_plain(yaml.safe_load(read_yaml_text(path)))
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a configuration of this version: {reason}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from afterkernel.input_files import read_text
 from afterkernel.store import write_text_atomic
 from afterkernel.types import Int, Tensor
 
@@ -41,7 +42,7 @@ def write_supports(path: Path, supports: Mapping[str, Int[Tensor, " _"]]) -> Non
 def read_supports(path: Path, n: int) -> Supports:
     """The supports by kernel among n samples; none where the file is missing or damaged, as they only save time."""
     try:
-        found = {name: torch.tensor(index, dtype=torch.int64) for name, index in json.loads(path.read_text()).items()}
+        found = {name: torch.tensor(index, dtype=torch.int64) for name, index in json.loads(read_text(path)).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
     if any(index.ndim != 1 or bool(((index < 0) | (index >= n)).any()) for index in found.values()):

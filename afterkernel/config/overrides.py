@@ -255,6 +255,8 @@ def _check_values(place: str, option: str, values: Any) -> None:
             f"{place}={_short(str(values))} can't be read: write values with commas between them, such as 0,1,2 or "
             "range(5)."
         ) from error
+    if parsed.key_or_group == "sweep":
+        raise UserError(f"{place}: a sweep can't go over other sweeps: run them one by one.")
     if re.match(r"\+?hydra\b", option):
         raise UserError(f"{place} is a setting of Hydra, which can't be swept over.")
     try:

@@ -106,6 +106,8 @@ def from_plain(plain: Any) -> Config:
     """
     if not isinstance(plain, dict):
         raise UserError("it holds no options by name.")
+    if (text := _reference(plain)) is not None:
+        raise UserError(f"it refers to other values ({text}), where plain values belong.")
     schema = OmegaConf.structured(Config)
     for group, kinds in KINDS.items():
         section = plain.get(group)
@@ -122,6 +124,14 @@ def from_plain(plain: Any) -> Config:
     if not isinstance(config, Config):
         raise TypeError(f"not a configuration: {type(config).__name__}")
     return config
+
+
+def _reference(node: Any) -> str | None:
+    """The first string in plain data that OmegaConf would resolve."""
+    if isinstance(node, str):
+        return node if "${" in node else None
+    items = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return next((found for item in items if (found := _reference(item)) is not None), None)
 
 
 def to_plain(config: Config) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from afterkernel.dashboard import report_run, saved, story, workspace
 from afterkernel.dashboard.material import Material, read
 from afterkernel.errors import UserError
 from afterkernel.logger import sync
-from afterkernel.logger.account import check_server, reason
+from afterkernel.logger.account import check_server, is_wandb_name, reason
 from afterkernel.report.page import Made, make
 from afterkernel.store import format as fmt
 from afterkernel.store.files import write_text_atomic
@@ -95,7 +95,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _check_name(option: str, name: str | None) -> None:
-    if name is not None and (not name or set(name) & set("/\\#?%:")):
+    if name is not None and not is_wandb_name(name):
         raise UserError(f"--{option}={name} is no name on W&B: leave out / \\ # ? % :.")
 
 

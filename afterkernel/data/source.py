@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from afterkernel.suggest import did_you_mean
 from afterkernel.types import Float, Int, Tensor
 
 Split = tuple[Float[Tensor, "_ c h w"], Int[Tensor, " _"]]
+
+log = logging.getLogger(__name__)
 
 # Fixed, so that one cap names the same images in every run.
 CAP_SEED = 0
@@ -48,8 +51,18 @@ class Source:
         """The training and the test split, images float32 in [0, 1], labels 0 and 1."""
         raise TypeError(f"{type(self).__name__} does not say how to read its images")
 
+    def _warnings(self) -> list[str]:
+        """What is doubtful of files that can be read; logged, and recorded with every kernel."""
+        return []
+
     def check(self) -> None:
         """Raise UserError for the first option that cannot work; reads no image."""
+        try:
+            self._check()
+        except OSError as error:
+            raise UserError(f"dataset: {error.filename} can't be read ({error.strerror}).") from error
+
+    def _check(self) -> None:
         check_bounds(self, "dataset.")
         known = self.class_names()
         for side, value in (("minus", self.minus), ("plus", self.plus)):
@@ -64,7 +77,10 @@ class Source:
         """The problem of telling `plus` from `minus`. Raises UserError where options or files do not allow it."""
         self.check()
         (x_train, y_train), (x_test, y_test) = self._read()
-        return Problem(x_train, y_train, x_test, y_test, self.minus, self.plus)
+        warnings = tuple(self._warnings())
+        for warning in warnings:
+            log.warning("dataset: %s", warning)
+        return Problem(x_train, y_train, x_test, y_test, self.minus, self.plus, warnings)
 
 
 def pick_pair(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from afterkernel.errors import UserError
+from afterkernel.input_files import read_text
 
 GRIDS = "grids"
 
@@ -18,7 +19,7 @@ def planned(directory: Path | str) -> dict[Path, list[str]]:
     runs: dict[Path, list[str]] = {}
     for path in sorted(Path(directory).rglob(f"{GRIDS}/*.json")):
         try:
-            named = json.loads(path.read_text(encoding="utf-8"))["runs"]
+            named = json.loads(read_text(path))["runs"]
             runs |= {path.parent.parent / str(name): [str(word) for word in words] for name, words in named.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
