@@ -15,6 +15,7 @@ python -m afterkernel --version                    the version
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -22,6 +23,9 @@ from collections.abc import Callable, Sequence
 
 from afterkernel.errors import UserError
 from afterkernel.suggest import closest
+
+# What the system answers to a path that no file can have, or that this user may not use.
+_BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
 
 MULTIRUN = ("--multirun", "-m")
 
@@ -35,15 +39,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"afterkernel: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads what is printed has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own end prints what is left there
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in _BAD_PATH:
+            raise
+        name = str(error.filename)
+        shown = name if len(name) <= 200 else f"{name[:200]}..."
+        print(f"afterkernel: {shown} can't be used ({error.strerror}): name another file or folder.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(
             "afterkernel: interrupted; what is recorded is kept, and the same command runs what is missing.",
             file=sys.stderr,
         )
         return 130
-    except BrokenPipeError:  # whoever reads what is printed has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own end prints what is left there
-        return 128 + signal.SIGPIPE
 
 
 def _run(argv: list[str]) -> int:

@@ -22,10 +22,11 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
     for ever, and a device may have no end.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise UserError(f"{path} is {_kind(found.st_mode)}, where a regular file is expected.")
     with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise UserError(f"{path} is {_kind(found.st_mode)}, where a regular file is expected.")
         if most is not None and found.st_size > most:
             raise UserError(f"{path} is too large ({found.st_size:,} bytes): at most {most:,} are read.")
         return file.read()

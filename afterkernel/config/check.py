@@ -83,7 +83,7 @@ def _check_snapshots(config: Config) -> None:
 
 
 def _check_output(config: Config) -> None:
-    if not config.output_dir:
+    if not config.output_dir.strip():
         raise UserError("output_dir is empty: name the folder that results go to, such as runs.")
     told = f"output_dir={config.output_dir}"
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 from collections.abc import Iterator, Sequence
 
 from hydra import compose as hydra_compose
@@ -20,10 +21,10 @@ from afterkernel.config.explain import explain, unknown
 from afterkernel.config.identity import run_id
 from afterkernel.config.overrides import check_sweep, parse
 from afterkernel.config.places import CONF, sweep_file
-from afterkernel.config.schema import Config, from_plain, register, to_plain
+from afterkernel.config.schema import Config, every_option, from_plain, register, to_plain
 from afterkernel.errors import UserError
 from afterkernel.input_files import read_yaml_text
-from afterkernel.options import walk
+from afterkernel.options import walk, wanted
 
 
 def prepare(overrides: Sequence[Override] = ()) -> None:
@@ -97,14 +98,19 @@ def _typed(cfg: DictConfig) -> Config:
 
 def _resolve(cfg: DictConfig) -> None:
     """Resolve all references ${...} in place. Raises UserError that names the first option whose value can't be."""
+    known = every_option()
     for name in _leaves(cfg):
         section, _, last = name.rpartition(".")
         node = OmegaConf.select(cfg, section) if section else cfg
         try:
-            OmegaConf.select(node, last)
+            value = OmegaConf.select(node, last)
         except (OmegaConfBaseException, RecursionError) as error:
             raw = node._get_node(last)
             raise UserError(f"{name}={raw._value() if raw is not None else ''}: {explain(error)}") from error
+        # OmegaConf lets lists within lists pass.
+        if OmegaConf.is_list(value) and any(map(OmegaConf.is_config, value)) and name in known:
+            shown = json.dumps(OmegaConf.to_container(value), separators=(",", ":"))
+            raise UserError(f"{name}={shown} has the wrong type: it must be {wanted(known[name][-1])}.")
     OmegaConf.resolve(cfg)
 
 

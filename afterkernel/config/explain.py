@@ -42,7 +42,11 @@ def explain(error: BaseException, word: str = "") -> str:
     if word and "missing EQUAL" in text:
         return f"{word!r} is neither a command nor an option: write options as name=value, and see --help."
     if word and "token recognition error" in text:
-        return f"{word} can't be read: write commas between several values, and quotes around special characters."
+        name, _, value = word.partition("=")
+        quoted = f", as \"{name}='{value}'\"" if value and "'" not in value else ""
+        return (
+            f"{word} can't be read: write commas between several values, and quotes around special characters{quoted}."
+        )
     if sentence := _misfit(text):
         return sentence
     if _full_key(text):

@@ -75,9 +75,7 @@ def parse(words: Sequence[str]) -> list[Override]:
 def _check_length(word: str) -> None:
     """Hydra's parser takes a millisecond for each value, and is called several times."""
     if word.count(",") > _MOST_VALUES:
-        raise UserError(
-            f"{_short(word)} holds more than {_MOST_VALUES:,} values: give fewer, or sweep over a range(START,STOP)."
-        )
+        raise UserError(f"{_short(word)} holds more than {_MOST_VALUES:,} values: give fewer, or a range.")
 
 
 def _unreadable(word: str, error: BaseException) -> str:

@@ -16,7 +16,7 @@ import torch
 
 from afterkernel.data.source import Source, Split, pick_pair
 from afterkernel.errors import UserError
-from afterkernel.input_files import expanded, is_file
+from afterkernel.input_files import expanded, is_file, is_folder
 from afterkernel.options import option
 
 # What torchvision raises for a failed download, a truncated file or a wrong checksum.
@@ -45,6 +45,7 @@ class TorchvisionSource(Source):
 
     def check_files(self) -> None:
         """Raise UserError for a file that is missing and is not to be downloaded, or is no regular file."""
+        is_folder("dataset.root", expanded("dataset.root", self.root))
         missing = [file for file in self.files if not is_file("dataset.root", self._folder / file)]
         if missing and not self.download:
             raise UserError(

@@ -9,8 +9,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from afterkernel.config import compose, evaluation_id, from_plain, override, run_id, to_plain, typed
-from afterkernel.config.compose import CONF, SWEEPS
 from afterkernel.config.help import help_text
+from afterkernel.config.places import CONF, SWEEPS
 from afterkernel.config.schema import KINDS, Config, option_types
 from afterkernel.errors import UserError
 from afterkernel.measures import MEASURES

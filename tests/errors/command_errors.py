@@ -51,7 +51,7 @@ COMMANDS = [
     M("the flag of a sweep between options", "arch=vgx --multirun seed=0,1", "arch=vgx is not known (did you mean vgg?): choose one of mlp, sum, vgg."),
     M("a word that is no option", "plan now", "'now' is neither a command nor an option: write options as name=value, and see --help.", small=False),
     M("an option without a name", "=5", "=5 has no name before the =: write options as name=value."),
-    M("a shift past the whole image", "measure.shift_px=[9]", "measure.shift_px: 9 shifts images of 8x8 pixels away; give less than 8."),
+    M("a shift past the whole image", "measure.shift_px=[9]", "measure.shift_px=9 moves 8x8 images entirely out of the frame: give less than 8."),
     M("one name for a list of other names", "keep=gram", "keep=gram has the wrong type: it must be a list of names, such as [gram,checkpoint]."),
     M("a bracket left open", "snapshot.epochs=[1", "snapshot.epochs=[1 can't be read (no viable alternative at input '[1'): write options as name=value."),
 ]

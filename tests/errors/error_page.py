@@ -6,6 +6,8 @@ from pathlib import Path
 
 import command_errors as words
 import file_errors as files
+import path_errors as paths
+import value_errors as values
 from error_case import ErrorCase
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -13,10 +15,22 @@ DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 ERROR_CASES: dict[str, list[ErrorCase]] = {
     "Commands": words.COMMANDS,
     "Options": words.OPTIONS,
+    "Numbers": values.NUMBERS,
+    "Lists": values.LISTS,
+    "Texts": values.TEXTS,
+    "References": values.REFERENCES,
+    "Code, and Hydra's own settings": values.CODE,
+    "Deleted and chosen": values.DELETED,
+    "Suggestions": values.SUGGESTIONS,
     "Kinds": words.GROUPS,
     "Options that do not fit together": words.PAIRS,
     "Places and devices": words.PLACES,
+    "Grids": values.GRIDS,
     "Sweeps": files.SWEEPS,
+    "What a sweep file may hold": paths.SWEEP_FILES,
+    "Paths": paths.PATHS,
+    "Named pipes": paths.PIPES,
+    "Images": paths.IMAGES,
     "Folders of images": files.FOLDERS,
     "MNIST and CIFAR-10": files.SETS,
     "Runs": files.RUNS,
@@ -47,7 +61,8 @@ def page() -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    text = text.encode("utf-8", "backslashreplace").decode().replace("|", "\\|").replace("\n", "\\n")
+    return text if len(text) <= 400 else f"{text[:100]}..."
 
 
 if __name__ == "__main__":

@@ -113,7 +113,9 @@ def _read_image(file: Path) -> Float[Tensor, "c h w"]:
             if image.mode in _GREY_FULL_SCALE:
                 grey = np.asarray(image.convert("L") if image.mode == "1" else image, dtype=np.float32)
                 return torch.from_numpy(grey / _GREY_FULL_SCALE[image.mode])[None]
-            if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+            if image.mode == "RGBA" and image.getchannel("A").getextrema()[0] < 255:
                 raise ValueError("it has transparent pixels; put it on a background and save it without transparency")
             colour = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
             return torch.from_numpy(colour.transpose(2, 0, 1))
