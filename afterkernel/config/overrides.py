@@ -275,7 +275,7 @@ def _count(override: Override) -> int:
         return len(value.list)
     if isinstance(value, RangeSweep):
         try:
-            start, stop, step = (Decimal(str(number)) for number in (value.start, value.stop, value.step))
+            start, stop, step = (Decimal(number or 0) for number in (value.start, value.stop, value.step))
             return max(0, math.ceil((stop - start) / step))
         except (ArithmeticError, ValueError) as error:
             raise UserError(f"{said} has no end: give range(START,STOP,STEP) in finite numbers, STEP not 0.") from error

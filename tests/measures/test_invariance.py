@@ -208,9 +208,7 @@ def test_a_zoom_that_cuts_nothing_off_is_told(caplog):
 
 def test_a_shift_past_the_image_is_refused():
     Invariance(shift_px=[1, 7]).check_images(8, 9)
-    with pytest.raises(
-        UserError, match=r"measure.shift_px=8 moves 8x9 images entirely out of the frame: give less than 8"
-    ):
+    with pytest.raises(UserError, match=r"measure.shift_px=8 moves 8x9 images entirely out of the frame"):
         Invariance(shift_px=[1, 8]).check_images(8, 9)
 
 

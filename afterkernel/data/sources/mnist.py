@@ -66,7 +66,8 @@ class MNIST(TorchvisionSource):
                 )
 
     def _warnings(self) -> list[str]:
-        other = [name for name in self.files if _sha256(self._folder / name) != _PUBLISHED[name]]
+        there = [name for name in self.files if (self._folder / name).is_file()]
+        other = [name for name in there if _sha256(self._folder / name) != _PUBLISHED[name]]
         return [f"{name} is not the published file of MNIST: its SHA-256 differs" for name in other]
 
     def _count(self, file: Path, inner: tuple[int, ...]) -> int | None:
