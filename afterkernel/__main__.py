@@ -1,27 +1,31 @@
-"""The command line: runs and sweeps by Hydra, and a few words beside them.
+"""The command line: runs and sweeps, and the commands around them.
 
 python -m afterkernel [OVERRIDES] [--multirun]     train, snapshot, evaluate, record
 python -m afterkernel evaluate RUN_DIR [OVERRIDES] recompute kernels, SVM and measures from snapshots
 python -m afterkernel report DIR                   tables, figures and one HTML page
 python -m afterkernel dashboard DIR                the same for W&B: a workspace, a report, a run with the figures
-python -m afterkernel results DIR                  the numbers, one row a snapshot and kernel
-python -m afterkernel status DIR                   what each run is at, and what is left
+python -m afterkernel results DIR                  the numbers, one row per snapshot and kernel
+python -m afterkernel status DIR                   progress of each run and time remaining
 python -m afterkernel plan [OVERRIDES]             what a Gram matrix will cost
 python -m afterkernel doctor                       whether each SVM backend works here
 python -m afterkernel wandb-sync DIR               upload what W&B wrote offline
+python -m afterkernel COMMAND --help               usage, options and an example of a command
+python -m afterkernel --version                    the version
 """
 
 from __future__ import annotations
 
-import argparse
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
-from unittest import mock
 
 from afterkernel.errors import UserError
+from afterkernel.suggest import closest
+
+# What the system answers to a path that no file can have, or that this user may not use.
+_BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
 
 MULTIRUN = ("--multirun", "-m")
 
@@ -37,41 +41,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"afterkernel: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads what is printed has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own end prints what is left there
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in _BAD_PATH:
+            raise
+        name = str(error.filename)
+        shown = name if len(name) <= 200 else f"{name[:200]}..."
+        print(f"afterkernel: {shown} can't be used ({error.strerror}): name another file or folder.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(
             "afterkernel: interrupted; what is recorded is kept, and the same command runs what is missing.",
             file=sys.stderr,
         )
         return 130
-    except BrokenPipeError:  # whoever reads what is printed has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own end prints what is left there
-        return 128 + signal.SIGPIPE
 
 
 def _run(argv: list[str]) -> int:
-    if argv and argv[0] in ("-h", "--help"):
+    command = argv[0] if argv else ""
+    if command in COMMANDS:
+        from afterkernel.records.skipped import EXIT_CODE, reporting_skipped
+
+        with reporting_skipped() as skipped:
+            code = COMMANDS[command](argv[1:])
+        return code or (EXIT_CODE if skipped else 0)
+    if command == "--version":
+        from importlib.metadata import version
+
+        print(f"afterkernel {version('afterkernel')}")
+        return 0
+    if set(argv) & {"-h", "--help"}:
         from afterkernel.config.help import help_text
 
         print(help_text(__doc__ or ""))
         return 0
-    # For all commands at once, Hydra's flags included: argparse itself would print its usage and exit.
-    with mock.patch.object(argparse.ArgumentParser, "error", _refuse):
-        if argv and argv[0] in COMMANDS:
-            from afterkernel.records.skipped import EXIT_CODE, reporting_skipped
+    if command and "=" not in command and command[0] not in "-~":
+        near = closest(command, [*COMMANDS, "--help", "--version"])
+        hint = f"did you mean {near}?" if near else "write options as name=value, and see --help."
+        raise UserError(f"{command!r} is neither a command nor an option: {hint}")
+    from afterkernel.sweep.cli import main as sweep_main
 
-            with reporting_skipped() as skipped:
-                code = COMMANDS[argv[0]](argv[1:])
-            return code or (EXIT_CODE if skipped else 0)
-        from afterkernel.sweep.cli import main as sweep_main
-
-        # Hydra's parser takes the flag before all options or behind them, not between.
-        flags = [word for word in argv if word in MULTIRUN]
-        return sweep_main([*flags[:1], *(word for word in argv if word not in MULTIRUN)])
-
-
-def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
-    command = parser.prog.removeprefix("python -m afterkernel ") if " -m " in parser.prog else "the command line"
-    raise UserError(f"{command}: {message}; python -m afterkernel --help says how it is used.")
+    # argparse takes the flag before all overrides or after them, not between.
+    flags = [word for word in argv if word in MULTIRUN]
+    return sweep_main([*flags[:1], *(word for word in argv if word not in MULTIRUN)])
 
 
 def _evaluate(argv: list[str]) -> int:
@@ -111,10 +125,11 @@ def _status(argv: list[str]) -> int:
 
 
 def _doctor(argv: list[str]) -> int:
-    from afterkernel.commands import without_arguments
+    from afterkernel.arguments import CommandParser
+
+    CommandParser("doctor", "Check each SVM backend on a problem with a known answer.", "doctor").parse_args(argv)
     from afterkernel.doctor import main
 
-    without_arguments("doctor", argv)
     return main()
 
 

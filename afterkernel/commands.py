@@ -1,15 +1,16 @@
-"""The commands beside runs that have no package of their own: evaluate and plan."""
+"""The commands evaluate and plan."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from afterkernel.arguments import CommandParser
 from afterkernel.config import compose, device, override, run_id, training_part, typed
+from afterkernel.config.overrides import parse
 from afterkernel.errors import UserError
 from afterkernel.keep import check_checkpoints
 from afterkernel.kernels import embedding, train_test_plan
@@ -23,11 +24,16 @@ from afterkernel.training import snapshot
 
 
 def evaluate_main(argv: Sequence[str]) -> int:
-    """`evaluate RUN_DIR [OVERRIDES]`: judge a run's snapshots again, as it did or with other kernels, SVM, measures."""
-    parser = argparse.ArgumentParser(prog="python -m afterkernel evaluate", description=evaluate_main.__doc__)
-    parser.add_argument("run_dir", type=Path, help="folder of one run, such as runs/SWEEP/RUN_ID")
-    parser.add_argument("overrides", nargs="*", default=[], help="options such as svm=libsvm or kernel.dtype=float64")
-    arguments = parser.parse_args(argv)
+    """`evaluate RUN_DIR [OVERRIDES]`: recompute kernels, SVM and measures of a run's snapshots."""
+    parser = CommandParser(
+        "evaluate",
+        "Recompute kernels, SVM and measures of a run from its snapshots, as before or with other options.",
+        "evaluate runs/demo/RUN_ID svm=libsvm kernel.dtype=float64",
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of one run, such as runs/SWEEP/RUN_ID")
+    parser.add_argument("overrides", nargs="*", metavar="OPTION=VALUE", help="options of kernel, svm and measure")
+    arguments = parser.parse_overrides(list(argv))
+    one_value_each("evaluate", arguments.overrides)
     told = [Terminal("err")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=told)
     trained = read_config(arguments.run_dir)
@@ -56,8 +62,15 @@ def evaluate_main(argv: Sequence[str]) -> int:
 
 def plan_main(argv: Sequence[str]) -> int:
     """`plan [OVERRIDES]`: what the Gram matrices of one snapshot will cost in memory and multiplications."""
-    without_flags("plan", argv)
-    config = typed(compose(argv))
+    parser = CommandParser(
+        "plan",
+        "Print what the Gram matrices of one snapshot will cost in memory and multiplications.",
+        "plan arch=mlp kernel.dtype=float64",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="OPTION=VALUE", help="options of a run")
+    overrides = parser.parse_overrides(list(argv)).overrides
+    one_value_each("plan", overrides)
+    config = typed(compose(overrides))
     problem = config.dataset.load()
     network = config.arch.build(problem.image_shape)
     print(f"{config.arch.name} of width {network.width}: {network.parameter_count:,} parameters")
@@ -69,14 +82,10 @@ def plan_main(argv: Sequence[str]) -> int:
     return 0
 
 
-def without_flags(command: str, argv: Sequence[str]) -> None:
-    """Raise UserError for a word that starts with a dash."""
-    for word in argv:
-        if word.startswith("-"):
-            raise UserError(f"{word} is not an option of {command}: python -m afterkernel --help lists them.")
-
-
-def without_arguments(command: str, argv: Sequence[str]) -> None:
-    """Raise UserError for any word at all."""
-    if argv:
-        raise UserError(f"{command} takes no arguments, and was given {' '.join(argv)}.")
+def one_value_each(command: str, overrides: Sequence[str]) -> None:
+    """Raise UserError for several values of one option, and for a sweep: the command is about one run."""
+    for each in parse(overrides):
+        if each.is_sweep_override():
+            raise UserError(f"{each.input_line}: {command} takes one value for each option: give one of them.")
+        if each.key_or_group == "sweep":
+            raise UserError(f"{each.input_line}: {command} works on one run, not on a sweep: leave it out.")

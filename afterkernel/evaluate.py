@@ -133,7 +133,7 @@ def _judge(
     context: Context,
     owner: str,
 ) -> KernelRecord:
-    doubtful: list[str] = []
+    doubtful = list(problem.warnings)
     with doubts.python_warnings(doubtful):
         place = device(config)
         phi = embedding(network, name, dtype=config.kernel.dtype, device=place)

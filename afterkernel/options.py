@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from afterkernel.errors import UserError
+
+# What a whole number may be where its option sets no bound: torch, libsvm and SLURM count in 32 bits.
+LARGEST_INT = 2**31 - 1
+
+_TYPES: dict[str, tuple[tuple[type, ...], str, str]] = {
+    "float": ((int, float), "a number", "a list of numbers, such as [0.25,0.5]"),
+    "int": ((int,), "a whole number", "a list of whole numbers, such as [0,1,2]"),
+    "bool": ((bool,), "true or false", "a list of true and false"),
+    "str": ((str,), "a string", "a list of names, such as [a,b]"),
+}
 
 
 def option(
@@ -17,6 +28,7 @@ def option(
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
+    unique: bool = True,
     decides: bool = True,
     private: bool = False,
     unordered: bool = False,
@@ -24,9 +36,11 @@ def option(
     """A dataclass field with one line of help, and with the values that it may take.
 
     `choices` lists the strings allowed; `at_least`, `above` and `at_most` bound a number (or each number of a list).
-    `decides` says whether the value decides a run's numbers, and so belongs to the run's identity: a device, a path or
-    a memory budget does not. `private` marks what stays on this machine, such as a local path: no mirror is told of it.
-    `unordered` says that the order of a list changes no number.
+    Numbers are finite, whole numbers at most `LARGEST_INT` in size where no bound says otherwise, and a list holds no
+    value twice unless `unique` is false. `decides` says whether the value decides a run's numbers, and so belongs to
+    the run's identity: a device, a path or a memory budget does not. `private` marks what stays on this machine, such
+    as a local path: it is never sent to W&B. `unordered` says that
+    the order of a list changes no number.
     """
     metadata = {
         "help": help,
@@ -34,6 +48,7 @@ def option(
         "at_least": at_least,
         "above": above,
         "at_most": at_most,
+        "unique": unique,
         "decides": decides,
         "private": private,
         "unordered": unordered,
@@ -56,29 +71,84 @@ def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[A
             yield name, field, value
 
 
+def wanted(field: dataclasses.Field[Any]) -> str:
+    """What the values of an option look like, in words."""
+    plain = str(field.type).removesuffix(" | None")
+    base = plain.removeprefix("list[").removesuffix("]")
+    if base not in _TYPES:
+        return plain
+    words = _TYPES[base][2 if base != plain else 1]
+    if base != plain and (choices := field.metadata["choices"]):
+        words = f"a list of names, such as [{','.join(choices[:2])}]"
+    return f"{words} or null" if "None" in str(field.type) else words
+
+
 def check_bounds(node: Any, prefix: str = "") -> None:
     """Raise UserError for the first option below `node` whose value its field does not allow."""
     for name, field, value in walk(node, prefix):
-        for item in value if isinstance(value, list) else [value]:
-            _check_value(name, field.metadata, item)
+        items = value if isinstance(value, list) else [value]
+        for item in items:
+            _check_value(name, field, item, value)
+        if field.metadata["unique"] and len(set(items)) < len(items):
+            twice = next(item for item in items if items.count(item) > 1)
+            raise UserError(f"{name}={_listed(items)} names {_shown(twice)} twice: give each value once.")
 
 
-def _check_value(name: str, allowed: Any, value: Any) -> None:
-    choices = allowed.get("choices", ())
-    if choices and value not in choices:
-        raise UserError(f"{name}={value} is not known: choose one of {', '.join(choices)}.")
-    if value is None or isinstance(value, (str, bool)):
+def _check_value(name: str, field: dataclasses.Field[Any], value: Any, whole: Any) -> None:
+    allowed = field.metadata
+    given = f"{name}={_shown(value)}"
+    kind = str(field.type).removesuffix(" | None").removeprefix("list[").removesuffix("]")
+    if kind in _TYPES and not (value is None and "None" in str(field.type)):
+        types = _TYPES[kind][0]
+        if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
+            told = f"{name}={_listed(whole)}" if isinstance(whole, list) else given
+            raise UserError(f"{told} has the wrong type: it must be {wanted(field)}.")
+    if choices := allowed["choices"]:
+        if value not in choices:
+            raise UserError(f"{given} is not known: choose one of {', '.join(choices)}.")
+        return
+    if isinstance(value, str):
+        _check_text(name, value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
     if value != value:
-        raise UserError(f"{name}={value} is not a number.")
-    at_least, above, at_most = allowed.get("at_least"), allowed.get("above"), allowed.get("at_most")
+        raise UserError(f"{given} is not a number.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{given} is not finite: give a finite number.")
+    at_least, above, at_most = allowed["at_least"], allowed["above"], allowed["at_most"]
+    if at_most is None and isinstance(value, int) and kind == "int":
+        at_most = LARGEST_INT
     if at_least is not None and value < at_least:
-        raise UserError(f"{name}={value} is too small: it must be at least {_shown(at_least)}.")
+        raise UserError(f"{given} is too small: it must be at least {_bound(at_least)}.")
     if above is not None and value <= above:
-        raise UserError(f"{name}={value} is too small: it must be greater than {_shown(above)}.")
+        raise UserError(f"{given} is too small: it must be greater than {_bound(above)}.")
     if at_most is not None and value > at_most:
-        raise UserError(f"{name}={value} is too large: it must be at most {_shown(at_most)}.")
+        raise UserError(f"{given} is too large: it must be at most {_bound(at_most)}.")
 
 
-def _shown(bound: float) -> str:
+def _check_text(name: str, value: str) -> None:
+    """Text goes into JSON, YAML and file names: it must be text, on one line."""
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
+        raise UserError(f"{name}={value!a} is not valid UTF-8: use UTF-8, or set LC_ALL=C.UTF-8 where the locale is C.")
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise UserError(f"{name}={value!a} holds a control character: write plain text on one line.")
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return f"[{','.join(map(_shown, values))}]"
+
+
+def _bound(bound: float) -> str:
     return str(bound) if isinstance(bound, int) else f"{bound:g}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return _listed(value)
+    if isinstance(value, int) and abs(value) >= 10**60:
+        return "(a number of more than 60 digits)"
+    return str(value)

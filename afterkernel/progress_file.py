@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from afterkernel.input_files import read_text
 from afterkernel.progress import Report, Work, watched
 
 PROGRESS = "progress.json"
@@ -75,7 +76,7 @@ class Writer:
 def read_progress(run_dir: Path) -> Report | None:
     """What the run said last, also long ago: ask `owner_of` whether it counts. None where it says nothing."""
     try:
-        found = json.loads((run_dir / PROGRESS).read_text(encoding="utf-8"))
+        found = json.loads(read_text(run_dir / PROGRESS))
         if found.pop("version") != VERSION:
             return None
         report = Report(**found)

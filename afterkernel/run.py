@@ -18,6 +18,7 @@ from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.evaluate import evaluate
 from afterkernel.finished import is_finished, snapshots, valid_records, wanted_epochs
+from afterkernel.input_files import read_yaml_text
 from afterkernel.keep import check_checkpoints, check_kept, drop_what_served
 from afterkernel.logger.wandb import Mirror, mirror
 from afterkernel.measures import MeasureState
@@ -75,7 +76,7 @@ def _run(
         len(problem.x_train),
         len(problem.x_test),
     )
-    config.measure.check_images(*problem.image_shape[1:])
+    config.measure.warn_of_images(*problem.image_shape[1:])
     _write_config(config, run_dir)
     name = run_id(config)
     with _mirror(config, run_dir, name) as board:
@@ -144,7 +145,7 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
     check_kept(config, run_dir)
     with stage("loading the data"):
         problem = config.dataset.load()
-    config.measure.check_images(*problem.image_shape[1:])
+    config.measure.warn_of_images(*problem.image_shape[1:])
     with cpu_threads(config):
         state = state_to_evaluate(config, run_dir, problem.fingerprint)
         with _mirror(config, run_dir, name) as board:
@@ -156,10 +157,10 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
 def read_config(run_dir: Path) -> Config:
     """The configuration that a run was made with. Raises UserError where it is missing or of another version."""
     path = run_dir / CONFIG
+    if not path.exists():
+        raise UserError(f"{run_dir} is not a run: it has no {CONFIG}; name a folder runs/SWEEP/RUN_ID.")
     try:
-        return from_plain(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise UserError(f"{run_dir} is not a run: it has no {CONFIG}; name a folder runs/SWEEP/RUN_ID.") from error
+        return from_plain(yaml.safe_load(read_yaml_text(path)))
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a configuration of this version: {reason}") from error

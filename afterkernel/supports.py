@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from afterkernel.input_files import read_text
 from afterkernel.records import write_text_atomic
 from afterkernel.types import Int, Tensor
 
@@ -42,7 +43,7 @@ def write_supports(path: Path, supports: Mapping[str, Int[Tensor, " _"]], owner:
 def read_supports(path: Path, n: int, owner: str) -> Supports | None:
     """The supports by kernel among n samples; None where the file is missing, damaged or another owner's."""
     try:
-        held = json.loads(path.read_text())
+        held = json.loads(read_text(path))
         if held["owner"] != owner:
             return None
         found = {name: torch.tensor(index, dtype=torch.int64) for name, index in held["kernels"].items()}

@@ -1,4 +1,4 @@
-"""Hydra's own grid, but conducted by us: checked as a whole first, what is finished left alone, failures told."""
+"""Hydra's own grid, run by us: checked as a whole first, finished runs skipped, failures reported."""
 
 # No `from __future__ import annotations` here: Hydra executes plugins before they are in sys.modules.
 import sys
@@ -9,6 +9,9 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 
 @dataclass
@@ -30,6 +33,8 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid; ends the program with a code that is not 0 where a run failed."""
+        from afterkernel.config import explain
+        from afterkernel.config.overrides import check_override, check_runs, count_runs
         from afterkernel.errors import UserError
         from afterkernel.sweep.composer import Composer
         from afterkernel.sweep.conduct import conduct
@@ -39,9 +44,12 @@ class GridSweeper(BasicSweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         loader, config = self.hydra_context.config_loader, self.config
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
-        (grid,) = self.split_arguments(parsed, None)
         try:
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
+            for override in parsed:
+                check_override(override)
+            check_runs(count_runs(parsed), OmegaConf.to_object(config.sweep))
+            (grid,) = self.split_arguments(parsed, None)
             entries = compose_grid(Composer(lambda overrides: loader.load_sweep_config(config, overrides)), grid)
             first = entries[0].config
             if first.sweep.dry_run:
@@ -56,6 +64,9 @@ class GridSweeper(BasicSweeper):
         except UserError as error:
             # Not raised: Hydra would add a hint at a stack trace.
             print(f"afterkernel: {error}", file=sys.stderr)
+            code = 2
+        except (HydraException, OmegaConfBaseException) as error:
+            print(f"afterkernel: {explain(error)}", file=sys.stderr)
             code = 2
         except OSError as error:
             print(f"afterkernel: {sentence(error)}", file=sys.stderr)

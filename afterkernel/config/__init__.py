@@ -1,9 +1,10 @@
 """The configuration: schema, composition, checks, identity."""
 
 from afterkernel.config.check import check, device
-from afterkernel.config.compose import CONF, compose, override, prepare, typed
+from afterkernel.config.compose import compose, override, prepare, typed
 from afterkernel.config.explain import explain
 from afterkernel.config.identity import config_sha256, evaluation_id, run_id, training_id, training_part
+from afterkernel.config.places import CONF
 from afterkernel.config.schema import Config, from_plain, to_plain
 
 __all__ = [

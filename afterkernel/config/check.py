@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import stat
 import tempfile
 from pathlib import Path
 
 import torch
 
+from afterkernel.config.identity import run_id
 from afterkernel.config.schema import KINDS, Config
 from afterkernel.errors import UserError
 from afterkernel.kernels.plan import check_budget
-from afterkernel.logger.account import knows_account
+from afterkernel.logger.account import is_wandb_name, knows_account
 from afterkernel.options import check_bounds
 from afterkernel.records.files import is_name
+
+# Linux takes paths of 4096 bytes; below a run's folder W&B's own files have the longest names.
+_LONGEST_PATH = 4096
+_ROOM_BELOW = 256
+# The id of a W&B run, SWEEP-RUN_ID, has at most 128 characters.
+_LONGEST_NAME = 64
 
 
 def check(config: Config) -> None:
@@ -27,6 +36,8 @@ def check(config: Config) -> None:
         raise UserError("kernel.names=[] asks for no kernel: name ntk, conjugate, or both.")
     if not is_name(config.sweep.name):
         raise UserError(f"sweep.name={config.sweep.name!r} is no folder's name: use letters, digits, - and _.")
+    if len(config.sweep.name) > _LONGEST_NAME:
+        raise UserError(f"sweep.name={config.sweep.name[:20]}... is too long: give at most {_LONGEST_NAME} characters.")
     _check_snapshots(config)
     _check_output(config)
     device(config)
@@ -35,13 +46,21 @@ def check(config: Config) -> None:
     config.launcher.check()
     config.measure.check()
     config.dataset.check()
-    _check_budget(config)
+    _check_images(config)
 
 
-def _check_budget(config: Config) -> None:
-    """The network must exist, and the embedding budget must hold the two rows that any tile needs."""
+def _check_images(config: Config) -> None:
+    """What images of this size allow: transforms, a network, and an embedding budget for the two rows of any tile."""
+    shape = config.dataset.image_shape()
+    config.measure.check_images(*shape[1:])
+    side = min(shape[1:])
+    if config.training.augment and config.training.augment_shift_px >= side:
+        raise UserError(
+            f"training.augment_shift_px={config.training.augment_shift_px:g} moves {shape[1]}x{shape[2]} images "
+            f"entirely out of the frame: give less than {side}."
+        )
     with torch.device("meta"):
-        size = config.arch.build(config.dataset.image_shape()).parameter_count
+        size = config.arch.build(shape).parameter_count
     check_budget(config.kernel.budget_bytes, size, config.kernel.precision.held.itemsize)
 
 
@@ -64,25 +83,66 @@ def _check_snapshots(config: Config) -> None:
 
 
 def _check_output(config: Config) -> None:
-    if not config.output_dir:
+    if not config.output_dir.strip():
         raise UserError("output_dir is empty: name the folder that results go to, such as runs.")
-    path = Path(config.output_dir).expanduser().absolute()
-    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    told = f"output_dir={config.output_dir}"
     try:
-        # By trying: permissions say nothing of read-only and virtual file systems.
+        root = Path(config.output_dir).expanduser().absolute()
+    except RuntimeError as error:
+        raise UserError(f"{told}: there is no such user here; write the folder's path in full.") from error
+    path = root / config.sweep.name / run_id(config)
+    if not _is_utf8(path):
+        raise UserError(f"{str(path)!a} is not valid UTF-8: use UTF-8, or set LC_ALL=C.UTF-8 where the locale is C.")
+    if len(os.fsencode(path)) + _ROOM_BELOW > _LONGEST_PATH:
+        raise UserError(f"{told[:80]}... is too long: the path of a run must have less than {_longest()} bytes.")
+    nearest = _nearest_folder(told, path)
+    try:
+        # By trying: permissions do not show read-only and virtual file systems.
         tempfile.TemporaryFile(dir=nearest).close()
     except OSError as error:
-        raise UserError(
-            f"output_dir={config.output_dir}: {nearest} is no folder that can be written to; name another."
-        ) from error
+        raise UserError(f"{told}: {nearest} is no folder that can be written to; name another.") from error
+
+
+def _nearest_folder(told: str, path: Path) -> Path:
+    """The last folder on the way to a path that is there. UserError where something else is in the way."""
+    nearest = Path(path.anchor)
+    for place in (*reversed(path.parents), path):
+        try:
+            found = place.stat()
+        except FileNotFoundError as error:
+            if place.is_symlink():
+                raise UserError(f"{told}: {place} is a link to nowhere; remove it, or name another folder.") from error
+            return nearest
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            shown = str(place) if len(str(place)) < 100 else f"{str(place)[:100]}..."
+            short = told if len(told) < 100 else f"{told[:80]}..."
+            raise UserError(f"{short}: {shown} can't be used ({reason}); name another folder.") from error
+        if not stat.S_ISDIR(found.st_mode):
+            raise UserError(f"{told}: {place} is no folder that can be written to; name another.")
+        nearest = place
+    return nearest
+
+
+def _is_utf8(path: Path) -> bool:
+    return not any(0xD800 <= ord(character) <= 0xDFFF for character in str(path))
+
+
+def _longest() -> int:
+    return _LONGEST_PATH - _ROOM_BELOW
 
 
 def _check_wandb(config: Config) -> None:
-    if config.logger.wandb.mode == "disabled":
+    mode = config.logger.wandb.effective_mode()
+    if mode == "disabled":
         return
+    for name in ("project", "entity"):
+        value = getattr(config.logger.wandb, name)
+        if value is not None and not is_wandb_name(value):
+            raise UserError(f"logger.wandb.{name}={value} is no name on W&B: leave out / \\ # ? % :.")
     if importlib.util.find_spec("wandb") is None:
         raise UserError("logger.wandb.mode: wandb is not installed; install it, or use logger.wandb.mode=disabled.")
-    if config.logger.wandb.mode == "online" and not knows_account():
+    if mode == "online" and not knows_account():
         raise UserError(
             "logger.wandb.mode=online: no W&B account is known here; run `wandb login`, set WANDB_API_KEY, "
             "or use logger.wandb.mode=offline."

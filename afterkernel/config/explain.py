@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 
-from afterkernel.config.schema import every_option, option_types
-
-_WORDS = {
-    "float": "a number",
-    "int": "a whole number",
-    "bool": "true or false",
-    "str": "a string",
-    "list[int]": "a list of whole numbers, such as [0,1,2]",
-    "list[float]": "a list of numbers, such as [0.25,0.5]",
-    "list[str]": "a list of names, such as [a,b]",
-}
+from afterkernel.config.schema import every_option
+from afterkernel.options import wanted
+from afterkernel.suggest import closest_option
 
 
-def explain(error: BaseException) -> str:
-    """The sentence for an error; where none of the known shapes fits, the first line that the library gave."""
+def explain(error: BaseException, word: str = "") -> str:
+    """The sentence for an error, of the override `word` if that is known.
+
+    Where no known pattern fits, it holds the first line of the library's own message.
+    """
+    if isinstance(error, RecursionError):
+        return "the options refer to each other in a circle: give one of them a value."
     text = _whole_message(error)
+    if sentence := _interpolation(text):
+        return sentence
     if match := re.search(r"In '([\w./-]+)': \w+ raised while composing config", text):
         return _in_file(match[1], text)
     if match := re.search(r"Error merging override ~(\S+)", text):
@@ -28,38 +26,61 @@ def explain(error: BaseException) -> str:
     if match := re.search(r"Error merging override \+*([\w.]+)=(.*)", text):
         return _wrong_type(match[1], match[2], text)
     if match := re.search(r"Could not override '([^']+)'", text):
-        return unknown(_full_key(text) or match[1])
+        return unknown(match[1])
     if match := re.search(r"Could not find '([\w/-]+)/([^'/]+)'", text):
         listed = re.search(r"Available options in '[^']+':\n(.*?)(?:Config search path|$)", text, re.DOTALL)
         names = [name for name in (listed[1].split() if listed else []) if not name.startswith("base_")]
         return f"{match[1]}={match[2]} is not known: choose one of {', '.join(names)}."
-    if match := re.search(r"Ambiguous value for argument '\+(sweep|experiment)=(.*)'", text):
-        return f"+{match[1]}={match[2]} names several files, whose grids can't be joined: run them one by one."
-    if match := re.search(r"Ambiguous value for argument '([\w.]+)=(.*)'", text):
+    if match := re.search(r"Ambiguous value for argument '([\w.+]+)=(.*)'", text):
         return f"{match[1]}={match[2]} names several values: add --multirun to sweep over them."
+    if match := re.search(r"Sweep parameters '(.*)' requires --multirun", text):
+        return f"{match[1]} names several values: add --multirun to sweep over them."
     if match := re.search(r"Multiple values for (\S+)\. ", text):
         return f"{match[1]} is chosen twice: write {match[1]}=NAME without a plus sign."
     if match := re.search(r"Error parsing override '(.*)'", text):
         return f"{match[1]!r} is neither a command nor an option: write options as name=value, and see --help."
-    if match := re.search(r"LexerNoViableAltException: (.*)", text):
-        return f"{match[1]} can't be read: write commas between several values, and quotes around special characters."
+    if word and "missing EQUAL" in text:
+        return f"{word!r} is neither a command nor an option: write options as name=value, and see --help."
+    if word and "token recognition error" in text:
+        name, _, value = word.partition("=")
+        quoted = f", as \"{name}='{value}'\"" if value and "'" not in value else ""
+        return (
+            f"{word} can't be read: write commas between several values, and quotes around special characters{quoted}."
+        )
     if sentence := _misfit(text):
         return sentence
     if _full_key(text):
         return f"{_full_key(text)}: {_first_line(text)}"
-    return f"the options can't be read ({_first_line(text).split(' expecting')[0]}): write them as name=value."
+    reason = re.sub(r"^\w+Error while evaluating '.*?': ", "", _first_line(text)).split(" expecting")[0]
+    return f"{word or 'the options'} can't be read ({reason[:200]}): write options as name=value."
 
 
 def unknown(name: str, known: set[str] | None = None) -> str:
     """The sentence for an option that does not exist (among `known`, or at all), with the nearest that does."""
-    everywhere = option_types()
+    everywhere = every_option()
     if name in everywhere:
-        return (
-            f"{name} is not an option of the {name.split('.')[0]} chosen: python -m afterkernel --help says of which."
-        )
-    near = difflib.get_close_matches(name, sorted(known or everywhere), n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]}?" if near else "python -m afterkernel --help lists all options."
+        group = name.split(".")[0]
+        return f"{name} is not an option of the {group} chosen: python -m afterkernel --help lists those of each."
+    near = closest_option(name, known or everywhere)
+    hint = "python -m afterkernel --help lists all options." if near is None else f"did you mean {near}?"
     return f"{name} is not an option: {hint}"
+
+
+def _interpolation(text: str) -> str | None:
+    """Errors of ${...}: which option refers to what."""
+    if match := re.search(r"Interpolation key '(.*?)' not found", text):
+        return f"${{{match[1]}}} refers to an option that does not exist: name one, such as ${{training.lr}}."
+    if match := re.search(r"Unsupported interpolation type (\S+)", text):
+        return f"${{{match[1]}:...}} is no kind of reference: write ${{OPTION}} or ${{oc.env:VARIABLE}}."
+    if match := re.search(r"Environment variable '(.*?)' not found", text):
+        return f"the environment variable {match[1]} is not set: set it, or write ${{oc.env:{match[1]},DEFAULT}}."
+    if re.search(r"UserError raised while resolving|[Rr]ecursive interpolation|recursion depth", text):
+        return "it refers to itself: give a value."
+    if match := re.search(r"While dereferencing interpolation '(.*?)': (.*)", text):
+        return f"{match[1]} can't be its value ({_first_line(match[2])})."
+    if "nterpolation" in text:
+        return f"it can't be resolved ({_first_line(text)[:200]})."
+    return None
 
 
 def _misfit(text: str) -> str | None:
@@ -85,14 +106,10 @@ def _in_file(name: str, text: str) -> str:
 
 
 def _wrong_type(name: str, value: str, text: str) -> str:
-    wanted = option_types().get(name)
-    if wanted is None:
+    fields = every_option().get(name)
+    if fields is None:
         return f"{name}={value}: {_first_line(text.partition(chr(10))[2])}."
-    optional = wanted.endswith(" | None")
-    words = _WORDS.get(wanted.removesuffix(" | None"), wanted)
-    if choices := every_option()[name][-1].metadata["choices"] if wanted == "list[str]" else ():
-        words = f"a list of names, such as [{','.join(choices[:2])}]"
-    return f"{name}={value} has the wrong type: it must be {words}{' or null' if optional else ''}."
+    return f"{name}={value} has the wrong type: it must be {wanted(fields[-1])}."
 
 
 def _whole_message(error: BaseException) -> str:

@@ -42,6 +42,7 @@ class Sweep:
     claims: list[str] = option(
         [], "claims that the report is to answer; all by default", choices=tuple(HYPOTHESES), decides=False
     )
+    max_runs: int = option(10_000, "runs that a sweep may have at most", at_least=1, decides=False)
     dry_run: bool = option(False, "print the table of runs and what they will cost, and run none", decides=False)
 
 
@@ -90,11 +91,6 @@ def every_option() -> dict[str, list[dataclasses.Field[Any]]]:
     return found
 
 
-def option_types() -> dict[str, str]:
-    """The type of every option, of all kinds, by dotted name, as it is written in its dataclass."""
-    return {name: str(fields[-1].type) for name, fields in every_option().items()}
-
-
 @functools.cache
 def register() -> None:
     """Put the schema where Hydra finds it: base_config, and base_KIND in each group of kinds."""
@@ -112,6 +108,8 @@ def from_plain(plain: Any) -> Config:
     """
     if not isinstance(plain, dict):
         raise UserError("it holds no options by name.")
+    if (text := _reference(plain)) is not None:
+        raise UserError(f"it refers to other values ({text}), where plain values belong.")
     schema = OmegaConf.structured(Config)
     for group, kinds in KINDS.items():
         section = plain.get(group)
@@ -128,6 +126,14 @@ def from_plain(plain: Any) -> Config:
     if not isinstance(config, Config):
         raise TypeError(f"not a configuration: {type(config).__name__}")
     return config
+
+
+def _reference(node: Any) -> str | None:
+    """The first string in plain data that OmegaConf would resolve."""
+    if isinstance(node, str):
+        return node if "${" in node else None
+    items = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return next((found for item in items if (found := _reference(item)) is not None), None)
 
 
 def to_plain(config: Config) -> dict[str, Any]:

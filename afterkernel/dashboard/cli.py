@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -11,11 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from afterkernel.arguments import CommandParser
 from afterkernel.dashboard import report_run, saved, story, workspace
 from afterkernel.dashboard.material import Material, read
 from afterkernel.errors import UserError
 from afterkernel.logger import sync
-from afterkernel.logger.account import check_server, reason
+from afterkernel.logger.account import check_server, is_wandb_name, reason
 from afterkernel.records import format as fmt
 from afterkernel.records.files import write_text_atomic
 from afterkernel.report.page import Made, make
@@ -29,10 +29,8 @@ def main(argv: Sequence[str]) -> int:
     UserError for what is no sweep, a package that is missing, and, to upload, no account, no network or a server that
     does not take it.
     """
-    parser = argparse.ArgumentParser(
-        "python -m afterkernel dashboard", description="Build the W&B dashboard of a sweep."
-    )
-    parser.add_argument("directory", type=Path, help="the folder of one sweep")
+    parser = CommandParser("dashboard", "Build the W&B dashboard of a sweep.", "dashboard runs/demo --upload")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="the folder of one sweep")
     parser.add_argument(
         "--upload", action="store_true", help="save it on W&B, which needs an account; else on disk alone"
     )
@@ -97,7 +95,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _check_name(option: str, name: str | None) -> None:
-    if name is not None and (not name or set(name) & set("/\\#?%:")):
+    if name is not None and not is_wandb_name(name):
         raise UserError(f"--{option}={name} is no name on W&B: leave out / \\ # ? % :.")
 
 

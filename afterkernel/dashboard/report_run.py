@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 from afterkernel.dashboard.material import Material
 from afterkernel.logger.wandb import REPORT, let_go, settings
@@ -137,6 +136,12 @@ def _staged(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _staging(folder: Path) -> Iterator[None]:
-    """W&B copies tables to where it uploads them from; offline that must last, and so lies beside the run."""
-    with mock.patch.dict(os.environ, {"WANDB_DATA_DIR": str(_staged(folder).absolute())}):
+    """W&B copies tables to where it uploads them from; offline they must last, so they lie next to the run."""
+    before = os.environ.get("WANDB_DATA_DIR")
+    os.environ["WANDB_DATA_DIR"] = str(_staged(folder).absolute())
+    try:
         yield
+    finally:
+        os.environ.pop("WANDB_DATA_DIR")
+        if before is not None:
+            os.environ["WANDB_DATA_DIR"] = before

@@ -16,7 +16,8 @@ from afterkernel.types import Float, Int, Tensor
 class Problem:
     """Two classes of images, `minus` (y = 0) and `plus` (y = 1); the splits are never merged.
 
-    Images are float32 in [0, 1], their pixels scaled and nothing else; labels are int64.
+    Images are float32 in [0, 1], their pixels scaled and nothing else; labels are int64. `warnings` are doubts about
+    the files that they come from; every record repeats them.
     Raises UserError where images and labels do not fit together, or where a split lacks a class.
     """
 
@@ -26,6 +27,7 @@ class Problem:
     y_test: Int[Tensor, " n_test_labels"]
     minus: str
     plus: str
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.x_train.shape[1:] != self.x_test.shape[1:]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,9 +11,12 @@ import torch
 from afterkernel.data.problem import Problem
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds, option
+from afterkernel.suggest import did_you_mean
 from afterkernel.types import Float, Int, Tensor
 
 Split = tuple[Float[Tensor, "_ c h w"], Int[Tensor, " _"]]
+
+log = logging.getLogger(__name__)
 
 # Fixed, so that one cap names the same images in every run.
 CAP_SEED = 0
@@ -48,14 +51,24 @@ class Source:
         """The training and the test split, images float32 in [0, 1], labels 0 and 1."""
         raise TypeError(f"{type(self).__name__} does not say how to read its images")
 
+    def _warnings(self) -> list[str]:
+        """What is doubtful of files that can be read; logged, and recorded with every kernel."""
+        return []
+
     def check(self) -> None:
         """Raise UserError for the first option that cannot work; reads no image."""
+        try:
+            self._check()
+        except OSError as error:
+            raise UserError(f"dataset: {error.filename} can't be read ({error.strerror}).") from error
+
+    def _check(self) -> None:
         check_bounds(self, "dataset.")
         known = self.class_names()
         for side, value in (("minus", self.minus), ("plus", self.plus)):
             if value not in known:
                 told = f"dataset.{side}={value} is no class of {self.name}" if value else f"dataset.{side} is not set"
-                raise UserError(f"{told}{_did_you_mean(value, known)}: choose one of {_listed(known)}.")
+                raise UserError(f"{told}{did_you_mean(value, known)}: choose one of {_listed(known)}.")
         if self.minus == self.plus:
             raise UserError(f"dataset.minus={self.minus} and dataset.plus={self.plus} are the same class: choose two.")
         self.check_files()
@@ -64,7 +77,10 @@ class Source:
         """The problem of telling `plus` from `minus`. Raises UserError where options or files do not allow it."""
         self.check()
         (x_train, y_train), (x_test, y_test) = self._read()
-        return Problem(x_train, y_train, x_test, y_test, self.minus, self.plus)
+        warnings = tuple(self._warnings())
+        for warning in warnings:
+            log.warning("dataset: %s", warning)
+        return Problem(x_train, y_train, x_test, y_test, self.minus, self.plus, warnings)
 
 
 def pick_pair(
@@ -92,12 +108,6 @@ def capped(y: Int[Tensor, " n"], cap: int | None) -> Int[Tensor, " k"]:
         positions = (y == label).nonzero().flatten()
         kept.append(positions[torch.randperm(len(positions), generator=generator)[:count]])
     return torch.cat(kept).sort().values
-
-
-def _did_you_mean(value: str, known: Sequence[str]) -> str:
-    lowered = {name.lower(): name for name in known}
-    nearest = difflib.get_close_matches(value.lower(), lowered, n=1, cutoff=0.5)
-    return f" (did you mean {lowered[nearest[0]]}?)" if nearest else ""
 
 
 def _listed(names: Sequence[str], most: int = 20) -> str:

@@ -16,6 +16,7 @@ import torch
 
 from afterkernel.data.source import Source, Split, pick_pair
 from afterkernel.errors import UserError
+from afterkernel.input_files import expanded, is_file, is_folder
 from afterkernel.options import option
 
 # What torchvision raises for a failed download, a truncated file or a wrong checksum.
@@ -43,8 +44,9 @@ class TorchvisionSource(Source):
         return list(self.classes)
 
     def check_files(self) -> None:
-        """Raise UserError for a file that is missing and is not to be downloaded."""
-        missing = [file for file in self.files if not (self._folder / file).is_file()]
+        """Raise UserError for a file that is missing and is not to be downloaded, or is no regular file."""
+        is_folder("dataset.root", expanded("dataset.root", self.root))
+        missing = [file for file in self.files if not is_file("dataset.root", self._folder / file)]
         if missing and not self.download:
             raise UserError(
                 f"dataset.root={self.root} lacks {missing[0]} in {self._folder}: place {', '.join(self.files)} there, "
@@ -56,7 +58,7 @@ class TorchvisionSource(Source):
 
     @property
     def _folder(self) -> Path:
-        return Path(self.root).expanduser() / self.folder
+        return expanded("dataset.root", self.root) / self.folder
 
     def _dataset(self, root: Path, train: bool) -> Any:
         """The torchvision data set, with `data` (n, h, w[, c]) in uint8 and `targets` (n)."""
@@ -66,7 +68,7 @@ class TorchvisionSource(Source):
         return self._split(True, self.max_train), self._split(False, self.max_test)
 
     def _split(self, train: bool, cap: int | None) -> Split:
-        root = Path(self.root).expanduser()
+        root = expanded("dataset.root", self.root)
         try:
             if self.download:
                 root.mkdir(parents=True, exist_ok=True)

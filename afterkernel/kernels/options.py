@@ -21,7 +21,11 @@ class Kernel:
         choices=tuple(PRECISIONS),
     )
     budget_bytes: int = option(
-        DEFAULT_BUDGET_BYTES, "bytes held at once beside the result; the rest is streamed", at_least=1, decides=False
+        DEFAULT_BUDGET_BYTES,
+        "bytes held at once beside the result; the rest is streamed",
+        at_least=1,
+        at_most=2**53,
+        decides=False,
     )
 
     resumable: bool = option(

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from afterkernel.errors import UserError
+from afterkernel.input_files import read_text
 from afterkernel.types import Tensor
 
 MANIFEST, DONE = "manifest.json", "done.npy"
@@ -78,7 +79,7 @@ class TileStore:
         if folder is None:
             return None
         try:
-            found = json.loads((folder / MANIFEST).read_text())
+            found = json.loads(read_text(folder / MANIFEST))
             return int(found["samples_a_cell"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -96,7 +97,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 def _check(path: Path, manifest: Mapping[str, Any]) -> None:
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read ({error}): remove the folder to begin anew.") from error
     if not isinstance(found, dict):

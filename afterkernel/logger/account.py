@@ -18,6 +18,11 @@ def reason(error: BaseException) -> str:
     return re.sub(r"\.$", "", text) or type(error).__name__
 
 
+def is_wandb_name(name: str) -> bool:
+    """Whether W&B takes this as the name of a project, a user or a team."""
+    return bool(name.strip()) and len(name) <= 128 and not set(name) & set("/\\#?%:")
+
+
 def check_server(command: str) -> None:
     """Raise UserError, for what is to be uploaded by this command, where there is no account or no network."""
     if not knows_account():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
@@ -11,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from afterkernel.arguments import CommandParser
 from afterkernel.errors import UserError
 from afterkernel.logger.account import check_server
 from afterkernel.records.files import REPLACED
@@ -24,8 +24,8 @@ def main(argv: Sequence[str]) -> int:
     Runs of one folder go in the order in which they were made, so that the last one, which is complete in itself,
     counts. UserError where there is nothing to upload, no account or no network.
     """
-    parser = argparse.ArgumentParser("python -m afterkernel wandb-sync", description="Upload offline W&B runs.")
-    parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
+    parser = CommandParser("wandb-sync", "Upload offline W&B runs.", "wandb-sync runs/demo")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a run, a sweep, or the folder of all sweeps")
     folders = offline_runs(parser.parse_args(argv).directory)
     waiting = [folder for runs in folders for folder in unsynced(runs)]
     if not waiting:

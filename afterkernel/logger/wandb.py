@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from afterkernel.errors import UserError
 from afterkernel.logger.account import reason
 from afterkernel.logger.describe import notes, tags
 from afterkernel.logger.sentence import without_paths
@@ -29,6 +30,7 @@ RUN, REPORT = "run", "report"
 NETWORK_COLUMNS = ("train_loss", "net_train_error", "net_test_error", "wall_s_train")
 FACTS = ("parameters", "width", "n_train", "n_test", "config_sha256", "commit", "device")
 INIT_TIMEOUT_S = 30.0
+_BY_REACH = ("disabled", "offline", "online")
 
 
 @dataclasses.dataclass
@@ -37,12 +39,23 @@ class Wandb:
 
     mode: str = option(
         "offline",
-        "offline needs no account; online mirrors as it runs; disabled logs nothing",
+        "offline needs no account; online mirrors as it runs; disabled logs nothing; WANDB_MODE may lower it",
         choices=("offline", "online", "disabled"),
         decides=False,
     )
     project: str = option("afterkernel", "project that the runs go to", decides=False)
     entity: str | None = option(None, "user or team that owns the project; your default one by default", decides=False)
+
+    def effective_mode(self) -> str:
+        """`mode`, or what the environment's WANDB_MODE says where that sends less: disabled, then offline, then online.
+
+        Raises UserError for a WANDB_MODE that is none of these.
+        """
+        said = os.environ.get("WANDB_MODE", "")
+        wanted = {"": self.mode, "dryrun": "offline", "run": "online"}.get(said.lower(), said.lower())
+        if wanted not in _BY_REACH:
+            raise UserError(f"WANDB_MODE={said} is not known: set it to online, offline or disabled, or unset it.")
+        return min(self.mode, wanted, key=_BY_REACH.index)
 
 
 @dataclasses.dataclass
@@ -150,7 +163,7 @@ def mirror(options: Wandb, run_dir: Path, *, run_id: str, sweep: str, config: di
     `config` is the configuration as plain data; W&B is not told its private options. The W&B run's id is SWEEP-RUN_ID,
     the same whenever the run is resumed; an evaluation with other options than the run's own is a W&B run of its own.
     """
-    if options.mode == "disabled":
+    if options.effective_mode() == "disabled":
         yield _Silent()
         return
     identity = _identity(run_id, config)
@@ -197,7 +210,7 @@ def _start(options: Wandb, run_dir: Path, *, name: str, sweep: str, config: dict
             settings=settings(),
         )
 
-    if options.mode == "online":
+    if options.effective_mode() == "online":
         try:
             return init("online")
         except Exception as error:

@@ -7,6 +7,7 @@ added to each norm. Embeddings are only ever paired row by row, in blocks of ima
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -66,7 +67,9 @@ class Invariance(Measure):
     shift_px: list[int] = option(
         [1], "invariance: shifts to the right and down, in pixels; the first keeps the plain name", at_least=1
     )
-    angle_rad: list[float] = option([0.25], "invariance: rotations to either side, in radians", above=0)
+    angle_rad: list[float] = option(
+        [0.25], "invariance: rotations to either side, in radians", above=0, at_most=math.pi
+    )
     crop_fraction: list[float] = option([13 / 14], "invariance: parts of each side that zoom keeps", above=0, at_most=1)
 
     def strengths(self) -> dict[str, tuple[str, float | None]]:
@@ -89,13 +92,23 @@ class Invariance(Measure):
                 )
 
     def check_images(self, height: int, width: int) -> None:
-        """No shift may leave nothing of an image; a zoom that cuts nothing off is told."""
+        """No shift and no zoom may leave nothing of an image."""
         side = min(height, width)
         for px in self.shift_px:
             if px >= side:
                 raise UserError(
-                    f"measure.shift_px: {px} shifts images of {height}x{width} pixels away; give less than {side}."
+                    f"measure.shift_px={px} moves {height}x{width} images entirely out of the frame: give less than "
+                    f"{side}."
                 )
+        for fraction in self.crop_fraction:
+            if fraction * side < 1:
+                raise UserError(
+                    f"measure.crop_fraction={fraction} keeps less than one pixel of a side of {height}x{width} images: "
+                    f"give at least {1 / side:.4g}."
+                )
+
+    def warn_of_images(self, height: int, width: int) -> None:
+        """Warn of zooms that cut nothing off."""
         for fraction in self.crop_fraction:
             if zoom_is_identity(height, fraction) and zoom_is_identity(width, fraction):
                 log.warning(

@@ -56,7 +56,10 @@ class Measure:
         """Raise UserError for options that can't work together; called before any long work."""
 
     def check_images(self, height: int, width: int) -> None:
-        """Raise UserError for options that can't work on images of this size in pixels, and warn of idle ones."""
+        """Raise UserError for options that can't work on images of this size in pixels."""
+
+    def warn_of_images(self, height: int, width: int) -> None:
+        """Warn of options that have no effect on images of this size in pixels."""
 
     def of_training_set(self, K: Float[Tensor, "n n"]) -> Numbers:
         """Numbers of the Gram matrix of all training images, phi divided by Z, while it is in memory."""

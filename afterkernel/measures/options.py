@@ -39,9 +39,14 @@ class Measures:
             measure.check()
 
     def check_images(self, height: int, width: int) -> None:
-        """Raise UserError for options that can't work on images of this size in pixels, and warn of idle ones."""
+        """Raise UserError for options that can't work on images of this size in pixels."""
         for measure in self.chosen():
             measure.check_images(height, width)
+
+    def warn_of_images(self, height: int, width: int) -> None:
+        """Warn of options that have no effect on images of this size in pixels."""
+        for measure in self.chosen():
+            measure.warn_of_images(height, width)
 
     @property
     def looks_back(self) -> bool:

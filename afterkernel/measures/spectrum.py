@@ -94,7 +94,7 @@ class SpectrumMeasure(Measure):
     of_test_images: ClassVar[bool] = False
 
     eigenvalues: int = option(
-        10, "spectrum: leading eigenvalues, and eigenvectors that the labels are put on", at_least=1
+        10, "spectrum: leading eigenvalues, and eigenvectors that the labels are put on", at_least=1, at_most=1000
     )
     decay_ranks: list[int] = option(
         [11, 100], "spectrum: first and last rank that the decay exponent is fitted on", at_least=1

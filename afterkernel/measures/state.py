@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from afterkernel.input_files import read_bytes
 from afterkernel.records.files import write_bytes_atomic
 from afterkernel.types import Float, Tensor
 
@@ -60,7 +61,7 @@ class MeasureState:
     def load(self, path: Path, epoch: int, owner: str = "") -> bool:
         """See the snapshot that was saved there; False where there is none of that epoch and owner, or it is bad."""
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as arrays:
                 found, sample, of = int(arrays[_EPOCH]), str(arrays[_SAMPLE]), str(arrays[_OWNER])
                 grams = {
                     name.removeprefix(_GRAM): unpacked(arrays[name]) for name in arrays.files if name.startswith(_GRAM)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
+import os
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 from torch import nn
@@ -44,7 +45,9 @@ class Architecture:
     """
 
     name: str = option("", "which architecture (set by arch=NAME)")
-    budget: int = option(100_000, "parameter budget: the width is the smallest whose count reaches it", at_least=1)
+    budget: int = option(
+        100_000, "parameter budget: the width is the smallest whose count reaches it", at_least=1, at_most=10**12
+    )
     width: int | None = option(None, "width set by hand; overrides the budget", at_least=1)
     init: str = option("glorot", "initialiser of the weights", choices=INITIALISERS)
 
@@ -78,12 +81,31 @@ class Architecture:
                 f"arch.budget={self.budget} is too small: {self.name} on {shape} images counts at least "
                 f"{smallest:.0f} parameters (width {self.minimum_width})."
             )
-        return next(width for width in count(self.minimum_width) if self.count(width, image_shape) >= self.budget)
+        most = 2 * self.minimum_width
+        while self.count(most, image_shape) < self.budget:
+            most *= 2
+        widths = range(self.minimum_width, most + 1)
+        return widths[bisect.bisect_left(widths, self.budget, key=lambda width: self.count(width, image_shape))]
 
     def build(self, image_shape: ImageShape) -> Network:
-        """A freshly initialised network for images (channels, height, width), drawn from torch's global generator."""
+        """A freshly initialised network for images (channels, height, width), drawn from torch's global generator.
+
+        Raises UserError where its weights would not fit into this machine's memory.
+        """
         width = self.choose_width(image_shape)
+        parameters, memory = self.count(width, image_shape), _memory_bytes()
+        if 4 * parameters > memory:
+            given = f"arch.budget={self.budget}" if self.width is None else f"arch.width={self.width}"
+            raise UserError(
+                f"{given} is too large: {self.name} of width {width} has about {parameters:.2g} parameters, which do "
+                f"not fit into this machine's memory of {memory / 2**30:.3g} GiB."
+            )
         return Network(self.layers(width, image_shape), width)
+
+
+def _memory_bytes() -> int:
+    """Physical memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def build(architecture: type[Architecture], image_shape: ImageShape, **options: Any) -> Network:

@@ -19,7 +19,7 @@ class MLP(Architecture):
     """`num_layers` hidden layers of one width."""
 
     name: str = option("mlp", "which architecture (set by arch=NAME)")
-    num_layers: int = option(4, "number of hidden layers", at_least=1)
+    num_layers: int = option(4, "number of hidden layers", at_least=1, at_most=1000)
 
     minimum_width = 5
 

@@ -20,9 +20,9 @@ class VGG(Architecture):
     """`num_blocks` blocks of `num_layers / num_blocks` ReLU convolutions and a 2x2 max-pool, then a linear layer."""
 
     name: str = option("vgg", "which architecture (set by arch=NAME)")
-    num_layers: int = option(4, "number of convolutions, a multiple of arch.num_blocks", at_least=1)
+    num_layers: int = option(4, "number of convolutions, a multiple of arch.num_blocks", at_least=1, at_most=1000)
     num_blocks: int = option(
-        2, "number of blocks; each halves the image and the next has twice the channels", at_least=1
+        2, "number of blocks; each halves the image and the next has twice the channels", at_least=1, at_most=30
     )
 
     minimum_width = 4

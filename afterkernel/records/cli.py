@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from afterkernel.arguments import CommandParser
 from afterkernel.errors import UserError
 from afterkernel.records import format as fmt
 from afterkernel.records.frame import check_columns, results, sql
@@ -44,8 +45,10 @@ _SHARED = 5  # The first columns leave the table for a line above it where all r
 
 def main(argv: Sequence[str]) -> int:
     """`results DIR`: print the results below a directory. UserError for what can't be read, picked or sorted."""
-    parser = argparse.ArgumentParser("python -m afterkernel results", description="Print the results of a sweep.")
-    parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
+    parser = CommandParser(
+        "results", "Print the results of a run or a sweep.", "results runs/demo --where \"kernel = 'ntk'\" --sort epoch"
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a run, a sweep, or the folder of all sweeps")
     parser.add_argument(
         "--where", metavar="EXPR", help="rows to keep, in SQL, such as \"epoch = 5 and kernel = 'ntk'\""
     )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from afterkernel.arguments import CommandParser
 from afterkernel.errors import UserError
 from afterkernel.report.page import build
 
 
 def main(argv: Sequence[str]) -> int:
     """`report DIR [--output PATH]`: write the page and say where it is. UserError where there is nothing to show."""
-    parser = argparse.ArgumentParser("python -m afterkernel report", description="Write the report of a sweep.")
-    parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
+    parser = CommandParser("report", "Write the report of a run, a sweep, or all sweeps.", "report runs/demo")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a run, a sweep, or the folder of all sweeps")
     parser.add_argument("--output", type=Path, help="the page (.html) or its folder; by default DIR/report")
     options = parser.parse_args(argv)
     try:

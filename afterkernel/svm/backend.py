@@ -41,7 +41,7 @@ class Backend:
     """
 
     name: str = option("", "which backend (set by svm=NAME)")
-    tol: float = option(1e-6, "relative duality gap at which a solution counts as converged", above=0)
+    tol: float = option(1e-6, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
 
     @property
     def has_intercept(self) -> bool:

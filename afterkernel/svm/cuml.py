@@ -27,10 +27,15 @@ class CuML(Backend):
     """
 
     name: str = option("cuml", "which backend (set by svm=NAME)")
-    tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0)
+    tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
     intercept: bool = option(False, "fit an intercept; without one, the problem is solved on twice the samples")
-    C: float = option(1e6, "weight of the slacks, K scaled to unit largest diagonal; large for a hard margin", above=0)
-    stop_tol: float = option(1e-5, "cuML's own stopping tolerance", above=0)
+    C: float = option(
+        1e6,
+        "weight of the slacks, K scaled to unit largest diagonal; large for a hard margin",
+        at_least=1e-12,
+        at_most=1e16,
+    )
+    stop_tol: float = option(1e-5, "cuML's own stopping tolerance", above=0, at_most=1)
     max_iter: int = option(100_000, "outer iterations after which it stops, converged or not", at_least=1)
 
     @property

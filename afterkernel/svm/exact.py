@@ -24,7 +24,10 @@ class Exact(Backend):
 
     name: str = option("exact", "which backend (set by svm=NAME)")
     soft_C: float = option(  # noqa: N815
-        1e3, "where not separable: weight of the squared slacks, K scaled to unit largest diagonal", above=0
+        1e3,
+        "where not separable: weight of the squared slacks, K scaled to unit largest diagonal",
+        at_least=1e-12,
+        at_most=1e16,
     )
     max_steps: int = option(30, "active-set steps on one subset before it counts as cycling", at_least=1)
     intercept: bool = option(False, "fit an intercept")

@@ -32,11 +32,13 @@ class JST(Backend):
     """
 
     name: str = option("jst", "which backend (set by svm=NAME)")
-    tol: float = option(1e-3, "relative duality gap at which to stop", above=0)
+    tol: float = option(1e-3, "relative duality gap at which to stop", above=0, at_most=1)
     algorithm: int = option(1, "1: all samples a step; 2: one sample a step, drawn at random", at_least=1, at_most=2)
     max_steps: int = option(10_000, "steps after which it stops, converged or not", at_least=1)
     check_every: int = option(50, "steps between two looks at the duality gap", at_least=1)
-    clip: float = option(0.0, "limit on the size of the exponent of the sample weights; 0 is none", at_least=0)
+    clip: float = option(
+        0.0, "limit on the size of the exponent of the sample weights; 0 is none", at_least=0, at_most=700
+    )
     seed: int = option(0, "seed of the samples that Algorithm 2 draws", at_least=0)
 
     @property

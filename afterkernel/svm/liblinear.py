@@ -35,10 +35,10 @@ class LibLinear(Backend):
     """
 
     name: str = option("liblinear", "which backend (set by svm=NAME)")
-    tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0)
+    tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
     loss: str = option("squared_hinge", "loss of a sample short of the margin", choices=("squared_hinge", "hinge"))
-    C: float = option(100.0, "weight of the losses, K in its own scale", above=0)
-    stop_tol: float = option(1e-4, "liblinear's own stopping tolerance", above=0)
+    C: float = option(100.0, "weight of the losses, K in its own scale", at_least=1e-12, at_most=1e16)
+    stop_tol: float = option(1e-4, "liblinear's own stopping tolerance", above=0, at_most=1)
     max_iter: int = option(1000, "passes over the samples after which it stops, converged or not", at_least=1)
     seed: int = option(0, "seed of the order in which samples are visited", at_least=0, at_most=2**31 - 1)
 

@@ -38,11 +38,18 @@ class ThunderSVM(Backend):
     """
 
     name: str = option("thundersvm", "which backend (set by svm=NAME)")
-    tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0)
-    C: float = option(1e6, "weight of the slacks, K scaled to unit largest diagonal; large for a hard margin", above=0)
-    stop_tol: float = option(1e-5, "the library's own stopping tolerance", above=0)
+    tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
+    C: float = option(
+        1e6,
+        "weight of the slacks, K scaled to unit largest diagonal; large for a hard margin",
+        at_least=1e-12,
+        at_most=1e16,
+    )
+    stop_tol: float = option(1e-5, "the library's own stopping tolerance", above=0, at_most=1)
     max_iter: int = option(1_000_000, "iterations after which it stops, converged or not", at_least=1)
-    timeout_s: float = option(600.0, "seconds after which the child process is stopped", above=0, decides=False)
+    timeout_s: float = option(
+        600.0, "seconds after which the child process is stopped", above=0, at_most=1e7, decides=False
+    )
     library: str = option(
         "", f"path of a {LIBRARY} to use, such as a GPU build (empty: look for one)", decides=False, private=True
     )

@@ -3,59 +3,96 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from unittest import mock
 
-import hydra
-from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+import hydra.version
+from hydra._internal.utils import _run_hydra
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 
-from afterkernel.config import CONF, compose, explain, typed
+from afterkernel.arguments import CommandParser
+from afterkernel.config import CONF, compose, typed
+from afterkernel.config.overrides import parse
 from afterkernel.errors import UserError
+
+# Flags of Hydra's own command line that have no place here, each with what to do instead.
+_REFUSED = {
+    "--config-name": "choose among the files of conf, or write a sweeps/NAME.yaml",
+    "--config-path": "choose among the files of conf, or write a sweeps/NAME.yaml",
+    "--config-dir": "choose among the files of conf, or write a sweeps/NAME.yaml",
+    "--experimental-rerun": "it loads a pickle, which can run code; give the same options again",
+    "--package": "--cfg job prints the whole configuration",
+    "--run": "leave it out, a run is the default",
+    "--hydra-help": "use --help",
+    "--shell-completion": "there is no completion",
+}
+_SHORT = {"-cn": "--config-name", "-cp": "--config-path", "-cd": "--config-dir"}
+_SHORT |= {"-p": "--package", "-r": "--run", "-sc": "--shell-completion"}
+
+
+def parser() -> CommandParser:
+    """The command line without a command: flags, and overrides."""
+    made = CommandParser("", "Train, snapshot, evaluate and record.", "arch=mlp training.lr=0.1")
+    made.add_argument("overrides", nargs="*", metavar="OPTION=VALUE")
+    made.add_argument("--multirun", "-m", action="store_true", help="run every combination of the values")
+    made.add_argument("--cfg", "-c", choices=("job", "hydra", "all"), help="print the configuration and end")
+    made.add_argument("--resolve", action="store_true", help="with --cfg: resolve references")
+    made.add_argument(
+        "--info",
+        "-i",
+        nargs="?",
+        const="all",
+        choices=("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+        help="print what Hydra found and end",
+    )
+    return made
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one job, or with --multirun (or a +sweep=NAME) a grid of them. Raises UserError before any work starts."""
-    arguments = list(argv)
-    parsed, unknown = get_args_parser().parse_known_args(arguments)
-    if flags := [word for word in unknown if word.startswith("-")]:
-        raise UserError(f"{flags[0]} is not an option of the command line: python -m afterkernel --help lists them.")
-    _check_flags(parsed)
-    held = compose(_held(parsed.overrides), with_hydra=True)
-    # A sweep file says so, but Hydra looks for values to sweep over before it reads the file.
-    grid = held.hydra.mode == RunMode.MULTIRUN or bool(held.hydra.sweeper.params)
-    if not parsed.multirun and (grid or typed(compose(parsed.overrides)).sweep.dry_run):
-        arguments.insert(0, "--multirun")  # the plan of a single run is that of a grid of one
+    for word in argv:
+        flag = word.partition("=")[0]
+        if (name := _SHORT.get(flag, flag)) in _REFUSED:
+            raise UserError(f"{name} is not available: {_REFUSED[name]}.")
+    parsed = parser().parse_overrides(list(argv))
+    shows = parsed.cfg is not None or parsed.info is not None
+    if parsed.resolve and parsed.cfg is None:
+        raise UserError("--resolve goes with --cfg alone: --cfg job --resolve.")
+    if shows and (parsed.multirun or (parsed.cfg and parsed.info)):
+        raise UserError("--cfg, --info and --multirun exclude each other: give one of them.")
+    overrides = parse(parsed.overrides)
+    # What is the same in every run of a grid; the sweeper checks what the others make.
+    held = compose([_word(each) for each in overrides if not each.is_sweep_override()], with_hydra=True)
+    if not shows and not parsed.multirun:
+        # A sweep file says so, but Hydra looks for values to sweep over before it reads the file.
+        grid = held.hydra.mode == RunMode.MULTIRUN or bool(held.hydra.sweeper.params)
+        # The plan of a single run is that of a grid of one.
+        parsed.multirun = grid or typed(compose(parsed.overrides)).sweep.dry_run
     # A worker finds the job by its module's name, so it must not be that of the program started.
     from afterkernel.sweep.task import task
 
-    with mock.patch.object(sys, "argv", [sys.argv[0], *arguments]):
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
+    # As hydra.main does, which would take sys.argv, and --experimental-rerun with it.
+    hydra.version.setbase("1.3")
+    _run_hydra(
+        args=argparse.Namespace(
+            **vars(parsed),
+            run=False,
+            package=None,
+            help=False,
+            hydra_help=False,
+            shell_completion=False,
+            config_name=None,
+            config_path=None,
+            config_dir=None,
+            experimental_rerun=None,
+        ),
+        args_parser=parser(),
+        task_function=task,
+        config_path=str(CONF),
+        config_name="config",
+    )
     return 0
 
 
-def _check_flags(parsed: argparse.Namespace) -> None:
-    """Raise UserError for Hydra's flags that have no meaning here."""
-    for name in ("config_name", "config_path", "config_dir"):
-        if getattr(parsed, name):
-            flag = f"--{name.replace('_', '-')}"
-            raise UserError(f"{flag} is not taken here: choose among the files of conf, or write a sweeps/NAME.yaml.")
-    if parsed.resolve and not (parsed.cfg or parsed.help):
-        raise UserError("--resolve goes with --cfg alone: --cfg job --resolve.")
-
-
-def _held(overrides: Sequence[str]) -> list[str]:
-    """The overrides of a multirun that are the same in every job; the sweeper checks what the others make."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except OverrideParseException as error:
-        raise UserError(explain(error)) from error
-    if several := [
-        each for each in parsed if each.is_sweep_override() and each.get_key_element().lstrip("+") == "sweep"
-    ]:
-        word = several[0].input_line
-        raise UserError(f"{word} names several files, whose grids can't be joined: run them one by one.")
-    return [override.input_line or "" for override in parsed if not override.is_sweep_override()]
+def _word(override: Override) -> str:
+    return override.input_line or ""

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from afterkernel.config.schema import option_types
+from afterkernel.config.schema import every_option
 
 
 class Composer:
@@ -22,7 +22,7 @@ class Composer:
 
     def __init__(self, load: Callable[[list[str]], DictConfig]) -> None:
         self._load = load
-        self._options = option_types()
+        self._options = every_option()
         self._composed: dict[tuple[str | None, ...], DictConfig] = {}
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:

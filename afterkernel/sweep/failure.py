@@ -7,6 +7,7 @@ import json
 import time
 from pathlib import Path
 
+from afterkernel.input_files import read_text
 from afterkernel.records.files import write_text_atomic
 
 FAILURE = "failure.json"
@@ -22,7 +23,7 @@ def write_failure(run_dir: Path, sentence: str) -> None:
 def read_failure(run_dir: Path) -> str | None:
     """Why the run failed last; None where it did not, or nobody can tell."""
     try:
-        return str(json.loads((run_dir / FAILURE).read_text())["sentence"])
+        return str(json.loads(read_text(run_dir / FAILURE))["sentence"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

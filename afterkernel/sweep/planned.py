@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from afterkernel.input_files import read_text
 from afterkernel.records.skipped import skip
 
 GRIDS = "grids"
@@ -18,7 +19,7 @@ def planned(directory: Path | str) -> dict[Path, list[str]]:
     runs: dict[Path, list[str]] = {}
     for path in sorted(Path(directory).rglob(f"{GRIDS}/*.json")):
         try:
-            named = json.loads(path.read_text(encoding="utf-8"))["runs"]
+            named = json.loads(read_text(path))["runs"]
             runs |= {path.parent.parent / str(name): [str(word) for word in words] for name, words in named.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             skip(path, f"is no grid of a sweep ({error}): remove it; the next start of the sweep makes it")

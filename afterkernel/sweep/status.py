@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+from afterkernel.arguments import CommandParser
 from afterkernel.progress_file import read_progress
 from afterkernel.records import format as fmt
 from afterkernel.records import status
@@ -75,8 +75,8 @@ def last_line(run_dir: Path) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """`status DIR`: one line a run, also where its records can't be read; UserError where there are no runs."""
-    parser = argparse.ArgumentParser("python -m afterkernel status", description="Say how far each run is.")
-    parser.add_argument("directory", type=Path, help="a run, a sweep, or the folder of all sweeps")
+    parser = CommandParser("status", "Show the progress of each run and the time remaining.", "status runs/demo")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a run, a sweep, or the folder of all sweeps")
     directory = parser.parse_args(argv).directory
     to_come = planned(directory) if directory.is_dir() else {}
     runs = status(directory, read_runs(directory), may_be_none=bool(to_come))

@@ -19,6 +19,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from afterkernel.errors import UserError
+from afterkernel.input_files import read_bytes
 from afterkernel.records.files import write_bytes_atomic
 
 CHECKPOINT = "training.ckpt"
@@ -74,7 +75,7 @@ class CheckedFile(CheckpointIO):
     @staticmethod
     def _read(path: Path) -> tuple[dict[str, Any], bytes]:
         try:
-            first, _, body = path.read_bytes().partition(b"\n")
+            first, _, body = read_bytes(path).partition(b"\n")
         except OSError as error:
             raise UserError(f"{path} can't be read: {error.strerror}.") from error
         try:

@@ -54,4 +54,6 @@ class Trainer:
         at_least=0,
         decides=False,
     )
-    threads: int | None = option(None, "CPU threads; as many as torch finds by default", at_least=1, decides=False)
+    threads: int | None = option(
+        None, "CPU threads; as many as torch finds by default", at_least=1, at_most=1024, decides=False
+    )

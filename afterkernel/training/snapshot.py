@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
+from afterkernel.input_files import read_bytes, read_text
 from afterkernel.records.files import write_bytes_atomic
 from afterkernel.training.facts import decode, encode
 
@@ -86,7 +87,7 @@ def load(run_dir: Path, network: nn.Module, path: Path) -> Snapshot:
     snapshot = read(path)
     weights_path = path.with_suffix(".pt")
     try:
-        weights = weights_path.read_bytes()
+        weights = read_bytes(weights_path)
     except OSError as error:
         raise UserError(f"{weights_path} can't be read ({error.strerror}): train the run again.") from error
     if hashlib.sha256(weights).hexdigest() != snapshot.sha256:
@@ -111,7 +112,7 @@ def load(run_dir: Path, network: nn.Module, path: Path) -> Snapshot:
 def read(path: Path) -> Snapshot:
     """The facts of one snapshot (its .json file). Raises UserError where they are damaged."""
     try:
-        found = decode(Snapshot, path.read_text())
+        found = decode(Snapshot, read_text(path))
         if found.epoch != _epoch(path):
             raise ValueError(f"it is of epoch {found.epoch}")
     except (OSError, ValueError) as error:
@@ -155,7 +156,7 @@ def read_summary(run_dir: Path) -> TrainingSummary | None:
     if not path.exists():
         return None
     try:
-        return decode(TrainingSummary, path.read_text())
+        return decode(TrainingSummary, read_text(path))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} is not a summary of this version ({error}): delete it and train the run again."

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 import torchvision
-from model_families.family import Families, Make, Wrapped
 from torch import nn
 from torchvision.models import efficientnet, resnet, swin_transformer, video
 
 from afterkernel.types import Tensor
+from model_families.family import Families, Make, Wrapped
 
 PREFIX = PACKAGE = "torchvision"
 models = torchvision.models

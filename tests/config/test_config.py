@@ -1,6 +1,7 @@
 """The configuration: defaults, identity, every file that is shipped, and what is said of mistakes."""
 
 import dataclasses
+import functools
 import re
 from dataclasses import replace
 
@@ -11,13 +12,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from afterkernel.config import compose, evaluation_id, from_plain, override, run_id, to_plain, typed
 from afterkernel.config.check import check
-from afterkernel.config.compose import CONF, SWEEPS
 from afterkernel.config.help import help_text
-from afterkernel.config.schema import KINDS, Config, option_types
+from afterkernel.config.overrides import count_runs
+from afterkernel.config.places import CONF, SWEEPS
+from afterkernel.config.schema import KINDS, Config, every_option
 from afterkernel.errors import UserError
+from afterkernel.logger.wandb import Wandb
 from afterkernel.measures import MEASURES
-from afterkernel.options import walk
+from afterkernel.options import check_bounds, walk
 from afterkernel.report.hypotheses import HYPOTHESES
+from afterkernel.suggest import closest_option
 
 
 def config(*overrides):
@@ -84,7 +88,7 @@ def test_every_sweep_composes_and_names_its_grid(name):
     assert str(cfg.hydra.mode) == "RunMode.MULTIRUN"
     assert typed(cfg).sweep.name == name
     assert typed(cfg).sweep.claims
-    known = option_types()
+    known = every_option()
     for swept in cfg.hydra.sweeper.params:
         assert swept in known or swept in KINDS or (CONF / swept).is_dir()
     assert cfg.hydra.sweeper.params["seed"] == "range(5)"
@@ -159,7 +163,7 @@ def test_override_keeps_what_it_does_not_name():
 
 def test_every_option_has_help_and_help_has_every_option():
     text = help_text("usage")
-    for name in option_types():
+    for name in every_option():
         assert name.endswith(".name") or f"{name}=" in text
     for group, kinds in KINDS.items():
         for kind in kinds.values():
@@ -182,13 +186,13 @@ MISTAKES = {
     "training=adam": "training=adam is not known: choose one of sgd, sgd_augmented",
     "+training.typo=1": "training.typo is not an option",
     "+typo=1": "typo is not an option: python -m afterkernel --help lists all options",
-    "arch=vgx": "arch=vgx is not known: choose one of mlp, sum, vgg.",
+    "arch=vgx": "arch=vgx is not known (did you mean vgg?): choose one of mlp, sum, vgg.",
     "arch.init=foo": "arch.init=foo is not known: choose one of glorot, pytorch, ntk",
     "arch.budget=5": "arch.budget=5 is too small: vgg on 1x8x8 images counts at least 1193 parameters",
     "arch.num_layers=3": "does not divide into arch.num_blocks=2",
     "arch.num_blocks=4": "arch.num_blocks=4 is too many for images of side 8",
     "arch=mlp arch.num_blocks=2": "arch.num_blocks is not an option of the arch chosen",
-    "dataset=cifar": "dataset=cifar is not known: choose one of cifar10, cifar10_automobile_truck",
+    "dataset=cifar": "dataset=cifar is not known (did you mean cifar10?): choose one of cifar10, ",
     "dataset.plus=12": "dataset.plus=12 is no class of digits",
     "dataset.plus=3": "are the same class",
     "dataset=cifar10 dataset.minus=kat": "did you mean cat?",
@@ -207,7 +211,7 @@ MISTAKES = {
     "measure.crop_fraction=[2]": "measure.crop_fraction=2.0 is too large",
     "measure.crop_fraction=0.5": "measure.crop_fraction=0.5 has the wrong type: it must be a list of numbers, such as",
     "measure.shift_px=2": "measure.shift_px=2 has the wrong type: it must be a list of whole numbers, such as",
-    "measure.shift_px=[1,2,1]": "measure.shift_px=[1,2,1] names 1 twice: name each strength once",
+    "measure.shift_px=[1,2,1]": "measure.shift_px=[1,2,1] names 1 twice: give each value once",
     "measure.angle_rad=[0.25,0]": "measure.angle_rad=0.0 is too small: it must be greater than 0",
     "measure.names=[rank]": "measure.names=rank is not known: choose one of alignment, effective_rank, invariance, ",
     "measure.decay_ranks=[11]": "measure.decay_ranks=[11] is no range of ranks: give the first and the last",
@@ -223,7 +227,7 @@ MISTAKES = {
     "seed=-1": "seed=-1 is too small",
     "experiment=nope": "experiment=nope is not known: choose one of mnist_mlp, mnist_vgg",
     "evel": "'evel' is neither a command nor an option",
-    "=5": "write them as name=value",
+    "=5": "write options as name=value",
 }
 
 
@@ -265,3 +269,99 @@ def test_a_sweep_file_that_is_no_sweep_is_named(text, sentence, tmp_path, monkey
         config("+sweep=mine")
     assert "mine.yaml" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "environment", "effective"),
+    [
+        ("offline", None, "offline"),
+        ("offline", "disabled", "disabled"),
+        ("offline", "online", "offline"),
+        ("online", "offline", "offline"),
+        ("online", "dryrun", "offline"),
+        ("disabled", "online", "disabled"),
+        ("online", "Online", "online"),
+    ],
+)
+def test_wandb_mode_of_the_environment_can_only_lower_the_option(mode, environment, effective, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("WANDB_MODE", environment)
+    assert Wandb(mode=mode).effective_mode() == effective
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["seed=0,1,2", "arch=mlp,vgg"],
+        ["seed=range(7)", "training.lr=range(0.1,1,0.3)"],
+        ["seed=range(10,0,-3)", "arch=mlp"],
+        ["seed=range(3,3)"],
+        ["seed=0,1", "seed=range(5)"],
+        ["seed=shuffle(range(4))", "snapshot.epochs=[0],[1,2]"],
+        ["training.lr=range(1,2,0.1)"],
+        ["seed=5"],
+    ],
+)
+def test_runs_are_counted_as_hydra_makes_them(words):
+    parsed = OverridesParser.create().parse_overrides(words)
+    (grid,) = BasicSweeper.split_arguments(parsed, None)
+    assert count_runs(parsed) == len(grid)
+
+
+def test_bounds_of_every_option_refuse_what_no_number_can_be():
+    """Each number, and each number of a list, of every kind: not infinite, not NaN, not of 30 digits."""
+    checked = 0
+    for group, kinds in {"": {"": Config}, **KINDS}.items():
+        for kind in kinds.values():
+            for name, field, value in walk(kind()):
+                plain = str(field.type).removesuffix(" | None")
+                if plain.removeprefix("list[").removesuffix("]") not in ("int", "float"):
+                    continue
+                bad = [float("inf"), float("-inf"), float("nan"), True, "1"]
+                bad += [10**30, -(10**30)] if "int" in plain else []
+                node = kind()
+                *path, last = name.split(".")
+                section = functools.reduce(getattr, path, node)
+                for each in bad:
+                    setattr(section, last, [each] if plain.startswith("list") else each)
+                    with pytest.raises(UserError, match=re.escape(last)):
+                        check_bounds(section, f"{group}.")
+                setattr(section, last, value)
+                checked += 1
+    assert checked > 60
+
+
+def test_only_the_sweep_file_that_is_named_is_read(tmp_path, monkeypatch):
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "broken.yaml").write_text("a: [")
+    (tmp_path / "sweeps" / "good.yaml").write_text("seed: 3\n")
+    monkeypatch.chdir(tmp_path)
+    assert config("seed=1").seed == 1
+    assert config("+sweep=good").seed == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("training.lrr", "training.lr"),
+        ("trainig.lr", "training.lr"),
+        ("lr", "training.lr"),
+        ("Seed", "seed"),
+        ("arch.widht", "arch.width"),
+        ("training.momentum", None),
+        ("training.learning_rate", None),
+        ("epochs", None),
+        ("optimizer.lr", None),
+        ("x", None),
+    ],
+)
+def test_suggestions_are_close_or_absent(name, found):
+    assert closest_option(name, every_option()) == found
+
+
+def test_a_stored_configuration_is_plain_values():
+    plain = to_plain(config("arch=mlp"))
+    plain["output_dir"] = "${oc.env:HOME}"
+    with pytest.raises(UserError, match="refers to other values"):
+        from_plain(plain)

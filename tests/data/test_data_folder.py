@@ -65,7 +65,7 @@ def test_pixel_formats_are_scaled_by_their_largest_value(root):
     save(root, "train/bee/d.png", grey(255), "1")
     values = folder(root).load().x_train[:, 0, 0, 0]
     assert values[-2:].tolist() == pytest.approx([0.2, 1])
-    save(root, "train/bee/e.png", np.full((4, 6, 4), 51, dtype=np.uint8))
+    save(root, "train/bee/e.png", np.dstack([np.full((4, 6, 3), 51, dtype=np.uint8), grey(255)]))
     assert folder(root).load().x_train[-1].unique().tolist() == pytest.approx([0.2])
 
 
@@ -128,3 +128,33 @@ def test_check_tells_what_is_missing(root, tmp_path):
     (root / "test").rename(root / "held-out")
     with pytest.raises(UserError, match="holds no folder test/"):
         folder(root).check()
+
+
+def test_an_orientation_in_exif_is_applied(root):
+    pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned by half a turn
+    Image.fromarray(pixels).save(root / "train/bee/c.png", exif=exif)
+    read = (folder(root).load().x_train[-1, 0] * 255).round()
+    assert torch.equal(read, torch.from_numpy(np.rot90(pixels, 2).copy()).float())
+    exif[0x0112] = 6  # a quarter turn: 6x4 pixels on disk are 4x6 to the eye
+    Image.fromarray(pixels).save(root / "train/bee/c.png", exif=exif)
+    with pytest.raises(UserError, match=r"c.png is 4x6 pixels and .* 6x4"):
+        folder(root).load()
+
+
+def test_palettes_and_opaque_alpha_are_read_as_their_colours(root):
+    colour = np.zeros((4, 6, 3), dtype=np.uint8)
+    colour[1, 2] = [255, 51, 0]
+    image = Image.fromarray(colour)
+    image.quantize(4).save(root / "train/bee/c.png")
+    image.quantize(4).save(root / "train/bee/d.gif")
+    image.convert("RGBA").save(root / "train/bee/e.png")
+    x = folder(root).load().x_train
+    expected = torch.from_numpy(colour).permute(2, 0, 1) / 255
+    assert all(torch.allclose(image, expected) for image in x[-3:])
+
+
+def test_hidden_folders_are_no_classes(root):
+    (root / "train/.cache").mkdir()
+    assert folder(root).class_names() == ["ant", "bee"]

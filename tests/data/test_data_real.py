@@ -1,4 +1,5 @@
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -18,6 +19,22 @@ def test_mnist_3_and_8(mnist_root):
     assert (problem.y_train.bincount().tolist(), problem.y_test.bincount().tolist()) == ([6131, 5851], [1010, 974])
     assert (problem.x_train.min(), problem.x_train.max()) == (0, 1)
     assert torch.equal(problem.x_train * 255, (problem.x_train * 255).round())
+
+
+def test_altered_mnist_is_reported(mnist_root, tmp_path, caplog):
+    assert MNIST(root=str(mnist_root), download=False, max_train=50, max_test=10).load().warnings == ()
+    assert not caplog.records
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in (mnist_root / "MNIST" / "raw").iterdir():
+        if file.suffix == "":
+            shutil.copy(file, raw)
+    with (raw / "t10k-images-idx3-ubyte").open("r+b") as file:
+        file.seek(100_000)
+        file.write(b"\x07")
+    problem = MNIST(root=str(tmp_path), download=False, max_train=50, max_test=10).load()
+    assert problem.warnings == ("t10k-images-idx3-ubyte is not the published file of MNIST: its SHA-256 differs",)
+    assert problem.warnings[0] in caplog.text
 
 
 def test_mnist_that_is_there_is_not_downloaded_again(mnist_root):

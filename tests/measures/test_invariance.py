@@ -199,14 +199,20 @@ def test_mistakes_are_told():
 
 
 def test_a_zoom_that_cuts_nothing_off_is_told(caplog):
-    Invariance().check_images(28, 28)
-    Invariance(crop_fraction=[0.75]).check_images(8, 8)
+    Invariance().warn_of_images(28, 28)
+    Invariance(crop_fraction=[0.75]).warn_of_images(8, 8)
     assert not caplog.records
-    Invariance().check_images(8, 8)
+    Invariance().warn_of_images(8, 8)
     assert "0.9286 cuts nothing off images of 8x8 pixels" in caplog.text
 
 
 def test_a_shift_past_the_image_is_refused():
     Invariance(shift_px=[1, 7]).check_images(8, 9)
-    with pytest.raises(UserError, match=r"measure.shift_px: 8 shifts images of 8x9 pixels away; give less than 8"):
+    with pytest.raises(UserError, match=r"measure.shift_px=8 moves 8x9 images entirely out of the frame"):
         Invariance(shift_px=[1, 8]).check_images(8, 9)
+
+
+def test_a_crop_of_less_than_a_pixel_is_refused():
+    Invariance(crop_fraction=[0.125]).check_images(8, 8)
+    with pytest.raises(UserError, match=r"measure.crop_fraction=0.12 keeps less than one pixel .* at least 0.125"):
+        Invariance(crop_fraction=[0.12]).check_images(8, 8)

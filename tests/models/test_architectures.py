@@ -111,3 +111,24 @@ def test_impossible_networks_are_told(make, shape, options, sentence):
 
 def test_every_architecture_is_found_by_its_name():
     assert set(members("afterkernel.models", Architecture)) == {"vgg", "mlp", "sum"}
+
+
+@pytest.mark.parametrize("name", ["mlp", "vgg", "sum"])
+@pytest.mark.parametrize("budget", [1_500, 1_501, 20_000, 123_456, 7_654_321])
+def test_the_width_is_the_smallest_that_reaches_the_budget(name, budget):
+    arch = members("afterkernel.models", Architecture)[name](budget=budget)
+    width = arch.choose_width(DIGITS)
+    assert arch.count(width, DIGITS) >= budget
+    assert width == arch.minimum_width or arch.count(width - 1, DIGITS) < budget
+
+
+def test_the_smallest_network_is_taken_where_it_reaches_the_budget():
+    arch = members("afterkernel.models", Architecture)["mlp"](budget=1)
+    arch.budget = int(arch.count(5, DIGITS))
+    assert arch.choose_width(DIGITS) == 5
+
+
+@pytest.mark.parametrize("options", [{"budget": 10**12}, {"width": 2**31 - 1}])
+def test_a_network_larger_than_the_memory_is_refused_before_it_is_made(options):
+    with pytest.raises(UserError, match=r"do not fit into this machine's memory of .* GiB"):
+        ak.models.mlp(DIGITS, **options)

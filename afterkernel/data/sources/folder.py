@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from afterkernel.data.source import Source, Split, capped
 from afterkernel.errors import UserError
+from afterkernel.input_files import expanded, is_folder, read_bytes
 from afterkernel.options import option
 from afterkernel.types import Float, Int, Tensor
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 _GREY_FULL_SCALE = {"1": 255, "L": 255, "I;16": 65535, "I;16L": 65535, "I;16B": 65535}
 _UNSCALED = ("I", "F")
+_COLOUR = ("P", "RGB", "RGBX", "RGBA", "LA", "PA")
 
 
 @dataclass
 class ImageFolder(Source):
-    """Image files of one size by class; grey if each file has a single channel, else RGB (transparency is dropped).
+    """Image files of one size by class; grey if each file has a single channel, else RGB.
 
-    Pixels are divided by the largest value of their format (255, or 65535 for 16-bit grey). Files are taken in the
-    order of their names; those with other suffixes, and hidden ones, are no images.
+    Pixels are divided by the largest value of their format (255, or 65535 for 16-bit grey). An orientation in EXIF is
+    applied; colour profiles are not. Files with what can't be read exactly are refused by name: transparent pixels,
+    several frames, CMYK and other colour spaces, 16 bits per colour channel. Files are taken in the order of their
+    names; those with other suffixes, and hidden ones, are no images.
     """
 
     name: str = option("folder", "source of the images")
@@ -34,18 +43,19 @@ class ImageFolder(Source):
         if not self.root:
             raise UserError("dataset.root is not set: give the folder that holds train/CLASS/ and test/CLASS/.")
         for split in ("train", "test"):
-            if not (self._root / split).is_dir():
+            if not is_folder("dataset.root", self._root / split):
                 raise UserError(
                     f"dataset.root={self.root} holds no folder {split}/: it needs train/CLASS/ and test/CLASS/."
                 )
-        return sorted(folder.name for folder in (self._root / "train").iterdir() if folder.is_dir())
+        folders = (self._root / "train").iterdir()
+        return sorted(folder.name for folder in folders if folder.is_dir() and not folder.name.startswith("."))
 
     def check_files(self) -> None:
         """Raise UserError for a class without a folder or without an image in either split."""
         for split in ("train", "test"):
             for option_name, class_name in (("minus", self.minus), ("plus", self.plus)):
                 told = f"dataset.{option_name}={class_name}: {self._root / split / class_name}"
-                if not (self._root / split / class_name).is_dir():
+                if not is_folder("dataset.root", self._root / split / class_name):
                     raise UserError(f"{told} is missing: each class needs a folder in train/ and in test/.")
                 if not self._files(split, class_name):
                     raise UserError(f"{told} holds no image: it needs files ending in {', '.join(SUFFIXES)}.")
@@ -62,7 +72,7 @@ class ImageFolder(Source):
 
     @property
     def _root(self) -> Path:
-        return Path(self.root).expanduser()
+        return expanded("dataset.root", self.root)
 
     def _files(self, split: str, class_name: str) -> list[Path]:
         entries = sorted((self._root / split / class_name).iterdir())
@@ -97,19 +107,41 @@ def _read_alike(files: list[Path]) -> Float[Tensor, "n c h w"]:
 
 def _read_image(file: Path) -> Float[Tensor, "c h w"]:
     """One image, float32 in [0, 1], of one channel or three; UserError if it cannot be read."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(file) as image:
-            image.load()
-            if image.mode in _UNSCALED:
-                raise ValueError(f"pixel format {image.mode} has no largest value; save it with 8 or 16 bits")
+        with Image.open(io.BytesIO(read_bytes(file))) as opened:
+            _check_format(opened)
+            opened.load()
+            # A transposed copy keeps the mode, except of 16-bit grey in old versions of Pillow.
+            image = ImageOps.exif_transpose(opened)
             if image.mode in _GREY_FULL_SCALE:
                 grey = np.asarray(image.convert("L") if image.mode == "1" else image, dtype=np.float32)
                 return torch.from_numpy(grey / _GREY_FULL_SCALE[image.mode])[None]
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+            if image.mode == "RGBA" and image.getchannel("A").getextrema()[0] < 255:
+                raise ValueError("it has transparent pixels; put it on a background and save it without transparency")
             colour = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
             return torch.from_numpy(colour.transpose(2, 0, 1))
+    except UserError as error:
+        raise UserError(f"dataset.root: {error}") from error
     # Decoders raise errors of many types on damaged files.
     except Exception as error:
         told = "it is no image" if isinstance(error, UnidentifiedImageError) else str(error)
         raise UserError(f"dataset.root: {file} cannot be read ({told}): replace or remove it.") from error
+
+
+def _check_format(image: ImageFile) -> None:
+    """Raise ValueError for a format of which Pillow would give other pixels than the file holds."""
+    if image.mode in _UNSCALED:
+        raise ValueError(f"pixel format {image.mode} has no largest value; save it with 8 or 16 bits")
+    if image.mode not in (*_GREY_FULL_SCALE, *_COLOUR):
+        raise ValueError(f"colour space {image.mode} has no exact RGB; save it as grey or RGB")
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        raise ValueError(f"it has {frames} frames; save each as a file of its own")
+    # The decoder's raw mode, such as RGB;16B of a PNG, or the largest value of a PPM.
+    said = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
+    wide = any((isinstance(part, str) and ";16" in part) or (isinstance(part, int) and part > 255) for part in said)
+    if wide and image.mode in _COLOUR and image.format in ("PNG", "TIFF", "PPM"):
+        raise ValueError("it has 16 bits per colour channel, of which 8 would be lost; save it with 8 bits")

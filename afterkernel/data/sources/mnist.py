@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,14 @@ from afterkernel.options import option
 
 # http://yann.lecun.com/exdb/mnist: two zeros, 8 for bytes, the number of dimensions; then each of them, big-endian.
 _UBYTE = 0x0800
+
+# SHA-256 of the four files as they were published, unpacked.
+_PUBLISHED = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
 
 
 @dataclass
@@ -56,6 +65,11 @@ class MNIST(TorchvisionSource):
                     "labels: replace both by the official files."
                 )
 
+    def _warnings(self) -> list[str]:
+        there = [name for name in self.files if (self._folder / name).is_file()]
+        other = [name for name in there if _sha256(self._folder / name) != _PUBLISHED[name]]
+        return [f"{name} is not the published file of MNIST: its SHA-256 differs" for name in other]
+
     def _count(self, file: Path, inner: tuple[int, ...]) -> int | None:
         """How many samples of a shape an IDX file holds, by its header; None where it is not there."""
         if not file.is_file():
@@ -71,6 +85,13 @@ class MNIST(TorchvisionSource):
             fault = f"its images are {shape[1]}x{shape[2]} pixels, not 28x28"
         elif file.stat().st_size != len(header) + math.prod(shape):
             fault = f"it is {file.stat().st_size} bytes long, and its header says {len(header) + math.prod(shape)}"
+        elif not inner and (largest := max(file.read_bytes()[len(header) :], default=0)) > 9:
+            fault = f"it holds the label {largest}, and digits are 0 to 9"
         if fault is not None:
             raise UserError(f"dataset.root={self.root}: {file} is damaged ({fault}): replace it by the official file.")
         return shape[0]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -20,7 +20,11 @@ class Joblib(Launcher):
 
     name: str = option("joblib", "which launcher (set by launcher=NAME)", decides=False)
     processes: int | None = option(
-        None, "runs at once; by default one a GPU, or one a core where there is none", at_least=1, decides=False
+        None,
+        "runs at once; by default one a GPU, or one a core where there is none",
+        at_least=1,
+        at_most=1024,
+        decides=False,
     )
 
     speaking: ClassVar[bool] = True

@@ -49,10 +49,16 @@ class RayLauncher(Launcher):
         "HOST:PORT of a cluster, or local to start one; null takes RAY_ADDRESS, a cluster that runs here, or local",
         decides=False,
     )
-    jobs: int | None = option(None, "jobs at most at once; null is as many as fit", at_least=1, decides=False)
-    cpus: int = option(1, "CPUs, and CPU threads, a job", at_least=1, decides=False)
-    gpus: float = option(0.0, "GPUs a job; 0.5 lets two jobs share one, 0 shows none", at_least=0, decides=False)
-    memory_gb: float | None = option(None, "memory that a job reserves; null reserves none", above=0, decides=False)
+    jobs: int | None = option(
+        None, "jobs at most at once; null is as many as fit", at_least=1, at_most=100_000, decides=False
+    )
+    cpus: int = option(1, "CPUs, and CPU threads, a job", at_least=1, at_most=1024, decides=False)
+    gpus: float = option(
+        0.0, "GPUs a job; 0.5 lets two jobs share one, 0 shows none", at_least=0, at_most=1024, decides=False
+    )
+    memory_gb: float | None = option(
+        None, "memory that a job reserves; null reserves none", above=0, at_most=1e6, decides=False
+    )
     retries: int = option(
         0, "times that a job whose process died is begun again, and goes on", at_least=0, decides=False
     )
@@ -60,8 +66,10 @@ class RayLauncher(Launcher):
         [], "names of variables that go to the jobs, beside those that begin with WANDB_", decides=False
     )
     log_to_driver: bool = option(False, "print here what the jobs print", decides=False)
-    object_store_gb: float = option(0.1, "object store of a cluster that we start", at_least=0.08, decides=False)
-    poll_s: float = option(1.0, "time between two looks at the tasks", above=0, decides=False)
+    object_store_gb: float = option(
+        0.1, "object store of a cluster that we start", at_least=0.08, at_most=1e6, decides=False
+    )
+    poll_s: float = option(1.0, "time between two looks at the tasks", above=0, at_most=3600, decides=False)
 
     def check(self) -> None:
         """Raise UserError without Ray, or for a variable that is not set."""

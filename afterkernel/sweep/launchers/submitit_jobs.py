@@ -57,10 +57,12 @@ class Running:
 class SubmititLauncher(Launcher):
     """Jobs as processes of submitit's, each from a pickle in the sweep's folder, each with a time limit."""
 
-    jobs: int | None = option(None, "jobs at most at once", at_least=1, decides=False)
-    cpus: int | None = option(None, "CPUs, and CPU threads, a job", at_least=1, decides=False)
-    gpus: int | None = option(None, "GPUs a job", at_least=0, decides=False)
-    timeout_min: int = option(60, "time limit of a job, which is then requeued and goes on", at_least=1, decides=False)
+    jobs: int | None = option(None, "jobs at most at once", at_least=1, at_most=100_000, decides=False)
+    cpus: int | None = option(None, "CPUs, and CPU threads, a job", at_least=1, at_most=1024, decides=False)
+    gpus: int | None = option(None, "GPUs a job", at_least=0, at_most=1024, decides=False)
+    timeout_min: int = option(
+        60, "time limit of a job, which is then requeued and goes on", at_least=1, at_most=527_040, decides=False
+    )
     signal_delay_s: int = option(
         90,
         "time before the limit at which a job is told to stop in order; what it does at once must fit in here",
@@ -69,7 +71,7 @@ class SubmititLauncher(Launcher):
         decides=False,
     )
     max_requeues: int = option(10, "times that a job goes on after its time limit", at_least=0, decides=False)
-    poll_s: float = option(2.0, "time between two looks at the jobs", above=0, decides=False)
+    poll_s: float = option(2.0, "time between two looks at the jobs", above=0, at_most=3600, decides=False)
 
     # Whether a result counts only once its process is known to have ended.
     waits_for_processes: ClassVar[bool] = False

@@ -28,20 +28,28 @@ class SubmititLocal(SubmititLauncher):
     """Processes of this machine, at most `jobs` at once, started and watched by submitit."""
 
     name: str = option("submitit_local", "which launcher (set by launcher=NAME)", decides=False)
-    jobs: int | None = option(2, "jobs at most at once; null starts all", at_least=1, decides=False)
+    jobs: int | None = option(2, "jobs at most at once; null starts all", at_least=1, at_most=100_000, decides=False)
     cpus: int | None = option(
-        None, "CPU threads a job; null shares the machine's cores among the jobs at once", at_least=1, decides=False
+        None,
+        "CPU threads a job; null shares the machine's cores among the jobs at once",
+        at_least=1,
+        at_most=1024,
+        decides=False,
     )
     gpus: int | None = option(
-        None, "GPUs a job, other ones for each job at once; null shows every job all of them", at_least=0, decides=False
+        None,
+        "GPUs a job, other ones for each job at once; null shows every job all of them",
+        at_least=0,
+        at_most=1024,
+        decides=False,
     )
     timeout_min: int = option(
-        1440, "time limit of a job, which is then begun again and goes on", at_least=1, decides=False
+        1440, "time limit of a job, which is then begun again and goes on", at_least=1, at_most=527_040, decides=False
     )
     signal_delay_s: int = option(
         30, "time before the limit at which a job is told to stop in order", at_least=1, at_most=540, decides=False
     )
-    poll_s: float = option(0.5, "time between two looks at the jobs", above=0, decides=False)
+    poll_s: float = option(0.5, "time between two looks at the jobs", above=0, at_most=3600, decides=False)
 
     waits_for_processes: ClassVar[bool] = True
 

@@ -53,17 +53,23 @@ class SubmititSlurm(SubmititLauncher):
 
     name: str = option("submitit_slurm", "which launcher (set by launcher=NAME)", decides=False)
     jobs: int | None = option(
-        None, "jobs of the array at most at once; null leaves it to SLURM", at_least=1, decides=False
+        None, "jobs of the array at most at once; null leaves it to SLURM", at_least=1, at_most=100_000, decides=False
     )
-    cpus: int | None = option(1, "CPUs, and CPU threads, a job", at_least=1, decides=False)
-    gpus: int | None = option(None, "GPUs a job, by --gpus-per-node; null asks for none", at_least=0, decides=False)
-    memory_gb: float | None = option(None, "memory a job; null is the partition's default", above=0, decides=False)
+    cpus: int | None = option(1, "CPUs, and CPU threads, a job", at_least=1, at_most=1024, decides=False)
+    gpus: int | None = option(
+        None, "GPUs a job, by --gpus-per-node; null asks for none", at_least=0, at_most=1024, decides=False
+    )
+    memory_gb: float | None = option(
+        None, "memory a job; null is the partition's default", above=0, at_most=1e6, decides=False
+    )
     partition: str | None = option(None, "partition; null is the cluster's default", decides=False)
     account: str | None = option(None, "account that is charged", decides=False)
     qos: str | None = option(None, "quality of service", decides=False)
     constraint: str | None = option(None, "features that a node must have", decides=False)
     sbatch: list[str] = option([], "further options of sbatch, such as ['gres=gpu:a100:1',exclusive]", decides=False)
-    setup: list[str] = option([], "shell commands before each job, such as ['module load cuda']", decides=False)
+    setup: list[str] = option(
+        [], "shell commands before each job, such as ['module load cuda']", unique=False, decides=False
+    )
     job_name: str = option("afterkernel", "name of the jobs in SLURM", decides=False)
 
     def check(self) -> None:

@@ -1,8 +1,8 @@
-"""Mistakes in the words of a command: options, groups, commands."""
+"""Errors in the words of a command: options, groups, commands."""
 
-from mistake import Mistake
+from error_case import ErrorCase
 
-M = Mistake
+M = ErrorCase
 
 
 def online_without_account(at):
@@ -37,23 +37,23 @@ def full_disk(at):
 COMMANDS = [
     M("an unknown command", "evel", "'evel' is neither a command nor an option: write options as name=value, and see --help."),
     M("an unknown flag", "--fast", "--fast is not an option of the command line: python -m afterkernel --help lists them."),
-    M("a wrong value of one of Hydra's flags", "--cfg everything", "the command line: argument --cfg/-c: invalid choice: 'everything' (choose from ...); python -m afterkernel --help says how it is used.", small=False),
-    M("a command without its folder", "report", "report: the following arguments are required: directory; python -m afterkernel --help says how it is used.", small=False),
-    M("two folders for one", "results a b", "results: unrecognized arguments: b; python -m afterkernel --help says how it is used.", small=False),
-    M("a flag that a command has not", "plan --quick", "--quick is not an option of plan: python -m afterkernel --help lists them.", small=False),
-    M("words for a command that takes none", "doctor now", "doctor takes no arguments, and was given now.", small=False),
+    M("a wrong value of one of Hydra's flags", "--cfg everything", "the command line: argument --cfg/-c: invalid choice: 'everything' (choose from ...); python -m afterkernel --help shows its usage.", small=False),
+    M("a command without its folder", "report", "report: the following arguments are required: DIR; python -m afterkernel report --help shows its usage.", small=False),
+    M("two folders for one", "results a b", "results: b is one argument too many; python -m afterkernel results --help shows its usage.", small=False),
+    M("a flag that a command has not", "plan --quick", "--quick is not an option of plan: python -m afterkernel plan --help lists them.", small=False),
+    M("words for a command that takes none", "doctor now", "doctor: now is one argument too many; python -m afterkernel doctor --help shows its usage.", small=False),
     M("several sweep files at once", "--multirun +sweep=demo,demo", "+sweep=demo,demo names several files, whose grids can't be joined: run them one by one.", small=False),
     M("a sweep over an empty range", "--multirun seed=range(0,0)", "the sweep has no run: an option is swept over no value at all."),
-    M("another configuration for Hydra", "--config-name=x", "--config-name is not taken here: choose among the files of conf, or write a sweeps/NAME.yaml.", small=False),
-    M("another folder for Hydra", "--config-dir=/nope", "--config-dir is not taken here: choose among the files of conf, or write a sweeps/NAME.yaml.", small=False),
+    M("another configuration for Hydra", "--config-name=x", "--config-name is not available: choose among the files of conf, or write a sweeps/NAME.yaml.", small=False),
+    M("another folder for Hydra", "--config-dir=/nope", "--config-dir is not available: choose among the files of conf, or write a sweeps/NAME.yaml.", small=False),
     M("a flag of Hydra's that needs another", "--resolve", "--resolve goes with --cfg alone: --cfg job --resolve.", small=False),
-    M("a way to stop that is not there", "--multirun seed=0,1 sweep.on_error=halt", "job seed=0: sweep.on_error=halt is not known: choose one of continue, stop."),
-    M("the flag of a sweep between options", "arch=vgx --multirun seed=0,1", "arch=vgx is not known: choose one of mlp, sum, vgg."),
+    M("a way to stop that is not there", "--multirun seed=0,1 sweep.on_error=halt", "sweep.on_error=halt is not known: choose one of continue, stop."),
+    M("the flag of a sweep between options", "arch=vgx --multirun seed=0,1", "arch=vgx is not known (did you mean vgg?): choose one of mlp, sum, vgg."),
     M("a word that is no option", "plan now", "'now' is neither a command nor an option: write options as name=value, and see --help.", small=False),
-    M("an option without a name", "=5", "the options can't be read (...): write them as name=value."),
-    M("a shift past the whole image", "measure.shift_px=[9]", "measure.shift_px: 9 shifts images of 8x8 pixels away; give less than 8."),
+    M("an option without a name", "=5", "=5 has no name before the =: write options as name=value."),
+    M("a shift past the whole image", "measure.shift_px=[9]", "measure.shift_px=9 moves 8x8 images entirely out of the frame: give less than 8."),
     M("one name for a list of other names", "keep=gram", "keep=gram has the wrong type: it must be a list of names, such as [gram,checkpoint]."),
-    M("a bracket left open", "snapshot.epochs=[1", "the options can't be read (no viable alternative at input '[1'): write them as name=value."),
+    M("a bracket left open", "snapshot.epochs=[1", "snapshot.epochs=[1 can't be read (no viable alternative at input '[1'): write options as name=value."),
 ]
 # fmt: on
 
@@ -62,8 +62,8 @@ OPTIONS = [
     M("a misspelt option", "training.lrr=1", "training.lrr is not an option: did you mean training.lr?"),
     M("a misspelt option with a plus", "+training.lrr=1", "training.lrr is not an option: did you mean training.lr?"),
     M("an option that nothing resembles", "+typo=1", "typo is not an option: python -m afterkernel --help lists all options."),
-    M("an option of another architecture", "arch.num_blocks=2", "arch.num_blocks is not an option of the arch chosen: python -m afterkernel --help says of which."),
-    M("an option of another SVM backend", "svm=libsvm svm.soft_C=3", "svm.soft_C is not an option of the svm chosen: python -m afterkernel --help says of which."),
+    M("an option of another architecture", "arch.num_blocks=2", "arch.num_blocks is not an option of the arch chosen: python -m afterkernel --help lists those of each."),
+    M("an option of another SVM backend", "svm=libsvm svm.soft_C=3", "svm.soft_C is not an option of the svm chosen: python -m afterkernel --help lists those of each."),
     M("an option deleted", "~training.lr", "training.lr can't be deleted: give it a value, as training.lr=VALUE."),
     M("words where a number belongs", "training.lr=fast", "training.lr=fast has the wrong type: it must be a number."),
     M("nothing where a number belongs", "training.lr=", "training.lr= has the wrong type: it must be a number."),
@@ -88,8 +88,8 @@ OPTIONS = [
 
 # fmt: off
 GROUPS = [
-    M("an architecture misspelt", "arch=vgx", "arch=vgx is not known: choose one of mlp, sum, vgg.", small=False),
-    M("a data set misspelt", "dataset=cifar", "dataset=cifar is not known: choose one of cifar10, cifar10_automobile_truck, cifar10_cat_dog, digits, folder, mnist, mnist_3_8, mnist_4_9."),
+    M("an architecture misspelt", "arch=vgx", "arch=vgx is not known (did you mean vgg?): choose one of mlp, sum, vgg.", small=False),
+    M("a data set misspelt", "dataset=cifar", "dataset=cifar is not known (did you mean cifar10?): choose one of cifar10, cifar10_automobile_truck, cifar10_cat_dog, digits, folder, mnist, mnist_3_8, mnist_4_9."),
     M("an SVM that is not there", "svm=svc", "svm=svc is not known: choose one of auto, cuml, exact, jst, liblinear, libsvm, thundersvm."),
     M("an optimiser that is not there", "training=adam", "training=adam is not known: choose one of sgd, sgd_augmented."),
     M("an experiment that is not there", "experiment=nope", "experiment=nope is not known: choose one of mnist_mlp, mnist_vgg."),

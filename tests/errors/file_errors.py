@@ -1,4 +1,4 @@
-"""Mistakes in files: sweeps, data sets, runs and their snapshots, tile stores."""
+"""Errors in files: sweeps, data sets, runs and their snapshots, tile stores."""
 
 import io
 import json
@@ -12,13 +12,13 @@ from urllib.error import URLError
 import torch
 import yaml
 from afterkernel.records.seal import close
-from mistake import TINY_DATA, Mistake
+from error_case import TINY_DATA, ErrorCase
 from PIL import Image
 
 from afterkernel.records import SCHEMA_VERSION, read_records, write_record
 from afterkernel.records.files import RECORDS
 
-M = Mistake
+M = ErrorCase
 
 GRID = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n"
 
@@ -47,7 +47,7 @@ SWEEPS = [
     M("a value for a whole group in a sweep file", "+sweep=mine", "sweeps/mine.yaml: 5 stands where the options of training belong, each as name: value.", sweep("training: 5\n")),
     M("an option misspelt in the grid", "+sweep=mine", "job training.lrr=1...: training.lrr is not an option: did you mean training.lr?", sweep(GRID + "      training.lrr: 1,2\n")),
     M("a wrong value in one job of a grid", "--multirun seed=0,x", "job seed=x...: seed=x has the wrong type: it must be a whole number."),
-    M("a semicolon between values", "--multirun seed=0;1", "seed=0;1 can't be read: write commas between several values, and quotes around special characters."),
+    M("a semicolon between values", "--multirun seed=0;1", "seed=0;1 can't be read: write commas between several values, and quotes around special characters, as \"seed='0;1'\"."),
     M("two equal runs in a grid", "--multirun seed=1,1", "job ... and job ... are one run: take one of them out."),
     M("two sweep files at once", "+sweep=first,second", "+sweep=first,second names several files, whose grids can't be joined: run them one by one.", two_sweeps),
 ]
@@ -159,7 +159,7 @@ SETS = [
     M("CIFAR-10 downloaded without a network", "dataset=cifar10", "dataset.root=data: cifar10 could not be downloaded or read (URLError: <urlopen error no route to host>): place data_batch_1, ... in data/cifar-10-batches-py.", without_network),
     M("CIFAR-10 altered, so that opening it would run a command", CIFAR10, f"dataset.root=data: data/cifar-10-batches-py/data_batch_1 {PUBLISHED}", malicious_batch),
     M("the same where it might be downloaded", "dataset=cifar10", f"dataset.root=data: data/cifar-10-batches-py/data_batch_1 {PUBLISHED}", malicious_batch),
-    M("a file where the data sets' folder belongs", "dataset=mnist dataset.root=notes.txt", "dataset.root=notes.txt: mnist could not be downloaded or read (...): place ... in notes.txt/MNIST/raw.", lambda at: at.write("notes.txt")),
+    M("a file where the data sets' folder belongs", "dataset=mnist dataset.root=notes.txt", "dataset.root: notes.txt is a file, where a directory is expected.", lambda at: at.write("notes.txt")),
 ]
 # fmt: on
 
@@ -224,7 +224,7 @@ AGAIN = "evaluate run"
 
 
 def E(done, sentence, setup, words=AGAIN):  # noqa: N802
-    return Mistake(done, words, sentence, setup, small=False)
+    return ErrorCase(done, words, sentence, setup, small=False)
 
 
 # fmt: off
@@ -235,8 +235,8 @@ RUNS = [
     E("an unknown option for it", "typo is not an option: python -m afterkernel --help lists all options.", lambda at: at.run(), "evaluate run +typo=1"),
     E("a configuration that is a list", "run/config.yaml is not a configuration of this version: it holds no options by name.", edited("config.yaml", lambda _: b"- 1\n")),
     E("a configuration that is cut short", "run/config.yaml is not a configuration of this version: ... is not known: choose one of ...", edited("config.yaml", lambda data: data[: data.index(b"training:")])),
-    E("a configuration that would run a command", "run/config.yaml is not a configuration of this version: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'", edited("config.yaml", lambda _: b"!!python/object/apply:os.system ['touch EXECUTED']\n")),
-    E("a configuration of a later version, with an option unknown here", "run/config.yaml is not a configuration of this version: training.momentum is not an option: did you mean ...?", edited("config.yaml", config(lambda found: found["training"].update(momentum=0.9)))),
+    E("a configuration that would run a command", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read: its tag !!python/object/apply:os.system names code, not data.", edited("config.yaml", lambda _: b"!!python/object/apply:os.system ['touch EXECUTED']\n")),
+    E("a configuration of a later version, with an option unknown here", "run/config.yaml is not a configuration of this version: training.momentum is not an option: python -m afterkernel --help lists all options.", edited("config.yaml", config(lambda found: found["training"].update(momentum=0.9)))),
     E("a configuration of a later version, with an architecture unknown here", "run/config.yaml is not a configuration of this version: arch.name=resnet is not known: choose one of mlp, sum, vgg.", edited("config.yaml", config(lambda found: found["arch"].update(name="resnet")))),
     E("a configuration with a wrong value", "training.lr=-1.0 is too small: it must be greater than 0.", edited("config.yaml", config(lambda found: found["training"].update(lr=-1)))),
     E("a run without snapshots", "run has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.", removed("snapshots")),

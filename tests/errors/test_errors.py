@@ -1,17 +1,17 @@
-"""Every mistake of the list, made through the real entry point; and the page in docs that is drawn from it."""
+"""Every error case, made through the real entry point; and the page in docs that is written from them."""
 
 import shlex
 import sys
 
-import mistake_table as table
+import error_page
 import pytest
-from mistake import SMALL, TINY_DATA, Workshop, answer, contents
+from error_case import SMALL, TINY_DATA, Workshop, answer, contents
 
 from afterkernel.__main__ import main
 from afterkernel.kernels.store import TileStore
 from afterkernel.run import run as run_config
 
-ALL = [mistake for mistakes in table.MISTAKES.values() for mistake in mistakes]
+ALL = [case for cases in error_page.ERROR_CASES.values() for case in cases]
 
 
 class StoppedError(Exception):
@@ -49,17 +49,17 @@ def stopped(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("mistake", ALL, ids=[mistake.name for mistake in ALL])
-def test_a_mistake_gets_its_sentence(mistake, tmp_path, monkeypatch, capfd, finished, stopped):
-    if "/proc" in mistake.words and sys.platform != "linux":
+@pytest.mark.parametrize("case", ALL, ids=[case.name for case in ALL])
+def test_an_error_gets_its_sentence(case, tmp_path, monkeypatch, capfd, finished, stopped):
+    if "/proc" in case.words and sys.platform != "linux":
         pytest.skip("needs /proc")
     monkeypatch.chdir(tmp_path)
-    if mistake.setup is not None:
-        mistake.setup(Workshop(tmp_path, monkeypatch, finished, stopped))
+    if case.setup is not None:
+        case.setup(Workshop(tmp_path, monkeypatch, finished, stopped))
     before = contents(tmp_path)
-    given = shlex.split(mistake.words)
+    given = shlex.split(case.words)
     named = {word.split("=")[0].lstrip("+~") for word in given}
-    extra = [word for word in SMALL if word.split("=")[0] not in named] if mistake.small else []
+    extra = [word for word in SMALL if word.split("=")[0] not in named] if case.small else []
     capfd.readouterr()
     code, out, err = answer([*given, *extra], capfd)
 
@@ -67,7 +67,7 @@ def test_a_mistake_gets_its_sentence(mistake, tmp_path, monkeypatch, capfd, fini
     assert "Traceback" not in out + err
     (line,) = err.splitlines()
     sentence = line.removeprefix("afterkernel: ")
-    assert mistake.fits(sentence), sentence
+    assert case.fits(sentence), sentence
     assert code == 2
     after = contents(tmp_path)
     assert {name: after.get(name) for name in before} == before
@@ -75,7 +75,7 @@ def test_a_mistake_gets_its_sentence(mistake, tmp_path, monkeypatch, capfd, fini
     assert "EXECUTED" not in after
 
 
-def test_the_page_in_docs_is_drawn_from_the_list():
+def test_the_page_in_docs_is_written_from_the_cases():
     assert len(ALL) >= 50
-    assert len({mistake.name for mistake in ALL}) == len(ALL)
-    assert table.DOCS.read_text() == table.page(), "run python tests/mistakes/mistake_table.py"
+    assert len({case.name for case in ALL}) == len(ALL)
+    assert error_page.DOCS.read_text() == error_page.page(), "run python tests/errors/error_page.py"

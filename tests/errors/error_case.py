@@ -1,4 +1,4 @@
-"""What a mistake is, and the workshop in which one is made."""
+"""What an error case is, and the folder in which it is set up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 from afterkernel.__main__ import main
 
-# The smallest run; all that is not named in a mistake's own words.
+# The smallest run; options that a case names itself are left out.
 SMALL = [
     *("arch=mlp", "arch.width=5", "training.epochs=1", "snapshot.epochs=[0]", "measure.num_images=5"),
     *("kernel.names=[ntk]", "trainer.threads=1", "logger=none"),
@@ -25,7 +25,7 @@ TINY_DATA = ["dataset.max_train=40", "dataset.max_test=20"]
 
 @dataclass
 class Workshop:
-    """The folder in which a mistake is made, and what is at hand there."""
+    """The folder in which an error is made, and what is at hand there."""
 
     folder: Path
     patch: pytest.MonkeyPatch
@@ -50,10 +50,10 @@ class Workshop:
 
 
 @dataclass(frozen=True)
-class Mistake:
+class ErrorCase:
     """What was done, the words of the command line, and the sentence that answers them; "..." is anything.
 
-    `small` appends the options of the smallest run, so that a mistake that is not seen costs little.
+    `small` appends the options of the smallest run, so that an error that is not seen costs little.
     """
 
     done: str

@@ -1,0 +1,294 @@
+"""What overrides and sweep files may say: options and choices by name; never code, nor Hydra's own settings.
+
+Hydra imports and calls whatever a `_target_` names, and takes configuration files from wherever it is pointed to. So
+everything that reaches it is checked here first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString, RangeSweep
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from afterkernel.config.explain import explain, unknown
+from afterkernel.config.places import CONF, sweep_names
+from afterkernel.config.schema import Config, Sweep
+from afterkernel.errors import UserError
+from afterkernel.options import check_bounds
+from afterkernel.suggest import did_you_mean
+
+# Keys that Hydra's instantiate and its defaults lists act on.
+_CODE = re.compile(r"_[a-z]+_")
+_MOST_VALUES = 10_000
+_NAME = re.compile(r"\w[\w-]*")
+_INSTEAD = {
+    "hydra.run": "output_dir and sweep.name say where results go",
+    "hydra.sweep": "output_dir and sweep.name say where results go",
+    "hydra.output_subdir": "output_dir and sweep.name say where results go",
+    "hydra.job": "output_dir and sweep.name say where results go",
+    "hydra.mode": "--multirun asks for a sweep",
+    "hydra.sweeper": "write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml",
+    "hydra/sweeper": "write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml",
+    "hydra.launcher": "choose with launcher=NAME",
+}
+
+
+def groups() -> list[str]:
+    """The options that are chosen by the name of a file: dataset, arch, ..., experiment."""
+    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+
+
+def choices(group: str) -> list[str]:
+    """The names that a group takes."""
+    if group == "sweep":
+        return sweep_names()
+    stored = (name.removesuffix(".yaml") for name in ConfigStore.instance().repo.get(group, {}))
+    files = (path.stem for path in (CONF / group).glob("*.yaml"))
+    return sorted({*files, *(name for name in stored if not name.startswith("base_"))})
+
+
+def parse(words: Sequence[str]) -> list[Override]:
+    """The overrides that these words say, each checked. Raises UserError for the first that is not accepted."""
+    parser = OverridesParser.create()
+    parsed = []
+    for word in words:
+        _check_length(word)
+        try:
+            parsed.append(parser.parse_override(word))
+        except (HydraException, ValueError, RecursionError) as error:
+            raise UserError(_unreadable(_short(word), error)) from error
+    for override in parsed:
+        check_override(override)
+    return parsed
+
+
+def _check_length(word: str) -> None:
+    """Hydra's parser takes a millisecond for each value, and is called several times."""
+    if word.count(",") > _MOST_VALUES:
+        raise UserError(f"{_short(word)} holds more than {_MOST_VALUES:,} values: give fewer, or a range.")
+
+
+def _unreadable(word: str, error: BaseException) -> str:
+    if isinstance(error, HydraException):
+        return explain(error, word)
+    return f"{word} can't be read: it holds a number of too many digits, or lists in lists without end."
+
+
+def check_override(override: Override) -> None:
+    """Raise UserError where an override names code, a setting of Hydra, or a choice that there is not."""
+    key, said = override.key_or_group, _short(override.input_line or "")
+    if not key:
+        raise UserError(f"{said} has no name before the =: write options as name=value.")
+    _check_no_code(said, [*re.split(r"[./@]", key), *_keys(override.value())])
+    if override.package is not None:
+        raise UserError(f"{said}: a choice can't be placed elsewhere: write {key}=NAME.")
+    if re.match(r"hydra\b", key):
+        _check_hydra(override, said)
+    elif override.is_delete():
+        cure = f"choose another, as {key}=NAME" if key in groups() else f"give it a value, as {key}=VALUE"
+        raise UserError(f"{key} can't be deleted: {cure}.")
+    elif "/" in key:
+        raise UserError(unknown(key))
+    elif key == "sweep" or key in groups():
+        _check_choice(override, said)
+
+
+def _check_hydra(override: Override, said: str) -> None:
+    """Of Hydra's own settings only another launcher, and its options, can be set; and that on the command line."""
+    key, value = override.key_or_group, override.value()
+    if key.startswith("hydra.launcher.") and not override.is_delete():
+        return
+    if key == "hydra/launcher" and not override.is_delete():
+        if isinstance(value, str) and _NAME.fullmatch(value):
+            return
+        raise UserError(f"{said}: name one launcher, as hydra/launcher=NAME.")
+    instead = next((text for name, text in _INSTEAD.items() if re.match(rf"{name}\b", key)), None)
+    raise UserError(f"{key} is a setting of Hydra that can't be changed here{f': {instead}' if instead else ''}.")
+
+
+def _check_choice(override: Override, said: str) -> None:
+    """A choice is the name of a file that is there, not a path to another."""
+    key = override.key_or_group
+    if key == "sweep" and not override.is_add():
+        raise UserError(f"{said}: write +{said.lstrip('+')}, with one plus sign, to run the sweep of a file.")
+    if override.is_force_add():
+        raise UserError(f"{said}: write {key}=NAME without plus signs.")
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        if key == "sweep":
+            raise UserError(f"{said} names several files, whose grids can't be joined: run them one by one.")
+        values = value.list
+    elif isinstance(value, Glob):
+        raise UserError(f"{said}: write the names out, as {key}=A,B; there are {', '.join(choices(key))}.")
+    else:
+        values = [value]
+    known = choices(key)
+    for each in values:
+        name = each.text if isinstance(each, QuotedString) else each
+        if isinstance(name, (list, dict)):
+            raise UserError(f"{said} is no choice: choose one name, as {key}=NAME; one of {', '.join(known)}.")
+        if name is None and key == "experiment":
+            continue
+        if str(name) not in known:
+            shown = "null" if name is None else name
+            raise UserError(
+                f"{key}={shown} is not known{did_you_mean(str(name), known)}: choose one of {', '.join(known)}."
+            )
+
+
+def _check_no_code(said: str, keys: Sequence[str]) -> None:
+    for key in keys:
+        if _CODE.fullmatch(key):
+            raise UserError(f"{said}: {key} would have code run, which no option and no file may name.")
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """Every key of the dictionaries within a value."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key)
+            yield from _keys(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _keys(item)
+    elif isinstance(value, ChoiceSweep):
+        yield from _keys(value.list)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 120 else f"{text[:60]}..."
+
+
+def check_sweep(place: str, node: DictConfig) -> None:
+    """Raise UserError for what a sweep file must not hold: code, Hydra's settings, values that are no grid."""
+    plain = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(plain, dict)
+    _check_no_code(place, list(_keys(plain)))
+    known = [field.name for field in dataclasses.fields(Config)]
+    for key in map(str, plain):
+        if key not in (*known, "hydra", "defaults"):
+            cure = (
+                f"write it nested, as {key.partition('.')[0]}: with {key.partition('.')[2]}: below it"
+                if key.partition(".")[0] in known and "." in key
+                else f"name one of {', '.join(known)}, or hydra.sweeper.params"
+            )
+            raise UserError(f"{place}: {key} is not a section of the configuration: {cure}.")
+    _check_defaults(place, plain.get("defaults"))
+    if "hydra" in plain:
+        _check_hydra_section(place, plain["hydra"])
+
+
+def _check_defaults(place: str, defaults: Any) -> None:
+    """A defaults list chooses among our own files by name."""
+    if defaults is None:
+        return
+    for item in defaults if isinstance(defaults, list) else [defaults]:
+        if item == "_self_":
+            continue
+        (said, value) = next(iter(item.items())) if isinstance(item, dict) and len(item) == 1 else (item, None)
+        found = re.fullmatch(r"(?:override )?/?(\w+)", str(said))
+        named = found is not None and found[1] in groups() and isinstance(value, str)
+        if not named or not isinstance(defaults, list):
+            raise UserError(
+                f"{place}: defaults can't hold {json.dumps(item)}: write choices of {', '.join(groups())} alone, as "
+                "- override /dataset: mnist."
+            )
+        assert found is not None
+        if value not in choices(found[1]):
+            raise UserError(f"{place}: {found[1]}={value} is not known: choose one of {', '.join(choices(found[1]))}.")
+
+
+def _check_hydra_section(place: str, section: Any) -> None:
+    """Of Hydra's settings a sweep file sets its mode and the values to sweep over."""
+    if not isinstance(section, dict):
+        raise UserError(f"{place}: hydra must hold sweeper: with params: below it, as sweeps/demo.yaml does.")
+    for key in section:
+        if key not in ("mode", "sweeper"):
+            raise UserError(
+                f"{place}: hydra.{key} can't be set in a file: only hydra.mode and hydra.sweeper.params can."
+            )
+    if section.get("mode", "MULTIRUN") not in ("MULTIRUN", "RUN"):
+        raise UserError(f"{place}: hydra.mode={section['mode']} is not known: choose one of MULTIRUN, RUN.")
+    sweeper = section.get("sweeper") or {}
+    if not isinstance(sweeper, dict) or sweeper.keys() - {"params"}:
+        raise UserError(f"{place}: hydra.sweeper takes params alone, with an option and its values in each line.")
+    params = sweeper.get("params")
+    if params is None or params == {}:
+        if section.get("mode") == "MULTIRUN":
+            raise UserError(f"{place} sweeps over nothing: give hydra.sweeper.params an option with values.")
+        return
+    if not isinstance(params, dict):
+        raise UserError(
+            f"{place}: hydra.sweeper.params={json.dumps(params)} is not a mapping: write one OPTION: VALUE,VALUE "
+            "in each line below it."
+        )
+    for option, values in params.items():
+        _check_values(f"{place}: hydra.sweeper.params.{option}", str(option), values)
+
+
+def _check_values(place: str, option: str, values: Any) -> None:
+    """Values to sweep over that Hydra can't read, or would take for one."""
+    if isinstance(values, (list, dict)):
+        hint = ",".join(map(str, values)) if isinstance(values, list) else "a,b"
+        raise UserError(f"{place}={json.dumps(values)} is one value: write {hint} to sweep over several.")
+    if values is None or "${" in str(values):
+        raise UserError(f"{place}={'' if values is None else values} is no list of values: write 0,1,2 or range(5).")
+    if not re.fullmatch(r"\+?[\w./@-]+", option):
+        raise UserError(f"{place} is no option's name.")
+    _check_length(str(values))
+    try:
+        parsed = OverridesParser.create().parse_override(f"{option}={values}")
+    except (HydraException, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{place}={_short(str(values))} can't be read: write values with commas between them, such as 0,1,2 or "
+            "range(5)."
+        ) from error
+    if parsed.key_or_group == "sweep":
+        raise UserError(f"{place}: a sweep can't go over other sweeps: run them one by one.")
+    if re.match(r"\+?hydra\b", option):
+        raise UserError(f"{place} is a setting of Hydra, which can't be swept over.")
+    try:
+        check_override(parsed)
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
+
+
+def count_runs(overrides: Sequence[Override]) -> int:
+    """How many runs the grid of these overrides has, without making it. UserError for a sweep that has no end."""
+    counts = {override.get_key_element(): _count(override) for override in overrides}
+    return math.prod(counts.values())
+
+
+def _count(override: Override) -> int:
+    value, said = override.value(), _short(override.input_line or "")
+    if isinstance(value, ChoiceSweep):
+        return len(value.list)
+    if isinstance(value, RangeSweep):
+        try:
+            start, stop, step = (Decimal(number or 0) for number in (value.start, value.stop, value.step))
+            return max(0, math.ceil((stop - start) / step))
+        except (ArithmeticError, ValueError) as error:
+            raise UserError(f"{said} has no end: give range(START,STOP,STEP) in finite numbers, STEP not 0.") from error
+    if override.is_sweep_override():
+        raise UserError(f"{said} has no list of values: write them with commas between them, or as range(START,STOP).")
+    return 1
+
+
+def check_runs(runs: int, sweep: Sweep) -> None:
+    """Raise UserError for more runs than `sweep.max_runs` allows."""
+    check_bounds(sweep, "sweep.")
+    if runs > sweep.max_runs:
+        raise UserError(
+            f"the sweep has {runs:,} runs, more than sweep.max_runs={sweep.max_runs}: sweep over fewer values, or set "
+            "a larger sweep.max_runs."
+        )
