@@ -16,10 +16,13 @@ from afterkernel.progress import stage
 from afterkernel.svm.backend import Backend
 from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.checks import check_kernel, check_labels, check_start, check_test_kernel
+from afterkernel.svm.definite import Projection, definite
 from afterkernel.svm.kernel_classifier import ROWS_AT_ONCE, KernelClassifier
 from afterkernel.svm.separability import decide_separability
 from afterkernel.svm.signed_gram import balance
 from afterkernel.types import Float, Int, Tensor
+
+PROJECT = "project=True (svm.project=true in a run) to have the nearest such matrix taken"
 
 
 class HardMarginSVM(KernelClassifier):
@@ -35,6 +38,7 @@ class HardMarginSVM(KernelClassifier):
     - `converged_`: gap at most the backend's `tol`; of the soft-margin problem where the answer is one
     - `dual_coef_` (n,): y_i a_i, float64; where the margin is so tiny that its rounding would show, what it lacks is
       kept and used beside it; `intercept_`; `support_`: indices; `n_support_`; `train_error_`: a fraction
+    - `projected_eigenvalue_`: the smallest eigenvalue of a K that `project=True` had projected; None where it was not
     - `path_`: the methods taken, in words; `certificate_`, and `soft_certificate_` where the answer is soft
     """
 
@@ -50,6 +54,8 @@ class HardMarginSVM(KernelClassifier):
     path_: str
     certificate_: Certificate
     soft_certificate_: Certificate | None
+    projected_eigenvalue_: float | None
+    _spread: Float[Tensor, " n"] | None
     _rest: Float[Tensor, " n"] | None
 
     def __init__(self, backend: str | Backend = "exact", **options: Any) -> None:
@@ -67,12 +73,28 @@ class HardMarginSVM(KernelClassifier):
 
         K may be a memory map, and read-only. `start`: indices of samples likely to be the support, such as `support_`
         of a similar kernel on the same samples; backends that can begin from there save time, and the answer is the
-        same. Raises UserError for a K that is no kernel matrix, for labels that are not those of two classes, and for
+        same. Raises UserError for a K that is no kernel matrix (one with an eigenvalue below what rounding explains,
+        unless `project` is set: then K is replaced by the nearest positive semi-definite matrix), for labels that are not those of two classes, and for
         a start that does not name samples.
         """
         K = check_kernel(K)
         signs = check_labels(y, K)
         begin = None if start is None else check_start(start, K)
+        return self.fit_checked(*self.checked(K), signs, begin)
+
+    def checked(self, K: Float[Tensor, "n n"]) -> tuple[Float[Tensor, "n n"], Projection | None]:
+        """K as `fit` takes it, projected where the options say so, or UserError for one that is indefinite."""
+        with stage("eigenvalues"):
+            return definite(K, self.backend.project, f", or set {PROJECT}")
+
+    def fit_checked(
+        self,
+        K: Float[Tensor, "n n"],
+        projection: Projection | None,
+        signs: Float[Tensor, " n"],
+        begin: Int[Tensor, " k"] | None = None,
+    ) -> HardMarginSVM:
+        """`fit` for a K from `checked`, and labels in {-1, +1}."""
         with stage(f"SVM {self.backend.name}"):
             backend = self.backend
             solution = backend.solve(K, signs) if begin is None else backend.solve_from(K, signs, begin)
@@ -105,6 +127,12 @@ class HardMarginSVM(KernelClassifier):
         self._rest = None if rest is None else rest * signs
         self.support_ = dual.nonzero().squeeze(1)
         self.n_support_, self.train_error_, self.path_ = judged.n_support, judged.train_error, solution.path
+        self.projected_eigenvalue_, self._spread = None, None
+        if projection is not None:
+            self.projected_eigenvalue_ = projection.eigenvalue
+            # f = P K P a = K P a, for the rows of K itself
+            self._spread = projection.projector @ (self.dual_coef_ if rest is None else self.dual_coef_ + self._rest)
+            self.path_ += f"; K projected, its smallest eigenvalue {projection.eigenvalue:.3g}"
         return self
 
     def decision_function(self, K_test: Tensor | np.ndarray) -> Float[Tensor, " m"]:
@@ -115,7 +143,10 @@ class HardMarginSVM(KernelClassifier):
         coef = self.dual_coef_[self.support_, None]
         if self._rest is not None:
             coef = torch.cat([coef, self._rest[self.support_, None]], 1)
-        coef, support = coef.to(K_test.device), self.support_.to(K_test.device)
+        support = self.support_
+        if self._spread is not None:
+            coef, support = self._spread[:, None], torch.arange(len(self._spread))
+        coef, support = coef.to(K_test.device), support.to(K_test.device)
         chunks = [rows.index_select(1, support).to(torch.float64) @ coef for rows in torch.split(K_test, ROWS_AT_ONCE)]
         values = torch.cat(chunks).sum(1) + self.intercept_
         if not bool(torch.isfinite(values).all()):
