@@ -32,7 +32,9 @@ def of_svm(svm: HardMarginSVM, tol: float) -> list[str]:
     if svm.separable_ is None:
         found.append("whether the training data are separable by this kernel is undetermined")
     if svm.projected_eigenvalue_ is not None:
-        found.append(f"the kernel is indefinite (smallest eigenvalue {svm.projected_eigenvalue_:.3g}) and was projected")
+        found.append(
+            f"the kernel is indefinite (smallest eigenvalue {svm.projected_eigenvalue_:.3g}) and was projected"
+        )
     if not svm.converged_:
         judged = svm.soft_certificate_ or svm.certificate_
         found.append(f"the SVM did not converge: its relative duality gap is {judged.gap:.1e}, above svm.tol={tol:g}")

@@ -42,7 +42,9 @@ class Backend:
 
     name: str = option("", "which backend (set by svm=NAME)")
     tol: float = option(1e-6, "relative duality gap at which a solution counts as converged", above=0)
-    project: bool = option(False, "replace an indefinite K by the nearest positive semi-definite matrix, else refuse it")
+    project: bool = option(
+        False, "replace an indefinite K by the nearest positive semi-definite matrix, else refuse it"
+    )
 
     @property
     def has_intercept(self) -> bool:

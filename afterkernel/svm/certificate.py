@@ -119,4 +119,3 @@ def _products(
             return f * gram.scale
         rest = torch.zeros_like(a)
     return gram.response(support, a, low=rest) * gram.scale
-

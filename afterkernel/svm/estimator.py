@@ -13,7 +13,7 @@ import torch
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds
 from afterkernel.progress import stage
-from afterkernel.svm.backend import Backend
+from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.checks import check_kernel, check_labels, check_start, check_test_kernel
 from afterkernel.svm.definite import Projection, definite
@@ -103,14 +103,9 @@ class HardMarginSVM(KernelClassifier):
             balanced = balance(dual, signs)
             rest, dual = rest if torch.equal(balanced, dual) else None, balanced
 
-        known = solution.separability
         hard = certify(K, signs, dual, has_intercept, rest=rest)
-        if known is None and not hard.separable:
-            known = decide_separability(K, signs, has_intercept)
-        if known is not None:
-            if known.witness is not None:
-                hard = certify(K, signs, known.witness.to(K.device), has_intercept)
-            hard = dataclasses.replace(hard, separable=known.separable)
+        if not hard.separable:
+            hard = self._settled(K, signs, hard, solution)
         # where a margin exists the plane lies midway between the classes, whatever rounding left in the solver's own
         exists = hard.separable is True and hard.margin > 0 and not solution.soft
         self.intercept_ = hard.intercept if exists and has_intercept else solution.intercept
@@ -134,6 +129,22 @@ class HardMarginSVM(KernelClassifier):
             self._spread = projection.projector @ (self.dual_coef_ if rest is None else self.dual_coef_ + self._rest)
             self.path_ += f"; K projected, its smallest eigenvalue {projection.eigenvalue:.3g}"
         return self
+
+    def _settled(
+        self, K: Float[Tensor, "n n"], signs: Float[Tensor, " n"], found: Certificate, solution: Solution
+    ) -> Certificate:
+        """The certificate of a dual that proves no margin, once it is known whether there is one."""
+        intercept = self.backend.has_intercept
+        if solution.separability is not None and solution.separability.witness is not None:
+            claimed = certify(K, signs, solution.separability.witness.to(K.device), intercept)
+            if claimed.separable is False:
+                return claimed
+        known = decide_separability(K, signs, intercept)
+        if known is None:
+            return found
+        if known.witness is not None:
+            found = certify(K, signs, known.witness.to(K.device), intercept)
+        return dataclasses.replace(found, separable=known.separable)
 
     def decision_function(self, K_test: Tensor | np.ndarray) -> Float[Tensor, " m"]:
         """w.phi(x) + b, float64, for K_test (m, n) between test and training samples; above 0 is class 1."""

@@ -38,7 +38,9 @@ class Separability:
     witness: Float[Tensor, " n"] | None = None
 
 
-def decide_separability(K: Float[Tensor, "n n"], y: Float[Tensor, " n"], intercept: bool = False) -> Separability | None:
+def decide_separability(
+    K: Float[Tensor, "n n"], y: Float[Tensor, " n"], intercept: bool = False
+) -> Separability | None:
     """Decide it for labels y in {-1, +1}, however different the scales of features and of samples are.
 
     G G' = k comes from a Cholesky factorisation with complete pivoting. The rows of G are separable if and only if the
@@ -117,7 +119,9 @@ class _Points:
         for cutoff in CUTOFFS:
             part = x[support]
             for _ in range(2):
-                change = torch.linalg.lstsq(terms * part, -(terms @ part)[:, None], rcond=cutoff, driver="gelsd").solution
+                change = torch.linalg.lstsq(
+                    terms * part, -(terms @ part)[:, None], rcond=cutoff, driver="gelsd"
+                ).solution
                 part = part * (1 + change.squeeze(1)).clamp_min(0)
             dual = torch.zeros_like(self.scale)
             dual[support] = part * (self.scale / self.lengths)[support]

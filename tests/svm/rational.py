@@ -11,7 +11,9 @@ def exact_separable(F, y, intercept=False):
     F (n, r) are floats, taken as they are stored; y is in {-1, +1}. The first phase of the simplex method for such an
     a, entering by Bland's rule; both answers are checked before they are given.
     """
-    Z = [[Fraction(float(x)) * int(s) for x in row] + [Fraction(int(s))] * intercept for row, s in zip(F, y, strict=True)]
+    Z = [
+        [Fraction(float(x)) * int(s) for x in row] + [Fraction(int(s))] * intercept for row, s in zip(F, y, strict=True)
+    ]
     n, r = len(Z), len(Z[0])
     rows = [[z[k] for z in Z] for k in range(r)] + [[Fraction(1)] * n]
     T = [row + [Fraction(int(k == j)) for k in range(r + 1)] + [Fraction(int(j == r))] for j, row in enumerate(rows)]

@@ -108,7 +108,9 @@ def test_tiny_samples_are_judged_in_their_own_scale():
     assert machine.margin_ == pytest.approx(1e-7 / math.sqrt(2), rel=1e-6)
 
 
-@pytest.mark.parametrize(("backend", "options"), [("jst", {"max_steps": 5}), ("libsvm", {"max_iter": 3}), ("liblinear", {})])
+@pytest.mark.parametrize(
+    ("backend", "options"), [("jst", {"max_steps": 5}), ("libsvm", {"max_iter": 3}), ("liblinear", {})]
+)
 def test_other_backends_get_the_same_verdict(backend, options):
     for seed in (9, 37, 40, 41):
         F, y = low_rank_problem(seed)
