@@ -74,7 +74,8 @@ class HardMarginSVM(KernelClassifier):
         K may be a memory map, and read-only. `start`: indices of samples likely to be the support, such as `support_`
         of a similar kernel on the same samples; backends that can begin from there save time, and the answer is the
         same. Raises UserError for a K that is no kernel matrix (one with an eigenvalue below what rounding explains,
-        unless `project` is set: then K is replaced by the nearest positive semi-definite matrix), for labels that are not those of two classes, and for
+        unless `project` is set: then K is replaced by the nearest positive semi-definite matrix),
+        for labels that are not those of two classes, and for
         a start that does not name samples.
         """
         K = check_kernel(K)
