@@ -31,6 +31,10 @@ def of_svm(svm: HardMarginSVM, tol: float) -> list[str]:
         found.append("the training data are not separable by this kernel: there is no hard margin")
     if svm.separable_ is None:
         found.append("whether the training data are separable by this kernel is undetermined")
+    if svm.projected_eigenvalue_ is not None:
+        found.append(
+            f"the kernel is indefinite (smallest eigenvalue {svm.projected_eigenvalue_:.3g}) and was projected"
+        )
     if not svm.converged_:
         judged = svm.soft_certificate_ or svm.certificate_
         found.append(f"the SVM did not converge: its relative duality gap is {judged.gap:.1e}, above svm.tol={tol:g}")

@@ -275,7 +275,8 @@ def _peak_bytes(place: torch.device) -> int:
 
 
 def _line(kernel: KernelRecord) -> str:
-    gap = "not separable" if kernel.gap is None else f"gap {kernel.gap:.0e}"
+    unknown = "undetermined" if kernel.separable is None else "not separable"
+    gap = unknown if kernel.gap is None else f"gap {kernel.gap:.0e}"
     gap = gap if kernel.converged else f"{gap}, not converged"
     backend = "" if kernel.svm_backend == "exact" else f" ({kernel.svm_backend})"
     svm = f"SVM{backend} with intercept," if kernel.svm_intercept else f"SVM{backend}"

@@ -15,7 +15,7 @@ class Solution:
 
     `dual` is non-negative, float64, one number a training sample. `intercept` is 0 where the backend has none. `path`
     says in a few words which method was taken and in how many steps. `ridge` is 0 for a hard-margin answer; a backend
-    that finds no hard margin gives instead the hard-margin answer for K + ridge I, which is a soft-margin SVM. Where the
+    that finds no hard margin gives instead the hard-margin answer for K + ridge I, a soft-margin SVM. Where the
     margin is so small that rounding the dual to float64 would show in it, `rest` is what that leaves out. A backend
     that had to find out whether the data are separable hands on what it found as `separability`.
     """
@@ -42,6 +42,9 @@ class Backend:
 
     name: str = option("", "which backend (set by svm=NAME)")
     tol: float = option(1e-6, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
+    project: bool = option(
+        False, "replace an indefinite K by the nearest positive semi-definite matrix, else refuse it"
+    )
 
     @property
     def has_intercept(self) -> bool:

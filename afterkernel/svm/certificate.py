@@ -26,7 +26,8 @@ class Certificate:
       which w achieves with `intercept` midway, and upper = |w| / 1'a, half the distance of the classes' convex hulls
       (K. P. Bennett and E. J. Bredensteiner, "Duality and geometry in SVM classifiers", ICML 2000).
 
-    `margin` is 0 where min f is not above 0: a then proves no margin. `gap` = 1 - margin / upper. With K_ij known to within eps |phi_i| |phi_j| (`PRECISION`: 1e-15 for float64, 5e-7 for
+    `margin` is 0 where min f is not above 0: a then proves no margin. `gap` = 1 - margin / upper.
+    With K_ij known to within eps |phi_i| |phi_j| (`PRECISION`: 1e-15 for float64, 5e-7 for
     float32), `separable` is True if f_i > eps |phi_i| sum_j a_j |phi_j| at all i (then no error of that size can undo
     it), False if |w|^2 <= 10 eps (sum_j a_j |phi_j|)^2 (a convex combination of the y_i phi_i / |phi_i| vanishes at the
     precision of K), else None: undetermined; with a ridge always None.

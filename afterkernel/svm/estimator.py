@@ -13,14 +13,17 @@ import torch
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds
 from afterkernel.progress import stage
-from afterkernel.svm.backend import Backend
+from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.checks import check_kernel, check_labels, check_start, check_test_kernel
+from afterkernel.svm.definite import Projection, definite
 from afterkernel.svm.kernel_classifier import ROWS_AT_ONCE, KernelClassifier
 from afterkernel.svm.separability import decide_separability
 from afterkernel.svm.signed_gram import balance
 from afterkernel.svm.threads import one_thread
 from afterkernel.types import Float, Int, Tensor
+
+PROJECT = "project=True (svm.project=true in a run) to have the nearest such matrix taken"
 
 
 class HardMarginSVM(KernelClassifier):
@@ -36,6 +39,7 @@ class HardMarginSVM(KernelClassifier):
     - `converged_`: gap at most the backend's `tol`; of the soft-margin problem where the answer is one
     - `dual_coef_` (n,): y_i a_i, float64; where the margin is so tiny that its rounding would show, what it lacks is
       kept and used beside it; `intercept_`; `support_`: indices; `n_support_`; `train_error_`: a fraction
+    - `projected_eigenvalue_`: the smallest eigenvalue of a K that `project=True` had projected; None where it was not
     - `path_`: the methods taken, in words; `certificate_`, and `soft_certificate_` where the answer is soft
     """
 
@@ -51,6 +55,8 @@ class HardMarginSVM(KernelClassifier):
     path_: str
     certificate_: Certificate
     soft_certificate_: Certificate | None
+    projected_eigenvalue_: float | None
+    _spread: Float[Tensor, " n"] | None
     _rest: Float[Tensor, " n"] | None
 
     def __init__(self, backend: str | Backend = "exact", **options: Any) -> None:
@@ -69,12 +75,29 @@ class HardMarginSVM(KernelClassifier):
 
         K may be a memory map, and read-only. `start`: indices of samples likely to be the support, such as `support_`
         of a similar kernel on the same samples; backends that can begin from there save time, and the answer is the
-        same. Raises UserError for a K that is no kernel matrix, for labels that are not those of two classes, and for
+        same. Raises UserError for a K that is no kernel matrix (one with an eigenvalue below what rounding explains,
+        unless `project` is set: then K is replaced by the nearest positive semi-definite matrix),
+        for labels that are not those of two classes, and for
         a start that does not name samples.
         """
         K = check_kernel(K)
         signs = check_labels(y, K)
         begin = None if start is None else check_start(start, K)
+        return self.fit_checked(*self.checked(K), signs, begin)
+
+    def checked(self, K: Float[Tensor, "n n"]) -> tuple[Float[Tensor, "n n"], Projection | None]:
+        """K as `fit` takes it, projected where the options say so, or UserError for one that is indefinite."""
+        with stage("eigenvalues"):
+            return definite(K, self.backend.project, f", or set {PROJECT}")
+
+    def fit_checked(
+        self,
+        K: Float[Tensor, "n n"],
+        projection: Projection | None,
+        signs: Float[Tensor, " n"],
+        begin: Int[Tensor, " k"] | None = None,
+    ) -> HardMarginSVM:
+        """`fit` for a K from `checked`, and labels in {-1, +1}."""
         with stage(f"SVM {self.backend.name}"):
             backend = self.backend
             solution = backend.solve(K, signs) if begin is None else backend.solve_from(K, signs, begin)
@@ -83,14 +106,9 @@ class HardMarginSVM(KernelClassifier):
             balanced = balance(dual, signs)
             rest, dual = rest if torch.equal(balanced, dual) else None, balanced
 
-        known = solution.separability
         hard = certify(K, signs, dual, has_intercept, rest=rest)
-        if known is None and not hard.separable:
-            known = decide_separability(K, signs, has_intercept)
-        if known is not None:
-            if known.witness is not None:
-                hard = certify(K, signs, known.witness.to(K.device), has_intercept)
-            hard = dataclasses.replace(hard, separable=known.separable)
+        if not hard.separable:
+            hard = self._settled(K, signs, hard, solution)
         # where a margin exists the plane lies midway between the classes, whatever rounding left in the solver's own
         exists = hard.separable is True and hard.margin > 0 and not solution.soft
         self.intercept_ = hard.intercept if exists and has_intercept else solution.intercept
@@ -107,7 +125,29 @@ class HardMarginSVM(KernelClassifier):
         self._rest = None if rest is None else rest * signs
         self.support_ = dual.nonzero().squeeze(1)
         self.n_support_, self.train_error_, self.path_ = judged.n_support, judged.train_error, solution.path
+        self.projected_eigenvalue_, self._spread = None, None
+        if projection is not None:
+            self.projected_eigenvalue_ = projection.eigenvalue
+            # f = P K P a = K P a, for the rows of K itself
+            self._spread = projection.projector @ (self.dual_coef_ if rest is None else self.dual_coef_ + self._rest)
+            self.path_ += f"; K projected, its smallest eigenvalue {projection.eigenvalue:.3g}"
         return self
+
+    def _settled(
+        self, K: Float[Tensor, "n n"], signs: Float[Tensor, " n"], found: Certificate, solution: Solution
+    ) -> Certificate:
+        """The certificate of a dual that proves no margin, once it is known whether there is one."""
+        intercept = self.backend.has_intercept
+        if solution.separability is not None and solution.separability.witness is not None:
+            claimed = certify(K, signs, solution.separability.witness.to(K.device), intercept)
+            if claimed.separable is False:
+                return claimed
+        known = decide_separability(K, signs, intercept)
+        if known is None:
+            return found
+        if known.witness is not None:
+            found = certify(K, signs, known.witness.to(K.device), intercept)
+        return dataclasses.replace(found, separable=known.separable)
 
     def decision_function(self, K_test: Tensor | np.ndarray) -> Float[Tensor, " m"]:
         """w.phi(x) + b, float64, for K_test (m, n) between test and training samples; above 0 is class 1."""
@@ -117,7 +157,10 @@ class HardMarginSVM(KernelClassifier):
         coef = self.dual_coef_[self.support_, None]
         if self._rest is not None:
             coef = torch.cat([coef, self._rest[self.support_, None]], 1)
-        coef, support = coef.to(K_test.device), self.support_.to(K_test.device)
+        support = self.support_
+        if self._spread is not None:
+            coef, support = self._spread[:, None], torch.arange(len(self._spread))
+        coef, support = coef.to(K_test.device), support.to(K_test.device)
         chunks = [rows.index_select(1, support).to(torch.float64) @ coef for rows in torch.split(K_test, ROWS_AT_ONCE)]
         values = torch.cat(chunks).sum(1) + self.intercept_
         if not bool(torch.isfinite(values).all()):

@@ -44,10 +44,12 @@ class OneVsRestSVM(KernelClassifier):
         K = check_kernel(K)
         labels = check_classes(y, K)
         self.machines_ = []
+        K_fit, projection = self._machine.checked(K)
         supported = torch.zeros(len(K), dtype=torch.bool, device=K.device)
         for label in range(int(labels.max()) + 1):
             # each on its own: `start` at the support vectors of the machines before took 1.5 times as long (10 classes)
-            machine = HardMarginSVM(**self.get_params()).fit(K, labels == label)
+            machine = HardMarginSVM(**self.get_params())
+            machine.fit_checked(K_fit, projection, 2.0 * (labels == label).to(torch.float64) - 1)
             supported[machine.support_] = True
             self.machines_.append(machine)
         self.support_ = supported.nonzero().squeeze(1)

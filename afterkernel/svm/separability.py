@@ -1,4 +1,4 @@
-"""Whether the samples of a kernel matrix are separable at all, decided by a linear programme in whitened coordinates."""
+"""Whether the samples of a kernel matrix are separable at all, decided in whitened coordinates and checked on K."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def decide_separability(
 
 
 class _Points:
-    """The samples in whitened coordinates: `Z` (n, r) are unit vectors, Z_i = y_i scale_i W_i R^-1, W_i = [G_i, 1 / d_i].
+    """The samples in whitened coordinates: unit vectors Z_i = y_i scale_i W_i R^-1, W_i = [G_i, 1 / d_i].
 
     The last column, for the intercept, is left out where constants lie in the span of G. On the CPU.
     """
@@ -137,7 +137,7 @@ def _inverse(lengths: Float[Tensor, " n"]) -> Float[Tensor, "n 1"]:
 
 
 def _factor(gram: SignedGram, tolerance: float) -> tuple[Float[Tensor, "n r"], list[int]] | None:
-    """G with G G' = k up to `tolerance`, on the CPU, and the samples that its columns are of; None if it is too large."""
+    """G with G G' = k up to `tolerance`, on the CPU, and the samples of its columns; None if it is too large."""
     n, lengths = gram.n, _lengths(gram)
     most = min(n, int((LARGEST / n) ** 0.5))
     G = torch.zeros(most, n, dtype=torch.float64, device=gram.K.device)

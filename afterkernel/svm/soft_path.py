@@ -12,6 +12,7 @@ from afterkernel.errors import UserError
 from afterkernel.svm.active_set import primal_dual
 from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.checks import check_kernel, check_labels
+from afterkernel.svm.definite import definite
 from afterkernel.svm.kernel_classifier import KernelExpansion, check_positive
 from afterkernel.svm.search import Search
 from afterkernel.svm.signed_gram import SignedGram
@@ -65,7 +66,7 @@ class SoftMarginPath(KernelExpansion):
 
         Raises UserError for a K that is no kernel matrix, and for labels that are not those of two classes.
         """
-        K = check_kernel(K)
+        K, _ = definite(check_kernel(K))
         signs = check_labels(y, K)
         grid = check_positive("C", self.C)
         scale = float(K.diagonal().max())

@@ -9,6 +9,7 @@ from svm_problems import linear_labels, normal, random_labels
 from afterkernel.errors import UserError
 from afterkernel.svm import BACKENDS, Backend, HardMarginSVM, Solution
 from afterkernel.svm.exact import Exact
+from afterkernel.svm.separability import Separability
 
 
 def problem(n=40, p=60):
@@ -48,7 +49,7 @@ def test_wrong_input_is_told_in_one_sentence(change, words):
 def test_wrong_options():
     with pytest.raises(UserError, match=r"backend=svmlight is not known.*exact.*jst.*libsvm.*thundersvm"):
         HardMarginSVM("svmlight")
-    with pytest.raises(UserError, match=r"C is not an option of the exact backend: choose from tol, soft_C"):
+    with pytest.raises(UserError, match=r"C is not an option of the exact backend: choose from tol, project, soft_C"):
         HardMarginSVM(C=3.0)
     with pytest.raises(UserError, match=r"tol=-1 is too small"):
         HardMarginSVM("libsvm", tol=-1)
@@ -112,7 +113,11 @@ def test_no_test_samples():
 class Liar(Exact):
     def solve(self, K, y):
         return Solution(
-            torch.ones(len(K), dtype=torch.float64), 0.0, "sure", ridge=1.0, witness=torch.ones(len(y)).double()
+            torch.ones(len(K), dtype=torch.float64),
+            0.0,
+            "sure",
+            ridge=1.0,
+            separability=Separability(False, "sure", torch.ones(len(y)).double()),
         )
 
 
