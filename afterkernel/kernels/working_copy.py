@@ -88,6 +88,10 @@ class WorkingCopy(nn.Module):
         del mode
         return self
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's output; hooks of all modules do not fire for this one either."""
+        return self.forward(*args, **kwargs)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's output."""
         if not self._checked and torch._C._functorch.maybe_current_level() is None:
@@ -224,6 +228,13 @@ def _check(model: nn.Module, copy: _Copy, args: Any, kwargs: Any) -> None:
             install(hooks, part.copier)
             part._remember()
     output = _first_run(own, own_args, own_kwargs, copy, args, kwargs)
+    if any(not bool(torch.isfinite(leaf).all()) for leaf in _numbers(output)):
+        bad = [name for name, value in own.inner.named_parameters() if not bool(torch.isfinite(value).all())]
+        if bad:
+            raise UserError(
+                f"parameter {bad[0]} of the model holds numbers that are not finite ({len(bad)} parameters do), and so "
+                "does its output: the training has diverged, or the weights are damaged."
+            )
     if copy.converts:
         _compare(own, own_args, own_kwargs, copy, output)
     copy.sample_shape = _sample_shape(copy, output, args, kwargs)
