@@ -41,7 +41,9 @@ class LayoutChanged(UserError):
     """
 
     def __init__(self) -> None:
-        super().__init__("the model uses its parameters otherwise for some samples than for the first: compute it again.")
+        super().__init__(
+            "the model uses its parameters otherwise for some samples than for the first: compute it again."
+        )
 
 
 def try_again(compute: Callable[[], Result]) -> Result:

@@ -22,9 +22,7 @@ class FiniteCheck:
     products where it is not that of the gradients.
     """
 
-    def __init__(
-        self, device: torch.device, *, per_layer: bool = False, products: torch.dtype | None = None
-    ) -> None:
+    def __init__(self, device: torch.device, *, per_layer: bool = False, products: torch.dtype | None = None) -> None:
         self._at_once = device.type != "cuda"
         self._per_layer, self._products = per_layer, products
         self._pending: list[tuple[dict[str, Bool[Tensor, "layers n"]], list[str], torch.dtype, int, str]] = []

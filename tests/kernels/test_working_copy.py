@@ -162,7 +162,12 @@ RIGHT = {
         tokens,
         1e-12,
     ),
-    "no-numbers": (lambda s, x: plain(s, x) + s.none.sum(), lambda: two(none=nn.Parameter(torch.empty(0))), vectors, 1e-12),
+    "no-numbers": (
+        lambda s, x: plain(s, x) + s.none.sum(),
+        lambda: two(none=nn.Parameter(torch.empty(0))),
+        vectors,
+        1e-12,
+    ),
     "no-inputs": (
         lambda s, x: s.b(torch.tanh(s.a(x) + s.none(x[:, :0]))),
         lambda: two(none=nn.Linear(0, 4)),
@@ -177,7 +182,9 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("case", RIGHT)
-@pytest.mark.filterwarnings("ignore:.*jit.*:DeprecationWarning", "ignore:.*jit.*:FutureWarning", "ignore:Initializing zero")
+@pytest.mark.filterwarnings(
+    "ignore:.*jit.*:DeprecationWarning", "ignore:.*jit.*:FutureWarning", "ignore:Initializing zero"
+)
 def test_the_kernel_is_that_of_autograd(case):
     forward, parts, inputs, bar = RIGHT[case]
     torch.manual_seed(3)
@@ -360,7 +367,7 @@ HOOKS = {
     "backward-pre": lambda m, f: m.a.register_full_backward_pre_hook(f),
     "tensor": lambda m, f: m.a.weight.register_hook(f),
     "state": lambda m, f: m.register_state_dict_post_hook(f),
-    "all-modules": lambda m, f: register_module_forward_hook(f),  # noqa: ARG005
+    "all-modules": lambda m, f: register_module_forward_hook(f),
 }
 
 
@@ -383,19 +390,19 @@ def test_hooks_that_compute_do(dtype):
     model, x, steer = Net(plain, **two()), vectors(5), torch.rand(4)
     same = Net(lambda s, x: s.b(torch.tanh(3 * s.a(x) + steer.to(x))), a=model.a, b=model.b)
     expected = gram(same, x)
-    model.a.register_forward_hook(lambda _, args, output: 3 * output + steer)  # noqa: ARG005
+    model.a.register_forward_hook(lambda _, args, output: 3 * output + steer)
     assert relative_error(ntk(model, x, dtype=dtype), expected) < 1e-5
 
 
 def test_random_numbers_are_left_alone_and_a_random_model_is_seen():
     torch.manual_seed(0)
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    model = Net(lambda s, x: plain(s, x) * (1 + torch.rand(len(x), 1) + np.random.rand() + random.random()), **two())  # noqa: NPY002, S311
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    model = Net(lambda s, x: plain(s, x) * (1 + torch.rand(len(x), 1) + np.random.rand() + random.random()), **two())
     x = torch.linspace(0, 1, 20).reshape(5, 4)
     torch.set_rng_state(before[0])
     with pytest.raises(UserError, match="random"):
         ntk(model, x)
-    after = torch.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
+    after = torch.get_rng_state(), np.random.get_state()[1]
     assert torch.equal(before[0], after[0])
     assert (before[1] == after[1]).all()
 
