@@ -34,7 +34,7 @@ PROBE_SAMPLES = 3
 Result = TypeVar("Result")
 
 
-class LayoutChanged(UserError):
+class LayoutChangedError(UserError):
     """A batch uses parameters otherwise than the first samples did; these have per-example gradients from now on.
 
     Blocks collected earlier have another layout and have to be collected again, which `try_again` does.
@@ -51,7 +51,7 @@ def try_again(compute: Callable[[], Result]) -> Result:
     while True:
         try:
             return compute()
-        except LayoutChanged:
+        except LayoutChangedError:
             continue
 
 
@@ -277,14 +277,14 @@ class GradientEmbedding:
             or captured.left_over.keys() != self.layout.left_over.keys()
         ):
             self._relearn(captured)
-            raise LayoutChanged
+            raise LayoutChangedError
         try:
             return Block(self._terms(captured, outputs, x, out))
         except RuntimeError as error:
             raise _gradient_fails(error) from error
 
     def _relearn(self, captured: Captured) -> None:
-        """From now on per-example gradients for parameters that this batch uses otherwise than the first samples did."""
+        """From now on per-example gradients for parameters that this batch uses otherwise than the first samples."""
         assert self.layout is not None
         differ = captured.units.keys() ^ self.layout.shapes.keys()
         names = {name for unit in differ for name in (unit.weight, unit.bias) if name}

@@ -194,7 +194,7 @@ class _Copy:
         return self._unsqueezed(output, args, kwargs)
 
     def _unsqueezed(self, output: Any, args: Any, kwargs: Any) -> Any:
-        """The output of a single sample in the shape that it has in a batch, after a `squeeze()` over all dimensions."""
+        """The output of a single sample in the shape that it has in a batch, where `squeeze()` removed that."""
         shape = self.sample_shape
         if shape is None or not isinstance(output, Tensor) or output.shape == (1, *shape):
             return output
@@ -258,9 +258,9 @@ def _first_run(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, args: An
         except Exception:
             reason = _reason(error)
         raise UserError(
-            f"the model runs in {own.dtype} on {own.device} but not in {copy.dtype} on {copy.device} ({reason}): its code "
-            f"or its parts are made for one data type or device; give dtype={own.dtype} and device={str(own.device)!r}, "
-            "or convert the model yourself."
+            f"the model runs in {own.dtype} on {own.device} but not in {copy.dtype} on {copy.device} ({reason}): its "
+            f"code or its parts are made for one data type or device; give dtype={own.dtype} and "
+            f"device={str(own.device)!r}, or convert the model yourself."
         ) from error
 
 
@@ -304,9 +304,10 @@ def _compare(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, output: An
         if _overflows(output) and not _overflows(expected):
             raise UserError(f"the model's outputs overflow in {copy.dtype}: give dtype=torch.float64.")
         raise UserError(
-            f"the model's outputs in {copy.dtype} on {copy.device} differ from its own in {own.dtype} on {own.device} by "
-            f"{found:.1e} of the largest, more than rounding explains ({tolerance:.0e}): a part of it depends on its data "
-            f"type or device; give dtype={own.dtype} and device={str(own.device)!r}, or convert the model yourself."
+            f"the model's outputs in {copy.dtype} on {copy.device} differ from its own in {own.dtype} on {own.device} "
+            f"by {found:.1e} of the largest, more than rounding explains ({tolerance:.0e}): a part of it depends on "
+            f"its data type or device; give dtype={own.dtype} and device={str(own.device)!r}, or convert the model "
+            "yourself."
         )
 
 

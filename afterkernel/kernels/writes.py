@@ -12,7 +12,7 @@ from afterkernel.types import Tensor
 
 
 class WriteRefused(BaseException):
-    """A write to a protected tensor; not an Exception, so that no model catches it. `storage` is the memory's address."""
+    """A write to protected memory at the address `storage`; not an Exception, so that no model catches it."""
 
     def __init__(self, storage: int) -> None:
         super().__init__()

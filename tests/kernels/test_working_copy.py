@@ -345,7 +345,7 @@ def test_code_that_names_its_data_type_is_computed_in_another():
 
 def test_an_output_that_depends_on_the_data_type_is_refused():
     model = Net(lambda s, x: plain(s, x) * (2 if x.dtype == torch.float64 else 1), **two())
-    with pytest.raises(UserError, match="differ from its own in torch.float32"):
+    with pytest.raises(UserError, match=r"differ from its own in torch\.float32"):
         ntk(model, vectors(4), dtype=torch.float64)
     assert torch.isfinite(ntk(model, vectors(4))).all()
 
