@@ -216,7 +216,8 @@ class GradientEmbedding:
         """CPUs convolve faster with channels last; networks that `view` their activations can't have that."""
         if self.device.type != "cpu" or probe.ndim != 4 or not any(value.ndim == 4 for value in self._trained.values()):
             return probe
-        before = self.model.state_dict()
+        # Their memory may be the user's, so they are put back, not written to.
+        before = [(value, value.data) for value in (*self.model.parameters(), *self.model.buffers())]
         self._memory_format = torch.channels_last
         self.model.to(memory_format=torch.channels_last)
         try:
@@ -224,8 +225,8 @@ class GradientEmbedding:
                 self.model(self._place(probe))
         except RuntimeError:
             self._memory_format = torch.contiguous_format
-            self.model.to(memory_format=torch.contiguous_format)
-            self.model.load_state_dict(before)
+            for value, data in before:
+                value.data = data
         return self._place(probe)
 
     def _forward(self, x: Tensor) -> tuple[Captured, Float[Tensor, "n k"]]:
