@@ -84,7 +84,8 @@ class GradientEmbedding:
         self.output = output or Output()
         if self.device.type == "cpu":
             keep_freed_memory()
-        self.model = WorkingCopy(model, dtype, self.device)
+        self.working = WorkingCopy(model, dtype, self.device)
+        self.model: nn.Module = self.working
         self._trained = {name: v for name, v in self.model.named_parameters() if v.requires_grad and v.numel()}
         if not self._trained:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
@@ -134,8 +135,8 @@ class GradientEmbedding:
             return self.layout
         probe = self._place(x[:PROBE_SAMPLES])
         with exact_products():  # else cuDNN multiplies in TF32, and its rounding looks like another gradient
-            self.model.check(probe)
-            check_reached(self.model, probe, self._trained, self.output.select)
+            self.working.check(probe)
+            check_reached(self.working, probe, self._trained, self.output.select)
             probe = self._prefer_channels_last(probe)
             layout, wrong = self._learn(probe)
             if wrong:

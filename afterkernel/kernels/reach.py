@@ -39,7 +39,7 @@ def check_reached(
         raise UserError(
             f"the model's output depends on {listed}, but no gradient reaches {'it' if len(names) == 1 else 'them'}: "
             "used under torch.no_grad(), through .detach(), .data, .item() or numpy, or in a function that autograd "
-            "does not see through; remove that, or call requires_grad_(False) on what is meant to be left out of the kernel."
+            "does not see through; remove that, or call requires_grad_(False) on what the kernel is to leave out."
         )
 
 

@@ -46,7 +46,8 @@ class Term(ABC):
     @property
     def dtype(self) -> torch.dtype:
         """The type of its floating-point numbers."""
-        return next(tensor.dtype for tensor in self._tensors() if tensor.is_floating_point())
+        found: torch.dtype = next(tensor.dtype for tensor in self._tensors() if tensor.is_floating_point())
+        return found
 
     def to(self, dtype: torch.dtype) -> Term:
         """The term with its floating-point tensors in another data type."""
@@ -93,7 +94,8 @@ def _lengths(numbers: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
         return lengths
     # Several times slower, so only where it is needed; a GPU would have to wait to find out where that is.
     largest = torch.linalg.vector_norm(numbers, ord=torch.inf, dim=1).double()
-    return torch.where(over, largest * math.sqrt(numbers.shape[1]), torch.where(lost, largest, lengths))
+    found: Tensor = torch.where(over, largest * math.sqrt(numbers.shape[1]), torch.where(lost, largest, lengths))
+    return found
 
 
 @dataclass(frozen=True)

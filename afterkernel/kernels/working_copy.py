@@ -14,7 +14,7 @@ import contextlib
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -217,7 +217,7 @@ def _check(model: nn.Module, copy: _Copy, args: Any, kwargs: Any) -> None:
     hooks = forward_hooks(model)
     if hooks:
 
-        def run(chosen: list[Hook], watched: bool) -> Any:
+        def run(chosen: Sequence[Hook], watched: bool) -> Any:
             install(chosen, own.copier, watched=watched)
             own._remember()
             return _footprint(own.run_guarded(own_args, own_kwargs), own.inner)
@@ -323,7 +323,7 @@ def _rounded_anew(own: _Copy, kind: torch.dtype, args: Any, kwargs: Any) -> Any:
     facade = nn.Module()
     for held in ("_parameters", "_buffers", "_modules"):
         facade.__dict__[held] = getattr(own.inner, held)
-    facade.forward = lambda: own.run(args, kwargs)  # type: ignore[method-assign]
+    facade.forward = lambda: own.run(args, kwargs)
     return functional_call(facade, changed, ())
 
 
@@ -456,7 +456,7 @@ def _same(now: Any, before: Any) -> bool:
     if len(now) > COMPARED_ENTRIES:
         return True
     if isinstance(now, set):
-        return now == before
+        return bool(now == before)
     if isinstance(now, Mapping):
         return all(a is b for a, b in zip(now, before, strict=True)) and all(
             a is b for a, b in zip(now.values(), before.values(), strict=True)
