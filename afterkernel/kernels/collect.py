@@ -34,7 +34,7 @@ PROBE_SAMPLES = 3
 Result = TypeVar("Result")
 
 
-class LayoutChanged(UserError):
+class LayoutChangedError(UserError):
     """A batch uses parameters otherwise than the first samples did; these have per-example gradients from now on.
 
     Blocks collected earlier have another layout and have to be collected again, which `try_again` does.
@@ -51,7 +51,7 @@ def try_again(compute: Callable[[], Result]) -> Result:
     while True:
         try:
             return compute()
-        except LayoutChanged:
+        except LayoutChangedError:
             continue
 
 
@@ -84,7 +84,8 @@ class GradientEmbedding:
         self.output = output or Output()
         if self.device.type == "cpu":
             keep_freed_memory()
-        self.model = WorkingCopy(model, dtype, self.device)
+        self.working = WorkingCopy(model, dtype, self.device)
+        self.model: nn.Module = self.working
         self._trained = {name: v for name, v in self.model.named_parameters() if v.requires_grad and v.numel()}
         if not self._trained:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
@@ -134,8 +135,8 @@ class GradientEmbedding:
             return self.layout
         probe = self._place(x[:PROBE_SAMPLES])
         with exact_products():  # else cuDNN multiplies in TF32, and its rounding looks like another gradient
-            self.model.check(probe)
-            check_reached(self.model, probe, self._trained, self.output.select)
+            self.working.check(probe)
+            check_reached(self.working, probe, self._trained, self.output.select)
             probe = self._prefer_channels_last(probe)
             layout, wrong = self._learn(probe)
             if wrong:
@@ -216,7 +217,8 @@ class GradientEmbedding:
         """CPUs convolve faster with channels last; networks that `view` their activations can't have that."""
         if self.device.type != "cpu" or probe.ndim != 4 or not any(value.ndim == 4 for value in self._trained.values()):
             return probe
-        before = self.model.state_dict()
+        # Their memory may be the user's, so they are put back, not written to.
+        before = [(value, value.data) for value in (*self.model.parameters(), *self.model.buffers())]
         self._memory_format = torch.channels_last
         self.model.to(memory_format=torch.channels_last)
         try:
@@ -224,8 +226,8 @@ class GradientEmbedding:
                 self.model(self._place(probe))
         except RuntimeError:
             self._memory_format = torch.contiguous_format
-            self.model.to(memory_format=torch.contiguous_format)
-            self.model.load_state_dict(before)
+            for value, data in before:
+                value.data = data
         return self._place(probe)
 
     def _forward(self, x: Tensor) -> tuple[Captured, Float[Tensor, "n k"]]:
@@ -277,14 +279,14 @@ class GradientEmbedding:
             or captured.left_over.keys() != self.layout.left_over.keys()
         ):
             self._relearn(captured)
-            raise LayoutChanged
+            raise LayoutChangedError
         try:
             return Block(self._terms(captured, outputs, x, out))
         except RuntimeError as error:
             raise _gradient_fails(error) from error
 
     def _relearn(self, captured: Captured) -> None:
-        """From now on per-example gradients for parameters that this batch uses otherwise than the first samples did."""
+        """From now on per-example gradients for parameters that this batch uses otherwise than the first samples."""
         assert self.layout is not None
         differ = captured.units.keys() ^ self.layout.shapes.keys()
         names = {name for unit in differ for name in (unit.weight, unit.bias) if name}

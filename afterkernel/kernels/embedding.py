@@ -102,9 +102,10 @@ class LastLayerEmbedding:
 
     def __init__(self, model: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
         self.dtype, self.device = dtype, device
-        self.model = WorkingCopy(model, dtype, device)
+        working = WorkingCopy(model, dtype, device)
+        self.model: nn.Module = working
         self._inputs: list[Tensor] = []
-        linear = [module for module in self.model.inner.modules() if isinstance(module, nn.Linear)]
+        linear = [module for module in working.inner.modules() if isinstance(module, nn.Linear)]
         if not linear:
             raise UserError("the model has no torch.nn.Linear layer, so it has no conjugate kernel.")
         for module in linear:

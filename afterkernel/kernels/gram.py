@@ -106,7 +106,7 @@ def paired_products(
     if len(x) != len(y):
         raise UserError(f"x has {len(x)} samples and y {len(y)}: give as many of each, one pair after the other.")
     samples = samples_to_pair(phi, x, budget_bytes)
-    finite = FiniteCheck(phi.device)
+    finite = FiniteCheck(phi.device, products=torch.float64)
     products = []
     with exact_products(), progress("Paired products", len(x)) as advance:
         for part in slices(0, len(x), samples):
@@ -199,7 +199,7 @@ def _grams_of_one_layout(
             Destination(train, phi.device, phi.dtype),
             Destination(test, phi.device, phi.dtype),
             opened,
-            FiniteCheck(phi.device),
+            FiniteCheck(phi.device, per_layer=per_layer),
         )
         with progress("Gram matrix", steps.multiplications / world, unit="tile", units=job.tiles) as advance:
             job.run(advance)

@@ -39,7 +39,7 @@ class PrivateRandomness:
     def _set(self, state: Any) -> None:
         cpu, cuda, of_numpy, of_python = state
         torch.set_rng_state(cpu)
-        if cuda is not None:
+        if cuda is not None and self._cuda is not None:
             torch.cuda.set_rng_state(cuda, self._cuda)
         np.random.set_state(of_numpy)
         random.setstate(of_python)

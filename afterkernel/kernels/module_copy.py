@@ -121,7 +121,7 @@ class ModuleCopier:
         return new
 
     def _container(self, value: Any) -> Any:
-        new = defaultdict(value.default_factory) if type(value) is defaultdict else type(value)()
+        new: Any = defaultdict(value.default_factory) if type(value) is defaultdict else type(value)()
         new = deque(maxlen=value.maxlen) if type(value) is deque else new
         self._remember(value, new)
         if isinstance(value, dict):
@@ -190,10 +190,12 @@ class ModuleCopier:
     def _module(self, value: nn.Module) -> nn.Module:
         inner = unwrapped(value)
         if inner is not value:
-            return self._remember(value, self(inner))
+            copied: nn.Module = self._remember(value, self(inner))
+            return copied
         if isinstance(value, torch.jit.ScriptModule):
-            return self._remember(value, self._script(value))
-        new = self._remember(value, object.__new__(value.__class__))
+            script: nn.Module = self._remember(value, self._script(value))
+            return script
+        new: nn.Module = self._remember(value, object.__new__(value.__class__))
         attributes = dict(value.__dict__)
         for name in HOOKS:
             if name in attributes:

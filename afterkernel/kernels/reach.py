@@ -37,10 +37,9 @@ def check_reached(
         names = _narrowed(missing, lambda part: _depends(model, x, outputs, parameters, part, select))
         listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
         raise UserError(
-            f"the model's output depends on {listed}, but no gradient reaches {'it' if len(names) == 1 else 'them'}: the "
-            "forward pass uses it under torch.no_grad(), through .detach(), .data, .item() or numpy, or in a function that "
-            "autograd does not see through; remove that, or, if it is meant to be left out of the kernel, call "
-            "requires_grad_(False) on it."
+            f"the model's output depends on {listed}, but no gradient reaches {'it' if len(names) == 1 else 'them'}: "
+            "used under torch.no_grad(), through .detach(), .data, .item() or numpy, or in a function that autograd "
+            "does not see through; remove that, or call requires_grad_(False) on what the kernel is to leave out."
         )
 
 

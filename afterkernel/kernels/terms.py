@@ -7,6 +7,7 @@ layers is the Gram matrix.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from afterkernel.kernels import contract
-from afterkernel.types import Bool, Float, Int, Tensor
+from afterkernel.types import Float, Int, Tensor
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,19 @@ class Term(ABC):
         for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
             mine[start : start + len(other)] = theirs
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its floating-point numbers."""
+        found: torch.dtype = next(tensor.dtype for tensor in self._tensors() if tensor.is_floating_point())
+        return found
+
     def to(self, dtype: torch.dtype) -> Term:
         """The term with its floating-point tensors in another data type."""
         return type(self)(*(t.to(dtype) if t.is_floating_point() else t for t in self._tensors()))
 
-    def finite(self) -> Bool[Tensor, " n"]:
-        """Which samples have finite numbers alone. (A sum is finite if its summands are, short of overflow.)"""
-        sums = [tensor.flatten(1).sum(dim=1) for tensor in self._tensors() if tensor.is_floating_point()]
-        return torch.stack([torch.isfinite(total) for total in sums]).all(dim=0)
+    def magnitudes(self) -> Float[Tensor, "fields n"]:
+        """The length of each sample's numbers in each floating-point tensor, in float64; NaN or inf where one is."""
+        return torch.stack([_lengths(tensor.flatten(1)) for tensor in self._tensors() if tensor.is_floating_point()])
 
     @property
     def bytes(self) -> int:
@@ -76,6 +82,20 @@ class Term(ABC):
     @abstractmethod
     def outputs_joined(self) -> Term:
         """The term whose products are those of this one summed over equal outputs (k becomes 1)."""
+
+
+def _lengths(numbers: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+    """Lengths of the rows, also where their squares underflow (the largest number then) or overflow (a bound)."""
+    lengths = torch.linalg.vector_norm(numbers, dim=1).double()
+    limits = torch.finfo(numbers.dtype)
+    lost = ~(lengths > math.sqrt(limits.tiny / limits.eps))
+    over = ~torch.isfinite(lengths)
+    if numbers.device.type == "cpu" and not bool((lost | over).any()):
+        return lengths
+    # Several times slower, so only where it is needed; a GPU would have to wait to find out where that is.
+    largest = torch.linalg.vector_norm(numbers, ord=torch.inf, dim=1).double()
+    found: Tensor = torch.where(over, largest * math.sqrt(numbers.shape[1]), torch.where(lost, largest, lengths))
+    return found
 
 
 @dataclass(frozen=True)

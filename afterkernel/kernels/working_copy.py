@@ -14,7 +14,7 @@ import contextlib
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -87,6 +87,10 @@ class WorkingCopy(nn.Module):
         """Does nothing: the copy stays in evaluation mode."""
         del mode
         return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's output; hooks of all modules do not fire for this one either."""
+        return self.forward(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's output."""
@@ -190,7 +194,7 @@ class _Copy:
         return self._unsqueezed(output, args, kwargs)
 
     def _unsqueezed(self, output: Any, args: Any, kwargs: Any) -> Any:
-        """The output of a single sample in the shape that it has in a batch, after a `squeeze()` over all dimensions."""
+        """The output of a single sample in the shape that it has in a batch, where `squeeze()` removed that."""
         shape = self.sample_shape
         if shape is None or not isinstance(output, Tensor) or output.shape == (1, *shape):
             return output
@@ -213,7 +217,7 @@ def _check(model: nn.Module, copy: _Copy, args: Any, kwargs: Any) -> None:
     hooks = forward_hooks(model)
     if hooks:
 
-        def run(chosen: list[Hook], watched: bool) -> Any:
+        def run(chosen: Sequence[Hook], watched: bool) -> Any:
             install(chosen, own.copier, watched=watched)
             own._remember()
             return _footprint(own.run_guarded(own_args, own_kwargs), own.inner)
@@ -224,6 +228,13 @@ def _check(model: nn.Module, copy: _Copy, args: Any, kwargs: Any) -> None:
             install(hooks, part.copier)
             part._remember()
     output = _first_run(own, own_args, own_kwargs, copy, args, kwargs)
+    if any(not bool(torch.isfinite(leaf).all()) for leaf in _numbers(output)):
+        bad = [name for name, value in own.inner.named_parameters() if not bool(torch.isfinite(value).all())]
+        if bad:
+            raise UserError(
+                f"parameter {bad[0]} of the model holds numbers that are not finite ({len(bad)} parameters do), and so "
+                "does its output: the training has diverged, or the weights are damaged."
+            )
     if copy.converts:
         _compare(own, own_args, own_kwargs, copy, output)
     copy.sample_shape = _sample_shape(copy, output, args, kwargs)
@@ -247,9 +258,9 @@ def _first_run(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, args: An
         except Exception:
             reason = _reason(error)
         raise UserError(
-            f"the model runs in {own.dtype} on {own.device} but not in {copy.dtype} on {copy.device} ({reason}): its code "
-            f"or its parts are made for one data type or device; give dtype={own.dtype} and device={str(own.device)!r}, "
-            "or convert the model yourself."
+            f"the model runs in {own.dtype} on {own.device} but not in {copy.dtype} on {copy.device} ({reason}): its "
+            f"code or its parts are made for one data type or device; give dtype={own.dtype} and "
+            f"device={str(own.device)!r}, or convert the model yourself."
         ) from error
 
 
@@ -293,9 +304,10 @@ def _compare(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, output: An
         if _overflows(output) and not _overflows(expected):
             raise UserError(f"the model's outputs overflow in {copy.dtype}: give dtype=torch.float64.")
         raise UserError(
-            f"the model's outputs in {copy.dtype} on {copy.device} differ from its own in {own.dtype} on {own.device} by "
-            f"{found:.1e} of the largest, more than rounding explains ({tolerance:.0e}): a part of it depends on its data "
-            f"type or device; give dtype={own.dtype} and device={str(own.device)!r}, or convert the model yourself."
+            f"the model's outputs in {copy.dtype} on {copy.device} differ from its own in {own.dtype} on {own.device} "
+            f"by {found:.1e} of the largest, more than rounding explains ({tolerance:.0e}): a part of it depends on "
+            f"its data type or device; give dtype={own.dtype} and device={str(own.device)!r}, or convert the model "
+            "yourself."
         )
 
 
@@ -311,7 +323,7 @@ def _rounded_anew(own: _Copy, kind: torch.dtype, args: Any, kwargs: Any) -> Any:
     facade = nn.Module()
     for held in ("_parameters", "_buffers", "_modules"):
         facade.__dict__[held] = getattr(own.inner, held)
-    facade.forward = lambda: own.run(args, kwargs)  # type: ignore[method-assign]
+    facade.forward = lambda: own.run(args, kwargs)
     return functional_call(facade, changed, ())
 
 
@@ -444,7 +456,7 @@ def _same(now: Any, before: Any) -> bool:
     if len(now) > COMPARED_ENTRIES:
         return True
     if isinstance(now, set):
-        return now == before
+        return bool(now == before)
     if isinstance(now, Mapping):
         return all(a is b for a, b in zip(now, before, strict=True)) and all(
             a is b for a, b in zip(now.values(), before.values(), strict=True)

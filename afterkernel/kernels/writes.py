@@ -12,18 +12,18 @@ from afterkernel.types import Tensor
 
 
 class WriteRefused(BaseException):
-    """A write to a protected tensor; not an Exception, so that no model catches it. `storage` is the memory's address."""
+    """A write to protected memory at the address `storage`; not an Exception, so that no model catches it."""
 
     def __init__(self, storage: int) -> None:
         super().__init__()
         self.storage = storage
 
 
-class WriteGuard(TorchDispatchMode):
+class WriteGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, an operation that would write to the memory of a protected tensor raises WriteRefused."""
 
     def __init__(self, protected: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._protected = {address(value) for value in protected} - {0}
 
     def __torch_dispatch__(
@@ -54,7 +54,7 @@ def make_private(tensors: Iterable[Tensor], storage: int) -> list[Tensor]:
     """Give the tensors that lie in that memory a copy of it, which they share as before; those that were moved."""
     moved = [tensor for tensor in tensors if address(tensor) == storage]
     with torch.no_grad():
-        own = moved[0].untyped_storage().clone()
+        own = moved[0].untyped_storage().clone()  # type: ignore[no-untyped-call]
         for tensor in moved:
             place = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
             tensor.data = place.set_(own, tensor.storage_offset(), tensor.shape, tensor.stride())

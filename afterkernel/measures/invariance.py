@@ -10,12 +10,14 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from afterkernel.errors import UserError
+from afterkernel.kernels.collect import try_again
 from afterkernel.kernels.embedding import BlockSource, Embedding, embedding
 from afterkernel.kernels.gram import samples_to_pair
 from afterkernel.kernels.inputs import check_arguments, check_images
@@ -208,21 +210,28 @@ def _measure(
     if images_at_once is None:
         images_at_once = samples_to_pair(phi, images) if isinstance(phi, Embedding) else IMAGES_AT_ONCE
     totals: dict[str, Tensor | float] = {}
+
+    def cosines_of(block: Tensor) -> dict[str, Tensor | float]:
+        sums: dict[str, Tensor | float] = {}
+        original = phi.block(block)
+        norms = _norms(original.paired_layer_products(original), per_layer)
+        for name, (transform, strength) in strengths.items():
+            versions = TRANSFORMS[transform].versions(block, strength)
+            for version in versions:
+                moved = phi.block(version)
+                products = _with_total(original.paired_layer_products(moved), per_layer)
+                moved_norms = _norms(moved.paired_layer_products(moved), per_layer)
+                for layer, product in products.items():
+                    cosines = product / ((norms[layer] + NORM_OFFSET) * (moved_norms[layer] + NORM_OFFSET))
+                    key = f"{layer}/{name}" if layer else name
+                    # Left on its device: no version waits for the one before.
+                    sums[key] = sums.get(key, 0.0) + cosines.sum() / len(versions)
+        return sums
+
     with exact_products(), progress("Invariances", len(images)) as advance:
         for block in torch.split(images, images_at_once):
-            original = phi.block(block)
-            norms = _norms(original.paired_layer_products(original), per_layer)
-            for name, (transform, strength) in strengths.items():
-                versions = TRANSFORMS[transform].versions(block, strength)
-                for version in versions:
-                    moved = phi.block(version)
-                    products = _with_total(original.paired_layer_products(moved), per_layer)
-                    moved_norms = _norms(moved.paired_layer_products(moved), per_layer)
-                    for layer, product in products.items():
-                        cosines = product / ((norms[layer] + NORM_OFFSET) * (moved_norms[layer] + NORM_OFFSET))
-                        key = f"{layer}/{name}" if layer else name
-                        # Left on its device: no version waits for the one before.
-                        totals[key] = totals.get(key, 0.0) + cosines.sum() / len(versions)
+            for key, value in try_again(partial(cosines_of, block)).items():
+                totals[key] = totals.get(key, 0.0) + value
             advance(len(block))
     return {name: float(total) / len(images) for name, total in totals.items()}
 
