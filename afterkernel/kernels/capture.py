@@ -132,7 +132,8 @@ def resolve(
     for name in parameters:
         calls = [call for call in recorder.calls if name in (call.weight, call.bias)]
         reason = distrusted.get(name) or _reason(calls, counts[name], recorder.unknown.get(name), samples)
-        if counts[name] and reason is not None:
+        # What is distrusted stays so where it isn't used: all batches have the same layout then.
+        if reason is not None and (counts[name] or name in distrusted):
             left_over[name] = reason
     units: dict[Unit, list[Recorded]] = {}
     for call in recorder.calls:

@@ -7,8 +7,9 @@ gradients (see `contract`). Parameters that no layer call accounts for get per-e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -22,12 +23,34 @@ from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import PerExampleGradients
 from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
 from afterkernel.kernels.precision import exact_products
+from afterkernel.kernels.reach import check_reached
 from afterkernel.kernels.terms import Block, Gradients, Term
 from afterkernel.kernels.verify import check_independence, wrong_layers
-from afterkernel.kernels.working_copy import WorkingCopy
+from afterkernel.kernels.working_copy import WorkingCopy, graph_bytes, real_numbers
 from afterkernel.types import Float, Tensor
 
 PROBE_SAMPLES = 3
+
+Result = TypeVar("Result")
+
+
+class LayoutChanged(UserError):
+    """A batch uses parameters otherwise than the first samples did; these have per-example gradients from now on.
+
+    Blocks collected earlier have another layout and have to be collected again, which `try_again` does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the model uses its parameters otherwise for some samples than for the first: compute it again.")
+
+
+def try_again(compute: Callable[[], Result]) -> Result:
+    """The result of a computation that is begun anew as often as the layout changes: once a parameter at most."""
+    while True:
+        try:
+            return compute()
+        except LayoutChanged:
+            continue
 
 
 @dataclass(frozen=True)
@@ -63,11 +86,11 @@ class GradientEmbedding:
         self._trained = {name: v for name, v in self.model.named_parameters() if v.requires_grad and v.numel()}
         if not self._trained:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
-        self.parameters = sum(value.numel() for value in self._trained.values())
+        self.parameters = sum(real_numbers(value) for value in self._trained.values())
         self.methods: dict[Unit, Method] = {}
         self.layout: Layout | None = None
         self._per_example: PerExampleGradients | None = None
-        self._distrusted: dict[str, str] = {}
+        self._distrusted = {name: "a complex parameter" for name, v in self._trained.items() if v.is_complex()}
         self._memory_format = torch.contiguous_format
 
     @property
@@ -110,6 +133,7 @@ class GradientEmbedding:
         probe = self._place(x[:PROBE_SAMPLES])
         with exact_products():  # else cuDNN multiplies in TF32, and its rounding looks like another gradient
             self.model.check(probe)
+            check_reached(self.model, probe, self._trained, self.output.select)
             probe = self._prefer_channels_last(probe)
             layout, wrong = self._learn(probe)
             if wrong:
@@ -138,8 +162,7 @@ class GradientEmbedding:
         try:
             return layout, wrong_layers(outputs, self._terms(captured, outputs, probe, join=False), self._trained)
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"the model's gradient fails (is a value changed in place?): {reason}") from error
+            raise _gradient_fails(error) from error
 
     def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
         """Choose for each layer the cheaper method, by its sizes, and take it from now on.
@@ -155,7 +178,7 @@ class GradientEmbedding:
             self.methods[unit] = chosen.cost.method
             plans.append(chosen)
         for name, why in layout.left_over.items():
-            numbers = self._trained[name].numel() * layout.outputs
+            numbers = real_numbers(self._trained[name]) * layout.outputs
             cost = Cost("gradients", numbers, numbers * self.outputs, numbers * self.outputs, numbers)
             how = self._per_example.method if self._per_example is not None else ""
             plans.append(LayerPlan(name, cost, f"per-example gradients by {how}: {why}"))
@@ -178,7 +201,7 @@ class GradientEmbedding:
         planned, self.methods = self.methods, dict.fromkeys(self.prepare(x).shapes, "gradients")
         try:
             with exact_products():
-                return self.block(x).embeddings()
+                return try_again(lambda: self.block(x)).embeddings()
         finally:
             self.methods = planned or self.methods
 
@@ -216,8 +239,12 @@ class GradientEmbedding:
             saved[tensor.untyped_storage().data_ptr()] = tensor.numel() * tensor.element_size()
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+                captured, outputs = self._forward(probe)
+        except RuntimeError:  # torch.func transforms in the forward pass take no such hooks
             captured, outputs = self._forward(probe)
+            saved[0] = graph_bytes(outputs)
         if not outputs.requires_grad:
             raise UserError("the model's output does not depend on any trainable parameter, so it has no NTK.")
         shapes = {}
@@ -247,11 +274,34 @@ class GradientEmbedding:
             captured.units.keys() != self.layout.shapes.keys()
             or captured.left_over.keys() != self.layout.left_over.keys()
         ):
-            raise UserError(
-                "the model uses its parameters otherwise for some samples than for the first: "
-                "a branch on the data changes which layers are called, and its kernel can't be taken in batches."
-            )
-        return Block(self._terms(captured, outputs, x, out))
+            self._relearn(captured)
+            raise LayoutChanged
+        try:
+            return Block(self._terms(captured, outputs, x, out))
+        except RuntimeError as error:
+            raise _gradient_fails(error) from error
+
+    def _relearn(self, captured: Captured) -> None:
+        """From now on per-example gradients for parameters that this batch uses otherwise than the first samples did."""
+        assert self.layout is not None
+        differ = captured.units.keys() ^ self.layout.shapes.keys()
+        names = {name for unit in differ for name in (unit.weight, unit.bias) if name}
+        names |= captured.left_over.keys() - self.layout.left_over.keys()
+        # What has not been used so far may be used by other samples still: better now than once each.
+        names |= set(self.layout.unused)
+        why = "used otherwise for some samples than for others"
+        self._distrusted.update({name: why for name in self._trained if name in names})
+        shapes = {unit: s for unit, s in self.layout.shapes.items() if not names & {unit.weight, unit.bias}}
+        kept = {unit: self.methods[unit] for unit in shapes}
+        self.layout = replace(
+            self.layout,
+            shapes=shapes,
+            left_over=dict(self._distrusted),
+            unused=(),
+        )
+        self.methods = kept
+        left = {name: self._trained[name] for name in self._distrusted}
+        self._per_example = PerExampleGradients(self.model, left, self.output.select)
 
     def _terms(
         self,
@@ -295,6 +345,10 @@ class GradientEmbedding:
             return calls[0][0].call.term(method, calls[0][1], weight=weight, bias=bias, out=out)
         terms = [recorded.call.term(method, grad, weight=weight, bias=bias) for recorded, grad in calls]
         return type(terms[0]).merged(terms)
+
+
+def _gradient_fails(error: RuntimeError) -> UserError:
+    return UserError(f"the model's gradient fails (is a value changed in place?): {str(error).splitlines()[0]}")
 
 
 def _output_gradients(outputs: Float[Tensor, "n k"], calls: list[Recorded]) -> list[Float[Tensor, "n k ..."]]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from afterkernel.errors import UserError
+from afterkernel.kernels.collect import try_again
 from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.finite import FiniteCheck
 from afterkernel.kernels.job import Job, processes, slices
@@ -108,7 +110,7 @@ def paired_products(
     products = []
     with exact_products(), progress("Paired products", len(x)) as advance:
         for part in slices(0, len(x), samples):
-            blocks = phi.block(x[part]), phi.block(y[part])
+            blocks = try_again(lambda part=part: (phi.block(x[part]), phi.block(y[part])))  # type: ignore[misc]
             for block in blocks:
                 finite.add(block, part.start, "paired")
             products.append(blocks[0].paired_products(blocks[1]))
@@ -134,6 +136,23 @@ def train_test_plan(
 @torch.inference_mode(False)
 @torch.no_grad()
 def _grams(
+    phi: Embedding,
+    rows: Tensor,
+    others: Tensor,
+    symmetric: bool,
+    budget_bytes: int,
+    dtype: str | torch.dtype | None,
+    per_layer: bool,
+    store: Path | str | None,
+    result_device: torch.device | str | None,
+) -> Grams:
+    compute = partial(
+        _grams_of_one_layout, phi, rows, others, symmetric, budget_bytes, dtype, per_layer, store, result_device
+    )
+    return try_again(compute)
+
+
+def _grams_of_one_layout(
     phi: Embedding,
     rows: Tensor,
     others: Tensor,

@@ -8,6 +8,7 @@ them; what cannot be copied is shared.
 
 from __future__ import annotations
 
+import copy
 import enum
 import types
 import weakref
@@ -192,7 +193,7 @@ class ModuleCopier:
             return self._remember(value, self(inner))
         if isinstance(value, torch.jit.ScriptModule):
             return self._remember(value, self._script(value))
-        new = self._remember(value, value.__class__.__new__(value.__class__))
+        new = self._remember(value, object.__new__(value.__class__))
         attributes = dict(value.__dict__)
         for name in HOOKS:
             if name in attributes:
@@ -206,10 +207,12 @@ class ModuleCopier:
 
     def _script(self, value: torch.jit.ScriptModule) -> nn.Module:
         """Weights of a script live in a compiled object, and are copied."""
-        new: nn.Module = value.copy()  # type: ignore[no-untyped-call]
+        new: nn.Module = copy.deepcopy(value)
         for module in new.modules():
             for part in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
                 part.data = self._cast(part)
+        for old, part in zip(value.parameters(), new.parameters(), strict=True):
+            part.requires_grad_(old.requires_grad)
         return new.eval()
 
 

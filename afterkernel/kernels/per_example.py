@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
+from afterkernel.kernels.working_copy import as_real, real_numbers
 from afterkernel.types import Float, Tensor
 
 BATCH_BYTES = 1 << 27
@@ -28,7 +29,7 @@ class PerExampleGradients:
         self._parameters = {name: value.detach() for name, value in parameters.items()}
         self._vectorised = vmap(jacrev(self._outputs), in_dims=(None, 0))
         self._one_by_one = False
-        size = sum(value.numel() for value in parameters.values())
+        size = sum(real_numbers(value) for value in parameters.values())
         element = next(iter(parameters.values())).element_size()
         self._at_once = max(1, min(MOST_AT_ONCE, BATCH_BYTES // (size * element)))
 
@@ -52,7 +53,7 @@ class PerExampleGradients:
                     # vmap says of each function without a batching rule that it loops: known, and no news to a user.
                     warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
                     found = self._vectorised(self._parameters, x)
-                return {name: value.reshape(*value.shape[:2], -1) for name, value in found.items()}
+                return {name: as_real(value).flatten(2) for name, value in found.items()}
             except RuntimeError:
                 # Recurrent layers, branches on data and modules with state have no vmap.
                 self._one_by_one = True
@@ -68,4 +69,8 @@ class PerExampleGradients:
                 torch.autograd.grad(output, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
                 for output in outputs
             ]
-        return {name: torch.stack([row[i].flatten() for row in grads]) for i, name in enumerate(self._parameters)}
+        return {name: torch.stack([_flat(row[i]) for row in grads]) for i, name in enumerate(self._parameters)}
+
+
+def _flat(grad: Tensor) -> Float[Tensor, " p"]:
+    return as_real(grad.to_dense() if grad.is_sparse else grad).flatten()

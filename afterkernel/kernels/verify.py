@@ -11,6 +11,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels.capture import layer_of
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.terms import Term
+from afterkernel.kernels.working_copy import as_real, coarsest_dtype
 from afterkernel.types import Float, Tensor
 
 # Relative differences beyond rounding, in an output and in the squared length of a gradient.
@@ -53,10 +54,15 @@ def wrong_layers(
     for name, grad in zip(parameters, grads, strict=True):
         if grad is not None:
             grad = grad.to_dense() if grad.is_sparse else grad
-            expected[layer_of(name)] = expected.get(layer_of(name), 0.0) + grad.double().square().sum().item()
+            expected[layer_of(name)] = expected.get(layer_of(name), 0.0) + as_real(grad).double().square().sum().item()
     wrong = []
     # A gradient that is zero comes out as rounding of the others.
-    floor = (1e3 * torch.finfo(outputs.dtype).eps) ** 2 * sum(expected.values())
+    eps = torch.finfo(coarsest_dtype(outputs)).eps
+    floor = (1e3 * eps) ** 2 * sum(expected.values())
+    # So does one whose effect, were the parameters doubled, is below the outputs' own rounding.
+    size = sum(as_real(value.detach()).double().square().sum().item() for value in parameters.values())
+    largest = weights.double().abs().max().item() * outputs.detach().double().abs().max().item()
+    floor = max(floor, (10 * eps * len(outputs) * largest) ** 2 / max(size, 1.0))
     for layer, length in expected.items():
         combined = [_combined(weights, term) for term in terms.get(layer, ())]
         found = sum(part.double().square().sum().item() for part in combined)
@@ -71,4 +77,5 @@ def _combined(weights: Float[Tensor, "n k"], term: Term) -> Float[Tensor, " p"]:
 
 
 def _tolerance(outputs: Tensor) -> float:
-    return TOLERANCE.get(outputs.dtype, COARSE_TOLERANCE)
+    """The tolerance of the least precise data type that the forward pass used."""
+    return TOLERANCE.get(coarsest_dtype(outputs), COARSE_TOLERANCE)

@@ -11,9 +11,10 @@ the model in the model's own data type, on its own device.
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -124,6 +125,7 @@ class _Copy:
         self.sample_shape: torch.Size | None = None
         self.casts: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
         self._randomness = PrivateRandomness(self.device)
+        self._private: set[int] = set()
         self._written: list[tuple[dict[str, Any], str, Tensor]] = []
         self._remember()
 
@@ -139,8 +141,7 @@ class _Copy:
     @property
     def shared(self) -> list[Tensor]:
         """Tensors that may lie in the user's memory."""
-        private = {id(value) for _, _, value in self._written}
-        return [value for value in self.copier.tensors if id(value) not in private]
+        return [value for value in self.copier.tensors if id(value) not in self._private]
 
     def _remember(self) -> None:
         """Take the state of now as the one from which each forward pass starts."""
@@ -165,7 +166,8 @@ class _Copy:
 
     def make_private(self, storage: int) -> None:
         """Give tensors that the forward pass writes to their own memory; all but parameters are reset after it."""
-        moved = {id(tensor): tensor for tensor in make_private(self.copier.tensors, storage)}
+        moved = {id(tensor) for tensor in make_private(self.copier.tensors, storage)}
+        self._private |= moved
         for module in self.copier.modules:
             for held in (module._buffers, module.__dict__):
                 for name, value in list(held.items()):
@@ -252,7 +254,7 @@ def _first_run(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, args: An
 
 
 @contextlib.contextmanager
-def _explained(args: Any, kwargs: Any) -> Any:
+def _explained(args: Any, kwargs: Any) -> Iterator[None]:
     """Turn what the model raises into one sentence."""
     try:
         yield
@@ -313,19 +315,37 @@ def _rounded_anew(own: _Copy, kind: torch.dtype, args: Any, kwargs: Any) -> Any:
     return functional_call(facade, changed, ())
 
 
-def coarsest_dtype(output: Tensor) -> torch.dtype:
-    """The least precise floating-point type in the graph of an output: what its rounding is like."""
-    kinds = {output.dtype}
+def as_real(tensor: Tensor) -> Tensor:
+    """Complex numbers as pairs of real ones: a complex parameter is two real ones."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def real_numbers(tensor: Tensor) -> int:
+    """How many real numbers a tensor has."""
+    return tensor.numel() * (2 if tensor.is_complex() else 1)
+
+
+def _graph(output: Tensor) -> Iterator[Any]:
+    """What autograd's graph knows of the numbers in it: their data types and shapes."""
     seen, nodes = set(), [output.grad_fn]
     while nodes:
         node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        kinds.update(part.dtype for part in getattr(node, "_input_metadata", ()) if part.dtype is not None)
-        nodes.extend(child for child, _ in node.next_functions)
-    floats = [kind for kind in kinds if kind.is_floating_point or kind.is_complex]
-    return min(floats, key=_digits, default=output.dtype)
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield from (part for part in getattr(node, "_input_metadata", ()) if part.dtype is not None)
+            nodes.extend(child for child, _ in node.next_functions)
+
+
+def coarsest_dtype(output: Tensor) -> torch.dtype:
+    """The least precise floating-point type in the graph of an output: what its rounding is like."""
+    kinds = {output.dtype, *(part.dtype for part in _graph(output))}
+    floats = [kind.to_real() if kind.is_complex else kind for kind in kinds if kind.is_floating_point or kind.is_complex]
+    return min(floats, key=_digits, default=torch.float64)
+
+
+def graph_bytes(output: Tensor) -> int:
+    """Bytes of all results in the graph of an output: at most these are kept for the backward pass."""
+    return sum(math.prod(part.shape) * part.dtype.itemsize for part in _graph(output))
 
 
 def _digits(kind: torch.dtype) -> float:
@@ -334,8 +354,7 @@ def _digits(kind: torch.dtype) -> float:
 
 def _coarsest(output: Any, otherwise: torch.dtype) -> torch.dtype:
     kinds = [coarsest_dtype(leaf) for leaf in _numbers(output)]
-    found = min(kinds, key=_digits, default=otherwise)
-    return torch.float64 if found == torch.complex128 else torch.float32 if found == torch.complex64 else found
+    return min(kinds, key=_digits, default=otherwise)
 
 
 def _numbers(output: Any) -> list[Tensor]:

@@ -1,0 +1,81 @@
+"""Parameters that change a model's output, and that autograd does not know of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.func import functional_call
+
+from afterkernel.errors import UserError
+from afterkernel.kernels.capture import uses
+from afterkernel.kernels.working_copy import WorkingCopy, as_real
+from afterkernel.types import Float, Tensor
+
+# Relative sizes of the change: an output that depends on a parameter smoothly shows both, a branch rarely does.
+CHANGES = (1e-2, 1e-3)
+# Relative differences of outputs, in units of their rounding, that are a change.
+ROUNDINGS = 50.0
+NAMED = 5
+
+
+def check_reached(
+    model: WorkingCopy,
+    x: Tensor,
+    parameters: Mapping[str, Tensor],
+    select: Callable[[Any, int | None], Float[Tensor, "n k"]],
+) -> None:
+    """Raise UserError where the outputs for x depend on parameters that receive no gradient: their share would be lost.
+
+    Parameters that the outputs do not depend on are right without one.
+    """
+    outputs = select(model(x), len(x))
+    counts = uses(outputs, parameters)
+    missing = [name for name, value in parameters.items() if not counts[name]]
+    if missing and _depends(model, x, outputs, parameters, missing, select):
+        names = _narrowed(missing, lambda part: _depends(model, x, outputs, parameters, part, select))
+        listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+        raise UserError(
+            f"the model's output depends on {listed}, but no gradient reaches {'it' if len(names) == 1 else 'them'}: the "
+            "forward pass uses it under torch.no_grad(), through .detach(), .data, .item() or numpy, or in a function that "
+            "autograd does not see through; remove that, or, if it is meant to be left out of the kernel, call "
+            "requires_grad_(False) on it."
+        )
+
+
+@torch.no_grad()
+def _depends(
+    model: WorkingCopy,
+    x: Tensor,
+    outputs: Float[Tensor, "n k"],
+    parameters: Mapping[str, Tensor],
+    names: Sequence[str],
+    select: Callable[[Any, int | None], Float[Tensor, "n k"]],
+) -> bool:
+    """Whether the outputs change when the named parameters do."""
+    threshold = ROUNDINGS * torch.finfo(outputs.dtype).eps * outputs.detach().abs().max().item()
+    for size in CHANGES:
+        changed = {name: _changed(parameters[name], size) for name in names}
+        moved = select(functional_call(model, changed, (x,)), len(x))
+        if not (moved - outputs).abs().max().item() > threshold:
+            return False
+    return True
+
+
+def _changed(value: Tensor, size: float) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    real = as_real(value.detach())
+    noise = torch.randn(real.shape, generator=generator).to(real)
+    scale = real.square().mean().sqrt()
+    moved = real + size * (scale if scale > 0 else 1) * noise
+    return torch.view_as_complex(moved) if value.is_complex() else moved
+
+
+def _narrowed(names: list[str], depends: Callable[[Sequence[str]], bool]) -> list[str]:
+    """Those of the names that the outputs depend on, by halving."""
+    if len(names) == 1:
+        return names
+    middle = len(names) // 2
+    found = [name for part in (names[:middle], names[middle:]) if depends(part) for name in _narrowed(part, depends)]
+    return found or names
