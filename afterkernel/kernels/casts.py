@@ -60,7 +60,9 @@ class _CastMode(TorchFunctionMode):
                 # What is written to has to stay the same tensor.
                 kept = 1 if (name.endswith("_") and not name.endswith("__")) or name == "__setitem__" else 0
                 args = (*args[:kept], *tree_map(self._converted, args[kept:]))
-                kwargs = {key: value if key == "out" else tree_map(self._converted, value) for key, value in kwargs.items()}
+                kwargs = {
+                    key: value if key == "out" else tree_map(self._converted, value) for key, value in kwargs.items()
+                }
         return func(*args, **kwargs)
 
     def _type(self, leaf: Any) -> Any:

@@ -114,9 +114,9 @@ class FeatureEmbedding:
         if self._chosen is None or self._axis is None or found.key != self._chosen.key:
             expected = self.description
             raise UserError(
-                f"the features are {expected} for the first samples, and the input of {found.name} (call {found.call} of "
-                f"{found.calls}) for others: a branch on the data changes which layers are called; choose one that is "
-                "called for all samples alike by layer=."
+                f"the features are {expected} for the first samples, and the input of {found.name} (call {found.call} "
+                f"of {found.calls}) for others: a branch on the data changes which layers are called; choose one that "
+                "is called for all samples alike by layer=."
             )
         if not self._axis.fits(found.input, len(x)):
             raise UserError(
@@ -166,14 +166,15 @@ class FeatureEmbedding:
             axis = find_sample_axis(tuple(three.shape), tuple(two.shape))
             if axis is None:
                 raise UserError(
-                    f"the input of {chosen.name} has the shape {tuple(three.shape)} for 3 samples and {tuple(two.shape)} "
-                    "for 2, so it has no features of single samples: choose another layer by layer=."
+                    f"the input of {chosen.name} has the shape {tuple(three.shape)} for 3 samples and "
+                    f"{tuple(two.shape)} for 2, so it has no features of single samples: choose another layer by "
+                    "layer=."
                 )
             axis = self._arranged(axis, three, probe, chosen, first.coarsest)
         if chosen.input.dtype.itemsize < self.dtype.itemsize and not chosen.input.is_complex():
             warnings.warn(
-                f"the model computes the input of {chosen.name} in {chosen.input.dtype} itself, although its parameters "
-                f"are in {self.dtype}: the conjugate kernel has the rounding of {chosen.input.dtype}.",
+                f"the model computes the input of {chosen.name} in {chosen.input.dtype} itself, although its "
+                f"parameters are in {self.dtype}: the conjugate kernel has the rounding of {chosen.input.dtype}.",
                 PrecisionWarning,
                 stacklevel=2,
             )
@@ -252,8 +253,8 @@ def _observed(model: nn.Module, name: str) -> Iterator[list[Tensor]]:
         found = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         if found is None:
             raise UserError(
-                f"layer={name!r} ({type(module).__name__}) is called without a tensor, so it has no input that could be "
-                "used: choose a layer inside it."
+                f"layer={name!r} ({type(module).__name__}) is called without a tensor, so it has no input to use: choose "
+                "a layer inside it."
             )
         inputs.append(found.detach().clone())
 
@@ -271,7 +272,11 @@ def _check_name(layer: object, model: nn.Module) -> None:
     if isinstance(layer, str) and layer in names:
         return
     if not isinstance(layer, str):
-        raise UserError(f"layer={layer!r} is a {type(layer).__name__}: give the name of a module, as in named_modules().")
+        raise UserError(
+            f"layer={layer!r} is a {type(layer).__name__}: give the name of a module, as in named_modules()."
+        )
     close = difflib.get_close_matches(layer, names, n=3)
-    hint = f"did you mean {' or '.join(repr(name) for name in close)}?" if close else "named_modules() lists the names."
+    hint = (
+        f"did you mean {' or '.join(repr(name) for name in close)}?" if close else "model.named_modules() lists them."
+    )
     raise UserError(f"layer={layer!r} is not a module of the model: {hint}")

@@ -34,14 +34,14 @@ class PrivateRandomness:
 
     def _state(self) -> Any:
         cuda = torch.cuda.get_rng_state(self._cuda) if self._cuda is not None else None
-        return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()  # noqa: NPY002 (the global one)
+        return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()
 
     def _set(self, state: Any) -> None:
         cpu, cuda, of_numpy, of_python = state
         torch.set_rng_state(cpu)
         if cuda is not None:
             torch.cuda.set_rng_state(cuda, self._cuda)
-        np.random.set_state(of_numpy)  # noqa: NPY002
+        np.random.set_state(of_numpy)
         random.setstate(of_python)
 
     @contextlib.contextmanager

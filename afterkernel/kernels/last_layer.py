@@ -148,7 +148,7 @@ class DataFlow(TorchDispatchMode):
         """The operand that depends on the samples where the other is a parameter."""
         if name in _PRODUCTS:
             operands = [args[place] for place in _PRODUCTS[name]]
-        elif name == "convolution" and _is_pointwise(*args):
+        elif name == "convolution" and _is_pointwise(*args[:2]):
             operands = list(args[:2])
         else:
             return None
@@ -204,7 +204,7 @@ def last_linear_layer(flow: DataFlow, output: Any, model: nn.Module) -> LastLaye
     if not bits:
         kind = type(output).__name__
         raise UserError(
-            f"the model gives a {kind} in which the samples can't be followed, so its last linear layer can't be found: "
+            f"the model gives a {kind} in which the samples can't be followed, so its last linear layer is unknown: "
             "choose the layer whose input is used by layer=."
         )
     calls = [call for call in flow.calls if call.bit & bits]
@@ -212,14 +212,14 @@ def last_linear_layer(flow: DataFlow, output: Any, model: nn.Module) -> LastLaye
     names = {call.bit: layer_name(call, model) for call in flow.calls}
     if not any(call.input is not None for call in calls):
         raise UserError(
-            "the model has no linear layer (torch.nn.Linear, or a product with a parameter) on the way to its output, so "
-            f"it has no last one: choose the layer whose input is used by layer={_example(model)}."
+            "the model has no linear layer (torch.nn.Linear, or a product with a parameter) on the way to its output, "
+            f"so it has no last one: choose the layer whose input is used by layer={_example(model)}."
         )
     other = next((call for call in last if call.input is None), None)
     if other is not None:
         raise UserError(
-            f"the last layer with parameters is not linear ({names[other.bit]}, in {other.operation}), so it is unclear "
-            f"which input is meant: choose the layer by layer={_example(model)}."
+            f"the last layer with parameters is not linear ({names[other.bit]}, in {other.operation}), so it is "
+            f"unclear which input is meant: choose the layer by layer={_example(model)}."
         )
     inputs = [call.input for call in last if call.input is not None]
     if any(not _is_same(inputs[0], value) for value in inputs[1:]):
@@ -227,8 +227,8 @@ def last_linear_layer(flow: DataFlow, output: Any, model: nn.Module) -> LastLaye
         common = _common(shown, model)
         choice = [common, *shown] if common else shown
         raise UserError(
-            f"{len(last)} linear layers come last, with different inputs ({', '.join(dict.fromkeys(shown))}): choose one "
-            f"by layer={' or layer='.join(repr(name) for name in dict.fromkeys(choice))}."
+            f"{len(last)} linear layers come last, with different inputs ({', '.join(dict.fromkeys(shown))}): choose "
+            f"one by layer={' or layer='.join(repr(name) for name in dict.fromkeys(choice))}."
         )
     chosen = last[-1]
     same = [call.bit for call in flow.calls if names[call.bit] == names[chosen.bit] and call.input is not None]
@@ -270,7 +270,7 @@ def _is_same(first: Tensor, second: Tensor) -> bool:
     return first.numel() == second.numel() and torch.equal(first.flatten(), second.flatten())
 
 
-def _is_pointwise(entered: Tensor, weight: Tensor, *rest: Any) -> bool:
+def _is_pointwise(entered: Tensor, weight: Tensor) -> bool:
     """Whether a convolution is a linear layer: one pixel to one pixel, every channel to every channel."""
     pixels = (*entered.shape[2:], *weight.shape[2:])
     return all(size == 1 for size in pixels) and entered.ndim == weight.ndim and entered.shape[1] == weight.shape[1]

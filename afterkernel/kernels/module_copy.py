@@ -106,7 +106,7 @@ class ModuleCopier:
             return self._remember(value, type(value)(self(part) for part in value))
         try:
             return self._object(value)
-        except Exception:  # noqa: BLE001 (whatever an object's own code raises: it is not made to be copied)
+        except Exception:
             return self._remember(value, value)
 
     def _tensor(self, value: Tensor) -> Tensor:
@@ -255,4 +255,3 @@ def check_copyable(model: nn.Module) -> None:
                 f"{name!r} of the model is sharded over processes (FSDP or DTensor): gather the weights "
                 "(full_tensor(), or a full state dict) into a plain model first."
             )
-

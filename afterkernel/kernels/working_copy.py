@@ -235,7 +235,7 @@ def _first_run(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, args: An
         return copy.run_guarded(args, kwargs)
     except UserError:
         raise
-    except Exception as error:  # noqa: BLE001 (whatever the model's code raises)
+    except Exception as error:
         if not copy.converts:
             with _explained(args, kwargs):
                 raise
@@ -244,7 +244,7 @@ def _first_run(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, args: An
         copy.casts = lambda: cast_names(own.dtype, copy.dtype)
         try:
             return copy.run_guarded(args, kwargs)
-        except Exception:  # noqa: BLE001
+        except Exception:
             reason = _reason(error)
         raise UserError(
             f"the model runs in {own.dtype} on {own.device} but not in {copy.dtype} on {copy.device} ({reason}): its code "
@@ -276,7 +276,7 @@ def _compare(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, output: An
     """Raise UserError where the copy's output is not that of the model, by more than rounding explains."""
     try:
         expected = own.run_guarded(own_args, own_kwargs)
-    except Exception as error:  # noqa: BLE001 (whatever the model's code raises)
+    except Exception as error:
         if own.dtype.itemsize < 4:  # half precision is not implemented everywhere
             return
         raise UserError(
@@ -339,7 +339,9 @@ def _graph(output: Tensor) -> Iterator[Any]:
 def coarsest_dtype(output: Tensor) -> torch.dtype:
     """The least precise floating-point type in the graph of an output: what its rounding is like."""
     kinds = {output.dtype, *(part.dtype for part in _graph(output))}
-    floats = [kind.to_real() if kind.is_complex else kind for kind in kinds if kind.is_floating_point or kind.is_complex]
+    floats = [
+        kind.to_real() if kind.is_complex else kind for kind in kinds if kind.is_floating_point or kind.is_complex
+    ]
     return min(floats, key=_digits, default=torch.float64)
 
 
@@ -402,7 +404,7 @@ def _sample_shape(copy: _Copy, output: Any, args: Any, kwargs: Any) -> torch.Siz
         twice = tree_map(lambda leaf: torch.cat([leaf, leaf]) if _is_batch(leaf) else leaf, (args, kwargs))
         try:
             output, n = copy.run(*twice), 2
-        except Exception:  # noqa: BLE001 (a model that takes one sample at a time)
+        except Exception:
             return None
     return output.shape[1:] if isinstance(output, Tensor) and output.ndim and len(output) == n else None
 

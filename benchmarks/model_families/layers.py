@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from model_families.family import Families, Make, Wrapped
 from torch import nn
 
 from afterkernel.types import Tensor
+from model_families.family import Families, Make, Wrapped
 
 PREFIX, PACKAGE = "layers", "torch"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from model_families import transformers_models as base
-from model_families.family import Families, Make, Wrapped
 from torch import nn
 
 from afterkernel.types import Tensor
+from model_families import transformers_models as base
+from model_families.family import Families, Make, Wrapped
 
 PREFIX = PACKAGE = "peft"
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from model_families.family import Families, Make
 from torch import nn
+
+from model_families.family import Families, Make
 
 PREFIX = PACKAGE = "timm"
 

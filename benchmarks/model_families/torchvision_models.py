@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 import torchvision
-from model_families.family import Families, Make, Wrapped
 from torch import nn
 from torchvision.models import efficientnet, resnet, swin_transformer, video
 
 from afterkernel.types import Tensor
+from model_families.family import Families, Make, Wrapped
 
 PREFIX = PACKAGE = "torchvision"
 models = torchvision.models
@@ -99,8 +99,8 @@ def _s3d() -> nn.Module:
 
 
 def _video(conv: Any, stem: Any) -> nn.Module:
-    net = video.resnet.VideoResNet(video.resnet.BasicBlock, [conv] * 4, [1, 1, 1, 1], stem, num_classes=2)
-    return net  # type: ignore[no-any-return]
+    block = video.resnet.BasicBlock
+    return video.resnet.VideoResNet(block, [conv] * 4, [1, 1, 1, 1], stem, num_classes=2)  # type: ignore[no-any-return]
 
 
 def _pyramid(x_side: int) -> Make:

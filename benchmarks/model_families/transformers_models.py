@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from model_families.family import Families, Make, Wrapped, first_tensor
 from torch import nn
 
 from afterkernel.types import Tensor
+from model_families.family import Families, Make, Wrapped, first_tensor
 
 PREFIX = PACKAGE = "transformers"
 WIDTH, TOKENS, VOCABULARY = 16, 6, 40

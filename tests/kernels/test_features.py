@@ -348,13 +348,15 @@ def test_there_are_no_features_and_a_sentence_says_so(case):
 def test_a_branch_on_the_data_is_refused():
     x = vectors(600)
     x[300] = 100
-    with pytest.raises(UserError, match="the input of c, the last linear layer for the first samples, and the input of d"):
+    with pytest.raises(
+        UserError, match="the input of c, the last linear layer for the first samples, and the input of d"
+    ):
         ak.conjugate_kernel(model_of(branch, {"d": nn.Linear(6, 1)}), x)
 
 
 NAMES = {
     "misspelt": ("lst", r"layer='lst' is not a module of the model: did you mean 'last'\?"),
-    "unlike-any": ("zzzzzz", r"not a module of the model: named_modules\(\) lists"),
+    "unlike-any": ("zzzzzz", r"not a module of the model: model\.named_modules\(\) lists"),
     "empty": ("", "not a module"),
     "unused": ("unused", "layer='unused' is not called in the forward pass"),
     "whole-numbers": ("e", r"is of torch\.int64"),
