@@ -9,7 +9,7 @@ from afterkernel.kernels.gram import (
     train_test_grams,
     train_test_plan,
 )
-from afterkernel.kernels.ntk import conjugate_kernel, layer_ntks, ntk, paired_ntk
+from afterkernel.kernels.ntk import conjugate_kernel, conjugate_layer, layer_ntks, ntk, paired_ntk
 from afterkernel.kernels.plan import Plan
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Grams",
     "Plan",
     "conjugate_kernel",
+    "conjugate_layer",
     "cross_grams",
     "embedding",
     "layer_ntks",

@@ -54,3 +54,11 @@ def check_images(x: Tensor) -> None:
         raise UserError(f"x has shape {tuple(x.shape)}: images are (n, c, h, w).")
     if not x.is_floating_point():
         raise UserError(f"x is of {x.dtype}: give images as floats, such as x.float() / 255 for pixels.")
+
+
+def place_of(model: nn.Module, x: Tensor, device: str | torch.device | None = None) -> str | torch.device:
+    """The device to compute on: the model's own unless one is named."""
+    if device is not None:
+        return device
+    first = next(model.parameters(), None)
+    return first.device if first is not None else x.device

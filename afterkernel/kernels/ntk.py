@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from afterkernel.kernels.embedding import embedding
+from afterkernel.kernels.features import FeatureEmbedding
 from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES, Grams, cross_grams, paired_products, train_test_grams
-from afterkernel.kernels.inputs import check_arguments, check_types
+from afterkernel.kernels.inputs import check_arguments, check_types, place_of
 from afterkernel.kernels.precision import precision
 from afterkernel.types import Float, Tensor
 
@@ -93,7 +94,7 @@ def paired_ntk(
     For "trace" and "full" outputs it is summed over the outputs. Arguments and errors are those of `ntk`.
     """
     check_arguments(model, {"x": x, "y": y})
-    phi = embedding(model, "ntk", dtype=precision(dtype).dtype, device=_place(model, x, device), output=output)
+    phi = embedding(model, "ntk", dtype=precision(dtype).dtype, device=place_of(model, x, device), output=output)
     check_types(phi, {"x": x, "y": y})
     return paired_products(phi, x, y, budget_bytes=budget_bytes)
 
@@ -103,18 +104,52 @@ def conjugate_kernel(
     x: Tensor,
     y: Tensor | None = None,
     *,
+    layer: str | None = None,
     dtype: torch.dtype | str = torch.float32,
     device: str | torch.device | None = None,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
     store: Path | str | None = None,
 ) -> Float[Tensor, "n m"]:
-    """The conjugate kernel of a model: inner products of the inputs of its last linear layer, in evaluation mode.
+    """The conjugate kernel of a model: inner products of the inputs of a layer, in evaluation mode.
 
-    Arguments, result and errors are those of `ntk`; the model needs a torch.nn.Linear layer. The last one is the one
-    that the forward pass calls last. Source: arXiv 2105.10585, section 2.
+    By default it is the last linear layer: of the products with a parameter (torch.nn.Linear and the same by hand) on
+    the way to the output, the one whose result no other one depends on. `conjugate_layer` gives its name. Source: arXiv
+    2105.10585, section 2.
+
+    Args:
+        model: as for `ntk`; its output may be anything that holds tensors, and it needs no trainable parameter.
+        x: n inputs (n, ...).
+        y: m inputs (m, ...), or None for x against itself.
+        layer: the name of the module whose input is used instead, as in `model.named_modules()`: its first tensor
+            argument, of its last call if there are several.
+        dtype: as for `ntk`.
+        device: as for `ntk`.
+        budget_bytes: as for `ntk`.
+        store: as for `ntk`.
+
+    Returns:
+        The Gram matrix (n, m). Where a sample has several rows (positions, windows), its features are all of them.
+
+    Raises:
+        UserError: no linear layer, or several that come last with different inputs, and no layer chosen; a layer that
+            is no module or is not called; features of a sample that depend on other samples, or differ from run to run;
+            and as for `ntk`.
     """
-    grams = _grams("conjugate", model, x, y, None, dtype, device, budget_bytes, store)
+    grams = _grams("conjugate", model, x, y, None, dtype, device, budget_bytes, store, layer=layer)
     return grams.train if y is None else grams.test
+
+
+def conjugate_layer(model: nn.Module, x: Tensor) -> str:
+    """The name of the layer whose input `conjugate_kernel(model, x)` uses.
+
+    It is the module's name, or the parameter's where that belongs to the model itself or to an embedding. Errors are
+    those of `conjugate_kernel`.
+    """
+    check_arguments(model, {"x": x})
+    phi = FeatureEmbedding(model, torch.float32, torch.device(place_of(model, x, None)))
+    check_types(phi, {"x": x})
+    phi.plan_layers(x)
+    return str(phi.layer)
 
 
 def _grams(
@@ -129,10 +164,11 @@ def _grams(
     store: Path | str | None,
     *,
     per_layer: bool = False,
+    layer: str | None = None,
 ) -> Grams:
     check_arguments(model, {"x": x} if y is None else {"x": x, "y": y})
     kind = precision(dtype)
-    phi = embedding(model, name, dtype=kind.dtype, device=_place(model, x, device), output=output)
+    phi = embedding(model, name, dtype=kind.dtype, device=place_of(model, x, device), output=output, layer=layer)
     check_types(phi, {"x": x} if y is None else {"x": x, "y": y})
     options: dict[str, Any] = {
         "budget_bytes": budget_bytes,
@@ -141,14 +177,6 @@ def _grams(
         "store": store,
     }
     return train_test_grams(phi, x, **options) if y is None else cross_grams(phi, x, y, **options)
-
-
-def _place(model: nn.Module, x: Tensor, device: str | torch.device | None) -> str | torch.device:
-    """The device to compute on: the model's own unless one is named."""
-    if device is not None:
-        return device
-    first = next(model.parameters(), None)
-    return first.device if first is not None else x.device
 
 
 def _matrix(K: Float[Tensor, "nk mk"], n: int, m: int, output: int | str | None) -> Float[Tensor, ...]:

@@ -21,6 +21,8 @@ class Output:
     which: int | str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.which, bool) or not isinstance(self.which, (int, str, type(None))):
+            raise UserError(f'output={self.which!r} is not known: give the number of a logit, "trace" or "full".')
         if isinstance(self.which, str) and self.which not in ("trace", "full"):
             raise UserError(f'output={self.which!r} is not known: give the number of a logit, "trace" or "full".')
 

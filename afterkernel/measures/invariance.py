@@ -20,7 +20,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels.collect import try_again
 from afterkernel.kernels.embedding import BlockSource, Embedding, embedding
 from afterkernel.kernels.gram import samples_to_pair
-from afterkernel.kernels.inputs import check_arguments, check_images
+from afterkernel.kernels.inputs import check_arguments, check_images, place_of
 from afterkernel.kernels.precision import exact_products
 from afterkernel.measures.measure import Measure, Numbers
 from afterkernel.options import option
@@ -181,20 +181,23 @@ def model_invariance(
     kernel: str = "ntk",
     *,
     strength: float | None = None,
-    dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
+    output: int | str | None = None,
+    layer: str | None = None,
+    dtype: torch.dtype | str = torch.float32,
+    device: str | torch.device | None = None,
     images_at_once: int | None = None,
 ) -> float:
     """Invariance of a model's kernel under a transform, averaged over all images x (n, c, h, w).
 
     transform: "shift", "rotation", "zoom" or "swap"; strength: pixels, radians, or the part of a side that zoom keeps,
-    the paper's by default; kernel: "ntk" or "conjugate"; embeddings are computed in `dtype` on `device`. Raises
-    UserError for unknown names, a strength that the transform does not have, no images or what is none, and a model
-    without the kernel.
+    the paper's by default; kernel: "ntk" or "conjugate"; output: of a model with several outputs, as for `ntk`; layer:
+    whose input is used, as for `conjugate_kernel`; embeddings are computed in `dtype` on `device`, by default the
+    model's. Raises UserError for unknown names, a strength that the transform does not have, no images or what is none,
+    and a model without the kernel.
     """
     check_arguments(model, {"x": x})
     check_images(x)
-    phi = embedding(model, kernel, dtype=dtype, device=device)
+    phi = embedding(model, kernel, dtype=dtype, device=place_of(model, x, device), output=output, layer=layer)
     return invariance(phi, x, transform, strength, images_at_once=images_at_once)
 
 

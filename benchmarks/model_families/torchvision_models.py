@@ -99,8 +99,8 @@ def _s3d() -> nn.Module:
 
 
 def _video(conv: Any, stem: Any) -> nn.Module:
-    net = video.resnet.VideoResNet(video.resnet.BasicBlock, [conv] * 4, [1, 1, 1, 1], stem, num_classes=2)
-    return net  # type: ignore[no-any-return]
+    block = video.resnet.BasicBlock
+    return video.resnet.VideoResNet(block, [conv] * 4, [1, 1, 1, 1], stem, num_classes=2)  # type: ignore[no-any-return]
 
 
 def _pyramid(x_side: int) -> Make:
