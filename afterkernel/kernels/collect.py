@@ -66,6 +66,7 @@ class GradientEmbedding:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
         self.parameters = sum(value.numel() for value in self._trained.values())
         self.methods: dict[Unit, Method] = {}
+        self.observe: Callable[[Tensor], None] | None = None  # called with the outputs (n, k) of every batch
         self.layout: Layout | None = None
         self._per_example: PerExampleGradients | None = None
         self._distrusted: dict[str, str] = {}
@@ -251,6 +252,8 @@ class GradientEmbedding:
                 "the model uses its parameters otherwise for some samples than for the first: "
                 "a branch on the data changes which layers are called, and its kernel can't be taken in batches."
             )
+        if self.observe is not None:
+            self.observe(outputs)
         return Block(self._terms(captured, outputs, x, out))
 
     def _terms(
