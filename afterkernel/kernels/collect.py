@@ -17,14 +17,14 @@ from torch import nn
 from afterkernel.errors import UserError
 from afterkernel.kernels.allocator import keep_freed_memory
 from afterkernel.kernels.capture import Captured, Recorded, Recorder, Unit, layer_of, resolve
-from afterkernel.kernels.layers import Method, Shape
-from afterkernel.kernels.machine import at_once, elementwise_cost
+from afterkernel.kernels.layers import Convolution, Method, Shape
+from afterkernel.kernels.machine import at_once, crashes_channels_last, elementwise_cost
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import PerExampleGradients
 from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.terms import Block, Gradients, Term
-from afterkernel.kernels.verify import check_independence, wrong_layers
+from afterkernel.kernels.verify import check_independence, same, wrong_layers
 from afterkernel.types import Float, Tensor
 
 PROBE_SAMPLES = 3
@@ -109,9 +109,10 @@ class GradientEmbedding:
         """
         if self.layout is not None:
             return self.layout
+        # Verification and fallbacks take autograd's gradients in weights, which channels last makes unsafe on a CPU.
+        self.model.to(memory_format=torch.contiguous_format)
         probe = self._place(x[:PROBE_SAMPLES])
         with exact_products():  # else cuDNN multiplies in TF32, and its rounding looks like another gradient
-            probe = self._prefer_channels_last(probe)
             layout, wrong = self._learn(probe)
             if wrong:
                 # A layer that does not come out as autograd has it gets per-example gradients, and those must.
@@ -126,6 +127,8 @@ class GradientEmbedding:
             )
         # What falls back on these samples does so on all: the first dimension may agree by chance in another batch.
         self._distrusted = dict(layout.left_over)
+        with exact_products():
+            self._prefer_channels_last(probe, layout)
         self.layout = layout
         return layout
 
@@ -188,21 +191,35 @@ class GradientEmbedding:
         x = x.clone() if x.is_inference() else x
         return x.contiguous(memory_format=self._memory_format) if x.ndim == 4 else x
 
-    def _prefer_channels_last(self, probe: Tensor) -> Tensor:
-        """CPUs convolve faster with channels last; networks that `view` their activations can't have that."""
-        if self.device.type != "cpu" or probe.ndim != 4 or not any(value.ndim == 4 for value in self._trained.values()):
-            return probe
-        before = self.model.state_dict()
+    def _prefer_channels_last(self, probe: Tensor, layout: Layout) -> None:
+        """Take channels last, in which CPUs convolve faster, if the probe's outputs and gradients stay the same.
+
+        Parameters with per-example gradients keep the contiguous format: only autograd's gradient in a convolution's
+        weight, which nothing else here asks for, is unsafe in channels last (see `machine.crashes_channels_last`).
+        """
+        if self.device.type != "cpu" or probe.ndim != 4 or layout.left_over:
+            return
+        captured, outputs = self._forward(probe)
+        calls = [recorded.call for recordings in captured.units.values() for recorded in recordings]
+        convolutions = [call for call in calls if isinstance(call, Convolution) and call.weight.ndim == 4]
+        if not convolutions or any(crashes_channels_last(call.weight, call.stride) for call in convolutions):
+            return
+        expected = Block(self._terms(captured, outputs, probe, join=False))
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        contiguous = [tensor.data for tensor in tensors]
         self._memory_format = torch.channels_last
-        self.model.to(memory_format=torch.channels_last)
         try:
-            with torch.no_grad():
-                self.model(self._place(probe))
-        except RuntimeError:
+            self.model.to(memory_format=torch.channels_last)
+            captured, found = self._forward(self._place(probe))
+            unchanged = captured.units.keys() == layout.shapes.keys() and not captured.left_over
+            if unchanged:
+                unchanged = same(expected, Block(self._terms(captured, found, probe, join=False)), outputs, found)
+        except (RuntimeError, UserError):  # a `view` that channels last does not allow
+            unchanged = False
+        if not unchanged:
             self._memory_format = torch.contiguous_format
-            self.model.to(memory_format=torch.contiguous_format)
-            self.model.load_state_dict(before)
-        return self._place(probe)
+            for tensor, data in zip(tensors, contiguous, strict=True):
+                tensor.data = data
 
     def _forward(self, x: Tensor) -> tuple[Captured, Float[Tensor, "n k"]]:
         with Recorder(self._trained) as recorder:
@@ -212,9 +229,12 @@ class GradientEmbedding:
 
     def _look(self, probe: Tensor) -> tuple[Layout, Captured, Tensor]:
         saved: dict[int, int] = {}
+        kept = {_address(tensor) for tensor in (*self.model.parameters(), *self.model.buffers(), probe)}
 
         def note(tensor: Tensor) -> Tensor:
-            saved[tensor.untyped_storage().data_ptr()] = tensor.numel() * tensor.element_size()
+            if tensor.layout == torch.strided and _address(tensor) not in kept:
+                size = min(tensor.untyped_storage().nbytes(), tensor.numel() * tensor.element_size())
+                saved[_address(tensor)] = max(size, saved.get(_address(tensor), 0))
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
@@ -298,6 +318,10 @@ class GradientEmbedding:
             return calls[0][0].call.term(method, calls[0][1], weight=weight, bias=bias, out=out)
         terms = [recorded.call.term(method, grad, weight=weight, bias=bias) for recorded, grad in calls]
         return type(terms[0]).merged(terms)
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _output_gradients(outputs: Float[Tensor, "n k"], calls: list[Recorded]) -> list[Float[Tensor, "n k ..."]]:

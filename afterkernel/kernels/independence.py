@@ -22,6 +22,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels.plan import LayerPlan
 from afterkernel.kernels.protocols import Embedding
 from afterkernel.kernels.terms import Block, Gradients
+from afterkernel.kernels.verify import difference_of
 from afterkernel.types import Float, Int, Tensor
 
 # One sample of this many is checked, but at least so many in all.
@@ -35,9 +36,6 @@ GROUP_SHARE = 8
 SUSPICIOUS = {torch.float64: 1e-6, torch.float32: 1e-4}
 COARSE = 1e-2
 ANY_ORDER = 5e-2
-# A layer's gradient that is smaller than this share of the whole is compared with this share of the whole.
-SMALL_LAYER = 0.1
-FLOOR = 1e-6
 
 
 class IndependenceChecked:
@@ -181,7 +179,7 @@ class IndependenceChecked:
             with _Outputs(self.inner) as again:
                 found = collect(_rows(x, samples))
             first = None if outputs is None else outputs[group.to(outputs.device)]
-            difference = _difference(_rows_of(block, samples), found, first, again.rows(range(len(samples))))
+            difference = difference_of(_rows_of(block, samples), found, first, again.rows(range(len(samples))))
             worst = int(difference.nan_to_num(torch.inf).argmax())
             value = float(difference[worst])
             if not value <= self._suspicious and (suspicion is None or not value <= suspicion.difference):
@@ -215,12 +213,12 @@ class IndependenceChecked:
         batch = slice(sample // size * size, min(sample // size * size + size, len(x)))
         here = torch.tensor([sample - batch.start])
         repeated = _rows_of(collect(x[batch]), here)
-        change = float(_difference(_rows_of(block, torch.tensor([sample])), repeated))
+        change = float(difference_of(_rows_of(block, torch.tensor([sample])), repeated))
         if not change <= (self._suspicious if self.device.type == "cpu" else ANY_ORDER):
             raise UserError(
                 f"the same batch gives other gradients when it is computed again (by {change:.2g} of their length): "
-                "the model is random even in evaluation mode, or keeps a state from batch to batch; make its forward pass"
-                " deterministic and without state."
+                "the model is random even in evaluation mode, or keeps a state from batch to batch; make its forward "
+                "pass deterministic and without state."
             )
         order = torch.arange(len(suspicion.group)).roll(-suspicion.worst)
         company = _rows(x, suspicion.group[order])
@@ -256,7 +254,7 @@ class IndependenceChecked:
             first = _rows_of(phi.block(batch), here)
         with _Outputs(phi) as other:
             second = _rows_of(phi.block(company), torch.tensor([0]))
-        return float(_difference(first, second, own.rows(here.tolist()), other.rows([0])))
+        return float(difference_of(first, second, own.rows(here.tolist()), other.rows([0])))
 
 
 @dataclass(frozen=True)
@@ -301,30 +299,6 @@ class _CoarsestType(TorchDispatchMode):
             if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.dtype != self.dtype:
                 self.dtype = max(self.dtype, leaf.dtype, key=lambda kind: torch.finfo(kind).eps)
         return result
-
-
-def _difference(
-    first: Block, second: Block, outputs: Tensor | None = None, others: Tensor | None = None
-) -> Float[Tensor, " n"]:
-    """How far apart the embeddings (and outputs) of the same samples are, relative to their length; of the worst layer.
-
-    Not a number where `first` is not finite: that has a sentence of its own elsewhere.
-    """
-    own, cross, other = (a.paired_layer_products(b) for a, b in ((first, first), (first, second), (second, second)))
-    squares = torch.stack([torch.maximum(own[layer], other[layer]) for layer in own])
-    total = squares.sum(dim=0)
-    floor = FLOOR**2 * total.nan_to_num(0.0, 0.0, 0.0).max()
-    departures = torch.stack([own[layer] - 2 * cross[layer] + other[layer] for layer in own]).clamp(min=0)
-    scale = torch.maximum(squares, (SMALL_LAYER**2 * total).clamp(min=floor))
-    found = torch.where(departures > 0, (departures / scale).sqrt(), torch.where(departures == 0, 0.0, torch.nan))
-    worst = found.amax(dim=0)
-    if outputs is not None and others is not None:
-        apart = (outputs - others).abs().amax(dim=1).double()
-        largest = outputs.abs().nan_to_num(0.0, 0.0, 0.0).max().clamp(min=torch.finfo(outputs.dtype).tiny)
-        apart = torch.where(torch.isfinite(outputs).all(dim=1), apart, 0.0)
-        worst = torch.maximum(worst, (apart / largest).to(worst.device))
-    finite = torch.stack([torch.isfinite(value) for value in own.values()]).all(dim=0)
-    return torch.where(finite, worst.nan_to_num(torch.inf), 0.0)
 
 
 def _rows(x: Tensor, index: Int[Tensor, " c"]) -> Tensor:
