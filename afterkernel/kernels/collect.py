@@ -27,7 +27,8 @@ from afterkernel.kernels.terms import Block, Gradients, Term
 from afterkernel.kernels.verify import check_independence, same, wrong_layers
 from afterkernel.types import Float, Tensor
 
-PROBE_SAMPLES = 3
+# Samples, and outputs of each, on which gradients are compared with autograd's.
+PROBE_SAMPLES, PROBE_OUTPUTS = 3, 8
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ class GradientEmbedding:
         self.methods: dict[Unit, Method] = {}
         self.observe: Callable[[Tensor], None] | None = None  # called with the outputs (n, k) of every batch
         self.layout: Layout | None = None
+        self.work_limit: int | None = None  # bytes for `work_bytes`; a single sample may take more
         self._per_example: PerExampleGradients | None = None
+        self._columns: list[int] | None = None
         self._distrusted: dict[str, str] = {}
         self._memory_format = torch.contiguous_format
 
@@ -84,11 +87,10 @@ class GradientEmbedding:
 
     @property
     def work_bytes(self) -> int:
-        """Bytes of activations, their gradients and patches of one batch; known once prepared."""
+        """Bytes that a batch takes apart from its embeddings: activations, gradients in the making, patches."""
         if self.layout is None:
             return 0
-        activations = self.samples_at_once * self.layout.activation_bytes * max(1, self.layout.outputs)
-        return activations + at_once(self.device).patch_bytes
+        return self.samples_at_once * self._sample_work_bytes(self.layout) + at_once(self.device).patch_bytes
 
     @property
     def samples_at_once(self) -> int:
@@ -96,8 +98,23 @@ class GradientEmbedding:
         if self.layout is None:
             return 1
         most = at_once(self.device)
-        found = min(most.samples, most.activation_bytes // (self.layout.activation_bytes * max(1, self.layout.outputs)))
+        each = self._sample_work_bytes(self.layout)
+        # Few samples are slow: up to a number of them, more memory is worth its while.
+        found = max(
+            min(most.samples, most.activation_bytes // each), min(most.few_samples, most.few_activation_bytes // each)
+        )
+        if self.work_limit is not None:
+            found = min(found, (self.work_limit - most.patch_bytes) // each)
         return max(1, found - found % 8 if found > 8 else found)
+
+    def _sample_work_bytes(self, layout: Layout) -> int:
+        """Activations of a sample and their gradients for every output, and gradients that are not written in place."""
+        outputs = max(1, layout.outputs)
+        joined = max((shape.parameters for shape in layout.shapes.values()), default=0) * (self.output.which == "trace")
+        numbers = joined if outputs > 1 else 0
+        if self._per_example is not None:
+            numbers += PerExampleGradients.COPIES * self._per_example.size
+        return layout.activation_bytes * outputs + numbers * outputs * self.dtype.itemsize
 
     @torch.inference_mode(False)
     @torch.enable_grad()
@@ -136,14 +153,24 @@ class GradientEmbedding:
         """The layout, from a few samples, and the layers whose gradients are not those of autograd."""
         layout, captured, outputs = self._look(probe)
         left = {name: self._trained[name] for name in layout.left_over}
-        self._per_example = PerExampleGradients(self.model, left, self.output.select) if left else None
+        self._per_example = (
+            PerExampleGradients(self.model, left, self._select, layout.outputs, layout.activation_bytes)
+            if left
+            else None
+        )
         self.methods = dict.fromkeys(layout.shapes, "gradients")
         check_independence(self.model, probe, outputs, self.output)
+        count = outputs.shape[1]
+        if count > PROBE_OUTPUTS:
+            self._columns = [i * (count - 1) // (PROBE_OUTPUTS - 1) for i in range(PROBE_OUTPUTS)]
+            outputs = outputs[:, self._columns]
         try:
             return layout, wrong_layers(outputs, self._terms(captured, outputs, probe, join=False), self._trained)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"the model's gradient fails (is a value changed in place?): {reason}") from error
+        finally:
+            self._columns = None
 
     def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
         """Choose for each layer the cheaper method, by its sizes, and take it from now on.
@@ -186,6 +213,11 @@ class GradientEmbedding:
         finally:
             self.methods = planned or self.methods
 
+    def _select(self, output: object) -> Float[Tensor, "n k"]:
+        """The outputs that gradients are taken of: fewer while they are compared with autograd's."""
+        selected = self.output.select(output)
+        return selected if self._columns is None else selected[:, self._columns]
+
     def _place(self, x: Tensor) -> Tensor:
         x = x.detach().to(self.device, self.dtype if x.is_floating_point() else x.dtype)
         x = x.clone() if x.is_inference() else x
@@ -204,6 +236,7 @@ class GradientEmbedding:
         convolutions = [call for call in calls if isinstance(call, Convolution) and call.weight.ndim == 4]
         if not convolutions or any(crashes_channels_last(call.weight, call.stride) for call in convolutions):
             return
+        outputs = outputs[:, :PROBE_OUTPUTS]
         expected = Block(self._terms(captured, outputs, probe, join=False))
         tensors = [*self.model.parameters(), *self.model.buffers()]
         contiguous = [tensor.data for tensor in tensors]
@@ -211,6 +244,7 @@ class GradientEmbedding:
         try:
             self.model.to(memory_format=torch.channels_last)
             captured, found = self._forward(self._place(probe))
+            found = found[:, :PROBE_OUTPUTS]
             unchanged = captured.units.keys() == layout.shapes.keys() and not captured.left_over
             if unchanged:
                 unchanged = same(expected, Block(self._terms(captured, found, probe, join=False)), outputs, found)

@@ -17,9 +17,10 @@ import torch.distributed as dist
 from afterkernel.errors import UserError
 from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.finite import FiniteCheck
+from afterkernel.kernels.independence import IndependenceChecked
 from afterkernel.kernels.job import Job, processes, slices
 from afterkernel.kernels.machine import at_once
-from afterkernel.kernels.plan import Plan, plan
+from afterkernel.kernels.plan import WORK_SHARE, Plan, plan
 from afterkernel.kernels.precision import Precision, exact_products, precision
 from afterkernel.kernels.store import TileStore, fingerprint
 from afterkernel.kernels.tiles import TOTAL, Destination
@@ -203,6 +204,8 @@ def _plan(
 ) -> Plan:
     # The longer of the two shows more of whether samples depend on each other.
     layers = phi.plan_layers(max(rows, others, key=len), paired=paired)
+    if isinstance(phi, IndependenceChecked):
+        phi.limit_work(budget_bytes // WORK_SHARE)
     return plan(
         len(rows),
         len(others),

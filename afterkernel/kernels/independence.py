@@ -92,6 +92,11 @@ class IndependenceChecked:
         """Look at a few samples, and choose how each layer is held."""
         return self.inner.plan_layers(x, paired=paired)
 
+    def limit_work(self, limit: int) -> None:
+        """Bound `work_bytes`, if `inner` has such a bound; a single sample may take more."""
+        if hasattr(self.inner, "work_limit"):
+            self.inner.work_limit = limit
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 

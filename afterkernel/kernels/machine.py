@@ -25,21 +25,40 @@ _SIDE, _DEPTH = 512, 1024
 class AtOnce:
     """How much is done at once.
 
-    samples, activation_bytes: bounds on a batch, the second with the activations' gradients; patch_bytes: patches of a
-    convolution that are laid out; columns: samples of a chunk that is streamed past a block of the Gram matrix; rows:
-    samples of the block that it is multiplied with.
+    samples, activation_bytes: bounds on a batch, the second with the activations' gradients; few_samples,
+    few_activation_bytes: a batch may grow to so many samples within the larger bound, as small batches are slow;
+    patch_bytes: patches of a convolution that are laid out; columns: samples of a chunk that is streamed past a block
+    of the Gram matrix; rows: samples of the block that it is multiplied with.
     """
 
     samples: int
     activation_bytes: int
+    few_samples: int
+    few_activation_bytes: int
     patch_bytes: int
     columns: int
     rows: int
 
 
 # A CPU is fastest within its caches, and a GPU with enough to do for all its cores: measured on an H100.
-ON_CPU = AtOnce(samples=512, activation_bytes=1 << 26, patch_bytes=3 << 21, columns=512, rows=1024)
-ON_GPU = AtOnce(samples=2048, activation_bytes=1 << 29, patch_bytes=1 << 28, columns=2048, rows=4096)
+ON_CPU = AtOnce(
+    samples=512,
+    activation_bytes=1 << 26,
+    few_samples=64,
+    few_activation_bytes=1 << 28,
+    patch_bytes=3 << 21,
+    columns=512,
+    rows=1024,
+)
+ON_GPU = AtOnce(
+    samples=2048,
+    activation_bytes=1 << 29,
+    few_samples=64,
+    few_activation_bytes=1 << 29,
+    patch_bytes=1 << 28,
+    columns=2048,
+    rows=4096,
+)
 
 
 def at_once(device: torch.device) -> AtOnce:
