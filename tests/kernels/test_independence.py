@@ -8,6 +8,8 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels import ntk
+from afterkernel.kernels.collect import GradientEmbedding
+from afterkernel.kernels.machine import memory_format
 
 torch.manual_seed(0)
 
@@ -136,3 +138,41 @@ def test_the_kernel_is_that_of_single_samples_or_refused(case, order, n, dtype):
     except UserError:
         return
     assert relative_error(K, gram(model, x)) < 1e-5
+
+
+def test_models_whose_samples_are_independent_are_not_refused():
+    model, x = Net(layers, a=nn.Linear(4, 4), b=nn.Linear(4, 1)), samples(100)
+    state = torch.random.get_rng_state()
+    assert relative_error(ntk(model, x), gram(model, x)) < 1e-5
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def by_strides(s, x):
+    return s.b(torch.relu(s.a(torch.as_strided(x, (len(x), 3, 4, 4), (192, 64, 16, 2)))).flatten(1))
+
+
+def by_contiguity(s, x):
+    h = s.a(x)
+    return s.b((2 * h if x.is_contiguous() else h)[..., :2, :2].sin().flatten(1))
+
+
+@pytest.mark.parametrize("forward", [by_strides, by_contiguity])
+def test_the_memory_format_changes_nothing(forward):
+    model, x = Net(forward, a=nn.Conv2d(3, 5, 3), b=nn.Linear(20, 1)), torch.rand(6, 3, 8, 8)
+    assert relative_error(ntk(model, x), gram(model, x)) < 1e-5
+
+
+def test_strided_convolutions_of_single_pixels_stay_contiguous():
+    pooled = [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 1)]
+    model, x = nn.Sequential(nn.Conv2d(3, 48, 1, stride=2), *pooled), torch.rand(16, 3, 64, 64)
+    assert memory_format(model) == torch.contiguous_format
+    phi = GradientEmbedding(model)
+    phi.prepare(x)
+    assert phi._memory_format == torch.contiguous_format
+    assert relative_error(ntk(model, x), gram(model, x)) < 1e-5
+
+
+def test_weights_are_no_activations():
+    phi = GradientEmbedding(nn.Sequential(nn.Linear(4, 1000), nn.Tanh(), nn.Linear(1000, 1)))
+    # The result of tanh, saved for both its own gradient and the next layer's, and as much again for gradients.
+    assert phi.prepare(samples(3)).activation_bytes == 2 * 4 * 1000
