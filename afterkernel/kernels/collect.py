@@ -17,19 +17,20 @@ from torch import nn
 from afterkernel.errors import UserError
 from afterkernel.kernels.allocator import keep_freed_memory
 from afterkernel.kernels.capture import Captured, Recorded, Recorder, Unit, layer_of, resolve
-from afterkernel.kernels.layers import Method, Shape
-from afterkernel.kernels.machine import at_once, elementwise_cost
+from afterkernel.kernels.layers import Convolution, Method, Shape
+from afterkernel.kernels.machine import at_once, crashes_channels_last, elementwise_cost
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import PerExampleGradients
 from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.reach import check_reached
 from afterkernel.kernels.terms import Block, Gradients, Term
-from afterkernel.kernels.verify import check_independence, wrong_layers
+from afterkernel.kernels.verify import check_independence, same, wrong_layers
 from afterkernel.kernels.working_copy import WorkingCopy, graph_bytes, real_numbers
 from afterkernel.types import Float, Tensor
 
-PROBE_SAMPLES = 3
+# Samples, and outputs of each, on which gradients are compared with autograd's.
+PROBE_SAMPLES, PROBE_OUTPUTS = 3, 8
 
 Result = TypeVar("Result")
 
@@ -91,8 +92,11 @@ class GradientEmbedding:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
         self.parameters = sum(real_numbers(value) for value in self._trained.values())
         self.methods: dict[Unit, Method] = {}
+        self.observe: Callable[[Tensor], None] | None = None  # called with the outputs (n, k) of every batch
         self.layout: Layout | None = None
+        self.work_limit: int | None = None  # bytes for `work_bytes`; a single sample may take more
         self._per_example: PerExampleGradients | None = None
+        self._columns: list[int] | None = None
         self._vmap = True
         self._distrusted = {name: "a complex parameter" for name, v in self._trained.items() if v.is_complex()}
         self._memory_format = torch.contiguous_format
@@ -109,11 +113,10 @@ class GradientEmbedding:
 
     @property
     def work_bytes(self) -> int:
-        """Bytes of activations, their gradients and patches of one batch; known once prepared."""
+        """Bytes that a batch takes apart from its embeddings: activations, gradients in the making, patches."""
         if self.layout is None:
             return 0
-        activations = self.samples_at_once * self.layout.activation_bytes * max(1, self.layout.outputs)
-        return activations + at_once(self.device).patch_bytes
+        return self.samples_at_once * self._sample_work_bytes(self.layout) + at_once(self.device).patch_bytes
 
     @property
     def samples_at_once(self) -> int:
@@ -121,8 +124,23 @@ class GradientEmbedding:
         if self.layout is None:
             return 1
         most = at_once(self.device)
-        found = min(most.samples, most.activation_bytes // (self.layout.activation_bytes * max(1, self.layout.outputs)))
+        each = self._sample_work_bytes(self.layout)
+        # Few samples are slow: up to a number of them, more memory is worth its while.
+        found = max(
+            min(most.samples, most.activation_bytes // each), min(most.few_samples, most.few_activation_bytes // each)
+        )
+        if self.work_limit is not None:
+            found = min(found, (self.work_limit - most.patch_bytes) // each)
         return max(1, found - found % 8 if found > 8 else found)
+
+    def _sample_work_bytes(self, layout: Layout) -> int:
+        """Activations of a sample and their gradients for every output, and gradients that are not written in place."""
+        outputs = max(1, layout.outputs)
+        joined = max((shape.parameters for shape in layout.shapes.values()), default=0) * (self.output.which == "trace")
+        numbers = joined if outputs > 1 else 0
+        if self._per_example is not None:
+            numbers += PerExampleGradients.COPIES * self._per_example.size
+        return layout.activation_bytes * outputs + numbers * outputs * self.dtype.itemsize
 
     @torch.inference_mode(False)
     @torch.enable_grad()
@@ -134,15 +152,16 @@ class GradientEmbedding:
         """
         if self.layout is not None:
             return self.layout
+        # Verification and fallbacks take autograd's gradients in weights, which channels last makes unsafe on a CPU.
+        self.model.to(memory_format=torch.contiguous_format)
         probe = self._place(x[:PROBE_SAMPLES])
         with exact_products():  # else cuDNN multiplies in TF32, and its rounding looks like another gradient
             self.working.check(probe)
             check_reached(self.working, probe, self._trained, self.output.select)
-            probe = self._prefer_channels_last(probe)
             layout, wrong = self._learn(probe)
             if wrong:
                 # A layer that does not come out as autograd has it gets per-example gradients, and those must.
-                self._distrusted = {
+                self._distrusted |= {
                     name: "its gradient differs from autograd's" for name in self._trained if layer_of(name) in wrong
                 }
                 layout, wrong = self._learn(probe)
@@ -157,20 +176,27 @@ class GradientEmbedding:
             )
         # What falls back on these samples does so on all: the first dimension may agree by chance in another batch.
         self._distrusted = dict(layout.left_over)
+        with exact_products():
+            self._prefer_channels_last(probe, layout)
         self.layout = layout
         return layout
 
     def _learn(self, probe: Tensor) -> tuple[Layout, list[str]]:
         """The layout, from a few samples, and the layers whose gradients are not those of autograd."""
         layout, captured, outputs = self._look(probe)
-        left = {name: self._trained[name] for name in layout.left_over}
-        self._per_example = PerExampleGradients(self.model, left, self.output.select, vmap=self._vmap) if left else None
+        self._per_example = self._fallback(layout) if layout.left_over else None
         self.methods = dict.fromkeys(layout.shapes, "gradients")
         check_independence(self.model, probe, outputs, self.output)
+        count = outputs.shape[1]
+        if count > PROBE_OUTPUTS:
+            self._columns = [i * (count - 1) // (PROBE_OUTPUTS - 1) for i in range(PROBE_OUTPUTS)]
+            outputs = outputs[:, self._columns]
         try:
             return layout, wrong_layers(outputs, self._terms(captured, outputs, probe, join=False), self._trained)
         except RuntimeError as error:
             raise _gradient_fails(error) from error
+        finally:
+            self._columns = None
 
     def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
         """Choose for each layer the cheaper method, by its sizes, and take it from now on.
@@ -213,27 +239,47 @@ class GradientEmbedding:
         finally:
             self.methods = planned or self.methods
 
+    def _select(self, output: object) -> Float[Tensor, "n k"]:
+        """The outputs that gradients are taken of: fewer while they are compared with autograd's."""
+        selected = self.output.select(output)
+        return selected if self._columns is None else selected[:, self._columns]
+
     def _place(self, x: Tensor) -> Tensor:
         x = x.detach().to(self.device, self.dtype if x.is_floating_point() else x.dtype)
         x = x.clone() if x.is_inference() else x
         return x.contiguous(memory_format=self._memory_format) if x.ndim == 4 else x
 
-    def _prefer_channels_last(self, probe: Tensor) -> Tensor:
-        """CPUs convolve faster with channels last; networks that `view` their activations can't have that."""
-        if self.device.type != "cpu" or probe.ndim != 4 or not any(value.ndim == 4 for value in self._trained.values()):
-            return probe
-        # Their memory may be the user's, so they are put back, not written to.
-        before = [(value, value.data) for value in (*self.model.parameters(), *self.model.buffers())]
+    def _prefer_channels_last(self, probe: Tensor, layout: Layout) -> None:
+        """Take channels last, in which CPUs convolve faster, if the probe's outputs and gradients stay the same.
+
+        Parameters with per-example gradients keep the contiguous format: only autograd's gradient in a convolution's
+        weight, which nothing else here asks for, is unsafe in channels last (see `machine.crashes_channels_last`).
+        """
+        if self.device.type != "cpu" or probe.ndim != 4 or layout.left_over:
+            return
+        captured, outputs = self._forward(probe)
+        calls = [recorded.call for recordings in captured.units.values() for recorded in recordings]
+        convolutions = [call for call in calls if isinstance(call, Convolution) and call.weight.ndim == 4]
+        if not convolutions or any(crashes_channels_last(call.weight, call.stride) for call in convolutions):
+            return
+        outputs = outputs[:, :PROBE_OUTPUTS]
+        expected = Block(self._terms(captured, outputs, probe, join=False))
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        contiguous = [tensor.data for tensor in tensors]
         self._memory_format = torch.channels_last
-        self.model.to(memory_format=torch.channels_last)
         try:
-            with torch.no_grad():
-                self.model(self._place(probe))
-        except RuntimeError:
+            self.model.to(memory_format=torch.channels_last)
+            captured, found = self._forward(self._place(probe))
+            found = found[:, :PROBE_OUTPUTS]
+            unchanged = captured.units.keys() == layout.shapes.keys() and not captured.left_over
+            if unchanged:
+                unchanged = same(expected, Block(self._terms(captured, found, probe, join=False)), outputs, found)
+        except (RuntimeError, UserError):  # a `view` that channels last does not allow
+            unchanged = False
+        if not unchanged:
             self._memory_format = torch.contiguous_format
-            for value, data in before:
-                value.data = data
-        return self._place(probe)
+            for tensor, data in zip(tensors, contiguous, strict=True):
+                tensor.data = data
 
     def _forward(self, x: Tensor) -> tuple[Captured, Float[Tensor, "n k"]]:
         with Recorder(self._trained) as recorder:
@@ -243,9 +289,12 @@ class GradientEmbedding:
 
     def _look(self, probe: Tensor) -> tuple[Layout, Captured, Tensor]:
         saved: dict[int, int] = {}
+        kept = {_address(tensor) for tensor in (*self.model.parameters(), *self.model.buffers(), probe)}
 
         def note(tensor: Tensor) -> Tensor:
-            saved[tensor.untyped_storage().data_ptr()] = tensor.numel() * tensor.element_size()
+            if tensor.layout == torch.strided and _address(tensor) not in kept:
+                size = min(tensor.untyped_storage().nbytes(), tensor.numel() * tensor.element_size())
+                saved[_address(tensor)] = max(size, saved.get(_address(tensor), 0))
             return tensor
 
         try:
@@ -285,6 +334,8 @@ class GradientEmbedding:
         ):
             self._relearn(captured)
             raise LayoutChangedError
+        if self.observe is not None:
+            self.observe(outputs)
         try:
             return Block(self._terms(captured, outputs, x, out))
         except RuntimeError as error:
@@ -309,8 +360,12 @@ class GradientEmbedding:
             unused=(),
         )
         self.methods = kept
-        left = {name: self._trained[name] for name in self._distrusted}
-        self._per_example = PerExampleGradients(self.model, left, self.output.select, vmap=self._vmap)
+        self._per_example = self._fallback(self.layout)
+
+    def _fallback(self, layout: Layout) -> PerExampleGradients:
+        left = {name: self._trained[name] for name in layout.left_over}
+        size = layout.activation_bytes
+        return PerExampleGradients(self.model, left, self._select, layout.outputs, size, vmap=self._vmap)
 
     def _terms(
         self,
@@ -358,6 +413,10 @@ class GradientEmbedding:
 
 def _gradient_fails(error: RuntimeError) -> UserError:
     return UserError(f"the model's gradient fails (is a value changed in place?): {str(error).splitlines()[0]}")
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _output_gradients(outputs: Float[Tensor, "n k"], calls: list[Recorded]) -> list[Float[Tensor, "n k ..."]]:

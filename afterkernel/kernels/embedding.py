@@ -6,68 +6,20 @@ NTK / after kernel: phi(x) = d f(x) / d theta over all trainable parameters, f t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
-
 import torch
 from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.collect import GradientEmbedding
 from afterkernel.kernels.features import FeatureEmbedding
+from afterkernel.kernels.independence import IndependenceChecked
 from afterkernel.kernels.output import Output
-from afterkernel.kernels.plan import LayerPlan
 from afterkernel.kernels.precision import Precision, precision
-from afterkernel.kernels.terms import Block
-from afterkernel.types import Float, Tensor
+from afterkernel.kernels.protocols import BlockSource, Embedding
 
 KERNELS = ("ntk", "conjugate")
 
-
-@runtime_checkable
-class BlockSource(Protocol):
-    """A map from samples (n, ...) to their embeddings, held layer by layer."""
-
-    def block(self, x: Tensor, out: Block | None = None) -> Block:
-        """The embeddings of samples x, written to `out` if given."""
-        ...
-
-
-@runtime_checkable
-class Embedding(BlockSource, Protocol):
-    """A network's embedding: what Gram matrices are planned and computed with, in `dtype` on `device`."""
-
-    model: nn.Module
-    dtype: torch.dtype
-    device: torch.device
-
-    @property
-    def outputs(self) -> int:
-        """Rows of the Gram matrix a sample."""
-        ...
-
-    @property
-    def identity(self) -> Mapping[str, object]:
-        """What, beside weights and samples, the embedding depends on."""
-        ...
-
-    @property
-    def work_bytes(self) -> int:
-        """What computing a batch takes beside the embeddings."""
-        ...
-
-    @property
-    def samples_at_once(self) -> int:
-        """Samples that are embedded in one batch; more are cut into such batches."""
-        ...
-
-    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
-        """Look at a few samples, and choose how each layer is held; `paired` as samples meet all others, or one."""
-        ...
-
-    def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
-        """The embeddings written out as rows, in an order of the engine's own."""
-        ...
+__all__ = ["KERNELS", "BlockSource", "Embedding", "embedding"]
 
 
 def embedding(
@@ -89,10 +41,14 @@ def embedding(
     kind: Precision = precision(dtype)
     if kernel not in KERNELS:
         raise UserError(f"kernel={kernel!r} is not known: choose one of {', '.join(KERNELS)}.")
-    if kernel == "ntk":
-        if layer is not None:
-            raise UserError(f"layer={layer!r} belongs to kernel='conjugate': kernel='ntk' is of all trained layers.")
-        return GradientEmbedding(model, kind.dtype, torch.device(device), Output(output))
-    if output is not None:
+    if kernel == "ntk" and layer is not None:
+        raise UserError(f"layer={layer!r} belongs to kernel='conjugate': kernel='ntk' is of all trained layers.")
+    if kernel == "conjugate" and output is not None:
         raise UserError(f"output={output!r} belongs to kernel='ntk': the conjugate kernel is of a layer's input.")
-    return FeatureEmbedding(model, kind.dtype, torch.device(device), layer)
+
+    def make(dtype: torch.dtype) -> Embedding:
+        if kernel == "ntk":
+            return GradientEmbedding(model, dtype, torch.device(device), Output(output))
+        return FeatureEmbedding(model, dtype, torch.device(device), layer)
+
+    return IndependenceChecked(make(kind.dtype), lambda: make(torch.float64))

@@ -20,6 +20,7 @@ from afterkernel.progress import Advance
 from afterkernel.types import Tensor
 
 ERROR_SAMPLES = 16
+ERROR_BYTES = 1 << 27
 
 
 @dataclass
@@ -156,7 +157,8 @@ def relative_error(phi: Embedding, x: Tensor, rows: Block, kind: Precision) -> f
 
     The largest difference relative to the largest entry.
     """
-    part = slice(0, min(ERROR_SAMPLES, len(rows)))
+    largest = max(term.bytes for terms in rows[slice(0, 1)].layers.values() for term in terms)
+    part = slice(0, max(1, min(ERROR_SAMPLES, len(rows), ERROR_BYTES // (2 * largest))))
     held = rows[part]
     side = (part.stop - part.start) * phi.outputs
     K = torch.zeros(side, side, dtype=phi.dtype, device=phi.device)
@@ -165,8 +167,10 @@ def relative_error(phi: Embedding, x: Tensor, rows: Block, kind: Precision) -> f
         with exact_products():
             held = phi.block(x[part])
     exact = torch.zeros(side, side, dtype=torch.float64, device=phi.device)
-    double = held.to(torch.float64)
-    double.add_products(double, exact)
+    for terms in held.layers.values():
+        for term in terms:  # one at a time: all of them in float64 would take twice the samples' memory
+            double = term.to(torch.float64)
+            double.add_products(double, exact)
     scale = exact.abs().max()
     return ((K - exact).abs().max() / scale).item() if scale > 0 else 0.0
 

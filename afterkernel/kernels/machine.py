@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import torch
+from torch import nn
+
+from afterkernel.types import Tensor
 
 # Measured on CPUs: 4 to 8; on GPUs a matrix product leaves memory further behind. Fixed, because with a measurement's
 # noise one job would choose its methods anew on every start, and a run that goes on must give an unbroken one's bits.
@@ -22,21 +25,40 @@ _SIDE, _DEPTH = 512, 1024
 class AtOnce:
     """How much is done at once.
 
-    samples, activation_bytes: bounds on a batch, the second with the activations' gradients; patch_bytes: patches of a
-    convolution that are laid out; columns: samples of a chunk that is streamed past a block of the Gram matrix; rows:
-    samples of the block that it is multiplied with.
+    samples, activation_bytes: bounds on a batch, the second with the activations' gradients; few_samples,
+    few_activation_bytes: a batch may grow to so many samples within the larger bound, as small batches are slow;
+    patch_bytes: patches of a convolution that are laid out; columns: samples of a chunk that is streamed past a block
+    of the Gram matrix; rows: samples of the block that it is multiplied with.
     """
 
     samples: int
     activation_bytes: int
+    few_samples: int
+    few_activation_bytes: int
     patch_bytes: int
     columns: int
     rows: int
 
 
 # A CPU is fastest within its caches, and a GPU with enough to do for all its cores: measured on an H100.
-ON_CPU = AtOnce(samples=512, activation_bytes=1 << 26, patch_bytes=3 << 21, columns=512, rows=1024)
-ON_GPU = AtOnce(samples=2048, activation_bytes=1 << 29, patch_bytes=1 << 28, columns=2048, rows=4096)
+ON_CPU = AtOnce(
+    samples=512,
+    activation_bytes=1 << 26,
+    few_samples=64,
+    few_activation_bytes=1 << 28,
+    patch_bytes=3 << 21,
+    columns=512,
+    rows=1024,
+)
+ON_GPU = AtOnce(
+    samples=2048,
+    activation_bytes=1 << 29,
+    few_samples=64,
+    few_activation_bytes=1 << 29,
+    patch_bytes=1 << 28,
+    columns=2048,
+    rows=4096,
+)
 
 
 def at_once(device: torch.device) -> AtOnce:
@@ -67,3 +89,19 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
             torch.cuda.synchronize(device)
         best = min(best, time.perf_counter() - started)
     return max(best, 1e-9)
+
+
+def crashes_channels_last(weight: Tensor, stride: int | Sequence[int]) -> bool:
+    """Whether torch's gradient in this convolution's weight may corrupt the heap in channels last, on a CPU.
+
+    Seen in float32 for 1x1 convolutions with a stride and 2 to 5 input channels; refused below 8.
+    """
+    strides = [stride] if isinstance(stride, int) else list(stride)
+    return weight.ndim == 4 and weight.shape[2:].numel() == 1 and max(strides) > 1 and weight.shape[1] < 8
+
+
+def memory_format(network: nn.Module) -> torch.memory_format:
+    """The memory format to train a network in: channels last, if its convolutions stand that on a CPU."""
+    convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    crashes = any(crashes_channels_last(module.weight, module.stride) for module in convolutions)
+    return torch.contiguous_format if crashes else torch.channels_last

@@ -22,21 +22,28 @@ MOST_AT_ONCE = 64
 class PerExampleGradients:
     """Rows of gradients in the named parameters of a model, one a sample and output."""
 
+    COPIES = 3  # of the gradients that exist at once while they are made, apart from the result
+
     def __init__(
         self,
         model: nn.Module,
         parameters: Mapping[str, Tensor],
         select: Callable[[Tensor], Float[Tensor, "n k"]],
+        outputs: int = 1,
+        activation_bytes: int = 1,
         *,
         vmap: bool = True,
     ) -> None:
         self._model, self._select = model, select
         self._parameters = {name: value.detach() for name, value in parameters.items()}
-        self._vectorised = torch.func.vmap(jacrev(self._outputs), in_dims=(None, 0))
         self._one_by_one = not vmap
-        size = sum(real_numbers(value) for value in parameters.values())
+        self.size = sum(real_numbers(value) for value in parameters.values())
         element = next(iter(parameters.values())).element_size()
-        self._at_once = max(1, min(MOST_AT_ONCE, BATCH_BYTES // (size * element)))
+        # Each output has gradients of its own, in the parameters and in the activations.
+        self._at_once = max(1, min(MOST_AT_ONCE, BATCH_BYTES // (outputs * (self.size * element + activation_bytes))))
+        outputs_at_once = max(1, BATCH_BYTES // (self._at_once * (self.size * element + activation_bytes)))
+        chunk = None if outputs_at_once >= outputs else outputs_at_once
+        self._vectorised = torch.func.vmap(jacrev(self._outputs, chunk_size=chunk), in_dims=(None, 0))
 
     @property
     def method(self) -> str:

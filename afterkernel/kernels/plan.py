@@ -185,7 +185,7 @@ def plan(
     """
     sample_bytes = element_bytes * max(1, sum(layer.cost.numbers for layer in layers))
     check_budget(budget_bytes, sample_bytes // element_bytes, element_bytes)
-    held = max(2, (budget_bytes - min(work_bytes, budget_bytes // WORK_SHARE)) // sample_bytes)
+    held = max(2, (budget_bytes - min(work_bytes, budget_bytes // 2)) // sample_bytes)
     columns = max(1, min(columns_at_once // rows_a_sample, held // 4, max(n, n_others)))
     if cell is not None:
         if held < 2 * cell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -10,12 +11,17 @@ from torch import nn
 from afterkernel.errors import UserError
 from afterkernel.kernels.capture import layer_of
 from afterkernel.kernels.output import Output
-from afterkernel.kernels.terms import Term
+from afterkernel.kernels.terms import Block, Term
 from afterkernel.kernels.working_copy import as_real, coarsest_dtype
 from afterkernel.types import Float, Tensor
 
 # Relative differences beyond rounding, in an output and in the squared length of a gradient.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
+# A layer's gradient that is smaller than this share of the whole is compared with this share of the whole.
+SMALL_LAYER = 0.1
+FLOOR = 1e-6
+# Largest difference, relative to their length, of gradients that are computed in two memory formats.
+SAME = 1e-3
 COARSE_TOLERANCE = 5e-2  # of outputs that a network itself gives in half precision
 
 
@@ -23,14 +29,16 @@ COARSE_TOLERANCE = 5e-2  # of outputs that a network itself gives in half precis
 def check_independence(model: nn.Module, x: Tensor, outputs: Float[Tensor, "n k"], which: Output) -> None:
     """Raise UserError where the output of a sample alone is not that in its batch: no kernel of samples exists then."""
     try:
-        alone = which.select(model(x[:1]), 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the user runs no sample alone, so its warnings are no news
+            alone = which.select(model(x[:1]), 1)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"the model can't be run on a sample alone, so its output depends on the batch: {reason}"
         ) from error
     difference = (alone[0] - outputs[0]).abs().max()
-    if difference > _tolerance(outputs) * outputs.abs().max():
+    if bool(torch.isfinite(outputs).all()) and not difference <= _tolerance(outputs) * outputs.abs().max():
         raise UserError(
             "the model's output for a sample alone differs from that in a batch "
             f"({alone[0, 0].item():g} and {outputs[0, 0].item():g}): it is random even in evaluation mode, or samples "
@@ -79,3 +87,32 @@ def _combined(weights: Float[Tensor, "n k"], term: Term) -> Float[Tensor, " p"]:
 def _tolerance(outputs: Tensor) -> float:
     """The tolerance of the least precise data type that the forward pass used."""
     return TOLERANCE.get(coarsest_dtype(outputs), COARSE_TOLERANCE)
+
+
+def same(first: Block, second: Block, outputs: Float[Tensor, "n k"], others: Float[Tensor, "n k"]) -> bool:
+    """Whether two ways to compute outputs and gradients of the same samples agree."""
+    return bool((difference_of(first, second, outputs, others) <= max(SAME, torch.finfo(outputs.dtype).eps)).all())
+
+
+def difference_of(
+    first: Block, second: Block, outputs: Tensor | None = None, others: Tensor | None = None
+) -> Float[Tensor, " n"]:
+    """How far apart the embeddings (and outputs) of the same samples are, relative to their length; of the worst layer.
+
+    Not a number where `first` is not finite: that has a sentence of its own elsewhere.
+    """
+    own, cross, other = (a.paired_layer_products(b) for a, b in ((first, first), (first, second), (second, second)))
+    squares = torch.stack([torch.maximum(own[layer], other[layer]) for layer in own])
+    total = squares.sum(dim=0)
+    floor = FLOOR**2 * total.nan_to_num(0.0, 0.0, 0.0).max()
+    departures = torch.stack([own[layer] - 2 * cross[layer] + other[layer] for layer in own]).clamp(min=0)
+    scale = torch.maximum(squares, (SMALL_LAYER**2 * total).clamp(min=floor))
+    found = torch.where(departures > 0, (departures / scale).sqrt(), torch.where(departures == 0, 0.0, torch.nan))
+    worst = found.amax(dim=0)
+    if outputs is not None and others is not None:
+        apart = (outputs - others).abs().amax(dim=1).double()
+        largest = outputs.abs().nan_to_num(0.0, 0.0, 0.0).max().clamp(min=torch.finfo(outputs.dtype).tiny)
+        apart = torch.where(torch.isfinite(outputs).all(dim=1), apart, 0.0)
+        worst = torch.maximum(worst, (apart / largest).to(worst.device))
+    finite = torch.stack([torch.isfinite(value) for value in own.values()]).all(dim=0)
+    return torch.where(finite, worst.nan_to_num(torch.inf), 0.0)

@@ -86,7 +86,12 @@ TERMS = [
     Term("zoom_invariance", "invariance under a zoom", COSINE, "invariance"),
     Term("swap_invariance", "invariance under a swap of two quadrants; lower is more global", COSINE, "invariance"),
     Term("effective_rank", "effective rank: trace / largest eigenvalue", "", "spectrum"),
-    Term("kernel_error", "largest error of sampled entries, relative to the largest entry", "", "svm"),
+    Term(
+        "kernel_error",
+        "largest rounding error in products of sampled entries, relative to the largest entry; switched ReLUs are not seen",
+        "",
+        "svm",
+    ),
     Term("alignment_with_ntk", "alignment with the NTK or after kernel of the snapshot", "", "alignment"),
     Term("alignment_with_conjugate", "alignment with the conjugate kernel of the snapshot", "", "alignment"),
     Term("alignment_with_initial_ntk", "alignment with the NTK at epoch 0", "", "alignment"),

@@ -15,7 +15,7 @@ from afterkernel.config import Config, device
 from afterkernel.data import Problem
 from afterkernel.duration import duration
 from afterkernel.kernels import embedding, train_test_plan
-from afterkernel.kernels.machine import matmul_rate
+from afterkernel.kernels.machine import matmul_rate, memory_format
 from afterkernel.models import Network
 from afterkernel.records import format as fmt
 from afterkernel.records.files import CONFIG
@@ -138,7 +138,7 @@ def _measure_here(config: Config, problem: Problem) -> tuple[float, Estimate]:
 
 def _step_s(network: Network, problem: Problem, batch_size: int, place: torch.device) -> float:
     """Seconds of a step: the best of a few, after a first."""
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=memory_format(network))
     images, labels = problem.x_train[:batch_size].to(place), problem.y_train[:batch_size].double().to(place)
     best = math.inf
     for _ in range(1 + STEPS_TIMED):

@@ -53,7 +53,7 @@ def train(
         told = ",".join(map(str, beyond))
         log.info("no snapshot at epochs %s: training.epochs=%d ends before them", told, training.epochs)
     # With channels last a CPU takes half the time for convolutions.
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=memory_format(network))
     target = StopAtLoss(training.loss_target) if training.loss_target is not None else None
     path = run_dir / CHECKPOINT
     if training.epochs == 0:

@@ -1,0 +1,339 @@
+"""Checks, during the computation, that the embedding of a sample does not depend on the other samples of its batch.
+
+Randomly chosen samples of the batches that are computed anyway are collected again, in other company and alone. Their
+gradients must agree as vectors, layer by layer, and so must their outputs. Float32 rounds differently in batches of
+different sizes, so a difference counts only if it is there in float64 too. What such a check can miss, and how often,
+is stated in docs/kernels.md.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from afterkernel.errors import UserError
+from afterkernel.kernels.collect import try_again
+from afterkernel.kernels.plan import LayerPlan
+from afterkernel.kernels.protocols import Embedding
+from afterkernel.kernels.terms import Block, Gradients
+from afterkernel.kernels.verify import difference_of
+from afterkernel.types import Float, Int, Tensor
+
+# One sample of this many is checked, but at least so many in all.
+ONE_IN = 40
+AT_LEAST = 8
+# Samples that are collected again in one batch: at most this many, and at most this share of what is held anyway.
+GROUP = 7
+GROUP_SHARE = 8
+# Samples of a batch from which on float32 was seen to round alike, whatever the size of the batch.
+SAME_ROUNDING = 8
+# Differences relative to the length of a gradient, or to the largest output, that need a second look. Measured: 1e-6 in
+# float32 for a sample alone, 0 in batches of 8 and more. On devices that add up in any order ReLUs may switch.
+SUSPICIOUS = {torch.float64: 1e-6, torch.float32: 1e-4}
+COARSE = 1e-2
+ANY_ORDER = 5e-2
+
+
+class IndependenceChecked:
+    """An embedding that checks some of the samples it embeds; in all else it is the embedding `inner`.
+
+    If `inner` has an attribute `observe`, it must call it with the outputs (n, k) of every batch. `in_float64` makes
+    the same embedding in float64; it is only called for a sample that looks wrong. The choice of samples has a random
+    generator of its own with a fixed seed. Raises UserError where a sample's gradient or output depends on its batch,
+    or differs when the same batch is computed again.
+    """
+
+    def __init__(self, inner: Embedding, in_float64: Callable[[], Embedding]) -> None:
+        self.inner = inner
+        self._in_float64 = in_float64
+        self._generator = torch.Generator().manual_seed(0)
+        self._credit, self._checked = 0.0, 0
+
+    @property
+    def model(self) -> nn.Module:
+        """The working copy of the network."""
+        return self.inner.model
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the embedding's numbers."""
+        return self.inner.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding is computed."""
+        return self.inner.device
+
+    @property
+    def outputs(self) -> int:
+        """Rows of the Gram matrix per sample."""
+        return self.inner.outputs
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """What the embedding depends on, apart from weights and samples."""
+        return self.inner.identity
+
+    @property
+    def work_bytes(self) -> int:
+        """What computing a batch takes apart from the embeddings."""
+        return self.inner.work_bytes
+
+    @property
+    def samples_at_once(self) -> int:
+        """Samples of one batch."""
+        return self.inner.samples_at_once
+
+    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
+        """Look at a few samples, and choose how each layer is held."""
+        return self.inner.plan_layers(x, paired=paired)
+
+    def limit_work(self, limit: int) -> None:
+        """Bound `work_bytes`, if `inner` has such a bound; a single sample may take more."""
+        if hasattr(self.inner, "work_limit"):
+            self.inner.work_limit = limit
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def block(self, x: Tensor, out: Block | None = None) -> Block:
+        """The embeddings of samples x, written to `out` if given; some are checked."""
+        chosen = self._choose(len(x))
+        if not chosen:
+            return self.inner.block(x, out)
+        with _Outputs(self.inner) as outputs:
+            block = self.inner.block(x, out)
+        self._check(x, block, outputs.rows(chosen), chosen, self.inner.block)
+        return block
+
+    def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
+        """The embeddings written out as rows; some are checked."""
+
+        def collect(part: Tensor) -> Block:
+            return Block({"": (Gradients(self.inner(part).unsqueeze(1)),)})
+
+        chosen = self._choose(len(x))
+        if not chosen:
+            return self.inner(x)
+        with _Outputs(self.inner) as outputs:
+            rows = self.inner(x)
+        block = Block({"": (Gradients(rows.unsqueeze(1)),)})
+        self._check(x, block, outputs.rows(chosen), chosen, collect)
+        return rows
+
+    def _choose(self, n: int) -> list[int]:
+        """The samples to check of n that are embedded together: of every batch, its edges included."""
+        self._credit += n / ONE_IN
+        missing = AT_LEAST - self._checked if n > 1 else 0
+        count = min(n, max(int(self._credit), missing))
+        if count < min(AT_LEAST, n) and missing <= 0:
+            return []
+        self._credit = max(0.0, self._credit - count)
+        self._checked += count
+        batches = _batches(n, max(1, self.samples_at_once))
+        order = torch.randperm(len(batches), generator=self._generator).tolist()
+        longest = max(batch.stop - batch.start for batch in batches)
+        full = [batches[i] for i in order if batches[i].stop - batches[i].start == longest]
+        # The first and the last place of a batch are where a network is most likely to treat a sample differently.
+        chosen = dict.fromkeys([full[0].stop - 1, full[-1].start][:count])
+        shuffled = {i: torch.randperm(batches[i].stop - batches[i].start, generator=self._generator) for i in order}
+        turns = (
+            batches[i].start + int(shuffled[i][turn])
+            for turn in range(longest)
+            for i in order
+            if turn < len(shuffled[i])
+        )
+        for sample in turns:
+            if len(chosen) >= count:
+                break
+            chosen.setdefault(sample)
+        return list(chosen)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _check(
+        self,
+        x: Tensor,
+        block: Block,
+        outputs: Float[Tensor, "c k"] | None,
+        chosen: list[int],
+        collect: Callable[[Tensor], Block],
+    ) -> None:
+        """Collect the chosen samples again in groups of similar ones, and one alone; compare with `block`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of these batches the user knows nothing
+            suspicion = self._worst(x, block, outputs, torch.tensor(chosen), collect)
+            if suspicion is not None:
+                self._confirm(x, block, suspicion, collect)
+
+    def _worst(
+        self,
+        x: Tensor,
+        block: Block,
+        outputs: Float[Tensor, "c k"] | None,
+        index: Int[Tensor, " c"],
+        collect: Callable[[Tensor], Block],
+    ) -> _Suspicion | None:
+        suspicion: _Suspicion | None = None
+        for group in self._groups(x, index, len(x)):
+            samples = index[group]
+            with _Outputs(self.inner) as again:
+                found = collect(_rows(x, samples))
+            first = None if outputs is None else outputs[group.to(outputs.device)]
+            difference = difference_of(_rows_of(block, samples), found, first, again.rows(range(len(samples))))
+            worst = int(difference.nan_to_num(torch.inf).argmax())
+            value = float(difference[worst])
+            if not value <= self._suspicious and (suspicion is None or not value <= suspicion.difference):
+                suspicion = _Suspicion(value, samples, worst, None if first is None else first[worst])
+        return suspicion
+
+    def _groups(self, x: Tensor, index: Int[Tensor, " c"], n: int) -> list[Int[Tensor, " g"]]:
+        """Positions in `index`, one group per batch: samples of similar size together, and one of them alone.
+
+        What a batch of similar samples has in common, such as a maximum or a longest sequence, differs the most from
+        what a mixed batch has.
+        """
+        count = len(index)
+        size = max(1, min(GROUP, n // GROUP_SHARE))
+        magnitudes = _rows(x, index).flatten(1).abs().sum(dim=1, dtype=torch.float64).cpu()
+        order = magnitudes.argsort()
+        groups = [part[torch.randperm(len(part), generator=self._generator)] for part in order.chunk(-(-count // size))]
+        # The first samples that are checked are all collected alone too, later one at a time.
+        alone = torch.randperm(count, generator=self._generator)[: count if self._checked == count else 1]
+        return groups if size == 1 else [*groups, *alone.split(1)]
+
+    @property
+    def _suspicious(self) -> float:
+        coarse = self.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest"
+        return COARSE if coarse else SUSPICIOUS.get(self.dtype, COARSE)
+
+    def _confirm(self, x: Tensor, block: Block, suspicion: _Suspicion, collect: Callable[[Tensor], Block]) -> None:
+        """Raise UserError unless rounding explains the difference."""
+        sample = int(suspicion.group[suspicion.worst])
+        size = max(1, self.samples_at_once)
+        batch = slice(sample // size * size, min(sample // size * size + size, len(x)))
+        order = torch.arange(len(suspicion.group)).roll(-suspicion.worst)
+        company = _rows(x, suspicion.group[order])
+        if len(company) < SAME_ROUNDING <= batch.stop - batch.start:
+            # Small batches round differently: the cheapest way to tell is a batch that is large enough.
+            larger = torch.cat([company, company[:1].expand(SAME_ROUNDING - len(company), *company.shape[1:])])
+            with _Outputs(self.inner) as outputs:
+                found = _rows_of(collect(larger), torch.tensor([0]))
+            known = None if suspicion.output is None else suspicion.output[None]
+            own = _rows_of(block, torch.tensor([sample]))
+            if float(difference_of(own, found, known, outputs.rows([0]))) <= self._suspicious:
+                return
+        here = torch.tensor([sample - batch.start])
+        repeated = _rows_of(collect(x[batch]), here)
+        change = float(difference_of(_rows_of(block, torch.tensor([sample])), repeated))
+        if not change <= (self._suspicious if self.device.type == "cpu" else ANY_ORDER):
+            raise UserError(
+                f"the same batch gives other gradients when it is computed again (by {change:.2g} of their length): "
+                "the model is random even in evaluation mode, or keeps a state from batch to batch; make its forward "
+                "pass deterministic and without state."
+            )
+        phi = self._most_precise(company)
+        with _CoarsestType() as coarsest:
+            difference = self._compared(phi, x[batch], here, company)
+        if coarsest.dtype != torch.float64:
+            # Rounding depends on the size of a batch, so that the sample is compared in one of its own batch's size.
+            many = torch.arange(batch.stop - batch.start) % len(company)
+            difference = self._compared(phi, x[batch], here, _rows(company, many))
+        if not difference <= SUSPICIOUS.get(coarsest.dtype, COARSE):
+            raise UserError(
+                "the model's gradient or output for a sample depends on the other samples of its batch (in another "
+                f"batch it differs by {difference:.2g} of its length), so the model has no kernel of single samples: "
+                "make the forward pass work sample by sample."
+            )
+
+    def _most_precise(self, x: Tensor) -> Embedding:
+        """The embedding in float64, or as it is where the model insists on less."""
+        if self.dtype == torch.float64:
+            return self.inner
+        try:
+            phi = self._in_float64()
+            phi.plan_layers(x)
+            try_again(lambda: phi.block(x))
+        except (UserError, RuntimeError, TypeError):
+            return self.inner
+        return phi
+
+    @staticmethod
+    def _compared(phi: Embedding, batch: Tensor, here: Int[Tensor, " 1"], company: Tensor) -> float:
+        with _Outputs(phi) as own:
+            first = _rows_of(phi.block(batch), here)
+        with _Outputs(phi) as other:
+            second = _rows_of(phi.block(company), torch.tensor([0]))
+        return float(difference_of(first, second, own.rows(here.tolist()), other.rows([0])))
+
+
+@dataclass(frozen=True)
+class _Suspicion:
+    """The sample that differs the most: its place in the group that it was collected again with."""
+
+    difference: float
+    group: Int[Tensor, " g"]
+    worst: int
+    output: Float[Tensor, " k"] | None
+
+
+class _Outputs:
+    """Outputs of the batches that an embedding computes while this is entered, in their order."""
+
+    def __init__(self, phi: Embedding) -> None:
+        self._phi: Any = phi
+        self._parts: list[Tensor] = []
+
+    def __enter__(self) -> _Outputs:
+        if hasattr(self._phi, "observe"):
+            self._phi.observe = lambda outputs: self._parts.append(outputs.detach())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if hasattr(self._phi, "observe"):
+            self._phi.observe = None
+
+    def rows(self, chosen: Sequence[int]) -> Float[Tensor, "c k"] | None:
+        """The outputs of some samples; None if the embedding does not show its outputs."""
+        return torch.cat(self._parts)[list(chosen)] if self._parts else None
+
+
+class _CoarsestType(TorchDispatchMode):
+    """The floating-point type of least precision that appears in the operations run while this is entered."""
+
+    dtype = torch.float64
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation, and look at the types of its results."""
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.dtype != self.dtype:
+                self.dtype = max(self.dtype, leaf.dtype, key=lambda kind: torch.finfo(kind).eps)
+        return result
+
+
+def _rows(x: Tensor, index: Int[Tensor, " c"]) -> Tensor:
+    return x[index.to(x.device)]
+
+
+def _rows_of(block: Block, index: Int[Tensor, " c"]) -> Block:
+    """Copies of some samples' embeddings."""
+    return Block(
+        {
+            name: tuple(
+                type(term)(*(tensor[index.to(tensor.device)] for tensor in vars(term).values())) for term in terms
+            )
+            for name, terms in block.layers.items()
+        }
+    )
+
+
+def _batches(n: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

@@ -1,0 +1,59 @@
+"""What Gram matrices and measures need of an embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from afterkernel.kernels.plan import LayerPlan
+from afterkernel.kernels.terms import Block
+from afterkernel.types import Float, Tensor
+
+
+@runtime_checkable
+class BlockSource(Protocol):
+    """A map from samples (n, ...) to their embeddings, held layer by layer."""
+
+    def block(self, x: Tensor, out: Block | None = None) -> Block:
+        """The embeddings of samples x, written to `out` if given."""
+        ...
+
+
+@runtime_checkable
+class Embedding(BlockSource, Protocol):
+    """A network's embedding: what Gram matrices are planned and computed with, in `dtype` on `device`."""
+
+    model: nn.Module
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def outputs(self) -> int:
+        """Rows of the Gram matrix a sample."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """What, beside weights and samples, the embedding depends on."""
+        ...
+
+    @property
+    def work_bytes(self) -> int:
+        """What computing a batch takes beside the embeddings."""
+        ...
+
+    @property
+    def samples_at_once(self) -> int:
+        """Samples that are embedded in one batch; more are cut into such batches."""
+        ...
+
+    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
+        """Look at a few samples, and choose how each layer is held; `paired` as samples meet all others, or one."""
+        ...
+
+    def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
+        """The embeddings written out as rows, in an order of the engine's own."""
+        ...

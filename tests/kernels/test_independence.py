@@ -1,0 +1,178 @@
+"""Models whose samples depend on each other are refused, whatever the order of the data; others are never."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from kernel_oracle import Net, gram, relative_error
+from torch import nn
+
+from afterkernel.errors import UserError
+from afterkernel.kernels import ntk
+from afterkernel.kernels.collect import GradientEmbedding
+from afterkernel.kernels.machine import memory_format
+
+torch.manual_seed(0)
+
+
+def layers(s, x):
+    return s.b(torch.tanh(s.a(x)))
+
+
+def sorted_batch(s, x):
+    """Every sample gets the answer of another, in the order of the first number."""
+    return layers(s, x[x[:, 0].argsort()])
+
+
+def position_dependent(s, x):
+    """Sorted, changed by place, and put back."""
+    order = x[:, 0].argsort()
+    h = layers(s, x[order]) * torch.linspace(1, 2, len(x)).to(x)[:, None]
+    return h[order.argsort()]
+
+
+def capacity(s, x):
+    """An expert that takes four samples of a batch."""
+    taken = (x[:, 0] > 0.3) & ((x[:, 0] > 0.3).cumsum(0) <= 4)
+    return layers(s, x) + taken[:, None] * s.c(x)
+
+
+def quantised(s, x):
+    scale = x.abs().max() / 127
+    h = s.a(torch.fake_quantize_per_tensor_affine(x.float(), float(scale), 0, -128, 127).to(x))
+    return s.b(torch.tanh(h))
+
+
+def truncated(s, x):
+    """Rows end in zeros; what is beyond the longest is cut off, and the mean is over what is left."""
+    longest = int((x != 0).sum(dim=1).max())
+    return s.b(torch.tanh(s.a(x)) / longest)
+
+
+def last_of_a_batch(s, x):
+    h = torch.tanh(s.a(x))
+    if len(x) > 4:
+        h = torch.cat([h[:-1], 1.5 * h[-1:]])
+    return s.b(h)
+
+
+def gradient_alone(s, x):
+    h = layers(s, x)
+    extra = s.c(x) * x.mean(0).sum()
+    return h + extra - extra.detach()
+
+
+def output_alone(s, x):
+    return layers(s, x) + x.mean().detach()
+
+
+def signs(s, x):
+    """The length of a gradient is the same in every batch."""
+    return layers(s, x) * torch.sign(x.mean() - 0.3)
+
+
+def counter(s, x):
+    s.calls = getattr(s, "calls", 0) + 1
+    return layers(s, x) * (1 + 0.01 * s.calls)
+
+
+def running(s, x):
+    with torch.no_grad():
+        s.mean.mul_(0.9).add_(0.1 * x.mean(0))
+    return layers(s, x - s.mean)
+
+
+DEPENDENT = {
+    "sorted": sorted_batch,
+    "sorted-and-undone": position_dependent,
+    "largest": lambda s, x: layers(s, x / x.abs().max()),
+    "mean": lambda s, x: layers(s, x - x.mean(0)),
+    "standard-deviation": lambda s, x: layers(s, x / x.std(0)),
+    "standard-deviation-detached": lambda s, x: s.b(torch.tanh(s.a(x) / s.a(x).std(0).detach())),
+    "truncation": truncated,
+    "capacity": capacity,
+    "quantised": quantised,
+    "rolled": lambda s, x: layers(s, x.roll(1, 0)),
+    "sums": lambda s, x: s.b(torch.tanh(s.a(x)).cumsum(0)),
+    "last": last_of_a_batch,
+    "gradient-alone": gradient_alone,
+    "output-alone": output_alone,
+    "signs": signs,
+    "random": lambda s, x: s.b(F.dropout(s.a(x), 0.5, training=True)),
+    "rarely-random": lambda s, x: layers(s, x) * (1 + 0.1 * (torch.rand(()) < 0.5).to(x)),
+    "counter": counter,
+    "running-statistics": running,
+}
+
+
+def network(case):
+    parts = {"a": nn.Linear(4, 4), "b": nn.Linear(4, 1), "c": nn.Linear(4, 1)}
+    model = Net(DEPENDENT[case], **parts)
+    model.register_buffer("mean", torch.zeros(4))
+    return model
+
+
+def samples(n, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(n, 4, generator=generator)
+    lengths = torch.randint(1, 5, (n, 1), generator=generator)
+    return torch.where(torch.arange(4) < lengths, x, 0.0)
+
+
+ORDERS = {
+    "as-drawn": lambda x: x,
+    "ascending": lambda x: x[x[:, 0].argsort()],
+    "descending": lambda x: x[x[:, 0].argsort(descending=True)],
+    "shortest-first": lambda x: x[(x != 0).sum(1).argsort()],
+    "longest-first": lambda x: x[(x != 0).sum(1).argsort(descending=True)],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("case", DEPENDENT)
+@pytest.mark.parametrize(("n", "dtype"), [(5, torch.float64), (40, torch.float32)])
+def test_the_kernel_is_that_of_single_samples_or_refused(case, order, n, dtype):
+    model, x = network(case), ORDERS[order](samples(n))
+    model.eval()
+    try:
+        K = ntk(model, x, dtype=dtype)
+    except UserError:
+        return
+    assert relative_error(K, gram(model, x)) < 1e-5
+
+
+def test_models_whose_samples_are_independent_are_not_refused():
+    model, x = Net(layers, a=nn.Linear(4, 4), b=nn.Linear(4, 1)), samples(100)
+    state = torch.random.get_rng_state()
+    assert relative_error(ntk(model, x), gram(model, x)) < 1e-5
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def by_strides(s, x):
+    return s.b(torch.relu(s.a(torch.as_strided(x, (len(x), 3, 4, 4), (192, 64, 16, 2)))).flatten(1))
+
+
+def by_contiguity(s, x):
+    h = s.a(x)
+    return s.b((2 * h if x.is_contiguous() else h)[..., :2, :2].sin().flatten(1))
+
+
+@pytest.mark.parametrize("forward", [by_strides, by_contiguity])
+def test_the_memory_format_changes_nothing(forward):
+    model, x = Net(forward, a=nn.Conv2d(3, 5, 3), b=nn.Linear(20, 1)), torch.rand(6, 3, 8, 8)
+    assert relative_error(ntk(model, x), gram(model, x)) < 1e-5
+
+
+def test_strided_convolutions_of_single_pixels_stay_contiguous():
+    pooled = [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 1)]
+    model, x = nn.Sequential(nn.Conv2d(3, 48, 1, stride=2), *pooled), torch.rand(16, 3, 64, 64)
+    assert memory_format(model) == torch.contiguous_format
+    phi = GradientEmbedding(model)
+    phi.prepare(x)
+    assert phi._memory_format == torch.contiguous_format
+    assert relative_error(ntk(model, x), gram(model, x)) < 1e-5
+
+
+def test_weights_are_no_activations():
+    phi = GradientEmbedding(nn.Sequential(nn.Linear(4, 1000), nn.Tanh(), nn.Linear(1000, 1)))
+    # The result of tanh, saved for both its own gradient and the next layer's, and as much again for gradients.
+    assert phi.prepare(samples(3)).activation_bytes == 2 * 4 * 1000
