@@ -53,7 +53,7 @@ def test_stops_at_its_tolerance_and_brackets_the_exact_margin(dtype):
 def test_not_separable_ends():
     X = normal(100, 3)
     machine = HardMarginSVM("jst", max_steps=200).fit(X @ X.T, random_labels(100))
-    assert machine.separable_ is None
+    assert machine.separable_ is False
     assert machine.converged_ is False
     assert "200 steps" in machine.path_
 
