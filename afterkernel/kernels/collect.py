@@ -293,7 +293,7 @@ class GradientEmbedding:
             alone = self.output.select(self.model(x[i : i + 1]), 1)
             if (alone[0] - outputs[i]).abs().max() > 1e-3 * outputs.abs().max():
                 raise UserError(
-                    "the model uses its parameters otherwise for some samples than for the first, and a sample's output "
+                    "the model uses its parameters differently for some samples, and a sample's output "
                     "depends on its batch: a branch on the data of the whole batch has no kernel of single samples."
                 )
 
