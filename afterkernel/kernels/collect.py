@@ -332,6 +332,7 @@ class GradientEmbedding:
             captured.units.keys() != self.layout.shapes.keys()
             or captured.left_over.keys() != self.layout.left_over.keys()
         ):
+            self._check_branch(x, outputs)
             self._relearn(captured)
             raise LayoutChangedError
         if self.observe is not None:
@@ -340,6 +341,17 @@ class GradientEmbedding:
             return Block(self._terms(captured, outputs, x, out))
         except RuntimeError as error:
             raise _gradient_fails(error) from error
+
+    @torch.no_grad()
+    def _check_branch(self, x: Tensor, outputs: Float[Tensor, "n k"]) -> None:
+        """Raise UserError where samples of this batch come out otherwise alone: the branch is one of the batch."""
+        for i in range(0, len(x), max(1, len(x) // 8)):
+            alone = self.output.select(self.model(x[i : i + 1]), 1)
+            if (alone[0] - outputs[i]).abs().max() > 1e-3 * outputs.abs().max():
+                raise UserError(
+                    "the model uses its parameters differently for some samples, and a sample's output "
+                    "depends on its batch: a branch on the data of the whole batch has no kernel of single samples."
+                )
 
     def _relearn(self, captured: Captured) -> None:
         """From now on per-example gradients for parameters that this batch uses otherwise than the first samples."""

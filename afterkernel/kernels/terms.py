@@ -91,7 +91,8 @@ def _lengths(numbers: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
     lost = ~(lengths > math.sqrt(limits.tiny / limits.eps))
     over = ~torch.isfinite(lengths)
     if numbers.device.type == "cpu" and not bool((lost | over).any()):
-        return lengths
+        whole: Tensor = lengths
+        return whole
     # Several times slower, so only where it is needed; a GPU would have to wait to find out where that is.
     largest = torch.linalg.vector_norm(numbers, ord=torch.inf, dim=1).double()
     found: Tensor = torch.where(over, largest * math.sqrt(numbers.shape[1]), torch.where(lost, largest, lengths))
