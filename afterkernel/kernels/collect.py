@@ -92,7 +92,6 @@ class GradientEmbedding:
         self.methods: dict[Unit, Method] = {}
         self.layout: Layout | None = None
         self._per_example: PerExampleGradients | None = None
-        self._vmap = True
         self._distrusted = {name: "a complex parameter" for name, v in self._trained.items() if v.is_complex()}
         self._memory_format = torch.contiguous_format
 
@@ -145,10 +144,6 @@ class GradientEmbedding:
                     name: "its gradient differs from autograd's" for name in self._trained if layer_of(name) in wrong
                 }
                 layout, wrong = self._learn(probe)
-            if wrong and self._per_example is not None:
-                # vmap itself is wrong for some functions (PReLU after a normalisation, in torch 2.14).
-                self._vmap = False
-                layout, wrong = self._learn(probe)
         if wrong:
             raise UserError(
                 f"the gradient of layer {wrong[0]} for single samples does not add up to that of the batch: a sample's "
@@ -163,7 +158,7 @@ class GradientEmbedding:
         """The layout, from a few samples, and the layers whose gradients are not those of autograd."""
         layout, captured, outputs = self._look(probe)
         left = {name: self._trained[name] for name in layout.left_over}
-        self._per_example = PerExampleGradients(self.model, left, self.output.select, vmap=self._vmap) if left else None
+        self._per_example = PerExampleGradients(self.model, left, self.output.select) if left else None
         self.methods = dict.fromkeys(layout.shapes, "gradients")
         check_independence(self.model, probe, outputs, self.output)
         try:
@@ -308,7 +303,7 @@ class GradientEmbedding:
         )
         self.methods = kept
         left = {name: self._trained[name] for name in self._distrusted}
-        self._per_example = PerExampleGradients(self.model, left, self.output.select, vmap=self._vmap)
+        self._per_example = PerExampleGradients(self.model, left, self.output.select)
 
     def _terms(
         self,

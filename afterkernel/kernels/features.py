@@ -253,8 +253,8 @@ def _observed(model: nn.Module, name: str) -> Iterator[list[Tensor]]:
         found = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         if found is None:
             raise UserError(
-                f"layer={name!r} ({type(module).__name__}) is called without a tensor, so it has no input to use: choose "
-                "a layer inside it."
+                f"layer={name!r} ({type(module).__name__}) is called without a tensor, so it has no input to use: "
+                "choose a layer inside it."
             )
         inputs.append(found.detach().clone())
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
-from torch.func import functional_call, jacrev
+from torch.func import functional_call, jacrev, vmap
 
 from afterkernel.kernels.working_copy import as_real, real_numbers
 from afterkernel.types import Float, Tensor
@@ -23,17 +23,12 @@ class PerExampleGradients:
     """Rows of gradients in the named parameters of a model, one a sample and output."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        parameters: Mapping[str, Tensor],
-        select: Callable[[Tensor], Float[Tensor, "n k"]],
-        *,
-        vmap: bool = True,
+        self, model: nn.Module, parameters: Mapping[str, Tensor], select: Callable[[Tensor], Float[Tensor, "n k"]]
     ) -> None:
         self._model, self._select = model, select
         self._parameters = {name: value.detach() for name, value in parameters.items()}
-        self._vectorised = torch.func.vmap(jacrev(self._outputs), in_dims=(None, 0))
-        self._one_by_one = not vmap
+        self._vectorised = vmap(jacrev(self._outputs), in_dims=(None, 0))
+        self._one_by_one = False
         size = sum(real_numbers(value) for value in parameters.values())
         element = next(iter(parameters.values())).element_size()
         self._at_once = max(1, min(MOST_AT_ONCE, BATCH_BYTES // (size * element)))
