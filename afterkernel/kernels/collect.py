@@ -97,7 +97,6 @@ class GradientEmbedding:
         self.work_limit: int | None = None  # bytes for `work_bytes`; a single sample may take more
         self._per_example: PerExampleGradients | None = None
         self._columns: list[int] | None = None
-        self._vmap = True
         self._distrusted = {name: "a complex parameter" for name, v in self._trained.items() if v.is_complex()}
         self._memory_format = torch.contiguous_format
 
@@ -164,10 +163,6 @@ class GradientEmbedding:
                 self._distrusted |= {
                     name: "its gradient differs from autograd's" for name in self._trained if layer_of(name) in wrong
                 }
-                layout, wrong = self._learn(probe)
-            if wrong and self._per_example is not None:
-                # vmap itself is wrong for some functions (PReLU after a normalisation, in torch 2.14).
-                self._vmap = False
                 layout, wrong = self._learn(probe)
         if wrong:
             raise UserError(
@@ -377,7 +372,7 @@ class GradientEmbedding:
     def _fallback(self, layout: Layout) -> PerExampleGradients:
         left = {name: self._trained[name] for name in layout.left_over}
         size = layout.activation_bytes
-        return PerExampleGradients(self.model, left, self._select, layout.outputs, size, vmap=self._vmap)
+        return PerExampleGradients(self.model, left, self._select, layout.outputs, size)
 
     def _terms(
         self,

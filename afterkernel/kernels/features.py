@@ -56,7 +56,8 @@ class FeatureEmbedding:
         self.requested = layer
         if layer is not None:
             _check_name(layer, model)
-        self.model = WorkingCopy(model, dtype, device)
+        self._copy = WorkingCopy(model, dtype, device)
+        self.model: nn.Module = self._copy
         self._chosen: LastLayer | None = None
         self._axis: SampleAxis | None = None
         self.samples_at_once = 1
@@ -136,12 +137,12 @@ class FeatureEmbedding:
     def _forward(self, x: Tensor) -> _Features:
         """One forward pass; the layer's input is copied before the layer can change it."""
         x = self._place(x)
-        with DataFlow(dict(self.model.inner.named_parameters())) as flow:
+        with DataFlow(dict(self._copy.inner.named_parameters())) as flow:
             x = flow.begin(x)
             if self.requested is None:
-                layer = last_linear_layer(flow, self.model(x), self.model.inner)
+                layer = last_linear_layer(flow, self.model(x), self._copy.inner)
             else:
-                with _observed(self.model.inner, self.requested) as inputs:
+                with _observed(self._copy.inner, self.requested) as inputs:
                     self.model(x)
                 if not inputs:
                     raise UserError(f"layer={self.requested!r} is not called in the forward pass, so it has no input.")
@@ -193,15 +194,15 @@ class FeatureEmbedding:
 
     def _check_model(self, probe: Tensor) -> None:
         """Compare the working copy with the model, without gradients if it can be run so."""
-        trained = [value for value in self.model.inner.parameters() if value.requires_grad]
+        trained = [value for value in self._copy.inner.parameters() if value.requires_grad]
         for value in trained:
             value.requires_grad_(False)
         try:
-            self.model.check(self._place(probe))
+            self._copy.check(self._place(probe))
         except UserError:
             for value in trained:  # the forward pass may differentiate in them
                 value.requires_grad_(True)
-            self.model.check(self._place(probe))
+            self._copy.check(self._place(probe))
 
     def _arranged(
         self, axis: SampleAxis, three: Tensor, probe: Tensor, chosen: LastLayer, coarsest: torch.dtype
@@ -253,8 +254,8 @@ def _observed(model: nn.Module, name: str) -> Iterator[list[Tensor]]:
         found = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         if found is None:
             raise UserError(
-                f"layer={name!r} ({type(module).__name__}) is called without a tensor, so it has no input to use: choose "
-                "a layer inside it."
+                f"layer={name!r} ({type(module).__name__}) is called without a tensor, so it has no input to use: "
+                "choose a layer inside it."
             )
         inputs.append(found.detach().clone())
 

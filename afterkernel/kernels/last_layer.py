@@ -64,7 +64,7 @@ class _Flow:
     parameters: int = 0
 
 
-class DataFlow(TorchDispatchMode):
+class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records, while it is entered, which operations on parameters the samples pass through.
 
     `largest` is the size in bytes of the largest result, `coarsest` the least precise type of a number that depends on
@@ -72,7 +72,7 @@ class DataFlow(TorchDispatchMode):
     """
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[LayerCall] = []
         self.largest = 0
         self.coarsest = torch.float64
@@ -294,4 +294,4 @@ def _memory(tensor: Tensor) -> Any:
 
 def _address(tensor: Tensor) -> int:
     memory = _memory(tensor)
-    return memory._cdata if isinstance(memory, torch.UntypedStorage) else id(memory)  # type: ignore[no-any-return]
+    return memory._cdata if isinstance(memory, torch.UntypedStorage) else id(memory)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
-from torch.func import functional_call, jacrev
+from torch.func import functional_call, jacrev, vmap
 
 from afterkernel.kernels.working_copy import as_real, real_numbers
 from afterkernel.types import Float, Tensor
@@ -31,19 +31,17 @@ class PerExampleGradients:
         select: Callable[[Tensor], Float[Tensor, "n k"]],
         outputs: int = 1,
         activation_bytes: int = 1,
-        *,
-        vmap: bool = True,
     ) -> None:
         self._model, self._select = model, select
         self._parameters = {name: value.detach() for name, value in parameters.items()}
-        self._one_by_one = not vmap
+        self._one_by_one = False
         self.size = sum(real_numbers(value) for value in parameters.values())
         element = next(iter(parameters.values())).element_size()
         # Each output has gradients of its own, in the parameters and in the activations.
         self._at_once = max(1, min(MOST_AT_ONCE, BATCH_BYTES // (outputs * (self.size * element + activation_bytes))))
         outputs_at_once = max(1, BATCH_BYTES // (self._at_once * (self.size * element + activation_bytes)))
         chunk = None if outputs_at_once >= outputs else outputs_at_once
-        self._vectorised = torch.func.vmap(jacrev(self._outputs, chunk_size=chunk), in_dims=(None, 0))
+        self._vectorised = vmap(jacrev(self._outputs, chunk_size=chunk), in_dims=(None, 0))
 
     @property
     def method(self) -> str:

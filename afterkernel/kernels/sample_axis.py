@@ -26,7 +26,7 @@ class SampleAxis:
         """One row per sample, its numbers in the same order for each."""
         value = value.movedim(self.axis, 0)
         if self.interleaved:
-            value = value.unflatten(0, (self.rows, n)).transpose(0, 1)
+            value = value.reshape(self.rows, n, *value.shape[1:]).transpose(0, 1)
         return value.reshape(n, -1)
 
 

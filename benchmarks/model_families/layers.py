@@ -271,7 +271,7 @@ def families() -> Families:
             lambda: {"first": nn.Linear(6, 8), "second": nn.Linear(8, 8), "head": _head(8)},
         ),
         "pooled_windows": _net(
-            lambda s, x: s.head(torch.relu(s.each(x.flatten(0, 1))).unflatten(0, (len(x), -1)).mean(1)),
+            lambda s, x: s.head(torch.relu(s.each(x.flatten(0, 1))).view(len(x), x.shape[1], -1).mean(1)),
             _sequences,
             lambda: {"each": nn.Linear(6, 8), "head": _head(8)},
         ),

@@ -47,7 +47,6 @@ def families() -> Families:
         "vera_bert": _make("Vera", "Bert", {"r": 2, **bert}),
         "adalora_bert": _make("AdaLora", "Bert", {"init_r": 3, "target_r": 2, "total_step": 10, **bert}),
         "oft_bert": _make("OFT", "Bert", {"oft_block_size": 4, **bert}),
-        "prefix_gpt2": _make("PrefixTuning", "GPT2", {"num_virtual_tokens": 3}),
         "prompt_bert": _make("PromptTuning", "Bert", {"num_virtual_tokens": 3}),
         "p_tuning_bert": _make("PromptEncoder", "Bert", {"num_virtual_tokens": 3, "encoder_hidden_size": 8}),
     }

@@ -63,7 +63,7 @@ def _mvit() -> nn.Module:
         block(1, 16, 32, (3, 3, 3), (3, 3, 3), (1, 1, 1), (1, 2, 2)),
         block(2, 32, 32, (3, 3, 3), (3, 3, 3), (1, 2, 2), (1, 1, 1)),
     ]
-    return video.MViT((32, 32), 4, setting, False, False, 0.0, num_classes=2)
+    return video.MViT((32, 32), 4, setting, False, False, True, True, num_classes=2)
 
 
 def _segmentation(model: nn.Module) -> nn.Module:
@@ -120,7 +120,7 @@ def _pyramid(x_side: int) -> Make:
 
 def families() -> Families:
     """By name."""
-    classes = partial(dict, num_classes=2)
+    classes: Callable[[], dict[str, int]] = partial(dict, num_classes=2)
     simple: dict[str, Make] = {
         "alexnet": _images(64, lambda: _small_classifier(models.alexnet(num_classes=2), 256 * 36)),
         "vgg": _images(32, lambda: _vgg(False)),

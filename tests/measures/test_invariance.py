@@ -79,9 +79,10 @@ def test_of_several_outputs_one_is_chosen(output):
     images = random_images(4, 1, 8, 8)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
     # A linear layer's gradient is its input (and 1), for every output alike.
-    rows = [torch.cat([part.flatten(1), torch.ones(4, 1)], 1).numpy() for part in (images, swap(images))]
+    pairs = (images, swap(images))
+    rows = [torch.cat([part.flatten(1), torch.ones(4, 1)], 1).double() for part in pairs]
     factor = np.sqrt(3) if output == "trace" else 1
-    expected = numpy_cosines(*(factor * part.astype(np.float64) for part in rows)).mean()
+    expected = numpy_cosines(*(factor * part for part in rows)).mean()
     found = model_invariance(model, images, "swap", output=output, dtype=torch.float64)
     assert found == pytest.approx(expected, rel=1e-6)
 
@@ -89,12 +90,12 @@ def test_of_several_outputs_one_is_chosen(output):
 def test_the_layer_of_the_conjugate_kernel_can_be_chosen():
     images = random_images(4, 1, 8, 8)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 5), torch.nn.Tanh(), torch.nn.Linear(5, 1))
-    rows = [part.flatten(1).double().numpy() for part in (images, swap(images))]
+    rows = [part.flatten(1) for part in (images, swap(images))]
     found = model_invariance(model, images, "swap", "conjugate", layer="1", dtype=torch.float64)
     assert found == pytest.approx(numpy_cosines(*rows).mean(), rel=1e-6)
 
 
-@pytest.mark.parametrize("output", [True, 1.5, "sum"])
+@pytest.mark.parametrize("output", [True, "sum"])
 def test_an_output_that_is_none_is_refused(output):
     with pytest.raises(UserError, match="give the number of a logit"):
         Output(output)
