@@ -133,7 +133,8 @@ def _check_format(image: ImageFile) -> None:
         raise ValueError(f"pixel format {image.mode} has no largest value; save it with 8 or 16 bits")
     if image.mode not in (*_GREY_FULL_SCALE, *_COLOUR):
         raise ValueError(f"colour space {image.mode} has no exact RGB; save it as grey or RGB")
-    if (frames := getattr(image, "n_frames", 1)) > 1:
+    frames: int = getattr(image, "n_frames", 1)
+    if frames > 1:
         raise ValueError(f"it has {frames} frames; save each as a file of its own")
     # The decoder's raw mode, such as RGB;16B of a PNG, or the largest value of a PPM.
     said = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
