@@ -7,8 +7,6 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
 from afterkernel.errors import UserError
 
 _MOST_BYTES = 10_000_000
@@ -77,6 +75,8 @@ def read_yaml_text(path: Path) -> str:
 
     Raises UserError where it can't be read, or isn't such YAML.
     """
+    import yaml  # only here: the kernels read files too, and need no more than torch and numpy
+
     try:
         text, depth = read_bytes(path, _MOST_BYTES).decode("utf-8"), 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):

@@ -77,7 +77,8 @@ def wanted(field: dataclasses.Field[Any]) -> str:
     base = plain.removeprefix("list[").removesuffix("]")
     if base not in _TYPES:
         return plain
-    words = _TYPES[base][2 if base != plain else 1]
+    _, words, of_list = _TYPES[base]
+    words = words if base == plain else of_list
     if base != plain and (choices := field.metadata["choices"]):
         words = f"a list of names, such as [{','.join(choices[:2])}]"
     return f"{words} or null" if "None" in str(field.type) else words

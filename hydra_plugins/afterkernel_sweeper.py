@@ -4,7 +4,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
@@ -48,7 +48,7 @@ class GridSweeper(BasicSweeper):
             parsed = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
             for override in parsed:
                 check_override(override)
-            check_runs(count_runs(parsed), OmegaConf.to_object(config.sweep))
+            check_runs(count_runs(parsed), cast(Any, OmegaConf.to_object(config.sweep)))
             (grid,) = self.split_arguments(parsed, None)
             entries = compose_grid(Composer(lambda overrides: loader.load_sweep_config(config, overrides)), grid)
             first = entries[0].config

@@ -127,7 +127,7 @@ def _check_choice(override: Override, said: str) -> None:
     if isinstance(value, ChoiceSweep):
         if key == "sweep":
             raise UserError(f"{said} names several files, whose grids can't be joined: run them one by one.")
-        values = value.list
+        values: list[Any] = value.list
     elif isinstance(value, Glob):
         raise UserError(f"{said}: write the names out, as {key}=A,B; there are {', '.join(choices(key))}.")
     else:

@@ -85,7 +85,7 @@ class Architecture:
         while self.count(most, image_shape) < self.budget:
             most *= 2
         widths = range(self.minimum_width, most + 1)
-        return widths[bisect.bisect_left(widths, self.budget, key=lambda width: self.count(width, image_shape))]
+        return widths[bisect.bisect_left(widths, True, key=lambda width: self.count(width, image_shape) >= self.budget)]
 
     def build(self, image_shape: ImageShape) -> Network:
         """A freshly initialised network for images (channels, height, width), drawn from torch's global generator.

@@ -61,6 +61,8 @@ def main(argv: Sequence[str]) -> int:
     if shows and (parsed.multirun or (parsed.cfg and parsed.info)):
         raise UserError("--cfg, --info and --multirun exclude each other: give one of them.")
     overrides = parse(parsed.overrides)
+    if shows and (several := [_word(each) for each in overrides if each.is_sweep_override()]):
+        raise UserError(f"{several[0]} names several values, and --cfg and --info show one run: give one of them.")
     # What is the same in every run of a grid; the sweeper checks what the others make.
     held = compose([_word(each) for each in overrides if not each.is_sweep_override()], with_hydra=True)
     if not shows and not parsed.multirun:

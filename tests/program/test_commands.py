@@ -4,11 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import afterkernel as ak
+from afterkernel.__main__ import COMMANDS, main
+
+PACKAGE = Path(ak.__file__).parent
 
 
 @pytest.mark.parametrize(
@@ -35,6 +40,40 @@ def test_help_lists_options(program, tmp_path):
     assert done.returncode == 0
     for option in ("training.lr=0.01", "arch=mlp|sum|vgg", "snapshot.epochs=[0,1,2,5,10]", "kernel.budget_bytes="):
         assert option in done.stdout
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_help_with_an_example(command, flag, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, flag])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: python -m afterkernel {command}")
+    assert f"example:\n  python -m afterkernel {command}" in text
+
+
+@pytest.mark.parametrize("words", [["-h"], ["--help"], ["arch=mlp", "--help"], ["--multirun", "-h"]])
+def test_help_without_a_command_is_that_of_the_program(words, capsys):
+    assert main(words) == 0
+    assert "training.lr=0.01" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"afterkernel {version('afterkernel')}\n"
+
+
+@pytest.mark.parametrize("words", [["arch=mlp"], ["+sweep=demo"]])
+def test_the_configuration_is_printed(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--cfg", "job", *words]) == 0
+    assert "lr: " in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_product_code_patches_nothing():
+    assert not [path for path in PACKAGE.rglob("*.py") if "unittest" in path.read_text()]
 
 
 def test_a_diverging_run_fails_by_name_and_keeps_its_snapshot(program, tmp_path):

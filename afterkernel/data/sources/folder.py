@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -120,7 +120,7 @@ def _read_image(file: Path) -> Float[Tensor, "c h w"]:
                 return torch.from_numpy(grey / _GREY_FULL_SCALE[image.mode])[None]
             if image.has_transparency_data:
                 image = image.convert("RGBA")
-            if image.mode == "RGBA" and image.getchannel("A").getextrema()[0] < 255:
+            if image.mode == "RGBA" and np.asarray(image.getchannel("A")).min() < 255:
                 raise ValueError("it has transparent pixels; put it on a background and save it without transparency")
             colour = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
             return torch.from_numpy(colour.transpose(2, 0, 1))
@@ -138,10 +138,11 @@ def _check_format(image: ImageFile) -> None:
         raise ValueError(f"pixel format {image.mode} has no largest value; save it with 8 or 16 bits")
     if image.mode not in (*_GREY_FULL_SCALE, *_COLOUR):
         raise ValueError(f"colour space {image.mode} has no exact RGB; save it as grey or RGB")
-    if (frames := getattr(image, "n_frames", 1)) > 1:
+    frames: int = getattr(image, "n_frames", 1)
+    if frames > 1:
         raise ValueError(f"it has {frames} frames; save each as a file of its own")
     # The decoder's raw mode, such as RGB;16B of a PNG, or the largest value of a PPM.
-    said = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
+    said: list[Any] = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
     wide = any((isinstance(part, str) and ";16" in part) or (isinstance(part, int) and part > 255) for part in said)
     if wide and image.mode in _COLOUR and image.format in ("PNG", "TIFF", "PPM"):
         raise ValueError("it has 16 bits per colour channel, of which 8 would be lost; save it with 8 bits")
