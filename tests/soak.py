@@ -47,7 +47,7 @@ class Soak:
             assert found.keys() == whole.keys(), f"records differ: {sorted(found.keys() ^ whole.keys())}"
             different = [key for key in whole if found[key] != whole[key]]
             assert not different, f"numbers differ in {different} of {broken}"
-            drafts = [path for path in broken.rglob(".*.tmp") if not {"wandb", "claims"} & set(path.parts)]
+            drafts = [path for path in broken.rglob(".*.tmp") if not {"wandb", "locks"} & set(path.parts)]
             assert not drafts, f"unfinished files were left: {drafts}"
             print(
                 f"{self.launcher}: {self.kills} kills, {len(found)} records equal to the unbroken sweep's", flush=True
@@ -105,11 +105,11 @@ class Soak:
 
 def workers(parent, folder):
     """Processes below a program that hold a run, each with the run's folder."""
-    from afterkernel.runs.run_lock import holder_of
+    from afterkernel.runs.run_lock import owner_of
 
     found = []
     for run_dir in (folder / "runs" / "s").glob("*-seed*"):
-        holder = holder_of(run_dir)
+        holder = owner_of(run_dir)
         if holder is not None:
             pid = int(holder.process.split("@")[0])
             with contextlib.suppress(OSError):

@@ -59,7 +59,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_numbers(tmp_path, measured):
         kept = [record for record in read_records(tmp_path) if record.epoch != 2]
         (tmp_path / RECORDS).unlink()
         for record in kept:
-            write_record(tmp_path, record)
+            write_record(tmp_path, record, 1)
         for pattern in lost:
             next((tmp_path / "supports").glob(pattern)).write_bytes(b"damaged")
         measured.clear()

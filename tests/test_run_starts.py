@@ -71,7 +71,7 @@ def test_a_run_that_lost_a_record_goes_on_from_the_same_start(tmp_path, monkeypa
     first, records = list(starts), read_records(tmp_path)
     (tmp_path / "records.parquet").unlink()
     for record in records[:2]:
-        write_record(tmp_path, record)
+        write_record(tmp_path, record, 1)
     starts.clear()
     run(config, tmp_path)
     assert len(starts) == 2

@@ -10,13 +10,12 @@ of another folder is not used, and where it can't be written nothing happens.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from afterkernel.records.columns import COLUMNS, SEPARATOR
 from afterkernel.records.document import RecordError
@@ -38,8 +37,7 @@ _TYPES = (
 _SIGNATURE = json.dumps([SCHEMA_VERSION, _TYPES]).encode()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Rows:
+class _Rows(NamedTuple):
     """The rows of one record, as JSON lines; none where they are in the cache."""
 
     file: str
@@ -95,7 +93,7 @@ def _rows_of(run: RunFolder, known: dict[str, tuple[Any, ...]]) -> list[_Rows]:
         record = read_file(file)
         return _Rows(key, (record.sweep, record.run_id), "".join(_lines(record, key, file.stamp)))
 
-    return list(select(run, load, lambda rows: rows.run[1]).values())
+    return select(run, load, lambda rows: rows.run[1])
 
 
 def _lines(record: Record, file: str, stamp: tuple[int, int, int]) -> Iterable[str]:

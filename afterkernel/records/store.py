@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from afterkernel.errors import LockLostError, UserError
 from afterkernel.records.document import RecordError, decode, encode, number_of
@@ -27,19 +28,18 @@ T = TypeVar("T")
 _INTEGER = "(0|[1-9][0-9]{0,17})"
 _RECORD = re.compile(rf"{_INTEGER}\.({NAME})\.{_INTEGER}\.json")
 _FENCE = re.compile(rf"{_INTEGER}\.fence")
-_LOCK = re.compile(r"([0-9]{1,18})\.json")
+_LOCK = re.compile(r"([0-9]{4}|[1-9][0-9]{4,17})\.json")
 # The end of a run's id, a hash of its configuration.
 _HASH = re.compile(r".*-([0-9a-f]{10})")
 
 
-@dataclasses.dataclass(frozen=True)
-class RecordFile:
+class RecordFile(NamedTuple):
     """A file of one record, by its name; `stamp` is its size and its times of change (mtime, ctime) in ns."""
 
-    path: str
     step: int
     evaluation_id: str
     number: int
+    path: str
     stamp: tuple[int, int, int]
 
     @property
@@ -111,8 +111,8 @@ def next_number(run_dir: Path | str) -> int:
 def lock_numbers(run_dir: Path) -> dict[int, Path]:
     """The files of a run's locks by number."""
     folder = run_dir / LOCKS
-    found = {int(match[1]): name for name in _names(folder) if (match := _LOCK.fullmatch(name))}
-    return {number: folder / name for number, name in found.items() if name == f"{number:04d}.json"}
+    numbers = [int(match[1]) for name in _names(folder) if (match := _LOCK.fullmatch(name))]
+    return {number: folder / f"{number:04d}.json" for number in numbers}
 
 
 def recorded(run_dir: Path | str, run_id: str | None = None) -> frozenset[Key]:
@@ -187,7 +187,7 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
     directory = Path(directory)
     if not directory.is_dir():
         raise UserError(f"{directory} is not a directory: name a run, a sweep, or the folder of all sweeps.")
-    found, pending = [], [directory]
+    found, pending = [], [str(directory)]
     while pending:
         folder = pending.pop()
         try:
@@ -198,7 +198,7 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
         except OSError as error:
             skip(folder, f"can't be read ({error.strerror})")
             continue
-        run = RunFolder(folder, [], has_config=inside.get(CONFIG) is False)
+        run = RunFolder(Path(folder), [], has_config=inside.get(CONFIG) is False)
         if RECORDS in inside:
             run.files = _record_files(run)
         if run.files or run.has_config or run.skipped:
@@ -207,43 +207,41 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
         if not run.is_run:
             hidden = {REPLACED} if run.has_config else set()
             pending += [
-                folder / name
+                os.path.join(folder, name)  # noqa: PTH118 (ten thousand of them, quickly)
                 for name, is_folder in inside.items()
-                if is_folder and name[0] != "." and name not in hidden and not _of_wandb(folder, name)
+                if is_folder and name[0] != "." and name not in hidden and not _of_wandb(run.path, name)
             ]
-    return sorted(found, key=lambda run: run.path)
+    return sorted(found, key=lambda run: run.path.parts)
 
 
 def select(
     run: RunFolder, load: Callable[[RecordFile], T], run_id_of: Callable[[T], str], run_id: str | None = None
-) -> dict[RecordFile, T]:
+) -> list[T]:
     """What `load` gives for each record of a run that counts, by step and evaluation; everything else is skipped.
 
     `load` raises RecordError or OSError for a damaged file. A record of another run than the folder's is skipped: the
     folder's is `run_id` where that is given, else the one that the folder is named by, else that of all its records.
     """
-    loaded: dict[RecordFile, T] = {}
+    loaded: list[tuple[RecordFile, T]] = []
     for file in run.files:
         try:
-            loaded[file] = load(file)
+            loaded.append((file, load(file)))
         except FileNotFoundError:
             continue  # moved away since it was listed
         except RecordError as fault:
             run.skip(file.path, str(fault))
         except OSError as error:
             run.skip(file.path, f"can't be read ({error.strerror})")
-    ids = {run_id_of(one) for one in loaded.values()}
+    ids = {run_id_of(one) for _, one in loaded}
     own = run_id or _own_id(run.path, ids)
-    best: dict[Key, RecordFile] = {}
-    for file, one in loaded.items():
+    best: dict[Key, T] = {}
+    for file, one in loaded:
         if run_id_of(one) != own:
             whose = f"the run {own}" if own else f"one run: the folder holds records of {', '.join(sorted(ids))}"
             run.skip(file.path, f"is a record of the run {run_id_of(one)}, not of {whose}")
             continue
-        key = file.step, file.evaluation_id
-        if key not in best or best[key].number < file.number:
-            best[key] = file
-    return {best[key]: loaded[best[key]] for key in sorted(best)}
+        best[file.step, file.evaluation_id] = one  # the last is that of the highest number
+    return list(best.values())
 
 
 def read_file(file: RecordFile) -> Record:
@@ -258,7 +256,7 @@ def read_file(file: RecordFile) -> Record:
 
 
 def _load(run: RunFolder, run_id: str | None = None) -> RunFolder:
-    run.records = list(select(run, read_file, lambda record: record.run_id, run_id).values())
+    run.records = select(run, read_file, lambda record: record.run_id, run_id)
     return run
 
 
@@ -284,11 +282,11 @@ def _record_files(run: RunFolder) -> list[RecordFile]:
             for entry in entries:
                 if match := _RECORD.fullmatch(entry.name):
                     facts = entry.stat()
-                    if not entry.is_file():
+                    if not stat.S_ISREG(facts.st_mode):
                         run.skip(entry.path, "is not a file")
                         continue
-                    stamp = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
-                    found.append(RecordFile(entry.path, int(match[1]), match[2], int(match[3]), stamp))
+                    times = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+                    found.append(RecordFile(int(match[1]), match[2], int(match[3]), entry.path, times))
                 elif match := _FENCE.fullmatch(entry.name):
                     floor = max(floor, int(match[1]))
                 elif entry.name.endswith(".json") and entry.name[0] != ".":
@@ -297,9 +295,7 @@ def _record_files(run: RunFolder) -> list[RecordFile]:
         return []
     except OSError as error:
         run.skip(str(run.path / RECORDS), f"can't be read ({error.strerror})")
-    return sorted(
-        (file for file in found if file.number >= floor), key=lambda file: (file.step, file.evaluation_id, file.number)
-    )
+    return sorted(file for file in found if file.number >= floor)
 
 
 def _names(folder: Path) -> list[str]:

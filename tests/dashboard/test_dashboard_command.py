@@ -150,7 +150,7 @@ def damaged(folder, **changes):
     shutil.copy(source / CONFIG, other / CONFIG)
     for record in read_records(source):
         config = {**record.config, "logger": {"wandb": {**record.config["logger"]["wandb"], **changes}}}
-        write_record(other, dataclasses.replace(record, run_id="another", config=config))
+        write_record(other, dataclasses.replace(record, run_id="another", config=config), 1)
 
 
 def test_runs_of_two_projects_need_a_choice_and_what_was_built_is_replaced(built, tmp_path, capsys):

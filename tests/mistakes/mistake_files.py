@@ -330,7 +330,7 @@ def two_sweeps_of_runs(at):
     other = at.run("all/other/run")
     record = read_records(other)[0]
     (other / RECORDS).unlink()
-    write_record(other, replace(record, sweep="other"))
+    write_record(other, replace(record, sweep="other"), 1)
 
 
 def without_workspaces(at):

@@ -116,7 +116,7 @@ def test_a_run_that_ended_early_goes_on_where_it_stopped(sweep, program, small_o
     expected, records = numbers(run_dir), read_records(run_dir)
     (run_dir / "records.parquet").unlink()
     for record in (records[0], records[2]):
-        write_record(run_dir, record)
+        write_record(run_dir, record, 1)
     before = {path: path.stat().st_mtime_ns for path in (run_dir / "snapshots").iterdir()}
     done = program("arch=mlp", "seed=0", "sweep.name=tiny", *small_options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

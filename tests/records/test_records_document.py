@@ -53,7 +53,7 @@ def test_what_is_read_is_what_was_written(plain):
     made = [built(one) for one in plain]
     with tempfile.TemporaryDirectory() as folder:
         for record in made:
-            write_record(folder, record)
+            write_record(folder, record, 1)
         back = read_records(folder)
         assert back == sorted(made, key=lambda record: (record.epoch, record.evaluation_id))
         # repr tells -0.0 from 0.0 and 1 from 1.0; the order of keys in a mapping is not kept
@@ -68,10 +68,10 @@ def scalars(record):
 
 
 def test_a_record_of_the_same_epoch_and_evaluation_is_replaced_and_others_stay(tmp_path, make_record):
-    write_record(tmp_path, make_record(("ntk", "conjugate"), epoch=5))
-    write_record(tmp_path, make_record(epoch=5, evaluation_id="other"))
-    path = write_record(tmp_path, make_record(epoch=0))
-    assert write_record(tmp_path, make_record(("conjugate",), epoch=5, margin=0.5)) == path
+    write_record(tmp_path, make_record(("ntk", "conjugate"), epoch=5), 1)
+    write_record(tmp_path, make_record(epoch=5, evaluation_id="other"), 1)
+    path = write_record(tmp_path, make_record(epoch=0), 1)
+    assert write_record(tmp_path, make_record(("conjugate",), epoch=5, margin=0.5), 1) == path
     assert read_records(tmp_path) == [
         make_record(epoch=0),
         make_record(("conjugate",), epoch=5, margin=0.5),
@@ -88,16 +88,16 @@ def test_nothing_is_recorded_where_there_is_no_file(tmp_path):
 
 
 def test_a_record_that_is_not_there_is_named(tmp_path, make_record):
-    write_record(tmp_path, make_record())
+    write_record(tmp_path, make_record(), 1)
     with pytest.raises(UserError, match="holds no record of epoch 3 and evaluation eval0"):
         read_record(tmp_path, 3, "eval0")
 
 
 def test_records_of_another_run_are_neither_taken_for_this_one_s_nor_overwritten(tmp_path, make_record):
-    path = write_record(tmp_path, make_record())
+    path = write_record(tmp_path, make_record(), 1)
     before = path.read_bytes()
     with pytest.raises(UserError, match=r"holds records of the run run0, not of run1: move it away"):
-        write_record(tmp_path, make_record(run_id="run1"))
+        write_record(tmp_path, make_record(run_id="run1"), 1)
     with pytest.raises(UserError, match=r"holds records of the run run0, not of run1"):
         recorded(tmp_path, "run1")
     assert path.read_bytes() == before
@@ -116,7 +116,7 @@ def test_numbers_that_are_not_finite_are_refused_by_name_and_nothing_is_written(
     tmp_path, make_record, bad, name, fields
 ):
     with pytest.raises(UserError) as error:
-        write_record(tmp_path, make_record(**fields(bad)))
+        write_record(tmp_path, make_record(**fields(bad)), 1)
     assert f"{name} is {bad}" in str(error.value)
     assert list(tmp_path.rglob("*")) == []
 

@@ -14,7 +14,7 @@ def sweep(tmp_path, make_record, monkeypatch):
     monkeypatch.setattr(index, "FROM_FILES", 3)
     for seed in range(3):
         record = make_record(("ntk", "conjugate"), seed=seed, run_id=f"run{seed}", margin=None, warnings=("a", "b"))
-        write_record(tmp_path / f"run{seed}", record)
+        write_record(tmp_path / f"run{seed}", record, 1)
     return tmp_path
 
 
@@ -46,12 +46,12 @@ def test_the_second_time_one_file_is_read_and_the_answer_is_the_same(sweep, monk
 def test_a_run_that_changes_or_comes_or_goes_makes_it_stale(sweep, make_record):
     results(sweep)
     old = copies(sweep)
-    write_record(sweep / "run1", make_record(seed=1, run_id="run1", epoch=100))
+    write_record(sweep / "run1", make_record(seed=1, run_id="run1", epoch=100), 1)
     assert results(sweep)["epoch"].max() == 100
     new = copies(sweep)
     assert len(new) == 1
     assert new != old
-    write_record(sweep / "run3", make_record(seed=3, run_id="run3", epoch=200))
+    write_record(sweep / "run3", make_record(seed=3, run_id="run3", epoch=200), 1)
     assert results(sweep)["epoch"].max() == 200
     (sweep / "run3" / "records.parquet").unlink()
     assert results(sweep)["epoch"].max() == 100
@@ -103,7 +103,7 @@ def test_few_runs_need_none(sweep, monkeypatch):
 def test_many_files_are_read_by_several_connections_and_nothing_else_differs(tmp_path, make_record, monkeypatch):
     for seed in range(7):
         write_record(
-            tmp_path / f"run{seed}", make_record(seed=seed, run_id=f"run{seed}", margin=None, warnings=("a", "b"))
+            tmp_path / f"run{seed}", make_record(seed=seed, run_id=f"run{seed}", margin=None, warnings=("a", "b")), 1
         )
     expected, query = results(tmp_path), "select run_id, config, margin, warnings from results"
     in_order = sql(tmp_path, query)

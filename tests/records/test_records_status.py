@@ -42,8 +42,8 @@ def test_lookup_takes_the_first_name_that_is_there():
 
 def test_a_run_in_the_middle(tmp_path, make_record):
     write_config(tmp_path / "run0")
-    write_record(tmp_path / "run0", make_record(epoch=0))
-    write_record(tmp_path / "run0", make_record(epoch=5))
+    write_record(tmp_path / "run0", make_record(epoch=0), 1)
+    write_record(tmp_path / "run0", make_record(epoch=5), 1)
     (run,) = status(tmp_path)
     assert (run.recorded, run.wanted, run.missing, run.done) == ((0, 5), (0, 1, 5), (1,), False)
 
@@ -51,7 +51,7 @@ def test_a_run_in_the_middle(tmp_path, make_record):
 def test_a_run_that_ended_early_at_its_loss_target_is_done(tmp_path, make_record):
     write_config(tmp_path / "run0", epochs=50)
     for epoch, final in [(0, False), (1, False), (3, True)]:
-        write_record(tmp_path / "run0", make_record(epoch=epoch, final=final))
+        write_record(tmp_path / "run0", make_record(epoch=epoch, final=final), 1)
     (run,) = status(tmp_path)
     assert run.done
     assert run.wanted == (0, 1, 3)
@@ -61,7 +61,7 @@ def test_what_a_run_took_is_its_training_and_the_evaluation_that_got_furthest(tm
     write_config(tmp_path / "run0", epochs=1)
     records = [make_record(epoch=0, evaluation_id="a"), make_record(epoch=1, evaluation_id="a")]
     for record in [*records, make_record(epoch=0, evaluation_id="b")]:
-        write_record(tmp_path / "run0", record)
+        write_record(tmp_path / "run0", record, 1)
     (run,) = status(tmp_path)
     parts = [kernel.resources for record in records for kernel in record.kernels]
     evaluated = sum(part.wall_s_kernel + part.wall_s_svm + part.wall_s_measures for part in parts)
@@ -78,14 +78,14 @@ def test_a_run_without_records_is_described_by_its_config(tmp_path):
 
 def test_two_evaluations_of_different_snapshots_are_not_one_whole(tmp_path, make_record):
     write_config(tmp_path / "run0", epochs=1)
-    write_record(tmp_path / "run0", make_record(epoch=0, evaluation_id="a"))
-    write_record(tmp_path / "run0", make_record(epoch=1, evaluation_id="b"))
+    write_record(tmp_path / "run0", make_record(epoch=0, evaluation_id="a"), 1)
+    write_record(tmp_path / "run0", make_record(epoch=1, evaluation_id="b"), 1)
     (run,) = status(tmp_path)
     assert not run.done
 
 
 def test_a_record_s_own_config_stands_in_for_a_lost_file(tmp_path, make_record):
-    write_record(tmp_path / "run0", make_record(epoch=0))
+    write_record(tmp_path / "run0", make_record(epoch=0), 1)
     (run,) = status(tmp_path)
     assert run.wanted == (0, 1, 5)
 
@@ -118,7 +118,7 @@ def test_no_runs_names_the_directory(tmp_path):
 
 def test_records_whose_fault_lies_behind_their_seal_are_told_as_damaged(tmp_path, make_record, monkeypatch):
     for name in ("run0", "run1", "run2"):
-        write_record(tmp_path / name, make_record(run_id=name))
+        write_record(tmp_path / name, make_record(run_id=name), 1)
     whole = records.records_of
 
     def fault(rows):
@@ -137,7 +137,7 @@ def test_damaged_records_are_told_and_hide_no_other_run(tmp_path, capsys, make_r
     names = [f"run{place}" for place in range(5)]
     for seed, name in enumerate(names):
         record = make_record(run_id=name, seed=seed, epoch=0, config={})
-        path = write_record(tmp_path / "s" / name, record)
+        path = write_record(tmp_path / "s" / name, record, 1)
         (path.parent / "config.yaml").write_text("training: {epochs: 0, lr: 0.1}\nsnapshot: {epochs: [0]}\n")
         if name in ("run1", "run4"):
             path.write_bytes(path.read_bytes()[:-9])

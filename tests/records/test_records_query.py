@@ -16,7 +16,7 @@ def folder(tmp_path_factory, make_record):
         record = make_record(
             ("ntk", "conjugate"), epoch=epoch, margin=margin, separable=None if epoch == 0 else epoch == 5
         )
-        write_record(folder / "run0", record)
+        write_record(folder / "run0", record, 1)
     return folder
 
 
@@ -197,9 +197,9 @@ def test_the_examples_in_the_readme_take_one_svm_alone(tmp_path, make_record):
     text = (Path(__file__).parents[2] / "README.md").read_text()
     queries = re.findall(r'--sql "(.*?)"|ak\.sql\(".*?", "(.*?)"\)', text)
     assert len(queries) >= 2
-    write_record(tmp_path / "run0", make_record(evaluation_id="a", svm_backend="exact"))
+    write_record(tmp_path / "run0", make_record(evaluation_id="a", svm_backend="exact"), 1)
     before = [sql(tmp_path, a or b).to_dict("list") for a, b in queries]
     again = make_record(evaluation_id="b", svm_backend="libsvm", margin=9.0, svm_test_error=0.9)
-    write_record(tmp_path / "run0", again)
+    write_record(tmp_path / "run0", again, 1)
     assert [sql(tmp_path, a or b).to_dict("list") for a, b in queries] == before
     assert all(before)

@@ -52,15 +52,15 @@ def test_names_that_leave_the_folder_are_refused(tmp_path, make_record, name):
     with pytest.raises(UserError, match="can't name a file"):
         run_directory(tmp_path, "demo", name)
     with pytest.raises(UserError, match="can't name a file"):
-        write_record(tmp_path, make_record(evaluation_id=name))
+        write_record(tmp_path, make_record(evaluation_id=name), 1)
 
 
 def test_records_are_found_below_a_run_a_sweep_and_all_sweeps(tmp_path, make_record):
     run = run_directory(tmp_path, "demo", "run0")
-    path = write_record(run, make_record())
+    path = write_record(run, make_record(), 1)
     (run / ".records.parquet.ab.tmp").write_text("half")
-    write_record(run / "backup", make_record())
-    write_record(tmp_path / ".trash" / "run1", make_record())
+    write_record(run / "backup", make_record(), 1)
+    write_record(tmp_path / ".trash" / "run1", make_record(), 1)
     assert record_files(run) == record_files(run.parent) == record_files(tmp_path) == [path]
 
 
