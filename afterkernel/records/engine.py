@@ -80,15 +80,8 @@ def type_of(expression: str) -> str:
     """The type of an expression of the columns of `results`; raises duckdb.Error where it is none."""
     with _empty() as engine:
         query = f"SELECT ({expression}\n) AS value FROM results"
-        _check_select(engine, query)
+        check_select(engine, query)
         return str(engine.sql(query).types[0])
-
-
-def check(query: str) -> None:
-    """Raise duckdb.Error where a query is not one SELECT over the table and its columns."""
-    with _empty() as engine:
-        _check_select(engine, query)
-        engine.execute(f"EXPLAIN {query}")
 
 
 def reason(error: Exception) -> str:
@@ -157,7 +150,8 @@ def _empty() -> duckdb.DuckDBPyConnection:
     return engine
 
 
-def _check_select(engine: duckdb.DuckDBPyConnection, query: str) -> None:
+def check_select(engine: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Raise duckdb.Error where a query is not one SELECT."""
     import duckdb
 
     statements = engine.extract_statements(query)

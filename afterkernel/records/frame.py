@@ -107,8 +107,8 @@ def _ask(directory: Path | str, query: str, bad: Callable[[Exception], UserError
     runs = [run for run in find_runs(directory) if run.files]
     check_any(directory, runs)
     try:
-        engine.check(query)
         with engine.opened(runs, directory) as table:
+            engine.check_select(table, query)
             return engine.interruptible(table, lambda: table.execute(query).df())
     except duckdb.Error as error:
         raise bad(error) from error

@@ -97,12 +97,12 @@ def test_status_says_what_is_on_disk(sweep, capsys):
     status_main([str(sweep)])
     lines = capsys.readouterr().out.splitlines()
     assert "3.01 MiB" in lines[1]
-    assert lines[2].startswith("on disk 3.01 MiB (kernels 3.00 MiB, records 1")
+    assert lines[2].startswith("on disk 3.01 MiB (kernels 3.00 MiB, records 7")
 
 
 def test_disk_use_is_parted_by_kind(tmp_path):
     sizes = {
-        "records.parquet": 1,
+        "records/0.eval0.1.json": 1,
         "snapshots/epoch=0000.pt": 20,
         "kernels/a.npy": 300,
         "tiles/epoch=0/ntk/train.npy": 4000,
