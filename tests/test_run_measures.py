@@ -1,5 +1,7 @@
 """Measures in a run: its snapshots are compared with each other, also where it is cut off and goes on."""
 
+import shutil
+
 import pytest
 
 import afterkernel.evaluate as evaluate_module
@@ -57,7 +59,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_numbers(tmp_path, measured):
     # that one is judged again.
     for lost, again in (((), {2}), (("epoch=0001.*.npz",), {1, 2})):
         kept = [record for record in read_records(tmp_path) if record.epoch != 2]
-        (tmp_path / RECORDS).unlink()
+        shutil.rmtree(tmp_path / RECORDS)
         for record in kept:
             write_record(tmp_path, record, 1)
         for pattern in lost:

@@ -1,5 +1,7 @@
 """Each kernel's SVM starts from the support of the same kernel at the snapshot before."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -69,7 +71,7 @@ def test_a_run_that_lost_a_record_goes_on_from_the_same_start(tmp_path, monkeypa
     config = typed(compose(OPTIONS))
     run(config, tmp_path)
     first, records = list(starts), read_records(tmp_path)
-    (tmp_path / "records.parquet").unlink()
+    shutil.rmtree(tmp_path / "records")
     for record in records[:2]:
         write_record(tmp_path, record, 1)
     starts.clear()

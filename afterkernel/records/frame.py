@@ -104,7 +104,7 @@ def _reason(error: Exception) -> str:
 def _ask(directory: Path | str, query: str, bad: Callable[[Exception], UserError]) -> pd.DataFrame:
     import duckdb
 
-    runs = [run for run in find_runs(directory) if run.files]
+    runs = [run for run in find_runs(directory) if run.listing]
     check_any(directory, runs)
     try:
         with engine.opened(runs, directory) as table:

@@ -8,6 +8,7 @@ change what its successor wrote: its own files have lower numbers.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 import stat
@@ -23,6 +24,8 @@ from afterkernel.records.record import Record
 from afterkernel.records.skipped import skip
 
 Key = tuple[int, str]
+# Size and times of change (mtime, ctime) in ns of a file.
+Stamp = tuple[int, int, int]
 T = TypeVar("T")
 # Each number has one spelling, so that no two files can be the same record.
 _INTEGER = "(0|[1-9][0-9]{0,17})"
@@ -34,13 +37,13 @@ _HASH = re.compile(r".*-([0-9a-f]{10})")
 
 
 class RecordFile(NamedTuple):
-    """A file of one record, by its name; `stamp` is its size and its times of change (mtime, ctime) in ns."""
+    """A file of one record, by its name."""
 
     step: int
     evaluation_id: str
     number: int
     path: str
-    stamp: tuple[int, int, int]
+    stamp: Stamp
 
     @property
     def name(self) -> str:
@@ -52,15 +55,30 @@ class RecordFile(NamedTuple):
 class RunFolder:
     """A folder with records or a config.yaml, and, once they are read, the records.
 
-    `is_run` says whether more than a config.yaml marks it as a run; `skipped` what is wrong with each skipped file.
+    `is_run` says whether more than a config.yaml marks it as a run; `listing` is what lies in its folder of records;
+    `skipped` says what is wrong with each skipped file.
     """
 
     path: Path
-    files: list[RecordFile]
     has_config: bool = False
     is_run: bool = True
+    listing: dict[str, Stamp] = dataclasses.field(default_factory=dict)
     records: list[Record] = dataclasses.field(default_factory=list)
     skipped: list[str] = dataclasses.field(default_factory=list)
+
+    @functools.cached_property
+    def files(self) -> list[RecordFile]:
+        """The files of its records, by step, evaluation and number, without those below a fence."""
+        found, floor = [], 0
+        for name, stamp in self.listing.items():
+            path = f"{self.path}/{RECORDS}/{name}"
+            if match := _RECORD.fullmatch(name):
+                found.append(RecordFile(int(match[1]), match[2], int(match[3]), path, stamp))
+            elif match := _FENCE.fullmatch(name):
+                floor = max(floor, int(match[1]))
+            else:
+                self.skip(path, "is not named STEP.EVALUATION.NUMBER.json")
+        return sorted(file for file in found if file.number >= floor)
 
     def skip(self, path: str, reason: str) -> None:
         """Name a file of the run that is skipped."""
@@ -123,8 +141,8 @@ def recorded(run_dir: Path | str, run_id: str | None = None) -> frozenset[Key]:
 def read_run(run_dir: Path | str, run_id: str | None = None) -> dict[Key, Record]:
     """The records of one run by step and evaluation_id; what is damaged or of another run than `run_id` is skipped."""
     path = Path(run_dir)
-    run = RunFolder(path, [])
-    run.files = _record_files(run)
+    run = RunFolder(path)
+    _list(run)
     return {(record.step, record.evaluation_id): record for record in _load(run, run_id).records}
 
 
@@ -160,7 +178,7 @@ def read_runs(directory: Path | str) -> list[RunFolder]:
 
 def is_run(directory: Path) -> bool:
     """Whether a directory is the folder of one run, with records."""
-    return any(run.path == directory and run.files for run in find_runs(directory))
+    return any(run.path == directory and run.listing for run in find_runs(directory))
 
 
 def check_any(directory: Path | str, runs: Sequence[RunFolder]) -> None:
@@ -198,12 +216,14 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
         except OSError as error:
             skip(folder, f"can't be read ({error.strerror})")
             continue
-        run = RunFolder(Path(folder), [], has_config=inside.get(CONFIG) is False)
+        run = RunFolder(Path(folder), has_config=inside.get(CONFIG) is False)
         if RECORDS in inside:
-            run.files = _record_files(run)
-        if run.files or run.has_config or run.skipped:
+            _list(run)
+        # A sweep may be called records.
+        has_records = any(map(_RECORD.fullmatch, run.listing))
+        run.is_run = has_records or LOCKS in inside or (run.has_config and bool(run.skipped or SNAPSHOTS in inside))
+        if has_records or run.has_config or run.skipped:
             found.append(run)
-        run.is_run = bool(run.files or run.skipped) or LOCKS in inside or (run.has_config and SNAPSHOTS in inside)
         if not run.is_run:
             hidden = {REPLACED} if run.has_config else set()
             pending += [
@@ -274,28 +294,28 @@ def _own_id(path: Path, ids: set[str]) -> str | None:
     return next(iter(ids)) if len(ids) == 1 else None
 
 
-def _record_files(run: RunFolder) -> list[RecordFile]:
-    """The files of a run's records, by step, evaluation and number, without those below a fence."""
-    found, floor = [], 0
+def _list(run: RunFolder) -> None:
+    """Look at the files in a run's folder of records."""
     try:
-        with os.scandir(run.path / RECORDS) as entries:
+        with os.scandir(f"{run.path}/{RECORDS}") as entries:
             for entry in entries:
-                if match := _RECORD.fullmatch(entry.name):
+                name = entry.name
+                if name[0] == "." or not name.endswith((".json", ".fence")):
+                    continue
+                try:
                     facts = entry.stat()
-                    if not stat.S_ISREG(facts.st_mode):
-                        run.skip(entry.path, "is not a file")
-                        continue
-                    times = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
-                    found.append(RecordFile(int(match[1]), match[2], int(match[3]), entry.path, times))
-                elif match := _FENCE.fullmatch(entry.name):
-                    floor = max(floor, int(match[1]))
-                elif entry.name.endswith(".json") and entry.name[0] != ".":
-                    run.skip(entry.path, "is not named STEP.EVALUATION.NUMBER.json")
+                except OSError as error:
+                    if entry.is_symlink() or not isinstance(error, FileNotFoundError):
+                        run.skip(entry.path, f"can't be read ({error.strerror})")
+                    continue
+                if stat.S_ISREG(facts.st_mode):
+                    run.listing[name] = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+                elif _RECORD.fullmatch(name):
+                    run.skip(entry.path, "is not a file")
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        pass
     except OSError as error:
-        run.skip(str(run.path / RECORDS), f"can't be read ({error.strerror})")
-    return sorted(file for file in found if file.number >= floor)
+        run.skip(f"{run.path}/{RECORDS}", f"can't be read ({error.strerror})")
 
 
 def _names(folder: Path) -> list[str]:

@@ -144,7 +144,7 @@ def damaged(folder, **changes):
     """A copy of one run whose configuration tells W&B something else."""
     import dataclasses
 
-    source = next(path.parent for path in folder.glob("*/records.parquet"))
+    source = next(path.parents[1] for path in folder.glob("*/records/*.json"))
     other = folder / "another"
     other.mkdir()
     shutil.copy(source / CONFIG, other / CONFIG)

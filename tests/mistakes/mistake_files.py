@@ -11,11 +11,10 @@ from urllib.error import URLError
 
 import torch
 import yaml
-from afterkernel.records.seal import close
 from mistake import TINY_DATA, Mistake
 from PIL import Image
 
-from afterkernel.records import SCHEMA_VERSION, read_records, write_record
+from afterkernel.records import read_records, write_record
 from afterkernel.records.files import RECORDS
 
 M = Mistake
@@ -271,7 +270,90 @@ def there(path, change, without=""):
         run = at.run(f"runs/default/{at.finished.name}")
         (run / path).write_bytes(change((run / path).read_bytes()))
         if without:
-            (run / without).unlink()
+            shutil.rmtree(run / without)
+
+    return setup
+
+
+SAME = " ".join(TINY_DATA)
+
+
+def flipped(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def weights(make):
+    """A snapshot whose weights are replaced, and the hash beside them with them."""
+
+    def setup(at):
+        data = make(at)
+        (at.run() / f"{LAST}.pt").write_bytes(data)
+        file = at.folder / "run" / f"{LAST}.json"
+        file.write_bytes(facts(sha256=sha256(data).hexdigest())(file.read_bytes()))
+
+    return setup
+
+
+def saved(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+LAST = "snapshots/epoch=0001"
+AGAIN = "evaluate run"
+
+
+def E(done, sentence, setup, words=AGAIN):  # noqa: N802
+    return Mistake(done, words, sentence, setup, small=False)
+
+
+# fmt: off
+RUNS = [
+    E("a folder that is no run", "run is not a run: it has no config.yaml; name a folder runs/SWEEP/RUN_ID.", lambda at: (at.folder / "run").mkdir()),
+    E("an evaluation of a folder that is not there", "nowhere is not a run: it has no config.yaml; name a folder runs/SWEEP/RUN_ID.", None, "evaluate nowhere"),
+    E("a run's snapshots judged with another learning rate", "evaluate recomputes kernel, svm and measure alone: an override changes what the snapshots were trained with; start a new run for that.", lambda at: at.run(), "evaluate run training.lr=5"),
+    E("an unknown option for it", "typo is not an option: python -m afterkernel --help lists all options.", lambda at: at.run(), "evaluate run +typo=1"),
+    E("a configuration that is a list", "run/config.yaml is not a configuration of this version: it holds no options by name.", edited("config.yaml", lambda _: b"- 1\n")),
+    E("a configuration that is cut short", "run/config.yaml is not a configuration of this version: ... is not known: choose one of ...", edited("config.yaml", lambda data: data[: data.index(b"training:")])),
+    E("a configuration that would run a command", "run/config.yaml is not a configuration of this version: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'", edited("config.yaml", lambda _: b"!!python/object/apply:os.system ['touch EXECUTED']\n")),
+    E("a configuration of a later version, with an option unknown here", "run/config.yaml is not a configuration of this version: training.momentum is not an option: did you mean ...?", edited("config.yaml", config(lambda found: found["training"].update(momentum=0.9)))),
+    E("a configuration of a later version, with an architecture unknown here", "run/config.yaml is not a configuration of this version: arch.name=resnet is not known: choose one of mlp, sum, vgg.", edited("config.yaml", config(lambda found: found["arch"].update(name="resnet")))),
+    E("a configuration with a wrong value", "training.lr=-1.0 is too small: it must be greater than 0.", edited("config.yaml", config(lambda found: found["training"].update(lr=-1)))),
+    E("a run without snapshots", "run has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.", removed("snapshots")),
+    E("a run trained on other images", "the images are not those that run was trained with: restore them, or run again with force=true.", edited("training.json", facts(data_sha256="0" * 64))),
+    E("a training summary that is cut short", "run/training.json is not a summary of this version (it is no valid JSON, perhaps cut short: ...): delete it and train the run again.", edited("training.json", lambda data: data[:20])),
+    E("a training summary of a later version", "run/training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", edited("training.json", facts(version=9))),
+]
+# fmt: on
+
+# fmt: off
+SNAPSHOTS = [
+    E("weights that are cut short", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", lambda data: data[:-100])),
+    E("weights with one bit flipped", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", flipped)),
+    E("weights that are not there", "run has no weights to evaluate (epoch=0001.pt is gone): they stay where keep=[checkpoint], the default; run it again with that and force=true.", removed(f"{LAST}.pt")),
+    E("weights of another network", f"run/{LAST}.pt holds another network than run/config.yaml describes.", weights(lambda at: saved({"layers.0.weight": torch.ones(2, 2)}))),
+    E("weights that are none", f"run/{LAST}.pt holds another network than run/config.yaml describes.", weights(lambda at: saved([1, 2]))),
+    E("weights that would run a command", f"run/{LAST}.pt holds no plain weights, so it is not loaded: train the run again.", weights(lambda at: saved({"w": Payload(at.folder / "EXECUTED")}))),
+    E("a bare pickle in their place that would", f"run/{LAST}.pt holds no plain weights, so it is not loaded: train the run again.", weights(pickled)),
+    E("facts of a snapshot that are cut short", f"run/{LAST}.json is not a snapshot of this version (it is no valid JSON, perhaps cut short: ...): train the run again.", edited(f"{LAST}.json", lambda data: data[:-40])),
+    E("facts of a later version", f"run/{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", edited(f"{LAST}.json", facts(version=2))),
+    E("facts of another epoch", f"run/{LAST}.json is not a snapshot of this version (it is of epoch 7): train the run again.", edited(f"{LAST}.json", facts(epoch=7))),
+    E("facts with a wrong type", f"run/{LAST}.json is not a snapshot of this version (step is 'two', where a whole number belongs): train the run again.", edited(f"{LAST}.json", facts(step="two"))),
+    E("facts without a number", f"run/{LAST}.json is not a snapshot of this version (step is missing): train the run again.", edited(f"{LAST}.json", lambda data: json.dumps({k: v for k, v in json.loads(data).items() if k != "step"}).encode())),
+]
+# fmt: on
+
+
+def there(path, change, without=""):
+    """A finished run where the command would put it, with one file changed."""
+
+    def setup(at):
+        run = at.run(f"runs/default/{at.finished.name}")
+        (run / path).write_bytes(change((run / path).read_bytes()))
+        if without:
+            shutil.rmtree(run / without)
 
     return setup
 
@@ -295,13 +377,6 @@ RESUMED = [
     M("a run again whose summary a later version wrote", SAME, "...training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", there("training.json", facts(version=9))),
     M("a run resumed on weights that are cut short", SAME, f"...{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", there(f"{LAST}.pt", lambda data: data[:-100], RECORDS)),
     M("a run resumed on facts that a later version wrote", SAME, f"...{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", there(f"{LAST}.json", facts(version=2), RECORDS)),
-    M("a run again whose records are cut short", SAME, "...records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", there(RECORDS, lambda data: data[:-100])),
-    M("a run again whose records a later version wrote", SAME, f"...records.parquet is of schema_version 9, and this afterkernel reads {SCHEMA_VERSION}: take a later one.", there(RECORDS, later)),
-    M("a sweep again whose records were altered", f"--multirun {SAME}", "...records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", there(RECORDS, flipped)),
-    E("results whose records were altered", "run/records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", edited(RECORDS, flipped), "results run"),
-    E("a report whose records are cut short", "run/records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", edited(RECORDS, lambda data: data[:50]), "report run"),
-    E("results whose records a later version wrote", f"run/records.parquet is of schema_version 9, and this afterkernel reads {SCHEMA_VERSION}: take a later one.", edited(RECORDS, later), "results run"),
-    E("results whose records are another program's", "run/records.parquet is truncated or was altered (its checksum does not fit): restore it, or move it away and evaluate the run again.", edited(RECORDS, lambda _: b"PAR1, they say"), "results run"),
 ]
 # fmt: on
 
@@ -329,7 +404,7 @@ def two_sweeps_of_runs(at):
     at.run("all/default/run")
     other = at.run("all/other/run")
     record = read_records(other)[0]
-    (other / RECORDS).unlink()
+    shutil.rmtree(other / RECORDS)
     write_record(other, replace(record, sweep="other"), 1)
 
 
@@ -360,15 +435,14 @@ def damaged_views(at):
 RESULTS = [
     E("results of a folder that is not there", "nowhere is not a directory: name a run, a sweep, or the folder of all sweeps.", None, "results nowhere"),
     E("a report of a file", "notes.txt is not a directory: name a run, a sweep, or the folder of all sweeps.", lambda at: at.write("notes.txt"), "report notes.txt"),
-    E("the status of a folder without runs", ". holds no runs: no config.yaml and no records.parquet lies below it.", None, "status ."),
-    E("the status of a run whose configuration is no YAML", "run/config.yaml can't be read as YAML: ...", edited("config.yaml", lambda _: b"a: ["), "status run"),
+    E("the status of a folder without runs", ". holds no runs: no config.yaml and no records/*.json of a run lies below it.", None, "status ."),
     E("rows by a column that is not there", "Can't pick rows by 'epok == 3': epok is not a column (text stands in single quotes), but epoch is; --sql \"describe results\" lists the columns.", lambda at: at.run(), "results run --where 'epok == 3'"),
     E("rows by a condition that lacks its end", "Can't pick rows by 'epoch = ': syntax error at or near \"=\" (character 7 of 8).", lambda at: at.run(), "results run --where 'epoch = '"),
     E("rows by an expression that would run a command", "Can't pick rows by '__import__(...)': scalar Function with name system does not exist; --sql \"describe results\" lists the columns.", lambda at: at.run(), """results run --where '__import__("os").system("touch EXECUTED")'"""),
     E("rows in the order of a column that is not there", "nope is not a column...; the first line of --csv lists all.", lambda at: at.run(), "results run --sort nope"),
     E("no column", "',' names no column: give names with commas between them.", lambda at: at.run(), "results run --columns ,"),
     E("a dashboard of a folder that is not there", "nowhere is not a directory: name a run, a sweep, or the folder of all sweeps.", None, "dashboard nowhere"),
-    E("a dashboard of a folder without records", ". holds no records: no records.parquet lies in it or below it.", None, "dashboard ."),
+    E("a dashboard of a folder without records", ". holds no readable records: no records/*.json of a run lies in it or below it.", None, "dashboard ."),
     E("a dashboard of one run", "run is one run, and a dashboard shows a sweep: name the folder that holds it.", lambda at: at.run(), "dashboard run"),
     E("a dashboard of all sweeps at once", "all holds 2 sweeps (default, other): name the folder of one of them.", two_sweeps_of_runs, "dashboard all"),
     E("a dashboard in a project that W&B can't name", "--project=a/b is no name on W&B: leave out / \\ # ? % :.", lambda at: at.run("sweep/run"), "dashboard sweep --project=a/b"),

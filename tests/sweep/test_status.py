@@ -10,7 +10,7 @@ import pytest
 from afterkernel.errors import UserError
 from afterkernel.progress import Report
 from afterkernel.progress_file import PROGRESS, Writer
-from afterkernel.records import RunStatus
+from afterkernel.records import RunStatus, SkippedWarning
 from afterkernel.runs.run_lock import run_lock
 from afterkernel.sweep.failure import write_failure
 from afterkernel.sweep.planned import planned
@@ -103,9 +103,11 @@ def test_a_damaged_record_is_told_also_where_runs_are_to_come(tmp_path, capsys):
     grids = tmp_path / "s" / "grids"
     grids.mkdir(parents=True)
     (grids / "a.json").write_text(json.dumps({"version": 1, "runs": {"mlp-0": ["seed=0"], "mlp-1": ["seed=1"]}}))
-    (tmp_path / "s" / "mlp-0").mkdir()
-    (tmp_path / "s" / "mlp-0" / "records.parquet").write_bytes(b"PAR1 cut short")
-    assert main([str(tmp_path)]) == 0
+    path = tmp_path / "s" / "mlp-0" / "records" / "0.eval0.1.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"{cut short")
+    with pytest.warns(SkippedWarning, match="mlp-0/records/0.eval0.1.json is truncated"):
+        assert main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "is truncated or was altered" in out
     assert out.endswith("0 of 2 runs done, 1 damaged, 1 to go\n")
