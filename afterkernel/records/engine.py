@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -71,7 +72,8 @@ def opened(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[duckdb.
         names = ", ".join(map(_column, _ALL))
         view = " UNION ALL ".join(f"SELECT {names} FROM {part}" for part in parts)
         engine.execute(f"CREATE VIEW results AS {view}")
-        engine.execute("SET allowed_directories = [" + cache.text(folder) + "]")
+        # As it is and as a pattern, for it is compared with both.
+        engine.execute(f"SET allowed_directories = [{cache.text(folder)}, {cache.text(escape(folder))}]")
         engine.execute(_LOCK)
         yield engine
 
