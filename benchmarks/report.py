@@ -103,7 +103,7 @@ def write_run(root: Path, config: Config, generator: np.random.Generator) -> Non
             config=to_plain(config),
             provenance={"command": "python benchmarks/report.py", "snapshot_sha256": generator.bytes(32).hex()},
         )
-        write_record(folder, record)
+        write_record(folder, record, 1)
 
 
 def made_kernel(name: str, epoch: int, level: float, generator: np.random.Generator) -> KernelRecord:

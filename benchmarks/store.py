@@ -176,9 +176,10 @@ def main() -> None:
                     for _ in repeats
                 ]
                 for place, whose in enumerate(("", other.name if other else "")):
-                    shown = ", ".join(f"{one[place][1]:.2f} ({one[place][2]:.2f})" for one in times if one[place])
+                    taken = [one[place] for one in times if one[place] is not None]
+                    shown = ", ".join(f"{wall_s:.2f} ({cpu_s:.2f})" for _, wall_s, cpu_s, _ in taken)
                     if shown:
-                        print(f"  {what:15} {whose:12} {shown} s; {times[0][place][3]} rows", flush=True)
+                        print(f"  {what:15} {whose:12} {shown} s; {taken[0][3]} rows", flush=True)
 
 
 if __name__ == "__main__":

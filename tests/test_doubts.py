@@ -34,7 +34,7 @@ def test_a_kernel_without_doubts_has_none():
 
 def test_a_dead_network_is_recorded(tmp_path):
     record, problem = judged(weights=0.0)
-    write_record(tmp_path, record)
+    write_record(tmp_path, record, 1)
     assert read_record(tmp_path, 0, record.evaluation_id) == record
     ntk, conjugate = record.kernels
     # Its output's bias is all that the NTK sees, in the same way for every image.

@@ -9,7 +9,7 @@ import pytest
 from afterkernel import progress_file as module
 from afterkernel.progress import Report, Work, stage
 from afterkernel.progress_file import PROGRESS, Writer, read_progress, watching
-from afterkernel.runs.run_lock import claim
+from afterkernel.runs.run_lock import run_lock
 from afterkernel.sweep.tally import current_report
 
 REPORT = Report("SVM exact", "ntk: SVM exact, gap 3e-07", None, None, 0.5, 20.0, None, 1.0, 2.0)
@@ -97,7 +97,7 @@ def test_a_disk_that_takes_nothing_ends_no_run(tmp_path, monkeypatch):
 def test_what_a_killed_process_left_counts_only_while_somebody_works_there(tmp_path):
     Writer(tmp_path / PROGRESS).write(REPORT)
     assert current_report(tmp_path) is None
-    with claim(tmp_path):
+    with run_lock(tmp_path):
         assert current_report(tmp_path) == REPORT
         with watching(tmp_path):  # whoever takes the run over begins anew
             assert current_report(tmp_path) is None

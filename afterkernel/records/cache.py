@@ -10,19 +10,27 @@ of another folder is not used, and where it can't be written nothing happens.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from afterkernel.records.columns import COLUMNS, SEPARATOR
 from afterkernel.records.document import RecordError
 from afterkernel.records.files import write_bytes_atomic
 from afterkernel.records.record import SCHEMA_VERSION, Record
-from afterkernel.records.store import RecordFile, RunFolder, check_any, folder_name, read_file, refuse_copies, select
+from afterkernel.records.store import (
+    RecordFile,
+    RunFolder,
+    Stamp,
+    check_any,
+    folder_name,
+    read_file,
+    refuse_copies,
+    select,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,13 +46,20 @@ _TYPES = (
 _SIGNATURE = json.dumps([SCHEMA_VERSION, _TYPES]).encode()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Rows:
-    """The rows of one record, as JSON lines; none where they are in the cache."""
+class _Known(NamedTuple):
+    """What a cache has of one run, by the names of its files: their stamps, and sweep and run_id."""
 
-    file: str
-    run: tuple[str, str]
-    lines: str | None
+    stamps: dict[str, Stamp]
+    runs: dict[str, tuple[str, str]]
+
+
+class _Rows(NamedTuple):
+    """The rows of one run that count: some from the cache, which also has `unused` ones, and JSON lines by file."""
+
+    runs: set[tuple[str, str]]
+    cached: bool
+    unused: list[str]
+    fresh: list[tuple[str, str]]
 
 
 def gather(execute: Execute, runs: Sequence[RunFolder], directory: Path | str, folder: Path) -> list[str]:
@@ -57,24 +72,25 @@ def gather(execute: Execute, runs: Sequence[RunFolder], directory: Path | str, f
     for run in runs:
         sweeps.setdefault(run.path.parent if run.path.name else run.path / "..", []).append(run)
     parts: list[str] = []
-    found: list[tuple[RunFolder, list[_Rows]]] = []
+    found: list[tuple[RunFolder, _Rows]] = []
     for number, (sweep, members) in enumerate(sweeps.items()):
         cached = folder / f"{number}.cached.parquet"
         known = _known(execute, sweep / CACHE, cached)
         of_sweep = [(run, _rows_of(run, known)) for run in members]
         found += of_sweep
-        chosen = sorted((rows for _, of_run in of_sweep for rows in of_run), key=lambda rows: rows.file)
-        fresh = [rows.lines for rows in chosen if rows.lines is not None]
-        used = {rows.file for rows in chosen if rows.lines is None}
-        part = _parquet(cached, sorted(known.keys() - used)) if used else ""
+        used = any(rows.cached for _, rows in of_sweep)
+        unused = [file for _, rows in of_sweep for file in rows.unused]
+        unused += [f"{name}/{file}" for name, other in known.items() for file in other.stamps]
+        fresh = [lines for _, rows in of_sweep for lines in rows.fresh]
+        part = _parquet(cached, unused) if used else ""
         if fresh:
-            part = _merged(execute, fresh, part, folder / f"{number}")
+            part = _merged(execute, (lines for _, lines in sorted(fresh)), part, folder / f"{number}")
             # A run alone is no reason to forget the others of its sweep.
             if len(fresh) >= FROM_RECORDS and members[0].path != Path(directory):
                 _save(execute, part, folder / f"{number}.saved.parquet", sweep / CACHE)
         parts += [part] if part else []
-    check_any(directory, [run for run, rows in found if rows])
-    refuse_copies((run.path, {one.run for one in rows}) for run, rows in found)
+    check_any(directory, [run for run, rows in found if rows.runs])
+    refuse_copies((run.path, rows.runs) for run, rows in found)
     return parts
 
 
@@ -83,22 +99,28 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _rows_of(run: RunFolder, known: dict[str, tuple[Any, ...]]) -> list[_Rows]:
+def _rows_of(run: RunFolder, known: dict[str, _Known]) -> _Rows:
+    """The rows of a run that count; what is known of it is taken out of `known`."""
     # ASCII, whatever a folder is called: a name may have bytes that are no text.
-    name = ascii(folder_name(run.path))
+    folder = ascii(folder_name(run.path))
+    stamps, runs = known.pop(folder, _Known({}, {}))
+    if stamps and stamps == run.listing:
+        return _Rows(set(runs.values()), True, [], [])
 
-    def load(file: RecordFile) -> _Rows:
-        key = f"{name}/{file.name}"
-        entry = known.get(key)
-        if entry is not None and entry[:3] == file.stamp:
-            return _Rows(key, entry[3:], None)
+    def load(file: RecordFile) -> tuple[str, tuple[str, str], str]:
+        if stamps.get(file.name) == file.stamp:
+            return file.name, runs[file.name], ""
         record = read_file(file)
-        return _Rows(key, (record.sweep, record.run_id), "".join(_lines(record, key, file.stamp)))
+        return file.name, (record.sweep, record.run_id), "".join(_lines(record, f"{folder}/{file.name}", file.stamp))
 
-    return list(select(run, load, lambda rows: rows.run[1]).values())
+    chosen = select(run, load, lambda one: one[1][1])
+    used = {name for name, _, lines in chosen if not lines}
+    unused = [f"{folder}/{name}" for name in stamps if name not in used]
+    fresh = [(f"{folder}/{name}", lines) for name, _, lines in chosen if lines]
+    return _Rows({one[1] for one in chosen}, bool(used), unused, fresh)
 
 
-def _lines(record: Record, file: str, stamp: tuple[int, int, int]) -> Iterable[str]:
+def _lines(record: Record, file: str, stamp: Stamp) -> Iterable[str]:
     """A record's rows as JSON: one per kernel."""
     try:
         common = _json({"file": file, **dict(zip(_STAMP, stamp, strict=True))} | _values(record, Record))
@@ -140,10 +162,12 @@ def _merged(execute: Execute, lines: Iterable[str], cached: str, path: Path) -> 
     return _parquet(target)
 
 
-def _known(execute: Execute, path: Path, copy: Path) -> dict[str, tuple[Any, ...]]:
-    """By file the size, times, sweep and run in a cache, which is copied to a safe name; none if it can't be used."""
+def _known(execute: Execute, path: Path, copy: Path) -> dict[str, _Known]:
+    """What a cache has, by the run's folder; it is copied to a safe name. Nothing if it can't be used."""
     import duckdb
 
+    if not path.is_file():
+        return {}
     try:
         digest, _, data = path.read_bytes().partition(b"\n")
         if digest != _digest(data):
@@ -153,7 +177,14 @@ def _known(execute: Execute, path: Path, copy: Path) -> dict[str, tuple[Any, ...
         rows = execute(f"SELECT DISTINCT file, {names} FROM {_parquet(copy)}").fetchall()
     except (OSError, duckdb.Error):
         return {}
-    return {row[0]: row[1:] for row in rows}
+    known: dict[str, _Known] = {}
+    for file, size, mtime_ns, ctime_ns, sweep, run_id in rows:
+        folder, _, name = file.rpartition("/")
+        if folder not in known:
+            known[folder] = _Known({}, {})
+        known[folder].stamps[name] = size, mtime_ns, ctime_ns
+        known[folder].runs[name] = sweep, run_id
+    return known
 
 
 def _save(execute: Execute, part: str, draft: Path, path: Path) -> None:

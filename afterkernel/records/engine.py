@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -71,7 +72,8 @@ def opened(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[duckdb.
         names = ", ".join(map(_column, _ALL))
         view = " UNION ALL ".join(f"SELECT {names} FROM {part}" for part in parts)
         engine.execute(f"CREATE VIEW results AS {view}")
-        engine.execute("SET allowed_directories = [" + cache.text(folder) + "]")
+        # As it is and as a pattern, for it is compared with both.
+        engine.execute(f"SET allowed_directories = [{cache.text(folder)}, {cache.text(escape(folder))}]")
         engine.execute(_LOCK)
         yield engine
 
@@ -80,15 +82,8 @@ def type_of(expression: str) -> str:
     """The type of an expression of the columns of `results`; raises duckdb.Error where it is none."""
     with _empty() as engine:
         query = f"SELECT ({expression}\n) AS value FROM results"
-        _check_select(engine, query)
+        check_select(engine, query)
         return str(engine.sql(query).types[0])
-
-
-def check(query: str) -> None:
-    """Raise duckdb.Error where a query is not one SELECT over the table and its columns."""
-    with _empty() as engine:
-        _check_select(engine, query)
-        engine.execute(f"EXPLAIN {query}")
 
 
 def reason(error: Exception) -> str:
@@ -157,7 +152,8 @@ def _empty() -> duckdb.DuckDBPyConnection:
     return engine
 
 
-def _check_select(engine: duckdb.DuckDBPyConnection, query: str) -> None:
+def check_select(engine: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Raise duckdb.Error where a query is not one SELECT."""
     import duckdb
 
     statements = engine.extract_statements(query)

@@ -104,11 +104,11 @@ def _reason(error: Exception) -> str:
 def _ask(directory: Path | str, query: str, bad: Callable[[Exception], UserError]) -> pd.DataFrame:
     import duckdb
 
-    runs = [run for run in find_runs(directory) if run.files]
+    runs = [run for run in find_runs(directory) if run.listing]
     check_any(directory, runs)
     try:
-        engine.check(query)
         with engine.opened(runs, directory) as table:
+            engine.check_select(table, query)
             return engine.interruptible(table, lambda: table.execute(query).df())
     except duckdb.Error as error:
         raise bad(error) from error

@@ -8,12 +8,14 @@ change what its successor wrote: its own files have lower numbers.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from afterkernel.errors import LockLostError, UserError
 from afterkernel.records.document import RecordError, decode, encode, number_of
@@ -22,25 +24,26 @@ from afterkernel.records.record import Record
 from afterkernel.records.skipped import skip
 
 Key = tuple[int, str]
+# Size and times of change (mtime, ctime) in ns of a file.
+Stamp = tuple[int, int, int]
 T = TypeVar("T")
 # Each number has one spelling, so that no two files can be the same record.
 _INTEGER = "(0|[1-9][0-9]{0,17})"
 _RECORD = re.compile(rf"{_INTEGER}\.({NAME})\.{_INTEGER}\.json")
 _FENCE = re.compile(rf"{_INTEGER}\.fence")
-_LOCK = re.compile(r"([0-9]{1,18})\.json")
+_LOCK = re.compile(r"([0-9]{4}|[1-9][0-9]{4,17})\.json")
 # The end of a run's id, a hash of its configuration.
 _HASH = re.compile(r".*-([0-9a-f]{10})")
 
 
-@dataclasses.dataclass(frozen=True)
-class RecordFile:
-    """A file of one record, by its name; `stamp` is its size and its times of change (mtime, ctime) in ns."""
+class RecordFile(NamedTuple):
+    """A file of one record, by its name."""
 
-    path: str
     step: int
     evaluation_id: str
     number: int
-    stamp: tuple[int, int, int]
+    path: str
+    stamp: Stamp
 
     @property
     def name(self) -> str:
@@ -52,15 +55,30 @@ class RecordFile:
 class RunFolder:
     """A folder with records or a config.yaml, and, once they are read, the records.
 
-    `is_run` says whether more than a config.yaml marks it as a run; `skipped` what is wrong with each skipped file.
+    `is_run` says whether more than a config.yaml marks it as a run; `listing` is what lies in its folder of records;
+    `skipped` says what is wrong with each skipped file.
     """
 
     path: Path
-    files: list[RecordFile]
     has_config: bool = False
     is_run: bool = True
+    listing: dict[str, Stamp] = dataclasses.field(default_factory=dict)
     records: list[Record] = dataclasses.field(default_factory=list)
     skipped: list[str] = dataclasses.field(default_factory=list)
+
+    @functools.cached_property
+    def files(self) -> list[RecordFile]:
+        """The files of its records, by step, evaluation and number, without those below a fence."""
+        found, floor = [], 0
+        for name, stamp in self.listing.items():
+            path = f"{self.path}/{RECORDS}/{name}"
+            if match := _RECORD.fullmatch(name):
+                found.append(RecordFile(int(match[1]), match[2], int(match[3]), path, stamp))
+            elif match := _FENCE.fullmatch(name):
+                floor = max(floor, int(match[1]))
+            else:
+                self.skip(path, "is not named STEP.EVALUATION.NUMBER.json")
+        return sorted(file for file in found if file.number >= floor)
 
     def skip(self, path: str, reason: str) -> None:
         """Name a file of the run that is skipped."""
@@ -111,8 +129,8 @@ def next_number(run_dir: Path | str) -> int:
 def lock_numbers(run_dir: Path) -> dict[int, Path]:
     """The files of a run's locks by number."""
     folder = run_dir / LOCKS
-    found = {int(match[1]): name for name in _names(folder) if (match := _LOCK.fullmatch(name))}
-    return {number: folder / name for number, name in found.items() if name == f"{number:04d}.json"}
+    numbers = [int(match[1]) for name in _names(folder) if (match := _LOCK.fullmatch(name))]
+    return {number: folder / f"{number:04d}.json" for number in numbers}
 
 
 def recorded(run_dir: Path | str, run_id: str | None = None) -> frozenset[Key]:
@@ -123,8 +141,8 @@ def recorded(run_dir: Path | str, run_id: str | None = None) -> frozenset[Key]:
 def read_run(run_dir: Path | str, run_id: str | None = None) -> dict[Key, Record]:
     """The records of one run by step and evaluation_id; what is damaged or of another run than `run_id` is skipped."""
     path = Path(run_dir)
-    run = RunFolder(path, [])
-    run.files = _record_files(run)
+    run = RunFolder(path)
+    _list(run)
     return {(record.step, record.evaluation_id): record for record in _load(run, run_id).records}
 
 
@@ -160,7 +178,7 @@ def read_runs(directory: Path | str) -> list[RunFolder]:
 
 def is_run(directory: Path) -> bool:
     """Whether a directory is the folder of one run, with records."""
-    return any(run.path == directory and run.files for run in find_runs(directory))
+    return any(run.path == directory and run.listing for run in find_runs(directory))
 
 
 def check_any(directory: Path | str, runs: Sequence[RunFolder]) -> None:
@@ -187,7 +205,7 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
     directory = Path(directory)
     if not directory.is_dir():
         raise UserError(f"{directory} is not a directory: name a run, a sweep, or the folder of all sweeps.")
-    found, pending = [], [directory]
+    found, pending = [], [str(directory)]
     while pending:
         folder = pending.pop()
         try:
@@ -198,57 +216,53 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
         except OSError as error:
             skip(folder, f"can't be read ({error.strerror})")
             continue
-        run = RunFolder(folder, [], has_config=inside.get(CONFIG) is False)
+        run = RunFolder(Path(folder), has_config=inside.get(CONFIG) is False)
         if RECORDS in inside:
-            run.files = _record_files(run)
-        if run.files or run.has_config or run.skipped:
+            _list(run)
+        # A sweep may be called records.
+        has_records = any(map(_RECORD.fullmatch, run.listing))
+        marked = LOCKS in inside or STATE in inside
+        run.is_run = has_records or marked or (run.has_config and bool(run.skipped or SNAPSHOTS in inside))
+        if has_records or run.has_config or run.skipped:
             found.append(run)
-        run.is_run = (
-            bool(run.files or run.skipped)
-            or LOCKS in inside
-            or STATE in inside
-            or (run.has_config and SNAPSHOTS in inside)
-        )
         if not run.is_run:
             hidden = {REPLACED} if run.has_config else set()
             pending += [
-                folder / name
+                os.path.join(folder, name)  # noqa: PTH118 (ten thousand of them, quickly)
                 for name, is_folder in inside.items()
-                if is_folder and name[0] != "." and name not in hidden and not _of_wandb(folder, name)
+                if is_folder and name[0] != "." and name not in hidden and not _of_wandb(run.path, name)
             ]
-    return sorted(found, key=lambda run: run.path)
+    return sorted(found, key=lambda run: run.path.parts)
 
 
 def select(
     run: RunFolder, load: Callable[[RecordFile], T], run_id_of: Callable[[T], str], run_id: str | None = None
-) -> dict[RecordFile, T]:
+) -> list[T]:
     """What `load` gives for each record of a run that counts, by step and evaluation; everything else is skipped.
 
     `load` raises RecordError or OSError for a damaged file. A record of another run than the folder's is skipped: the
     folder's is `run_id` where that is given, else the one that the folder is named by, else that of all its records.
     """
-    loaded: dict[RecordFile, T] = {}
+    loaded: list[tuple[RecordFile, T]] = []
     for file in run.files:
         try:
-            loaded[file] = load(file)
+            loaded.append((file, load(file)))
         except FileNotFoundError:
             continue  # moved away since it was listed
         except RecordError as fault:
             run.skip(file.path, str(fault))
         except OSError as error:
             run.skip(file.path, f"can't be read ({error.strerror})")
-    ids = {run_id_of(one) for one in loaded.values()}
+    ids = {run_id_of(one) for _, one in loaded}
     own = run_id or _own_id(run.path, ids)
-    best: dict[Key, RecordFile] = {}
-    for file, one in loaded.items():
+    best: dict[Key, T] = {}
+    for file, one in loaded:
         if run_id_of(one) != own:
             whose = f"the run {own}" if own else f"one run: the folder holds records of {', '.join(sorted(ids))}"
             run.skip(file.path, f"is a record of the run {run_id_of(one)}, not of {whose}")
             continue
-        key = file.step, file.evaluation_id
-        if key not in best or best[key].number < file.number:
-            best[key] = file
-    return {best[key]: loaded[best[key]] for key in sorted(best)}
+        best[file.step, file.evaluation_id] = one  # the last is that of the highest number
+    return list(best.values())
 
 
 def read_file(file: RecordFile) -> Record:
@@ -263,7 +277,7 @@ def read_file(file: RecordFile) -> Record:
 
 
 def _load(run: RunFolder, run_id: str | None = None) -> RunFolder:
-    run.records = list(select(run, read_file, lambda record: record.run_id, run_id).values())
+    run.records = select(run, read_file, lambda record: record.run_id, run_id)
     return run
 
 
@@ -281,30 +295,28 @@ def _own_id(path: Path, ids: set[str]) -> str | None:
     return next(iter(ids)) if len(ids) == 1 else None
 
 
-def _record_files(run: RunFolder) -> list[RecordFile]:
-    """The files of a run's records, by step, evaluation and number, without those below a fence."""
-    found, floor = [], 0
+def _list(run: RunFolder) -> None:
+    """Look at the files in a run's folder of records."""
     try:
-        with os.scandir(run.path / RECORDS) as entries:
+        with os.scandir(f"{run.path}/{RECORDS}") as entries:
             for entry in entries:
-                if match := _RECORD.fullmatch(entry.name):
+                name = entry.name
+                if name[0] == "." or not name.endswith((".json", ".fence")):
+                    continue
+                try:
                     facts = entry.stat()
-                    if not entry.is_file():
-                        run.skip(entry.path, "is not a file")
-                        continue
-                    stamp = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
-                    found.append(RecordFile(entry.path, int(match[1]), match[2], int(match[3]), stamp))
-                elif match := _FENCE.fullmatch(entry.name):
-                    floor = max(floor, int(match[1]))
-                elif entry.name.endswith(".json") and entry.name[0] != ".":
-                    run.skip(entry.path, "is not named STEP.EVALUATION.NUMBER.json")
+                except OSError as error:
+                    if entry.is_symlink() or not isinstance(error, FileNotFoundError):
+                        run.skip(entry.path, f"can't be read ({error.strerror})")
+                    continue
+                if stat.S_ISREG(facts.st_mode):
+                    run.listing[name] = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+                elif _RECORD.fullmatch(name):
+                    run.skip(entry.path, "is not a file")
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        pass
     except OSError as error:
-        run.skip(str(run.path / RECORDS), f"can't be read ({error.strerror})")
-    return sorted(
-        (file for file in found if file.number >= floor), key=lambda file: (file.step, file.evaluation_id, file.number)
-    )
+        run.skip(f"{run.path}/{RECORDS}", f"can't be read ({error.strerror})")
 
 
 def _names(folder: Path) -> list[str]:

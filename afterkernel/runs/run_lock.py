@@ -151,6 +151,8 @@ def _acquire(run_dir: Path, heartbeat_s: float, stale_s: float) -> RunLock:
     try:
         draft.write_text(json.dumps(asdict(mine)))
         while True:
+            # Before the look by which is decided: a number from after it could lie above that of a new holder.
+            least = next_number(run_dir)
             number, path = _highest(run_dir)
             if number:
                 os.utime(draft)  # its time of change is then the file system's own present
@@ -158,7 +160,7 @@ def _acquire(run_dir: Path, heartbeat_s: float, stale_s: float) -> RunLock:
                 if wait_s > 0.0:
                     time.sleep(min(wait_s, heartbeat_s / 2, UNWRITTEN_S / 10))
                     continue
-            number = max(number + 1, next_number(run_dir))
+            number = max(number + 1, least)
             wanted = folder / f"{number:04d}.json"
             try:
                 link(draft, wanted)

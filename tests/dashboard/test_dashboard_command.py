@@ -144,13 +144,13 @@ def damaged(folder, **changes):
     """A copy of one run whose configuration tells W&B something else."""
     import dataclasses
 
-    source = next(path.parent for path in folder.glob("*/records.parquet"))
+    source = next(path.parents[1] for path in folder.glob("*/records/*.json"))
     other = folder / "another"
     other.mkdir()
     shutil.copy(source / CONFIG, other / CONFIG)
     for record in read_records(source):
         config = {**record.config, "logger": {"wandb": {**record.config["logger"]["wandb"], **changes}}}
-        write_record(other, dataclasses.replace(record, run_id="another", config=config))
+        write_record(other, dataclasses.replace(record, run_id="another", config=config), 1)
 
 
 def test_runs_of_two_projects_need_a_choice_and_what_was_built_is_replaced(built, tmp_path, capsys):

@@ -90,10 +90,10 @@ def answer(words: list[str], capfd: pytest.CaptureFixture[str]) -> tuple[int, st
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, but for what Hydra and claims write of a job."""
+    """Every file below a folder, but for what Hydra and locks write of a job."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not {".hydra", "claims"} & set(path.parts) and path.suffix != ".log":
+        if path.is_file() and not {".hydra", "locks"} & set(path.parts) and path.suffix != ".log":
             with contextlib.suppress(OSError):
                 found[str(path.relative_to(folder))] = path.read_bytes()
     return found

@@ -106,7 +106,7 @@ def _writer(root: Path) -> Callable[..., Path]:
                 config=config,
                 provenance=provenance or {},
             )
-            write_record(run, record)
+            write_record(run, record, 1)
         return run
 
     return write

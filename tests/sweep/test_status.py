@@ -10,8 +10,8 @@ import pytest
 from afterkernel.errors import UserError
 from afterkernel.progress import Report
 from afterkernel.progress_file import PROGRESS, Writer
-from afterkernel.records import RunStatus
-from afterkernel.runs.run_lock import claim
+from afterkernel.records import RunStatus, SkippedWarning
+from afterkernel.runs.run_lock import run_lock
 from afterkernel.sweep.failure import write_failure
 from afterkernel.sweep.planned import planned
 from afterkernel.sweep.status import main, state_of, sweep_left
@@ -29,7 +29,7 @@ def test_done_cut_off_failed_and_running(tmp_path):
     write_failure(run.run_dir, "memory ran out")
     assert state_of(run) == ("failed", "memory ran out")
     (run.run_dir / "run.log").write_text("12:00:00 first\n12:00:01 training: epoch 3 of at most 5\n")
-    with claim(run.run_dir):
+    with run_lock(run.run_dir):
         state, word = state_of(run)
     assert state == "running"
     assert word.startswith("training: epoch 3 of at most 5 (process ")
@@ -41,7 +41,7 @@ def test_a_run_in_progress_is_told_by_what_it_says_and_the_sweep_s_end_by_its_ru
     report = Report("training", "training: epoch 3 of 5", 0.4, 30.0, None, None, None, now, now)
     Writer(run.run_dir / PROGRESS).write(report)
     assert state_of(run) == ("cut off", "missing epochs 5")  # nobody works there any more
-    with claim(run.run_dir):
+    with run_lock(run.run_dir):
         assert re.match(r"training: epoch 3 of 5, over \d+ s left \(process ", state_of(run)[1])
         assert re.match(r"training: epoch 3 of 5, about 1 h \d+ min left \(process ", state_of(run, whole_s=5400.0)[1])
         left = sweep_left([run], to_go=2)
@@ -103,9 +103,11 @@ def test_a_damaged_record_is_told_also_where_runs_are_to_come(tmp_path, capsys):
     grids = tmp_path / "s" / "grids"
     grids.mkdir(parents=True)
     (grids / "a.json").write_text(json.dumps({"version": 1, "runs": {"mlp-0": ["seed=0"], "mlp-1": ["seed=1"]}}))
-    (tmp_path / "s" / "mlp-0").mkdir()
-    (tmp_path / "s" / "mlp-0" / "records.parquet").write_bytes(b"PAR1 cut short")
-    assert main([str(tmp_path)]) == 0
+    path = tmp_path / "s" / "mlp-0" / "records" / "0.eval0.1.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"{cut short")
+    with pytest.warns(SkippedWarning, match="mlp-0/records/0.eval0.1.json is truncated"):
+        assert main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "is truncated or was altered" in out
     assert out.endswith("0 of 2 runs done, 1 damaged, 1 to go\n")

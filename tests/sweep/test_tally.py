@@ -10,7 +10,7 @@ import pytest
 from afterkernel import display as display_module
 from afterkernel.progress import Report
 from afterkernel.progress_file import PROGRESS, Writer
-from afterkernel.runs.run_lock import claim
+from afterkernel.runs.run_lock import run_lock
 from afterkernel.sweep import tally as module
 from afterkernel.sweep.conduct import Teller
 from afterkernel.sweep.job import Job, Outcome
@@ -106,7 +106,7 @@ def test_the_whole_moves_with_its_parts(tmp_path, clock):
     tally.begun(job(tmp_path, "a"))
     (tmp_path / "a").mkdir()
     Writer(tmp_path / "a" / PROGRESS).write(told(run_left_s=30.0))
-    with claim(tmp_path / "a"):
+    with run_lock(tmp_path / "a"):
         clock.now = 10.0
         picture = tally.picture()
     assert picture.heading.startswith("sweep s: 1 of 4 done, 1 running, 2 to go, about 1 min ")

@@ -5,7 +5,7 @@ import pytest
 
 from afterkernel.errors import UserError
 from afterkernel.records import run_directory, write_bytes_atomic, write_record, write_text_atomic
-from afterkernel.records.files import record_files
+from afterkernel.records.store import find_runs
 
 
 def test_text_is_written_as_it_is_into_new_folders(tmp_path):
@@ -52,18 +52,21 @@ def test_names_that_leave_the_folder_are_refused(tmp_path, make_record, name):
     with pytest.raises(UserError, match="can't name a file"):
         run_directory(tmp_path, "demo", name)
     with pytest.raises(UserError, match="can't name a file"):
-        write_record(tmp_path, make_record(evaluation_id=name))
+        write_record(tmp_path, make_record(evaluation_id=name), 1)
 
 
-def test_records_are_found_below_a_run_a_sweep_and_all_sweeps(tmp_path, make_record):
+def test_runs_are_found_below_a_run_a_sweep_and_all_sweeps(tmp_path, make_record):
     run = run_directory(tmp_path, "demo", "run0")
-    path = write_record(run, make_record())
-    (run / ".records.parquet.ab.tmp").write_text("half")
-    write_record(run / "backup", make_record())
-    write_record(tmp_path / ".trash" / "run1", make_record())
-    assert record_files(run) == record_files(run.parent) == record_files(tmp_path) == [path]
+    write_record(run, make_record(), 1)
+    (run / "records" / ".20.eval0.2.json.ab.tmp").write_text("half")
+    write_record(run / "backup", make_record(), 1)
+    write_record(tmp_path / ".trash" / "run1", make_record(), 1)
+    for directory in (run, run.parent, tmp_path):
+        (found,) = find_runs(directory)
+        assert found.path == run
+        assert [file.name for file in found.files] == ["20.eval0.1.json"]
 
 
 def test_a_directory_that_is_none_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere is not a directory"):
-        record_files(tmp_path / "nowhere")
+        find_runs(tmp_path / "nowhere")

@@ -1,14 +1,24 @@
 import dataclasses
 import math
+import os
 import tempfile
 
 import pytest
-from afterkernel.records.codec import RecordError, records_of, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterkernel.errors import UserError
-from afterkernel.records import KernelRecord, Record, Resources, read_record, read_records, recorded, write_record
+from afterkernel.records import (
+    KernelRecord,
+    Record,
+    Resources,
+    read_record,
+    read_records,
+    recorded,
+    results,
+    write_record,
+)
+from afterkernel.records.document import RecordError, decode, encode
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 whole = st.integers(-(2**63), 2**63 - 1)
@@ -19,7 +29,7 @@ trees = st.dictionaries(
 by_type = {
     "str": st.text(),
     "str | None": st.none() | st.text(),
-    "int": whole,
+    "Int64": whole,
     "float": numbers,
     "bool": st.booleans(),
     "float | None": st.none() | numbers,
@@ -39,7 +49,14 @@ def fields(cls, **given_fields):
 kernels = st.lists(
     fields(KernelRecord, resources=fields(Resources)), min_size=1, max_size=3, unique_by=lambda one: one["kernel"]
 )
-records = fields(Record, kernels=kernels, evaluation_id=names, run_id=st.just("run0"), sweep=st.just("demo"))
+records = fields(
+    Record,
+    step=st.integers(0, 10**18 - 1),
+    kernels=kernels,
+    evaluation_id=names,
+    run_id=st.just("run0"),
+    sweep=st.just("demo"),
+)
 
 
 def built(plain):
@@ -48,18 +65,18 @@ def built(plain):
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.lists(records, min_size=1, max_size=3, unique_by=lambda one: (one["epoch"], one["evaluation_id"])))
+@given(st.lists(records, min_size=1, max_size=3, unique_by=lambda one: (one["step"], one["evaluation_id"])))
 def test_what_is_read_is_what_was_written(plain):
     made = [built(one) for one in plain]
     with tempfile.TemporaryDirectory() as folder:
         for record in made:
-            write_record(folder, record)
+            write_record(folder, record, 1)
         back = read_records(folder)
-        assert back == sorted(made, key=lambda record: (record.epoch, record.evaluation_id))
+        assert back == sorted(made, key=lambda record: (record.step, record.evaluation_id))
         # repr tells -0.0 from 0.0 and 1 from 1.0; the order of keys in a mapping is not kept
         assert sorted(map(scalars, back)) == sorted(map(scalars, made))
-        assert recorded(folder) == {(record.epoch, record.evaluation_id) for record in made}
-        assert read_record(folder, made[0].epoch, made[0].evaluation_id) == made[0]
+        assert recorded(folder) == {(record.step, record.evaluation_id) for record in made}
+        assert read_record(folder, made[0].step, made[0].evaluation_id) == made[0]
 
 
 def scalars(record):
@@ -67,40 +84,61 @@ def scalars(record):
     return repr(dataclasses.replace(record, config={}, provenance={}, kernels=kernels))
 
 
-def test_a_record_of_the_same_epoch_and_evaluation_is_replaced_and_others_stay(tmp_path, make_record):
-    write_record(tmp_path, make_record(("ntk", "conjugate"), epoch=5))
-    write_record(tmp_path, make_record(epoch=5, evaluation_id="other"))
-    path = write_record(tmp_path, make_record(epoch=0))
-    assert write_record(tmp_path, make_record(("conjugate",), epoch=5, margin=0.5)) == path
+def test_the_highest_number_counts_per_step_and_evaluation(tmp_path, make_record):
+    write_record(tmp_path, make_record(("ntk", "conjugate"), epoch=5), 1)
+    write_record(tmp_path, make_record(epoch=5, evaluation_id="other"), 1)
+    write_record(tmp_path, make_record(epoch=0), 9)
+    path = write_record(tmp_path, make_record(("conjugate",), epoch=5, margin=0.5), 10)
+    assert path == tmp_path / "records" / "20.eval0.10.json"
     assert read_records(tmp_path) == [
         make_record(epoch=0),
         make_record(("conjugate",), epoch=5, margin=0.5),
         make_record(epoch=5, evaluation_id="other"),
     ]
-    assert recorded(tmp_path) == {(0, "eval0"), (5, "eval0"), (5, "other")}
-    assert {entry.name for entry in tmp_path.iterdir()} == {"records.parquet"}
+    assert results(tmp_path)["margin"].tolist() == [0.01, 0.5, 0.01]
+    assert recorded(tmp_path) == {(0, "eval0"), (20, "eval0"), (20, "other")}
+    assert len(list((tmp_path / "records").iterdir())) == 4
+
+
+def test_no_record_is_ever_replaced(tmp_path, make_record):
+    path = write_record(tmp_path, make_record(), 3)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError):
+        write_record(tmp_path, make_record(margin=0.5), 3)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_without_hard_links_a_record_is_created_exclusively(tmp_path, make_record, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no hard links here")))
+    path = write_record(tmp_path, make_record(), 3)
+    assert read_records(tmp_path) == [make_record()]
+    with pytest.raises(FileExistsError):
+        write_record(tmp_path, make_record(margin=0.5), 3)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "link"])
+def test_a_record_that_can_t_be_written_leaves_nothing(tmp_path, make_record, monkeypatch, failing):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, failing, fail)
+    with pytest.raises(KeyboardInterrupt):
+        write_record(tmp_path, make_record(), 1)
+    assert not list((tmp_path / "records").iterdir())
 
 
 def test_nothing_is_recorded_where_there_is_no_file(tmp_path):
     assert recorded(tmp_path) == frozenset()
-    with pytest.raises(UserError, match=r"records\.parquet can't be read: No such file"):
+    with pytest.raises(UserError, match="holds no readable record of step 0 and evaluation eval0"):
         read_record(tmp_path, 0, "eval0")
 
 
-def test_a_record_that_is_not_there_is_named(tmp_path, make_record):
-    write_record(tmp_path, make_record())
-    with pytest.raises(UserError, match="holds no record of epoch 3 and evaluation eval0"):
-        read_record(tmp_path, 3, "eval0")
-
-
-def test_records_of_another_run_are_neither_taken_for_this_one_s_nor_overwritten(tmp_path, make_record):
-    path = write_record(tmp_path, make_record())
-    before = path.read_bytes()
-    with pytest.raises(UserError, match=r"holds records of the run run0, not of run1: move it away"):
-        write_record(tmp_path, make_record(run_id="run1"))
-    with pytest.raises(UserError, match=r"holds records of the run run0, not of run1"):
-        recorded(tmp_path, "run1")
-    assert path.read_bytes() == before
+@pytest.mark.parametrize(("step", "number"), [(-1, 1), (10**18, 1), (0, -1), (0, 10**18)])
+def test_what_has_no_name_is_not_written(tmp_path, make_record, step, number):
+    with pytest.raises(UserError, match="step and number are from 0"):
+        write_record(tmp_path, make_record(step=step), number)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -112,12 +150,9 @@ def test_records_of_another_run_are_neither_taken_for_this_one_s_nor_overwritten
         ("config.training.rates[1]", lambda bad: {"config": {"training": {"rates": [1.0, bad]}}}),
     ],
 )
-def test_numbers_that_are_not_finite_are_refused_by_name_and_nothing_is_written(
-    tmp_path, make_record, bad, name, fields
-):
-    with pytest.raises(UserError) as error:
-        write_record(tmp_path, make_record(**fields(bad)))
-    assert f"{name} is {bad}" in str(error.value)
+def test_numbers_that_are_not_finite_are_refused_and_nothing_is_written(tmp_path, make_record, bad, name, fields):
+    with pytest.raises(UserError, match=r"step 20 can't be written to .*: it is not plain data with finite numbers"):
+        write_record(tmp_path, make_record(**fields(bad)), 1)
     assert list(tmp_path.rglob("*")) == []
 
 
@@ -142,24 +177,14 @@ def test_numbers_that_are_not_finite_are_refused_by_name_and_nothing_is_written(
 def test_what_would_read_back_otherwise_is_refused(make_record, name, value):
     record = make_record()
     object.__setattr__(record, name, value)  # Past the checks of types that only tests make.
-    with pytest.raises(
-        RecordError, match=r"plain data|holds more|where|holds (finite|whole)|not Unicode|needs one|writ"
-    ):
-        rows_of(record)
+    with pytest.raises(RecordError):
+        encode(record, 1)
 
 
 def test_two_rows_of_one_kernel_are_refused(make_record):
-    with pytest.raises(RecordError, match="its kernels are ntk, ntk"):
-        rows_of(make_record(("ntk", "ntk")))
+    with pytest.raises(RecordError, match="has the kernels ntk, ntk"):
+        encode(make_record(("ntk", "ntk")), 1)
 
 
 def test_a_whole_number_in_a_float_field_becomes_a_float(make_record):
-    (record,) = records_of(rows_of(make_record(train_loss=1)))
-    assert type(record.train_loss) is float
-
-
-def test_rows_that_contradict_each_other_are_no_record(make_record):
-    one, other = rows_of(make_record(("ntk", "conjugate")))
-    other = tuple(0.25 if value == 0.4 else value for value in other)
-    with pytest.raises(RecordError, match="the rows of epoch 5 contradict each other"):
-        records_of([one, other])
+    assert type(decode(encode(make_record(train_loss=1), 1)).train_loss) is float

@@ -5,8 +5,9 @@ import pytest
 
 import afterkernel as ak
 from afterkernel.errors import UserError
-from afterkernel.records import engine, results, sql, write_record
+from afterkernel.records import SCHEMA_VERSION, engine, results, sql, write_record
 from afterkernel.records.columns import FRAME
+from afterkernel.records.store import find_runs
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,7 @@ def folder(tmp_path_factory, make_record):
         record = make_record(
             ("ntk", "conjugate"), epoch=epoch, margin=margin, separable=None if epoch == 0 else epoch == 5
         )
-        write_record(folder / "run0", record)
+        write_record(folder / "run0", record, 1)
     return folder
 
 
@@ -95,31 +96,8 @@ def test_sql_answers_with_typed_columns(folder):
 def test_every_column_can_be_asked_for_and_all_of_them(folder):
     frame = sql(folder, "select * from results")
     assert list(frame.columns) == [*FRAME, "config", "provenance"]
-    assert (frame["schema_version"] == 2).all()
+    assert (frame["schema_version"] == SCHEMA_VERSION).all()
     assert sql(folder, "select provenance->>'$.versions.torch' as torch from results")["torch"].tolist() == ["2.9"] * 6
-
-
-@pytest.mark.parametrize(
-    ("query", "columns"),
-    [
-        ("select avg(svm_test_error) from results where epoch = 5 group by arch", {"svm_test_error", "epoch", "arch"}),
-        ("select epoch from (select * from results) order by kernel limit 1", {"epoch", "kernel"}),
-        ("select count(*) from results", {"run_id"}),
-        ("select a.epoch from results a join results b using (seed) where b.margin > 0", {"epoch", "seed", "margin"}),
-        ("select width from results where seed = 0 and 1 = 1", {"width", "seed"}),
-        ("select config->>'$.seed' from results", {"config"}),
-        ("select r from results r", {*FRAME, "config", "provenance"}),
-    ],
-)
-def test_only_what_a_query_needs_is_read(folder, query, columns):
-    names = engine.needed(query)
-    assert set(names) == columns
-    assert len(sql(folder, query)) >= 0
-
-
-def test_a_plan_that_names_too_few_columns_costs_time_alone(folder, monkeypatch):
-    monkeypatch.setattr(engine, "needed", lambda query: ["run_id"])
-    assert sql(folder, "select max(epoch) as e from results")["e"].tolist() == [5]
 
 
 @pytest.mark.parametrize("made", ["describe results", "summarize results"])
@@ -155,13 +133,17 @@ def test_a_query_reaches_nothing_but_the_table(folder, query):
     import pandas as pd
 
     secret = pd.DataFrame({"a": [1]})  # which the engine would find by its name
-    path = folder / "run0" / "records.parquet"
+    path = folder / "run0" / "records" / "0.eval0.1.json"
     before = path.read_bytes()
     with pytest.raises(UserError, match=r"^Can't answer [^\n]+: [^\n]{,250}\.$"):
         sql(folder, query.format(path))
     assert path.read_bytes() == before
     assert len(secret) == 1
-    assert {entry.name for entry in folder.rglob("*")} == {"run0", "records.parquet"}
+    assert {entry.name for entry in folder.rglob("*")} == {
+        "run0",
+        "records",
+        *(f"{n}.eval0.1.json" for n in (0, 4, 20)),
+    }
 
 
 @pytest.mark.parametrize(
@@ -186,8 +168,8 @@ def test_a_bad_query_is_told_in_short(folder, query, told):
 def test_a_connection_is_cut_off_even_where_a_query_was_not_looked_at(folder):
     import duckdb
 
-    path = folder / "run0" / "records.parquet"
-    with engine.load([path]) as opened:
+    path = folder / "run0" / "records" / "0.eval0.1.json"
+    with engine.opened(find_runs(folder), folder) as opened:
         for query in [*ELSEWHERE[:2], *ELSEWHERE[5:8], *ELSEWHERE[11:16]]:
             with pytest.raises(duckdb.Error):
                 opened.execute(query.format(path)).fetchall()
@@ -197,9 +179,9 @@ def test_the_examples_in_the_readme_take_one_svm_alone(tmp_path, make_record):
     text = (Path(__file__).parents[2] / "README.md").read_text()
     queries = re.findall(r'--sql "(.*?)"|ak\.sql\(".*?", "(.*?)"\)', text)
     assert len(queries) >= 2
-    write_record(tmp_path / "run0", make_record(evaluation_id="a", svm_backend="exact"))
+    write_record(tmp_path / "run0", make_record(evaluation_id="a", svm_backend="exact"), 1)
     before = [sql(tmp_path, a or b).to_dict("list") for a, b in queries]
     again = make_record(evaluation_id="b", svm_backend="libsvm", margin=9.0, svm_test_error=0.9)
-    write_record(tmp_path / "run0", again)
+    write_record(tmp_path / "run0", again, 1)
     assert [sql(tmp_path, a or b).to_dict("list") for a, b in queries] == before
     assert all(before)

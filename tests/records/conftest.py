@@ -63,6 +63,7 @@ def make_record() -> Callable[..., Record]:
     def make(kernels: tuple[str, ...] = ("ntk",), **fields: object) -> Record:
         inner = {name: fields.pop(name) for name in list(fields) if name in _KERNEL}
         made = tuple(KernelRecord(**{**_KERNEL, **inner, "kernel": kernel}) for kernel in kernels)
-        return Record(**{**_RECORD, **fields, "kernels": made})
+        steps = {"step": 4 * fields["epoch"]} if "epoch" in fields else {}
+        return Record(**{**_RECORD, **steps, **fields, "kernels": made})
 
     return make

@@ -13,7 +13,7 @@ from afterkernel.sweep.status import main as status_main
 @pytest.fixture
 def sweep(tmp_path, make_record):
     for epoch, error in [(0, 0.0525), (1, 0.03), (5, 0.0123)]:
-        write_record(tmp_path / "run0", make_record(("ntk", "conjugate"), epoch=epoch, svm_test_error=error))
+        write_record(tmp_path / "run0", make_record(("ntk", "conjugate"), epoch=epoch, svm_test_error=error), 1)
     return tmp_path
 
 
@@ -82,7 +82,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_is_told(sweep, capsys, monkeyp
 
 
 def test_status_says_what_is_missing(sweep, make_record, capsys):
-    write_record(sweep / "run1", make_record(run_id="run1", epoch=0))
+    write_record(sweep / "run1", make_record(run_id="run1", epoch=0), 1)
     assert status_main([str(sweep)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:6] == ["run0", "vgg", "0.03", "0", "3/3", "done"]
@@ -97,12 +97,12 @@ def test_status_says_what_is_on_disk(sweep, capsys):
     status_main([str(sweep)])
     lines = capsys.readouterr().out.splitlines()
     assert "3.01 MiB" in lines[1]
-    assert lines[2].startswith("on disk 3.01 MiB (kernels 3.00 MiB, records 1")
+    assert lines[2].startswith("on disk 3.01 MiB (kernels 3.00 MiB, records 7")
 
 
 def test_disk_use_is_parted_by_kind(tmp_path):
     sizes = {
-        "records.parquet": 1,
+        "records/0.eval0.1.json": 1,
         "snapshots/epoch=0000.pt": 20,
         "kernels/a.npy": 300,
         "tiles/epoch=0/ntk/train.npy": 4000,
