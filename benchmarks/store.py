@@ -176,7 +176,7 @@ def main() -> None:
                     for _ in repeats
                 ]
                 for place, whose in enumerate(("", other.name if other else "")):
-                    taken = [one[place] for one in times if one[place] is not None]
+                    taken: list[Any] = [one[place] for one in times if one[place] is not None]
                     shown = ", ".join(f"{wall_s:.2f} ({cpu_s:.2f})" for _, wall_s, cpu_s, _ in taken)
                     if shown:
                         print(f"  {what:15} {whose:12} {shown} s; {taken[0][3]} rows", flush=True)

@@ -131,7 +131,7 @@ def _config(run: RunFolder) -> dict[str, Any] | None:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         run.skip(str(path), f"can't be read as YAML: {' '.join(str(error).split())}")
         return None
-    if not isinstance(config, dict) or not isinstance(config.get("training"), dict):
+    if not isinstance(config, dict) or not any(isinstance(config.get(name), dict) for name in ("arch", "training")):
         run.skip(str(path), "is not a configuration of afterkernel")
         return None
     return config
