@@ -1,23 +1,107 @@
-"""Callbacks: snapshots at chosen epochs, the training-loss target, divergence, how far training is."""
+"""What we add to Lightning: checkpoints and snapshots, the training-loss target, divergence, how far training is."""
 
 from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
 
 from afterkernel.errors import UserError
 from afterkernel.progress import Stage
 from afterkernel.training import snapshot
-from afterkernel.training.checkpoint import Clock
+from afterkernel.training.checkpoint import read_checkpoint, write_checkpoint
 from afterkernel.training.module import Classifier
 
 log = logging.getLogger(__name__)
+
+
+class CheckedFile(CheckpointIO):
+    """Lets Lightning write and read its checkpoint as `afterkernel.training.checkpoint` does."""
+
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write the checkpoint atomically."""
+        write_checkpoint(Path(path), checkpoint, self.identity)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read the checkpoint. Raises UserError where it is damaged, of a later version, or of another training."""
+        return read_checkpoint(Path(path), self.identity)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete the file."""
+        Path(path).unlink(missing_ok=True)
+
+
+class KeepCheckpoint(pl.Callback):
+    """Writes the checkpoint at the end of the first epoch that ends `every_s` seconds or more after the last one.
+
+    `look` is called before, and may raise.
+    """
+
+    def __init__(self, path: Path, every_s: float, look: Callable[[], None]) -> None:
+        self.path, self.every_s, self.look = path, every_s, look
+        self._last = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write, unless training ends here: then its last snapshot says all."""
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if not ends and time.monotonic() - self._last >= self.every_s:
+            self.look()
+            trainer.save_checkpoint(self.path)
+            self._last = time.monotonic()
+
+
+class KeepRandomState(pl.Callback):
+    """Carries torch's random state over a break, for networks that draw numbers as they train."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the CPU and of every GPU."""
+        return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the states up again when training starts, behind all that draws numbers before."""
+        self._restored = state_dict
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set what was restored, if anything was."""
+        restored = self.__dict__.pop("_restored", None)
+        if restored is not None:
+            torch.set_rng_state(restored["cpu"])
+            if len(restored["cuda"]) == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all(restored["cuda"])
+
+
+class Clock(pl.Callback):
+    """Seconds of training, those before a break included."""
+
+    def __init__(self) -> None:
+        self._before = 0.0
+        self._started = time.monotonic()
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds so far."""
+        return self._before + time.monotonic() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seconds so far."""
+        return {"wall_s": self.wall_s}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self._before = float(state_dict["wall_s"])
 
 
 class SaveSnapshots(pl.Callback):

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from afterkernel.data.problem import Problem
+from afterkernel.training.snapshot import Snapshot
 from afterkernel.types import Float, Int, Tensor
 
 IMAGES_AT_ONCE = 500
@@ -32,3 +34,10 @@ def loss_and_error(
     loss = F.binary_cross_entropy_with_logits(outputs, labels.double())
     error = ((outputs > 0) != (labels > 0)).double().mean()
     return loss.item(), error.item()
+
+
+def measure(network: nn.Module, problem: Problem, *, epoch: int, step: int) -> Snapshot:
+    """What a snapshot says of a network: training loss in nats, training and test error in [0, 1]."""
+    train_loss, train_error = loss_and_error(network, problem.x_train, problem.y_train)
+    _, test_error = loss_and_error(network, problem.x_test, problem.y_test)
+    return Snapshot(epoch, step, train_loss, train_error, test_error)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from afterkernel.data.problem import Problem
 from afterkernel.models import Network
-from afterkernel.training.metrics import loss_and_error
+from afterkernel.training.metrics import measure
 from afterkernel.training.options import Training
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.types import Float, Int, Tensor
@@ -43,10 +43,3 @@ class Classifier(pl.LightningModule):
             steps_an_epoch = math.ceil(len(self.problem.x_train) / self.options.batch_size)
             self._measured = measure(self.network, self.problem, epoch=step // steps_an_epoch, step=step)
         return self._measured
-
-
-def measure(network: Network, problem: Problem, *, epoch: int, step: int) -> Snapshot:
-    """What a snapshot says of a network: training loss in nats, training and test error in [0, 1]."""
-    train_loss, train_error = loss_and_error(network, problem.x_train, problem.y_train)
-    _, test_error = loss_and_error(network, problem.x_test, problem.y_test)
-    return Snapshot(epoch, step, train_loss, train_error, test_error)

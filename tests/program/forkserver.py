@@ -12,7 +12,8 @@ import sys
 import duckdb  # noqa: F401
 import torch
 
-import afterkernel.run  # noqa: F401
+import afterkernel.run
+import afterkernel.training.fit  # noqa: F401
 
 torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # imports what torch imports at the first optimizer alone
 

@@ -1,6 +1,8 @@
 """Training against a plain loop, snapshots, the loss target, divergence."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -172,3 +174,21 @@ def test_how_far_training_is_is_told_at_every_step(problem, tmp_path, monkeypatc
     fit(problem, tmp_path / "target", epochs=5, batch_size=100, loss_target=1e9)
     assert told == [("training", 1.0, told[0][2])]
     assert told[0][2].startswith("epoch 1 of at most 5, loss ")
+
+
+NO_LIGHTNING = """
+import sys
+from afterkernel.__main__ import main
+main(sys.argv[1:])
+assert "afterkernel.run" in sys.modules
+loaded = {"pytorch_lightning", "torchvision", "matplotlib", "wandb"} & sys.modules.keys()
+assert not loaded, loaded
+"""
+
+
+def test_a_run_that_trains_nothing_does_without_the_imports_of_lightning(tmp_path):
+    words = ["arch=mlp", "arch.width=4", "training.epochs=0", "kernel.names=[ntk]", "measure.num_images=4"]
+    words += ["dataset.max_train=20", "dataset.max_test=10", "logger=none"]
+    done = subprocess.run([sys.executable, "-c", NO_LIGHTNING, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("runs/*/*/snapshots/*.pt"))

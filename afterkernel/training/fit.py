@@ -1,0 +1,116 @@
+"""Training by Lightning, for at least one epoch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+from afterkernel.data.module import ProblemDataModule
+from afterkernel.data.problem import Problem
+from afterkernel.models import Network
+from afterkernel.progress import stage
+from afterkernel.training.callbacks import (
+    CheckedFile,
+    Clock,
+    KeepCheckpoint,
+    KeepRandomState,
+    SaveSnapshots,
+    StopAtDivergence,
+    StopAtLoss,
+    TellEpoch,
+    Watch,
+)
+from afterkernel.training.checkpoint import CHECKPOINT
+from afterkernel.training.module import Classifier
+from afterkernel.training.options import Snapshots, Training
+from afterkernel.training.snapshot import Snapshot
+from afterkernel.transforms import augment
+from afterkernel.types import Tensor
+
+log = logging.getLogger(__name__)
+
+
+def fit(
+    network: Network,
+    problem: Problem,
+    training: Training,
+    snapshots: Snapshots,
+    run_dir: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    identity: str,
+    checkpoint_every_s: float,
+    look: Callable[[], None],
+) -> tuple[Snapshot, float, bool | None]:
+    """Train for at least one epoch, as `afterkernel.training.train.train` says.
+
+    Returns the last snapshot, the seconds of training, and whether the loss target was reached (None without one).
+    """
+    clock = Clock()
+    target = StopAtLoss(training.loss_target) if training.loss_target is not None else None
+    path = run_dir / CHECKPOINT
+    module = Classifier(network, problem, training)
+    # The target comes first, for it decides whether an epoch is the last.
+    callbacks = [
+        *([target] if target else []),
+        StopAtDivergence(),
+        Watch(look),
+        clock,
+        KeepRandomState(),
+        SaveSnapshots(run_dir, snapshots.epochs, clock, identity, look),
+        KeepCheckpoint(path, checkpoint_every_s, look),
+    ]
+    with stage("training", training.epochs) as how_far:
+        callbacks.append(TellEpoch(how_far, at_most=target is not None))
+        _fit(module, _data(problem, training, seed), callbacks, device, path, identity)
+    return module.measure(), clock.wall_s, target.reached if target else None
+
+
+def _data(problem: Problem, training: Training, seed: int) -> ProblemDataModule:
+    def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
+        return augment(images, generator, training.augment_angle_rad, training.augment_shift_px)
+
+    return ProblemDataModule(problem, training.batch_size, seed, augmented if training.augment else None)
+
+
+def _fit(
+    module: Classifier,
+    data: ProblemDataModule,
+    callbacks: list[pl.Callback],
+    device: torch.device,
+    checkpoint: Path,
+    identity: str,
+) -> None:
+    goes_on = checkpoint.exists()
+    if goes_on:
+        log.info("going on from %s", checkpoint)
+    with warnings.catch_warnings():
+        # One process feeds whole batches from memory: workers would only copy them.
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*`srun` command is available.*")
+        trainer = pl.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1,
+            max_epochs=module.options.epochs,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            # One process trains a network, also within a SLURM job, where Lightning would think otherwise.
+            plugins=[CheckedFile(identity), LightningEnvironment()],
+        )
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint if goes_on else None)
+        except SystemExit as error:
+            # Lightning turns Ctrl-C into an exit; the command line tells it better.
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
