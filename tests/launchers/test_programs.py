@@ -140,8 +140,8 @@ def test_ray_gives_the_records_of_launcher_basic(unbroken, tmp_path, where):
 @pytest.mark.ray
 def test_a_run_whose_ray_worker_is_killed_goes_on_from_its_checkpoint(unbroken, tmp_path):
     def kill():
-        for claims in folder.glob("*-seed0*/claims/*.json"):
-            os.kill(int(json.loads(claims.read_text())["process"].partition("@")[0]), signal.SIGKILL)
+        for locks in folder.glob("*-seed0*/locks/*.json"):
+            os.kill(int(json.loads(locks.read_text())["process"].partition("@")[0]), signal.SIGKILL)
 
     folder = tmp_path / "runs" / "s"
     address = os.environ["AFTERKERNEL_TEST_RAY"]
@@ -158,8 +158,8 @@ def test_submitit_local_gives_the_records_of_launcher_basic_and_a_killed_run_fai
     pytest.importorskip("submitit")
 
     def kill():
-        (claims,) = folder.glob("*-seed0*/claims/*.json")
-        os.kill(int(json.loads(claims.read_text())["process"].partition("@")[0]), signal.SIGKILL)
+        (locks,) = folder.glob("*-seed0*/locks/*.json")
+        os.kill(int(json.loads(locks.read_text())["process"].partition("@")[0]), signal.SIGKILL)
 
     folder = tmp_path / "runs" / "s"
     words = ["seed=0,1", "sweep.name=s", "launcher=submitit_local"]

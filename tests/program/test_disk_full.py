@@ -39,7 +39,7 @@ def test_a_full_disk_is_told_and_the_sweep_goes_on_after_space_is_made(small_dis
     assert failures
     assert all("No space left on device" in line or "the disk is full" in line for line in failures), failures
     assert "Traceback" not in full.stdout + full.stderr
-    kept = numbers(small_disk / "runs" / "s") if list(small_disk.rglob("records.parquet")) else {}
+    kept = numbers(small_disk / "runs" / "s") if list(small_disk.rglob("records/*.json")) else {}
 
     ballast.unlink()
     again = run([*words, "logger=none", f"output_dir={small_disk}/runs"], tmp_path)
@@ -47,4 +47,4 @@ def test_a_full_disk_is_told_and_the_sweep_goes_on_after_space_is_made(small_dis
     found = numbers(small_disk / "runs" / "s")
     assert found == numbers(whole / "runs" / "s")
     assert kept == {key: found[key] for key in kept}
-    assert not [path for path in (small_disk / "runs").rglob(".*.tmp") if not {"wandb", "claims"} & set(path.parts)]
+    assert not [path for path in (small_disk / "runs").rglob(".*.tmp") if not {"wandb", "locks"} & set(path.parts)]

@@ -10,8 +10,7 @@ import torch
 import wandb_offline
 
 import afterkernel as ak
-from afterkernel.config import evaluation_id
-from afterkernel.records import read_record, read_records, write_record
+from afterkernel.records import read_records, write_record
 from afterkernel.run import read_config
 from afterkernel.training import snapshot
 
@@ -51,7 +50,7 @@ def test_a_record_is_what_the_library_gives_on_the_saved_weights(sweep):
     network = config.arch.build(problem.image_shape)
     path = snapshot.paths(run_dir)[-1]
     facts = snapshot.load(run_dir, network, path)
-    record = read_record(run_dir, 3, evaluation_id(config))
+    record = max(read_records(run_dir), key=lambda one: one.epoch)
     assert (record.train_loss, record.step) == (facts.train_loss, facts.step)
     by_name = {kernel.kernel: kernel for kernel in record.kernels}
     for name, kernel in (("ntk", ak.ntk), ("conjugate", ak.conjugate_kernel)):
@@ -102,7 +101,7 @@ def test_the_same_seed_repeats_every_record_bit_for_bit(sweep, program, small_op
 
 
 def test_running_again_leaves_what_is_finished(sweep, program, small_options):
-    before = {path: path.stat().st_mtime_ns for path in (sweep / "runs").rglob("records.parquet")}
+    before = {path: path.stat().st_mtime_ns for path in (sweep / "runs").rglob("records/*.json")}
     assert len(before) == 4
     done = program("arch=mlp", "seed=1", "sweep.name=tiny", *small_options, cwd=sweep)
     assert done.returncode == 0
@@ -114,9 +113,9 @@ def test_a_run_that_ended_early_goes_on_where_it_stopped(sweep, program, small_o
     first = next((sweep / "runs" / "tiny").glob("mlp-*seed0*"))
     run_dir = shutil.copytree(first, tmp_path / "runs" / "tiny" / first.name)
     expected, records = numbers(run_dir), read_records(run_dir)
-    (run_dir / "records.parquet").unlink()
+    shutil.rmtree(run_dir / "records")
     for record in (records[0], records[2]):
-        write_record(run_dir, record)
+        write_record(run_dir, record, 1)
     before = {path: path.stat().st_mtime_ns for path in (run_dir / "snapshots").iterdir()}
     done = program("arch=mlp", "seed=0", "sweep.name=tiny", *small_options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -135,7 +134,7 @@ def test_evaluate_recomputes_without_training(sweep, program, tmp_path):
     run_dir = shutil.copytree(next((sweep / "runs" / "tiny").glob("mlp-*seed0*")), tmp_path / "run")
     before = numbers(run_dir)
     weights = {path.name: path.read_bytes() for path in (run_dir / "snapshots").iterdir()}
-    (run_dir / "records.parquet").unlink()
+    shutil.rmtree(run_dir / "records")
     done = program("evaluate", run_dir, "logger=none", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert numbers(run_dir) == before

@@ -100,8 +100,8 @@ def test_a_worker_ends_with_its_parent(tmp_path):
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 300
-    claims = list((tmp_path / "runs" / "s").glob("*/claims/*.json"))
-    worker = int(json.loads(claims[0].read_text())["process"].split("@")[0])
+    locks = list((tmp_path / "runs" / "s").glob("*/locks/*.json"))
+    worker = int(json.loads(locks[0].read_text())["process"].split("@")[0])
     while time.monotonic() < deadline and Path(f"/proc/{worker}").exists():
         time.sleep(0.2)
     assert not Path(f"/proc/{worker}").exists()

@@ -141,8 +141,8 @@ def test_status_takes_no_word_of_a_killed_run(working):
     (path,) = cwd.glob("runs/s/*/progress.json")
     process.kill()
     process.wait()
-    claims = sorted(path.parent.glob("claims/*.json"))
-    worker = int(json.loads(claims[-1].read_text())["process"].split("@")[0])
+    locks = sorted(path.parent.glob("locks/*.json"))
+    worker = int(json.loads(locks[-1].read_text())["process"].split("@")[0])
     deadline = time.monotonic() + 300
     while Path(f"/proc/{worker}").exists():
         assert time.monotonic() < deadline
@@ -174,15 +174,15 @@ def test_a_run_that_is_killed_under_the_display_is_told_and_ctrl_c_ends_the_othe
     words = ["--multirun", *LONG, "seed=0,1", "launcher=joblib", "launcher.processes=2"]
     terminal = OnTerminal(words, tmp_path)
     terminal.until(lambda text: len(set(re.findall(r"(mlp\S+) +training: epoch", text))) == 2)
-    claims = sorted(tmp_path.glob("runs/s/*/claims/*.json"))
-    os.kill(int(json.loads(claims[0].read_text())["process"].split("@")[0]), signal.SIGKILL)
+    locks = sorted(tmp_path.glob("runs/s/*/locks/*.json"))
+    os.kill(int(json.loads(locks[0].read_text())["process"].split("@")[0]), signal.SIGKILL)
     terminal.until(lambda text: "0 of 2 done, 1 failed, 1 running" in text)
     os.kill(terminal.process.pid, signal.SIGINT)
     code, text = terminal.end()
     assert code == 130, text
     failed = re.findall(r"\[1/2\] FAILED (\S+): its process was ended by SIGKILL.*\(log: .*run.log\)\r\n", text)
-    assert failed == [claims[0].parents[1].name]
+    assert failed == [locks[0].parents[1].name]
     assert "0 of 2 runs finished, 1 failed, 1 to go; give the same command again to go on\r\n" in text
     assert "Traceback" not in text
     # The one that was killed could not take its file away.
-    assert [path.parent for path in tmp_path.rglob("*progress.json*")] == [claims[0].parents[1]]
+    assert [path.parent for path in tmp_path.rglob("*progress.json*")] == [locks[0].parents[1]]

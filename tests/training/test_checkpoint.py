@@ -28,7 +28,7 @@ def problem():
 
 
 def fit(problem, run_dir, *, break_at=None, seed=0, epochs=6, noise=False, identity="this", **options):
-    """Train; break off behind step `break_at`."""
+    """Train; break off in step `break_at`, counted from this start."""
     torch.manual_seed(seed)
     network = ak.models.mlp(problem.image_shape, width=6, num_layers=1)
     if noise:
@@ -37,12 +37,13 @@ def fit(problem, run_dir, *, break_at=None, seed=0, epochs=6, noise=False, ident
         )
     steps = 0
 
-    def look():
+    def count(module, args):
         nonlocal steps
-        steps += 1
-        if steps == break_at:
+        steps += module.training
+        if module.training and steps == break_at:
             raise BrokenOffError
 
+    network.register_forward_pre_hook(count)
     return train(
         network,
         problem,
@@ -53,7 +54,6 @@ def fit(problem, run_dir, *, break_at=None, seed=0, epochs=6, noise=False, ident
         device=CPU,
         identity=identity,
         checkpoint_every_s=0,
-        look=look,
     )
 
 
