@@ -100,17 +100,35 @@ def on_terminal(code, *, out=None, term="xterm"):
     return b"".join(found).decode(), piped
 
 
-SHOW = """
-import sys, time
+REDRAWN = """
+import threading
+from afterkernel import display as module
+drawing, render = threading.Semaphore(0), module.render
+
+def counted(*arguments):
+    drawing.release()
+    return render(*arguments)
+
+module.render = counted
+
+def redrawn():
+    # What is drawn second from now on is drawn after the first has been written.
+    while drawing.acquire(blocking=False):
+        pass
+    assert drawing.acquire(timeout=200) and drawing.acquire(timeout=200)
+"""
+SHOW = f"""
+{REDRAWN}
+import sys
 from afterkernel.display import Picture, Row, display, is_shown, say
 rows = [Row("run", "training: epoch 3 of 10", 0.3, "over 5 s left")]
 with display(lambda: Picture(rows, "sweep s: 1 of 2 done", 0.5)):
     assert is_shown() == SHOWN
-    time.sleep(1.2)
+    if SHOWN: redrawn()
     say("long " * 40 + "end")
     say("[bold]broken", "err")
     print("stray")
-    time.sleep(1.2)
+    if SHOWN: redrawn()
     say("last")
 print("after")
 """
@@ -149,12 +167,12 @@ def test_a_terminal_that_can_t_move_its_cursor_gets_lines():
     assert text == "long " * 40 + "end\r\n[bold]broken\r\nstray\r\nlast\r\nafter\r\n"
 
 
-ALONE = """
-import time
+ALONE = f"""
+{REDRAWN}
 from afterkernel.progress import progress
 with progress("Gram matrix", 4.0, unit="tile", units=4) as advance:
     for _ in range(4):
-        time.sleep(0.4)
+        redrawn()
         advance(1.0)
         with progress("inner", 1.0) as inner:
             inner(1.0)

@@ -77,12 +77,12 @@ def unbroken(tmp_path_factory):
 
 
 def once_trained(folder, action):
-    """Act once every run has begun to train: its first snapshot is there."""
-    deadline = time.monotonic() + 300
-    while len(list(folder.glob("*-seed*/snapshots/*"))) < 2:
-        assert time.monotonic() < deadline, "no run began to train"
-        time.sleep(0.1)
-    time.sleep(1)
+    """Act once both runs have a checkpoint to continue from."""
+    deadline, seen = time.monotonic() + 300, set()
+    while len(seen) < 2:
+        assert time.monotonic() < deadline, f"only {seen} began to train"
+        time.sleep(0.02)
+        seen.update(folder.glob("*-seed*/training.ckpt"))
     action()
 
 

@@ -115,7 +115,8 @@ def test_each_job_sees_the_gpus_that_it_was_given(stand_in, make_jobs, told, mon
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     tell = told()
-    jobs = make_jobs(a={"act": "sleep", "sleep_s": 1}, b={"act": "sleep", "sleep_s": 1})
+    # Each waits for the other, so that both hold their GPU at the same time.
+    jobs = make_jobs(a={"act": "await", "other": "b"}, b={"act": "await", "other": "a"})
     launcher = SubmititLocal(jobs=2, gpus=gpus, poll_s=0.1)
     launcher.check()
     launcher.launch(jobs, tell)

@@ -34,7 +34,7 @@ def _quick_disk(monkeypatch):
 
 
 def is_soon_empty():
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while queue("%t") and time.monotonic() < deadline:
         time.sleep(0.2)
     return queue("%t") == {}
@@ -44,7 +44,7 @@ def once_begun(folder, names, action, times=0):
     """A thread that acts once the jobs have begun."""
 
     def wait():
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not all((folder / name / f"begun.{times}").exists() for name in names):
             if time.monotonic() > deadline:
                 return
