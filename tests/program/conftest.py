@@ -1,12 +1,12 @@
 """The real program, run as a user runs it: one small sweep that many tests look at."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from sweep_tools import SIX, environment, numbers
 
 SMALL = [
     "arch.budget=1500",
@@ -21,7 +21,10 @@ SMALL = [
 
 
 class Program:
-    """`program("status", "runs", cwd=folder)` runs `python -m afterkernel status runs`; the finished process."""
+    """`program("status", "runs", cwd=folder)` runs `python -m afterkernel status runs`; the finished process.
+
+    `harm` and `mark` cause faults (see tests/sweep/harm).
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.commands = folder, 0
@@ -29,11 +32,10 @@ class Program:
         self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder)
         assert self.server.stdout.readline() == "ready\n"
 
-    def __call__(self, *words, cwd) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *words, cwd, **harm) -> subprocess.CompletedProcess[str]:
         self.commands += 1
         out, err = (self.folder / f"{self.commands}.{name}" for name in ("out", "err"))
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-        given = {"words": [*map(str, words)], "cwd": str(cwd), "environment": environment}
+        given = {"words": [*map(str, words)], "cwd": str(cwd), "environment": environment(**harm) | {"COLUMNS": "200"}}
         self.server.stdin.write(json.dumps(given | {"out": str(out), "err": str(err)}) + "\n")
         self.server.stdin.flush()
         code = int(self.server.stdout.readline())
@@ -65,3 +67,12 @@ def sweep(tmp_path_factory, program) -> Path:
     assert done.returncode == 0, done.stderr
     (folder / "output.txt").write_text(done.stdout + done.stderr)
     return folder
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory, program):
+    """The numbers of the sweep SIX: those of GRID, and of one seed more."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    done = program(*SIX, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return numbers(folder / "runs" / "s")

@@ -8,12 +8,16 @@ import json
 import os
 import runpy
 import sys
+from pathlib import Path
 
 import duckdb  # noqa: F401
 import torch
 
 import afterkernel.run
 import afterkernel.training.fit  # noqa: F401
+
+# A new interpreter finds it on its PYTHONPATH.
+HARM = str(Path(__file__).parents[1] / "sweep" / "harm" / "sitecustomize.py")
 
 torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # imports what torch imports at the first optimizer alone
 
@@ -26,6 +30,8 @@ def become(words, cwd, environment, out, err):
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
+    if "HARM" in environment:
+        runpy.run_path(HARM)
     sys.argv = ["afterkernel", *words]
     runpy.run_module("afterkernel", run_name="__main__", alter_sys=True)
 

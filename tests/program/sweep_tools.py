@@ -24,6 +24,7 @@ GRID = [
     "trainer.threads=1",
     "sweep.name=s",
 ]
+SIX = [*GRID, "seed=0,1,2", "logger=none"]
 HARM = Path(__file__).parents[1] / "sweep" / "harm"
 
 
@@ -46,13 +47,6 @@ def start(words, cwd, **harm):
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def run(words, cwd, timeout_s=400, **harm):
-    """Run the program to its end; the finished process, with its output."""
-    process = start(words, cwd, **harm)
-    out, err = process.communicate(timeout=timeout_s)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def numbers(sweep_dir):

@@ -7,23 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from sweep_tools import GRID, numbers, run, start
+from sweep_tools import GRID, SIX, numbers, start
 
 import afterkernel as ak
 
 FAILURE = re.compile(r"FAILED (\S+): (.*) \(log: (.*)\)")
-
-
-SIX = [*GRID, "seed=0,1,2", "logger=none"]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The numbers of the unbroken sweep."""
-    folder = tmp_path_factory.mktemp("whole")
-    done = run(SIX, folder)
-    assert done.returncode == 0, done.stderr
-    return numbers(folder / "runs" / "s")
 
 
 # Which run, where, how; and what is said of it.
@@ -37,9 +25,9 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_runs_fail_each_in_its_way_and_the_others_go_on(launcher, whole, tmp_path):
+def test_runs_fail_each_in_its_way_and_the_others_go_on(program, launcher, unbroken, tmp_path):
     words = [*SIX, f"launcher={launcher}"]
-    done = run(words, tmp_path, harm=";".join(FAULTS), mark=tmp_path / "mark")
+    done = program(*words, cwd=tmp_path, harm=";".join(FAULTS), mark=tmp_path / "mark")
     assert len(list(tmp_path.glob("mark.*"))) == len(FAULTS), "a fault did not happen"
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 of 6 runs finished, 5 failed; give the same command again to go on" in done.stdout
@@ -53,24 +41,24 @@ def test_runs_fail_each_in_its_way_and_the_others_go_on(launcher, whole, tmp_pat
         assert json.loads((log.parent / "failure.json").read_text())["sentence"] == sentence
         assert f"  failed: {run_id}: {sentence}\n    log: {log}" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    again = run(words, tmp_path)
+    again = program(*words, cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "6 runs, 1 finished before, 5 to do" in again.stdout
-    assert numbers(tmp_path / "runs" / "s") == whole
+    assert numbers(tmp_path / "runs" / "s") == unbroken
     assert not list((tmp_path / "runs").rglob("failure.json"))
 
 
-def test_on_error_stop_begins_no_further_run(tmp_path):
+def test_on_error_stop_begins_no_further_run(program, tmp_path):
     words = [*GRID, "logger=none", "sweep.on_error=stop"]
     harm = "mlp-,seed1,snapshots/.epoch=0001.pt:exit"
-    done = run(words, tmp_path, harm=harm, mark=tmp_path / "mark")
+    done = program(*words, cwd=tmp_path, harm=harm, mark=tmp_path / "mark")
     assert done.returncode == 1
     assert "1 of 4 runs finished, 1 failed, 2 to go" in done.stdout
     assert not list((tmp_path / "runs" / "s").glob("vgg-*"))
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_ctrl_c_leaves_everything_to_go_on_from(launcher, whole, tmp_path):
+def test_ctrl_c_leaves_everything_to_go_on_from(program, launcher, unbroken, tmp_path):
     words = [*SIX, f"launcher={launcher}"]
     process = start(words, tmp_path)
     for line in process.stdout:
@@ -85,11 +73,11 @@ def test_ctrl_c_leaves_everything_to_go_on_from(launcher, whole, tmp_path):
     assert err.count("\n") == 1
     assert "interrupted" in err
     assert "Traceback" not in out + err
-    status = run(["status", "runs/s"], tmp_path)
+    status = program("status", "runs/s", cwd=tmp_path)
     assert status.returncode == 0, status.stderr
-    again = run(words, tmp_path)
+    again = program(*words, cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert numbers(tmp_path / "runs" / "s") == whole
+    assert numbers(tmp_path / "runs" / "s") == unbroken
 
 
 def test_a_worker_ends_with_its_parent(tmp_path):
@@ -107,16 +95,16 @@ def test_a_worker_ends_with_its_parent(tmp_path):
     assert not Path(f"/proc/{worker}").exists()
 
 
-def test_a_dry_run_runs_nothing(tmp_path):
-    done = run([*GRID, "logger=none", "sweep.dry_run=true"], tmp_path)
+def test_a_dry_run_runs_nothing(program, tmp_path):
+    done = program(*GRID, "logger=none", "sweep.dry_run=true", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if re.match(r"(mlp|vgg)-lr0.1-seed\d-", line)]
     assert len(rows) == 4
     assert all(" new " in row for row in rows)
     assert "4 runs, 0 finished, 4 to do; nothing was run" in done.stdout
     assert not (tmp_path / "runs").exists()
-    run([*GRID, "logger=none", "seed=1"], tmp_path)
-    done = run([*GRID, "logger=none", "sweep.dry_run=true"], tmp_path)
+    program(*GRID, "logger=none", "seed=1", cwd=tmp_path)
+    done = program(*GRID, "logger=none", "sweep.dry_run=true", cwd=tmp_path)
     assert "4 runs, 2 finished, 2 to do" in done.stdout
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sweep_tools import run, start
+from sweep_tools import start
 
 SMALL = [
     "arch=mlp",
@@ -127,16 +127,16 @@ def working(tmp_path_factory):
     process.communicate()
 
 
-def test_status_from_another_process_says_what_runs_are_at(working):
+def test_status_from_another_process_says_what_runs_are_at(program, working):
     cwd, _ = working
-    done = run(["status", "runs/s"], cwd)
+    done = program("status", "runs/s", cwd=cwd)
     assert done.returncode == 0, done.stderr
     told = r"mlp-\S+ .* running .* training: epoch \d+ of 1000000, loss \S+, over .* left \(process \d+ on "
     assert re.search(told, done.stdout)
     assert re.fullmatch(r"0 of 2 runs done, 1 running, 1 to go, over .* left", done.stdout.splitlines()[-1])
 
 
-def test_status_takes_no_word_of_a_killed_run(working):
+def test_status_takes_no_word_of_a_killed_run(program, working):
     cwd, process = working
     (path,) = cwd.glob("runs/s/*/progress.json")
     process.kill()
@@ -148,13 +148,13 @@ def test_status_takes_no_word_of_a_killed_run(working):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert path.exists()
-    done = run(["status", "runs/s"], cwd)
+    done = program("status", "runs/s", cwd=cwd)
     assert "epoch" not in done.stdout.replace("missing epochs", "")
     assert done.stdout.splitlines()[-1] == "0 of 2 runs done, 1 cut off, 1 to go"
 
 
-def test_a_run_in_a_pipe_has_its_own_lines_alone(tmp_path):
-    done = run([*SMALL, "training.epochs=3", "seed=0"], tmp_path)
+def test_a_run_in_a_pipe_has_its_own_lines_alone(program, tmp_path):
+    done = program(*SMALL, "training.epochs=3", "seed=0", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("snapshot saved") == 3
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in done.stdout.splitlines())
