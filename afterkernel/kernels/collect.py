@@ -226,7 +226,7 @@ class GradientEmbedding:
         samples = self.samples_at_once
         if out is None and len(x) <= samples:
             return self._batch(x)
-        whole = out if out is not None else self._batch(x[:1]).room_for(len(x))
+        whole = out if out is not None else self._batch(x[:1], observed=False).room_for(len(x))
         for start in range(0, len(x), samples):
             part = slice(start, min(start + samples, len(x)))
             self._batch(x[part], whole[part])
@@ -326,7 +326,7 @@ class GradientEmbedding:
 
     @torch.inference_mode(False)
     @torch.enable_grad()
-    def _batch(self, x: Tensor, out: Block | None = None) -> Block:
+    def _batch(self, x: Tensor, out: Block | None = None, *, observed: bool = True) -> Block:
         assert self.layout is not None
         x = self._place(x)
         captured, outputs = self._forward(x)
@@ -337,7 +337,7 @@ class GradientEmbedding:
             self._check_branch(x, outputs)
             self._relearn(captured)
             raise LayoutChangedError
-        if self.observe is not None:
+        if observed and self.observe is not None:
             self.observe(outputs)
         try:
             return Block(self._terms(captured, outputs, x, out))

@@ -180,7 +180,7 @@ class IndependenceChecked:
                 own = _Samples(
                     _rows_of(block, samples), None if outputs is None else outputs[places.to(outputs.device)]
                 )
-                difference = self._collected(collect, _rows(x, samples), range(len(samples))).difference(own)
+                difference = own.difference(self._collected(collect, _rows(x, samples), range(len(samples))))
                 alone = len(samples) == 1 and len(x) > ALL_ALONE
                 limit = max(self._suspicious, COARSE) if alone and self.dtype != torch.float64 else self._suspicious
                 suspicions += [
