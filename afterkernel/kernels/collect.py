@@ -95,6 +95,7 @@ class GradientEmbedding:
         self.observe: Callable[[Tensor], None] | None = None  # called with the outputs (n, k) of every batch
         self.layout: Layout | None = None
         self.work_limit: int | None = None  # bytes for `work_bytes`; a single sample may take more
+        self._samples_given: int | None = None
         self._per_example: PerExampleGradients | None = None
         self._columns: list[int] | None = None
         self._distrusted = {name: "a complex parameter" for name, v in self._trained.items() if v.is_complex()}
@@ -120,6 +121,8 @@ class GradientEmbedding:
     @property
     def samples_at_once(self) -> int:
         """Samples of one batch; known once prepared."""
+        if self._samples_given is not None:
+            return self._samples_given
         if self.layout is None:
             return 1
         most = at_once(self.device)
@@ -131,6 +134,10 @@ class GradientEmbedding:
         if self.work_limit is not None:
             found = min(found, (self.work_limit - most.patch_bytes) // each)
         return max(1, found - found % 8 if found > 8 else found)
+
+    @samples_at_once.setter
+    def samples_at_once(self, samples: int) -> None:
+        self._samples_given = samples
 
     def _sample_work_bytes(self, layout: Layout) -> int:
         """Activations of a sample and their gradients for every output, and gradients that are not written in place."""
@@ -219,7 +226,7 @@ class GradientEmbedding:
         samples = self.samples_at_once
         if out is None and len(x) <= samples:
             return self._batch(x)
-        whole = out if out is not None else self._batch(x[:1]).room_for(len(x))
+        whole = out if out is not None else self._batch(x[:1], observed=False).room_for(len(x))
         for start in range(0, len(x), samples):
             part = slice(start, min(start + samples, len(x)))
             self._batch(x[part], whole[part])
@@ -319,7 +326,7 @@ class GradientEmbedding:
 
     @torch.inference_mode(False)
     @torch.enable_grad()
-    def _batch(self, x: Tensor, out: Block | None = None) -> Block:
+    def _batch(self, x: Tensor, out: Block | None = None, *, observed: bool = True) -> Block:
         assert self.layout is not None
         x = self._place(x)
         captured, outputs = self._forward(x)
@@ -330,7 +337,7 @@ class GradientEmbedding:
             self._check_branch(x, outputs)
             self._relearn(captured)
             raise LayoutChangedError
-        if self.observe is not None:
+        if observed and self.observe is not None:
             self.observe(outputs)
         try:
             return Block(self._terms(captured, outputs, x, out))

@@ -156,8 +156,8 @@ class FeatureEmbedding:
         if self._chosen is not None and self._axis is not None:
             return math.prod(self._axis.others) * self._axis.rows
         probe = self._probe(x)
-        self._check_model(probe)
         with exact_products():
+            self._check_model(probe)
             first = self._forward(probe)
             chosen = first.layer
             if not (chosen.input.is_floating_point() or chosen.input.is_complex()):

@@ -29,16 +29,20 @@ from afterkernel.types import Float, Int, Tensor
 # One sample of this many is checked, but at least so many in all.
 ONE_IN = 40
 AT_LEAST = 8
-# Samples that are collected again in one batch: at most this many, and at most this share of what is held anyway.
-GROUP = 7
+# Up to so many samples, all of them are collected alone too; of more, one per call.
+ALL_ALONE = 16
+# Samples that are collected again in one batch: from this number on float32 was seen to round as in larger batches.
+# Of few samples, which a tight budget gives, at most this share.
+GROUP = 8
 GROUP_SHARE = 8
-# Samples of a batch from which on float32 was seen to round alike, whatever the size of the batch.
-SAME_ROUNDING = 8
-# Differences relative to the length of a gradient, or to the largest output, that need a second look. Measured: 1e-6 in
-# float32 for a sample alone, 0 in batches of 8 and more. On devices that add up in any order ReLUs may switch.
+# Differences relative to the length of a gradient, or to the largest output, that need a second look. In float32 a
+# sample alone differs by 1e-6 from rounding, but by up to 1e-2 where a ReLU switches; in larger batches by nothing.
 SUSPICIOUS = {torch.float64: 1e-6, torch.float32: 1e-4}
 COARSE = 1e-2
+# On devices that add up in any order, a batch computed again may differ by so much.
 ANY_ORDER = 5e-2
+# How often a group of samples, and the batch that it is compared with, are computed again on suspicion.
+GROUP_REPEATS, BATCH_REPEATS = 4, 2
 
 
 class IndependenceChecked:
@@ -169,119 +173,137 @@ class IndependenceChecked:
         """Collect the chosen samples again in groups of similar ones, and one alone; compare with `block`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of these batches the user knows nothing
-            suspicion = self._worst(x, block, outputs, torch.tensor(chosen), collect)
-            if suspicion is not None:
-                self._confirm(x, block, suspicion, collect)
+            index = torch.tensor(chosen)
+            suspicions: list[_Suspicion] = []
+            for places in self._groups(_rows(x, index), len(x)):
+                samples = index[places]
+                own = _Samples(
+                    _rows_of(block, samples), None if outputs is None else outputs[places.to(outputs.device)]
+                )
+                difference = own.difference(self._collected(collect, _rows(x, samples), range(len(samples))))
+                alone = len(samples) == 1 and len(x) > ALL_ALONE
+                limit = max(self._suspicious, COARSE) if alone and self.dtype != torch.float64 else self._suspicious
+                suspicions += [
+                    _Suspicion(float(difference[i]), samples, i, own[i])
+                    for i in (~(difference <= limit)).nonzero().flatten().tolist()
+                ]
+            # The worst first: it is the one that settles the matter soonest.
+            for suspicion in sorted(suspicions, key=lambda found: -found.difference):
+                self._confirm(x, suspicion, collect)
 
-    def _worst(
-        self,
-        x: Tensor,
-        block: Block,
-        outputs: Float[Tensor, "c k"] | None,
-        index: Int[Tensor, " c"],
-        collect: Callable[[Tensor], Block],
-    ) -> _Suspicion | None:
-        suspicion: _Suspicion | None = None
-        for group in self._groups(x, index, len(x)):
-            samples = index[group]
-            with _Outputs(self.inner) as again:
-                found = collect(_rows(x, samples))
-            first = None if outputs is None else outputs[group.to(outputs.device)]
-            difference = difference_of(_rows_of(block, samples), found, first, again.rows(range(len(samples))))
-            worst = int(difference.nan_to_num(torch.inf).argmax())
-            value = float(difference[worst])
-            if not value <= self._suspicious and (suspicion is None or not value <= suspicion.difference):
-                suspicion = _Suspicion(value, samples, worst, None if first is None else first[worst])
-        return suspicion
-
-    def _groups(self, x: Tensor, index: Int[Tensor, " c"], n: int) -> list[Int[Tensor, " g"]]:
-        """Positions in `index`, one group per batch: samples of similar size together, and one of them alone.
+    def _groups(self, x: Tensor, n: int) -> list[Int[Tensor, " g"]]:
+        """Places of the chosen samples x of n in the batches to collect again: similar ones together, and some alone.
 
         What a batch of similar samples has in common, such as a maximum or a longest sequence, differs the most from
-        what a mixed batch has.
+        what a mixed batch has. Batches that are too small to round like larger ones are filled up with copies.
         """
-        count = len(index)
-        size = max(1, min(GROUP, n // GROUP_SHARE))
-        magnitudes = _rows(x, index).flatten(1).abs().sum(dim=1, dtype=torch.float64).cpu()
-        order = magnitudes.argsort()
-        groups = [part[torch.randperm(len(part), generator=self._generator)] for part in order.chunk(-(-count // size))]
-        # The first samples that are checked are all collected alone too, later one at a time.
-        alone = torch.randperm(count, generator=self._generator)[: count if self._checked == count else 1]
-        return groups if size == 1 else [*groups, *alone.split(1)]
+        count = len(x)
+        alone = torch.randperm(count, generator=self._generator)
+        if n <= ALL_ALONE:
+            return list(torch.split(alone, 1))
+        numbers = (x.abs() if x.is_complex() else x.double().abs()).reshape(count, x[0].numel())
+        order = numbers.sum(dim=1, dtype=torch.float64).cpu().argsort()
+        size = min(GROUP, n // GROUP_SHARE)
+        parts = order.tensor_split(max(min(2, count), count // size))
+        groups = [part[torch.randperm(len(part), generator=self._generator)] for part in parts]
+        return [*(group.repeat(-(-size // len(group)))[: max(size, len(group))] for group in groups), alone[:1]]
 
     @property
     def _suspicious(self) -> float:
         coarse = self.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest"
         return COARSE if coarse else SUSPICIOUS.get(self.dtype, COARSE)
 
-    def _confirm(self, x: Tensor, block: Block, suspicion: _Suspicion, collect: Callable[[Tensor], Block]) -> None:
-        """Raise UserError unless rounding explains the difference."""
-        sample = int(suspicion.group[suspicion.worst])
+    def _confirm(self, x: Tensor, suspicion: _Suspicion, collect: Callable[[Tensor], Block]) -> None:
+        """Raise UserError unless rounding explains the difference: in float64 there must be none."""
+        sample = int(suspicion.group[suspicion.place])
         size = max(1, self.samples_at_once)
         batch = slice(sample // size * size, min(sample // size * size + size, len(x)))
-        order = torch.arange(len(suspicion.group)).roll(-suspicion.worst)
-        company = _rows(x, suspicion.group[order])
-        if len(company) < SAME_ROUNDING <= batch.stop - batch.start:
-            # Small batches round differently: the cheapest way to tell is a batch that is large enough.
-            larger = torch.cat([company, company[:1].expand(SAME_ROUNDING - len(company), *company.shape[1:])])
-            with _Outputs(self.inner) as outputs:
-                found = _rows_of(collect(larger), torch.tensor([0]))
-            known = None if suspicion.output is None else suspicion.output[None]
-            own = _rows_of(block, torch.tensor([sample]))
-            if float(difference_of(own, found, known, outputs.rows([0]))) <= self._suspicious:
-                return
-        here = torch.tensor([sample - batch.start])
-        repeated = _rows_of(collect(x[batch]), here)
-        change = float(difference_of(_rows_of(block, torch.tensor([sample])), repeated))
-        if not change <= (self._suspicious if self.device.type == "cpu" else ANY_ORDER):
-            raise UserError(
-                f"the same batch gives other gradients when it is computed again (by {change:.2g} of their length): "
-                "the model is random even in evaluation mode, or keeps a state from batch to batch; make its forward "
-                "pass deterministic and without state."
-            )
-        phi = self._most_precise(company)
+        here, there = [sample - batch.start], [suspicion.place]
+        company = _rows(x, suspicion.group)
+        self._repeat(collect, x[batch], here, suspicion.own, BATCH_REPEATS)
+        self._repeat(collect, company, there, self._collected(collect, company, there), GROUP_REPEATS)
+        phi = self._most_precise(company, len(x[batch]))
         with _CoarsestType() as coarsest:
-            difference = self._compared(phi, x[batch], here, company)
+            own = self._collected(phi.block, x[batch], here)
+            difference = float(own.difference(self._collected(phi.block, company, there)))
+        limit = SUSPICIOUS.get(coarsest.dtype, COARSE)
         if coarsest.dtype != torch.float64:
-            # Rounding depends on the size of a batch, so that the sample is compared in one of its own batch's size.
-            many = torch.arange(batch.stop - batch.start) % len(company)
-            difference = self._compared(phi, x[batch], here, _rows(company, many))
-        if not difference <= SUSPICIOUS.get(coarsest.dtype, COARSE):
+            # The model itself rounds more coarsely. That depends on the size of a batch, so the sample must agree in
+            # one of its own batch's size, and nearly so in the group.
+            many = torch.arange(batch.stop - batch.start).roll(suspicion.place) % len(company)
+            place = int((many == suspicion.place).nonzero()[0]) if suspicion.place in many else None
+            if place is not None and difference <= COARSE:
+                difference = float(own.difference(self._collected(phi.block, _rows(company, many), [place])))
+        if not difference <= limit:
             raise UserError(
                 "the model's gradient or output for a sample depends on the other samples of its batch (in another "
                 f"batch it differs by {difference:.2g} of its length), so the model has no kernel of single samples: "
                 "make the forward pass work sample by sample."
             )
 
-    def _most_precise(self, x: Tensor) -> Embedding:
-        """The embedding in float64, or as it is where the model insists on less."""
+    def _repeat(
+        self, collect: Callable[[Tensor], Block], x: Tensor, place: list[int], expected: _Samples, times: int
+    ) -> None:
+        """Raise UserError where the same batch does not always give the same."""
+        limit = self._suspicious if self.device.type == "cpu" else ANY_ORDER
+        for _ in range(times):
+            change = float(expected.difference(self._collected(collect, x, place)))
+            if not change <= limit:
+                raise UserError(
+                    f"the same batch gives other gradients when it is computed again (by {change:.2g} of their "
+                    "length): the model is random even in evaluation mode, or keeps a state from batch to batch; make "
+                    "its forward pass deterministic and without state."
+                )
+
+    def _most_precise(self, x: Tensor, batch: int) -> Embedding:
+        """The embedding in float64, in batches of that size, or as it is where the model insists on less."""
         if self.dtype == torch.float64:
             return self.inner
         try:
-            phi = self._in_float64()
+            phi: Any = self._in_float64()
             phi.plan_layers(x)
             try_again(lambda: phi.block(x))
+            phi.samples_at_once = batch
         except (UserError, RuntimeError, TypeError):
             return self.inner
-        return phi
+        found: Embedding = phi
+        return found
 
-    @staticmethod
-    def _compared(phi: Embedding, batch: Tensor, here: Int[Tensor, " 1"], company: Tensor) -> float:
-        with _Outputs(phi) as own:
-            first = _rows_of(phi.block(batch), here)
-        with _Outputs(phi) as other:
-            second = _rows_of(phi.block(company), torch.tensor([0]))
-        return float(difference_of(first, second, own.rows(here.tolist()), other.rows([0])))
+    def _collected(self, collect: Callable[[Tensor], Block], x: Tensor, places: Sequence[int]) -> _Samples:
+        """Embeddings and outputs of some samples of x, computed in one call."""
+        phi = getattr(collect, "__self__", self.inner)
+
+        def collected() -> _Samples:
+            with _Outputs(phi) as outputs:
+                found = _rows_of(collect(x), torch.tensor(places))
+            return _Samples(found, outputs.rows(places))
+
+        return collected() if phi is self.inner else try_again(collected)
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Embeddings of some samples and, if they are known, their outputs."""
+
+    block: Block
+    outputs: Float[Tensor, "n k"] | None
+
+    def __getitem__(self, i: int) -> _Samples:
+        return _Samples(_rows_of(self.block, torch.tensor([i])), None if self.outputs is None else self.outputs[[i]])
+
+    def difference(self, other: _Samples) -> Float[Tensor, " n"]:
+        """How far apart, as `difference_of` gives it; infinite where it is not a number."""
+        return difference_of(self.block, other.block, self.outputs, other.outputs).nan_to_num(torch.inf)
 
 
 @dataclass(frozen=True)
 class _Suspicion:
-    """The sample that differs the most: its place in the group that it was collected again with."""
+    """A sample that came out differently: its place in the group that it was collected again with, and what it was."""
 
     difference: float
     group: Int[Tensor, " g"]
-    worst: int
-    output: Float[Tensor, " k"] | None
+    place: int
+    own: _Samples
 
 
 class _Outputs:
@@ -305,10 +327,12 @@ class _Outputs:
         return torch.cat(self._parts)[list(chosen)] if self._parts else None
 
 
-class _CoarsestType(TorchDispatchMode):
+class _CoarsestType(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The floating-point type of least precision that appears in the operations run while this is entered."""
 
-    dtype = torch.float64
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dtype = torch.float64
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation, and look at the types of its results."""

@@ -63,7 +63,7 @@ class PerExampleGradients:
                     # vmap says of each function without a batching rule that it loops: known, and no news to a user.
                     warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
                     found = self._vectorised(self._parameters, x)
-                return {name: as_real(value).flatten(2) for name, value in found.items()}
+                return {name: as_real(value).reshape(*value.shape[:2], -1) for name, value in found.items()}
             except RuntimeError:
                 # Recurrent layers, branches on data and modules with state have no vmap.
                 self._one_by_one = True

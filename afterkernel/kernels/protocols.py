@@ -26,9 +26,20 @@ class BlockSource(Protocol):
 class Embedding(BlockSource, Protocol):
     """A network's embedding: what Gram matrices are planned and computed with, in `dtype` on `device`."""
 
-    model: nn.Module
-    dtype: torch.dtype
-    device: torch.device
+    @property
+    def model(self) -> nn.Module:
+        """The working copy of the network."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the embedding's numbers."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding is computed."""
+        ...
 
     @property
     def outputs(self) -> int:
