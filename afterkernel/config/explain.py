@@ -88,6 +88,8 @@ def _misfit(text: str) -> str | None:
     key = _full_key(text)
     if key and re.search(r"Key '.*?' (?:is )?not in", text):
         return unknown(key)
+    if key and (match := re.search(r"Cannot convert '\w+' to string: '(.*?)'$", text, re.MULTILINE)):
+        return f"{key}={match[1]} has the wrong type: it must be a string."
     if key and (match := re.search(r"Value '(.*?)' (?:of type|is not a valid|could not be)", text)):
         return _wrong_type(key, match[1], text)
     if match := re.search(r"Merge error: \w+ is not a subclass of (\w+)\. value: (.*)", text):
