@@ -108,7 +108,10 @@ def _in_file(name: str, text: str) -> str:
 
 
 def _wrong_type(name: str, value: str, text: str) -> str:
-    fields = every_option().get(name)
+    known = every_option()
+    fields = known.get(name)
+    if fields is None and (above := next((option for option in known if name.startswith(f"{option}.")), None)):
+        return f"{name} is not an option: {above} takes a value, as {above}=VALUE."
     if fields is None:
         return f"{name}={value}: {_first_line(text.partition(chr(10))[2])}."
     return f"{name}={value} has the wrong type: it must be {wanted(fields[-1])}."
