@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from afterkernel.arguments import CommandParser
-from afterkernel.config import compose, device, override, run_id, training_part, typed
+from afterkernel.config import compose, device, override, run_id, training_difference, typed
 from afterkernel.config.overrides import parse
 from afterkernel.errors import UserError
 from afterkernel.keep import check_checkpoints
@@ -31,17 +31,19 @@ def evaluate_main(argv: Sequence[str]) -> int:
         "evaluate runs/demo/RUN_ID svm=libsvm kernel.dtype=float64",
     )
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of one run, such as runs/SWEEP/RUN_ID")
-    parser.add_argument("overrides", nargs="*", metavar="OPTION=VALUE", help="options of kernel, svm and measure")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="OPTION=VALUE", help="options of kernel, svm and measure"
+    )
     arguments = parser.parse_overrides(list(argv))
     one_value_each("evaluate", arguments.overrides)
     told = [Terminal("err")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=told)
     trained = read_config(arguments.run_dir)
     config = override(trained, arguments.overrides)
-    if training_part(config) != training_part(trained):
+    if (changed := training_difference(config, trained)) is not None:
         raise UserError(
-            "evaluate recomputes kernel, svm and measure alone: an override changes what the snapshots were trained "
-            "with; start a new run for that."
+            f"{changed} differs from what the snapshots were trained with, and evaluate takes options of kernel, svm "
+            "and measure alone: start a new run for that."
         )
     check_checkpoints(arguments.run_dir)
     # All of them before any is judged: a damaged one is no news for the end of a long evaluation.
@@ -67,7 +69,7 @@ def plan_main(argv: Sequence[str]) -> int:
         "Print what the Gram matrices of one snapshot will cost in memory and multiplications.",
         "plan arch=mlp kernel.dtype=float64",
     )
-    parser.add_argument("overrides", nargs="*", metavar="OPTION=VALUE", help="options of a run")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="OPTION=VALUE", help="options of a run")
     overrides = parser.parse_overrides(list(argv)).overrides
     one_value_each("plan", overrides)
     config = typed(compose(overrides))

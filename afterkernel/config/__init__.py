@@ -3,7 +3,7 @@
 from afterkernel.config.check import check, device
 from afterkernel.config.compose import compose, override, prepare, typed
 from afterkernel.config.explain import explain
-from afterkernel.config.identity import config_sha256, evaluation_id, run_id, training_id, training_part
+from afterkernel.config.identity import config_sha256, evaluation_id, run_id, training_difference, training_id
 from afterkernel.config.places import CONF
 from afterkernel.config.schema import Config, from_plain, to_plain
 
@@ -21,7 +21,7 @@ __all__ = [
     "prepare",
     "run_id",
     "to_plain",
+    "training_difference",
     "training_id",
-    "training_part",
     "typed",
 ]

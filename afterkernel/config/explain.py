@@ -88,6 +88,8 @@ def _misfit(text: str) -> str | None:
     key = _full_key(text)
     if key and re.search(r"Key '.*?' (?:is )?not in", text):
         return unknown(key)
+    if key and (match := re.search(r"Cannot convert '\w+' to string: '(.*?)'$", text, re.MULTILINE)):
+        return f"{key}={match[1]} has the wrong type: it must be a string."
     if key and (match := re.search(r"Value '(.*?)' (?:of type|is not a valid|could not be)", text)):
         return _wrong_type(key, match[1], text)
     if match := re.search(r"Merge error: \w+ is not a subclass of (\w+)\. value: (.*)", text):
@@ -106,7 +108,10 @@ def _in_file(name: str, text: str) -> str:
 
 
 def _wrong_type(name: str, value: str, text: str) -> str:
-    fields = every_option().get(name)
+    known = every_option()
+    fields = known.get(name)
+    if fields is None and (above := next((option for option in known if name.startswith(f"{option}.")), None)):
+        return f"{name} is not an option: {above} takes a value, as {above}=VALUE."
     if fields is None:
         return f"{name}={value}: {_first_line(text.partition(chr(10))[2])}."
     return f"{name}={value} has the wrong type: it must be {wanted(fields[-1])}."

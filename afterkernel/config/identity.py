@@ -79,3 +79,15 @@ def training_id(config: Config) -> str:
 def training_part(config: Config) -> dict[str, Any]:
     """What decides the snapshots themselves: everything but kernels, SVM and measures."""
     return {name: value for name, value in _deciding(config).items() if name not in EVALUATION_SECTIONS}
+
+
+def training_difference(config: Config, trained: Config) -> str | None:
+    """The first option that decides the snapshots and differs, as NAME=VALUE of `config`; None where all agree."""
+    return _difference(training_part(config), training_part(trained), "")
+
+
+def _difference(new: Any, old: Any, name: str) -> str | None:
+    if isinstance(new, dict) and isinstance(old, dict):
+        below = (_difference(new.get(key), old.get(key), f"{name}.{key}".lstrip(".")) for key in {**old, **new})
+        return next((found for found in below if found is not None), None)
+    return None if new == old else f"{name}={new}"

@@ -113,8 +113,10 @@ def from_plain(plain: Any) -> Config:
     schema = OmegaConf.structured(Config)
     for group, kinds in KINDS.items():
         section = plain.get(group)
-        name = section.get("name") if isinstance(section, dict) else None
-        if name not in kinds:
+        if not isinstance(section, dict):
+            raise UserError(f"{group} is missing or no section: write its options below it, each as name: value.")
+        name = section.get("name")
+        if not isinstance(name, str) or name not in kinds:
             raise UserError(f"{group}.name={name} is not known: choose one of {', '.join(kinds)}.")
         OmegaConf.update(schema, group, kinds[name], merge=False)
     try:

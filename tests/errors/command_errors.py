@@ -60,6 +60,12 @@ COMMANDS = [
 # fmt: off
 OPTIONS = [
     M("a misspelt option", "training.lrr=1", "training.lrr is not an option: did you mean training.lr?"),
+    M("an option below an option", "training.lr.x=3", "training.lr.x is not an option: training.lr takes a value, as training.lr=VALUE."),
+    M("an option below an option with a plus", "+seed.x=3", "seed.x is not an option: seed takes a value, as seed=VALUE."),
+    M("null where a folder belongs", "output_dir=null", "output_dir=null has the wrong type: it must be a string."),
+    M("a number in base 16", "training.lr=0x10", "training.lr=0x10 has the wrong type: it must be a number."),
+    M("a count in powers of ten", "training.epochs=1e3", "training.epochs=1e3 has the wrong type: it must be a whole number."),
+    M("a dictionary where a list belongs", "kernel.names={ntk:1}", "kernel.names=... has the wrong type: it must be a list of names, such as [ntk,conjugate]."),
     M("a misspelt option with a plus", "+training.lrr=1", "training.lrr is not an option: did you mean training.lr?"),
     M("an option that nothing resembles", "+typo=1", "typo is not an option: python -m afterkernel --help lists all options."),
     M("an option of another architecture", "arch.num_blocks=2", "arch.num_blocks is not an option of the arch chosen: python -m afterkernel --help lists those of each."),

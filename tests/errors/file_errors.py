@@ -87,10 +87,10 @@ FOLDERS = [
     M("no test images", FOLDER, "dataset.root=images holds no folder test/: it needs train/CLASS/ and test/CLASS/.", images(lambda at: shutil.rmtree(at.folder / "images/test"))),
     M("a class that has no folder", FOLDER, "dataset.plus=dogs is no class of folder: choose one of cats.", images(lambda at: shutil.rmtree(at.folder / "images/train/dogs"))),
     M("a class without a test image", FOLDER, "dataset.plus=dogs: images/test/dogs holds no image: it needs files ending in .png, .jpg, .jpeg, .bmp, .gif, .pgm, .ppm, .tif, .tiff, .webp.", images(lambda at: [(at.folder / f"images/test/dogs/{i}.png").unlink() for i in range(2)])),
-    M("an image of another size", FOLDER, "dataset.root: images/train/dogs/1.png is 8x9 pixels and images/train/cats/0.png 9x9: all must be of one size.", images(lambda at: picture(at, "images/train/dogs/1.png", (8, 9)))),
-    M("an image that is cut short", FOLDER, "dataset.root: images/test/dogs/1.png cannot be read (...): replace or remove it.", images(cut("images/test/dogs/1.png", 40))),
-    M("a text that calls itself an image", FOLDER, "dataset.root: images/train/cats/0.png cannot be read (it is no image): replace or remove it.", images(lambda at: at.write("images/train/cats/0.png", "hello"))),
-    M("an image whose pixels have no largest value", FOLDER, "dataset.root: images/train/cats/9.tiff cannot be read (pixel format F has no largest value; save it with 8 or 16 bits): replace or remove it.", images(lambda at: picture(at, "images/train/cats/9.tiff", mode="F"))),
+    M("an image of another size", FOLDER, "dataset.root: .../images/train/dogs/1.png is 8x9 pixels and ...images/train/cats/0.png 9x9: all must be of one size.", images(lambda at: picture(at, "images/train/dogs/1.png", (8, 9)))),
+    M("an image that is cut short", FOLDER, "dataset.root: .../images/test/dogs/1.png cannot be read (...): replace or remove it.", images(cut("images/test/dogs/1.png", 40))),
+    M("a text that calls itself an image", FOLDER, "dataset.root: .../images/train/cats/0.png cannot be read (it is no image): replace or remove it.", images(lambda at: at.write("images/train/cats/0.png", "hello"))),
+    M("an image whose pixels have no largest value", FOLDER, "dataset.root: .../images/train/cats/9.tiff cannot be read (pixel format F has no largest value; save it with 8 or 16 bits): replace or remove it.", images(lambda at: picture(at, "images/train/cats/9.tiff", mode="F"))),
 ]
 # fmt: on
 
@@ -218,6 +218,24 @@ def saved(value):
     return buffer.getvalue()
 
 
+def of_another_run(data):
+    """Facts of a snapshot or a summary as another training would have written them."""
+    training, rest = json.loads(data)["run"].split(" ", 1)
+    return facts(run=f"{'0' * len(training)} {rest}")(data)
+
+
+def replaced_start(at):
+    """A run begun anew, with the files of its earlier start still there."""
+    file = at.run() / "run.json"
+    start = json.loads(file.read_text())["start"]
+    file.write_bytes(facts(start="0" * len(start), earlier=[start])(file.read_bytes()))
+
+
+def on_gpu(at):
+    there("run.json", facts(device="cuda"), RECORDS)(at)
+    at.patch.setattr("torch.cuda.is_available", lambda: False)
+
+
 LAST = "snapshots/epoch=0001"
 AGAIN = "evaluate run"
 
@@ -230,14 +248,30 @@ def E(done, sentence, setup, words=AGAIN):  # noqa: N802
 RUNS = [
     E("a folder that is no run", "run is not a run: it has no config.yaml; name a folder runs/SWEEP/RUN_ID.", lambda at: (at.folder / "run").mkdir()),
     E("an evaluation of a folder that is not there", "nowhere is not a run: it has no config.yaml; name a folder runs/SWEEP/RUN_ID.", None, "evaluate nowhere"),
-    E("a run's snapshots judged with another learning rate", "evaluate recomputes kernel, svm and measure alone: an override changes what the snapshots were trained with; start a new run for that.", lambda at: at.run(), "evaluate run training.lr=5"),
+    E("a run's snapshots judged with another learning rate", "training.lr=5.0 differs from what the snapshots were trained with, and evaluate takes options of kernel, svm and measure alone: start a new run for that.", lambda at: at.run(), "evaluate run training.lr=5"),
     E("an unknown option for it", "typo is not an option: python -m afterkernel --help lists all options.", lambda at: at.run(), "evaluate run +typo=1"),
     E("a configuration that is a list", "run/config.yaml is not a configuration of this version: it holds no options by name.", edited("config.yaml", lambda _: b"- 1\n")),
-    E("a configuration that is cut short", "run/config.yaml is not a configuration of this version: ... is not known: choose one of ...", edited("config.yaml", lambda data: data[: data.index(b"training:")])),
+    E("a configuration that is cut short", "run/config.yaml is not a configuration of this version: ... is missing or no section: write its options below it, each as name: value.", edited("config.yaml", lambda data: data[: data.index(b"training:")])),
     E("a configuration that would run a command", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read: its tag !!python/object/apply:os.system names code, not data.", edited("config.yaml", lambda _: b"!!python/object/apply:os.system ['touch EXECUTED']\n")),
     E("a configuration of a later version, with an option unknown here", "run/config.yaml is not a configuration of this version: training.momentum is not an option: python -m afterkernel --help lists all options.", edited("config.yaml", config(lambda found: found["training"].update(momentum=0.9)))),
     E("a configuration of a later version, with an architecture unknown here", "run/config.yaml is not a configuration of this version: arch.name=resnet is not known: choose one of mlp, sum, vgg.", edited("config.yaml", config(lambda found: found["arch"].update(name="resnet")))),
     E("a configuration with a wrong value", "training.lr=-1.0 is too small: it must be greater than 0.", edited("config.yaml", config(lambda found: found["training"].update(lr=-1)))),
+    E("a configuration with a number for a section", "run/config.yaml is not a configuration of this version: dataset is missing or no section: write its options below it, each as name: value.", edited("config.yaml", config(lambda found: found.update(dataset=5)))),
+    E("a configuration with a list for a text", "run/config.yaml is not a configuration of this version: dataset.plus=['a'] has the wrong type: it must be a string.", edited("config.yaml", config(lambda found: found["dataset"].update(plus=["a"])))),
+    E("a configuration whose kind is no name", "run/config.yaml is not a configuration of this version: svm.name=[] is not known: choose one of ...", edited("config.yaml", config(lambda found: found["svm"].update(name=[])))),
+    E("a configuration that is empty", "run/config.yaml is not a configuration of this version: it holds no options by name.", edited("config.yaml", lambda _: b"")),
+    E("a configuration that is no text", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read as YAML: 'utf-8' codec can't decode byte 0xff in position 1: invalid start byte.", edited("config.yaml", lambda _: b"\x00\xff")),
+    E("a configuration that contains itself", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read as YAML: it has aliases (*a): write the values out.", edited("config.yaml", lambda _: b"a: &a [*a]\n")),
+    E("a configuration with a callback of Hydra's", "run/config.yaml is not a configuration of this version: hydra is not an option: python -m afterkernel --help lists all options.", edited("config.yaml", lambda data: data + b"hydra: {callbacks: {x: {_target_: os.mkdir, path: EXECUTED}}}\n")),
+    E("a configuration with a reference", "run/config.yaml is not a configuration of this version: it refers to other values (${oc.env:HOME}), where plain values belong.", edited("config.yaml", config(lambda found: found["training"].update(lr="${oc.env:HOME}")))),
+    E("a configuration of another width", f"run/{LAST[:-1]}0.pt holds another network than run/config.yaml describes.", edited("config.yaml", config(lambda found: found["arch"].update(width=7)))),
+    E("a file for a run", "run/config.yaml is not a run: it has no config.yaml; name a folder runs/SWEEP/RUN_ID.", lambda at: at.run(), "evaluate run/config.yaml"),
+    E("an evaluation of nothing", "evaluate: the following arguments are required: RUN_DIR; python -m afterkernel evaluate --help shows its usage.", None, "evaluate"),
+    E("an evaluation as a sweep", "--multirun is not an option of evaluate: python -m afterkernel evaluate --help lists them.", lambda at: at.run(), "evaluate run --multirun svm.tol=1e-3,1e-4"),
+    E("an evaluation with another seed", "seed=3 differs from what the snapshots were trained with, and evaluate takes options of kernel, svm and measure alone: start a new run for that.", lambda at: at.run(), "evaluate run seed=3"),
+    E("an evaluation while a forced run has not begun", "run was begun anew with force=true and is not trained yet: run its command again first.", edited("run.json", facts(clearing=True))),
+    E("an evaluation of files that force=true replaced", f"run/{LAST[:-1]}0.json is of a run that force=true replaced: run the same command again, then evaluate.", replaced_start),
+    E("a summary of another run", "run/training.json is not of this run, as ...: restore this run's own file, or begin anew with force=true.", edited("training.json", of_another_run)),
     E("a run without snapshots", "run has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.", removed("snapshots")),
     E("a run trained on other images", "the images are not those that run was trained with: restore them, or run again with force=true.", edited("training.json", facts(data_sha256="0" * 64))),
     E("a training summary that is cut short", "run/training.json is not a summary of this version (it is no valid JSON, perhaps cut short: ...): delete it and train the run again.", edited("training.json", lambda data: data[:20])),
@@ -247,6 +281,8 @@ RUNS = [
 
 # fmt: off
 SNAPSHOTS = [
+    E("a snapshot copied from another run", f"run/{LAST}.json is not of this run, as it belongs to another training (other network, options or seed): restore this run's own file, or begin anew with force=true.", edited(f"{LAST}.json", of_another_run)),
+    E("a snapshot whose run is junk", f"run/{LAST}.json is not of this run, as ...: restore this run's own file, or begin anew with force=true.", edited(f"{LAST}.json", facts(run="junk"))),
     E("weights that are cut short", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", lambda data: data[:-100])),
     E("weights with one bit flipped", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", flipped)),
     E("weights that are not there", "run has no weights to evaluate (epoch=0001.pt is gone): they stay where keep=[checkpoint], the default; run it again with that and force=true.", removed(f"{LAST}.pt")),
@@ -287,6 +323,8 @@ RESUMED = [
     M("a run again whose summary is cut short", SAME, "...training.json is not a summary of this version (it is no valid JSON, perhaps cut short: ...): delete it and train the run again.", there("training.json", lambda data: data[:20])),
     M("a run again whose summary a later version wrote", SAME, "...training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", there("training.json", facts(version=9))),
     M("a run resumed on weights that are cut short", SAME, f"...{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", there(f"{LAST}.pt", lambda data: data[:-100], RECORDS)),
+    M("a run of a GPU again where there is none", SAME, "...was begun on a GPU, and torch finds none here: continue it where there is one, or begin anew with force=true.", on_gpu),
+    M("a run again with another run's snapshot", SAME, f"...{LAST}.json is not of this run, as ...: restore this run's own file, or begin anew with force=true.", there(f"{LAST}.json", of_another_run)),
     M("a run resumed on facts that a later version wrote", SAME, f"...{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", there(f"{LAST}.json", facts(version=2), RECORDS)),
 ]
 # fmt: on

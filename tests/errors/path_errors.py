@@ -80,7 +80,7 @@ PIPES = [
     M("a pipe for a sweep file", "+sweep=mine", f"{HERE} is a named pipe, where a regular file is expected.", pipe(HERE)),
     M("a pipe for the data sets' folder", "dataset=mnist dataset.root=pipe", "dataset.root: pipe is a named pipe, where a directory is expected.", pipe("pipe")),
     M("a pipe for a file of MNIST", "dataset=mnist", f"dataset.root: {RAW}/train-images-idx3-ubyte is a named pipe, where a regular file is expected.", pipe(f"{RAW}/train-images-idx3-ubyte")),
-    M("a pipe for an image", FOLDER, "dataset.root: images/train/cats/9.png is a named pipe, where a regular file is expected.", images(pipe("images/train/cats/9.png"))),
+    M("a pipe for an image", FOLDER, "dataset.root: .../images/train/cats/9.png is a named pipe, where a regular file is expected.", images(pipe("images/train/cats/9.png"))),
     M("a pipe for a configuration", "evaluate run", "run/config.yaml is not a configuration of this version: run/config.yaml is a named pipe, where a regular file is expected.", pipe("run/config.yaml"), small=False),
     M("a pipe for a report's folder", "report pipe", "pipe is not a directory: name a run, a sweep, or the folder of all sweeps.", pipe("pipe"), small=False),
     M("a pipe for a snapshot's weights", "evaluate run", "run/snapshots/epoch=0001.pt is a named pipe, where a regular file is expected.", lambda at: (at.run(), (at.folder / "run/snapshots/epoch=0001.pt").unlink(), pipe("run/snapshots/epoch=0001.pt")(at)), small=False),
@@ -140,7 +140,7 @@ def label(value):
     return mnist(change)
 
 
-CAT = "dataset.root: images/train/cats/9"
+CAT = "dataset.root: .../images/train/cats/9"
 
 # fmt: off
 IMAGES = [
