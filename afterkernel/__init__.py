@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from afterkernel import kernels, models, transforms
-    from afterkernel.errors import UserError
+    from afterkernel.errors import PrecisionWarning, UserError
     from afterkernel.kernels import conjugate_kernel, ntk
     from afterkernel.measures import alignment, cka, effective_rank, kernel_distance, spectrum, target_alignment
     from afterkernel.measures import model_invariance as invariance
@@ -27,6 +27,7 @@ __all__ = [
     "KernelRidge",
     "MinimumNormInterpolator",
     "OneVsRestSVM",
+    "PrecisionWarning",
     "SoftMarginPath",
     "UserError",
     "alignment",
@@ -48,7 +49,7 @@ __all__ = [
 
 _MODULES = ("kernels", "models", "transforms")
 _HOMES = {
-    "errors": ("UserError",),
+    "errors": ("PrecisionWarning", "UserError"),
     "kernels": ("conjugate_kernel", "ntk"),
     "measures": (
         *("alignment", "cka", "effective_rank", "invariance", "kernel_distance", "spectrum"),

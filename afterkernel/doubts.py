@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from afterkernel.errors import PrecisionWarning
 from afterkernel.svm import HardMarginSVM
 from afterkernel.types import Float, Tensor
 
@@ -45,6 +46,7 @@ def of_svm(svm: HardMarginSVM, tol: float) -> list[str]:
 def python_warnings(found: list[str]) -> Iterator[None]:
     """Adds the warnings that are raised within the block to `found`, each once; they are shown all the same."""
     with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PrecisionWarning)  # recorded even where they are not shown
         yield
     for warning in caught:
         lines = str(warning.message).strip().splitlines() or [""]

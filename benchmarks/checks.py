@@ -87,8 +87,8 @@ def quantised(net: Cheating, x: Tensor) -> Tensor:
 
 
 def rare(net: Cheating, x: Tensor) -> Tensor:
-    """One sample in about a hundred depends on its batch."""
-    return net.layers(x) * (1 + (x[:, :1] > 0.99) * x.mean())
+    """One sample in about ten depends on its batch."""
+    return net.layers(x) * (1 + (x[:, :1] > 0.9) * x.mean())
 
 
 MODELS: dict[str, Callable[[Cheating, Tensor], Tensor]] = {
@@ -100,7 +100,7 @@ MODELS: dict[str, Callable[[Cheating, Tensor], Tensor]] = {
     "quantised by the largest of the batch": quantised,
     "the last of a batch scaled": last,
     "random in evaluation mode": lambda net, x: net.b(torch.dropout(torch.relu(net.a(x)), 0.5, True)),
-    "1 % of the samples depend on the mean": rare,
+    "10 % of the samples depend on the mean": rare,
     "none (must never be refused)": lambda net, x: net.layers(x),
 }
 

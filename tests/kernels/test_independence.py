@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from kernel_oracle import Net, gradients, gram, relative_error
 from torch import nn
 
+import afterkernel as ak
 from afterkernel.errors import UserError
-from afterkernel.kernels import ntk
+from afterkernel.kernels import conjugate_kernel, embedding, layer_ntks, ntk, paired_ntk
 from afterkernel.kernels.collect import GradientEmbedding
+from afterkernel.kernels.independence import IndependenceChecked
 from afterkernel.kernels.machine import memory_format
 
 torch.manual_seed(0)
@@ -178,3 +180,115 @@ def test_weights_are_no_activations():
     phi = GradientEmbedding(nn.Sequential(nn.Linear(4, 1000), nn.Tanh(), nn.Linear(1000, 1)))
     # The input, and the result of tanh, saved for both its own gradient and the next layer's; gradients take as much.
     assert phi.prepare(samples(3)).activation_bytes == 2 * 4 * (4 + 1000)
+
+
+def small_batches(s, x):
+    """Batches of fewer than eight are computed differently: copies that fill up a group do not show it."""
+    return layers(s, x) * (1 if len(x) >= 8 else 1.5)
+
+
+def never_in_eights(s, x):
+    """Right in the batches of eight that the check collects, wrong in the large ones."""
+    return layers(s, x) * (1 if len(x) <= 8 else 1 + x.mean())
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("forward", [small_batches, never_in_eights])
+def test_agreement_in_some_batches_does_not_clear_a_suspicion(forward, seed):
+    torch.manual_seed(seed)
+    model = Net(forward, a=nn.Linear(4, 4), b=nn.Linear(4, 1))
+    with pytest.raises(UserError):
+        ntk(model, samples(100, seed))
+
+
+class Switching(nn.Module):
+    """Its answer changes once, by a global variable: no state that belongs to the model."""
+
+    calls, most = 0, 10**9
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(4, 1)
+
+    def forward(self, x):
+        Switching.calls += 1
+        return self.a(x).sin() * (1 if Switching.calls <= Switching.most else 2)
+
+
+def test_a_state_that_changes_before_samples_are_collected_again_is_found(monkeypatch):
+    x = samples(100)
+    phi = embedding(Switching())
+    phi.plan_layers(x)
+    monkeypatch.setattr(Switching, "calls", 0)
+    monkeypatch.setattr(Switching, "most", 1)  # the block itself takes one call
+    with pytest.raises(UserError, match="when it is computed again"):
+        phi.block(x)
+
+
+def test_every_suspicion_is_settled(monkeypatch):
+    """The worst difference is rounding, a smaller one is not: a kernel with the smaller one is refused."""
+    model, x = Net(layers, a=nn.Linear(4, 4), b=nn.Linear(4, 1)), samples(64)
+    phi = embedding(model)
+    settled = []
+    monkeypatch.setattr(IndependenceChecked, "_confirm", lambda self, x, found, collect: settled.append(found))
+    monkeypatch.setattr(IndependenceChecked, "_suspicious", -1.0)
+    phi.block(x)
+    places = {int(found.group[found.place]) for found in settled}
+    assert len(places) == 8
+    differences = [found.difference for found in settled]
+    assert differences == sorted(differences, reverse=True)
+
+
+def test_a_switch_by_rounding_is_no_dependence(monkeypatch):
+    """Every difference is looked at in float64, and none is left: the model is not refused."""
+    model, x = Net(layers, a=nn.Linear(4, 4), b=nn.Linear(4, 1)), samples(100)
+    monkeypatch.setattr(IndependenceChecked, "_suspicious", -1.0)
+    monkeypatch.setattr(IndependenceChecked, "_repeat", lambda *_: None)
+    assert relative_error(ntk(model, x), gram(model, x)) < 1e-5
+
+
+SIZES = []
+
+
+def test_the_embedding_that_settles_it_takes_batches_of_the_same_size():
+    SIZES.clear()
+
+    def forward(s, x):
+        if x.dtype == torch.float64:
+            SIZES.append(len(x))
+        return layers(s, x) * (1 if len(x) < 64 else 1.1)
+
+    model, x = Net(forward, a=nn.Linear(4, 4), b=nn.Linear(4, 1)), samples(512)
+    with pytest.raises(UserError, match="depends on the other samples"):
+        ntk(model, x)
+    assert max(SIZES) == 512
+
+
+def test_samples_without_further_dimensions_and_of_any_type_are_checked():
+    table = Net(lambda s, x: s.b(s.a(x)), a=nn.Embedding(9, 3), b=nn.Linear(3, 1))
+    x = torch.randint(0, 9, (40,))
+    assert relative_error(ntk(table, x), gram(table, x)) < 1e-5
+    mask = Net(lambda s, x: s.a(x.to(s.a.weight.dtype)), a=nn.Linear(4, 1))
+    x = torch.rand(40, 4) > 0.5
+    assert relative_error(ntk(mask, x), gram(mask, x)) < 1e-5
+
+
+ENTRIES = {
+    "ntk": lambda model, x, _: ntk(model, x),
+    "ntk-of-two": lambda model, x, _: ntk(model, x[:20], x),
+    "layer_ntks": lambda model, x, _: layer_ntks(model, x),
+    "paired_ntk": lambda model, x, _: paired_ntk(model, x, x.flip(0)),
+    "conjugate_kernel": lambda model, x, _: conjugate_kernel(model, x),
+    "conjugate_kernel-of-two": lambda model, x, _: conjugate_kernel(model, x[:20], x),
+    "invariance": lambda model, x, _: ak.invariance(model, x, "shift"),
+    "store": lambda model, x, folder: ntk(model, x, store=folder / "tiles"),
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_entry_point_refuses(entry, tmp_path):
+    """The first samples show nothing, and nothing shows in batches of three."""
+    model = Net(lambda s, x: s.b(torch.tanh(s.a(x.flatten(1) / (x.std() if len(x) > 3 else 0.3)))))
+    model.a, model.b = nn.Linear(64, 4), nn.Linear(4, 1)
+    with pytest.raises(UserError, match="depends on the other samples"):
+        ENTRIES[entry](model, torch.rand(60, 1, 8, 8), tmp_path)
