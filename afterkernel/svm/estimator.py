@@ -129,7 +129,8 @@ class HardMarginSVM(KernelClassifier):
         if projection is not None:
             self.projected_eigenvalue_ = projection.eigenvalue
             # f = P K P a = K P a, for the rows of K itself
-            self._spread = projection.projector @ (self.dual_coef_ if rest is None else self.dual_coef_ + self._rest)
+            whole = self.dual_coef_ if self._rest is None else self.dual_coef_ + self._rest
+            self._spread = projection.projector @ whole
             self.path_ += f"; K projected, its smallest eigenvalue {projection.eigenvalue:.3g}"
         return self
 
