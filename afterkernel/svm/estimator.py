@@ -139,8 +139,9 @@ class HardMarginSVM(KernelClassifier):
     ) -> Certificate:
         """The certificate of a dual that proves no margin, once it is known whether there is one."""
         intercept = self.backend.has_intercept
-        if solution.separability is not None and solution.separability.witness is not None:
-            claimed = certify(K, signs, solution.separability.witness.to(K.device), intercept)
+        claim = solution.separability
+        if claim is not None and claim.separable is False and claim.witness is not None:
+            claimed = certify(K, signs, claim.witness.to(K.device), intercept)
             if claimed.separable is False:
                 return claimed
         known = decide_separability(K, signs, intercept)

@@ -35,8 +35,9 @@ class Separability:
     sign were found with y_i sum_j k_ij v_j > eps sum_j |v_j| at all i (with an intercept, up to a common b), which no
     error of that size undoes. False: a convex combination a was found with |sum_j y_j k_ij a_j| <= 10 eps at all i
     (both classes having the same weight, with an intercept): the sum of the a_j y_j phi_j / d_j vanishes as far as any
-    sample can see. Without errors one of the two exists, never both. `witness` is that a, as a dual vector for K.
-    `words` say how it was decided.
+    sample can see; and no coordinate of which K holds little more than rounding separates (`_rounding_decides`). No
+    solver sees features whose share of K is below one rounding, such as columns 1e-9 times the size of others.
+    `witness` is that a, as a dual vector for K, also where rounding decides. `words` say how it was decided.
     """
 
     separable: bool | None
@@ -59,7 +60,7 @@ def decide_separability(
     if not intercept and float(gram.norms.min()) == 0:
         zero = (gram.norms == 0).to(torch.float64)
         return Separability(False, "an embedding is zero", zero / zero.sum())
-    words = ""
+    words, open_witness = "", None
     for factor in COARSER:
         found = _factor(gram, factor * gram.precision)
         if found is None:
@@ -73,9 +74,11 @@ def decide_separability(
         for witness in points.witnesses(x):
             if _vanishes(gram, witness, WITNESS if factor == 1 and w is None else 1):
                 if _rounding_decides(gram, G, points, intercept):
-                    break
+                    return Separability(None, f"{words}: undetermined at the precision of K", witness)
                 return Separability(False, words, witness)
-    return Separability(None, f"{words}: undetermined at the precision of K")
+            if open_witness is None and _vanishes(gram, witness, WITNESS):
+                open_witness = witness
+    return Separability(None, f"{words}: undetermined at the precision of K", open_witness)
 
 
 class _Points:
@@ -153,7 +156,9 @@ def _rounding_decides(gram: SignedGram, G: Float[Tensor, "n r"], points: _Points
     pivots = G.abs().max(0).values.square()
     rough = (pivots < RESOLVED * gram.precision).nonzero().squeeze(1).tolist()[-MOST_ROUGH:]
     errors = [TYPICAL * gram.precision / float(pivots[column]) for column in rough]
-    return any(_separable_within(points, rough, signs, errors) for signs in product((-1, 1), repeat=len(rough)) if rough)
+    return any(
+        _separable_within(points, rough, signs, errors) for signs in product((-1, 1), repeat=len(rough)) if rough
+    )
 
 
 def _separable_within(points: _Points, columns: list[int], signs: tuple[int, ...], errors: list[float]) -> bool:
