@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,7 @@ def allowed_eigenvalue(K: Float[Tensor, "n n"]) -> float:
     typically by less than sqrt(n) eps beyond; computing it in float64 adds n 1e-15.
     """
     n = len(K)
-    relative = max(10.0, n**0.5) * PRECISION[K.dtype] + n * PRECISION[torch.float64]
+    relative: float = max(10.0, math.sqrt(n)) * PRECISION[K.dtype] + n * PRECISION[torch.float64]
     return -relative * float(K.diagonal().max())
 
 

@@ -129,7 +129,8 @@ class HardMarginSVM(KernelClassifier):
         if projection is not None:
             self.projected_eigenvalue_ = projection.eigenvalue
             # f = P K P a = K P a, for the rows of K itself
-            self._spread = projection.projector @ (self.dual_coef_ if rest is None else self.dual_coef_ + self._rest)
+            whole = self.dual_coef_ if self._rest is None else self.dual_coef_ + self._rest
+            self._spread = projection.projector @ whole
             self.path_ += f"; K projected, its smallest eigenvalue {projection.eigenvalue:.3g}"
         return self
 
@@ -138,8 +139,9 @@ class HardMarginSVM(KernelClassifier):
     ) -> Certificate:
         """The certificate of a dual that proves no margin, once it is known whether there is one."""
         intercept = self.backend.has_intercept
-        if solution.separability is not None and solution.separability.witness is not None:
-            claimed = certify(K, signs, solution.separability.witness.to(K.device), intercept)
+        claim = solution.separability
+        if claim is not None and claim.separable is False and claim.witness is not None:
+            claimed = certify(K, signs, claim.witness.to(K.device), intercept)
             if claimed.separable is False:
                 return claimed
         known = decide_separability(K, signs, intercept)

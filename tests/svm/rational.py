@@ -41,6 +41,29 @@ def exact_separable(F, y, intercept=False):
     return True, w
 
 
+def vanishes(K, y, a, precision, intercept=False):
+    """Whether |sum_j a_j y_j K_ij| <= precision d_i sum_j d_j a_j at all i, in fractions, d_i^2 = K_ii.
+
+    K and `a` >= 0 are floats, taken as they are stored; with an intercept, `a` is scaled to equal sums of both classes.
+    Then no v has y_i (K v)_i > precision d_i sum_j d_j |v_j| at all i (up to a common b, with an intercept), by weak
+    duality: whether the samples are separable depends on errors in K of that size.
+    """
+    a, y = [Fraction(float(value)) for value in a], [int(s) for s in y]
+    if min(a) < 0 or sum(a) == 0:
+        return False
+    if intercept:
+        plus, minus = (sum(value for value, s in zip(a, y, strict=True) if s == sign) for sign in (1, -1))
+        if not (plus and minus):
+            return False
+        a = [value / (plus if s > 0 else minus) for value, s in zip(a, y, strict=True)]
+    d = [Fraction(float(K[i][i]) ** 0.5) for i in range(len(a))]
+    most = Fraction(precision) * sum(size * value for size, value in zip(d, a, strict=True))
+    return all(
+        abs(sum(value * s * Fraction(float(k)) for value, s, k in zip(a, y, row, strict=True))) <= most * size
+        for row, size in zip(K, d, strict=True)
+    )
+
+
 def low_rank_problem(seed, powers=3):
     """Factor (n, r) and labels {0, 1}: 8 to 40 samples of rank 2 to 6, columns scaled by 1 to 10^-powers.
 

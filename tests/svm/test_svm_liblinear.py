@@ -88,7 +88,7 @@ def test_rank_far_below_n(loss):
 def test_not_separable_ends_without_a_warning():
     X = normal(100, 4)
     machine = HardMarginSVM("liblinear", max_iter=20).fit(X @ X.T, random_labels(100))
-    assert machine.separable_ is None
+    assert machine.separable_ is False
     assert machine.converged_ is False
     assert "stopped at max_iter" in machine.path_
 

@@ -44,7 +44,7 @@ def test_margin_exceeds_that_without_intercept():
 def test_not_separable_ends_without_a_warning():
     X = normal(150, 4)
     machine = HardMarginSVM("libsvm", max_iter=3000).fit(X @ X.T, random_labels(150))
-    assert machine.separable_ is None
+    assert machine.separable_ is False
     assert machine.converged_ is False
     assert "max_iter" in machine.path_
     assert machine.train_error_ > 0
@@ -102,6 +102,6 @@ def test_intercept_belongs_to_the_instance():
 def test_without_intercept_not_separable_ends():
     X = normal(100, 4)
     machine = HardMarginSVM("libsvm", intercept=False, max_iter=2000).fit(X @ X.T, random_labels(100))
-    assert machine.separable_ is None
+    assert machine.separable_ is False
     assert machine.converged_ is False
     assert "max_iter" in machine.path_

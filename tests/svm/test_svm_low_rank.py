@@ -27,9 +27,9 @@ def soft(K, y, intercept=False, ridge=RIDGE):
     return SignedGram(K, 2.0 * y - 1, ridge=ridge, intercept=intercept)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(
-    n=st.integers(500, 800),
+    n=st.integers(500, 600),
     rank=st.integers(1, 60),
     seed=st.integers(0, 10_000),
     intercept=st.booleans(),

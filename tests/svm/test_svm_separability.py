@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rational import exact_separable, low_rank_problem
+from rational import exact_separable, low_rank_problem, vanishes
 from svm_problems import normal, random_labels
 
 from afterkernel.svm import HardMarginSVM, separability
@@ -48,9 +48,15 @@ def test_an_interior_point_whose_gap_grows_still_finds_the_witness():
 def test_classification_is_that_of_the_exact_linear_programme(seed, intercept, powers):
     F, y = low_rank_problem(seed, powers)
     truth, _ = exact_separable(F, 2 * y - 1, intercept)
-    machine = HardMarginSVM(intercept=intercept).fit(gram(F), torch.from_numpy(y))
-    assert machine.separable_ is truth
+    K, signs = gram(F), 2 * y - 1
+    machine = HardMarginSVM(intercept=intercept).fit(K, torch.from_numpy(y))
     assert machine.converged_
+    if machine.separable_ is None:
+        witness = decide_separability(K, 1.0 * torch.from_numpy(signs), intercept).witness
+        assert vanishes(K.tolist(), signs, witness.tolist(), 10 * PRECISION[torch.float64], intercept)
+        assert math.isnan(machine.margin_)
+        return
+    assert machine.separable_ is truth
     if truth:
         assert machine.margin_ > 0
         assert machine.gap_ <= 1e-10
@@ -139,3 +145,14 @@ def test_too_large_a_rank_leaves_it_to_the_working_sets(monkeypatch):
     machine = HardMarginSVM().fit(gram(X), random_labels(60))
     assert machine.separable_ is False
     assert "too large" in machine.path_
+
+
+@pytest.mark.parametrize(("seed", "intercept"), [(139, False), (8, True), (40, True)])
+def test_what_rounding_may_decide_is_undetermined_and_proved_so_on_the_stored_entries(seed, intercept):
+    # separable by columns of some 1e-8, which leave 1e-16 in K: little more than rounding
+    F, y = low_rank_problem(seed, 8)
+    K, signs = gram(F), 2 * y - 1
+    assert exact_separable(F, signs, intercept)[0]
+    found = decide_separability(K, 1.0 * torch.from_numpy(signs), intercept)
+    assert found.separable is None
+    assert vanishes(K.tolist(), signs, found.witness.tolist(), 10 * PRECISION[torch.float64], intercept)
