@@ -9,13 +9,7 @@ import os
 import runpy
 import sys
 
-import duckdb  # noqa: F401
-import torch
-
-import afterkernel.run
-import afterkernel.training.fit  # noqa: F401
-
-torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # imports what torch imports at the first optimizer alone
+import preload  # noqa: F401
 
 
 def become(words, cwd, environment, out, err):
