@@ -16,28 +16,36 @@ undisturbed sweep's, bit for bit, all files of a run of one start, and nothing l
 
 import argparse
 import contextlib
+import multiprocessing
 import os
 import random
+import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a process with threads of its own must not fork
 sys.path.insert(0, str(Path(__file__).parent / "program"))
-from sweep_tools import GRID, numbers, start
+sys.path.insert(0, str(Path(__file__).parent / "soak_machine"))
+import other_machine
+import preload  # noqa: F401
+from sweep_tools import GRID, numbers
 
+import afterkernel.__main__
 from afterkernel.records.files import REPLACED
+from afterkernel.runs import run_lock
 from afterkernel.runs.run_lock import owner_of
 from afterkernel.training import snapshot
 
 LARGE = ["arch.budget=20000", "training.epochs=30", "snapshot.epochs=[0,5,10,20,30]", "dataset.max_train=null"]
-PATIENCE_S = 900.0
+PATIENCE_S = 3600.0
 FORCED = 0.25
 MACHINE = Path(__file__).parent / "soak_machine"
-STALE_S = 1.5  # as in soak_machine
+PYTHONPATH = list(filter(None, [os.environ.get("PYTHONPATH")]))
+FORK = multiprocessing.get_context("fork")
 
 
 class Soak:
@@ -67,12 +75,14 @@ class Soak:
 
     def _undisturbed(self, folder):
         folder.mkdir()
-        started = time.monotonic()
-        process = start(self.words, folder)
-        out, err = process.communicate()
-        assert process.returncode == 0, out + err
+        process = self._start(folder, "first")
+        working = 0
+        while process.is_alive():
+            working += bool(workers(process.pid, folder))
+            time.sleep(0.05)
+        assert process.exitcode == 0, (folder / "output-first.txt").read_text()
         found = numbers(folder / "runs" / "s")
-        return found, (time.monotonic() - started) / len({run_id for run_id, _, _ in found})
+        return found, 0.05 * working / len({run_id for run_id, _, _ in found})
 
     def _disturbed(self, folder, run_s):
         """Run the sweep, again and again, until it is finished."""
@@ -83,33 +93,27 @@ class Soak:
             force = self.faults < self.wanted and self.random.random() < FORCED
             self.forced += force
             process = self._start(folder, "first", force=force)
-            while process.poll() is None:
+            while process.is_alive():
                 if self.faults < self.wanted:
                     self._disturb(process, folder, run_s)
                 time.sleep(0.05)
-            if process.returncode == 0 and self._is_whole(folder):
+            if process.exitcode == 0 and self._is_whole(folder):
                 return
 
     def _is_whole(self, folder):
         """Whether the same command finds nothing left to do, after which all must be right."""
         process = self._start(folder, "first")
-        process.wait()
-        return process.returncode == 0
+        process.join()
+        return process.exitcode == 0
 
     def _start(self, folder, machine, *, force=False):
-        path = os.pathsep.join([str(MACHINE), *filter(None, [os.environ.get("PYTHONPATH")])])
-        with (folder / f"output-{machine}.txt").open("a") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "afterkernel", *self.words, *(["force=true"] if force else [])],
-                cwd=folder,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "SOAK_MACHINE": machine, "PYTHONPATH": path},
-                stdout=log,
-                stderr=log,
-            )
+        process = FORK.Process(target=command, args=([*self.words, *(["force=true"] * force)], folder, machine))
+        process.start()
+        return process
 
     def _disturb(self, process, folder, run_s):
         """Wait until a worker works, then for a random time, then do something to it or to the program."""
-        while process.poll() is None and not workers(process.pid, folder):
+        while process.is_alive() and not workers(process.pid, folder):
             time.sleep(0.05)
         self._wait(folder, run_s)
         found = workers(process.pid, folder)
@@ -123,8 +127,12 @@ class Soak:
         if self.random.random() < 0.25:
             victim, stage = process.pid, f"program, while a run was {stage}"
         if send(victim, signal.SIGKILL):
-            self.faults += 1
-            self.where[f"kill: {stage}"] += 1
+            self._count(f"kill: {stage}")
+
+    def _count(self, fault):
+        self.faults += 1
+        self.where[fault] += 1
+        print(f"{time.strftime('%H:%M:%S')} {self.faults}  {fault}", flush=True)
 
     def _wait(self, folder, run_s):
         """Until a random moment, or, one time in three, until a file is being written."""
@@ -140,12 +148,11 @@ class Soak:
         if not send(victim, signal.SIGSTOP):
             return
         stage = last_line(run_dir)
-        self.faults += 1
-        self.where[f"pause: {stage}"] += 1
-        time.sleep(STALE_S)
+        self._count(f"pause: {stage}")
+        time.sleep(other_machine.STALE_S)
         other = self._start(folder, "second", force=self.random.random() < FORCED)
         patience = time.monotonic() + 60
-        while other.poll() is None and not workers(other.pid, folder) and time.monotonic() < patience:
+        while other.is_alive() and not workers(other.pid, folder) and time.monotonic() < patience:
             time.sleep(0.02)
         self.takeovers += any(taken == run_dir for _, taken in workers(other.pid, folder))
         self._wait(folder, run_s)
@@ -153,7 +160,19 @@ class Soak:
         self._wait(folder, run_s)
         if self.random.random() < 0.5:
             send(self.random.choice([process.pid, other.pid]), signal.SIGKILL)
-        other.wait()
+        other.join()
+
+
+def command(words, folder, machine):
+    """What a forked process does: one command, as if on a machine of that name."""
+    os.chdir(folder)
+    output = os.open(f"output-{machine}.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.environ |= {"SOAK_MACHINE": machine, "PYTHONPATH": os.pathsep.join([str(MACHINE), *PYTHONPATH])}
+    other_machine.patch(run_lock)
+    sys.argv[1:] = words
+    sys.exit(afterkernel.__main__.main(words))
 
 
 def check(folder, whole):
@@ -218,9 +237,11 @@ def main():
     print(f"seed {seed}", flush=True)
     words = [*GRID, *([] if options.small else LARGE), *options.options]
     for launcher in options.launchers.split(","):
-        with tempfile.TemporaryDirectory(prefix="afterkernel-soak-") as folder:
-            soak = Soak(launcher, options.faults, words, seed)
-            sweeps = soak.run(Path(folder))
+        folder = tempfile.mkdtemp(prefix="afterkernel-soak-")  # kept where the soak fails
+        print(folder, flush=True)
+        soak = Soak(launcher, options.faults, words, seed)
+        sweeps = soak.run(Path(folder))
+        shutil.rmtree(folder)
         print(
             f"{launcher}: {soak.faults} faults over {sweeps} sweeps, {soak.takeovers} runs taken over from a paused "
             f"process, {soak.forced} forced commands; no record lost, doubled, mixed or changed; disturbed while:"

@@ -10,16 +10,10 @@ import runpy
 import sys
 from pathlib import Path
 
-import duckdb  # noqa: F401
-import torch
-
-import afterkernel.run
-import afterkernel.training.fit  # noqa: F401
+import preload  # noqa: F401
 
 # A new interpreter finds it on its PYTHONPATH.
 HARM = str(Path(__file__).parents[1] / "sweep" / "harm" / "sitecustomize.py")
-
-torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # imports what torch imports at the first optimizer alone
 
 
 def become(words, cwd, environment, out, err):

@@ -1,20 +1,12 @@
-"""With this folder on PYTHONPATH a process, and all that it starts, run as if on a machine of their own, SOAK_MACHINE.
-
-So a process that is paused can lose its locks to one of another machine. Locks go stale within seconds.
-"""
+"""With this folder on PYTHONPATH, every process that the program starts runs as if on the machine SOAK_MACHINE."""
 
 import importlib.util
 import os
 import sys
 
+from other_machine import patch
+
 NAME = "afterkernel.runs.run_lock"
-HEARTBEAT_S, STALE_S = 0.3, 1.5
-
-
-def patch(module):
-    machine = os.environ["SOAK_MACHINE"]
-    module._machine = lambda: machine
-    module.run_lock.__wrapped__.__kwdefaults__.update(heartbeat_s=HEARTBEAT_S, stale_s=STALE_S)
 
 
 class Finder:
