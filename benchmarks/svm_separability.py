@@ -18,7 +18,7 @@ import torch
 import afterkernel as ak
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "svm"))
-from rational import exact_separable, low_rank_problem
+from rational import exact_separable, low_rank_problem  # type: ignore[import-not-found]
 
 
 def main() -> None:
