@@ -64,8 +64,8 @@ def hide() -> None:
         atexit.register(shutil.rmtree, home, ignore_errors=True)
         _real.update(os.environ)
         restore(hidden(os.environ, home))
-    # An import of a module that is None here fails, and `find_spec` finds nothing. Not for cupy, which SciPy looks up here
-    # to compare types.
+    # An import of a module that is None here fails, and `find_spec` finds nothing. (Not for cupy: SciPy compares
+    # types with those of sys.modules["cupy"].)
     sys.modules.update(dict.fromkeys(filter(None, os.environ[HIDDEN_MODULES].split(","))))
 
 
