@@ -59,11 +59,11 @@ class Row:
         return "right" if self.error <= (ROUNDED if self.single else EXACT) else "wrong"
 
 
-class SingleParts(TorchDispatchMode):
+class SingleParts(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Names the modules in which float64 values are rounded to a smaller data type."""
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: Counter[str] = Counter()
         self._stack: list[str] = []
         for module in model.modules():
@@ -87,9 +87,9 @@ def build(family: Family) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
     model, x = family.make(SAMPLES)
     with torch.no_grad():
-        for value in model.parameters():
-            if value.requires_grad and (value.is_floating_point() or value.is_complex()):
-                value.add_(NOISE * torch.randn_like(value))
+        for weight in model.parameters():
+            if weight.requires_grad and (weight.is_floating_point() or weight.is_complex()):
+                weight.add_(NOISE * torch.randn_like(weight))
         for name, value in model.named_buffers():
             if name.endswith("running_mean"):
                 value.add_(0.1 * torch.randn_like(value))
@@ -101,7 +101,8 @@ def build(family: Family) -> tuple[nn.Module, Tensor]:
 def to_double(model: nn.Module) -> nn.Module:
     """The model in float64 and complex128."""
     kinds = {torch.float32: torch.float64, torch.complex64: torch.complex128}
-    return model._apply(lambda value: value.to(kinds.get(value.dtype, value.dtype)))
+    model._apply(lambda value: value.to(kinds.get(value.dtype, value.dtype)))  # type: ignore[no-untyped-call]
+    return model
 
 
 def reference(family: Family) -> tuple[Float[Tensor, "n n"], list[str]]:
