@@ -170,7 +170,8 @@ def _separable_within(points: _Points, columns: list[int], signs: tuple[int, ...
 
     rows = (points.signs[:, None] * points.W / points.W.abs().max(0).values).numpy()
     rows[:, columns] += np.array(signs) * errors
-    total, bounds = np.zeros((1, rows.shape[1])), [(None, None)] * rows.shape[1]
+    total = np.zeros((1, rows.shape[1]))
+    bounds: list[tuple[int | None, int | None]] = [(None, None)] * rows.shape[1]
     for column, sign in zip(columns, signs, strict=True):
         total[0, column] = sign
         bounds[column] = (0, None) if sign > 0 else (None, 0)

@@ -1,0 +1,55 @@
+"""What a record says of a kernel's SVM where the data are not separable, or K leaves it open."""
+
+import pytest
+import torch
+from rational import low_rank_problem
+from svm_problems import normal, random_labels
+
+from afterkernel.config import compose, typed
+from afterkernel.data import Problem
+from afterkernel.evaluate import _classify
+from afterkernel.svm.exact import Exact
+
+
+def features(kind):
+    if kind == "not separable":
+        return normal(60, 4), random_labels(60)
+    F, y = low_rank_problem(139, 8)  # separable by a column that K holds as rounding
+    return torch.from_numpy(F), torch.from_numpy(y)
+
+
+@pytest.mark.parametrize(("kind", "separable"), [("not separable", False), ("undetermined", None)])
+def test_the_soft_margin_is_recorded_and_no_margin(kind, separable):
+    F, y = features(kind)
+    K, half = F @ F.T, len(y) // 2
+    K = (K + K.T) / 2
+    images = torch.zeros(len(y), 1, 2, 2)
+    problem = Problem(images, y, images[:half], y[:half], "0", "1")
+    config = typed(compose(["dataset=digits", "arch=mlp", "svm=exact"]))
+    starts, doubtful = {}, []
+    answer = _classify(K, K[:half], problem, config, "ck", starts, doubtful)
+    assert answer.separable is separable
+    assert answer.margin is None
+    assert answer.gap is None
+    assert answer.converged is True
+    assert "soft margin" in answer.path
+    assert "separable" in doubtful[0]
+    assert starts == {}
+    # squared slacks are the hard margin of K + max K_ii / C I, of full rank: solved by the normal way
+    ridged = K + float(K.diagonal().max()) / Exact().soft_C * torch.eye(len(K), dtype=K.dtype)
+    dual = _dual(ridged, 2.0 * y - 1)
+    wrong = ((K @ dual > 0).long() != y).double()
+    assert answer.train_error == pytest.approx(float(wrong.mean()))
+    assert answer.test_error == pytest.approx(float(wrong[:half].mean()))
+
+
+def _dual(K, signs):
+    """The signed dual of the hard margin of K, by non-negative least squares."""
+    from scipy.optimize import nnls
+
+    scale = K.diagonal().max()
+    L = torch.linalg.cholesky(signs[:, None] * signs * K / scale)
+    a, _ = nnls(
+        L.T.numpy(), torch.linalg.solve_triangular(L, torch.ones(len(K), 1).double(), upper=False)[:, 0].numpy()
+    )
+    return torch.from_numpy(a) * signs
