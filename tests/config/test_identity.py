@@ -24,7 +24,10 @@ AFFECTS = {
     *(f"training.{name}" for name in ("lr", "batch_size", "epochs", "loss_target")),
     *(f"training.{name}" for name in ("augment", "augment_angle_deg", "augment_shift_px")),
     *("snapshot.epochs", "kernel.names", "kernel.dtype", "seed"),
-    *(f"svm.{name}" for name in ("name", "tol", "intercept", "soft_C", "max_steps", "C", "stop_tol", "max_iter")),
+    *(
+        f"svm.{name}"
+        for name in ("name", "tol", "project", "intercept", "soft_C", "max_steps", "C", "stop_tol", "max_iter")
+    ),
     *(f"svm.{name}" for name in ("algorithm", "check_every", "clip", "seed", "loss")),
     *(f"measure.{name}" for name in ("names", "num_images", "gram_images", "seed", "per_layer", "shift_px")),
     *(f"measure.{name}" for name in ("angle_rad", "crop_fraction", "eigenvalues", "decay_ranks")),
@@ -33,7 +36,7 @@ DOES_NOT = {
     *("dataset.root", "dataset.download", "kernel.budget_bytes", "kernel.resumable", "keep", "output_dir", "force"),
     *("trainer.device", "trainer.checkpoint_every_s", "trainer.threads", "svm.timeout_s", "svm.library"),
     *("logger.wandb.mode", "logger.wandb.project", "logger.wandb.entity"),
-    *("sweep.name", "sweep.on_error", "sweep.claims", "sweep.dry_run"),
+    *("sweep.name", "sweep.on_error", "sweep.claims", "sweep.dry_run", "sweep.max_runs"),
 }
 # What an option needs to count.
 ACTIVE = {"augment_angle_deg": {"augment": True}, "augment_shift_px": {"augment": True}, "seed": {"algorithm": 2}}

@@ -205,7 +205,7 @@ def test_embeddings_are_made_in_whole_batches_and_never_held(monkeypatch):
     phi = embedding(small_net())
     block = phi.block
     monkeypatch.setattr(phi, "block", lambda x, out=None: (seen.append(len(x)), block(x, out))[1])
-    monkeypatch.setattr(machine, "ON_CPU", replace(machine.ON_CPU, samples=16))
+    monkeypatch.setattr(machine, "ON_CPU", replace(machine.ON_CPU, samples=16, few_samples=16))
     invariances(phi, random_images(40, 1, 8, 8))
     assert sum(seen) == 40 * 7
     assert max(seen) == 16
