@@ -142,8 +142,9 @@ class GradientEmbedding:
     def _sample_work_bytes(self, layout: Layout) -> int:
         """Activations of a sample and their gradients for every output, and gradients that are not written in place."""
         outputs = max(1, layout.outputs)
-        joined = max((shape.parameters for shape in layout.shapes.values()), default=0) * (self.output.which == "trace")
-        numbers = joined if outputs > 1 else 0
+        # Gradients of a layer are made for every output before the outputs are joined; factors are joined as views.
+        written = (shape.parameters for unit, shape in layout.shapes.items() if self.methods.get(unit) != "factors")
+        numbers = max(written, default=0) if outputs > 1 and self.output.which == "trace" else 0
         if self._per_example is not None:
             numbers += PerExampleGradients.COPIES * self._per_example.size
         return layout.activation_bytes * outputs + numbers * outputs * self.dtype.itemsize

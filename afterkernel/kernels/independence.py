@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.collect import try_again
-from afterkernel.kernels.plan import LayerPlan
+from afterkernel.kernels.plan import CHECKED_SHARE, LayerPlan
 from afterkernel.kernels.protocols import Embedding
 from afterkernel.kernels.terms import Block, Gradients
 from afterkernel.kernels.verify import difference_of
@@ -32,9 +32,8 @@ AT_LEAST = 8
 # Up to so many samples, all of them are collected alone too; of more, one per call.
 ALL_ALONE = 16
 # Samples that are collected again in one batch: from this number on float32 was seen to round as in larger batches.
-# Of few samples, which a tight budget gives, at most this share.
+# Of few samples, which a tight budget gives, at most the share that the plan leaves room for.
 GROUP = 8
-GROUP_SHARE = 8
 # Differences relative to the length of a gradient, or to the largest output, that need a second look. In float32 a
 # sample alone differs by 1e-6 from rounding, but by up to 1e-2 where a ReLU switches; in larger batches by nothing.
 SUSPICIOUS = {torch.float64: 1e-6, torch.float32: 1e-4}
@@ -203,7 +202,7 @@ class IndependenceChecked:
             return list(torch.split(alone, 1))
         numbers = (x.abs() if x.is_complex() else x.double().abs()).reshape(count, x[0].numel())
         order = numbers.sum(dim=1, dtype=torch.float64).cpu().argsort()
-        size = min(GROUP, n // GROUP_SHARE)
+        size = min(GROUP, n // CHECKED_SHARE)
         parts = order.tensor_split(max(min(2, count), count // size))
         groups = [part[torch.randperm(len(part), generator=self._generator)] for part in parts]
         return [*(group.repeat(-(-size // len(group)))[: max(size, len(group))] for group in groups), alone[:1]]
@@ -275,7 +274,8 @@ class IndependenceChecked:
 
         def collected() -> _Samples:
             with _Outputs(phi) as outputs:
-                found = _rows_of(collect(x), torch.tensor(places))
+                block = collect(x)
+            found = block if list(places) == list(range(len(x))) else _rows_of(block, torch.tensor(places))
             return _Samples(found, outputs.rows(places))
 
         return collected() if phi is self.inner else try_again(collected)
@@ -348,7 +348,9 @@ def _rows(x: Tensor, index: Int[Tensor, " c"]) -> Tensor:
 
 
 def _rows_of(block: Block, index: Int[Tensor, " c"]) -> Block:
-    """Copies of some samples' embeddings."""
+    """Copies of some samples' embeddings; of one sample no copy."""
+    if len(index) == 1:
+        return block[slice(int(index), int(index) + 1)]
     return Block(
         {
             name: tuple(

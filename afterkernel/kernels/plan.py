@@ -20,6 +20,10 @@ from afterkernel.kernels.machine import ON_CPU
 ROWS_PER_STRIP = 256
 # Share of the budget that the work space of collection may take.
 WORK_SHARE = 4
+# Samples that are held, at least, before work space takes more than half of the budget.
+LEAST_HELD = 4
+# Of a chunk, at most this share is collected again at a time (see `independence`).
+CHECKED_SHARE = 8
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,9 @@ def plan(
     """
     sample_bytes = element_bytes * max(1, sum(layer.cost.numbers for layer in layers))
     check_budget(budget_bytes, sample_bytes // element_bytes, element_bytes)
-    held = max(2, (budget_bytes - min(work_bytes, budget_bytes // 2)) // sample_bytes)
+    # Work space of a single sample may be most of a budget; a budget of few samples keeps half for them.
+    work = min(work_bytes, max(budget_bytes // 2, budget_bytes - LEAST_HELD * sample_bytes))
+    held = max(2, (budget_bytes - work) // sample_bytes)
     columns = max(1, min(columns_at_once // rows_a_sample, held // 4, max(n, n_others)))
     if cell is not None:
         if held < 2 * cell:
@@ -194,7 +200,9 @@ def plan(
                 f"samples: give at least {-(-8 * cell * sample_bytes // 3)}."
             )
         columns = cell
-    rows = max(1, min(n, held - columns))
+    # Samples that are collected again to check that they do not depend on their batch, with copies of their own.
+    checked = max(1, 2 * (columns // CHECKED_SHARE))
+    rows = max(1, min(n, held - columns - checked))
     if workers > 1:
         rows = min(rows, max(1, ceil(n / (2 * workers))))
     columns = min(columns, rows) if cell is None else columns

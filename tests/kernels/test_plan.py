@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_oracle import Net, force_method
 from torch import nn
@@ -35,6 +35,7 @@ def layers(*sizes):
     return [LayerPlan(f"layer {i}", Cost("gradients", p, p, p, p), "so many") for i, p in enumerate(sizes)]
 
 
+@settings(deadline=None)
 @given(
     n=st.integers(1, 5000), m=st.integers(0, 3000), size=st.integers(1, 10_000), held=st.integers(2, 6000),
     work=st.integers(0, 10**8), workers=st.integers(1, 4), symmetric=st.booleans(), rows=st.integers(1, 700),
@@ -53,6 +54,7 @@ def test_the_embeddings_held_fit_the_budget(n, m, size, held, work, workers, sym
     assert steps.result_bytes == (n * n * symmetric + n * m) * rows**2 * 4
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 3000), m=st.integers(0, 3000), held=st.integers(2, 4000), workers=st.integers(1, 4))
 def test_row_blocks_end_where_cells_of_a_store_end(n, m, held, workers):
     """Else a cell would be marked as done whose samples belong to two blocks."""
@@ -60,6 +62,7 @@ def test_row_blocks_end_where_cells_of_a_store_end(n, m, held, workers):
     assert steps.rows_per_block == n or steps.rows_per_block % steps.columns_per_chunk == 0
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 300), held=st.integers(2, 200), cell=st.integers(1, 100))
 def test_cells_of_an_earlier_store_are_kept_or_the_budget_is_told(n, held, cell):
     if held < 2 * cell:
@@ -207,6 +210,7 @@ shapes = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(shapes, st.integers(1, 10), st.booleans())
 def test_the_cheaper_method_is_chosen_and_the_reason_names_both(shape, outputs, full):
     counts = Outputs(outputs, outputs if full else 1)
