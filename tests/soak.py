@@ -8,7 +8,7 @@ Faults are:
 - kill: SIGKILL of a worker in the middle of a run, or (one in four) of the program itself;
 - pause: SIGSTOP of a worker in the middle of a run until its lock is stale; the same command, as if on another machine,
   takes the run over and works on it; at a random moment the first worker is woken by SIGCONT. Both go on for a random
-  time, and one of them may be killed.
+  time, then one or both are killed.
 
 One command in four has force=true. In the end the sweep must have each record once, every number equal to the
 undisturbed sweep's, bit for bit, all files of a run of one start, and nothing left over.
@@ -158,8 +158,9 @@ class Soak:
         self._wait(folder, run_s)
         send(victim, signal.SIGCONT)
         self._wait(folder, run_s)
-        if self.random.random() < 0.5:
-            send(self.random.choice([process.pid, other.pid]), signal.SIGKILL)
+        for one in self.random.choice([[process], [other], [other], [process, other]]):
+            if one.is_alive() and self.faults < self.wanted and send(one.pid, signal.SIGKILL):
+                self._count("kill: after a takeover")
         other.join()
 
 
@@ -217,7 +218,10 @@ def last_line(run_dir):
         return "writing"
     with contextlib.suppress(OSError):
         lines = (run_dir / "run.log").read_text().splitlines() or [""]
-        if "SVM test error" in lines[-1] or ("snapshot saved" in lines[-1] and (run_dir / "training.json").exists()):
+        evaluating = ("SVM test error", "conjugate kernel:", "training is finished")
+        if any(words in lines[-1] for words in evaluating) or (
+            "snapshot saved" in lines[-1] and (run_dir / "training.json").exists()
+        ):
             return "in kernels, SVM or measures"
         if "snapshot saved" in lines[-1] or "parameters" in lines[-1] or "going on" in lines[-1]:
             return "training"
