@@ -16,8 +16,15 @@ from afterkernel.types import Tensor
 class Placed(Protocol):
     """A model on its device."""
 
-    model: nn.Module
-    device: torch.device
+    @property
+    def model(self) -> nn.Module:
+        """The model."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
 
 
 def check_arguments(model: object, inputs: Mapping[str, object]) -> None:
