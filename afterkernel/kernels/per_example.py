@@ -22,7 +22,7 @@ MOST_AT_ONCE = 64
 class PerExampleGradients:
     """Rows of gradients in the named parameters of a model, one a sample and output."""
 
-    COPIES = 5  # of the gradients that exist at once while they are made, apart from the result (measured)
+    COPIES = 5  # room for gradients while they are made, in units of the result: an allowance, not a count
 
     def __init__(
         self,
