@@ -116,7 +116,7 @@ class GradientEmbedding:
         """Bytes that a batch takes apart from its embeddings: activations, gradients in the making, patches."""
         if self.layout is None:
             return 0
-        return self.samples_at_once * self._sample_work_bytes(self.layout) + at_once(self.device).patch_bytes
+        return self.samples_at_once * self._sample_work_bytes(self.layout) + self._patch_bytes(self.layout)
 
     @property
     def samples_at_once(self) -> int:
@@ -132,12 +132,19 @@ class GradientEmbedding:
             min(most.samples, most.activation_bytes // each), min(most.few_samples, most.few_activation_bytes // each)
         )
         if self.work_limit is not None:
-            found = min(found, (self.work_limit - most.patch_bytes) // each)
+            found = min(found, (self.work_limit - self._patch_bytes(self.layout)) // each)
         return max(1, found - found % 8 if found > 8 else found)
 
     @samples_at_once.setter
     def samples_at_once(self, samples: int) -> None:
         self._samples_given = samples
+
+    def _patch_bytes(self, layout: Layout) -> int:
+        """Bytes of laid-out patches; a budget of a few megabytes counts a part of them, to have room for samples."""
+        if all(shape.positions == 1 for shape in layout.shapes.values()):
+            return 0
+        most = at_once(self.device).patch_bytes
+        return most if self.work_limit is None else min(most, self.work_limit // 2)
 
     def _sample_work_bytes(self, layout: Layout) -> int:
         """Activations of a sample and their gradients for every output, and gradients that are not written in place."""

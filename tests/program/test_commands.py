@@ -132,7 +132,7 @@ def test_plan_says_what_it_will_cost(program, tmp_path):
     done = program("plan", "arch=mlp", "kernel.budget_bytes=1000000", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "mlp of width 172: 100,621 parameters" in done.stdout
-    assert "row blocks         3 of up to 96 samples" in done.stdout
+    assert "row blocks         5 of up to 64 samples" in done.stdout
     assert "layers.1  factors" in done.stdout
     assert "11,180 by its gradients written out" in done.stdout
 
