@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from joblib.externals.loky import ProcessPoolExecutor  # here, since threads that import side by side can fail
+# Here, since threads that import side by side can fail.
+from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
 from afterkernel.display import is_shown
 from afterkernel.sweep.interrupt import interrupted_once
@@ -152,6 +153,8 @@ def _begin(parent: int) -> None:
     """Set a worker up: Ctrl-C reaches it through its parent alone, and it ends when its parent does."""
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # With psutil, loky replaces a worker that uses 300 MB more than at first: each run would pay the imports again.
+    process_executor._USE_PSUTIL = False
 
     def watch() -> None:
         while os.getppid() == parent:
