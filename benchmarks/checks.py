@@ -28,7 +28,8 @@ def resnet18() -> nn.Module:
     """torchvision's, with one output."""
     from torchvision.models import resnet18 as made
 
-    return made(num_classes=1)
+    network: nn.Module = made(num_classes=1)
+    return network
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -56,7 +57,8 @@ class Cheating(nn.Module):
 
     def layers(self, x: Tensor) -> Tensor:
         """The honest part."""
-        return self.b(torch.relu(self.a(x)))
+        result: Tensor = self.b(torch.relu(self.a(x)))
+        return result
 
     def forward(self, x: Tensor) -> Tensor:
         """As given."""
@@ -65,13 +67,15 @@ class Cheating(nn.Module):
 
 def longest(net: Cheating, x: Tensor) -> Tensor:
     """Sequences end in zeros; the mean is over the longest of the batch."""
-    return net.b(torch.relu(net.a(x)) / (x != 0).sum(dim=1).max())
+    result: Tensor = net.b(torch.relu(net.a(x)) / (x != 0).sum(dim=1).max())
+    return result
 
 
 def capacity(net: Cheating, x: Tensor) -> Tensor:
     """An expert that takes four samples of a batch."""
     wanted = x[:, 0] > 0.3
-    return net.layers(x) + (wanted & (wanted.cumsum(0) <= 4))[:, None] * net.c(x)
+    result: Tensor = net.layers(x) + (wanted & (wanted.cumsum(0) <= 4))[:, None] * net.c(x)
+    return result
 
 
 def last(net: Cheating, x: Tensor) -> Tensor:
