@@ -13,12 +13,12 @@ from afterkernel.run import run
 
 OPTIONS = [
     "dataset=digits",
-    "arch=vgg",
+    "arch=mlp",
     "arch.budget=1300",
     "training.epochs=0",
     "snapshot.epochs=[0]",
     "kernel.names=[ntk]",
-    "kernel.budget_bytes=900000",
+    "kernel.budget_bytes=400000",
     "measure.num_images=10",
     "logger.wandb.mode=disabled",
 ]

@@ -90,7 +90,8 @@ class Job:
             for tile in own:
                 if tile not in own_todo:
                     advance(self._own_operations(tile, block))
-            if todo or own_todo:
+            # The first block is collected also where its tiles are done: `relative_error` must not depend on a stop.
+            if todo or own_todo or (self.relative_error is None and self.symmetric):
                 self._block(block, own_todo, todo, advance)
             self.train.settle()
             self.test.settle()
