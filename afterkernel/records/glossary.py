@@ -88,7 +88,8 @@ TERMS = [
     Term("effective_rank", "effective rank: trace / largest eigenvalue", "", "spectrum"),
     Term(
         "kernel_error",
-        "largest rounding error in products of sampled entries, relative to the largest entry; switched ReLUs are not seen",
+        "largest rounding error in products of sampled entries, relative to the largest entry; "
+        "switched ReLUs are not seen",
         "",
         "svm",
     ),
