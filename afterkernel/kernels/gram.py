@@ -39,8 +39,8 @@ class Grams:
     train (nk, nk) and test (mk, nk), k rows a sample (1 but for the full kernel of several outputs); layers: the same
     two for each layer where asked for, whose sums they are. relative_error: the largest difference, over some 16
     samples, from the same gradients multiplied in float64, relative to the largest entry; None for x against y, and
-    where no row block was computed here (a store that was complete, or another process's work). ReLUs and pools that
-    switch in float32 are not seen, as both sides use the same gradients: they cost up to 5.6e-4 on MNIST.
+    where no row block was computed here (another process's work); a store keeps the first one measured. ReLUs and
+    pools that switch in float32 are not seen, as both sides use the same gradients: they cost up to 5.6e-4 on MNIST.
     """
 
     train: Float[Tensor, "square nk"]

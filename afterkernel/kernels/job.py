@@ -80,6 +80,8 @@ class Job:
 
     def run(self, advance: Advance) -> None:
         """Every row block of this process, in turn."""
+        if self.store is not None:
+            self.relative_error = self.store.relative_error
         for block in share(self._blocks):
             own, chunks = self._tiles(block)
             todo = [(trains, chunk) for trains, chunk in chunks if not self._is_done(trains, chunk, block)]
@@ -90,8 +92,7 @@ class Job:
             for tile in own:
                 if tile not in own_todo:
                     advance(self._own_operations(tile, block))
-            # The first block is collected also where its tiles are done: `relative_error` must not depend on a stop.
-            if todo or own_todo or (self.relative_error is None and self.symmetric):
+            if todo or own_todo:
                 self._block(block, own_todo, todo, advance)
             self.train.settle()
             self.test.settle()
@@ -102,6 +103,8 @@ class Job:
         rows = self._held(block)
         if self.relative_error is None and self.symmetric:
             self.relative_error = relative_error(self.phi, self.rows[block], rows, self.precision)
+            if self.store is not None:
+                self.store.relative_error = self.relative_error
         for tile in own:
             columns = rows[shifted(tile, -block.start)]
             before = slice(block.start, tile.start)

@@ -1,8 +1,9 @@
 """A Gram matrix on disk, tile by tile, so that a killed computation goes on where it stopped.
 
 A folder of memory-mapped `.npy` files, one a matrix; `manifest.json`, which says what they are the Gram matrices of;
-and `done.npy`, one mark a cell, set after the cell is on disk. Opened again with another manifest, it is refused and
-left as it is.
+`done.npy`, one mark a cell, set after the cell is on disk; and `error.json`, the error measured on the first block, so
+that a computation that was stopped reports the same. Opened again with another manifest, it is refused and left
+as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from afterkernel.errors import UserError
 from afterkernel.input_files import read_text
 from afterkernel.types import Tensor
 
-MANIFEST, DONE = "manifest.json", "done.npy"
+MANIFEST, DONE, ERROR = "manifest.json", "done.npy", "error.json"
 FORMAT = 1
 
 
@@ -72,6 +73,19 @@ class TileStore:
             written.flush()
         self._done[cells] = 1
         self._done.flush()
+
+    @property
+    def relative_error(self) -> float | None:
+        """What an earlier process measured on its first block; None where none did."""
+        try:
+            found = json.loads(read_text(self.folder / ERROR))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, float) else None
+
+    @relative_error.setter
+    def relative_error(self, value: float) -> None:
+        _write_atomic(self.folder / ERROR, json.dumps(value))
 
     @staticmethod
     def begun(folder: Path | None) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
@@ -17,11 +16,6 @@ LARGEST = 1.2e9  # n rank^2 beyond which it is not decided: some 5 s on one core
 COARSER = 1.0, 1e3, 1e6  # tolerances of the factor, in units of K's precision, until one of them decides
 WITNESS = 10  # how far a witness in the finest coordinates may be from 0, in units of K's precision
 SWEEPS = 3
-FINER = 0.1  # of K's precision: about one rounding
-RESOLVED = 100  # a pivot above so many units of K's precision gives a coordinate to 1 %
-MOST_ROUGH = 4  # coordinates changed at once, those with the smallest pivots
-TYPICAL = 0.2  # a coordinate's error in those units, where several roundings partly cancel
-LARGEST_CHECKED = 2e6  # n rank^2 beyond which no linear programmes follow: some seconds
 NOTHING = 1e-12  # the norm of a convex combination of unit vectors at which it is rounding alone
 CUTOFFS = 1e-13, 1e-9, 1e-6, 1e-3  # of singular values, relative to the largest, where a witness is improved
 NEGLIGIBLE = 1e-9  # an entry of a witness below this part of the largest counts as 0
@@ -35,9 +29,8 @@ class Separability:
     sign were found with y_i sum_j k_ij v_j > eps sum_j |v_j| at all i (with an intercept, up to a common b), which no
     error of that size undoes. False: a convex combination a was found with |sum_j y_j k_ij a_j| <= 10 eps at all i
     (both classes having the same weight, with an intercept): the sum of the a_j y_j phi_j / d_j vanishes as far as any
-    sample can see; and no coordinate of which K holds little more than rounding separates (`_rounding_decides`). No
-    solver sees features whose share of K is below one rounding, such as columns 1e-9 times the size of others.
-    `witness` is that a, as a dual vector for K, also where rounding decides. `words` say how it was decided.
+    sample can see. Features whose share of K is about its rounding, such as columns 1e-8 times the size of others, are
+    not seen. `witness` is that a, as a dual vector for K. `words` say how it was decided.
     """
 
     separable: bool | None
@@ -73,8 +66,6 @@ def decide_separability(
             return Separability(True, words)
         for witness in points.witnesses(x):
             if _vanishes(gram, witness, WITNESS if factor == 1 and w is None else 1):
-                if _rounding_decides(gram, G, points, intercept):
-                    return Separability(None, f"{words}: undetermined at the precision of K", witness)
                 return Separability(False, words, witness)
             if open_witness is None and _vanishes(gram, witness, WITNESS):
                 open_witness = witness
@@ -137,46 +128,6 @@ class _Points:
             dual = torch.zeros_like(self.scale)
             dual[support] = part * (self.scale / self.lengths)[support]
             yield balance(dual, self.signs) if self.intercept else dual
-
-
-def _rounding_decides(gram: SignedGram, G: Float[Tensor, "n r"], points: _Points, intercept: bool) -> bool:
-    """Whether data that look inseparable may be separable by features of which K holds little more than rounding.
-
-    Either the coordinates down to a single rounding separate, or a change of the coordinates by their typical error
-    does: the column of G with the pivot p is known to some eps / sqrt(p) in each entry.
-    """
-    n, rank = G.shape
-    if n * rank**2 > LARGEST_CHECKED:
-        return False
-    finer = _factor(gram, FINER * gram.precision)
-    if finer is not None and len(finer[1]) != rank:
-        w = _Points(gram, finer[0], intercept, FINER * gram.precision).nearest()[1]
-        if w is not None:
-            return True
-    pivots = G.abs().max(0).values.square()
-    rough = (pivots < RESOLVED * gram.precision).nonzero().squeeze(1).tolist()[-MOST_ROUGH:]
-    errors = [TYPICAL * gram.precision / float(pivots[column]) for column in rough]
-    return any(
-        _separable_within(points, rough, signs, errors) for signs in product((-1, 1), repeat=len(rough)) if rough
-    )
-
-
-def _separable_within(points: _Points, columns: list[int], signs: tuple[int, ...], errors: list[float]) -> bool:
-    """Whether v != 0 with these signs at `columns` separates where errors in these columns of W help it.
-
-    The columns being scaled to largest entry 1: y_i W_i v + sum_k errors_k |v_k| >= 0 at all i.
-    """
-    from scipy.optimize import linprog
-
-    rows = (points.signs[:, None] * points.W / points.W.abs().max(0).values).numpy()
-    rows[:, columns] += np.array(signs) * errors
-    total = np.zeros((1, rows.shape[1]))
-    bounds: list[tuple[int | None, int | None]] = [(None, None)] * rows.shape[1]
-    for column, sign in zip(columns, signs, strict=True):
-        total[0, column] = sign
-        bounds[column] = (0, None) if sign > 0 else (None, 0)
-    found = linprog(np.zeros(rows.shape[1]), -rows, np.zeros(len(rows)), total, np.ones(1), bounds)
-    return bool(found.status == 0)
 
 
 def _lengths(gram: SignedGram) -> Float[Tensor, " n"]:

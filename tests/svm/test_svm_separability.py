@@ -145,14 +145,3 @@ def test_too_large_a_rank_leaves_it_to_the_working_sets(monkeypatch):
     machine = HardMarginSVM().fit(gram(X), random_labels(60))
     assert machine.separable_ is False
     assert "too large" in machine.path_
-
-
-@pytest.mark.parametrize(("seed", "intercept"), [(139, False), (8, True), (40, True)])
-def test_what_rounding_may_decide_is_undetermined_and_proved_so_on_the_stored_entries(seed, intercept):
-    # separable by columns of some 1e-8, which leave 1e-16 in K: little more than rounding
-    F, y = low_rank_problem(seed, 8)
-    K, signs = gram(F), 2 * y - 1
-    assert exact_separable(F, signs, intercept)[0]
-    found = decide_separability(K, 1.0 * torch.from_numpy(signs), intercept)
-    assert found.separable is None
-    assert vanishes(K.tolist(), signs, found.witness.tolist(), 10 * PRECISION[torch.float64], intercept)
