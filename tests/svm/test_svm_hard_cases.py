@@ -151,6 +151,12 @@ def test_hard_case(build, arguments, intercept, dtype):
         if dtype == torch.float64:
             assert not oracle_separable(F, y, intercept)
         return
+    if machine.separable_ is None:
+        # The margin is below what rounding to float32 leaves of K: the answer is the soft margin.
+        assert dtype == torch.float32
+        assert math.isnan(machine.margin_)
+        assert machine.soft_certificate_.gap <= 1e-8
+        return
     assert machine.gap_ <= 1e-10
     assert machine.converged_
     assert machine.certificate_.kkt_violation <= 1e-8
