@@ -89,7 +89,7 @@ FOLDERS = [
     M("a class without a test image", FOLDER, "dataset.plus=dogs: images/test/dogs holds no image: it needs files ending in .png, .jpg, .jpeg, .bmp, .gif, .pgm, .ppm, .tif, .tiff, .webp.", images(lambda at: [(at.folder / f"images/test/dogs/{i}.png").unlink() for i in range(2)])),
     M("an image of another size", FOLDER, "dataset.root: .../images/train/dogs/1.png is 8x9 pixels and ...images/train/cats/0.png 9x9: all must be of one size.", images(lambda at: picture(at, "images/train/dogs/1.png", (8, 9)))),
     M("an image that is cut short", FOLDER, "dataset.root: .../images/test/dogs/1.png cannot be read (...): replace or remove it.", images(cut("images/test/dogs/1.png", 40))),
-    M("a text that calls itself an image", FOLDER, "dataset.root: .../images/train/cats/0.png cannot be read (it is no image): replace or remove it.", images(lambda at: at.write("images/train/cats/0.png", "hello"))),
+    M("a text that calls itself an image", FOLDER, "dataset.root: ...images/train/cats/0.png cannot be read (it is no image): replace or remove it.", images(lambda at: at.write("images/train/cats/0.png", "hello"))),
     M("an image whose pixels have no largest value", FOLDER, "dataset.root: .../images/train/cats/9.tiff cannot be read (pixel format F has no largest value; save it with 8 or 16 bits): replace or remove it.", images(lambda at: picture(at, "images/train/cats/9.tiff", mode="F"))),
 ]
 # fmt: on
