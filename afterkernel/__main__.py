@@ -34,8 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 if it did its job, 2 for a user's mistake, 3 if damaged
     files were skipped.
     """
+    if arguments is not None:
+        sys.argv[1:] = arguments  # records keep the command that made them
     try:
-        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        code = _run(sys.argv[1:])
         sys.stdout.flush()  # here, where a reader that is gone can be heard of
         return code
     except UserError as error:
