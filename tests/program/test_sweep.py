@@ -37,8 +37,11 @@ def test_every_run_has_a_record_a_snapshot(sweep):
     assert ntk["separable"].all()
     assert (ntk["gap"] <= 1e-6).all()
     assert ntk["svm_train_error"].max() == 0
-    # A few hidden features need not separate the classes: then there is no margin to report.
-    assert (frame["margin"].isna() == ~frame["separable"].fillna(False)).all()  # missing where undetermined
+    # A few hidden features need not separate the classes, or only by less than rounding: then there is no margin.
+    measured = frame[frame["margin"].notna()]
+    assert measured["separable"].all()
+    assert (measured["margin"] > 0).all()
+    assert ntk["margin"].notna().all()
     for name in ("shift", "rotation", "zoom", "swap"):
         assert frame[f"{name}_invariance"].between(-1, 1).all()
 
