@@ -64,6 +64,9 @@ def hide() -> None:
         atexit.register(shutil.rmtree, home, ignore_errors=True)
         _real.update(os.environ)
         restore(hidden(os.environ, home))
+    # Python's readline sets them outside os.environ, where only the processes that this one starts see them.
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
     # An import of a module that is None here fails, and `find_spec` finds nothing. (Not for cupy: SciPy compares
     # types with those of sys.modules["cupy"].)
     sys.modules.update(dict.fromkeys(filter(None, os.environ[HIDDEN_MODULES].split(","))))
