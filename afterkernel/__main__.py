@@ -38,13 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.argv[1:] = arguments  # records keep the command that made them
     try:
         code = _run(sys.argv[1:])
-        sys.stdout.flush()  # here, where a reader that is gone can be heard of
+        sys.stdout.flush()  # a closed pipe raises here, where it is caught
         return code
     except UserError as error:
         print(f"afterkernel: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever reads what is printed has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own end prints what is left there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what remains as it exits
         return 128 + signal.SIGPIPE
     except OSError as error:
         if error.errno not in _BAD_PATH:

@@ -46,7 +46,7 @@ def evaluate_main(argv: Sequence[str]) -> int:
             "and measure alone: start a new run for that."
         )
     check_checkpoints(arguments.run_dir)
-    # All of them before any is judged: a damaged one is no news for the end of a long evaluation.
+    # All of them before any is judged: a damaged one should not surface at the end of a long evaluation.
     network = config.arch.build(config.dataset.image_shape())
     for path in snapshot.paths(arguments.run_dir):
         snapshot.load(arguments.run_dir, network, path)

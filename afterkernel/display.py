@@ -1,7 +1,7 @@
 """The one display of a terminal: bars that stay at its foot while lines scroll above them.
 
 It is drawn on the standard error, so that what goes to the standard output may go to a file or another program.
-Everything that is to be read above it is told by `say`; without a display that is `print`.
+`say` prints lines above it; without a display that is `print`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Where = Literal["out", "err"]
 
 @dataclass(frozen=True)
 class Row:
-    """One thing in progress: its name, what it is at, the part that is done (None: unknown), and what is left."""
+    """One thing in progress: its name, its stage, the share that is done (None: unknown), the time remaining."""
 
     name: str
     words: str

@@ -17,7 +17,7 @@ from afterkernel.types import Float, Int, Tensor
 REQUIRED = "exact"
 OPTIONAL_PACKAGES = ("numpy", "scikit-learn", "hydra-core", "pytorch-lightning", "wandb", "thundersvm-cpu")
 TIMEOUT_S = 60.0
-# What a backend is told beyond its defaults: liblinear's own are a soft margin, some per cent below the known answer.
+# Options of a backend other than its defaults: liblinear's own are a soft margin, some per cent below the known answer.
 OPTIONS: dict[str, dict[str, Any]] = {"liblinear": {"loss": "hinge"}, "thundersvm": {"timeout_s": TIMEOUT_S}}
 
 

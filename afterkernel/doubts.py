@@ -1,4 +1,4 @@
-"""What is numerically doubtful about a kernel's numbers, in sentences that are recorded beside them."""
+"""Numeric warnings about a kernel's numbers, recorded with them."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _DEEPEST = 50
 def read_bytes(path: Path, most: int | None = None) -> bytes:
     """The content of a regular file, of at most so many bytes.
 
-    Raises OSError where it can't be read, and UserError where it is no regular file: opening a named pipe would wait
+    Raises OSError where it can't be read, and UserError where it is not a regular file: opening a named pipe would wait
     for ever, and a device may have no end.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))

@@ -12,7 +12,7 @@ from afterkernel.training import snapshot
 
 
 def drop_what_served(config: Config, run_dir: Path) -> None:
-    """Remove the weights of a run's snapshots, unless keep=[checkpoint]; what is said of each snapshot stays.
+    """Remove the weights of a run's snapshots, unless keep=[checkpoint]; each snapshot's metadata stays.
 
     With them go the Gram matrices of samples, by which later snapshots were measured, unless keep=[gram]: as long as
     there are weights, a record that is lost can be made again without the others.
@@ -30,8 +30,8 @@ def check_checkpoints(run_dir: Path) -> None:
     gone = [path.with_suffix(".pt").name for path in snapshot.paths(run_dir) if not path.with_suffix(".pt").exists()]
     if gone:
         raise UserError(
-            f"{run_dir} has no weights to evaluate ({gone[0]} is gone): they stay where keep=[checkpoint], the "
-            "default; run it again with that and force=true."
+            f"{run_dir} has no weights to evaluate ({gone[0]} is missing): keep=[checkpoint], the default, "
+            "keeps them; run it again with that and force=true."
         )
 
 

@@ -1,6 +1,6 @@
 """Where a run stands, in its folder: RUN_ID/progress.json, so that any process may look, on any machine.
 
-It is written by a thread of its own, so that the work never waits for a disk, and is gone once the run has ended. One
+It is written by a thread of its own, so that the work never waits for a disk, and is deleted when the run ends. One
 that a killed process left behind says nothing: it counts while somebody holds the lock of the run.
 """
 

@@ -24,7 +24,7 @@ def supports_path(run_dir: Path, epoch: int, evaluation_id: str) -> Path:
 
 
 def sample_path(supports: Path) -> Path:
-    """Where, beside the supports of a snapshot, the Gram matrices of its sample lie."""
+    """The file of a snapshot's sample Gram matrices, in the folder of its supports."""
     return supports.with_suffix(".npz")
 
 

@@ -1,4 +1,4 @@
-"""Whole runs beside the program of the paper's author: the same images, network, training, measures and SVM.
+"""Whole runs compared with the program of the paper's author: the same images, network, training, measures and SVM.
 
     python benchmarks/end_to_end.py --root DIR [--author DIR --author-python PYTHON] [--output FILE]
 

@@ -1,4 +1,4 @@
-"""Time of all invariances beside that of the embeddings that they need, in one run.
+"""Time of all invariances relative to that of the embeddings that they need, in one run.
 
     python benchmarks/measures.py --root DIR [--device cuda]    # MNIST 3/8 in DIR; without --root random images like it
 

@@ -1,9 +1,9 @@
-"""What a sweep costs beside training and kernels: composing, checking, the store, W&B offline, the report's rows.
+"""What a sweep costs besides training and kernels: composing, checking, the store, W&B offline, the report's rows.
 
     python benchmarks/sweep.py [--runs 20]
 
 The same sweep of small runs with 1 and with --runs runs, in one process after the other, each taken to its report; what
-the records say of training, kernels, SVM and measures is subtracted. The figure is what is left for each run after the
+the records say of training, kernels, SVM and measures is subtracted. The figure is the remainder for each run after the
 first, so that starting Python and importing torch, which happen once, do not count.
 """
 

@@ -84,5 +84,5 @@ class GridSweeper(BasicSweeper):
 
 
 def _is_ours(launcher: object) -> bool:
-    """Whether hydra/launcher is Hydra's default, in whose stead the `launcher` option chooses."""
+    """Whether hydra/launcher is Hydra's default, which the `launcher` option replaces."""
     return type(launcher).__name__ == "BasicLauncher"

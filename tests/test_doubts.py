@@ -1,4 +1,4 @@
-"""What is numerically doubtful is recorded beside the numbers, and a dead network does not end a run."""
+"""Numeric warnings are recorded with the numbers, and a dead network does not end a run."""
 
 import warnings
 

@@ -163,7 +163,7 @@ def test_without_checkpoints_weights_go_when_all_is_recorded_and_the_run_is_fini
     assert "is finished already" in caplog.text
     assert read_records(tmp_path) == before
     assert main(["evaluate", str(tmp_path)]) == 2
-    assert "has no weights to evaluate (epoch=0000.pt is gone): they stay where keep=[checkpoint]" in (
+    assert "has no weights to evaluate (epoch=0000.pt is missing): keep=[checkpoint], the default, keeps them" in (
         capsys.readouterr().err
     )
     made(tmp_path, "keep=[checkpoint]", "force=true")

@@ -36,7 +36,7 @@ def test_starts_are_the_supports_of_the_snapshot_before(tmp_path, monkeypatch):
     assert len(starts) == 6
     hard = 0
     for i in range(6):
-        # kernels alternate; a soft answer is no start, so that the one before it stays
+        # kernels alternate; a soft answer is not a start, so that the one before it stays
         expected = next((s for s in reversed(supports[i % 2 : i : 2]) if s is not None), None)
         assert starts[i] is expected or torch.equal(starts[i], expected)
         hard += expected is not None

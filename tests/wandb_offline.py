@@ -65,7 +65,7 @@ class Offline:
 
 
 def finished(run_folder: Path, at_most_s: float = 30) -> Offline:
-    """An offline run, once W&B's process has written its end, which it does behind the program's back."""
+    """An offline run, once W&B's process has written its end, which it does in a process of its own."""
     deadline = time.monotonic() + at_most_s
     while not (found := Offline(run_folder)).exit_codes and time.monotonic() < deadline:
         time.sleep(0.05)

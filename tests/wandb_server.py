@@ -14,7 +14,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, refuse):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.refuse = refuse
-        self.runs = []  # what is asked for a run: id, group, config; in order
+        self.runs = []  # the requests for a run: id, group, config; in order
         self.streams = []  # (run id, body) of what is streamed to it; in order
         self.views = {}  # by id: what was last saved as a workspace or a report
         self.unknown = []  # queries that it has no answer to

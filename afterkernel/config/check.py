@@ -35,7 +35,7 @@ def check(config: Config) -> None:
     if not config.kernel.names:
         raise UserError("kernel.names=[] asks for no kernel: name ntk, conjugate, or both.")
     if not is_name(config.sweep.name):
-        raise UserError(f"sweep.name={config.sweep.name!r} is no folder's name: use letters, digits, - and _.")
+        raise UserError(f"sweep.name={config.sweep.name!r} is not a valid folder name: use letters, digits, - and _.")
     if len(config.sweep.name) > _LONGEST_NAME:
         raise UserError(f"sweep.name={config.sweep.name[:20]}... is too long: give at most {_LONGEST_NAME} characters.")
     _check_snapshots(config)
@@ -100,7 +100,7 @@ def _check_output(config: Config) -> None:
         # By trying: permissions do not show read-only and virtual file systems.
         tempfile.TemporaryFile(dir=nearest).close()
     except OSError as error:
-        raise UserError(f"{told}: {nearest} is no folder that can be written to; name another.") from error
+        raise UserError(f"{told}: {nearest} is not a folder that can be written to; name another.") from error
 
 
 def _nearest_folder(told: str, path: Path) -> Path:
@@ -119,7 +119,7 @@ def _nearest_folder(told: str, path: Path) -> Path:
             short = told if len(told) < 100 else f"{told[:80]}..."
             raise UserError(f"{short}: {shown} can't be used ({reason}); name another folder.") from error
         if not stat.S_ISDIR(found.st_mode):
-            raise UserError(f"{told}: {place} is no folder that can be written to; name another.")
+            raise UserError(f"{told}: {place} is not a folder that can be written to; name another.")
         nearest = place
     return nearest
 
@@ -139,7 +139,7 @@ def _check_wandb(config: Config) -> None:
     for name in ("project", "entity"):
         value = getattr(config.logger.wandb, name)
         if value is not None and not is_wandb_name(value):
-            raise UserError(f"logger.wandb.{name}={value} is no name on W&B: leave out / \\ # ? % :.")
+            raise UserError(f"logger.wandb.{name}={value} is not a valid W&B name: leave out / \\ # ? % :.")
     if importlib.util.find_spec("wandb") is None:
         raise UserError("logger.wandb.mode: wandb is not installed; install it, or use logger.wandb.mode=disabled.")
     if mode == "online" and not knows_account():

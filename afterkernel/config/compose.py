@@ -50,7 +50,7 @@ def _read_sweep(name: str) -> DictConfig:
     except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} can't be read as YAML: {' '.join(str(error).split())}.") from error
     if OmegaConf.is_list(node) or not isinstance(node, DictConfig):
-        raise UserError(f"{path} is no sweep: it must hold options by name, as sweeps/demo.yaml does.")
+        raise UserError(f"{path} is not a sweep: it must hold options by name, as sweeps/demo.yaml does.")
     if not node:
         raise UserError(f"{path} is empty: name what is swept, as sweeps/demo.yaml does.")
     check_sweep(f"sweeps/{name}.yaml", node)

@@ -71,7 +71,7 @@ def _interpolation(text: str) -> str | None:
     if match := re.search(r"Interpolation key '(.*?)' not found", text):
         return f"${{{match[1]}}} refers to an option that does not exist: name one, such as ${{training.lr}}."
     if match := re.search(r"Unsupported interpolation type (\S+)", text):
-        return f"${{{match[1]}:...}} is no kind of reference: write ${{OPTION}} or ${{oc.env:VARIABLE}}."
+        return f"${{{match[1]}:...}} is not a valid reference: write ${{OPTION}} or ${{oc.env:VARIABLE}}."
     if match := re.search(r"Environment variable '(.*?)' not found", text):
         return f"the environment variable {match[1]} is not set: set it, or write ${{oc.env:{match[1]},DEFAULT}}."
     if re.search(r"UserError raised while resolving|[Rr]ecursive interpolation|recursion depth", text):

@@ -136,7 +136,7 @@ def _check_choice(override: Override, said: str) -> None:
     for each in values:
         name = each.text if isinstance(each, QuotedString) else each
         if isinstance(name, (list, dict)):
-            raise UserError(f"{said} is no choice: choose one name, as {key}=NAME; one of {', '.join(known)}.")
+            raise UserError(f"{said} is not a valid choice: choose one name, as {key}=NAME; one of {', '.join(known)}.")
         if name is None and key == "experiment":
             continue
         if str(name) not in known:
@@ -242,9 +242,9 @@ def _check_values(place: str, option: str, values: Any) -> None:
         hint = ",".join(map(str, values)) if isinstance(values, list) else "a,b"
         raise UserError(f"{place}={json.dumps(values)} is one value: write {hint} to sweep over several.")
     if values is None or "${" in str(values):
-        raise UserError(f"{place}={'' if values is None else values} is no list of values: write 0,1,2 or range(5).")
+        raise UserError(f"{place}={'' if values is None else values} is not a list of values: write 0,1,2 or range(5).")
     if not re.fullmatch(r"\+?[\w./@-]+", option):
-        raise UserError(f"{place} is no option's name.")
+        raise UserError(f"{place} is not the name of an option.")
     _check_length(str(values))
     try:
         parsed = OverridesParser.create().parse_override(f"{option}={values}")

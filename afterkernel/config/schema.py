@@ -48,7 +48,7 @@ class Sweep:
 
 @dataclasses.dataclass
 class Config:
-    """Everything that a run is told; the sections that come in kinds are filled by their config group."""
+    """The configuration of a run; each config group fills the section of its name."""
 
     dataset: Source = option(Source, "data set and pair of classes")
     arch: Architecture = option(Architecture, "architecture")
@@ -144,7 +144,7 @@ def to_plain(config: Config) -> dict[str, Any]:
 
 
 def public(plain: dict[str, Any]) -> dict[str, Any]:
-    """Plain data as `to_plain` gives it, without private options and without what is no option at all."""
+    """Plain data as `to_plain` gives it, without private options and without keys that are not options."""
     shown = {name for name, fields in every_option().items() if not any(field.metadata["private"] for field in fields)}
     return _only(shown, plain, "")
 

@@ -26,7 +26,7 @@ FOLDER = "dashboard"
 def main(argv: Sequence[str]) -> int:
     """`dashboard DIR`: build the dashboard of a sweep in DIR/dashboard, and with --upload save it on W&B too.
 
-    UserError for what is no sweep, a package that is missing, and, to upload, no account, no network or a server that
+    UserError for what is not a sweep, a missing package, and, to upload, no account, no network or a server that
     does not take it.
     """
     parser = CommandParser("dashboard", "Build the W&B dashboard of a sweep.", "dashboard runs/demo --upload")
@@ -85,7 +85,7 @@ def _logged(material: Material, made: Made, folder: Path) -> Path:
         return report_run.log(material, made, folder)
     except OSError:
         raise
-    # A library that is told to be quiet: its own mistakes come as whatever they are.
+    # The library is silenced, so its errors may be of any type.
     except Exception as error:
         raise UserError(f"W&B does not take the report's figures and tables ({reason(error)}).") from error
 
@@ -96,11 +96,11 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 def _check_name(option: str, name: str | None) -> None:
     if name is not None and not is_wandb_name(name):
-        raise UserError(f"--{option}={name} is no name on W&B: leave out / \\ # ? % :.")
+        raise UserError(f"--{option}={name} is not a valid W&B name: leave out / \\ # ? % :.")
 
 
 def _say_what_lacks(material: Material, directory: Path, *, upload: bool) -> None:
-    """What keeps the panels empty: runs that W&B was never told of, and runs that wait on this machine."""
+    """What keeps the panels empty: runs that were never logged to W&B, and runs that are not uploaded yet."""
     if material.n_silent:
         silent = f"{fmt.plural(material.n_silent, 'run')} had logger.wandb.mode=disabled"
         print(f"afterkernel: {silent}: the dashboard's panels lack them.", file=sys.stderr)

@@ -44,8 +44,8 @@ class Material:
 def read(directory: Path, project: str | None, entity: str | None) -> Material:
     """The sweep in a directory; `project` and `entity` replace those that its runs were told.
 
-    UserError where the directory is one run, holds no records or those of several sweeps, or its runs were told of
-    several projects.
+    UserError where the directory is one run, holds no records or those of several sweeps, or its runs were logged
+    to several projects.
     """
     if directory.is_dir() and is_run(directory):
         raise UserError(f"{directory} is one run, and a dashboard shows a sweep: name the folder that holds it.")

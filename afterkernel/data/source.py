@@ -1,4 +1,4 @@
-"""The base of all sources: which two classes, how many images, and how a user's mistakes are told."""
+"""The base of all sources: which two classes, how many images, and the checks of what a user asks for."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ class Source:
         known = self.class_names()
         for side, value in (("minus", self.minus), ("plus", self.plus)):
             if value not in known:
-                told = f"dataset.{side}={value} is no class of {self.name}" if value else f"dataset.{side} is not set"
+                told = (
+                    f"dataset.{side}={value} is not a class of {self.name}" if value else f"dataset.{side} is not set"
+                )
                 raise UserError(f"{told}{did_you_mean(value, known)}: choose one of {_listed(known)}.")
         if self.minus == self.plus:
             raise UserError(f"dataset.minus={self.minus} and dataset.plus={self.plus} are the same class: choose two.")

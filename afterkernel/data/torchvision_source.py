@@ -44,7 +44,7 @@ class TorchvisionSource(Source):
         return list(self.classes)
 
     def check_files(self) -> None:
-        """Raise UserError for a file that is missing and is not to be downloaded, or is no regular file."""
+        """Raise UserError for a file that is missing and is not to be downloaded, or is not a regular file."""
         is_folder("dataset.root", expanded("dataset.root", self.root))
         missing = [file for file in self.files if not is_file("dataset.root", self._folder / file)]
         if missing and not self.download:

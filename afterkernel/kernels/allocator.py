@@ -1,7 +1,7 @@
 """Memory that is freed and wanted again a moment later is kept by the process.
 
 The C library gives large freed blocks back to the system at once, and takes them fresh, page by page, for the next
-batch; on a CPU that costs as much as what is computed in them. Where the C library is glibc it is told to keep them.
+batch; on a CPU that costs as much as what is computed in them. With glibc, these settings make it keep them.
 """
 
 from __future__ import annotations

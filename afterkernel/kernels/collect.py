@@ -58,7 +58,7 @@ def try_again(compute: Callable[[], Result]) -> Result:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a network turned out to be made of: the layers captured, with their sizes, and what is left over."""
+    """What a network turned out to be made of: the layers captured, with their sizes, and the remaining parameters."""
 
     shapes: Mapping[Unit, Shape]
     left_over: Mapping[str, str]

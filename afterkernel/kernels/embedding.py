@@ -36,7 +36,7 @@ def embedding(
     `output` chooses the output whose gradient is taken (see `ntk`), and belongs to the NTK; `layer` the layer whose
     input is used (see `conjugate_kernel`), and belongs to the conjugate kernel, whose embedding has it as `layer`. The
     model itself is left as it is. Raises UserError for an unknown kernel, an option that belongs to the other kernel, a
-    model without trainable parameters for the NTK, or a layer that is no module of the model.
+    model without trainable parameters for the NTK, or a layer that is not a module of the model.
     """
     kind: Precision = precision(dtype)
     if kernel not in KERNELS:

@@ -46,7 +46,7 @@ class FeatureEmbedding:
 
     `layer` names any module of the model, whose first tensor argument is meant; of several calls in one forward pass,
     that of the last. By default it is the linear layer that comes last on the way to the output (see `last_layer`).
-    Raises UserError for a name that is no module's.
+    Raises UserError for a name that is not that of a module.
     """
 
     outputs = 1

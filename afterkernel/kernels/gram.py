@@ -66,7 +66,7 @@ def train_test_grams(
     Args:
         phi: what `embedding` gives.
         train, test: samples (n, ...) and (m, ...); without `test` its matrix has no rows.
-        budget_bytes: bound on what is held at once beside the result.
+        budget_bytes: bound on the memory in use at once, the result excluded.
         dtype: "tf32" or "bf16" for products of less than the embedding's precision; its own by default.
         per_layer: also give every layer's matrices.
         store: a folder where tiles are kept as they are done, so that a killed computation goes on there.

@@ -28,7 +28,7 @@ class Placed(Protocol):
 
 
 def check_arguments(model: object, inputs: Mapping[str, object]) -> None:
-    """Raise UserError where the model is no module, or an input no tensor with the sample as first dimension."""
+    """Raise UserError where the model is not a module, or an input not a tensor with samples as its first dimension."""
     if not isinstance(model, nn.Module):
         raise UserError(f"the first argument is a {type(model).__name__}, not a torch.nn.Module: give model, then x.")
     for name, value in inputs.items():
@@ -56,7 +56,7 @@ def check_types(phi: Placed, inputs: Mapping[str, Tensor]) -> None:
 
 
 def check_images(x: Tensor) -> None:
-    """Raise UserError where x is no batch of images (n, c, h, w) of floats."""
+    """Raise UserError where x is not a batch of images (n, c, h, w) of floats."""
     if x.ndim != 4:
         raise UserError(f"x has shape {tuple(x.shape)}: images are (n, c, h, w).")
     if not x.is_floating_point():

@@ -41,7 +41,7 @@ def ntk(
         dtype: torch.float32 or torch.float64, of gradients, products and result; or "tf32" or "bf16" for float32
             gradients multiplied in less.
         device: where to compute and where the result is; the model's own by default.
-        budget_bytes: bound on what is held at once beside the result.
+        budget_bytes: bound on the memory in use at once, the result excluded.
         store: a folder where tiles are kept as they are done, so that a killed computation goes on there.
 
     Returns:
@@ -49,9 +49,9 @@ def ntk(
         <d f_k(x_i), d f_l(y_j)>.
 
     Raises:
-        UserError: several outputs a sample and none chosen, an output that is no tensor, no trainable parameter, empty
-            input, an output that depends on other samples of its batch, a budget below two embeddings, a gradient that
-            is not finite (with its layer and sample), or a store of another job.
+        UserError: several outputs a sample and none chosen, an output that is not a tensor, no trainable parameter,
+            empty input, an output that depends on other samples of its batch, a budget below two embeddings, a gradient
+            that is not finite (with its layer and sample), or a store of another job.
     """
     grams = _grams("ntk", model, x, y, output, dtype, device, budget_bytes, store)
     return _matrix(grams.train if y is None else grams.test, len(x), len(x if y is None else y), output)
@@ -132,8 +132,8 @@ def conjugate_kernel(
 
     Raises:
         UserError: no linear layer, or several that come last with different inputs, and no layer chosen; a layer that
-            is no module or is not called; features of a sample that depend on other samples, or differ from run to run;
-            and as for `ntk`.
+            is not a module or is not called; features of a sample that depend on other samples, or differ from run to
+            run; and as for `ntk`.
     """
     grams = _grams("conjugate", model, x, y, None, dtype, device, budget_bytes, store, layer=layer)
     return grams.train if y is None else grams.test

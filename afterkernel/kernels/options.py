@@ -22,7 +22,7 @@ class Kernel:
     )
     budget_bytes: int = option(
         DEFAULT_BUDGET_BYTES,
-        "bytes held at once beside the result; the rest is streamed",
+        "bytes in use at once, the result excluded; the rest is streamed",
         at_least=1,
         at_most=2**53,
         decides=False,

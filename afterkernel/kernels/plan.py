@@ -183,9 +183,9 @@ def plan(
     """Plan the Gram matrix of n samples with themselves (if `symmetric`) and with `n_others` more.
 
     `layers` are the layers as they are held, `element_bytes` the size of a held number, `work_bytes` what collecting a
-    batch takes beside it. Several `workers` get several row blocks each. A chunk has at most `columns_at_once` rows of
-    the Gram matrix; `cell` fixes its samples, as a store begun earlier has it. Raises UserError where the budget does
-    not hold the few samples that any tile needs.
+    batch takes in addition. Several `workers` get several row blocks each. A chunk has at most `columns_at_once` rows
+    of the Gram matrix; `cell` fixes its samples, as a store begun earlier has it. Raises UserError where the budget
+    does not hold the few samples that any tile needs.
     """
     sample_bytes = element_bytes * max(1, sum(layer.cost.numbers for layer in layers))
     check_budget(budget_bytes, sample_bytes // element_bytes, element_bytes)

@@ -50,7 +50,7 @@ def precision(value: str | torch.dtype | Precision) -> Precision:
 
 @contextmanager
 def exact_products(*, tf32: bool = False) -> Iterator[None]:
-    """Within the block float32 products are float32 products, with no TF32 or bfloat16 behind them, unless `tf32`."""
+    """Within the block float32 products are computed in float32, not in TF32 or bfloat16, unless `tf32`."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:

@@ -53,7 +53,7 @@ class Embedding(BlockSource, Protocol):
 
     @property
     def work_bytes(self) -> int:
-        """What computing a batch takes beside the embeddings."""
+        """Bytes that computing a batch takes in addition to the embeddings."""
         ...
 
     @property

@@ -45,8 +45,8 @@ def fill_lower(block: Block, out: Mapping[str, Float[Tensor, "nk nk"]], outputs:
 class Destination:
     """The matrices that tiles are written to; on another device than the products, by way of pinned buffers.
 
-    Copies from a GPU run on a stream of their own beside the next tile's products; a buffer is waited for only when it
-    is used again.
+    Copies from a GPU run on a stream of their own, in parallel with the next tile's products; a buffer is
+    waited for only when it is used again.
     """
 
     def __init__(self, matrices: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> None:

@@ -31,7 +31,7 @@ def _what(config: Mapping[str, Any]) -> str:
         f"A network of arch={arch.get('name')} on {data} ({told}), one job of a sweep of afterkernel. It was saved at "
         "several epochs, and kernels of each snapshot were computed and judged. The x-axis of all metrics is `epoch`; "
         "epoch 0 is the initialisation. `ntk/...` is of the gradients' kernel: the neural tangent kernel (NTK) at "
-        "epoch 0, the after kernel (AK) behind it. `conjugate/...` is of the conjugate kernel (CK), that of the last "
+        "epoch 0, the after kernel (AK) later. `conjugate/...` is of the conjugate kernel (CK), that of the last "
         "hidden layer. `network/...` is of the network itself. The summary is that of the last snapshot. Definitions: "
         "P. M. Long, [Properties of the After Kernel](https://arxiv.org/abs/2105.10585)."
     )

@@ -12,7 +12,7 @@ _PART = r"""[^\s/\\'",;:()]*"""
 def without_paths(sentence: str, places: Iterable[str] = ()) -> str:
     """The sentence with every path reduced to its last part, cut to a length that a table can show.
 
-    `places` are paths that may hold spaces, as text; others are told by their slashes.
+    `places` are paths that may hold spaces, as text; others are recognised by their slashes.
     """
     for place in sorted(places, key=len, reverse=True):
         if len(place) > 1:

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
             fault = upload(folder)
             print(f"{folder}: {'uploaded' if fault is None else f'NOT uploaded: {fault}'}", flush=True)
             if fault is not None:
-                # Those behind it wait: the next call must find them in order.
+                # Later ones wait: the next call must upload them in order.
                 failed += 1
                 break
     if failed:
@@ -65,7 +65,7 @@ def offline_runs(directory: Path) -> list[list[Path]]:
 
 
 def unsynced(runs: Sequence[Path]) -> list[Path]:
-    """Of the W&B runs of one id, oldest first, those behind the last one that is synced; older ones are superseded."""
+    """Of the W&B runs of one id, oldest first, those after the last one that is synced; older ones are superseded."""
     last = max((index for index, folder in enumerate(runs) if _is_synced(folder)), default=-1)
     return list(runs[last + 1 :])
 

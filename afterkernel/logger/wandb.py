@@ -60,14 +60,14 @@ class Wandb:
 
 @dataclasses.dataclass
 class Logger:
-    """Where numbers are mirrored, beside the store."""
+    """Where numbers are mirrored, in addition to the records."""
 
     wandb: Wandb = option(Wandb, "Weights & Biases")
 
 
 @runtime_checkable
 class Mirror(Protocol):
-    """What is told of every record."""
+    """Receives every record as it is written."""
 
     def log(self, record: Record) -> None:
         """Mirror one record."""
@@ -145,7 +145,7 @@ def numbers_of(record: Record) -> dict[str, float]:
 
 
 def facts_of(record: Record) -> dict[str, Any]:
-    """What a record knows beside the options, for the W&B run's config: sizes, and where the numbers come from."""
+    """What a record holds besides the options, for the W&B run's config: sizes, and where the numbers come from."""
     provenance = {name: value for name, value in record.provenance.items() if name != "command"}
     return {"facts": {name: getattr(record, name) for name in FACTS} | {"provenance": provenance}}
 

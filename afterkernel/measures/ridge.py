@@ -1,4 +1,4 @@
-"""Kernel ridge regression as a classifier on the sample: a smooth judge beside the hard margin."""
+"""Kernel ridge regression as a classifier on the sample: a smooth alternative to the hard margin."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from afterkernel.measures.measure import Measure, Numbers, SampleGram
 from afterkernel.options import option
 from afterkernel.types import Float, Tensor
 
-# Rounding errors of an entry relative to the largest: what is below n times that is no eigenvalue of the kernel.
+# Rounding errors of an entry relative to the largest: what is below n times that is not an eigenvalue of the kernel.
 _NOISE = {torch.float64: 1e-14}
 FLOAT32_NOISE = 5e-7
 # A slope needs this many eigenvalues.
@@ -75,10 +75,10 @@ def spectrum(K: Tensor, y: Tensor | None = None, *, noise: float | None = None) 
 
 
 def check_ranks(name: str, ranks: list[int]) -> None:
-    """Raise UserError for what is no range of ranks, first and last."""
+    """Raise UserError for what is not a range of ranks, first and last."""
     if len(ranks) != 2 or not 1 <= ranks[0] <= ranks[1] - FEWEST + 1:
         raise UserError(
-            f"{name}=[{','.join(map(str, ranks))}] is no range of ranks: give the first and the last, such as "
+            f"{name}=[{','.join(map(str, ranks))}] is not a range of ranks: give the first and the last, such as "
             f"[11,100], {FEWEST} ranks at least."
         )
 

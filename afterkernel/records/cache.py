@@ -85,7 +85,7 @@ def gather(execute: Execute, runs: Sequence[RunFolder], directory: Path | str, f
         part = _parquet(cached, unused) if used else ""
         if fresh:
             part = _merged(execute, (lines for _, lines in sorted(fresh)), part, folder / f"{number}")
-            # A run alone is no reason to forget the others of its sweep.
+            # Reading one run must not drop the others of its sweep from the cache.
             if len(fresh) >= FROM_RECORDS and members[0].path != Path(directory):
                 _save(execute, part, folder / f"{number}.saved.parquet", sweep / CACHE)
         parts += [part] if part else []

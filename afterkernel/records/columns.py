@@ -51,7 +51,7 @@ def _columns(owner: type[Any]) -> list[Column]:
     return found
 
 
-# Every record that is read has the same schema_version, so it is no column of the cache.
+# Every record that is read has the same schema_version, so the cache has no column for it.
 COLUMNS = [
     column
     for owner in (Record, KernelRecord, Resources)

@@ -96,7 +96,7 @@ def reason(error: Exception) -> str:
 
 
 def unknown_column(error: Exception) -> str | None:
-    """The name of which the engine says that it is no column; None where it says something else."""
+    """The name that the engine reports as an unknown column; None for any other error."""
     found = re.search(r'Referenced column "(.*?)" (?:was )?not found|have a column named "(.*?)"', str(error))
     return None if found is None else found[1] or found[2]
 
@@ -107,7 +107,7 @@ def condition_fault(error: Exception, condition: str) -> str | None:
 
     if not isinstance(error, duckdb.ParserException):
         return None
-    # In brackets, what lacks its end would be told of a bracket that is not the condition's; but brackets find more.
+    # Brackets find more errors, but an unclosed string or bracket would then be blamed on the added one.
     plain = _fault("SELECT 1 FROM results WHERE ", condition)
     return plain if plain is not None else _fault("SELECT 1 FROM results WHERE (", condition, "\n)")
 

@@ -23,11 +23,11 @@ _ORDER = [*_SORT, "run_id", "evaluation_id"]
 
 
 def results(directory: Path | str, where: str | None = None) -> pd.DataFrame:
-    """All results below a directory (a run, a sweep, or all sweeps): one row a snapshot and kernel.
+    """All results below a directory (a run, a sweep, or all sweeps): one row per snapshot and kernel.
 
-    The NTK at initialisation is the row with kernel "ntk" and epoch 0; the after kernel the rows behind it. Errors are
-    fractions in [0, 1], times seconds, memory bytes. Behind the fixed columns stand the measures whose names depend on
-    options, such as eigenvalue_1 or shift_2px_invariance; in SQL they are measures->>'$.eigenvalue_1'. `where` is an
+    The NTK at initialisation is the row with kernel "ntk" and epoch 0; the after kernel the rows of later epochs.
+    Errors are fractions in [0, 1], times seconds, memory bytes. After the fixed columns come the measures whose names
+    depend on options, such as eigenvalue_1 or shift_2px_invariance; in SQL: measures->>'$.eigenvalue_1'. `where` is an
     SQL condition for the rows to keep, such as "epoch = 5 and kernel = 'ntk'"; a missing value fits nothing. UserError
     where there are no records, one can't be read, or the condition is none.
     """
@@ -90,7 +90,7 @@ _LIST = '--sql "describe results" lists the columns'
 
 
 def _like(name: str, columns: Iterable[str]) -> str:
-    """The columns whose names are most like one, as words to put behind it; none where none is."""
+    """The columns whose names are most like one, as the end of a sentence; empty where none is close."""
     found = difflib.get_close_matches(name.lower(), list(columns), n=3, cutoff=0.6)
     return f", but {', '.join(found)} {'is' if len(found) == 1 else 'are'}" if found else ""
 

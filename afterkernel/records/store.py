@@ -200,7 +200,7 @@ def refuse_copies(folders: Iterable[tuple[Path, set[tuple[str, str]]]]) -> None:
 def find_runs(directory: Path | str) -> list[RunFolder]:
     """The folders of all runs at or below a directory, sorted by path: those with records or a config.yaml.
 
-    A run holds no runs, so nothing below one is looked at, nor are hidden folders. UserError where it is no directory.
+    A run holds no runs, so nothing below one is looked at, nor are hidden folders. UserError where it is none.
     """
     directory = Path(directory)
     if not directory.is_dir():

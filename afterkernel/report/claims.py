@@ -131,7 +131,7 @@ def _card(finding: Finding, output: Output) -> Card:
 
 
 def part_lines(finding: Finding) -> list[Line]:
-    """A line a part; those that lack the same thing are told in one."""
+    """One line per part; parts that lack the same thing share a line."""
     lines: dict[str, Line] = {}
     for found in finding.parts:
         key = found.reason if found.verdict == "not measured" else found.part.title

@@ -31,7 +31,7 @@ def configuration(records: Sequence[Record]) -> Facts:
 
 
 def provenance(records: Sequence[Record]) -> Facts:
-    """Versions, commit, device and the like; the commands are told apart by `commands`."""
+    """Versions, commit, device and the like; `commands` lists the commands."""
     return _facts(flatten_all([_provenance(record) for record in records]))
 
 

@@ -1,4 +1,4 @@
-"""Figure: test error against epochs, a row an architecture, a column a kernel, and the network beside them."""
+"""Figure: test error against epochs, one row per architecture, one column per kernel and one for the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a report: the page, and beside it tables/ (CSV, LaTeX) and figures/ (PNG, SVG)."""
+"""The files of a report: the page, tables/ (CSV, LaTeX) and figures/ (PNG, SVG)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KINDS = ("png", "svg")
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A figure of the page, embedded; `files` lie beside the page, named relative to it. `svg` may still be drawn."""
+    """A figure of the page, embedded; `files` are paths relative to the page. `svg` may still be drawn."""
 
     alt: str
     caption: str
@@ -39,7 +39,7 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """Writes what lies beside the page in `folder`, figures by way of the `artists`; keeps by name what it wrote."""
+    """Writes the other files of the report to `folder`, figures by the `artists`; keeps by name what it wrote."""
 
     folder: Path
     artists: Executor

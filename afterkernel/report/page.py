@@ -1,4 +1,4 @@
-"""The report of a directory: one HTML page that opens from disk, with its figures and tables as files beside it."""
+"""The report of a directory: one HTML page that opens from disk, and files of its figures and tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from afterkernel.report.view import n_figures, view
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """A report that was written: its page, the verdicts on it, and the tables and figures beside it."""
+    """A report that was written: its page, the verdicts on it, and the files of its tables and figures."""
 
     page: Path
     findings: list[Finding]
@@ -32,8 +32,8 @@ def build(directory: Path | str, output: Path | str | None = None) -> Path:
     """Write the report of a run, a sweep or all sweeps, and return the path of its page.
 
     `output` is the page (a name that ends in .html) or a folder for it; by default DIRECTORY/report. Figures (PNG, SVG)
-    lie beside the page in figures/, tables (CSV, LaTeX) in tables/. Runs that are not done make a partial report, and
-    it says what it lacks.
+    are written to figures/ in the same folder, tables (CSV, LaTeX) to tables/. With unfinished runs the report is
+    partial and lists what is missing.
     UserError where there are no records or one can't be read.
     """
     path = Path(directory, "report") if output is None else Path(output)

@@ -37,7 +37,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
-    """All runs below a directory, and those that its grids name beside them."""
+    """All runs below a directory, and those that its grids name but that have not begun."""
 
     runs: list[Run]
 

@@ -19,10 +19,10 @@ from afterkernel.records.record import Record
 if TYPE_CHECKING:
     import pandas as pd
 
-# Settings that name or place a run, or say how fast it goes, and so do not part seeds from each other. What the
-# evaluation was told is parted by its own identity.
+# Settings that name or place a run, or say how fast it goes, and so do not separate seeds. Options of the
+# evaluation have an identity of their own.
 _APART = {"logger", "launcher", "trainer", "hydra", "kernel", "svm", "measure", "snapshot", "report", "sweep", "force"}
-# What is left out when ways of evaluation are told apart: which kernels were asked for, and what decides no number.
+# Options that do not separate evaluations: which kernels were asked for, and those that affect no number.
 IDLE = {"kernel.names", "kernel.budget_bytes", "kernel.resumable", "svm.timeout_s", "svm.library"}
 _EVALUATION = {"kernel", "svm", "measure"}
 _AUGMENT = "training.augment"
@@ -32,7 +32,7 @@ KEYS = ["panel", "learning_rate"]
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One data set and pair. `frame` has, beside the columns of the results, those of `_Marks` and `last`.
+    """One data set and pair. `frame` has the columns of the results, and those of `_Marks` and `last`.
 
     `last` marks the rows of the last snapshot. `ways` lists the ways of evaluation, the one with most rows first: two
     evaluations that differ in nothing but the kernels asked for are one way, and stand together.

@@ -199,5 +199,5 @@ def render(figure: Figure, kind: str) -> bytes:
             # Nothing shows through, so that three channels say all; the default of 6 takes twice as long for 3 % less.
             image = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
             image.save(buffer, "png", compress_level=3, dpi=(figure.dpi, figure.dpi))
-    # A hundredth of a point is finer than any eye; the digits behind it are a third of the file.
+    # A hundredth of a point is finer than any eye; further digits are a third of the file.
     return buffer.getvalue() if kind == "png" else _LONG.sub(rb"\1", buffer.getvalue())

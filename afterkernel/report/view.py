@@ -1,4 +1,4 @@
-"""What the page shows of one section: its summary, figures and tables, written beside the page."""
+"""What the page shows of one section: its summary, figures and tables."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def _pictures(section: Section, errors: pd.DataFrame, changes: pd.DataFrame, out
         f"{section.slug}_test_error",
         "Test error against epochs",
         "Test error of the hard-margin SVM on each kernel against epochs of training; the dashed line is the kernel at "
-        "initialisation (on the left the NTK; points behind epoch 0 are after kernels). Right: the network's own test "
-        f"error, from its first snapshot behind the initialisation. {mean}.{which}",
+        "initialisation (on the left the NTK; points after epoch 0 are after kernels). Right: the network's own test "
+        f"error, from its first snapshot after the initialisation. {mean}.{which}",
         figure_errors.draw,
         rows,
         errors,

@@ -91,7 +91,7 @@ class RunLock:
 
     def beat(self) -> None:
         """Show a sign of life, and look whether the lock still counts."""
-        with contextlib.suppress(OSError):  # a full or absent disk for a moment is no reason to give up
+        with contextlib.suppress(OSError):  # a full or absent disk for a moment is not a reason to give up
             if self._counts():
                 os.utime(self.path)
             else:

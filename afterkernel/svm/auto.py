@@ -47,7 +47,7 @@ class Auto(Backend):
         return self._first_answer(K, lambda backend: backend.solve(K, y))
 
     def solve_from(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"]) -> Solution:
-        """As `solve`, the backend being told of the start."""
+        """As `solve`, passing the start on to the backend."""
         return self._first_answer(K, lambda backend: backend.solve_from(K, y, start))
 
     def _first_answer(self, K: Float[Tensor, "n n"], run: Callable[[Backend], Solution]) -> Solution:

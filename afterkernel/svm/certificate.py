@@ -60,7 +60,7 @@ def certify(
 
     Computed in float64 from the rows of K of the support alone, a few at a time; with products of twice that precision
     where the terms of f cancel to less than 1e-5 of their size. `rest` is a part of the dual too small for float64 to
-    hold beside it: where the margin is tiny, dual + rest is certified. The training error is that of the class
+    hold in one number: where the margin is tiny, dual + rest is certified. The training error is that of the class
     w.phi + b > 0 for K without the ridge, b being `intercept` where given, else the certificate's own.
     """
     if has_intercept:

@@ -38,7 +38,7 @@ class HardMarginSVM(KernelClassifier):
       is not True the answer of `exact` is a soft-margin SVM, that of another backend its own
     - `converged_`: gap at most the backend's `tol`; of the soft-margin problem where the answer is one
     - `dual_coef_` (n,): y_i a_i, float64; where the margin is so tiny that its rounding would show, what it lacks is
-      kept and used beside it; `intercept_`; `support_`: indices; `n_support_`; `train_error_`: a fraction
+      kept and used separately; `intercept_`; `support_`: indices; `n_support_`; `train_error_`: a fraction
     - `projected_eigenvalue_`: the smallest eigenvalue of a K that `project=True` had projected; None where it was not
     - `path_`: the methods taken, in words; `certificate_`, and `soft_certificate_` where the answer is soft
     """
@@ -75,7 +75,7 @@ class HardMarginSVM(KernelClassifier):
 
         K may be a memory map, and read-only. `start`: indices of samples likely to be the support, such as `support_`
         of a similar kernel on the same samples; backends that can begin from there save time, and the answer is the
-        same. Raises UserError for a K that is no kernel matrix (one with an eigenvalue below what rounding explains,
+        same. Raises UserError for a K that is not a kernel matrix (one with an eigenvalue below what rounding explains,
         unless `project` is set: then K is replaced by the nearest positive semi-definite matrix),
         for labels that are not those of two classes, and for
         a start that does not name samples.

@@ -43,7 +43,7 @@ class LibLinear(Backend):
     seed: int = option(0, "seed of the order in which samples are visited", at_least=0, at_most=2**31 - 1)
 
     def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
-        """SVM of weight C without intercept; the outcome of liblinear is told in `path` and believed by nobody."""
+        """SVM of weight C without intercept; `path` reports liblinear's own status, which decides nothing."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
 

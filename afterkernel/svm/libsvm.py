@@ -41,7 +41,7 @@ class LibSVM(Backend):
         return self.intercept
 
     def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
-        """Large-C SVM; the outcome of libsvm itself is told in `path` and believed by nobody."""
+        """Large-C SVM; `path` reports libsvm's own status, which decides nothing."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import SVC
 

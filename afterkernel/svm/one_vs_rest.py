@@ -39,7 +39,7 @@ class OneVsRestSVM(KernelClassifier):
     def fit(self, K: Tensor | np.ndarray, y: Tensor | np.ndarray) -> OneVsRestSVM:
         """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) in {0, ..., c - 1}.
 
-        Raises UserError for a K that is no kernel matrix, and for labels that are not those of at least two classes.
+        Raises UserError for a K that is not a kernel matrix, and for labels that are not those of at least two classes.
         """
         K = check_kernel(K)
         labels = check_classes(y, K)

@@ -128,7 +128,7 @@ class Search:
     def working_sets(self, certain: bool) -> SparseDual:
         """Solve on a working set, exchange its idle samples for the most violated outside, until there are none.
 
-        The margin of the working set falls with each exchange, so that none comes twice. `certain`: the samples are
+        The margin of the working set falls with each exchange, so no working set repeats. `certain`: the samples are
         known to be separable, so that it does not end when the margin vanishes at the precision of K.
         """
         self.certain, active = certain, self.reached

@@ -145,7 +145,7 @@ def _factor(gram: SignedGram, tolerance: float) -> tuple[Float[Tensor, "n r"], l
     G = torch.zeros(most, n, dtype=torch.float64, device=gram.K.device)
     rest = (gram.norms > 0).to(torch.float64)
     pivots: list[int] = []
-    # where rounding has pushed others below 0, what is left is rounding
+    # once rounding has pushed others below 0, the rest is rounding
     while float(rest.max()) > max(tolerance, -2 * float(rest.min())):
         rank, p = len(pivots), int(rest.argmax())
         if rank == most:

@@ -64,7 +64,7 @@ class SoftMarginPath(KernelExpansion):
     def fit(self, K: Tensor | np.ndarray, y: Tensor | np.ndarray) -> SoftMarginPath:
         """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) in {0, 1}.
 
-        Raises UserError for a K that is no kernel matrix, and for labels that are not those of two classes.
+        Raises UserError for a K that is not a kernel matrix, and for labels that are not those of two classes.
         """
         K, _ = definite(check_kernel(K))
         signs = check_labels(y, K)

@@ -66,7 +66,9 @@ class ThunderSVM(Backend):
                 "svm=thundersvm needs the package thundersvm: install it with pip install afterkernel[thundersvm]."
             )
         if self.library and not Path(self.library).is_file():
-            raise UserError(f"svm.library={self.library} is no file: give the path of a {LIBRARY}, or leave it empty.")
+            raise UserError(
+                f"svm.library={self.library} is not a file: give the path of a {LIBRARY}, or leave it empty."
+            )
 
     def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
         """Large-C SVM with intercept. Raises UserError if the package is missing, times out, crashes or returns NaN."""
@@ -137,7 +139,7 @@ class ThunderSVM(Backend):
 def shared_libraries() -> list[str]:
     """Paths of ThunderSVM's library, those that suit this machine first.
 
-    Looked for beside the installed package, in the build folder of a checkout that holds it, and on LD_LIBRARY_PATH.
+    Looked for next to the installed package, in the build folder of a checkout that holds it, and on LD_LIBRARY_PATH.
     """
     spec = importlib.util.find_spec("thundersvm")
     package = [Path(folder) for folder in getattr(spec, "submodule_search_locations", None) or []]

@@ -32,7 +32,7 @@ def main(folder: Path) -> None:
 def load(library: str) -> tuple[Any, str]:
     """thundersvm's SVC, run by the shared library at `library` (empty: the package's own); and the path loaded.
 
-    The package loads the library that lies beside it, by ctypes, as it is imported.
+    On import, the package loads the library in its own folder with ctypes.
     """
     import sklearn.utils.validation  # noqa: F401  what the package imports must not see the changed ctypes
 

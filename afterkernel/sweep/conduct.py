@@ -1,4 +1,4 @@
-"""A sweep as it runs: what is finished is left alone, each outcome is told as it comes, failures again at the end."""
+"""Runs a sweep: skips finished runs, reports each outcome as it comes, and lists the failures at the end."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def swept(grid: Sequence[Sequence[str]]) -> set[str]:
 
 
 def keep_grid(entries: Sequence[Entry]) -> None:
-    """Write down, beside the runs, which there are to be: `status` and `report` then know what is to go.
+    """Save the planned runs in the sweep's folder, so that `status` and `report` know which are missing.
 
     One file for each grid, named by what is in it, so that several processes on one sweep write the same.
     """

@@ -33,7 +33,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job; `sentence` says why where it is no success, `log` is the path of the run's log.
+    """What came of a job; `sentence` says why where it is not a success, `log` is the path of the run's log.
 
     `finished` now, `already` finished before, done `elsewhere` by another process at this moment, `failed` (by an
     error, an exit, a signal, for want of memory), or `interrupted` so that it goes on when it is run again. `mistake`

@@ -1,4 +1,4 @@
-"""Which runs a sweep is to have: what the grids kept beside the runs say."""
+"""The planned runs of a sweep, from the grids saved in its folder."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def planned(directory: Path | str) -> dict[Path, list[str]]:
             named = json.loads(read_text(path))["runs"]
             runs |= {path.parent.parent / str(name): [str(word) for word in words] for name, words in named.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            skip(path, f"is no grid of a sweep ({error}): remove it; the next start of the sweep makes it")
+            skip(path, f"is not a grid of a sweep ({error}): remove it; the next start of the sweep makes it")
     return runs

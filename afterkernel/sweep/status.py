@@ -1,4 +1,4 @@
-"""`status DIR`: what each run is at, from what lies on disk (running, done, failed, ...), and what is left."""
+"""`status DIR`: the state of each run, read from disk (running, done, failed, ...), and the time remaining."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep as it runs: what came of its runs, which are in progress and where they stand, what is left."""
+"""The progress of a sweep: outcomes of its runs, the runs in progress and their stages, the time remaining."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from afterkernel.sweep.remaining import InProgress, Left, mean_run_s, time_left
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LINES = 60.0
-SILENT_S = 3.0  # from which a stage that says nothing of itself is told to be running
+SILENT_S = 3.0  # after which a stage that reports no progress is shown as running
 LOOKS_AT_ONCE = 40  # files read a second at most, however many runs are in progress
 
 

@@ -165,7 +165,7 @@ def _logging(job: Job, echo: Echo, warned: list[str]) -> Iterator[None]:
     logging.captureWarnings(True)
     try:
         with warnings.catch_warnings():
-            # What libraries say to each other's authors is no news to a user.
+            # What libraries say to each other's authors does not concern a user.
             for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
                 warnings.filterwarnings("ignore", category=category)
             yield

@@ -117,7 +117,7 @@ class SaveSnapshots(pl.Callback):
         self.identity, self.look = identity, look
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Epoch 0 is the network as initialised; a training that goes on has it behind it."""
+        """Save epoch 0, the network as initialised; a resumed training has saved it before."""
         if 0 in self.epochs and trainer.global_step == 0:
             self._save(cast(Classifier, pl_module))
 

@@ -48,7 +48,7 @@ def read_checkpoint(path: Path, identity: str) -> dict[str, Any]:
         )
     try:
         loaded = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch tells what is no plain data by an error of its own kind
+    except Exception as error:  # torch tells what is not plain data by an error of its own kind
         raise UserError(_damaged(path)) from error
     if not isinstance(loaded, dict):
         raise UserError(_damaged(path))

@@ -25,7 +25,7 @@ def decode(cls: type[Facts], text: str) -> Facts:
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"it is no valid JSON, perhaps cut short: {error}") from error
+        raise ValueError(f"it is not valid JSON, perhaps cut short: {error}") from error
     if not isinstance(data, dict) or type(data.get("version")) is not int:
         raise ValueError("it names no version")
     version = data.pop("version")
@@ -43,7 +43,7 @@ def decode(cls: type[Facts], text: str) -> Facts:
 def _check(name: str, hint: Any, value: Any) -> None:
     if typing.get_origin(hint) is list:
         if not isinstance(value, list):
-            raise ValueError(f"{name} is no list")
+            raise ValueError(f"{name} is not a list")
         for item in value:
             _check(name, typing.get_args(hint)[0], item)
         return

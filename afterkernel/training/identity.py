@@ -13,7 +13,7 @@ def training_identity(training_id: str, data_sha256: str, start: str) -> str:
 
 
 def start_of(identity: str) -> str:
-    """The name of the start; empty for a text that is no identity."""
+    """The name of the start; empty for a text that is not an identity."""
     words = identity.split(" ")
     return words[2] if len(words) == 3 else ""
 

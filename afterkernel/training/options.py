@@ -38,7 +38,7 @@ class Training:
 
 @dataclass
 class Snapshots:
-    """When the network is saved, beside the end of training, which always is."""
+    """When the network is saved, in addition to the end of training."""
 
     epochs: list[int] = option([0, 1, 2, 5, 10], "epochs after which to snapshot; 0 is the initialisation", at_least=0)
 

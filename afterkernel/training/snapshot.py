@@ -1,4 +1,4 @@
-"""Snapshots on disk: a plain state dict, and beside it JSON that says when and how good.
+"""Snapshots on disk: a plain state dict, and a JSON file with its epoch, losses and hash.
 
 Nothing that is loaded can run code: weights load with `weights_only=True`, the rest is JSON.
 """

@@ -11,7 +11,7 @@ from typing import Any
 FULL = (11_982, 1_984)  # training and test images of MNIST 3/8
 NETS = ("vgg", "mlp")
 CHECKED_IMAGES = 16
-BUDGET_BYTES = 3 * 1024**3  # of ours, beside the result
+BUDGET_BYTES = 3 * 1024**3  # of ours, the result excluded
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Facts:
     bytes_an_image: int
 
     def write(self, folder: Path) -> None:
-        """Leave the facts beside the case."""
+        """Save the facts in the folder of the case."""
         (folder / "facts.json").write_text(json.dumps(asdict(self)))
 
     @classmethod

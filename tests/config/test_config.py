@@ -1,4 +1,4 @@
-"""The configuration: defaults, identity, every file that is shipped, and what is said of mistakes."""
+"""The configuration: defaults, identity, every shipped file, and the messages for mistakes."""
 
 import dataclasses
 import functools
@@ -193,7 +193,7 @@ MISTAKES = {
     "arch.num_blocks=4": "arch.num_blocks=4 is too many for images of side 8",
     "arch=mlp arch.num_blocks=2": "arch.num_blocks is not an option of the arch chosen",
     "dataset=cifar": "dataset=cifar is not known (did you mean cifar10?): choose one of cifar10, ",
-    "dataset.plus=12": "dataset.plus=12 is no class of digits",
+    "dataset.plus=12": "dataset.plus=12 is not a class of digits",
     "dataset.plus=3": "are the same class",
     "dataset=cifar10 dataset.minus=kat": "did you mean cat?",
     "dataset=mnist dataset.root=/nowhere dataset.download=false": "dataset.root=/nowhere lacks train-images",
@@ -214,16 +214,16 @@ MISTAKES = {
     "measure.shift_px=[1,2,1]": "measure.shift_px=[1,2,1] names 1 twice: give each value once",
     "measure.angle_rad=[0.25,0]": "measure.angle_rad=0.0 is too small: it must be greater than 0",
     "measure.names=[rank]": "measure.names=rank is not known: choose one of alignment, effective_rank, invariance, ",
-    "measure.decay_ranks=[11]": "measure.decay_ranks=[11] is no range of ranks: give the first and the last",
-    "measure.decay_ranks=[11,12]": "is no range of ranks",
+    "measure.decay_ranks=[11]": "measure.decay_ranks=[11] is not a range of ranks: give the first and the last",
+    "measure.decay_ranks=[11,12]": "is not a range of ranks",
     "measure.gram_images=1": "measure.gram_images=1 is too small: it must be at least 2",
     "logger.wandb.mode=on": "choose one of offline, online, disabled",
     "trainer.device=tpu": "choose one of auto, cpu, cuda",
     "sweep.claims=[c9]": "sweep.claims=c9 is not known: choose one of c1, c2, c3, c4, c5, c6",
     "sweep.claims=c1": "sweep.claims=c1 has the wrong type: it must be a list of names",
-    "sweep.name=a/b": "is no folder's name",
-    "output_dir=/dev/null": "output_dir=/dev/null: /dev/null is no folder that can be written to",
-    "output_dir=/dev/null/runs": "/dev/null is no folder that can be written to",
+    "sweep.name=a/b": "is not a valid folder name",
+    "output_dir=/dev/null": "output_dir=/dev/null: /dev/null is not a folder that can be written to",
+    "output_dir=/dev/null/runs": "/dev/null is not a folder that can be written to",
     "seed=-1": "seed=-1 is too small",
     "experiment=nope": "experiment=nope is not known: choose one of mnist_mlp, mnist_vgg",
     "evel": "'evel' is neither a command nor an option",
@@ -260,7 +260,7 @@ def test_a_backend_that_is_not_installed_is_told_before_training(monkeypatch):
         config("svm=thundersvm")
 
 
-@pytest.mark.parametrize(("text", "sentence"), [("a: [", "can't be read as YAML"), ("- 1", "is no sweep")])
+@pytest.mark.parametrize(("text", "sentence"), [("a: [", "can't be read as YAML"), ("- 1", "is not a sweep")])
 def test_a_sweep_file_that_is_no_sweep_is_named(text, sentence, tmp_path, monkeypatch):
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "mine.yaml").write_text(text)

@@ -68,7 +68,7 @@ def metrics_of(panel):
 
 
 def options_of(panel):
-    """Names of options as W&B has them: the word `value` behind the first part of a name."""
+    """Names of options as W&B has them: the word `value` after the first part of a name."""
     found = [axis.removeprefix("config:") for axis in axes(panel) if axis.startswith("config:")]
     return {*found, *([panel["config"]["groupBy"]] if "groupBy" in panel["config"] else [])}
 

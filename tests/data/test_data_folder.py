@@ -91,7 +91,7 @@ def test_a_damaged_file_is_named(root, damage):
     noise = np.random.default_rng(0).integers(0, 256, (4, 6), dtype=np.uint8)
     save(root, "train/bee/c.png", noise)
     whole = (root / "train/bee/c.png").read_bytes()
-    content = {"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"this is no image"}[damage]
+    content = {"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"this is not an image"}[damage]
     (root / "train/bee/c.png").write_bytes(content)
     folder(root).check()
     with pytest.raises(UserError, match=r"dataset.root: .*train/bee/c.png cannot be read"):
@@ -115,7 +115,7 @@ def test_check_tells_what_is_missing(root, tmp_path):
         ImageFolder(minus="ant", plus="bee").check()
     with pytest.raises(UserError, match=r"dataset.root=.*absent holds no folder train/"):
         folder(tmp_path / "absent").check()
-    with pytest.raises(UserError, match=r"dataset.plus=be is no class of folder \(did you mean bee\?\).*ant, bee\."):
+    with pytest.raises(UserError, match=r"dataset.plus=be is not a class of folder \(did you mean bee\?\).*ant, bee\."):
         folder(root, plus="be").check()
     with pytest.raises(UserError, match=r"dataset.minus is not set: choose one of ant, bee"):
         ImageFolder(root=str(root)).check()

@@ -105,7 +105,7 @@ def test_pick_pair_keeps_two_classes():
     [
         (
             CIFAR10(plus="dgo"),
-            r"^dataset.plus=dgo is no class of cifar10 \(did you mean dog\?\): choose one of airplane,",
+            r"^dataset.plus=dgo is not a class of cifar10 \(did you mean dog\?\): choose one of airplane,",
         ),
         (CIFAR10(minus="Ship"), r"did you mean ship\?"),
         (Digits(minus="10"), r"dataset.minus=10 .* choose one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\.$"),

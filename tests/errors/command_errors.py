@@ -49,7 +49,7 @@ COMMANDS = [
     M("a flag of Hydra's that needs another", "--resolve", "--resolve goes with --cfg alone: --cfg job --resolve.", small=False),
     M("a way to stop that is not there", "--multirun seed=0,1 sweep.on_error=halt", "sweep.on_error=halt is not known: choose one of continue, stop."),
     M("the flag of a sweep between options", "arch=vgx --multirun seed=0,1", "arch=vgx is not known (did you mean vgg?): choose one of mlp, sum, vgg."),
-    M("a word that is no option", "plan now", "'now' is neither a command nor an option: write options as name=value, and see --help.", small=False),
+    M("a word that is not an option", "plan now", "'now' is neither a command nor an option: write options as name=value, and see --help.", small=False),
     M("an option without a name", "=5", "=5 has no name before the =: write options as name=value."),
     M("a shift past the whole image", "measure.shift_px=[9]", "measure.shift_px=9 moves 8x8 images entirely out of the frame: give less than 8."),
     M("one name for a list of other names", "keep=gram", "keep=gram has the wrong type: it must be a list of names, such as [gram,checkpoint]."),
@@ -79,7 +79,7 @@ OPTIONS = [
     M("a number where a list belongs", "snapshot.epochs=5", "snapshot.epochs=5 has the wrong type: it must be a list of whole numbers, such as [0,1,2]."),
     M("several values without --multirun", "training.lr=0.1,0.2", "training.lr=0.1,0.2 names several values: add --multirun to sweep over them."),
     M("a learning rate below 0", "training.lr=-1", "training.lr=-1.0 is too small: it must be greater than 0."),
-    M("a learning rate that is no number", "training.lr=nan", "training.lr=nan is not a number."),
+    M("a learning rate that is not a number", "training.lr=nan", "training.lr=nan is not a number."),
     M("a batch of no images", "training.batch_size=0", "training.batch_size=0 is too small: it must be at least 1."),
     M("a seed too large", "seed=99999999999", "seed=99999999999 is too large: it must be at most 2147483647."),
     M("a crop beyond the image", "measure.crop_fraction=[2]", "measure.crop_fraction=2.0 is too large: it must be at most 1."),
@@ -107,8 +107,8 @@ GROUPS = [
 
 # fmt: off
 PAIRS = [
-    M("a class that the data set has not", "dataset.plus=12", "dataset.plus=12 is no class of digits (did you mean 2?): choose one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."),
-    M("a class misspelt", "dataset=cifar10 dataset.minus=kat", "dataset.minus=kat is no class of cifar10 (did you mean cat?): choose one of airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck."),
+    M("a class that the data set has not", "dataset.plus=12", "dataset.plus=12 is not a class of digits (did you mean 2?): choose one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."),
+    M("a class misspelt", "dataset=cifar10 dataset.minus=kat", "dataset.minus=kat is not a class of cifar10 (did you mean cat?): choose one of airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck."),
     M("the same class twice", "dataset.plus=3", "dataset.minus=3 and dataset.plus=3 are the same class: choose two."),
     M("a budget that no network of the kind fits", "arch=vgg arch.budget=5", "arch.budget=5 is too small: vgg on 1x8x8 images counts at least 1193 parameters (width 4).", small=False),
     M("layers that the blocks do not divide", "arch=vgg arch.num_layers=3", "arch.num_layers=3 does not divide into arch.num_blocks=2...", small=False),
@@ -122,10 +122,10 @@ PAIRS = [
 PLACES = [
     M("a GPU where there is none", "trainer=gpu", "trainer.device=cuda: torch finds no CUDA device here; use trainer.device=cpu.", no_cuda),
     M("W&B online without an account", "logger=wandb logger.wandb.mode=online", "logger.wandb.mode=online: no W&B account is known here; run `wandb login`, set WANDB_API_KEY, or use logger.wandb.mode=offline.", online_without_account, small=False),
-    M("a sweep's name that is no folder's", "sweep.name=a/b", "sweep.name='a/b' is no folder's name: use letters, digits, - and _."),
-    M("results to a file", "output_dir=notes.txt", "output_dir=notes.txt: ...notes.txt is no folder that can be written to; name another.", lambda at: at.write("notes.txt", "mine")),
+    M("a sweep's name that is not a folder name", "sweep.name=a/b", "sweep.name='a/b' is not a valid folder name: use letters, digits, - and _."),
+    M("results to a file", "output_dir=notes.txt", "output_dir=notes.txt: ...notes.txt is not a folder that can be written to; name another.", lambda at: at.write("notes.txt", "mine")),
     M("results to no folder", "output_dir=", "output_dir is empty: name the folder that results go to, such as runs."),
-    M("results to a disk that can't be written to", "output_dir=/proc/runs", "output_dir=/proc/runs: /proc is no folder that can be written to; name another."),
+    M("results to a disk that can't be written to", "output_dir=/proc/runs", "output_dir=/proc/runs: /proc is not a folder that can be written to; name another."),
     M("a disk that is full", "seed=0", "...snapshots/epoch=0000.pt can't be written (No space left on device): make room for it, and run the same command again.", full_disk),
     M("a report to a disk that can't be written to", "report run --output /proc/page", "--output=/proc/page: the report can't be written there (No such file or directory); name another folder.", lambda at: at.run(), small=False),
 ]

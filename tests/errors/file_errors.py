@@ -35,8 +35,8 @@ def two_sweeps(at):
 SWEEPS = [
     M("a sweep that is not there", "+sweep=nope", "sweep=nope is not known: choose one of all, c1, c2, c3, c4, c5, c6, demo."),
     M("a sweep file that is no YAML", "+sweep=mine", "sweeps/mine.yaml can't be read as YAML: expected the node content, but found '<stream end>', in line 1.", sweep("arch: [")),
-    M("a sweep file that is no text", "+sweep=mine", "sweeps/mine.yaml can't be read as YAML: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte.", sweep(b"\xff\x00")),
-    M("a sweep file that is a list", "+sweep=mine", "sweeps/mine.yaml is no sweep: it must hold options by name, as sweeps/demo.yaml does.", sweep("- arch: vgg\n")),
+    M("a sweep file that is not text", "+sweep=mine", "sweeps/mine.yaml can't be read as YAML: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte.", sweep(b"\xff\x00")),
+    M("a sweep file that is a list", "+sweep=mine", "sweeps/mine.yaml is not a sweep: it must hold options by name, as sweeps/demo.yaml does.", sweep("- arch: vgg\n")),
     M("a sweep file that is empty", "+sweep=mine", "sweeps/mine.yaml is empty: name what is swept, as sweeps/demo.yaml does.", sweep("")),
     M("a sweep over nothing", "+sweep=mine", "sweeps/mine.yaml sweeps over nothing: give hydra.sweeper.params an option with values.", sweep(GRID)),
     M("values to sweep over that can't be read", "+sweep=mine", "sweeps/mine.yaml: hydra.sweeper.params.seed=0;1 can't be read: write values with commas between them, such as 0,1,2 or range(5).", sweep(GRID + "      seed: 0;1\n")),
@@ -85,11 +85,11 @@ FOLDERS = [
     M("no folder named", "dataset=folder", "dataset.root is not set: give the folder that holds train/CLASS/ and test/CLASS/."),
     M("a folder that is not there", "dataset=folder dataset.root=nope", "dataset.root=nope holds no folder train/: it needs train/CLASS/ and test/CLASS/."),
     M("no test images", FOLDER, "dataset.root=images holds no folder test/: it needs train/CLASS/ and test/CLASS/.", images(lambda at: shutil.rmtree(at.folder / "images/test"))),
-    M("a class that has no folder", FOLDER, "dataset.plus=dogs is no class of folder: choose one of cats.", images(lambda at: shutil.rmtree(at.folder / "images/train/dogs"))),
+    M("a class that has no folder", FOLDER, "dataset.plus=dogs is not a class of folder: choose one of cats.", images(lambda at: shutil.rmtree(at.folder / "images/train/dogs"))),
     M("a class without a test image", FOLDER, "dataset.plus=dogs: images/test/dogs holds no image: it needs files ending in .png, .jpg, .jpeg, .bmp, .gif, .pgm, .ppm, .tif, .tiff, .webp.", images(lambda at: [(at.folder / f"images/test/dogs/{i}.png").unlink() for i in range(2)])),
     M("an image of another size", FOLDER, "dataset.root: .../images/train/dogs/1.png is 8x9 pixels and ...images/train/cats/0.png 9x9: all must be of one size.", images(lambda at: picture(at, "images/train/dogs/1.png", (8, 9)))),
     M("an image that is cut short", FOLDER, "dataset.root: .../images/test/dogs/1.png cannot be read (...): replace or remove it.", images(cut("images/test/dogs/1.png", 40))),
-    M("a text that calls itself an image", FOLDER, "dataset.root: ...images/train/cats/0.png cannot be read (it is no image): replace or remove it.", images(lambda at: at.write("images/train/cats/0.png", "hello"))),
+    M("a text that calls itself an image", FOLDER, "dataset.root: ...images/train/cats/0.png cannot be read (it is not an image): replace or remove it.", images(lambda at: at.write("images/train/cats/0.png", "hello"))),
     M("an image whose pixels have no largest value", FOLDER, "dataset.root: .../images/train/cats/9.tiff cannot be read (pixel format F has no largest value; save it with 8 or 16 bits): replace or remove it.", images(lambda at: picture(at, "images/train/cats/9.tiff", mode="F"))),
 ]
 # fmt: on
@@ -201,7 +201,7 @@ def flipped(data):
 
 
 def weights(make):
-    """A snapshot whose weights are replaced, and the hash beside them with them."""
+    """A snapshot whose weights are replaced together with their recorded hash."""
 
     def setup(at):
         data = make(at)
@@ -246,7 +246,7 @@ def E(done, sentence, setup, words=AGAIN):  # noqa: N802
 
 # fmt: off
 RUNS = [
-    E("a folder that is no run", "run is not a run: it has no config.yaml; name a folder runs/SWEEP/RUN_ID.", lambda at: (at.folder / "run").mkdir()),
+    E("a folder that is not a run", "run is not a run: it has no config.yaml; name a folder runs/SWEEP/RUN_ID.", lambda at: (at.folder / "run").mkdir()),
     E("an evaluation of a folder that is not there", "nowhere is not a run: it has no config.yaml; name a folder runs/SWEEP/RUN_ID.", None, "evaluate nowhere"),
     E("a run's snapshots judged with another learning rate", "training.lr=5.0 differs from what the snapshots were trained with, and evaluate takes options of kernel, svm and measure alone: start a new run for that.", lambda at: at.run(), "evaluate run training.lr=5"),
     E("an unknown option for it", "typo is not an option: python -m afterkernel --help lists all options.", lambda at: at.run(), "evaluate run +typo=1"),
@@ -258,9 +258,9 @@ RUNS = [
     E("a configuration with a wrong value", "training.lr=-1.0 is too small: it must be greater than 0.", edited("config.yaml", config(lambda found: found["training"].update(lr=-1)))),
     E("a configuration with a number for a section", "run/config.yaml is not a configuration of this version: dataset is missing or no section: write its options below it, each as name: value.", edited("config.yaml", config(lambda found: found.update(dataset=5)))),
     E("a configuration with a list for a text", "run/config.yaml is not a configuration of this version: dataset.plus=['a'] has the wrong type: it must be a string.", edited("config.yaml", config(lambda found: found["dataset"].update(plus=["a"])))),
-    E("a configuration whose kind is no name", "run/config.yaml is not a configuration of this version: svm.name=[] is not known: choose one of ...", edited("config.yaml", config(lambda found: found["svm"].update(name=[])))),
+    E("a configuration whose kind is not a name", "run/config.yaml is not a configuration of this version: svm.name=[] is not known: choose one of ...", edited("config.yaml", config(lambda found: found["svm"].update(name=[])))),
     E("a configuration that is empty", "run/config.yaml is not a configuration of this version: it holds no options by name.", edited("config.yaml", lambda _: b"")),
-    E("a configuration that is no text", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read as YAML: 'utf-8' codec can't decode byte 0xff in position 1: invalid start byte.", edited("config.yaml", lambda _: b"\x00\xff")),
+    E("a configuration that is not text", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read as YAML: 'utf-8' codec can't decode byte 0xff in position 1: invalid start byte.", edited("config.yaml", lambda _: b"\x00\xff")),
     E("a configuration that contains itself", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read as YAML: it has aliases (*a): write the values out.", edited("config.yaml", lambda _: b"a: &a [*a]\n")),
     E("a configuration with a callback of Hydra's", "run/config.yaml is not a configuration of this version: hydra is not an option: python -m afterkernel --help lists all options.", edited("config.yaml", lambda data: data + b"hydra: {callbacks: {x: {_target_: os.mkdir, path: EXECUTED}}}\n")),
     E("a configuration with a reference", "run/config.yaml is not a configuration of this version: it refers to other values (${oc.env:HOME}), where plain values belong.", edited("config.yaml", config(lambda found: found["training"].update(lr="${oc.env:HOME}")))),
@@ -274,7 +274,7 @@ RUNS = [
     E("a summary of another run", "run/training.json is not of this run, as ...: restore this run's own file, or begin anew with force=true.", edited("training.json", of_another_run)),
     E("a run without snapshots", "run has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.", removed("snapshots")),
     E("a run trained on other images", "the images are not those that run was trained with: restore them, or run again with force=true.", edited("training.json", facts(data_sha256="0" * 64))),
-    E("a training summary that is cut short", "run/training.json is not a summary of this version (it is no valid JSON, perhaps cut short: ...): delete it and train the run again.", edited("training.json", lambda data: data[:20])),
+    E("a training summary that is cut short", "run/training.json is not a summary of this version (it is not valid JSON, perhaps cut short: ...): delete it and train the run again.", edited("training.json", lambda data: data[:20])),
     E("a training summary of a later version", "run/training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", edited("training.json", facts(version=9))),
 ]
 # fmt: on
@@ -285,12 +285,12 @@ SNAPSHOTS = [
     E("a snapshot whose run is junk", f"run/{LAST}.json is not of this run, as ...: restore this run's own file, or begin anew with force=true.", edited(f"{LAST}.json", facts(run="junk"))),
     E("weights that are cut short", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", lambda data: data[:-100])),
     E("weights with one bit flipped", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", flipped)),
-    E("weights that are not there", "run has no weights to evaluate (epoch=0001.pt is gone): they stay where keep=[checkpoint], the default; run it again with that and force=true.", removed(f"{LAST}.pt")),
+    E("weights that are not there", "run has no weights to evaluate (epoch=0001.pt is missing): keep=[checkpoint], the default, keeps them; run it again with that and force=true.", removed(f"{LAST}.pt")),
     E("weights of another network", f"run/{LAST}.pt holds another network than run/config.yaml describes.", weights(lambda at: saved({"layers.0.weight": torch.ones(2, 2)}))),
     E("weights that are none", f"run/{LAST}.pt holds another network than run/config.yaml describes.", weights(lambda at: saved([1, 2]))),
     E("weights that would run a command", f"run/{LAST}.pt holds no plain weights, so it is not loaded: train the run again.", weights(lambda at: saved({"w": Payload(at.folder / "EXECUTED")}))),
     E("a bare pickle in their place that would", f"run/{LAST}.pt holds no plain weights, so it is not loaded: train the run again.", weights(pickled)),
-    E("facts of a snapshot that are cut short", f"run/{LAST}.json is not a snapshot of this version (it is no valid JSON, perhaps cut short: ...): train the run again.", edited(f"{LAST}.json", lambda data: data[:-40])),
+    E("facts of a snapshot that are cut short", f"run/{LAST}.json is not a snapshot of this version (it is not valid JSON, perhaps cut short: ...): train the run again.", edited(f"{LAST}.json", lambda data: data[:-40])),
     E("facts of a later version", f"run/{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", edited(f"{LAST}.json", facts(version=2))),
     E("facts of another epoch", f"run/{LAST}.json is not a snapshot of this version (it is of epoch 7): train the run again.", edited(f"{LAST}.json", facts(epoch=7))),
     E("facts with a wrong type", f"run/{LAST}.json is not a snapshot of this version (step is 'two', where a whole number belongs): train the run again.", edited(f"{LAST}.json", facts(step="two"))),
@@ -320,7 +320,7 @@ def flipped(data):
 
 # fmt: off
 RESUMED = [
-    M("a run again whose summary is cut short", SAME, "...training.json is not a summary of this version (it is no valid JSON, perhaps cut short: ...): delete it and train the run again.", there("training.json", lambda data: data[:20])),
+    M("a run again whose summary is cut short", SAME, "...training.json is not a summary of this version (it is not valid JSON, perhaps cut short: ...): delete it and train the run again.", there("training.json", lambda data: data[:20])),
     M("a run again whose summary a later version wrote", SAME, "...training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", there("training.json", facts(version=9))),
     M("a run resumed on weights that are cut short", SAME, f"...{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", there(f"{LAST}.pt", lambda data: data[:-100], RECORDS)),
     M("a run of a GPU again where there is none", SAME, "...was begun on a GPU, and torch finds none here: continue it where there is one, or begin anew with force=true.", on_gpu),
@@ -394,8 +394,8 @@ RESULTS = [
     E("a dashboard of a folder without records", ". holds no readable records: no records/*.json of a run lies in it or below it.", None, "dashboard ."),
     E("a dashboard of one run", "run is one run, and a dashboard shows a sweep: name the folder that holds it.", lambda at: at.run(), "dashboard run"),
     E("a dashboard of all sweeps at once", "all holds 2 sweeps (default, other): name the folder of one of them.", two_sweeps_of_runs, "dashboard all"),
-    E("a dashboard in a project that W&B can't name", "--project=a/b is no name on W&B: leave out / \\ # ? % :.", lambda at: at.run("sweep/run"), "dashboard sweep --project=a/b"),
-    E("a dashboard for nobody", "--entity= is no name on W&B: leave out / \\ # ? % :.", lambda at: at.run("sweep/run"), "dashboard sweep --entity="),
+    E("a dashboard in a project that W&B can't name", "--project=a/b is not a valid W&B name: leave out / \\ # ? % :.", lambda at: at.run("sweep/run"), "dashboard sweep --project=a/b"),
+    E("a dashboard for nobody", "--entity= is not a valid W&B name: leave out / \\ # ? % :.", lambda at: at.run("sweep/run"), "dashboard sweep --entity="),
     E("a dashboard without the package that builds it", "dashboard needs wandb-workspaces: pip install 'afterkernel[dashboard]'.", without_workspaces, "dashboard sweep"),
     E("a dashboard uploaded without an account", "no W&B account is known here: run `wandb login`, or set WANDB_API_KEY.", without_account, "dashboard sweep --upload"),
     E("a dashboard uploaded without a network", "http://127.0.0.1:9 can't be reached (...): run dashboard --upload where there is a network.", without_server, "dashboard sweep --upload"),

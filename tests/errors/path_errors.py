@@ -22,13 +22,13 @@ SWEEP_FILES = [
     S("a list of values to sweep over", f'{HERE}: hydra.sweeper.params=["seed=0,1"] is not a mapping: write one OPTION: VALUE,VALUE in each line below it.', GRID + "      - seed=0,1\n"),
     S("a string of values to sweep over", f'{HERE}: hydra.sweeper.params="seed=0,1" is not a mapping: write one OPTION: VALUE,VALUE in each line below it.', "hydra:\n  sweeper:\n    params: seed=0,1\n"),
     S("a sweeper that is a string", f"{HERE}: hydra.sweeper takes params alone, with an option and its values in each line.", "hydra:\n  sweeper: seed=0,1\n"),
-    S("an option without values", f"{HERE}: hydra.sweeper.params.seed= is no list of values: write 0,1,2 or range(5).", GRID + "      seed:\n"),
+    S("an option without values", f"{HERE}: hydra.sweeper.params.seed= is not a list of values: write 0,1,2 or range(5).", GRID + "      seed:\n"),
     S("a callback in a sweep file", f"{HERE}: {CODE_RUNS}", "hydra:\n  callbacks:\n    x:\n      _target_: os.mkdir\n      path: EXECUTED\n"),
     S("code in a section of a sweep file", f"{HERE}: {CODE_RUNS}", "training:\n  _target_: os.mkdir\n"),
     S("a logging handler in a sweep file", f"{HERE}: hydra.job_logging can't be set in a file: only hydra.mode and hydra.sweeper.params can.", "hydra:\n  job_logging:\n    handlers: {x: {(): os.mkdir}}\n"),
     S("a callback swept over", f"{HERE}: hydra.sweeper.params.hydra.callbacks.x._target_ is a setting of Hydra, which can't be swept over.", GRID + "      hydra.callbacks.x._target_: os.mkdir\n"),
     S("code swept over", f"{HERE}: hydra.sweeper.params.+arch._target_: +arch._target_=os.mkdir: {CODE_RUNS}", GRID + "      +arch._target_: os.mkdir\n"),
-    S("values to sweep over by reference", f"{HERE}: hydra.sweeper.params.seed=${{oc.env:HOME}} is no list of values: write 0,1,2 or range(5).", GRID + "      seed: ${oc.env:HOME}\n"),
+    S("values to sweep over by reference", f"{HERE}: hydra.sweeper.params.seed=${{oc.env:HOME}} is not a list of values: write 0,1,2 or range(5).", GRID + "      seed: ${oc.env:HOME}\n"),
     S("Hydra's callbacks among the defaults", f'{HERE}: defaults can\'t hold {{"/hydra/callbacks": "x"}}: write choices of ... alone, as - override /dataset: mnist.', "defaults:\n  - /hydra/callbacks: x\n"),
     S("another sweeper among the defaults", f'{HERE}: defaults can\'t hold {{"override /hydra/sweeper": "basic"}}: write choices of ... alone, as - override /dataset: mnist.', "defaults:\n  - override /hydra/sweeper: basic\n"),
     S("a file elsewhere among the defaults", f"{HERE}: dataset=../../x is not known: choose one of ...", "defaults:\n  - override /dataset: ../../x\n"),
@@ -63,7 +63,7 @@ PATHS = [
     M("a path that is too long", f"output_dir={'/'.join(['abc'] * 1500)}", "output_dir=abc/abc/... is too long: the path of a run must have less than 3840 bytes."),
     M("a folder that links to itself", "output_dir=loop", "output_dir=loop: ...loop can't be used (Too many levels of symbolic links); name another folder.", link("loop", "loop")),
     M("a folder that links to nowhere", "output_dir=gone/x", "output_dir=gone/x: ...gone is a link to nowhere; remove it, or name another folder.", link("nowhere", "gone")),
-    M("a sweep's folder that is a file", "seed=0", "output_dir=runs: ...runs/default is no folder that can be written to; name another.", lambda at: at.write("runs/default")),
+    M("a sweep's folder that is a file", "seed=0", "output_dir=runs: ...runs/default is not a folder that can be written to; name another.", lambda at: at.write("runs/default")),
     M("the home of nobody", "\"output_dir='~nobody-here/x'\"", "output_dir=~nobody-here/x: there is no such user here; write the folder's path in full."),
     M("a link to itself for a sweep", "--multirun seed=0,1 output_dir=loop", "job seed=0: output_dir=loop: ...loop can't be used (Too many levels of symbolic links); name another folder.", link("loop", "loop")),
     M("data that link to themselves", "dataset=mnist dataset.root=loop", "dataset.root: loop can't be used (Too many levels of symbolic links).", link("loop", "loop")),
@@ -76,7 +76,7 @@ PATHS = [
 ]
 
 PIPES = [
-    M("a pipe for results", "output_dir=pipe", "output_dir=pipe: ...pipe is no folder that can be written to; name another.", pipe("pipe")),
+    M("a pipe for results", "output_dir=pipe", "output_dir=pipe: ...pipe is not a folder that can be written to; name another.", pipe("pipe")),
     M("a pipe for a sweep file", "+sweep=mine", f"{HERE} is a named pipe, where a regular file is expected.", pipe(HERE)),
     M("a pipe for the data sets' folder", "dataset=mnist dataset.root=pipe", "dataset.root: pipe is a named pipe, where a directory is expected.", pipe("pipe")),
     M("a pipe for a file of MNIST", "dataset=mnist", f"dataset.root: {RAW}/train-images-idx3-ubyte is a named pipe, where a regular file is expected.", pipe(f"{RAW}/train-images-idx3-ubyte")),

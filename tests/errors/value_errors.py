@@ -52,7 +52,7 @@ LISTS = [
     M("a list within a list", "snapshot.epochs=[[0],1]", "snapshot.epochs=[[0],1] has the wrong type: it must be a list of whole numbers, such as [0,1,2]."),
     M("null in a list", "snapshot.epochs=[null]", "snapshot.epochs=[null] has the wrong type: it must be a list of whole numbers, such as [0,1,2]."),
     M("an infinite strength in a list", "measure.angle_rad=[0.1,inf]", "measure.angle_rad=inf is not finite: give a finite number."),
-    M("ranks that are no range", "measure.decay_ranks=[100,5]", "measure.decay_ranks=[100,5] is no range of ranks: give the first and the last, such as [11,100], 3 ranks at least."),
+    M("ranks that are no range", "measure.decay_ranks=[100,5]", "measure.decay_ranks=[100,5] is not a range of ranks: give the first and the last, such as [11,100], 3 ranks at least."),
     M("a list of 12,000 values", f"snapshot.epochs=[{','.join(map(str, range(12000)))}]", "snapshot.epochs=[0,1,2,...... holds more than 10,000 values: give fewer, or a range."),
 ]
 
@@ -62,8 +62,8 @@ TEXTS = [
     M("an accent without quotes", "output_dir=résultats", "output_dir=résultats can't be read: write commas between several values, and quotes around special characters, as \"output_dir='résultats'\"."),
     M("a folder's name of spaces", "output_dir=\"' '\"", "output_dir is empty: name the folder that results go to, such as runs."),
     M("a sweep's name of 65 characters", f"sweep.name={65 * 'a'}", "sweep.name=aaaaaaaaaaaaaaaaaaaa... is too long: give at most 64 characters."),
-    M("a W&B project with a slash", "logger=wandb logger.wandb.project=a/b", "logger.wandb.project=a/b is no name on W&B: leave out / \\ # ? % :."),
-    M("a W&B team without a name", "logger=wandb logger.wandb.entity=", "logger.wandb.entity= is no name on W&B: leave out / \\ # ? % :."),
+    M("a W&B project with a slash", "logger=wandb logger.wandb.project=a/b", "logger.wandb.project=a/b is not a valid W&B name: leave out / \\ # ? % :."),
+    M("a W&B team without a name", "logger=wandb logger.wandb.entity=", "logger.wandb.entity= is not a valid W&B name: leave out / \\ # ? % :."),
     M("a WANDB_MODE that is not there", "logger=wandb", "WANDB_MODE=quiet is not known: set it to online, offline or disabled, or unset it.", environment(WANDB_MODE="quiet")),
 ]
 
@@ -71,7 +71,7 @@ REFERENCES = [
     M("a reference to no option", "training.lr=${nope}", "training.lr=${nope}: ${nope} refers to an option that does not exist: name one, such as ${training.lr}."),
     M("a reference to itself", "training.lr=${training.lr}", "training.lr=${training.lr}: it refers to itself: give a value."),
     M("a reference to what depends on it", "sweep.name=${run_id:}", "sweep.name=${run_id:}: it refers to itself: give a value."),
-    M("a reference of an unknown kind", "training.lr=${import:os}", "training.lr=${import:os}: ${import:...} is no kind of reference: write ${OPTION} or ${oc.env:VARIABLE}."),
+    M("a reference of an unknown kind", "training.lr=${import:os}", "training.lr=${import:os}: ${import:...} is not a valid reference: write ${OPTION} or ${oc.env:VARIABLE}."),
     M("a reference to a variable that is not set", "training.lr=${oc.env:AFTERKERNEL_NOPE}", "training.lr=${oc.env:AFTERKERNEL_NOPE}: the environment variable AFTERKERNEL_NOPE is not set: set it, or write ${oc.env:AFTERKERNEL_NOPE,DEFAULT}."),
     M("a reference to a value of another type", "seed=${training.lr}", "seed=${training.lr}: ${training.lr} can't be its value (Value '0.01' of type 'float' could not be converted to Integer)."),
 ]
@@ -104,8 +104,8 @@ DELETED = [
     M("a single option deleted", "~seed", "seed can't be deleted: give it a value, as seed=VALUE."),
     M("Hydra's settings deleted", "~hydra.sweeper", "hydra.sweeper is a setting of Hydra that can't be changed here: write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml."),
     M("a choice of nothing", "arch=null", "arch=null is not known: choose one of mlp, sum, vgg.", small=False),
-    M("two choices at once", "measure=[ridge,spectrum]", "measure=[ridge,spectrum] is no choice: choose one name, as measure=NAME; one of ..."),
-    M("a dictionary in place of a choice", "training={lr:0.1}", "training={lr:0.1} is no choice: choose one name, as training=NAME; one of sgd, sgd_augmented."),
+    M("two choices at once", "measure=[ridge,spectrum]", "measure=[ridge,spectrum] is not a valid choice: choose one name, as measure=NAME; one of ..."),
+    M("a dictionary in place of a choice", "training={lr:0.1}", "training={lr:0.1} is not a valid choice: choose one name, as training=NAME; one of sgd, sgd_augmented."),
     M("a sweep file without its plus", "sweep=demo", "sweep=demo: write +sweep=demo, with one plus sign, to run the sweep of a file."),
 ]
 

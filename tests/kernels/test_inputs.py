@@ -1,4 +1,4 @@
-"""What is no model or no samples: one sentence says so, in place of torch's errors."""
+"""Inputs that are not a model or not samples: one clear sentence in place of an error from torch."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Worker processes that behave as none should: the sweep is told, and never waits for ever."""
+"""Worker processes that die or misbehave: the sweep reports it and never waits for ever."""
 
 from concurrent.futures import Future
 

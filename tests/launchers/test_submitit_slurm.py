@@ -202,7 +202,7 @@ def test_without_slurm_one_sentence_says_so():
 
 def test_what_is_no_option_of_sbatch_is_refused(installed):
     installed("sbatch", "squeue", "scancel", "scontrol")
-    with pytest.raises(UserError, match=r"launcher.sbatch=\[--nice=3\] is no option of sbatch: write NAME=VALUE"):
+    with pytest.raises(UserError, match=r"launcher.sbatch=\[--nice=3\] is not an option of sbatch: write NAME=VALUE"):
         SubmititSlurm(sbatch=["--nice=3"]).check()
     with pytest.raises(UserError, match=r"launcher.signal_delay_s=90 leaves no time of launcher.timeout_min=1: .* 15"):
         SubmititSlurm(timeout_min=1).check()

@@ -1,4 +1,4 @@
-"""`wandb-sync`: what a server on loopback is sent, in which order, and what is said where it can't be."""
+"""`wandb-sync`: what is sent to a server on loopback, in which order, and the messages for failures."""
 
 import socket
 import subprocess

@@ -96,5 +96,5 @@ def test_mistakes_are_told():
         ak.spectrum(torch.eye(2), torch.zeros(3))
     with pytest.raises(UserError, match="labels must be 0 and 1"):
         ak.spectrum(torch.eye(2), torch.tensor([1, 2]))
-    with pytest.raises(UserError, match=r"ranks=\[0,9\] is no range of ranks"):
+    with pytest.raises(UserError, match=r"ranks=\[0,9\] is not a range of ranks"):
         ak.spectrum(torch.eye(9)).decay_exponent(0, 9)

@@ -14,7 +14,7 @@ import afterkernel as ak
 FAILURE = re.compile(r"FAILED (\S+): (.*) \(log: (.*)\)")
 
 
-# Which run, where, how; and what is said of it.
+# Which run, where, how; and its message.
 FAULTS = {
     "mlp-,seed0,snapshots/.epoch=0001.pt:kill": r"ended by SIGKILL",
     "mlp-,seed1,snapshots/.epoch=0001.pt:exit": r"it called for an exit with code 0",

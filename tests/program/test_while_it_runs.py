@@ -96,7 +96,7 @@ def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path)
     logs = [path.read_text() for path in tmp_path.glob("runs/s/*/run.log")]
     assert sum("snapshot saved" in log for log in logs) == 2
     assert not list(tmp_path.rglob("*progress.json*"))
-    # The display is gone, and the cursor is back.
+    # The display is removed, and the cursor is back.
     assert text.rindex("\x1b[?25h") < text.rindex("1 of 2 runs finished")
     assert "Traceback" not in text
 

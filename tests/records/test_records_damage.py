@@ -99,7 +99,7 @@ def test_commands_show_the_rest_and_say_so_by_their_exit_code(folder, capsys, co
     out, err = capsys.readouterr()
     assert err.count(f"afterkernel: warning: skipped: {path} is truncated") == 1
     assert out.count("\n") >= before.out.count("\n") - 2
-    assert ("run1/config.yaml" in err) == ("x.json is no grid" in err) == (command != "results")
+    assert ("run1/config.yaml" in err) == ("x.json is not a grid" in err) == (command != "results")
 
 
 def test_where_nothing_can_be_read_an_error_says_so(tmp_path, make_record, capsys):

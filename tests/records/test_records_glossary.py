@@ -13,7 +13,7 @@ DEFINITIONS = Path(__file__).parents[2] / "docs" / "definitions.md"
 def test_it_has_every_column_once_and_no_other():
     names = [term.name for term in glossary.TERMS]
     assert len(names) == len(set(names))
-    # What a record came from is no column of the results.
+    # What a record came from is not a column of the results.
     assert set(names) == {column.name for column in COLUMNS} - {"config", "provenance"} | {"schema_version"}
     assert {term.topic for term in glossary.TERMS} == set(glossary.TOPICS) - {"other"}
 

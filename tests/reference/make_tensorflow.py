@@ -4,7 +4,7 @@
 
 Written from the definitions of arXiv 2105.10585; TensorFlow's own layers, gradients, central crop, resize and
 projective transform (the operation behind tfa.image.rotate and tfa.image.translate) do the work, so that the test
-beside it holds this package against an implementation that shares no code with it.
+in this folder compares this package with an implementation that shares no code with it.
 """
 
 from pathlib import Path

@@ -46,7 +46,7 @@ def test_a_grid_that_is_none_is_named(write_run, tmp_path):
     write_run({0: 0.1, 5: 0.05})
     (tmp_path / "demo" / "grids").mkdir()
     (tmp_path / "demo" / "grids" / "bad.json").write_text("{")
-    with pytest.warns(SkippedWarning, match=r"bad\.json is no grid of a sweep .*: remove it"):
+    with pytest.warns(SkippedWarning, match=r"bad\.json is not a grid of a sweep .*: remove it"):
         assert len(runs.read_runs(tmp_path).runs) == 1
 
 

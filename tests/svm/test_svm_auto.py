@@ -79,10 +79,10 @@ def test_jst_where_exact_runs_out_of_memory(monkeypatch):
 
 def test_what_exact_says_of_the_kernel_is_told(monkeypatch):
     def solve(self, K, y):
-        raise UserError("K is no kernel.")
+        raise UserError("K is not a kernel.")
 
     monkeypatch.setattr(Exact, "solve", solve)
-    with pytest.raises(UserError, match="K is no kernel"):
+    with pytest.raises(UserError, match="K is not a kernel"):
         HardMarginSVM("auto").fit(*problem()[1:])
 
 

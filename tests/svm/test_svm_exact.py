@@ -321,7 +321,7 @@ def test_pieces_of_the_signed_gram(ridge):
 
 
 def test_response_of_twice_the_precision():
-    # f is what is left of terms 1e12 times its size
+    # f is the remainder of terms 1e12 times its size
     n = 40
     X = torch.randint(-1000, 1000, (n, n), generator=torch.Generator().manual_seed(0)).double()
     K = X @ X.T

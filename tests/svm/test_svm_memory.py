@@ -1,4 +1,4 @@
-"""What `exact` reads and allocates: K may be a read-only memory map, and no second n x n exists beside it."""
+"""What `exact` reads and allocates: K may be a read-only memory map, and there is never a second n x n matrix."""
 
 import numpy as np
 import pytest

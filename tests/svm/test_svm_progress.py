@@ -44,7 +44,7 @@ def test_gaps_are_told_and_the_answer_is_the_same_bit_for_bit(problem, backend, 
     assert len(gaps) >= 2
     assert gaps[-1] < max(gaps)
     if problem == "full rank":
-        # What is told last is near what the certificate then finds.
+        # The last gap reported is near what the certificate then finds.
         assert gaps[-1] == pytest.approx(seen.gap_, abs=1e-4)
 
 

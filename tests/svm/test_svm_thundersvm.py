@@ -114,7 +114,7 @@ def test_missing_package(monkeypatch):
 
 
 def fake_libraries(folder, monkeypatch, on_gpu):
-    """A CPU and a GPU build, in name, that the child is told to use."""
+    """A CPU and a GPU build, in name, that the child is asked to use."""
     for name, words in (("cpu", b"no GPU here"), ("gpu", b"...cusparseCreate...")):
         (folder / name).mkdir()
         (folder / name / module.LIBRARY).write_bytes(words)
@@ -157,7 +157,7 @@ def test_library_asked_for(child, tmp_path):
     machine.backend.library = str(tmp_path / "child.py")
     assert f"CPU build {tmp_path / 'child.py'}" in machine.fit(*problem()[1:]).path_
     machine.backend.library = "/nowhere/lib.so"
-    with pytest.raises(UserError, match=r"svm.library=/nowhere/lib.so is no file"):
+    with pytest.raises(UserError, match=r"svm.library=/nowhere/lib.so is not a file"):
         machine.fit(*problem()[1:])
 
 

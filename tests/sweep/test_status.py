@@ -62,7 +62,7 @@ def test_runs_to_come_are_told_by_what_is_swept(tmp_path, capsys):
     assert "0 of 2 runs done, 2 to go" in out
     assert "seed=1" in out
     (grids / "b.json").write_text("{")
-    with pytest.warns(SkippedWarning, match=r"b\.json is no grid of a sweep"):
+    with pytest.warns(SkippedWarning, match=r"b\.json is not a grid of a sweep"):
         assert main([str(tmp_path)]) == 0
 
 

@@ -128,7 +128,7 @@ def _read_image(file: Path) -> Float[Tensor, "c h w"]:
         raise UserError(f"dataset.root: {error}") from error
     # Decoders raise errors of many types on damaged files.
     except Exception as error:
-        told = "it is no image" if isinstance(error, UnidentifiedImageError) else str(error)
+        told = "it is not an image" if isinstance(error, UnidentifiedImageError) else str(error)
         raise UserError(f"dataset.root: {file} cannot be read ({told}): replace or remove it.") from error
 
 

@@ -72,5 +72,5 @@ class Hypothesis:
         raise TypeError(f"{type(self).__name__} does not say what its parts are")
 
     def remark(self, rows: pd.DataFrame) -> str:
-        """What a reader must know of these rows beside the verdict, in a sentence; empty where that is nothing."""
+        """A remark on these rows that belongs with the verdict; empty where there is none."""
         return ""

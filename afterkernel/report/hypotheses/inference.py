@@ -1,4 +1,4 @@
-"""Inference from one paired difference a seed: Student's interval, the bootstrap beside it, p-values, their correction.
+"""Inference from one paired difference per seed: Student's interval, a bootstrap interval, p-values, their correction.
 
 The seeds are taken as independent draws; the images are the same for all of them, so that nothing is said of others.
 """
@@ -18,7 +18,7 @@ _RESAMPLES = 2000
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """Where a claim places a mean effect: above `low`, below `high`, or between the two; None is no bound."""
+    """Where a claim places a mean effect: above `low`, below `high`, or between the two; None means no bound."""
 
     low: float | None = None
     high: float | None = None

@@ -1,6 +1,6 @@
 """What pairs with what: values of runs that share data, net, learning rate and seed, as one difference a seed.
 
-A pair of data and net is one sample. Its learning rates are averaged seed by seed, so that none is picked after the
+A pair of data and net is one sample. Its learning rates are averaged seed by seed, so that no rate is picked after the
 fact and the corrections count pairs of data and net alone.
 """
 
@@ -123,7 +123,7 @@ def _pairs(
 
 
 def _balanced(wide: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The seeds that have every learning rate, and words for what is left out.
+    """The seeds that have every learning rate, and a sentence on the seeds and rates left out.
 
     A learning rate that most seeds lack (as where training diverged) is left out first, so that it does not take all
     seeds with it.

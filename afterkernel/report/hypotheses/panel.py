@@ -1,4 +1,4 @@
-"""A panel that shows a claim on a dashboard, declared beside the claim, in the names that a run logs to W&B."""
+"""A panel that shows a claim on a dashboard, declared with the claim, in the names that a run logs to W&B."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Panel:
 
     @property
     def heading(self) -> str:
-        """The title, with the unit behind it."""
+        """The title, followed by the unit."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
 

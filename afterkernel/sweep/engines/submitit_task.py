@@ -116,7 +116,7 @@ def run_again(function: Callable[[Job], Outcome], job: Job, wait_s: float = STAL
 def _await_end() -> None:
     """Wait for the end that SLURM has announced, by a pre-emption, a requeueing or a cancellation.
 
-    What the signal broke off is no failure of the run (Lightning ends training by an exit), and a job that ended by
+    What the signal broke off is not a failure of the run (Lightning ends training by an exit), and a job that ended by
     itself in its time of grace would not be requeued.
     """
     if os.environ.get("SUBMITIT_EXECUTOR") == "slurm":

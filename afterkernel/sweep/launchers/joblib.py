@@ -36,7 +36,7 @@ class Joblib(Launcher):
         run_in_processes(jobs, tell, self.environments(len(jobs)), "named")
 
     def environments(self, jobs: int) -> list[dict[str, str]]:
-        """What each process is told of its share: CPU threads, and its GPU where there are any."""
+        """The environment of each process: its number of CPU threads, and its GPU where there are any."""
         gpus, cores = visible_gpus(), available_cores()
         count = min(self.processes or len(gpus) or cores, max(jobs, 1))
         threads = str(max(1, cores // count))

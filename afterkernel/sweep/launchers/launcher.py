@@ -42,7 +42,7 @@ class Launcher:
         """Run the jobs by `afterkernel.sweep.worker.execute`, and tell the outcome of each, also of one that died.
 
         `tell.begun` is called as a job begins, and `tell` once for its outcome. Once that answers False no further job
-        begins, and those that have begun end. A job that exits, is killed or runs out of memory is told as failed, and
-        the others go on. On KeyboardInterrupt the jobs that run are stopped, and the exception passes on.
+        begins, and those that have begun end. A job that exits, is killed or runs out of memory is reported as failed,
+        and the others go on. On KeyboardInterrupt the jobs that run are stopped, and the exception passes on.
         """
         raise TypeError(f"{type(self).__name__} does not say how to launch")

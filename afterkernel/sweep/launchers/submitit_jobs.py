@@ -65,7 +65,7 @@ class SubmititLauncher(Launcher):
     )
     signal_delay_s: int = option(
         90,
-        "time before the limit at which a job is told to stop in order; what it does at once must fit in here",
+        "time before the limit at which a job receives the signal to stop; saving its state must fit in here",
         at_least=1,
         at_most=540,  # beyond 10 minutes submitit takes a time limit for a pre-emption, and counts no requeue
         decides=False,
@@ -220,7 +220,7 @@ def _tidy(folder: Path) -> None:
 
 
 def told_signal(number: int) -> str:
-    """A signal by its name, with what usually sends it where that is no person."""
+    """A signal by its name, with what usually sends it where that is not a person."""
     try:
         name = signal.Signals(number).name
     except ValueError:

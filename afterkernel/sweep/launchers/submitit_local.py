@@ -47,7 +47,7 @@ class SubmititLocal(SubmititLauncher):
         1440, "time limit of a job, which is then begun again and goes on", at_least=1, at_most=527_040, decides=False
     )
     signal_delay_s: int = option(
-        30, "time before the limit at which a job is told to stop in order", at_least=1, at_most=540, decides=False
+        30, "time before the limit at which a job receives the signal to stop", at_least=1, at_most=540, decides=False
     )
     poll_s: float = option(0.5, "time between two looks at the jobs", above=0, at_most=3600, decides=False)
 

@@ -73,7 +73,7 @@ class SubmititSlurm(SubmititLauncher):
     job_name: str = option("afterkernel", "name of the jobs in SLURM", decides=False)
 
     def check(self) -> None:
-        """Raise UserError where SLURM's commands are missing or an option is no option of sbatch."""
+        """Raise UserError where SLURM's commands are missing or an option is not one of sbatch's."""
         super().check()
         for command in ("sbatch", "squeue", "scancel", "scontrol"):
             if shutil.which(command) is None:
@@ -83,7 +83,9 @@ class SubmititSlurm(SubmititLauncher):
                 )
         for word in self.sbatch:
             if not re.fullmatch(r"[a-z][a-z-]*(=.+)?", word):
-                raise UserError(f"launcher.sbatch=[{word}] is no option of sbatch: write NAME=VALUE, or NAME alone.")
+                raise UserError(
+                    f"launcher.sbatch=[{word}] is not an option of sbatch: write NAME=VALUE, or NAME alone."
+                )
 
     def _early_s(self) -> int:
         return _EARLY_S
