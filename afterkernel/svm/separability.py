@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from afterkernel.progress import report
+from afterkernel.svm.factor import PivotedFactor
 from afterkernel.svm.signed_gram import SignedGram, balance, exceeds_rounding
 from afterkernel.types import Float, Tensor
 
@@ -39,49 +40,92 @@ class Separability:
 
 
 def decide_separability(
-    K: Float[Tensor, "n n"], y: Float[Tensor, " n"], intercept: bool = False
+    K: Float[Tensor, "n n"],
+    y: Float[Tensor, " n"],
+    intercept: bool = False,
+    factor: PivotedFactor | None = None,
+    guess: Float[Tensor, " n"] | None = None,
 ) -> Separability | None:
     """Decide it for labels y in {-1, +1}, however different the scales of features and of samples are.
 
-    G G' = k comes from a Cholesky factorisation with complete pivoting. The rows of G are separable if and only if the
-    rows u_i of an orthonormal basis of its column space are, whatever their lengths. For these, non-negative least
-    squares for sum a_i y_i u_i = 0, sum a_i = 1 (C. L. Lawson and R. J. Hanson, "Solving Least Squares Problems", 1974,
-    ch. 23) gives such an a, or by its residual a separating direction; either is then checked on K itself. Some
-    n rank^2 operations; None where these would take more than some seconds. Memory: four n x rank.
+    G G' = k comes from a Cholesky factorisation with complete pivoting, `factor` where K has one already. The rows of G
+    are separable if and only if the rows u_i of an orthonormal basis of its column space are, whatever their lengths.
+    For these, non-negative least squares for sum a_i y_i u_i = 0, sum a_i = 1 (C. L. Lawson and R. J. Hanson, "Solving
+    Least Squares Problems", 1974, ch. 23) gives such an a, or by its residual a separating direction; either is then
+    checked on K itself. `guess`: a dual vector that may be such an a, tried first. Some n rank^2 operations; None where
+    these would take more than some seconds. Memory: seven times n x rank, which is at most sqrt(1.2e9 n) numbers.
     """
     gram = SignedGram(K, y)
     if not intercept and float(gram.norms.min()) == 0:
         zero = (gram.norms == 0).to(torch.float64)
         return Separability(False, "an embedding is zero", zero / zero.sum())
+    factor = PivotedFactor(gram) if factor is None else factor
     words, open_witness = "", None
-    for factor in COARSER:
-        found = _factor(gram, factor * gram.precision)
-        if found is None:
+    for coarser in COARSER:
+        tolerance = coarser * gram.precision
+        rank = factor.rank(tolerance, largest_rank(gram.n))
+        if rank is None:
             return None
-        G, pivots = found
-        words = f"separability in {len(pivots)} dimensions"
-        points = _Points(gram, G, intercept, factor * gram.precision)
+        words = f"separability in {rank} dimensions"
+        points = _Points(gram, factor.columns(rank), factor.lengths, intercept, tolerance)
+        if guess is not None:
+            for witness in points.witnesses(guess.cpu() * points.lengths / points.scale):
+                if _vanishes(gram, witness, 1):
+                    return Separability(False, words, witness)
+            guess = None
+        points.whiten()
         x, w = points.nearest()
-        if w is not None and _separates(gram, points, w, pivots, intercept):
+        if w is not None and _separates(gram, points, w, factor.pivots[:rank], intercept):
             return Separability(True, words)
         for witness in points.witnesses(x):
-            if _vanishes(gram, witness, WITNESS if factor == 1 and w is None else 1):
+            if _vanishes(gram, witness, WITNESS if coarser == 1 and w is None else 1):
                 return Separability(False, words, witness)
             if open_witness is None and _vanishes(gram, witness, WITNESS):
                 open_witness = witness
     return Separability(None, f"{words}: undetermined at the precision of K", open_witness)
 
 
-class _Points:
-    """The samples in whitened coordinates: unit vectors Z_i = y_i scale_i W_i R^-1, W_i = [G_i, 1 / d_i].
+def largest_rank(n: int) -> int:
+    """The rank up to which coordinates are worth their time."""
+    return min(n, int((LARGEST / n) ** 0.5))
 
-    The last column, for the intercept, is left out where constants lie in the span of G. On the CPU.
+
+def nearest_point(Z: Float[Tensor, "n r"]) -> Float[Tensor, " n"] | None:
+    """x >= 0 for which sum x_i Z_i, over sum x_i, is the point of the convex hull nearest to 0; None where it fails.
+
+    min |Z'x|^2 + (1 - sum x)^2 by non-negative least squares: Lawson and Hanson's least distance programming.
+    """
+    from scipy.optimize import nnls
+
+    n, r = Z.shape
+    report(f"least squares in {r} dimensions")
+    try:
+        return torch.from_numpy(nnls(np.vstack([Z.T.numpy(), np.ones(n)]), np.eye(r + 1)[-1])[0])
+    except RuntimeError:  # it did not end
+        return None
+
+
+class _Points:
+    """The samples in coordinates: vectors Z_i = y_i scale_i W_i R^-1, W_i = [G_i, 1 / d_i]; on the CPU.
+
+    The last column, for the intercept, is left out where constants lie in the span of G. `whiten` makes the Z_i unit
+    vectors in an orthonormal basis; before, the W_i are scaled to length 1.
     """
 
-    def __init__(self, gram: SignedGram, G: Float[Tensor, "n r"], intercept: bool, tolerance: float) -> None:
-        self.signs, self.lengths, self.intercept = gram.y.cpu(), _lengths(gram).cpu(), intercept
+    def __init__(
+        self,
+        gram: SignedGram,
+        G: Float[Tensor, "n r"],
+        lengths: Float[Tensor, " n"],
+        intercept: bool,
+        tolerance: float,
+    ) -> None:
+        self.signs, self.lengths, self.intercept = gram.y.cpu(), lengths, intercept
         self.W = torch.cat([G, _inverse(self.lengths)], 1) if intercept and not self._spanned(G, tolerance) else G
         self.scale = 1 / self.W.norm(dim=1)
+
+    def whiten(self) -> None:
+        """Choose scales and basis."""
         # lengths matter to least squares alone: all the same
         for _ in range(SWEEPS):
             U, self.R = torch.linalg.qr(self.scale[:, None] * self.W)
@@ -97,14 +141,9 @@ class _Points:
 
     def nearest(self) -> tuple[Float[Tensor, " n"], Float[Tensor, " r"] | None]:
         """The convex combination of the Z_i nearest to 0, up to scale; and its sum if that separates, Z w > 0."""
-        from scipy.optimize import nnls
-
-        n, r = self.Z.shape
-        report(f"least squares in {r} dimensions")
-        try:
-            x = torch.from_numpy(nnls(np.vstack([self.Z.T.numpy(), np.ones(n)]), np.eye(r + 1)[-1])[0])
-        except RuntimeError:  # it did not end
-            return torch.zeros(n, dtype=torch.float64), None
+        x = nearest_point(self.Z)
+        if x is None:
+            return torch.zeros(len(self.Z), dtype=torch.float64), None
         w = x @ self.Z
         return x, w if float((self.Z @ w).min()) > 0 and float(w.norm()) > NOTHING * float(x.sum()) else None
 
@@ -130,36 +169,8 @@ class _Points:
             yield balance(dual, self.signs) if self.intercept else dual
 
 
-def _lengths(gram: SignedGram) -> Float[Tensor, " n"]:
-    return torch.where(gram.norms > 0, gram.norms, 1.0)
-
-
 def _inverse(lengths: Float[Tensor, " n"]) -> Float[Tensor, "n 1"]:
     return lengths.max() / lengths[:, None]
-
-
-def _factor(gram: SignedGram, tolerance: float) -> tuple[Float[Tensor, "n r"], list[int]] | None:
-    """G with G G' = k up to `tolerance`, on the CPU, and the samples of its columns; None if it is too large."""
-    n, lengths = gram.n, _lengths(gram)
-    most = min(n, int((LARGEST / n) ** 0.5))
-    G = torch.zeros(most, n, dtype=torch.float64, device=gram.K.device)
-    rest = (gram.norms > 0).to(torch.float64)
-    pivots: list[int] = []
-    # where rounding has pushed others below 0, what is left is rounding
-    while float(rest.max()) > max(tolerance, -2 * float(rest.min())):
-        rank, p = len(pivots), int(rest.argmax())
-        if rank == most:
-            return None
-        if rank % 50 == 0:
-            report(f"factor of rank {rank}")
-        column = gram.K[p].to(torch.float64) / (gram.scale * lengths * lengths[p]) - G[:rank, p] @ G[:rank]
-        column.div_(float(rest[p]) ** 0.5)
-        column[pivots] = 0.0
-        G[rank] = column
-        pivots.append(p)
-        rest.sub_(column.square())
-        rest[pivots] = 0.0
-    return G[: len(pivots)].T.contiguous().cpu(), pivots
 
 
 def _separates(gram: SignedGram, points: _Points, w: Float[Tensor, " r"], pivots: list[int], intercept: bool) -> bool:
