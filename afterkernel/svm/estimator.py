@@ -18,8 +18,8 @@ from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.checks import check_kernel, check_labels, check_start, check_test_kernel
 from afterkernel.svm.definite import Projection, definite
 from afterkernel.svm.kernel_classifier import ROWS_AT_ONCE, KernelClassifier
-from afterkernel.svm.separability import decide_separability
-from afterkernel.svm.signed_gram import balance
+from afterkernel.svm.separability import decide_separability, separates
+from afterkernel.svm.signed_gram import SignedGram, balance
 from afterkernel.svm.threads import one_thread
 from afterkernel.types import Float, Int, Tensor
 
@@ -149,11 +149,14 @@ class HardMarginSVM(KernelClassifier):
     ) -> Certificate:
         """The certificate of a dual that proves no margin, once it is known whether there is one."""
         intercept, known = self.backend.has_intercept, solution.separability
-        if known is None or known.separable is not None:
+        if known is not None and known.separable:
+            holds = known.witness is not None and separates(SignedGram(K, signs), known.witness, intercept)
+            known = known if holds else None
+        if known is None or known.separable is False:
             known = decide_separability(K, signs, intercept)
         if known is None:
             return found
-        if known.witness is not None:
+        if known.witness is not None and not known.separable:
             found = certify(K, signs, known.witness.to(K.device), intercept)
         return dataclasses.replace(found, separable=known.separable)
 

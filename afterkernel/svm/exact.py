@@ -61,8 +61,9 @@ class Exact(Backend):
             likely = found.support
             dual, rest = hard.scattered(found)
             proof = certify(K, y, dual, self.intercept, rest=rest)
-            if proof.separable and proof.margin > 0:
-                return Solution(dual, found.b, hard.path, rest=rest)
+            proved = proof.separable or (known is not None and known.separable is True and proof.gap <= self.tol)
+            if proved and proof.margin > 0:
+                return Solution(dual, found.b, hard.path, rest=rest, separability=known)
             if known is None:
                 witness = dual if proof.separable is False else None
                 known = Separability(proof.separable, "its rank is too large for coordinates", witness)

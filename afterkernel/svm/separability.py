@@ -19,6 +19,8 @@ WITNESS = 10  # how far a witness in the finest coordinates may be from 0, in un
 SWEEPS = 3
 NOTHING = 1e-12  # the norm of a convex combination of unit vectors at which it is rounding alone
 CUTOFFS = 1e-13, 1e-9, 1e-6, 1e-3  # of singular values, relative to the largest, where a witness is improved
+PROGRAM_PRECISION = 1e-8  # precision of K from which a linear program may settle what least squares leave open,
+PROGRAM_UP_TO = 500  # up to so many samples: 3 s on one core at 400
 NEGLIGIBLE = 1e-9  # an entry of a witness below this part of the largest counts as 0
 
 
@@ -31,7 +33,7 @@ class Separability:
     error of that size undoes. False: a convex combination a was found with |sum_j y_j k_ij a_j| <= 10 eps at all i
     (both classes having the same weight, with an intercept): the sum of the a_j y_j phi_j / d_j vanishes as far as any
     sample can see. Features whose share of K is about its rounding, such as columns 1e-8 times the size of others, are
-    not seen. `witness` is that a, as a dual vector for K. `words` say how it was decided.
+    not seen. `witness` is that a or v as a dual vector for K, y_j v_j / d_j. `words` say how it was decided.
     """
 
     separable: bool | None
@@ -75,13 +77,19 @@ def decide_separability(
             guess = None
         points.whiten()
         x, w = points.nearest()
-        if w is not None and _separates(gram, points, w, factor.pivots[:rank], intercept):
-            return Separability(True, words)
+        direction = None if w is None else points.dual(w, factor.pivots[:rank])
+        if direction is not None and separates(gram, direction, intercept):
+            return Separability(True, words, direction)
         for witness in points.witnesses(x):
             if _vanishes(gram, witness, WITNESS if coarser == 1 and w is None else 1):
                 return Separability(False, words, witness)
             if open_witness is None and _vanishes(gram, witness, WITNESS):
                 open_witness = witness
+    # the program's own tolerance is far below the precision of a float32 K, far above that of a float64 K
+    if gram.precision > PROGRAM_PRECISION and gram.n <= PROGRAM_UP_TO:
+        direction = _program(gram, factor.lengths, intercept)
+        if direction is not None and separates(gram, direction, intercept):
+            return Separability(True, f"{words} and a linear program", direction)
     return Separability(None, f"{words}: undetermined at the precision of K", open_witness)
 
 
@@ -147,10 +155,14 @@ class _Points:
         w = x @ self.Z
         return x, w if float((self.Z @ w).min()) > 0 and float(w.norm()) > NOTHING * float(x.sum()) else None
 
-    def coefficients(self, w: Float[Tensor, " r"]) -> Float[Tensor, " q"]:
-        """The vector with which the rows of G have the products that the unit vectors have with `w`, up to lengths."""
-        found: Tensor = torch.linalg.solve_triangular(self.R, w[:, None], upper=True)
-        return found.squeeze(1)
+    def dual(self, w: Float[Tensor, " r"], pivots: list[int]) -> Float[Tensor, " n"]:
+        """The direction `w` as a combination of the samples `pivots`: a dual vector of either sign."""
+        rank = len(pivots)
+        along = torch.linalg.solve_triangular(self.R, w[:, None], upper=True)[:rank]
+        v = torch.linalg.solve_triangular(self.W[pivots, :rank].T, along, upper=True).squeeze(1)
+        dual = torch.zeros_like(self.scale)
+        dual[pivots] = self.signs[pivots] * v / self.lengths[pivots]
+        return dual
 
     def witnesses(self, x: Float[Tensor, " n"]) -> Iterator[Float[Tensor, " n"]]:
         """`x` as a dual vector, improved until the sum of x_i Z_i vanishes to rounding, in two ways."""
@@ -173,18 +185,40 @@ def _inverse(lengths: Float[Tensor, " n"]) -> Float[Tensor, "n 1"]:
     return lengths.max() / lengths[:, None]
 
 
-def _separates(gram: SignedGram, points: _Points, w: Float[Tensor, " r"], pivots: list[int], intercept: bool) -> bool:
-    """Whether `w` is seen to separate on K itself, as a combination of the samples `pivots`."""
-    at = torch.tensor(pivots)
-    rank = len(pivots)
-    G = points.W[at, :rank]
-    v = torch.linalg.solve_triangular(G.T, points.coefficients(w)[:rank, None], upper=True).squeeze(1)
-    if not bool(torch.isfinite(v).all()):
+def separates(gram: SignedGram, dual: Float[Tensor, " n"], intercept: bool) -> bool:
+    """Whether `dual`, of either sign, is seen to separate on K itself, whatever errors of its precision do."""
+    if not bool(torch.isfinite(dual).all()):
         return False
-    at = at.to(gram.K.device)
-    a = gram.y[at] * (v / points.lengths[pivots]).to(gram.K.device)
-    f = gram.response(at, a, low=torch.zeros_like(a))
-    return exceeds_rounding(gram, f, float(gram.norms[at] @ a.abs()), intercept)
+    a = dual.to(gram.K.device)
+    at = a.nonzero().squeeze(1)
+    f = gram.response(at, a[at], low=torch.zeros_like(a[at]))
+    return exceeds_rounding(gram, f, float(gram.norms @ a.abs()), intercept)
+
+
+def _program(gram: SignedGram, lengths: Float[Tensor, " n"], intercept: bool) -> Float[Tensor, " n"] | None:
+    """The v with the largest min_i y_i sum_j k_ij v_j, sum_j |v_j| = 1, as a dual vector; None where that fails.
+
+    It is the dual solution of min max_i |sum_j y_j k_ij a_j| over the convex combinations a, by linear programming.
+    """
+    from scipy.optimize import linprog
+
+    report("linear program")
+    n, d, y = gram.n, lengths.numpy(), gram.y.cpu().numpy()
+    M = gram.K.cpu().double().numpy() / gram.scale * (y / d) / d[:, None]
+    sums = np.vstack([np.append(np.ones(n), 0), np.append(y / d, 0)])[: 1 + intercept]
+    bound = np.full((n, 1), -gram.precision)  # t in units of the precision
+    found = linprog(
+        np.append(np.zeros(n), 1),
+        A_ub=np.vstack([np.hstack([M, bound]), np.hstack([-M, bound])]),
+        b_ub=np.zeros(2 * n),
+        A_eq=sums,
+        b_eq=np.eye(1 + intercept)[0],
+        method="highs-ipm",
+    )
+    if found.status != 0:
+        return None
+    prices = found.ineqlin.marginals
+    return torch.from_numpy(y * (prices[n:] - prices[:n]) / d)
 
 
 def _vanishes(gram: SignedGram, dual: Float[Tensor, " n"], times: float) -> bool:
