@@ -93,7 +93,7 @@ class Search:
         x = self.nearest
         if float((x @ rows).norm()) <= NOTHING * float(x.sum()):
             return None
-        active = (x > NEGLIGIBLE * x.max()).nonzero().squeeze(1).to(gram.K.device)
+        active = (x > NEGLIGIBLE[0] * x.max()).nonzero().squeeze(1).to(gram.K.device)
         found, steps = primal_dual(gram, None, active, self.max_steps)
         self.active_steps += steps
         # where rounding may show in the gap, working sets get closer

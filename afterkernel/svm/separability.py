@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -15,13 +16,14 @@ from afterkernel.types import Float, Tensor
 
 LARGEST = 1.2e9  # n rank^2 beyond which it is not decided: some 5 s on one core
 COARSER = 1.0, 1e3, 1e6  # tolerances of the factor, in units of K's precision, until one of them decides
-WITNESS = 10  # how far a witness in the finest coordinates may be from 0, in units of K's precision
+WITNESS = 2  # how far a witness in the finest coordinates may be from 0, in units of K's precision
+OPEN = 10  # and where it explains why nothing was decided
 SWEEPS = 3
 NOTHING = 1e-12  # the norm of a convex combination of unit vectors at which it is rounding alone
 CUTOFFS = 1e-13, 1e-9, 1e-6, 1e-3  # of singular values, relative to the largest, where a witness is improved
 PROGRAM_PRECISION = 1e-8  # precision of K from which a linear program may settle what least squares leave open,
 PROGRAM_UP_TO = 500  # up to so many samples: 3 s on one core at 400
-NEGLIGIBLE = 1e-9  # an entry of a witness below this part of the largest counts as 0
+NEGLIGIBLE = 1e-9, 1e-13  # entries of a witness below this part of the largest count as 0
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Separability:
 
     Let k_ij = K_ij / (d_i d_j), d_i = sqrt(K_ii), be known to within eps (`PRECISION`). True: coefficients v of either
     sign were found with y_i sum_j k_ij v_j > eps sum_j |v_j| at all i (with an intercept, up to a common b), which no
-    error of that size undoes. False: a convex combination a was found with |sum_j y_j k_ij a_j| <= 10 eps at all i
+    error of that size undoes. False: a convex combination a was found with |sum_j y_j k_ij a_j| <= 2 eps at all i
     (both classes having the same weight, with an intercept): the sum of the a_j y_j phi_j / d_j vanishes as far as any
     sample can see. Features whose share of K is about its rounding, such as columns 1e-8 times the size of others, are
     not seen. `witness` is that a or v as a dual vector for K, y_j v_j / d_j. `words` say how it was decided.
@@ -83,7 +85,7 @@ def decide_separability(
         for witness in points.witnesses(x):
             if _vanishes(gram, witness, WITNESS if coarser == 1 and w is None else 1):
                 return Separability(False, words, witness)
-            if open_witness is None and _vanishes(gram, witness, WITNESS):
+            if open_witness is None and _vanishes(gram, witness, OPEN):
                 open_witness = witness
     # the program's own tolerance is far below the precision of a float32 K, far above that of a float64 K
     if gram.precision > PROGRAM_PRECISION and gram.n <= PROGRAM_UP_TO:
@@ -165,11 +167,11 @@ class _Points:
         return dual
 
     def witnesses(self, x: Float[Tensor, " n"]) -> Iterator[Float[Tensor, " n"]]:
-        """`x` as a dual vector, improved until the sum of x_i Z_i vanishes to rounding, in two ways."""
-        support = x > NEGLIGIBLE * x.max()
-        # in the scales of W, where rounding is small; the second leaves out what copies of a sample differ in
-        terms = ((self.signs * self.scale)[:, None] * self.W)[support].T
-        for cutoff in CUTOFFS:
+        """`x` as a dual vector, improved until the sum of x_i Z_i vanishes to rounding, in some ways."""
+        for negligible, cutoff in product(NEGLIGIBLE, CUTOFFS):
+            support = x > negligible * x.max()
+            # in the scales of W, where rounding is small; larger cutoffs leave out what copies of a sample differ in
+            terms = ((self.signs * self.scale)[:, None] * self.W)[support].T
             part = x[support]
             for _ in range(2):
                 change = torch.linalg.lstsq(
