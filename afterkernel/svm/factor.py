@@ -9,6 +9,8 @@ from afterkernel.progress import report
 from afterkernel.svm.signed_gram import SignedGram
 from afterkernel.types import Float, Tensor
 
+FAINT = 2, 100  # a column whose largest square is so many times the precision of k is known roughly
+FAINT_OVER_ROUNDING = 10  # and is no rounding where that is so many times what rounding has pushed below 0
 COLUMNS_AT_ONCE = 64  # columns of the factor that are allocated together
 
 
@@ -31,6 +33,7 @@ class PivotedFactor:
         self._blocks: list[Tensor] = []  # (64, n), a column in each row
         self.pivots: list[int] = []
         self._left: list[float] = []  # the largest diagonal entry that so many columns leave out
+        self._below: list[float] = []  # how far below 0 rounding has pushed any other
         self._ended = False  # whether what is left is rounding
 
     def rank(self, tolerance: float, most: int) -> int | None:
@@ -38,8 +41,9 @@ class PivotedFactor:
         while not self._ended and not (self._left and self._left[-1] <= tolerance):
             if len(self._left) == len(self.pivots):
                 self._left.append(float(self._rest.max()))
+                self._below.append(max(0.0, -float(self._rest.min())))
                 # where rounding has pushed others below 0, what is left is rounding
-                self._ended = self._left[-1] <= max(0.0, -2 * float(self._rest.min()))
+                self._ended = self._left[-1] <= 2 * self._below[-1]
             elif len(self.pivots) >= most:
                 return None
             else:
@@ -54,6 +58,14 @@ class PivotedFactor:
             part = whole[:, index * COLUMNS_AT_ONCE : (index + 1) * COLUMNS_AT_ONCE]
             part.copy_(block[: part.shape[1]].T)
         return whole
+
+    def faint(self, rank: int, precision: float) -> list[tuple[int, float]]:
+        """Columns near the precision of k that are more than rounding, and how far that may shift their entries."""
+        return [
+            (j, precision / left**0.5)
+            for j, (left, below) in enumerate(zip(self._left[:rank], self._below, strict=False))
+            if FAINT[0] * precision < left < FAINT[1] * precision and left > FAINT_OVER_ROUNDING * below
+        ]
 
     def _grow(self) -> None:
         rank, p = len(self.pivots), int(self._rest.argmax())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -75,7 +76,7 @@ def decide_separability(
         if guess is not None:
             for witness in points.witnesses(guess.cpu() * points.lengths / points.scale):
                 if _vanishes(gram, witness, 1):
-                    return Separability(False, words, witness)
+                    return _disproved(gram, points, factor, rank, words, witness)
             guess = None
         points.whiten()
         x, w = points.nearest()
@@ -84,7 +85,7 @@ def decide_separability(
             return Separability(True, words, direction)
         for witness in points.witnesses(x):
             if _vanishes(gram, witness, WITNESS if coarser == 1 and w is None else 1):
-                return Separability(False, words, witness)
+                return _disproved(gram, points, factor, rank, words, witness)
             if open_witness is None and _vanishes(gram, witness, OPEN):
                 open_witness = witness
     # the program's own tolerance is far below the precision of a float32 K, far above that of a float64 K
@@ -93,6 +94,17 @@ def decide_separability(
         if direction is not None and separates(gram, direction, intercept):
             return Separability(True, f"{words} and a linear program", direction)
     return Separability(None, f"{words}: undetermined at the precision of K", open_witness)
+
+
+def _disproved(
+    gram: SignedGram, points: _Points, factor: PivotedFactor, rank: int, words: str, witness: Float[Tensor, " n"]
+) -> Separability:
+    """False, but None where a faint feature would separate if each of its entries erred by the precision of K."""
+    for column, error in factor.faint(rank, gram.precision):
+        for sign in (1, -1):
+            if points.shifted(column, sign * error).nearest()[1] is not None:
+                return Separability(None, f"{words}: undetermined at the precision of K, by a faint feature", witness)
+    return Separability(False, words, witness)
 
 
 def largest_rank(n: int) -> int:
@@ -133,6 +145,15 @@ class _Points:
         self.signs, self.lengths, self.intercept = gram.y.cpu(), lengths, intercept
         self.W = torch.cat([G, _inverse(self.lengths)], 1) if intercept and not self._spanned(G, tolerance) else G
         self.scale = 1 / self.W.norm(dim=1)
+
+    def shifted(self, column: int, shift: float) -> _Points:
+        """The same, with every sample's entry in a column of G moved by `shift` towards its own class; whitened."""
+        other = copy.copy(self)
+        other.W = self.W.clone()
+        other.W[:, column] += shift * self.signs
+        other.scale = 1 / other.W.norm(dim=1)
+        other.whiten()
+        return other
 
     def whiten(self) -> None:
         """Choose scales and basis."""

@@ -95,6 +95,21 @@ def test_features_near_the_precision_of_k(seed):
 
 
 @pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize(("seed", "powers"), [(8, 8), (76, 8), (139, 8), (50, 7), (51, 7), (52, 7)])
+def test_faint_features_leave_it_open(seed, powers, intercept):
+    # columns down to 1e-8: their share of K is 1e-16, about one rounding
+    F, y = low_rank_problem(seed, powers)
+    truth, _ = exact_separable(F, 2 * y - 1, intercept)
+    assert decide_separability(gram(F), 2.0 * torch.from_numpy(y) - 1, intercept).separable in (truth, None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_spectrum_that_fades_into_rounding_leaves_clear_cases_decided(dtype):
+    F = (normal(600, 60) * torch.logspace(0, -9, 60, dtype=torch.float64)).to(dtype)
+    assert decide_separability(gram(F), 2.0 * random_labels(600) - 1).separable is False
+
+
+@pytest.mark.parametrize("intercept", [False, True])
 def test_what_float64_cannot_hold_is_never_called_a_margin(intercept):
     # two samples of each class whose classes differ by 1e-9 in a direction of its own: 1e-18 in K
     F = torch.tensor([[1.0, 1e-9], [1.0, -1e-9], [2.0, 2e-9], [2.0, -2e-9]], dtype=torch.float64)
