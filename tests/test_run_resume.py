@@ -18,7 +18,7 @@ OPTIONS = [
     "training.epochs=0",
     "snapshot.epochs=[0]",
     "kernel.names=[ntk]",
-    "kernel.budget_bytes=400000",
+    "kernel.budget_bytes=120000",
     "measure.num_images=10",
     "logger.wandb.mode=disabled",
 ]

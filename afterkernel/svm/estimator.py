@@ -18,8 +18,8 @@ from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.checks import check_kernel, check_labels, check_start, check_test_kernel
 from afterkernel.svm.definite import Projection, definite
 from afterkernel.svm.kernel_classifier import ROWS_AT_ONCE, KernelClassifier
-from afterkernel.svm.separability import decide_separability
-from afterkernel.svm.signed_gram import balance
+from afterkernel.svm.separability import decide_separability, separates
+from afterkernel.svm.signed_gram import SignedGram, balance
 from afterkernel.svm.threads import one_thread
 from afterkernel.types import Float, Int, Tensor
 
@@ -106,9 +106,11 @@ class HardMarginSVM(KernelClassifier):
             balanced = balance(dual, signs)
             rest, dual = rest if torch.equal(balanced, dual) else None, balanced
 
-        hard = certify(K, signs, dual, has_intercept, rest=rest)
-        if not hard.separable:
-            hard = self._settled(K, signs, hard, solution)
+        hard = self._disproved(K, signs, solution)
+        if hard is None:
+            hard = certify(K, signs, dual, has_intercept, rest=rest)
+            if not hard.separable:
+                hard = self._settled(K, signs, hard, solution)
         # where a margin exists the plane lies midway between the classes, whatever rounding left in the solver's own
         exists = hard.separable is True and hard.margin > 0 and not solution.soft
         self.intercept_ = hard.intercept if exists and has_intercept else solution.intercept
@@ -134,20 +136,27 @@ class HardMarginSVM(KernelClassifier):
             self.path_ += f"; K projected, its smallest eigenvalue {projection.eigenvalue:.3g}"
         return self
 
+    def _disproved(self, K: Float[Tensor, "n n"], signs: Float[Tensor, " n"], solution: Solution) -> Certificate | None:
+        """The certificate of the backend's witness that the data are not separable, if it has one that holds."""
+        claim = solution.separability
+        if claim is None or claim.separable is not False or claim.witness is None:
+            return None
+        found = certify(K, signs, claim.witness.to(K.device), self.backend.has_intercept)
+        return found if found.separable is False else None
+
     def _settled(
         self, K: Float[Tensor, "n n"], signs: Float[Tensor, " n"], found: Certificate, solution: Solution
     ) -> Certificate:
         """The certificate of a dual that proves no margin, once it is known whether there is one."""
-        intercept = self.backend.has_intercept
-        claim = solution.separability
-        if claim is not None and claim.separable is False and claim.witness is not None:
-            claimed = certify(K, signs, claim.witness.to(K.device), intercept)
-            if claimed.separable is False:
-                return claimed
-        known = decide_separability(K, signs, intercept)
+        intercept, known = self.backend.has_intercept, solution.separability
+        if known is not None and known.separable:
+            holds = known.witness is not None and separates(SignedGram(K, signs), known.witness, intercept)
+            known = known if holds else None
+        if known is None or known.separable is False:
+            known = decide_separability(K, signs, intercept)
         if known is None:
             return found
-        if known.witness is not None:
+        if known.witness is not None and not known.separable:
             found = certify(K, signs, known.witness.to(K.device), intercept)
         return dataclasses.replace(found, separable=known.separable)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from afterkernel.options import option
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.certificate import certify
+from afterkernel.svm.factor import PivotedFactor
 from afterkernel.svm.search import Search
 from afterkernel.svm.separability import Separability, decide_separability
 from afterkernel.svm.signed_gram import SignedGram
@@ -47,24 +48,26 @@ class Exact(Backend):
 
     def _search(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None) -> Solution:
         gram = SignedGram(K, y, intercept=self.intercept)
-        hard = Search(gram, self.max_steps)
+        factor = PivotedFactor(gram)
+        hard = Search(gram, self.max_steps, factor)
         found = hard.active_sets(start)
         if found is not None:
             dual, rest = hard.scattered(found)
             return Solution(dual, found.b, hard.path, rest=rest)
-        known = decide_separability(K, y, self.intercept)
+        known = decide_separability(K, y, self.intercept, factor, hard.nearest)
         likely = start
         if known is None or known.separable is not False:
             found = hard.working_sets(known is not None and known.separable is True)
             likely = found.support
             dual, rest = hard.scattered(found)
             proof = certify(K, y, dual, self.intercept, rest=rest)
-            if proof.separable and proof.margin > 0:
-                return Solution(dual, found.b, hard.path, rest=rest)
+            proved = proof.separable or (known is not None and known.separable is True and proof.gap <= self.tol)
+            if proved and proof.margin > 0:
+                return Solution(dual, found.b, hard.path, rest=rest, separability=known)
             if known is None:
                 witness = dual if proof.separable is False else None
                 known = Separability(proof.separable, "its rank is too large for coordinates", witness)
-        return self._soft(K, y, likely, known, hard.path)
+        return self._soft(K, y, likely, known, hard.path, factor)
 
     def _soft(
         self,
@@ -73,10 +76,11 @@ class Exact(Backend):
         start: Int[Tensor, " k"] | None,
         known: Separability,
         path: str,
+        factor: PivotedFactor,
     ) -> Solution:
         """The answer where there is no hard margin, or none that K is precise enough for."""
         gram = SignedGram(K, y, ridge=1 / self.soft_C, intercept=self.intercept)
-        soft = Search(gram, self.max_steps)
+        soft = Search(gram, self.max_steps, factor)
         answer = soft.run(start)
         what = {False: "not separable", True: "separable by less than rounding", None: "undetermined"}[known.separable]
         return Solution(

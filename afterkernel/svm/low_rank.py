@@ -13,6 +13,7 @@ import torch
 from afterkernel.progress import report
 from afterkernel.svm.active_set import EPS, SLACK, SparseDual, achieved, allowance
 from afterkernel.svm.bordered import Bordered
+from afterkernel.svm.factor import PivotedFactor
 from afterkernel.svm.signed_gram import PRECISION, SignedGram
 from afterkernel.types import Bool, Float, Tensor
 
@@ -22,27 +23,18 @@ SAMPLES_PER_RANK = 8  # a rank above n / 8 counts as full
 MAX_STEPS = 60  # Newton steps, on the factor and on K each
 
 
-def low_rank_factor(gram: SignedGram) -> Float[Tensor, "n r"] | None:
+def low_rank_factor(gram: SignedGram, factor: PivotedFactor | None = None) -> Float[Tensor, "n r"] | None:
     """F with F F' = yy' o K / scale up to E, |E_ij| <= max(ridge / n, precision of K); None where r is too large.
 
-    Cholesky factorisation with complete pivoting: reads r rows of K. E is positive semi-definite where K is, so that
-    its largest diagonal entry bounds all others. Source: H. Harbrecht, M. Peters and R. Schneider, "On the low-rank
-    approximation by the pivoted Cholesky decomposition", Applied Numerical Mathematics 62 (2012).
+    Of `factor`, where K has one already.
     """
-    n = gram.n
-    columns = torch.empty(min(n // SAMPLES_PER_RANK, LARGEST_RANK), n, dtype=torch.float64, device=gram.K.device)
-    remainder = gram.K.diagonal().to(torch.float64) / gram.scale
-    enough = max(gram.ridge / n, PRECISION[gram.K.dtype])
-    for rank in range(len(columns)):
-        largest, pivot = remainder.max(0)
-        if float(largest) <= enough:
-            return columns[:rank].T * gram.y[:, None]
-        column = gram.K[pivot].to(torch.float64) / gram.scale
-        column -= columns[:rank].T @ columns[:rank, pivot]
-        columns[rank] = column / largest.sqrt()
-        remainder -= columns[rank].square()
-        remainder[pivot] = 0.0
-    return None
+    n, enough = gram.n, max(gram.ridge / gram.n, PRECISION[gram.K.dtype])
+    known, factor = factor is not None, PivotedFactor(gram) if factor is None else factor
+    # with a factor at hand only the Newton steps cost time
+    rank = factor.rank(enough, n // 2 if known and n < SMALLEST else min(n // SAMPLES_PER_RANK, LARGEST_RANK))
+    if rank is None:
+        return None
+    return factor.columns(rank).to(gram.K.device).mul_((gram.y * gram.norms)[:, None])
 
 
 def newton(gram: SignedGram, factor: Float[Tensor, "n r"]) -> tuple[SparseDual | None, int]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 
 from afterkernel.progress import report
-from afterkernel.svm.active_set import LARGEST_GROWTH, SparseDual, achieved, allowance, primal_dual
+from afterkernel.svm.active_set import EPS, LARGEST_GROWTH, SLACK, SparseDual, achieved, allowance, primal_dual
 from afterkernel.svm.compensated import remainder
+from afterkernel.svm.factor import PivotedFactor
 from afterkernel.svm.interior_point import interior_point
 from afterkernel.svm.low_rank import SMALLEST, low_rank_factor, newton
 from afterkernel.svm.polish import polish
+from afterkernel.svm.separability import NEGLIGIBLE, NOTHING, largest_rank, nearest_point
 from afterkernel.svm.signed_gram import SignedGram, bracket
 from afterkernel.types import Float, Int, Tensor
 
@@ -17,17 +19,20 @@ FIRST_POOL = 250
 MAX_ROUNDS = 200
 INTERIOR_GAPS = (1e-7, 1e-13)  # the second where polishing from the first does not end
 POLISH_STEPS = 400
+SINGULAR = 10  # a pivot below so many roundings counts as 0
+BORDER = 1e3  # weight of the equation y'a = 0 in least squares, K having unit largest diagonal
 
 
 class Search:
     """One problem's way through the methods, and the count of the steps it took."""
 
-    def __init__(self, gram: SignedGram, max_steps: int) -> None:
-        self.gram, self.max_steps = gram, max_steps
+    def __init__(self, gram: SignedGram, max_steps: int, factor: PivotedFactor | None = None) -> None:
+        self.gram, self.max_steps, self.factor = gram, max_steps, factor
         self.order = stratified_order(gram.y)
         self.started = False
-        self.rank = self.newton_steps = 0
+        self.rank = self.dimensions = self.newton_steps = 0
         self.certain = False  # whether the samples are known to be separable
+        self.nearest: Float[Tensor, " n"] | None = None  # the hull's point nearest to 0 in coordinates, up to scale
         self.reached = self.order[: min(FIRST_POOL, gram.n)].sort().values
         self.pools = self.active_steps = self.rounds = self.interior_steps = self.polish_steps = 0
 
@@ -36,10 +41,10 @@ class Search:
         """The methods taken and their steps, in words."""
         if self.rank:
             return f"{self.newton_steps} Newton steps at rank {self.rank}"
-        words = f"active set: {self.active_steps} steps "
-        words += "from the given start" if self.started else f"in {self.pools} nested subsets"
-        if self.started and self.pools:
-            words += f" and in {self.pools} nested subsets"
+        origins = ["from the given start"] * self.started
+        origins += [f"from least squares in {self.dimensions} dimensions"] * (self.nearest is not None)
+        origins += [f"in {self.pools} nested subsets"] * (self.pools > 0)
+        words = f"active set: {self.active_steps} steps {' and '.join(origins)}"
         if self.rounds:
             words += f"; working set: {self.rounds} rounds"
         if self.interior_steps:
@@ -61,12 +66,45 @@ class Search:
             found = self._from(start)
             if found is not None:
                 return None if self._tiny(found) else found
-        return self._nested()
+        return self._in_coordinates() if self._is_singular() else self._nested()
+
+    def _is_singular(self) -> bool:
+        """Whether the kernel of the first samples is of low rank: active sets would cycle."""
+        first = self.reached
+        part = self.gram.block(first)
+        part.diagonal().add_(len(first) * max(self.gram.precision, EPS))
+        factor, info = torch.linalg.cholesky_ex(part)
+        left = factor.diagonal().square() / part.diagonal()
+        return int(info) != 0 or int((left < SINGULAR * len(first) * max(self.gram.precision, EPS)).sum()) > 0
+
+    def _in_coordinates(self) -> SparseDual | None:
+        """The dual by least squares in coordinates of low rank, its active set checked on K; None where that fails."""
+        gram = self.gram
+        factor = self.factor = PivotedFactor(gram) if self.factor is None else self.factor
+        rank = factor.rank(max(gram.precision, EPS), min(largest_rank(gram.n), gram.n // 2))
+        if rank is None:
+            return self._nested()
+        rows = factor.columns(rank).mul_((gram.y * gram.norms).cpu()[:, None])
+        if gram.intercept:
+            rows = torch.cat([rows, BORDER * gram.y.cpu()[:, None]], 1)
+        self.nearest, self.dimensions = nearest_point(rows), rank
+        if self.nearest is None:
+            return self._nested()
+        x = self.nearest
+        if float((x @ rows).norm()) <= NOTHING * float(x.sum()):
+            return None
+        active = (x > NEGLIGIBLE[0] * x.max()).nonzero().squeeze(1).to(gram.K.device)
+        found, steps = primal_dual(gram, None, active, self.max_steps)
+        self.active_steps += steps
+        # where rounding may show in the gap, working sets get closer
+        return None if found is None or self._tiny(found) or allowance(found) > SLACK else found
 
     def _low_rank(self) -> SparseDual | None:
         """The dual of a soft margin by a low-rank factor of K; None where K has none, or is too small to gain by it."""
-        large = self.gram.ridge and self.gram.n >= SMALLEST
-        factor = low_rank_factor(self.gram) if large else None
+        if not self.gram.ridge:
+            return None
+        large = self.gram.n >= SMALLEST
+        factor = low_rank_factor(self.gram, self.factor) if large or self.factor is not None else None
         if factor is None:
             return None
         report(f"Newton steps at rank {factor.shape[1]}")

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 
 from afterkernel.progress import report
+from afterkernel.svm.factor import PivotedFactor
 from afterkernel.svm.signed_gram import SignedGram, balance, exceeds_rounding
 from afterkernel.types import Float, Tensor
 
 LARGEST = 1.2e9  # n rank^2 beyond which it is not decided: some 5 s on one core
 COARSER = 1.0, 1e3, 1e6  # tolerances of the factor, in units of K's precision, until one of them decides
-WITNESS = 10  # how far a witness in the finest coordinates may be from 0, in units of K's precision
+WITNESS = 2  # how far a witness in the finest coordinates may be from 0, in units of K's precision
+OPEN = 10  # and where it explains why nothing was decided
 SWEEPS = 3
 NOTHING = 1e-12  # the norm of a convex combination of unit vectors at which it is rounding alone
 CUTOFFS = 1e-13, 1e-9, 1e-6, 1e-3  # of singular values, relative to the largest, where a witness is improved
-NEGLIGIBLE = 1e-9  # an entry of a witness below this part of the largest counts as 0
+PROGRAM_PRECISION = 1e-8  # precision of K from which a linear program may settle what least squares leave open,
+PROGRAM_UP_TO = 500  # up to so many samples: 3 s on one core at 400
+NEGLIGIBLE = 1e-9, 1e-13  # entries of a witness below this part of the largest count as 0
 
 
 @dataclass(frozen=True)
@@ -27,10 +33,10 @@ class Separability:
 
     Let k_ij = K_ij / (d_i d_j), d_i = sqrt(K_ii), be known to within eps (`PRECISION`). True: coefficients v of either
     sign were found with y_i sum_j k_ij v_j > eps sum_j |v_j| at all i (with an intercept, up to a common b), which no
-    error of that size undoes. False: a convex combination a was found with |sum_j y_j k_ij a_j| <= 10 eps at all i
+    error of that size undoes. False: a convex combination a was found with |sum_j y_j k_ij a_j| <= 2 eps at all i
     (both classes having the same weight, with an intercept): the sum of the a_j y_j phi_j / d_j vanishes as far as any
     sample can see. Features whose share of K is about its rounding, such as columns 1e-8 times the size of others, are
-    not seen. `witness` is that a, as a dual vector for K. `words` say how it was decided.
+    not seen. `witness` is that a or v as a dual vector for K, y_j v_j / d_j. `words` say how it was decided.
     """
 
     separable: bool | None
@@ -39,49 +45,118 @@ class Separability:
 
 
 def decide_separability(
-    K: Float[Tensor, "n n"], y: Float[Tensor, " n"], intercept: bool = False
+    K: Float[Tensor, "n n"],
+    y: Float[Tensor, " n"],
+    intercept: bool = False,
+    factor: PivotedFactor | None = None,
+    guess: Float[Tensor, " n"] | None = None,
 ) -> Separability | None:
     """Decide it for labels y in {-1, +1}, however different the scales of features and of samples are.
 
-    G G' = k comes from a Cholesky factorisation with complete pivoting. The rows of G are separable if and only if the
-    rows u_i of an orthonormal basis of its column space are, whatever their lengths. For these, non-negative least
-    squares for sum a_i y_i u_i = 0, sum a_i = 1 (C. L. Lawson and R. J. Hanson, "Solving Least Squares Problems", 1974,
-    ch. 23) gives such an a, or by its residual a separating direction; either is then checked on K itself. Some
-    n rank^2 operations; None where these would take more than some seconds. Memory: four n x rank.
+    G G' = k comes from a Cholesky factorisation with complete pivoting, `factor` where K has one already. The rows of G
+    are separable if and only if the rows u_i of an orthonormal basis of its column space are, whatever their lengths.
+    For these, non-negative least squares for sum a_i y_i u_i = 0, sum a_i = 1 (C. L. Lawson and R. J. Hanson, "Solving
+    Least Squares Problems", 1974, ch. 23) gives such an a, or by its residual a separating direction; either is then
+    checked on K itself. `guess`: a dual vector that may be such an a, tried first. Some n rank^2 operations; None where
+    these would take more than some seconds. Memory: seven times n x rank, which is at most sqrt(1.2e9 n) numbers.
     """
     gram = SignedGram(K, y)
     if not intercept and float(gram.norms.min()) == 0:
         zero = (gram.norms == 0).to(torch.float64)
         return Separability(False, "an embedding is zero", zero / zero.sum())
+    factor = PivotedFactor(gram) if factor is None else factor
     words, open_witness = "", None
-    for factor in COARSER:
-        found = _factor(gram, factor * gram.precision)
-        if found is None:
+    for coarser in COARSER:
+        tolerance = coarser * gram.precision
+        rank = factor.rank(tolerance, largest_rank(gram.n))
+        if rank is None:
             return None
-        G, pivots = found
-        words = f"separability in {len(pivots)} dimensions"
-        points = _Points(gram, G, intercept, factor * gram.precision)
+        words = f"separability in {rank} dimensions"
+        points = _Points(gram, factor.columns(rank), factor.lengths, intercept, tolerance)
+        if guess is not None:
+            for witness in points.witnesses(guess.cpu() * points.lengths / points.scale):
+                if _vanishes(gram, witness, 1):
+                    return _disproved(gram, points, factor, rank, words, witness)
+            guess = None
+        points.whiten()
         x, w = points.nearest()
-        if w is not None and _separates(gram, points, w, pivots, intercept):
-            return Separability(True, words)
+        direction = None if w is None else points.dual(w, factor.pivots[:rank])
+        if direction is not None and separates(gram, direction, intercept):
+            return Separability(True, words, direction)
         for witness in points.witnesses(x):
-            if _vanishes(gram, witness, WITNESS if factor == 1 and w is None else 1):
-                return Separability(False, words, witness)
-            if open_witness is None and _vanishes(gram, witness, WITNESS):
+            if _vanishes(gram, witness, WITNESS if coarser == 1 and w is None else 1):
+                return _disproved(gram, points, factor, rank, words, witness)
+            if open_witness is None and _vanishes(gram, witness, OPEN):
                 open_witness = witness
+    # the program's own tolerance is far below the precision of a float32 K, far above that of a float64 K
+    if gram.precision > PROGRAM_PRECISION and gram.n <= PROGRAM_UP_TO:
+        direction = _program(gram, factor.lengths, intercept)
+        if direction is not None and separates(gram, direction, intercept):
+            return Separability(True, f"{words} and a linear program", direction)
     return Separability(None, f"{words}: undetermined at the precision of K", open_witness)
 
 
-class _Points:
-    """The samples in whitened coordinates: unit vectors Z_i = y_i scale_i W_i R^-1, W_i = [G_i, 1 / d_i].
+def _disproved(
+    gram: SignedGram, points: _Points, factor: PivotedFactor, rank: int, words: str, witness: Float[Tensor, " n"]
+) -> Separability:
+    """False, but None where a faint feature would separate if each of its entries erred by the precision of K."""
+    for column, error in factor.faint(rank, gram.precision):
+        for sign in (1, -1):
+            if points.shifted(column, sign * error).nearest()[1] is not None:
+                return Separability(None, f"{words}: undetermined at the precision of K, by a faint feature", witness)
+    return Separability(False, words, witness)
 
-    The last column, for the intercept, is left out where constants lie in the span of G. On the CPU.
+
+def largest_rank(n: int) -> int:
+    """The rank up to which coordinates are worth their time."""
+    return min(n, int((LARGEST / n) ** 0.5))
+
+
+def nearest_point(Z: Float[Tensor, "n r"]) -> Float[Tensor, " n"] | None:
+    """x >= 0 for which sum x_i Z_i, over sum x_i, is the point of the convex hull nearest to 0; None where it fails.
+
+    min |Z'x|^2 + (1 - sum x)^2 by non-negative least squares: Lawson and Hanson's least distance programming.
+    """
+    from scipy.optimize import nnls
+
+    n, r = Z.shape
+    report(f"least squares in {r} dimensions")
+    try:
+        return torch.from_numpy(nnls(np.vstack([Z.T.numpy(), np.ones(n)]), np.eye(r + 1)[-1])[0])
+    except RuntimeError:  # it did not end
+        return None
+
+
+class _Points:
+    """The samples in coordinates: vectors Z_i = y_i scale_i W_i R^-1, W_i = [G_i, 1 / d_i]; on the CPU.
+
+    The last column, for the intercept, is left out where constants lie in the span of G. `whiten` makes the Z_i unit
+    vectors in an orthonormal basis; before, the W_i are scaled to length 1.
     """
 
-    def __init__(self, gram: SignedGram, G: Float[Tensor, "n r"], intercept: bool, tolerance: float) -> None:
-        self.signs, self.lengths, self.intercept = gram.y.cpu(), _lengths(gram).cpu(), intercept
+    def __init__(
+        self,
+        gram: SignedGram,
+        G: Float[Tensor, "n r"],
+        lengths: Float[Tensor, " n"],
+        intercept: bool,
+        tolerance: float,
+    ) -> None:
+        self.signs, self.lengths, self.intercept = gram.y.cpu(), lengths, intercept
         self.W = torch.cat([G, _inverse(self.lengths)], 1) if intercept and not self._spanned(G, tolerance) else G
         self.scale = 1 / self.W.norm(dim=1)
+
+    def shifted(self, column: int, shift: float) -> _Points:
+        """The same, with every sample's entry in a column of G moved by `shift` towards its own class; whitened."""
+        other = copy.copy(self)
+        other.W = self.W.clone()
+        other.W[:, column] += shift * self.signs
+        other.scale = 1 / other.W.norm(dim=1)
+        other.whiten()
+        return other
+
+    def whiten(self) -> None:
+        """Choose scales and basis."""
         # lengths matter to least squares alone: all the same
         for _ in range(SWEEPS):
             U, self.R = torch.linalg.qr(self.scale[:, None] * self.W)
@@ -97,28 +172,27 @@ class _Points:
 
     def nearest(self) -> tuple[Float[Tensor, " n"], Float[Tensor, " r"] | None]:
         """The convex combination of the Z_i nearest to 0, up to scale; and its sum if that separates, Z w > 0."""
-        from scipy.optimize import nnls
-
-        n, r = self.Z.shape
-        report(f"least squares in {r} dimensions")
-        try:
-            x = torch.from_numpy(nnls(np.vstack([self.Z.T.numpy(), np.ones(n)]), np.eye(r + 1)[-1])[0])
-        except RuntimeError:  # it did not end
-            return torch.zeros(n, dtype=torch.float64), None
+        x = nearest_point(self.Z)
+        if x is None:
+            return torch.zeros(len(self.Z), dtype=torch.float64), None
         w = x @ self.Z
         return x, w if float((self.Z @ w).min()) > 0 and float(w.norm()) > NOTHING * float(x.sum()) else None
 
-    def coefficients(self, w: Float[Tensor, " r"]) -> Float[Tensor, " q"]:
-        """The vector with which the rows of G have the products that the unit vectors have with `w`, up to lengths."""
-        found: Tensor = torch.linalg.solve_triangular(self.R, w[:, None], upper=True)
-        return found.squeeze(1)
+    def dual(self, w: Float[Tensor, " r"], pivots: list[int]) -> Float[Tensor, " n"]:
+        """The direction `w` as a combination of the samples `pivots`: a dual vector of either sign."""
+        rank = len(pivots)
+        along = torch.linalg.solve_triangular(self.R, w[:, None], upper=True)[:rank]
+        v = torch.linalg.solve_triangular(self.W[pivots, :rank].T, along, upper=True).squeeze(1)
+        dual = torch.zeros_like(self.scale)
+        dual[pivots] = self.signs[pivots] * v / self.lengths[pivots]
+        return dual
 
     def witnesses(self, x: Float[Tensor, " n"]) -> Iterator[Float[Tensor, " n"]]:
-        """`x` as a dual vector, improved until the sum of x_i Z_i vanishes to rounding, in two ways."""
-        support = x > NEGLIGIBLE * x.max()
-        # in the scales of W, where rounding is small; the second leaves out what copies of a sample differ in
-        terms = ((self.signs * self.scale)[:, None] * self.W)[support].T
-        for cutoff in CUTOFFS:
+        """`x` as a dual vector, improved until the sum of x_i Z_i vanishes to rounding, in some ways."""
+        for negligible, cutoff in product(NEGLIGIBLE, CUTOFFS):
+            support = x > negligible * x.max()
+            # in the scales of W, where rounding is small; larger cutoffs leave out what copies of a sample differ in
+            terms = ((self.signs * self.scale)[:, None] * self.W)[support].T
             part = x[support]
             for _ in range(2):
                 change = torch.linalg.lstsq(
@@ -130,50 +204,44 @@ class _Points:
             yield balance(dual, self.signs) if self.intercept else dual
 
 
-def _lengths(gram: SignedGram) -> Float[Tensor, " n"]:
-    return torch.where(gram.norms > 0, gram.norms, 1.0)
-
-
 def _inverse(lengths: Float[Tensor, " n"]) -> Float[Tensor, "n 1"]:
     return lengths.max() / lengths[:, None]
 
 
-def _factor(gram: SignedGram, tolerance: float) -> tuple[Float[Tensor, "n r"], list[int]] | None:
-    """G with G G' = k up to `tolerance`, on the CPU, and the samples of its columns; None if it is too large."""
-    n, lengths = gram.n, _lengths(gram)
-    most = min(n, int((LARGEST / n) ** 0.5))
-    G = torch.zeros(most, n, dtype=torch.float64, device=gram.K.device)
-    rest = (gram.norms > 0).to(torch.float64)
-    pivots: list[int] = []
-    # once rounding has pushed others below 0, the rest is rounding
-    while float(rest.max()) > max(tolerance, -2 * float(rest.min())):
-        rank, p = len(pivots), int(rest.argmax())
-        if rank == most:
-            return None
-        if rank % 50 == 0:
-            report(f"factor of rank {rank}")
-        column = gram.K[p].to(torch.float64) / (gram.scale * lengths * lengths[p]) - G[:rank, p] @ G[:rank]
-        column.div_(float(rest[p]) ** 0.5)
-        column[pivots] = 0.0
-        G[rank] = column
-        pivots.append(p)
-        rest.sub_(column.square())
-        rest[pivots] = 0.0
-    return G[: len(pivots)].T.contiguous().cpu(), pivots
-
-
-def _separates(gram: SignedGram, points: _Points, w: Float[Tensor, " r"], pivots: list[int], intercept: bool) -> bool:
-    """Whether `w` is seen to separate on K itself, as a combination of the samples `pivots`."""
-    at = torch.tensor(pivots)
-    rank = len(pivots)
-    G = points.W[at, :rank]
-    v = torch.linalg.solve_triangular(G.T, points.coefficients(w)[:rank, None], upper=True).squeeze(1)
-    if not bool(torch.isfinite(v).all()):
+def separates(gram: SignedGram, dual: Float[Tensor, " n"], intercept: bool) -> bool:
+    """Whether `dual`, of either sign, is seen to separate on K itself, whatever errors of its precision do."""
+    if not bool(torch.isfinite(dual).all()):
         return False
-    at = at.to(gram.K.device)
-    a = gram.y[at] * (v / points.lengths[pivots]).to(gram.K.device)
-    f = gram.response(at, a, low=torch.zeros_like(a))
-    return exceeds_rounding(gram, f, float(gram.norms[at] @ a.abs()), intercept)
+    a = dual.to(gram.K.device)
+    at = a.nonzero().squeeze(1)
+    f = gram.response(at, a[at], low=torch.zeros_like(a[at]))
+    return exceeds_rounding(gram, f, float(gram.norms @ a.abs()), intercept)
+
+
+def _program(gram: SignedGram, lengths: Float[Tensor, " n"], intercept: bool) -> Float[Tensor, " n"] | None:
+    """The v with the largest min_i y_i sum_j k_ij v_j, sum_j |v_j| = 1, as a dual vector; None where that fails.
+
+    It is the dual solution of min max_i |sum_j y_j k_ij a_j| over the convex combinations a, by linear programming.
+    """
+    from scipy.optimize import linprog
+
+    report("linear program")
+    n, d, y = gram.n, lengths.numpy(), gram.y.cpu().numpy()
+    M = gram.K.cpu().double().numpy() / gram.scale * (y / d) / d[:, None]
+    sums = np.vstack([np.append(np.ones(n), 0), np.append(y / d, 0)])[: 1 + intercept]
+    bound = np.full((n, 1), -gram.precision)  # t in units of the precision
+    found = linprog(
+        np.append(np.zeros(n), 1),
+        A_ub=np.vstack([np.hstack([M, bound]), np.hstack([-M, bound])]),
+        b_ub=np.zeros(2 * n),
+        A_eq=sums,
+        b_eq=np.eye(1 + intercept)[0],
+        method="highs-ipm",
+    )
+    if found.status != 0:
+        return None
+    prices = found.ineqlin.marginals
+    return torch.from_numpy(y * (prices[n:] - prices[:n]) / d)
 
 
 def _vanishes(gram: SignedGram, dual: Float[Tensor, " n"], times: float) -> bool:

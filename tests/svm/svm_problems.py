@@ -53,3 +53,24 @@ def oracle_separable(F, y, intercept=False):
     found = linprog(cost, A_ub=A, b_ub=-np.ones(len(F)), bounds=[(None, None)] * Z.shape[1] + [(0, None)])
     assert found.status == 0
     return found.fun < 0.5
+
+
+def nearest_combination(K, y, intercept=False):
+    """(t, a): the least t with |sum_j s_j K_ij a_j| <= t d_i sum_j d_j a_j for an a >= 0, K_ii = d_i^2, by HiGHS.
+
+    Then no v has s_i sum_j K_ij v_j > t d_i sum_j d_j |v_j| at all i, by weak duality. t is computed from `a`.
+    """
+    K, s = K.double().numpy(), 2.0 * y.numpy() - 1
+    d, n, unit = np.sqrt(np.diag(K)), len(s), 1e-7
+    M = K * s / np.outer(d, d)
+    sums = np.vstack([np.r_[np.ones(n), 0], np.r_[s / d, 0]])[: 1 + intercept]
+    A = np.vstack([np.c_[M, np.full(n, -unit)], np.c_[-M, np.full(n, -unit)]])
+    cost, target = np.r_[np.zeros(n), 1], np.eye(1 + intercept)[0]
+    found = linprog(cost, A_ub=A, b_ub=np.zeros(2 * n), A_eq=sums, b_eq=target, method="highs-ipm")
+    assert found.status == 0
+    a = found.x[:n].clip(0) / d
+    if intercept:
+        a[s > 0] /= a[s > 0].sum()
+        a[s < 0] /= a[s < 0].sum()
+    a /= d @ a
+    return float((np.abs(K @ (s * a)) / d).max()), torch.from_numpy(a)

@@ -6,7 +6,7 @@ from svm_problems import normal, random_labels
 
 from afterkernel.errors import UserError
 from afterkernel.svm import HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath
-from afterkernel.svm.definite import definite, negative_eigenvalue
+from afterkernel.svm.definite import _has_factor, definite, negative_eigenvalue
 
 
 def indefinite(n, share):
@@ -71,3 +71,12 @@ def test_several_classes_share_the_projection():
     machine = OneVsRestSVM(project=True).fit(K, torch.arange(90) % 3)
     assert [each.projected_eigenvalue_ for each in machine.machines_] == pytest.approx([least] * 3)
     assert machine.train_error_ == float((machine.predict(K) != torch.arange(90) % 3).double().mean())
+
+
+@pytest.mark.parametrize("n", [30, 500, 700])
+def test_the_factor_exists_exactly_where_the_shifted_matrix_is_definite(n):
+    X = normal(n, n)
+    K = X @ X.T / n
+    lowest = float(torch.linalg.eigvalsh(K)[0])
+    assert _has_factor(K, -lowest + 1e-6)
+    assert not _has_factor(K, -lowest - 1e-6)

@@ -5,9 +5,10 @@ from itertools import product
 
 import pytest
 import torch
-from svm_problems import normal, oracle_plane, oracle_separable, random_labels
+from svm_problems import nearest_combination, normal, oracle_plane, oracle_separable, random_labels
 
 from afterkernel.svm import HardMarginSVM
+from afterkernel.svm.signed_gram import PRECISION
 
 SMALL = 150
 
@@ -131,6 +132,22 @@ CASES = [
 ]
 
 
+def assert_undetermined(K, y, intercept):
+    """A kernel within the precision of float32 is not separable, though K as stored may be."""
+    eps = PRECISION[torch.float32]
+    t, a = nearest_combination(K, y, intercept)
+    assert t <= eps
+    d, s = K.diagonal().sqrt(), 2.0 * y - 1
+    u = s * a / d.dot(a)
+    # (I - sd u') K (I - u sd'): positive semi-definite, and the combination u vanishes in it
+    P = torch.eye(len(y), dtype=torch.float64) - torch.outer(s * d, u)
+    near = P @ K @ P.T
+    assert float(((near - K).abs() / torch.outer(d, d)).max()) <= 3 * eps
+    assert float((near @ u).abs().max()) <= 1e-14 * float(d.max())
+    if intercept:
+        assert abs(float(u.sum())) <= 1e-12 * float(u.abs().sum())
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("intercept", [False, True], ids=["origin", "intercept"])
 @pytest.mark.parametrize(
@@ -152,17 +169,16 @@ def test_hard_case(build, arguments, intercept, dtype):
             assert not oracle_separable(F, y, intercept)
         return
     if machine.separable_ is None:
-        # The margin is below what rounding to float32 leaves of K: the answer is the soft margin.
         assert dtype == torch.float32
+        assert_undetermined(K.double(), y, intercept)
         assert math.isnan(machine.margin_)
         assert machine.soft_certificate_.gap <= 1e-8
         return
     assert machine.gap_ <= 1e-10
     assert machine.converged_
     assert machine.certificate_.kkt_violation <= 1e-8
-    if dtype == torch.float64:
-        assert machine.separable_ is True
-        assert machine.train_error_ == 0
+    assert machine.separable_ is True
+    assert machine.train_error_ == 0
     if len(y) <= SMALL and dtype == torch.float64:
         oracle, trusted = oracle_plane(F, y, intercept)
         assert machine.margin_ >= oracle * (1 - 1e-8)

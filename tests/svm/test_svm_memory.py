@@ -6,7 +6,7 @@ import torch
 from svm_problems import linear_labels, normal, random_labels
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from afterkernel.svm import HardMarginSVM, definite, separability
+from afterkernel.svm import HardMarginSVM
 from afterkernel.svm.signed_gram import ENTRIES_AT_ONCE
 
 
@@ -34,11 +34,7 @@ def kernel(n=1800, rank=2500, dtype=torch.float32):
 @pytest.mark.parametrize("intercept", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("warm", [False, True])
-def test_no_second_kernel_matrix(monkeypatch, dtype, intercept, warm):
-    # up to 2,000 samples the check of eigenvalues takes a copy, beyond it does not
-    monkeypatch.setattr(definite, "EXACT_UP_TO", 1000)
-    # the decision on separability takes n x rank numbers, up to this bound on n rank^2
-    monkeypatch.setattr(separability, "LARGEST", 1e5)
+def test_no_second_kernel_matrix(dtype, intercept, warm):
     F = normal(1800, 20)
     F[:, 0] += F[:, 0].sign()
     y = (F[:, 0] > 0).long()

@@ -66,12 +66,47 @@ def test_classification_is_that_of_the_exact_linear_programme(seed, intercept, p
         assert math.isnan(machine.gap_)
 
 
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 100_000), st.booleans(), st.integers(0, 3), st.randoms(use_true_random=False))
+def test_classification_does_not_depend_on_order_names_or_lengths(seed, intercept, powers, random):
+    F, y = low_rank_problem(seed, powers)
+    K, y = gram(F), torch.from_numpy(y)
+
+    def classified(K, y):
+        return HardMarginSVM(intercept=intercept).fit(K, y).separable_
+
+    verdict = classified(K, y)
+    assert classified(K, 1 - y) is verdict
+    order = list(range(len(y)))
+    random.shuffle(order)
+    assert classified(K[order][:, order], y[order]) is verdict
+    assert classified(K * 2.0**40, y) is verdict
+    if not intercept:
+        lengths = 2.0 ** torch.tensor([random.randint(-10, 10) for _ in order], dtype=torch.float64)
+        assert classified(K * torch.outer(lengths, lengths), y) is verdict
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_features_near_the_precision_of_k(seed):
     # columns down to 1e-6: their share of K is 1e-12, and decides
     F, y = low_rank_problem(seed, 6)
     truth, _ = exact_separable(F, 2 * y - 1)
     assert decide_separability(gram(F), 2.0 * torch.from_numpy(y) - 1).separable in (truth, None)
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize(("seed", "powers"), [(8, 8), (76, 8), (139, 8), (50, 7), (51, 7), (52, 7)])
+def test_faint_features_leave_it_open(seed, powers, intercept):
+    # columns down to 1e-8: their share of K is 1e-16, about one rounding
+    F, y = low_rank_problem(seed, powers)
+    truth, _ = exact_separable(F, 2 * y - 1, intercept)
+    assert decide_separability(gram(F), 2.0 * torch.from_numpy(y) - 1, intercept).separable in (truth, None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_spectrum_that_fades_into_rounding_leaves_clear_cases_decided(dtype):
+    F = (normal(600, 60) * torch.logspace(0, -9, 60, dtype=torch.float64)).to(dtype)
+    assert decide_separability(gram(F), 2.0 * random_labels(600) - 1).separable is False
 
 
 @pytest.mark.parametrize("intercept", [False, True])

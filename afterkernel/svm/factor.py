@@ -1,0 +1,86 @@
+"""The pivoted Cholesky factor of a kernel matrix, computed once per fit and shared by all who need coordinates."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from afterkernel.progress import report
+from afterkernel.svm.signed_gram import SignedGram
+from afterkernel.types import Float, Tensor
+
+FAINT = 2, 100  # a column whose largest square is so many times the precision of k is known roughly
+FAINT_OVER_ROUNDING = 10  # and is no rounding where that is so many times what rounding has pushed below 0
+COLUMNS_AT_ONCE = 64  # columns of the factor that are allocated together
+
+
+class PivotedFactor:
+    """G (n, r) with G G' = k, k_ij = K_ij / (d_i d_j), d_i = sqrt(K_ii), grown until it leaves out little enough.
+
+    Cholesky factorisation with complete pivoting: reads r rows of K. What r columns leave out is positive semi-definite
+    where K is, so that its largest diagonal entry bounds all others. Source: H. Harbrecht, M. Peters and R. Schneider,
+    "On the low-rank approximation by the pivoted Cholesky decomposition", Applied Numerical Mathematics 62 (2012).
+    The first columns are the factor at a coarser tolerance. Memory, on the CPU: n x r float64, in blocks of 64 columns.
+    """
+
+    def __init__(self, gram: SignedGram) -> None:
+        self.K, self.n = gram.K, gram.n
+        lengths = torch.where(gram.norms > 0, gram.norms, 1.0).cpu()
+        self.lengths = lengths  # d_i relative to the largest, 1 where that is 0
+        self._weights = 1 / (gram.scale * lengths.numpy())
+        self._rest = (gram.norms > 0).to("cpu", torch.float64).numpy()
+        self._open = np.ones(gram.n)
+        self._blocks: list[Tensor] = []  # (64, n), a column in each row
+        self.pivots: list[int] = []
+        self._left: list[float] = []  # the largest diagonal entry that so many columns leave out
+        self._below: list[float] = []  # how far below 0 rounding has pushed any other
+        self._ended = False  # whether what is left is rounding
+
+    def rank(self, tolerance: float, most: int) -> int | None:
+        """How many columns leave out at most `tolerance`, or rounding alone; None if more than `most`."""
+        while not self._ended and not (self._left and self._left[-1] <= tolerance):
+            if len(self._left) == len(self.pivots):
+                self._left.append(float(self._rest.max()))
+                self._below.append(max(0.0, -float(self._rest.min())))
+                # where rounding has pushed others below 0, what is left is rounding
+                self._ended = self._left[-1] <= 2 * self._below[-1]
+            elif len(self.pivots) >= most:
+                return None
+            else:
+                self._grow()
+        found = next((r for r, left in enumerate(self._left) if left <= tolerance), len(self.pivots))
+        return found if found <= most else None
+
+    def columns(self, rank: int) -> Float[Tensor, "n r"]:
+        """The first columns, in memory of their own."""
+        whole = torch.empty(self.n, rank, dtype=torch.float64)
+        for index, block in enumerate(self._blocks):
+            part = whole[:, index * COLUMNS_AT_ONCE : (index + 1) * COLUMNS_AT_ONCE]
+            part.copy_(block[: part.shape[1]].T)
+        return whole
+
+    def faint(self, rank: int, precision: float) -> list[tuple[int, float]]:
+        """Columns near the precision of k that are more than rounding, and how far that may shift their entries."""
+        return [
+            (j, precision / left**0.5)
+            for j, (left, below) in enumerate(zip(self._left[:rank], self._below, strict=False))
+            if FAINT[0] * precision < left < FAINT[1] * precision and left > FAINT_OVER_ROUNDING * below
+        ]
+
+    def _grow(self) -> None:
+        rank, p = len(self.pivots), int(self._rest.argmax())
+        within = rank % COLUMNS_AT_ONCE
+        if within == 0:
+            report(f"factor of rank {rank}")
+            self._blocks.append(torch.empty(COLUMNS_AT_ONCE, self.n, dtype=torch.float64))
+        # NumPy's calls on short vectors cost less, torch keeps to its number of threads
+        row = self.K[p].to("cpu", torch.float64).numpy() * (self._weights * (1 / self.lengths[p].item()))
+        for index, block in enumerate(self._blocks):
+            known = block[: within if index == len(self._blocks) - 1 else COLUMNS_AT_ONCE]
+            if len(known):
+                row -= torch.mv(known.T, known[:, p]).numpy()
+        row *= self._open / float(self._rest[p]) ** 0.5
+        self._blocks[-1][within].numpy()[:] = row
+        self._rest -= row * row
+        self._rest[p] = self._open[p] = 0.0
+        self.pivots.append(p)
