@@ -17,7 +17,7 @@ from afterkernel.kernels import embedding, train_test_plan
 from afterkernel.kernels.machine import matmul_rate
 from afterkernel.progress_file import watching
 from afterkernel.run import read_config, reevaluate
-from afterkernel.runs.run_lock import LockedError, run_lock
+from afterkernel.runs.run_lock import LockedError, LockLostError, run_lock
 from afterkernel.sweep.tally import one_shown
 from afterkernel.sweep.worker import Terminal
 from afterkernel.training import snapshot
@@ -53,12 +53,14 @@ def evaluate_main(argv: Sequence[str]) -> int:
     try:
         with (
             run_lock(arguments.run_dir) as lock,
-            watching(arguments.run_dir),
+            watching(lock),
             one_shown(run_id(trained), arguments.run_dir),
         ):
             reevaluate(config, arguments.run_dir, run_id(trained), lock=lock)
     except LockedError as error:
         raise UserError(f"{error.owner} works on {arguments.run_dir}: wait until it is done.") from error
+    except LockLostError as error:
+        raise UserError(f"{error} while this one was paused: what that one records counts.") from error
     return 0
 
 

@@ -182,9 +182,7 @@ def check(folder, whole):
     assert found.keys() == whole.keys(), f"records differ: {sorted(found.keys() ^ whole.keys())}"
     different = [key for key in whole if found[key] != whole[key]]
     assert not different, f"numbers differ in {different} of {folder}"
-    # A process that is killed after it lost its run may leave a draft of its progress, which nothing reads.
     drafts = [path for path in folder.rglob(".*.tmp") if not {"wandb", "locks"} & set(path.parts)]
-    drafts = [path for path in drafts if not path.name.startswith(".progress.json.")]
     assert not drafts, f"unfinished files were left: {drafts}"
     for run_dir in (folder / "runs" / "s").glob("*-seed*"):
         assert not (run_dir / REPLACED).exists(), f"{run_dir} still holds what was replaced"
