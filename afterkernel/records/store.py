@@ -216,9 +216,13 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
         except OSError as error:
             skip(folder, f"can't be read ({error.strerror})")
             continue
-        run = RunFolder(Path(folder), has_config=inside.get(CONFIG) is False)
+        run = RunFolder(Path(folder), has_config=CONFIG in inside)
         if RECORDS in inside:
             _list(run)
+        if LOCKS in inside:
+            for name in _names(run.path / LOCKS):
+                if name.endswith(".json") and not _LOCK.fullmatch(name):
+                    run.skip(f"{folder}/{LOCKS}/{name}", "is not the name of a lock: remove it")
         # A sweep may be called records.
         has_records = any(map(_RECORD.fullmatch, run.listing))
         marked = LOCKS in inside or STATE in inside
