@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent / "program"))
 sys.path.insert(0, str(Path(__file__).parent / "soak_machine"))
 import other_machine
 import preload  # noqa: F401
-from sweep_tools import GRID, numbers
+from sweep_tools import GRID, last_of_each, numbers
 
 import afterkernel.__main__
 from afterkernel.records.files import REPLACED
@@ -52,7 +52,7 @@ class Soak:
     """Faults on one launcher, counted, by kind and by where they fell."""
 
     def __init__(self, launcher, faults, words, seed, kinds=("kill", "pause")):
-        self.launcher, self.wanted, self.words = launcher, faults, [*words, f"launcher={launcher}"]
+        self.launcher, self.wanted, self.words = launcher, faults, last_of_each([*words, f"launcher={launcher}"])
         self.kinds = kinds
         self.random = random.Random(seed)
         self.faults = self.takeovers = self.forced = 0

@@ -19,7 +19,18 @@ from typing import NamedTuple, TypeVar
 
 from afterkernel.errors import LockLostError, UserError
 from afterkernel.records.document import RecordError, decode, encode, number_of
-from afterkernel.records.files import CONFIG, LOCKS, NAME, RECORDS, REPLACED, SNAPSHOTS, STATE, create_bytes, safe
+from afterkernel.records.files import (
+    CONFIG,
+    LOCKS,
+    NAME,
+    RECORDS,
+    REPLACED,
+    SNAPSHOTS,
+    STATE,
+    check_directory,
+    create_bytes,
+    safe,
+)
 from afterkernel.records.record import Record
 from afterkernel.records.skipped import skip
 
@@ -203,8 +214,7 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
     A run holds no runs, so nothing below one is looked at, nor are hidden folders. UserError where it is no directory.
     """
     directory = Path(directory)
-    if not directory.is_dir():
-        raise UserError(f"{directory} is not a directory: name a run, a sweep, or the folder of all sweeps.")
+    check_directory(directory)
     found, pending = [], [str(directory)]
     while pending:
         folder = pending.pop()

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sweep_tools import start
+from sweep_tools import last_of_each, start
 
 SMALL = [
     "arch=mlp",
@@ -38,7 +38,7 @@ class OnTerminal:
         environment = os.environ | {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "40", "OMP_NUM_THREADS": "1"}
         for name in ("NO_COLOR", "FORCE_COLOR"):
             environment.pop(name, None)
-        command = [sys.executable, "-m", "afterkernel", *words]
+        command = [sys.executable, "-m", "afterkernel", *last_of_each(words)]
         self.process = subprocess.Popen(
             command, cwd=cwd, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
         )
