@@ -6,21 +6,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from afterkernel.arguments import CommandParser
-from afterkernel.config import compose, device, override, run_id, training_difference, typed
-from afterkernel.config.overrides import parse
 from afterkernel.errors import UserError
-from afterkernel.keep import check_checkpoints
-from afterkernel.kernels import embedding, train_test_plan
-from afterkernel.kernels.machine import matmul_rate
-from afterkernel.progress_file import watching
-from afterkernel.run import read_config, reevaluate
-from afterkernel.runs.run_lock import LockedError, run_lock
-from afterkernel.sweep.tally import one_shown
-from afterkernel.sweep.worker import Terminal
-from afterkernel.training import snapshot
+from afterkernel.records.files import check_run_folder
+
+# Everything else is imported where it is needed: help and a wrong path must not wait seconds for torch.
 
 
 def evaluate_main(argv: Sequence[str]) -> int:
@@ -35,6 +25,16 @@ def evaluate_main(argv: Sequence[str]) -> int:
         "overrides", nargs="*", default=[], metavar="OPTION=VALUE", help="options of kernel, svm and measure"
     )
     arguments = parser.parse_overrides(list(argv))
+    check_run_folder(arguments.run_dir)
+    from afterkernel.config import override, run_id, training_difference
+    from afterkernel.keep import check_checkpoints
+    from afterkernel.progress_file import watching
+    from afterkernel.run import read_config, reevaluate
+    from afterkernel.runs.run_lock import LockedError, LockLostError, run_lock
+    from afterkernel.sweep.tally import one_shown
+    from afterkernel.sweep.worker import Terminal
+    from afterkernel.training import snapshot
+
     one_value_each("evaluate", arguments.overrides)
     told = [Terminal("err")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=told)
@@ -53,12 +53,14 @@ def evaluate_main(argv: Sequence[str]) -> int:
     try:
         with (
             run_lock(arguments.run_dir) as lock,
-            watching(arguments.run_dir),
+            watching(lock),
             one_shown(run_id(trained), arguments.run_dir),
         ):
             reevaluate(config, arguments.run_dir, run_id(trained), lock=lock)
     except LockedError as error:
         raise UserError(f"{error.owner} works on {arguments.run_dir}: wait until it is done.") from error
+    except LockLostError as error:
+        raise UserError(f"{error} while this one was paused: what that one records counts.") from error
     return 0
 
 
@@ -71,6 +73,12 @@ def plan_main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("overrides", nargs="*", default=[], metavar="OPTION=VALUE", help="options of a run")
     overrides = parser.parse_overrides(list(argv)).overrides
+    import torch
+
+    from afterkernel.config import compose, device, typed
+    from afterkernel.kernels import embedding, train_test_plan
+    from afterkernel.kernels.machine import matmul_rate
+
     one_value_each("plan", overrides)
     config = typed(compose(overrides))
     problem = config.dataset.load()
@@ -86,7 +94,11 @@ def plan_main(argv: Sequence[str]) -> int:
 
 def one_value_each(command: str, overrides: Sequence[str]) -> None:
     """Raise UserError for several values of one option, and for a sweep: the command is about one run."""
-    for each in parse(overrides):
+    from afterkernel.config.overrides import check_once, parse
+
+    parsed = parse(overrides)
+    check_once(parsed)
+    for each in parsed:
         if each.is_sweep_override():
             raise UserError(f"{each.input_line}: {command} takes one value for each option: give one of them.")
         if each.key_or_group == "sweep":

@@ -134,6 +134,7 @@ class Work:
 
     def __init__(self) -> None:
         self.stages: list[Stage] = []
+        self.said: set[str] = set()
         self.began = time.time()
 
     def words(self) -> str:
@@ -191,6 +192,15 @@ def watched() -> Iterator[Work]:
 def is_watched() -> bool:
     """Whether a run watches; without, what only `report` would tell need not be computed."""
     return _work.get() is not None
+
+
+def log_once(line: str) -> None:
+    """Log a line, but only once in a run; each time where no run watches."""
+    work = _work.get()
+    if work is None or line not in work.said:
+        log.info("%s", line)
+    if work is not None:
+        work.said.add(line)
 
 
 @contextmanager

@@ -1,50 +1,54 @@
-"""Where a run stands, in its folder: RUN_ID/progress.json, so that any process may look, on any machine.
+"""Progress of a run, in its folder, so that any process can read it, on any machine.
 
-It is written by a thread of its own, so that the work never waits for a disk, and is deleted when the run ends. One
-that a killed process left behind says nothing: it counts while somebody holds the lock of the run.
+RUN_ID/locks/0003.progress    what the holder of lock 0003 is doing
+
+It is written by a thread of its own, so that the work never waits for a disk, and is deleted when the run ends. Its
+name is that of the lock, so a process that lost the run cannot replace what its successor writes. A file that a killed
+process left counts as little as its lock does, and goes with it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from afterkernel.errors import LockLostError
 from afterkernel.input_files import read_text
 from afterkernel.progress import Report, Work, watched
+from afterkernel.runs.run_lock import PROGRESS, RunLock, progress_of
 
-PROGRESS = "progress.json"
 VERSION = 1
 FIRST_S = 0.5
 BETWEEN_S = 2.0
 
 
 @contextlib.contextmanager
-def watching(run_dir: Path) -> Iterator[None]:
-    """Write where the run stands while the block runs, for who alone works on the run; no failure of a disk ends it."""
-    writer = Writer(run_dir / PROGRESS)
-    writer.forget()  # of a process that was killed
+def watching(lock: RunLock) -> Iterator[None]:
+    """Write the progress of the run while its lock is held and the block runs; no failure of a disk ends it."""
+    writer = Writer(lock.path.with_suffix(PROGRESS))
     ended = threading.Event()
     with watched() as work:
-        thread = threading.Thread(target=_keep, args=(writer, work, ended), name="progress", daemon=True)
+        thread = threading.Thread(target=_keep, args=(writer, work, ended, lock), name="progress", daemon=True)
         thread.start()
         try:
             yield
         finally:
             ended.set()
             thread.join()
-            writer.forget()
+            writer.remove()
 
 
-def _keep(writer: Writer, work: Work, ended: threading.Event) -> None:
+def _keep(writer: Writer, work: Work, ended: threading.Event, lock: RunLock) -> None:
     wait_s = FIRST_S
-    while not ended.wait(wait_s):
-        writer.write(work.report())
-        wait_s = BETWEEN_S
+    with contextlib.suppress(LockLostError):  # the work hears of it too
+        while not ended.wait(wait_s):
+            lock.check()
+            writer.write(work.report())
+            wait_s = BETWEEN_S
 
 
 class Writer:
@@ -52,7 +56,7 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._draft = path.with_name(f".{path.name}.tmp")
         self._last: tuple[object, ...] | None = None
 
     def write(self, report: Report) -> None:
@@ -66,8 +70,8 @@ class Writer:
             self._draft.replace(self.path)
             self._last = now
 
-    def forget(self) -> None:
-        """Remove it."""
+    def remove(self) -> None:
+        """Remove the file."""
         for path in (self._draft, self.path):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -76,7 +80,7 @@ class Writer:
 def read_progress(run_dir: Path) -> Report | None:
     """What the run said last, also long ago: ask `owner_of` whether it counts. None where it says nothing."""
     try:
-        found = json.loads(read_text(run_dir / PROGRESS))
+        found = json.loads(read_text(progress_of(run_dir)))
         if found.pop("version") != VERSION:
             return None
         report = Report(**found)

@@ -24,7 +24,7 @@ from afterkernel.logger.wandb import Mirror, mirror
 from afterkernel.measures import MeasureState
 from afterkernel.progress import stage
 from afterkernel.records import Record, next_number, write_record, write_text_atomic
-from afterkernel.records.files import CONFIG, RECORDS, remove_drafts
+from afterkernel.records.files import CONFIG, RECORDS, check_run_folder, remove_drafts
 from afterkernel.runs.run_lock import RunLock
 from afterkernel.runs.run_state import RunState, begin, check_tiles, discard_replaced, state_to_evaluate
 from afterkernel.supports import Supports, read_supports, sample_path, supports_path, write_supports
@@ -156,9 +156,8 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
 
 def read_config(run_dir: Path) -> Config:
     """The configuration that a run was made with. Raises UserError where it is missing or of another version."""
+    check_run_folder(run_dir)
     path = run_dir / CONFIG
-    if not path.exists():
-        raise UserError(f"{run_dir} is not a run: it has no {CONFIG}; name a folder runs/SWEEP/RUN_ID.")
     try:
         return from_plain(yaml.safe_load(read_yaml_text(path)))
     except Exception as error:

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent / "program"))
 sys.path.insert(0, str(Path(__file__).parent / "soak_machine"))
 import other_machine
 import preload  # noqa: F401
-from sweep_tools import GRID, numbers
+from sweep_tools import GRID, last_of_each, numbers
 
 import afterkernel.__main__
 from afterkernel.records.files import REPLACED
@@ -52,7 +52,7 @@ class Soak:
     """Faults on one launcher, counted, by kind and by where they fell."""
 
     def __init__(self, launcher, faults, words, seed, kinds=("kill", "pause")):
-        self.launcher, self.wanted, self.words = launcher, faults, [*words, f"launcher={launcher}"]
+        self.launcher, self.wanted, self.words = launcher, faults, last_of_each([*words, f"launcher={launcher}"])
         self.kinds = kinds
         self.random = random.Random(seed)
         self.faults = self.takeovers = self.forced = 0
@@ -182,9 +182,7 @@ def check(folder, whole):
     assert found.keys() == whole.keys(), f"records differ: {sorted(found.keys() ^ whole.keys())}"
     different = [key for key in whole if found[key] != whole[key]]
     assert not different, f"numbers differ in {different} of {folder}"
-    # A process that is killed after it lost its run may leave a draft of its progress, which nothing reads.
     drafts = [path for path in folder.rglob(".*.tmp") if not {"wandb", "locks"} & set(path.parts)]
-    drafts = [path for path in drafts if not path.name.startswith(".progress.json.")]
     assert not drafts, f"unfinished files were left: {drafts}"
     for run_dir in (folder / "runs" / "s").glob("*-seed*"):
         assert not (run_dir / REPLACED).exists(), f"{run_dir} still holds what was replaced"

@@ -1,36 +1,43 @@
-"""RUN_ID/progress.json: written now and then, whole or not at all, gone at the end, never the end of a run."""
+"""RUN_ID/locks/NUMBER.progress: written now and then, whole or not at all, gone at the end, never the end of a run."""
 
 import json
+import shutil
 import threading
 import time
 
 import pytest
 
 from afterkernel import progress_file as module
+from afterkernel.errors import LockLostError
 from afterkernel.progress import Report, Work, stage
-from afterkernel.progress_file import PROGRESS, Writer, read_progress, watching
-from afterkernel.runs.run_lock import run_lock
+from afterkernel.progress_file import Writer, read_progress, watching
+from afterkernel.runs.run_lock import RunLock, run_lock
 from afterkernel.sweep.tally import current_report
 
 REPORT = Report("SVM exact", "ntk: SVM exact, gap 3e-07", None, None, 0.5, 20.0, None, 1.0, 2.0)
 
 
-def wait_for(path):
+def wait_for(run_dir):
     deadline = time.monotonic() + 300
-    while not path.exists():
+    while not list(run_dir.glob("locks/*.progress")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
+def files(run_dir):
+    return sorted(path.relative_to(run_dir).as_posix() for path in run_dir.rglob("*") if path.is_file())
+
+
 def test_it_is_there_while_the_run_is_and_gone_at_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FIRST_S", 0.01)
-    with watching(tmp_path), stage("training", 10) as training:
-        training.at(2.5, "epoch 3 of 10")
-        wait_for(tmp_path / PROGRESS)
-        found = read_progress(tmp_path)
-        assert (found.stage, found.words, found.fraction) == ("training", "training: epoch 3 of 10", 0.25)
-        assert found.began <= found.written <= time.time()
-    assert list(tmp_path.iterdir()) == []
+    with run_lock(tmp_path) as lock:
+        with watching(lock), stage("training", 10) as training:
+            training.at(2.5, "epoch 3 of 10")
+            wait_for(tmp_path)
+            found = read_progress(tmp_path)
+            assert (found.stage, found.words, found.fraction) == ("training", "training: epoch 3 of 10", 0.25)
+            assert found.began <= found.written <= time.time()
+        assert files(tmp_path) == ["locks/0001.json"]
     assert "progress" not in {thread.name for thread in threading.enumerate()}
 
 
@@ -38,69 +45,118 @@ def test_it_is_gone_when_the_run_is_broken_off(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FIRST_S", 0.01)
 
     def broken_off():
-        with watching(tmp_path):
-            wait_for(tmp_path / PROGRESS)
+        with run_lock(tmp_path) as lock, watching(lock):
+            wait_for(tmp_path)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         broken_off()
-    assert list(tmp_path.iterdir()) == []
+    assert files(tmp_path) == ["locks/0001.json"]
+
+
+class Lock(RunLock):
+    def __init__(self):
+        self.checks = 0
+
+    def check(self):
+        self.checks += 1
+
+
+class Ended(threading.Event):
+    def __init__(self, looks):
+        super().__init__()
+        self.looks, self.waits = looks, []
+
+    def wait(self, timeout=None):
+        self.waits.append(timeout)
+        return len(self.waits) == self.looks
+
+
+class Counts(Writer):
+    times = 0
+
+    def write(self, report):
+        self.times += 1
 
 
 def test_it_is_written_at_once_and_then_every_other_second(tmp_path):
-    waits = []
-
-    class Ended(threading.Event):
-        def wait(self, timeout=None):
-            waits.append(timeout)
-            return len(waits) == 4
-
-    class Counts(Writer):
-        times = 0
-
-        def write(self, report):
-            self.times += 1
-
-    writer = Counts(tmp_path / PROGRESS)
-    module._keep(writer, Work(), Ended())
-    assert waits == [0.5, 2.0, 2.0, 2.0]
+    writer, ended = Counts(tmp_path / "0001.progress"), Ended(4)
+    module._keep(writer, Work(), ended, Lock())
+    assert ended.waits == [0.5, 2.0, 2.0, 2.0]
     assert writer.times == 3
 
 
+def test_nothing_is_written_any_more_once_the_lock_is_lost(tmp_path):
+    class Lost(Lock):
+        def check(self):
+            super().check()
+            if self.checks == 3:
+                raise LockLostError
+
+    writer, ended = Counts(tmp_path / "0001.progress"), Ended(100)
+    module._keep(writer, Work(), ended, Lost())
+    assert (writer.times, len(ended.waits)) == (2, 3)
+
+
+def test_a_process_that_lost_its_run_changes_nothing_of_the_next_one(tmp_path):
+    """It may have been paused anywhere: between its look at the lock and the write, or at its end."""
+    first, second = tmp_path / "locks" / "0001.progress", tmp_path / "locks" / "0002.progress"
+    with run_lock(tmp_path) as lock:
+        writer = Writer(first)
+        writer.write(REPORT)
+        first.with_name(".0001.progress.tmp").write_text("{")
+        lock.release()  # as if it had gone stale
+        with run_lock(tmp_path) as later:
+            assert later.number == 2
+            news = Report(**{**REPORT.__dict__, "words": "of the next one"})
+            Writer(second).write(news)
+            writer.write(Report(**{**REPORT.__dict__, "words": "late"}))
+            assert read_progress(tmp_path) == news
+            writer.remove()
+            assert read_progress(tmp_path) == news
+            assert files(tmp_path) == ["locks/0002.json", "locks/0002.progress"]
+            lock.beat()
+            with pytest.raises(LockLostError):
+                lock.check()
+
+
 def test_it_is_replaced_as_a_whole_and_left_alone_where_it_says_the_same(tmp_path):
-    writer = Writer(tmp_path / PROGRESS)
-    writer.write(REPORT)
-    assert read_progress(tmp_path) == REPORT
-    first = (tmp_path / PROGRESS).stat()
-    writer.write(Report(**{**REPORT.__dict__, "written": 4.0, "run_left_s": 18.0}))
-    assert (tmp_path / PROGRESS).stat().st_ino == first.st_ino
-    with (tmp_path / PROGRESS).open() as held:
-        writer.write(Report(**{**REPORT.__dict__, "words": "later"}))
-        assert json.load(held)["words"] == REPORT.words
-    assert read_progress(tmp_path).words == "later"
-    assert [path.name for path in tmp_path.iterdir()] == [PROGRESS]
+    with run_lock(tmp_path) as lock:
+        path = lock.path.with_suffix(".progress")
+        writer = Writer(path)
+        writer.write(REPORT)
+        assert read_progress(tmp_path) == REPORT
+        first = path.stat()
+        writer.write(Report(**{**REPORT.__dict__, "written": 4.0, "run_left_s": 18.0}))
+        assert path.stat().st_ino == first.st_ino
+        with path.open() as held:
+            writer.write(Report(**{**REPORT.__dict__, "words": "later"}))
+            assert json.load(held)["words"] == REPORT.words
+        assert read_progress(tmp_path).words == "later"
+        assert files(tmp_path) == ["locks/0001.json", "locks/0001.progress"]
 
 
 def test_a_disk_that_takes_nothing_ends_no_run(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FIRST_S", 0.01)
-    blocked = tmp_path / "file"
-    blocked.write_text("no folder")
-    with watching(blocked / "run"):
+    with run_lock(tmp_path / "run") as lock, watching(lock):
+        shutil.rmtree(tmp_path / "run")
+        (tmp_path / "run").write_text("no folder")
         time.sleep(0.1)
-    writer = Writer(tmp_path / "absent" / PROGRESS)
+    writer = Writer(tmp_path / "absent" / "locks" / "0001.progress")
     writer.write(REPORT)
-    (tmp_path / "absent").mkdir()
-    writer.write(REPORT)  # it had not been written, so that it is news
-    assert read_progress(tmp_path / "absent") == REPORT
+    with run_lock(tmp_path / "absent"):
+        writer.write(REPORT)  # it had not been written, so that it is news
+        assert read_progress(tmp_path / "absent") == REPORT
 
 
 def test_what_a_killed_process_left_counts_only_while_somebody_works_there(tmp_path):
-    Writer(tmp_path / PROGRESS).write(REPORT)
-    assert current_report(tmp_path) is None
-    with run_lock(tmp_path):
+    with run_lock(tmp_path) as lock:
+        Writer(lock.path.with_suffix(".progress")).write(REPORT)
         assert current_report(tmp_path) == REPORT
-        with watching(tmp_path):  # whoever takes the run over begins anew
-            assert current_report(tmp_path) is None
+    assert current_report(tmp_path) is None
+    with run_lock(tmp_path) as lock, watching(lock):  # whoever takes the run over begins anew
+        assert current_report(tmp_path) is None
+        assert files(tmp_path) == ["locks/0002.json"]
     assert current_report(tmp_path) is None
 
 
@@ -117,7 +173,9 @@ def test_what_a_killed_process_left_counts_only_while_somebody_works_there(tmp_p
     ],
 )
 def test_a_file_that_is_none_says_nothing(tmp_path, text):
-    (tmp_path / PROGRESS).write_text(text)
-    assert read_progress(tmp_path) is None
-    (tmp_path / PROGRESS).unlink()
-    assert read_progress(tmp_path) is None
+    with run_lock(tmp_path) as lock:
+        lock.path.with_suffix(".progress").write_text(text)
+        assert read_progress(tmp_path) is None
+        lock.path.with_suffix(".progress").unlink()
+        assert read_progress(tmp_path) is None
+    assert read_progress(tmp_path / "absent") is None

@@ -61,7 +61,7 @@ def test_stopped_in_a_gram_matrix(tmp_path, monkeypatch):
     whole = sum(collected)
 
     # the number of tiles depends on the machine
-    assert len(marked) >= 2
+    assert len(marked) >= 8
     with monkeypatch.context() as patch:
         patch.setattr(TileStore, "mark", stopping_after(len(marked) // 2, mark))
         with pytest.raises(StoppedError):

@@ -72,6 +72,16 @@ def parse(words: Sequence[str]) -> list[Override]:
     return parsed
 
 
+def check_once(overrides: Sequence[Override]) -> None:
+    """Raise UserError where a command line sets one option twice: which of the two is meant, nobody can tell."""
+    first: dict[str, str] = {}
+    for override in overrides:
+        key, said = override.key_or_group, _short(override.input_line or "")
+        if key in first:
+            raise UserError(f"{first[key]} and {said} both set {key}: give it once.")
+        first[key] = said
+
+
 def _check_length(word: str) -> None:
     """Hydra's parser takes a millisecond for each value, and is called several times."""
     if word.count(",") > _MOST_VALUES:

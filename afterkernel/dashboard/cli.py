@@ -8,17 +8,19 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from afterkernel.arguments import CommandParser
-from afterkernel.dashboard import report_run, saved, story, workspace
-from afterkernel.dashboard.material import Material, read
+from afterkernel.dashboard import saved
 from afterkernel.errors import UserError
 from afterkernel.logger import sync
 from afterkernel.logger.account import check_server, is_wandb_name, reason
 from afterkernel.records import format as fmt
-from afterkernel.records.files import write_text_atomic
+from afterkernel.records.files import check_directory, write_text_atomic
 from afterkernel.report.page import Made, make
+
+if TYPE_CHECKING:  # it imports torch, for which help and a wrong path must not wait
+    from afterkernel.dashboard.material import Material
 
 FOLDER = "dashboard"
 
@@ -43,6 +45,9 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("dashboard needs wandb-workspaces: pip install 'afterkernel[dashboard]'.")
     for name in ("project", "entity"):
         _check_name(name, getattr(options, name))
+    check_directory(options.directory)
+    from afterkernel.dashboard.material import read
+
     material = read(options.directory, options.project, options.entity)
     if options.upload:
         # W&B's own telemetry says on standard error what the key, or the network, fails it in.
@@ -57,6 +62,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _build(material: Material, folder: Path, *, upload: bool) -> int:
+    from afterkernel.dashboard import story, workspace
+
     entity = (material.entity or saved.default_entity()) if upload else (material.entity or "")
     made = make(material.records, material.runs, folder / "report" / "index.html", f"runs/{material.sweep}")
     board = workspace.workspace(material, made.findings, entity)
@@ -81,6 +88,8 @@ def _build(material: Material, folder: Path, *, upload: bool) -> int:
 
 
 def _logged(material: Material, made: Made, folder: Path) -> Path:
+    from afterkernel.dashboard import report_run
+
     try:
         return report_run.log(material, made, folder)
     except OSError:

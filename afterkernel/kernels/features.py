@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import logging
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +22,8 @@ from afterkernel.kernels.sample_axis import SampleAxis, find_sample_axis
 from afterkernel.kernels.terms import Block, Gradients
 from afterkernel.kernels.verify import COARSE_TOLERANCE, TOLERANCE
 from afterkernel.kernels.working_copy import WorkingCopy
+from afterkernel.progress import log_once
 from afterkernel.types import Float, Tensor
-
-log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 256
 # Results of operations that are held at the same time, at most, in units of the largest.
@@ -183,7 +181,7 @@ class FeatureEmbedding:
         per_sample = max(1, RESULTS_HELD * first.largest_bytes // len(probe))
         self.samples_at_once = max(1, min(MOST_AT_ONCE, at_once(self.device).activation_bytes // per_sample))
         self.work_bytes = self.samples_at_once * per_sample
-        log.info("conjugate kernel: the features are %s", self.description)
+        log_once(f"conjugate kernel: the features are {self.description}")
         return math.prod(axis.others) * axis.rows
 
     def _probe(self, x: Tensor) -> Tensor:

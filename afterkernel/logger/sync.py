@@ -13,7 +13,7 @@ from pathlib import Path
 from afterkernel.arguments import CommandParser
 from afterkernel.errors import UserError
 from afterkernel.logger.account import check_server
-from afterkernel.records.files import REPLACED
+from afterkernel.records.files import REPLACED, check_directory
 
 _LIMIT_S = 600.0
 
@@ -51,8 +51,7 @@ def offline_runs(directory: Path) -> list[list[Path]]:
 
     Raises UserError where there is none.
     """
-    if not directory.is_dir():
-        raise UserError(f"{directory} is not a directory: name a run, a sweep, or the folder of all sweeps.")
+    check_directory(directory)
     found: dict[tuple[Path, str], list[Path]] = {}
     for folder in sorted(directory.rglob("wandb/offline-run-*"), key=_natural):
         if REPLACED in folder.relative_to(directory).parts:

@@ -90,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
 def _answer(options: argparse.Namespace) -> int:
     given = [name for name in ("where", "columns", "sort") if getattr(options, name) is not None]
     if given:
-        raise UserError(f"--{given[0]} can't stand beside --sql: say it in the query.")
+        raise UserError(f"--{given[0]} can't be combined with --sql: write it in the query.")
     frame = sql(options.directory, options.sql)
     if options.csv:
         frame.to_csv(sys.stdout, index=False)

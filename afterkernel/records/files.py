@@ -36,6 +36,18 @@ def run_directory(root: Path | str, sweep: str, run_id: str) -> Path:
     return Path(root) / safe("sweep", sweep) / safe("run_id", run_id)
 
 
+def check_directory(directory: Path) -> None:
+    """UserError where there is no such directory."""
+    if not directory.is_dir():
+        raise UserError(f"{directory} is not a directory: name a run, a sweep, or the folder of all sweeps.")
+
+
+def check_run_folder(run_dir: Path) -> None:
+    """UserError where a folder is not one of a run with its configuration."""
+    if not (run_dir / CONFIG).exists():
+        raise UserError(f"{run_dir} is not a run: it has no {CONFIG}; name a folder runs/SWEEP/RUN_ID.")
+
+
 def write_bytes_atomic(path: Path | str, data: bytes) -> None:
     """Write a file so that a reader, or a crash, finds the old content or the new, never a part."""
     write_parts_atomic(path, [data])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from afterkernel.errors import UserError
 from afterkernel.records import engine
 from afterkernel.records.columns import COLUMNS, FRAME, MEASURES, SEPARATOR
+from afterkernel.records.config_file import check_config
 from afterkernel.records.record import KernelRecord, Record
 from afterkernel.records.store import check_any, find_runs
 
@@ -104,7 +105,11 @@ def _reason(error: Exception) -> str:
 def _ask(directory: Path | str, query: str, bad: Callable[[Exception], UserError]) -> pd.DataFrame:
     import duckdb
 
-    runs = [run for run in find_runs(directory) if run.listing]
+    found = find_runs(directory)
+    for run in found:
+        if run.is_run and run.has_config:
+            check_config(run)
+    runs = [run for run in found if run.listing]
     check_any(directory, runs)
     try:
         with engine.opened(runs, directory) as table:

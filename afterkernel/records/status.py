@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from afterkernel.errors import UserError
+from afterkernel.records.config_file import config_of
 from afterkernel.records.files import CONFIG, RECORDS
 from afterkernel.records.record import Record
 from afterkernel.records.store import RunFolder, read_runs
@@ -83,7 +84,7 @@ def lookup(config: Any, *names: str) -> Any:
 
 def _one(run: RunFolder) -> RunStatus | None:
     """The status of a run; None where its only sign is a configuration that is damaged or not ours."""
-    config = _config(run) if run.has_config else None
+    config = config_of(run) if run.has_config else None
     if config is None and not run.is_run:
         return None
     by_evaluation: dict[str, list[Record]] = defaultdict(list)
@@ -113,25 +114,3 @@ def _wall_s(records: list[Record]) -> float:
     spent = [kernel.resources for record in records for kernel in record.kernels]
     evaluated = sum(each.wall_s_kernel + each.wall_s_svm + each.wall_s_measures for each in spent)
     return evaluated + max(record.wall_s_train for record in records)
-
-
-def _config(run: RunFolder) -> dict[str, Any] | None:
-    """A run's configuration; None, and a word on it, where it is damaged or another program's."""
-    import yaml
-
-    path = run.path / CONFIG
-    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # the first is ten times as fast
-    try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=loader) if path.is_file() else None
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        run.skip(str(path), f"can't be read ({error.strerror})")
-        return None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        run.skip(str(path), f"can't be read as YAML: {' '.join(str(error).split())}")
-        return None
-    if not isinstance(config, dict) or not any(isinstance(config.get(name), dict) for name in ("arch", "training")):
-        run.skip(str(path), "is not a configuration of afterkernel")
-        return None
-    return config

@@ -19,7 +19,18 @@ from typing import NamedTuple, TypeVar
 
 from afterkernel.errors import LockLostError, UserError
 from afterkernel.records.document import RecordError, decode, encode, number_of
-from afterkernel.records.files import CONFIG, LOCKS, NAME, RECORDS, REPLACED, SNAPSHOTS, STATE, create_bytes, safe
+from afterkernel.records.files import (
+    CONFIG,
+    LOCKS,
+    NAME,
+    RECORDS,
+    REPLACED,
+    SNAPSHOTS,
+    STATE,
+    check_directory,
+    create_bytes,
+    safe,
+)
 from afterkernel.records.record import Record
 from afterkernel.records.skipped import skip
 
@@ -203,8 +214,7 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
     A run holds no runs, so nothing below one is looked at, nor are hidden folders. UserError where it is none.
     """
     directory = Path(directory)
-    if not directory.is_dir():
-        raise UserError(f"{directory} is not a directory: name a run, a sweep, or the folder of all sweeps.")
+    check_directory(directory)
     found, pending = [], [str(directory)]
     while pending:
         folder = pending.pop()
@@ -216,9 +226,13 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
         except OSError as error:
             skip(folder, f"can't be read ({error.strerror})")
             continue
-        run = RunFolder(Path(folder), has_config=inside.get(CONFIG) is False)
+        run = RunFolder(Path(folder), has_config=CONFIG in inside)
         if RECORDS in inside:
             _list(run)
+        if LOCKS in inside:
+            for name in _names(run.path / LOCKS):
+                if name.endswith(".json") and not _LOCK.fullmatch(name):
+                    run.skip(f"{folder}/{LOCKS}/{name}", "is not the name of a lock: remove it")
         # A sweep may be called records.
         has_records = any(map(_RECORD.fullmatch, run.listing))
         marked = LOCKS in inside or STATE in inside

@@ -1,6 +1,7 @@
 """Run locks: at most one process works on a run, on one machine or on several that share a file system.
 
-RUN_ID/locks/0003.json    who holds the run, and since when; its time of change is the holder's heartbeat
+RUN_ID/locks/0003.json        who holds the run, and since when; its time of change is the holder's heartbeat
+RUN_ID/locks/0003.progress    what the holder is doing (see `afterkernel.progress_file`)
 
 The lock with the highest number counts, and it is never deleted, only followed by a higher one. So no other lock is
 needed: processes race only to create a file (a hard link to a finished file, atomic also on NFS), and a process that
@@ -34,6 +35,7 @@ from afterkernel.records.store import lock_numbers, next_number
 
 __all__ = ["HEARTBEAT_S", "STALE_S", "LockLostError", "LockOwner", "LockedError", "RunLock", "owner_of", "run_lock"]
 
+PROGRESS = ".progress"
 HEARTBEAT_S = 10.0
 STALE_S = 120.0
 UNWRITTEN_S = 2.0
@@ -142,6 +144,11 @@ def owner_of(run_dir: Path, *, stale_s: float = STALE_S) -> LockOwner | None:
     return None if age_s > stale_s or unchanged_s > stale_s else found
 
 
+def progress_of(run_dir: Path) -> Path:
+    """Where the holder of a run's lock writes its progress."""
+    return _highest(run_dir)[1].with_suffix(PROGRESS)
+
+
 def _acquire(run_dir: Path, heartbeat_s: float, stale_s: float) -> RunLock:
     folder = run_dir / LOCKS
     folder.mkdir(parents=True, exist_ok=True)
@@ -213,11 +220,12 @@ def _highest(run_dir: Path) -> tuple[int, Path]:
 
 
 def _tidy(run_dir: Path, number: int, before: float) -> None:
-    """Remove lower locks (whoever still looks at them creates a number below the highest, and loses) and old drafts."""
-    old = [path for lower, path in lock_numbers(run_dir).items() if lower < number]
-    for draft in (run_dir / LOCKS).glob(".*.tmp"):
+    """Remove lower locks (whoever still looks at them creates a number below the highest, and loses) and leftovers."""
+    lower = {path for other, path in lock_numbers(run_dir).items() if other < number}
+    old = [*lower, *(path.with_suffix(PROGRESS) for path in lower)]
+    for leftover in (*(run_dir / LOCKS).glob(".*.tmp"), *(run_dir / LOCKS).glob(f"*{PROGRESS}")):
         with contextlib.suppress(FileNotFoundError):
-            old += [draft] if draft.stat().st_mtime < before else []
+            old += [leftover] if leftover.stat().st_mtime < before else []
     for path in old:
         _seen.pop(path, None)
         with contextlib.suppress(OSError):  # a folder that somebody called so

@@ -23,7 +23,6 @@ import torch
 
 from afterkernel.config import Config, device, training_id
 from afterkernel.errors import UserError
-from afterkernel.progress_file import PROGRESS
 from afterkernel.records import fence_records
 from afterkernel.records.files import LOCKS, RECORDS, REPLACED, STATE, write_text_atomic
 from afterkernel.sweep.job import LOG
@@ -35,7 +34,7 @@ from afterkernel.training.identity import mismatch, start_of, training_identity
 log = logging.getLogger(__name__)
 
 # What belongs to the folder rather than to one start of the run.
-_PERMANENT = (STATE, REPLACED, LOCKS, LOG, PROGRESS)
+_PERMANENT = (STATE, REPLACED, LOCKS, LOG)
 OWNER = "owner"
 _DISCARDED = ".discarded"
 

@@ -34,7 +34,7 @@ class PivotedFactor:
         self.pivots: list[int] = []
         self._left: list[float] = []  # the largest diagonal entry that so many columns leave out
         self._below: list[float] = []  # how far below 0 rounding has pushed any other
-        self._ended = False  # whether what is left is rounding
+        self._ended = False  # whether the rest is rounding
 
     def rank(self, tolerance: float, most: int) -> int | None:
         """How many columns leave out at most `tolerance`, or rounding alone; None if more than `most`."""
@@ -42,7 +42,7 @@ class PivotedFactor:
             if len(self._left) == len(self.pivots):
                 self._left.append(float(self._rest.max()))
                 self._below.append(max(0.0, -float(self._rest.min())))
-                # where rounding has pushed others below 0, what is left is rounding
+                # where rounding has pushed others below 0, the rest is rounding
                 self._ended = self._left[-1] <= 2 * self._below[-1]
             elif len(self.pivots) >= most:
                 return None

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 
 from afterkernel.arguments import CommandParser
 from afterkernel.config import CONF, compose, typed
-from afterkernel.config.overrides import parse
+from afterkernel.config.overrides import check_once, parse
 from afterkernel.errors import UserError
 
 # Flags of Hydra's own command line that have no place here, each with what to do instead.
@@ -57,10 +57,11 @@ def main(argv: Sequence[str]) -> int:
     parsed = parser().parse_overrides(list(argv))
     shows = parsed.cfg is not None or parsed.info is not None
     if parsed.resolve and parsed.cfg is None:
-        raise UserError("--resolve goes with --cfg alone: --cfg job --resolve.")
+        raise UserError("--resolve needs --cfg: write --cfg job --resolve.")
     if shows and (parsed.multirun or (parsed.cfg and parsed.info)):
-        raise UserError("--cfg, --info and --multirun exclude each other: give one of them.")
+        raise UserError("--cfg, --info and --multirun can't be combined: give one of them.")
     overrides = parse(parsed.overrides)
+    check_once(overrides)
     if shows and (several := [_word(each) for each in overrides if each.is_sweep_override()]):
         raise UserError(f"{several[0]} names several values, and --cfg and --info show one run: give one of them.")
     # What is the same in every run of a grid; the sweeper checks what the others make.

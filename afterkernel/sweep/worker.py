@@ -43,7 +43,7 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
     warned: list[str] = []
     with _logging(job, echo, warned):
         try:
-            with run_lock(run_dir) as held, watching(run_dir):
+            with run_lock(run_dir) as held, watching(held):
                 forget_failure(run_dir)
                 try:
                     return outcome("finished" if _run(job, run_dir, held) else "already")

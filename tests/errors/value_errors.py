@@ -119,7 +119,7 @@ SUGGESTIONS = [
     M("a flag misspelt", "--multirn seed=0,1", "--multirn is not an option of the command line: did you mean --multirun?", small=False),
     M("a flag of a command misspelt", "report x --ouput=y", "--ouput=y is not an option of report: did you mean --output?", small=False),
     M("a part of the configuration to print", "--cfg job --package=training", "--package is not available: --cfg job prints the whole configuration.", small=False),
-    M("two things to do at once", "--cfg job --multirun", "--cfg, --info and --multirun exclude each other: give one of them.", small=False),
+    M("two things to do at once", "--cfg job --multirun", "--cfg, --info and --multirun can't be combined: give one of them.", small=False),
     M("several values to print", "--cfg job seed=0,1", "seed=0,1 names several values, and --cfg and --info show one run: give one of them.", small=False),
     M("several values for a plan", "plan arch=vgg,mlp", "arch=vgg,mlp: plan takes one value for each option: give one of them.", small=False),
     M("a sweep for a plan", "plan +sweep=demo", "+sweep=demo: plan works on one run, not on a sweep: leave it out.", small=False),

@@ -33,6 +33,11 @@ def execute(job: Job) -> Outcome:
     return Outcome(job.run_id, "finished", f"{threads}|{devices}|{entity}", str(folder / "run.log"), 0.0)
 
 
+def work(job: Job, _echo: str) -> Outcome:
+    """The same for processes of launcher=basic and joblib."""
+    return execute(job)
+
+
 def act(what: str, config, folder: Path) -> None:
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)

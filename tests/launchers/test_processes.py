@@ -1,8 +1,13 @@
 """Worker processes that die or misbehave: the sweep reports it and never waits for ever."""
 
+import ctypes
+import threading
+import time
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
+import standin
 
 from afterkernel.sweep.launchers import processes
 from afterkernel.sweep.launchers.processes import run_in_processes
@@ -50,3 +55,82 @@ def test_a_process_that_cannot_be_served_ends_the_sweep(monkeypatch, make_jobs, 
     monkeypatch.setattr(processes, "GRACE_S", 0.1)
     with pytest.raises(RuntimeError, match="no shutting down"):
         run_in_processes(make_jobs(a={}, b={}), told(), [{}], "none")
+
+
+@pytest.fixture
+def stand_in_work(stand_in, monkeypatch):
+    """Processes that do what `standin.execute` does."""
+    monkeypatch.setattr(processes, "_work", standin.work)
+
+
+def end_thread(name, run_dir):
+    """As soon as a job has begun, end loky's thread of this name, as an error within it would."""
+
+    def end():
+        while not (run_dir / "begun.0").exists():
+            time.sleep(0.01)
+        for thread in threading.enumerate():
+            if thread.name == name:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+        for thread in threading.enumerate():  # it notices only once it is awake
+            if thread.name == "ExecutorManagerThread":
+                with thread.shutdown_lock:
+                    thread.thread_wakeup.wakeup()
+                with thread.call_queue._notempty:
+                    thread.call_queue._notempty.notify_all()
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+THREADS_DIE = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
+@THREADS_DIE
+@pytest.mark.timeout(60)
+def test_a_dead_thread_of_the_engine_is_one_failed_run_and_its_process_ends(make_jobs, told, stand_in_work, folder):
+    jobs = make_jobs(a={}, b={"act": "sleep", "sleep_s": 1000}, c={}, d={})
+    end_thread("ExecutorManagerThread", folder / "b")
+    tell = told()
+    run_in_processes(jobs, tell, [{}], "none")
+    assert tell.states == {"a": "finished", "b": "failed", "c": "finished", "d": "finished"}
+    assert "the managing thread of joblib's engine ended" in tell.outcomes["b"].sentence
+    pid = (folder / "b" / "begun.0").read_text().split()[0]
+    assert not is_running(pid)
+    assert (folder / "c" / "begun.0").read_text().split()[0] != pid
+
+
+@THREADS_DIE
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["ExecutorManagerThread", "QueueFeederThread"])
+def test_a_thread_of_the_engine_that_dies_between_jobs_costs_no_run(make_jobs, told, stand_in_work, folder, name):
+    before = threading.enumerate()
+
+    class Waits(told):
+        def __call__(self, outcome):
+            if outcome.run_id == "a":
+                for thread in [each for each in threading.enumerate() if each.name == name and each not in before]:
+                    thread.join(20)
+                    assert not thread.is_alive()
+            return super().__call__(outcome)
+
+    jobs = make_jobs(a={"act": "sleep", "sleep_s": 0.0}, b={}, c={})
+    tell = Waits()
+    end_thread(name, folder / "a")
+    run_in_processes(jobs, tell, [{}], "none")
+    assert set(tell.states) == set("abc")
+    assert tell.states["b"] == tell.states["c"] == "finished"
+
+
+@pytest.mark.timeout(60)
+def test_slots_that_end_without_a_word_end_the_sweep(monkeypatch, make_jobs, told):
+    monkeypatch.setattr(processes, "LOOK_S", 0.05)
+    monkeypatch.setattr(processes._Slot, "run", lambda self: None)
+    with pytest.raises(RuntimeError, match="threads that serve the worker processes have ended"):
+        run_in_processes(make_jobs(a={}, b={}), told(), [{}], "none")
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sweep_tools import SIX, environment, numbers
+from sweep_tools import SIX, environment, last_of_each, numbers
 
 SMALL = [
     "arch.budget=1500",
@@ -35,7 +35,11 @@ class Program:
     def __call__(self, *words, cwd, **harm) -> subprocess.CompletedProcess[str]:
         self.commands += 1
         out, err = (self.folder / f"{self.commands}.{name}" for name in ("out", "err"))
-        given = {"words": [*map(str, words)], "cwd": str(cwd), "environment": environment(**harm) | {"COLUMNS": "200"}}
+        given = {
+            "words": last_of_each(map(str, words)),
+            "cwd": str(cwd),
+            "environment": environment(**harm) | {"COLUMNS": "200"},
+        }
         self.server.stdin.write(json.dumps(given | {"out": str(out), "err": str(err)}) + "\n")
         self.server.stdin.flush()
         code = int(self.server.stdout.readline())

@@ -28,6 +28,12 @@ SIX = [*GRID, "seed=0,1,2", "logger=none"]
 HARM = Path(__file__).parents[1] / "sweep" / "harm"
 
 
+def last_of_each(words):
+    """Words of a command line; of those that set one option the last alone, as the program takes only one."""
+    kept = {word.partition("=")[0].lstrip("+") if "=" in word else place: word for place, word in enumerate(words)}
+    return list(kept.values())
+
+
 def environment(harm=None, mark=None):
     """The environment of a program, with faults on purpose (see tests/sweep/harm) if asked for."""
     found = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -40,7 +46,7 @@ def environment(harm=None, mark=None):
 def start(words, cwd, **harm):
     """Start the program."""
     return subprocess.Popen(
-        [sys.executable, "-m", "afterkernel", *map(str, words)],
+        [sys.executable, "-m", "afterkernel", *last_of_each(map(str, words))],
         cwd=cwd,
         env=environment(**harm),
         stdout=subprocess.PIPE,

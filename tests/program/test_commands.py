@@ -53,6 +53,19 @@ def test_every_command_has_help_with_an_example(command, flag, capsys):
     assert f"example:\n  python -m afterkernel {command}" in text
 
 
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"plan", "doctor"}))
+@pytest.mark.parametrize("word", ["nowhere", "--help"])
+def test_help_and_a_wrong_path_wait_for_no_heavy_import(command, word, tmp_path):
+    code = (
+        "import sys; from afterkernel.__main__ import main\n"
+        f"try: code = main([{command!r}, {word!r}])\n"
+        "except SystemExit as ended: code = ended.code\n"
+        "print(code, [name for name in ('torch', 'wandb', 'matplotlib', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"{2 if word == 'nowhere' else 0} []"
+
+
 @pytest.mark.parametrize("words", [["-h"], ["--help"], ["arch=mlp", "--help"], ["--multirun", "-h"]])
 def test_help_without_a_command_is_that_of_the_program(words, capsys):
     assert main(words) == 0

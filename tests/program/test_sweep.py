@@ -205,3 +205,10 @@ def test_report_is_one_page_with_figures(sweep, program):
     frame = ak.results(sweep / "runs" / "tiny")
     chosen = frame[(frame["arch"] == "mlp") & (frame["kernel"] == "ntk") & (frame["epoch"] == 3)]
     assert f"{100 * np.mean(chosen['svm_test_error']):.2f}"[:3] in html
+
+
+def test_the_layer_of_the_conjugate_kernel_is_named_once_a_run(sweep):
+    for log in (sweep / "runs" / "tiny").glob("*/run.log"):
+        text = log.read_text()
+        assert text.count("conjugate: SVM test error") == 3
+        assert text.count("conjugate kernel: the features are ") == 1

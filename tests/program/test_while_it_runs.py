@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sweep_tools import start
+from sweep_tools import last_of_each, start
 
 SMALL = [
     "arch=mlp",
@@ -38,7 +38,7 @@ class OnTerminal:
         environment = os.environ | {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "40", "OMP_NUM_THREADS": "1"}
         for name in ("NO_COLOR", "FORCE_COLOR"):
             environment.pop(name, None)
-        command = [sys.executable, "-m", "afterkernel", *words]
+        command = [sys.executable, "-m", "afterkernel", *last_of_each(words)]
         self.process = subprocess.Popen(
             command, cwd=cwd, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
         )
@@ -95,7 +95,7 @@ def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path)
     assert len(re.findall(warned, text)) == 1
     logs = [path.read_text() for path in tmp_path.glob("runs/s/*/run.log")]
     assert sum("snapshot saved" in log for log in logs) == 2
-    assert not list(tmp_path.rglob("*progress.json*"))
+    assert not list(tmp_path.rglob("*.progress*"))
     # The display is removed, and the cursor is back.
     assert text.rindex("\x1b[?25h") < text.rindex("1 of 2 runs finished")
     assert "Traceback" not in text
@@ -110,7 +110,7 @@ def test_a_run_on_a_terminal_has_the_same_display_and_its_lines_above(tmp_path):
     assert code == 130, text
     assert re.search(r"\d\d:\d\d:\d\d epoch 0: training loss .*; snapshot saved\r\n", text)
     assert text.rstrip().endswith("the same command runs what is missing.")
-    assert not list(tmp_path.rglob("*progress.json*"))
+    assert not list(tmp_path.rglob("*.progress*"))
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def working(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("working")
     process = start(["--multirun", *LONG, "seed=0,1"], cwd)
     deadline = time.monotonic() + 300
-    while not any("training" in path.read_text() for path in cwd.glob("runs/s/*/progress.json")):
+    while not any("training" in path.read_text() for path in cwd.glob("runs/s/*/locks/*.progress")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     yield cwd, process
@@ -138,10 +138,10 @@ def test_status_from_another_process_says_what_runs_are_at(program, working):
 
 def test_status_takes_no_word_of_a_killed_run(program, working):
     cwd, process = working
-    (path,) = cwd.glob("runs/s/*/progress.json")
+    (path,) = cwd.glob("runs/s/*/locks/*.progress")
     process.kill()
     process.wait()
-    locks = sorted(path.parent.glob("locks/*.json"))
+    locks = sorted(path.parent.glob("*.json"))
     worker = int(json.loads(locks[-1].read_text())["process"].split("@")[0])
     deadline = time.monotonic() + 300
     while Path(f"/proc/{worker}").exists():
@@ -185,4 +185,4 @@ def test_a_run_that_is_killed_under_the_display_is_told_and_ctrl_c_ends_the_othe
     assert "0 of 2 runs finished, 1 failed, 1 to go; give the same command again to go on\r\n" in text
     assert "Traceback" not in text
     # The one that was killed could not take its file away.
-    assert [path.parent for path in tmp_path.rglob("*progress.json*")] == [locks[0].parents[1]]
+    assert [path.parents[1] for path in tmp_path.rglob("*.progress*")] == [locks[0].parents[1]]

@@ -52,7 +52,7 @@ def test_sql_prints_what_it_gives(sweep, capsys):
     assert capsys.readouterr().out.splitlines()[:2][0] == "kernel,last,e"
     assert main([str(sweep), "--sql", "select epoch from results where false"]) == 0
     assert capsys.readouterr().out == "No row fits.\n"
-    with pytest.raises(UserError, match="--where can't stand beside --sql"):
+    with pytest.raises(UserError, match="--where can't be combined with --sql"):
         main([str(sweep), "--sql", query, "--where", "epoch = 1"])
 
 

@@ -5,13 +5,18 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from afterkernel.__main__ import main
+from afterkernel.config import to_plain
+from afterkernel.config.schema import Config
 from afterkernel.errors import UserError
 from afterkernel.records import SkippedWarning, read_records, read_run, recorded, results, sql, write_record
 from afterkernel.records.document import RecordError, decode, encode, seal
+from afterkernel.report import page
 
 # As an earlier version wrote it: without kernel_error, warnings, measures and other optional fields.
 OLDER = Path(__file__).with_name("older") / "20.eval0.1.json"
@@ -99,7 +104,48 @@ def test_commands_show_the_rest_and_say_so_by_their_exit_code(folder, capsys, co
     out, err = capsys.readouterr()
     assert err.count(f"afterkernel: warning: skipped: {path} is truncated") == 1
     assert out.count("\n") >= before.out.count("\n") - 2
-    assert ("run1/config.yaml" in err) == ("x.json is not a grid" in err) == (command != "results")
+    assert "run1/config.yaml can't be read as YAML" in err
+    assert ("x.json is not a grid" in err) == (command != "results")
+
+
+CONFIGS = {
+    "garbage": (lambda path: path.write_bytes(b"\x00\xff{{: ["), "can't be read as YAML"),
+    "empty": (lambda path: path.write_bytes(b""), "is not a configuration of afterkernel"),
+    "a list": (lambda path: path.write_text("[1, 2]\n"), "is not a configuration of afterkernel"),
+    "half": (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "is truncated"),
+    "without its last lines": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "is truncated"),
+    "with a byte of zero": (lambda path: path.write_bytes(b"d\0" + path.read_bytes()[2:]), "can't be read as YAML"),
+    "a folder": (lambda path: [path.unlink(), path.mkdir()], "is not a file"),
+    "a pipe": (lambda path: [path.unlink(), os.mkfifo(path)], "is not a file"),
+    "a dangling link": (lambda path: [path.unlink(), path.symlink_to("nowhere")], "can't be read (No such file"),
+}
+
+
+@pytest.mark.parametrize("command", ["results", "status", "report"])
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_damaged_configuration_alone_is_named_by_every_command(folder, capsys, monkeypatch, command, kind):
+    monkeypatch.setattr(page, "make", lambda *_: SimpleNamespace(page=Path("page")))  # drawing takes seconds
+    harm, told = CONFIGS[kind]
+    for name in ("run0", "run1"):
+        (folder / name / "config.yaml").write_text(yaml.safe_dump(to_plain(Config()), sort_keys=False))
+    main([command, str(folder)])
+    assert capsys.readouterr().err == ""
+    harm(folder / "run1" / "config.yaml")
+    assert main([command, str(folder)]) == 3
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"afterkernel: warning: skipped: {folder / 'run1' / 'config.yaml'} {told}" in err
+
+
+@pytest.mark.parametrize("command", ["results", "status"])
+def test_a_stray_file_among_the_locks_is_named(folder, capsys, command):
+    (folder / "run0" / "locks").mkdir()
+    (folder / "run0" / "locks" / "0001.json").touch()
+    (folder / "run0" / "locks" / "0001 (copy).json").touch()
+    assert main([command, str(folder)]) == 3
+    err = capsys.readouterr().err
+    path = folder / "run0" / "locks" / "0001 (copy).json"
+    assert err == f"afterkernel: warning: skipped: {path} is not the name of a lock: remove it\n"
 
 
 def test_where_nothing_can_be_read_an_error_says_so(tmp_path, make_record, capsys):

@@ -9,7 +9,7 @@ import pytest
 
 from afterkernel.errors import UserError
 from afterkernel.progress import Report
-from afterkernel.progress_file import PROGRESS, Writer
+from afterkernel.progress_file import Writer
 from afterkernel.records import RunStatus, SkippedWarning
 from afterkernel.runs.run_lock import run_lock
 from afterkernel.sweep.failure import write_failure
@@ -39,9 +39,11 @@ def test_a_run_in_progress_is_told_by_what_it_says_and_the_sweep_s_end_by_its_ru
     run = run_status(tmp_path / "run")
     now = time.time()
     report = Report("training", "training: epoch 3 of 5", 0.4, 30.0, None, None, None, now, now)
-    Writer(run.run_dir / PROGRESS).write(report)
+    with run_lock(run.run_dir) as lock:
+        Writer(lock.path.with_suffix(".progress")).write(report)
     assert state_of(run) == ("cut off", "missing epochs 5")  # nobody works there any more
-    with run_lock(run.run_dir):
+    with run_lock(run.run_dir) as lock:
+        Writer(lock.path.with_suffix(".progress")).write(report)
         assert re.match(r"training: epoch 3 of 5, over \d+ s left \(process ", state_of(run)[1])
         assert re.match(r"training: epoch 3 of 5, about 1 h \d+ min left \(process ", state_of(run, whole_s=5400.0)[1])
         left = sweep_left([run], to_go=2)

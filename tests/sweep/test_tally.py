@@ -9,7 +9,7 @@ import pytest
 
 from afterkernel import display as display_module
 from afterkernel.progress import Report
-from afterkernel.progress_file import PROGRESS, Writer
+from afterkernel.progress_file import Writer
 from afterkernel.runs.run_lock import run_lock
 from afterkernel.sweep import tally as module
 from afterkernel.sweep.conduct import Teller
@@ -104,9 +104,8 @@ def test_files_are_read_once_a_second_of_runs_in_progress_alone_and_in_turn(tmp_
 def test_the_whole_moves_with_its_parts(tmp_path, clock):
     tally = Tally("s", 4, 1, clock)
     tally.begun(job(tmp_path, "a"))
-    (tmp_path / "a").mkdir()
-    Writer(tmp_path / "a" / PROGRESS).write(told(run_left_s=30.0))
-    with run_lock(tmp_path / "a"):
+    with run_lock(tmp_path / "a") as lock:
+        Writer(lock.path.with_suffix(".progress")).write(told(run_left_s=30.0))
         clock.now = 10.0
         picture = tally.picture()
     assert picture.heading.startswith("sweep s: 1 of 4 done, 1 running, 2 to go, about 1 min ")

@@ -12,10 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
+from typing import Any
 
 # Here, since threads that import side by side can fail.
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
+from joblib.externals.loky.backend.utils import kill_process_tree
 
 from afterkernel.display import is_shown
 from afterkernel.sweep.interrupt import interrupted_once
@@ -24,6 +27,7 @@ from afterkernel.sweep.launchers.launcher import Tell
 from afterkernel.sweep.worker import Echo, execute
 
 GRACE_S = 20.0
+LOOK_S = 1.0
 
 # A job that begins, or an outcome and what is set once it has been told; from a process that serves no more None, or
 # what went wrong with serving it.
@@ -46,7 +50,12 @@ def run_in_processes(jobs: Sequence[Job], tell: Tell, environments: Sequence[Map
                 slot.start()
             serving = len(slots)
             while serving:
-                arrived = told.get()
+                try:
+                    arrived = told.get(timeout=LOOK_S)
+                except queue.Empty:
+                    if any(slot.is_alive() for slot in slots) or not told.empty():
+                        continue
+                    raise RuntimeError("the threads that serve the worker processes have ended") from None
                 if arrived is None:
                     serving -= 1
                     continue
@@ -113,15 +122,18 @@ class _Slot(threading.Thread):
             self.told.put(job)
             started = time.monotonic()
             try:
+                if executor is not None and _ended_thread(executor):
+                    _shut(executor, kill=True)
+                    executor = None
                 if executor is None:
                     executor = ProcessPoolExecutor(1, env=self.environment, initializer=_begin, initargs=(os.getpid(),))
-                    self.pid = executor.submit(os.getpid).result()
-                outcome = executor.submit(_work, job, self.echo).result()
+                    self.pid = _result(executor, executor.submit(os.getpid))
+                outcome = _result(executor, executor.submit(_work, job, self.echo))
             except BaseException as error:  # a process may send any; none is raised in this thread itself
                 outcome = Outcome(job.run_id, "failed", _death(error), job.log, time.monotonic() - started)
                 self.pid = None
                 if executor is not None:
-                    executor.shutdown(kill_workers=True)
+                    _shut(executor, kill=True)
                     executor = None
             answered = threading.Event()
             self.told.put((outcome, answered))
@@ -130,7 +142,7 @@ class _Slot(threading.Thread):
                 pass
         self.pid = None
         if executor is not None:
-            executor.shutdown()
+            _shut(executor, kill=False)
 
     def signal(self, number: int) -> None:
         """Send a signal to the process, if there is one."""
@@ -139,8 +151,44 @@ class _Slot(threading.Thread):
                 os.kill(self.pid, number)
 
 
+class _EngineError(Exception):
+    """A part of loky without which no result arrives has ended."""
+
+
+def _result(executor: Any, future: Future[Any]) -> Any:
+    """The result of a call. Raises what the call raised, and _EngineError where nothing can bring a result any more.
+
+    loky reports a process that ends, but not the end of its own threads in this process.
+    """
+    while not wait([future], LOOK_S).done:
+        ended = _ended_thread(executor)
+        if ended and not wait([future], LOOK_S).done:  # it may have brought the result just before
+            raise _EngineError(f"the {ended} thread of joblib's engine ended, so that no result can arrive")
+    return future.result()
+
+
+def _ended_thread(executor: Any) -> str:
+    """Which of loky's threads has ended: the one that sends jobs or the one that receives results; empty if neither."""
+    threads = {
+        "managing": getattr(executor, "_executor_manager_thread", None),
+        "sending": getattr(getattr(executor, "_call_queue", None), "_thread", None),
+    }
+    return next((name for name, thread in threads.items() if thread is not None and not thread.is_alive()), "")
+
+
+def _shut(executor: Any, *, kill: bool) -> None:
+    """End an executor and its process, also where the thread that should end the process has ended."""
+    processes = list(getattr(executor, "_processes", {}).values())
+    executor.shutdown(kill_workers=kill)
+    for process in processes:
+        if process.is_alive():
+            kill_process_tree(process)
+
+
 def _death(error: BaseException) -> str:
     """How a process died, from what loky says."""
+    if isinstance(error, _EngineError):
+        return f"{error}; its process was ended, and what it recorded is kept"
     code = re.search(r"exit codes of the workers are \{(.*?)\}", str(error))
     if code is None:
         return f"its process broke down: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

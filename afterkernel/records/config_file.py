@@ -1,0 +1,48 @@
+"""The configuration that a run keeps, RUN/config.yaml, as far as records are read beside it: what is damaged is named.
+
+`afterkernel.run.read_config` reads it in full, as the configuration of this version.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from afterkernel.records.files import CONFIG
+from afterkernel.records.store import RunFolder
+
+# What we write ends with the option force; so much tells that nothing is missing, in a hundredth of the time of YAML.
+_WHOLE = re.compile(rb"dataset:\n(?: *(?:- |\w+:)[ -~]*\n)*force: (?:true|false)\n")
+
+
+def check_config(run: RunFolder) -> None:
+    """Name the configuration of a run where it is damaged."""
+    try:
+        data = (run.path / CONFIG).read_bytes() if (run.path / CONFIG).is_file() else b""
+    except OSError:
+        data = b""
+    if not _WHOLE.fullmatch(data):
+        config_of(run)
+
+
+def config_of(run: RunFolder) -> dict[str, Any] | None:
+    """A run's configuration; None, and a warning that names it, where it is damaged or another program's."""
+    import yaml
+
+    path = run.path / CONFIG
+    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # the first is ten times as fast
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=loader) if path.is_file() else path.stat() and None
+    except OSError as error:
+        run.skip(str(path), f"can't be read ({error.strerror})")
+        return None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        run.skip(str(path), f"can't be read as YAML: {' '.join(str(error).split())}")
+        return None
+    if not isinstance(config, dict) or not any(isinstance(config.get(name), dict) for name in ("arch", "training")):
+        run.skip(str(path), "is not a configuration of afterkernel" if path.is_file() else "is not a file")
+        return None
+    if "dataset" in config and "force" not in config:
+        run.skip(str(path), "is truncated: it lacks the option force, with which it ends")
+        return None
+    return config
