@@ -6,9 +6,9 @@
 
 Times are seconds of the clock and, in brackets, of the processor; medians where a problem is solved several times.
 `full`: the conjugate kernel of an untrained mlp on MNIST 3/8, not separable, at soft_C = 1e3. libsvm solves the same
-problem as `exact` with an intercept: squared slacks at C are the hard margin of K + max K_ii / C I. thundersvm has slacks
-of the first power only: it and libsvm again are given those at the same C, thundersvm on a factor of K (its precomputed
-kernels are something else), in a child process, stopped after a time limit.
+problem as `exact` with an intercept: squared slacks at C are the hard margin of K + max K_ii / C I. thundersvm has
+slacks of the first power only: it and libsvm again are given those at the same C, thundersvm on a factor of K (its
+precomputed kernels are something else), in a child process, stopped after a time limit.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def small_problems(n: int = 200) -> Iterator[tuple[str, Float[Tensor, "n n"], In
     """Kernels of full and of low rank, with labels."""
     generator = torch.Generator().manual_seed(0)
 
-    def normal(*shape: int) -> Float[Tensor, "..."]:
+    def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     X = normal(n, 100) + 0.5
@@ -141,12 +141,13 @@ def factor(K: Float[Tensor, "n n"]) -> np.ndarray:
     """F (n, r) with F F' = K, scaled to unit largest diagonal."""
     values, vectors = torch.linalg.eigh(K / K.diagonal().max())
     kept = values > 1e-12
-    return (vectors[:, kept] * values[kept].sqrt()).numpy()
+    found: np.ndarray = (vectors[:, kept] * values[kept].sqrt()).numpy()
+    return found
 
 
 def piqp_plane(F: np.ndarray, s: np.ndarray) -> np.ndarray | None:
     """w with least |w| and s_i w.F_i >= 1, by PIQP's dense interior point; None where it finds none."""
-    import piqp
+    import piqp  # type: ignore[import-not-found]
 
     solver = piqp.DenseSolver()
     solver.settings.eps_abs = solver.settings.eps_rel = 1e-10
@@ -182,7 +183,8 @@ def small() -> None:
         for solve in (piqp_plane, daqp_plane):
             w = solve(factor(K), s)
             took = timed(lambda solve=solve, K=K, s=s: solve(factor(K), s), REPEATS)  # type: ignore[misc]
-            alone = timed(lambda solve=solve, F=factor(K), s=s: solve(F, s), REPEATS)  # type: ignore[misc]
+            F = factor(K)
+            alone = timed(lambda solve=solve, F=F, s=s: solve(F, s), REPEATS)  # type: ignore[misc]
             found = "none" if w is None else f"{abs(scale / float(np.linalg.norm(w)) / machine.margin_ - 1):.0e}"
             cells += [f"{1e3 * took[0]:.1f}", f"{1e3 * alone[0]:.1f}", found]
         rows.append([*cells[:3], f"{machine.gap_:.0e}", *cells[3:]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -27,7 +29,8 @@ class PivotedFactor:
         self.K, self.n = gram.K, gram.n
         lengths = torch.where(gram.norms > 0, gram.norms, 1.0).cpu()
         self.lengths = lengths  # d_i relative to the largest, 1 where that is 0
-        self._weights = 1 / (gram.scale * lengths.numpy())
+        self._rows = None if self.K.is_cuda else self.K.numpy()
+        self._scale, self._weights = gram.scale, 1 / (gram.scale * lengths.numpy())
         self._rest = (gram.norms > 0).to("cpu", torch.float64).numpy()
         self._open = np.ones(gram.n)
         self._blocks: list[Tensor] = []  # (64, n), a column in each row
@@ -73,14 +76,19 @@ class PivotedFactor:
         if within == 0:
             report(f"factor of rank {rank}")
             self._blocks.append(torch.empty(COLUMNS_AT_ONCE, self.n, dtype=torch.float64))
-        # NumPy's calls on short vectors cost less, torch keeps to its number of threads
-        row = self.K[p].to("cpu", torch.float64).numpy() * (self._weights * (1 / self.lengths[p].item()))
+        # NumPy's calls on short vectors cost less than torch's, whose products keep to its number of threads
+        row = (self._rows[p] if self._rows is not None else self.K[p].cpu().numpy()) * self._weights
+        row *= self._scale * self._weights[p]
+        last = len(self._blocks) - 1
         for index, block in enumerate(self._blocks):
-            known = block[: within if index == len(self._blocks) - 1 else COLUMNS_AT_ONCE]
-            if len(known):
-                row -= torch.mv(known.T, known[:, p]).numpy()
-        row *= self._open / float(self._rest[p]) ** 0.5
-        self._blocks[-1][within].numpy()[:] = row
-        self._rest -= row * row
+            if index < last:
+                row -= torch.mv(block.T, block[:, p]).numpy()
+            elif within:
+                row -= torch.mv(block[:within].T, block[:within, p]).numpy()
+        row *= self._open
+        row *= 1 / math.sqrt(self._rest[p])
+        self._blocks[-1].numpy()[within] = row
+        row *= row
+        self._rest -= row
         self._rest[p] = self._open[p] = 0.0
         self.pivots.append(p)

@@ -40,6 +40,7 @@ def test_every_run_has_a_record_a_snapshot(sweep):
     # A few hidden features need not separate the classes, or only by less than rounding: then there is no margin.
     measured = frame[frame["margin"].notna()]
     assert measured["separable"].all()
+    assert not frame.loc[frame["margin"].isna(), "separable"].fillna(False).astype(bool).any()
     assert (measured["margin"] > 0).all()
     assert ntk["margin"].notna().all()
     for name in ("shift", "rotation", "zoom", "swap"):
