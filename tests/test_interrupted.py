@@ -22,6 +22,9 @@ runpy.run_module("afterkernel", run_name="__main__", alter_sys=False)
 @pytest.mark.parametrize("name", ["torch", "hydra"])
 @pytest.mark.parametrize("words", [[], ["evaluate", "run"], ["--help"]])
 def test_ctrl_c_while_libraries_are_imported(name, words, tmp_path):
+    run = tmp_path / "run"  # a folder that passes for a run until the libraries are imported
+    run.mkdir()
+    (run / "config.yaml").write_text("{}\n")
     code = INTERRUPTED.format(name=name, words=words)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 130, done.stderr
