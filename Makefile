@@ -28,7 +28,7 @@ demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then repo
 test: install  ## run all tests that need no SLURM, Ray, browser or GPU, on every core
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-test-slurm: install  ## run the tests of launcher=submitit_slurm on a one-node SLURM cluster on loopback
+test-slurm: install  ## run the tests of launcher=slurm on a one-node SLURM cluster on loopback
 	@PATH="$$PATH:/usr/sbin"; { command -v slurmctld && command -v munged; } >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; } || \
@@ -46,7 +46,7 @@ test-ray: .venv-ray/.installed  ## run the tests of launcher=ray on a local Ray 
 	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	@touch $@
 
-soak: install  ## kill and pause small sweeps at random moments, 60 times on each of basic and joblib: about an hour
+soak: install  ## kill and pause small sweeps at random moments, 60 times with one process and 60 with two: about an hour
 	$(BIN)/python tests/soak.py $(ARGS)
 
 test-browser: install  ## the report in headless Chromium; on Debian, as root, installs what is missing

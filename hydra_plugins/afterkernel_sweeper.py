@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations` here: Hydra executes plugins before they are in sys.modules.
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -57,10 +56,7 @@ class GridSweeper(BasicSweeper):
 
                 print_plan(entries)
                 return None
-            if _is_ours(self.launcher):
-                code = conduct(entries, first.launcher, first.sweep.on_error)
-            else:
-                code = self._launch_by_another([entry.overrides for entry in entries])
+            code = conduct(entries, first.launcher, first.sweep.on_error)
         except UserError as error:
             # Not raised: Hydra would add a hint at a stack trace.
             print(f"afterkernel: {error}", file=sys.stderr)
@@ -74,15 +70,3 @@ class GridSweeper(BasicSweeper):
         if code:
             sys.exit(code)
         return None
-
-    def _launch_by_another(self, grid: Sequence[Sequence[str]]) -> int:
-        """By the launcher of another plugin; it leaves what is finished to the jobs, and tells failures in its way."""
-        assert self.launcher is not None
-        for result in self.launcher.launch(grid, initial_job_idx=0):
-            _ = result.return_value  # raises what the job raised
-        return 0
-
-
-def _is_ours(launcher: object) -> bool:
-    """Whether hydra/launcher is Hydra's default, which the `launcher` option replaces."""
-    return type(launcher).__name__ == "BasicLauncher"

@@ -1,7 +1,7 @@
 """Faults at random moments, over and over: whatever happens, the sweep ends with the records of an undisturbed one.
 
-    make soak                                   60 faults on each of basic and joblib
-    python tests/soak.py --faults 5 --launchers basic --small
+    make soak                                   60 faults with one worker process, and 60 with two
+    python tests/soak.py --faults 5 --processes 1 --small
 
 Faults are:
 
@@ -49,10 +49,11 @@ FORK = multiprocessing.get_context("fork")
 
 
 class Soak:
-    """Faults on one launcher, counted, by kind and by where they fell."""
+    """Faults on sweeps with a number of worker processes, counted, by kind and by where they fell."""
 
-    def __init__(self, launcher, faults, words, seed, kinds=("kill", "pause")):
-        self.launcher, self.wanted, self.words = launcher, faults, last_of_each([*words, f"launcher={launcher}"])
+    def __init__(self, processes, faults, words, seed, kinds=("kill", "pause")):
+        self.name, self.wanted = f"processes={processes}", faults
+        self.words = last_of_each([*words, f"launcher.processes={processes}"])
         self.kinds = kinds
         self.random = random.Random(seed)
         self.faults = self.takeovers = self.forced = 0
@@ -68,7 +69,7 @@ class Soak:
             self._disturbed(broken, run_s)
             check(broken, whole)
             print(
-                f"{self.launcher}: {self.faults} faults, {len(whole)} records equal to the undisturbed sweep's",
+                f"{self.name}: {self.faults} faults, {len(whole)} records equal to the undisturbed sweep's",
                 flush=True,
             )
         return sweeps
@@ -229,10 +230,10 @@ def last_line(run_dir):
 
 
 def main():
-    """Soak each launcher, and say how often what was disturbed."""
+    """Soak with each number of processes, and say how often what was disturbed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", type=int, default=60, help="faults on each launcher")
-    parser.add_argument("--launchers", default="basic,joblib")
+    parser.add_argument("--faults", type=int, default=60, help="faults for each number of processes")
+    parser.add_argument("--processes", default="1,2", help="numbers of worker processes")
     parser.add_argument("--small", action="store_true", help="runs of a second instead of many")
     parser.add_argument("options", nargs="*", default=[], help="options of the sweep, such as logger=none")
     parser.add_argument("--seed", type=int, default=None, help="of the random moments; by default another each time")
@@ -240,14 +241,14 @@ def main():
     seed = options.seed if options.seed is not None else random.randrange(10**6)
     print(f"seed {seed}", flush=True)
     words = [*GRID, *([] if options.small else LARGE), *options.options]
-    for launcher in options.launchers.split(","):
+    for processes in options.processes.split(","):
         folder = tempfile.mkdtemp(prefix="afterkernel-soak-")  # kept where the soak fails
         print(folder, flush=True)
-        soak = Soak(launcher, options.faults, words, seed)
+        soak = Soak(processes, options.faults, words, seed)
         sweeps = soak.run(Path(folder))
         shutil.rmtree(folder)
         print(
-            f"{launcher}: {soak.faults} faults over {sweeps} sweeps, {soak.takeovers} runs taken over from a paused "
+            f"{soak.name}: {soak.faults} faults over {sweeps} sweeps, {soak.takeovers} runs taken over from a paused "
             f"process, {soak.forced} forced commands; no record lost, doubled, mixed or changed; disturbed while:"
         )
         for stage, count in soak.where.most_common():

@@ -40,6 +40,7 @@ _INSTEAD = {
     "hydra.sweeper": "write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml",
     "hydra/sweeper": "write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml",
     "hydra.launcher": "choose with launcher=NAME",
+    "hydra/launcher": "choose with launcher=NAME",
 }
 
 
@@ -103,7 +104,7 @@ def check_override(override: Override) -> None:
     if override.package is not None:
         raise UserError(f"{said}: a choice can't be placed elsewhere: write {key}=NAME.")
     if re.match(r"hydra\b", key):
-        _check_hydra(override, said)
+        _check_hydra(override)
     elif override.is_delete():
         cure = f"choose another, as {key}=NAME" if key in groups() else f"give it a value, as {key}=VALUE"
         raise UserError(f"{key} can't be deleted: {cure}.")
@@ -113,15 +114,9 @@ def check_override(override: Override) -> None:
         _check_choice(override, said)
 
 
-def _check_hydra(override: Override, said: str) -> None:
-    """Of Hydra's own settings only another launcher, and its options, can be set; and that on the command line."""
-    key, value = override.key_or_group, override.value()
-    if key.startswith("hydra.launcher.") and not override.is_delete():
-        return
-    if key == "hydra/launcher" and not override.is_delete():
-        if isinstance(value, str) and _NAME.fullmatch(value):
-            return
-        raise UserError(f"{said}: name one launcher, as hydra/launcher=NAME.")
+def _check_hydra(override: Override) -> None:
+    """None of Hydra's own settings can be set."""
+    key = override.key_or_group
     instead = next((text for name, text in _INSTEAD.items() if re.match(rf"{name}\b", key)), None)
     raise UserError(f"{key} is a setting of Hydra that can't be changed here{f': {instead}' if instead else ''}.")
 

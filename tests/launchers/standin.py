@@ -34,7 +34,7 @@ def execute(job: Job) -> Outcome:
 
 
 def work(job: Job, _echo: str) -> Outcome:
-    """The same for processes of launcher=basic and joblib."""
+    """The same for worker processes of launcher=local."""
     return execute(job)
 
 

@@ -67,9 +67,9 @@ def numbers(folder):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """The records of the two runs, made by launcher=basic."""
-    cwd = tmp_path_factory.mktemp("basic")
-    code, output = wait(start(cwd, "seed=0,1", "sweep.name=s", "launcher=basic"), cwd)
+    """The records of the two runs, made one after the other."""
+    cwd = tmp_path_factory.mktemp("local")
+    code, output = wait(start(cwd, "seed=0,1", "sweep.name=s", "launcher=local"), cwd)
     assert code == 0, output
     found = numbers(cwd / "runs" / "s")
     assert len(found) == 2 * 3
@@ -96,7 +96,7 @@ def test_slurm_jobs_that_are_requeued_give_the_records_of_an_unbroken_run(unbrok
         subprocess.run(["scontrol", "requeue", first], check=True)  # killed at once, as by a pre-emption
         subprocess.run(["scancel", "--signal=USR2", second], check=True)  # what SLURM sends before a time limit
 
-    words = ["launcher=submitit_slurm", "launcher.timeout_min=5", "launcher.signal_delay_s=30", "launcher.poll_s=0.5"]
+    words = ["launcher=slurm", "launcher.timeout_min=5", "launcher.signal_delay_s=30", "launcher.poll_s=0.5"]
     process = start(tmp_path, "seed=0,1", "sweep.name=s", *words)
     folder = tmp_path / "runs" / "s"
     once_trained(folder, requeue)
@@ -113,7 +113,7 @@ def test_slurm_jobs_that_are_requeued_give_the_records_of_an_unbroken_run(unbrok
 
 @pytest.mark.slurm
 def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(unbroken, tmp_path):
-    words = ["seed=0,1", "sweep.name=s", "launcher=submitit_slurm", "launcher.poll_s=0.5"]
+    words = ["seed=0,1", "sweep.name=s", "launcher=slurm", "launcher.poll_s=0.5"]
     process = start(tmp_path, *words)
     folder = tmp_path / "runs" / "s"
     once_trained(folder, lambda: process.send_signal(signal.SIGINT))
@@ -127,7 +127,7 @@ def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(unbroken, tmp_path
 
 @pytest.mark.ray
 @pytest.mark.parametrize("where", ["existing", "local"])
-def test_ray_gives_the_records_of_launcher_basic(unbroken, tmp_path, where):
+def test_ray_gives_the_records_of_launcher_local(unbroken, tmp_path, where):
     address = os.environ["AFTERKERNEL_TEST_RAY"] if where == "existing" else "local"
     code, output = wait(
         start(tmp_path, "seed=0,1", "sweep.name=s", "launcher=ray", f"launcher.address='{address}'"), tmp_path
@@ -151,24 +151,4 @@ def test_a_run_whose_ray_worker_is_killed_goes_on_from_its_checkpoint(unbroken, 
     code, output = wait(process, tmp_path)
     assert code == 0, output
     assert "its process died" in output
-    assert numbers(folder) == unbroken
-
-
-def test_submitit_local_gives_the_records_of_launcher_basic_and_a_killed_run_fails_alone(unbroken, tmp_path):
-    pytest.importorskip("submitit")
-
-    def kill():
-        (locks,) = folder.glob("*-seed0*/locks/*.json")
-        os.kill(int(json.loads(locks.read_text())["process"].partition("@")[0]), signal.SIGKILL)
-
-    folder = tmp_path / "runs" / "s"
-    words = ["seed=0,1", "sweep.name=s", "launcher=submitit_local"]
-    process = start(tmp_path, *words)
-    once_trained(folder, kill)
-    code, output = wait(process, tmp_path)
-    assert code == 1, output
-    assert "killed by SIGKILL" in output
-    assert "1 of 2 runs finished, 1 failed" in output
-    code, output = wait(start(tmp_path, *words), tmp_path)
-    assert code == 0, output
     assert numbers(folder) == unbroken

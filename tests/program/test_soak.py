@@ -9,8 +9,8 @@ SOAK = Path(__file__).parents[1] / "soak.py"
 
 
 def test_faults_at_random_moments_lose_nothing():
-    words = ["--faults", "3", "--launchers", "basic", "--small", "arch=mlp", "seed=0", "logger=none"]
+    words = ["--faults", "3", "--processes", "1", "--small", "arch=mlp", "seed=0", "logger=none"]
     # A process of its own, as it forks: this one may have threads.
     done = subprocess.run([sys.executable, SOAK, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^basic: 3 faults .* no record lost, doubled, mixed or changed", done.stdout, re.MULTILINE)
+    assert re.search(r"^processes=1: 3 faults .* no record lost, doubled, mixed or changed", done.stdout, re.MULTILINE)

@@ -24,9 +24,9 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_runs_fail_each_in_its_way_and_the_others_go_on(program, launcher, unbroken, tmp_path):
-    words = [*SIX, f"launcher={launcher}"]
+@pytest.mark.parametrize("processes", [1, 2])
+def test_runs_fail_each_in_its_way_and_the_others_go_on(program, processes, unbroken, tmp_path):
+    words = [*SIX, f"launcher.processes={processes}"]
     done = program(*words, cwd=tmp_path, harm=";".join(FAULTS), mark=tmp_path / "mark")
     assert len(list(tmp_path.glob("mark.*"))) == len(FAULTS), "a fault did not happen"
     assert done.returncode == 1, done.stdout + done.stderr
@@ -57,9 +57,9 @@ def test_on_error_stop_begins_no_further_run(program, tmp_path):
     assert not list((tmp_path / "runs" / "s").glob("vgg-*"))
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_ctrl_c_leaves_everything_to_go_on_from(program, launcher, unbroken, tmp_path):
-    words = [*SIX, f"launcher={launcher}"]
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_leaves_everything_to_go_on_from(program, processes, unbroken, tmp_path):
+    words = [*SIX, f"launcher.processes={processes}"]
     process = start(words, tmp_path)
     for line in process.stdout:
         if "epoch 0: training loss" in line:

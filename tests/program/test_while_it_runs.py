@@ -171,7 +171,7 @@ def test_in_a_pipe_there_are_plain_lines(sweep):
 
 
 def test_a_run_that_is_killed_under_the_display_is_told_and_ctrl_c_ends_the_others(tmp_path):
-    words = ["--multirun", *LONG, "seed=0,1", "launcher=joblib", "launcher.processes=2"]
+    words = ["--multirun", *LONG, "seed=0,1", "launcher.processes=2"]
     terminal = OnTerminal(words, tmp_path)
     terminal.until(lambda text: len(set(re.findall(r"(mlp\S+) +training: epoch", text))) == 2)
     locks = sorted(tmp_path.glob("runs/s/*/locks/*.json"))

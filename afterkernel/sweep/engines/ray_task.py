@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from afterkernel.sweep.engines.submitit_task import run_again, set_threads
+from afterkernel.sweep.engines.slurm_task import run_again, set_threads
 from afterkernel.sweep.job import Job, Outcome
 
 

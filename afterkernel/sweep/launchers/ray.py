@@ -75,7 +75,7 @@ class RayLauncher(Launcher):
         """Raise UserError without Ray, or for a variable that is not set."""
         if importlib.util.find_spec("ray") is None:
             raise UserError(
-                "launcher=ray: ray is not installed; pip install 'afterkernel[ray]', or use launcher=joblib."
+                "launcher=ray: ray is not installed; pip install 'afterkernel[ray]', or use launcher=local."
             )
         for name in self.env:
             if name not in os.environ:

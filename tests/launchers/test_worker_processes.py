@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import standin
 
-from afterkernel.sweep.launchers import processes
-from afterkernel.sweep.launchers.processes import run_in_processes
+from afterkernel.sweep.engines import worker_processes as processes
+from afterkernel.sweep.engines.worker_processes import run_in_processes
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -1,4 +1,4 @@
-"""What a process of submitit's runs: one job, which a time limit interrupts so that it is requeued and goes on."""
+"""What a process of SLURM runs: one job, which a time limit interrupts so that it is requeued and goes on."""
 
 from __future__ import annotations
 
@@ -29,18 +29,15 @@ class JobTask:
 
     function: Callable[[Job], Outcome]
     job: Job
-    cpus: int | None
+    cpus: int
     timeout_min: int
     max_requeues: int
-    devices: str | None = None
 
     def __call__(self) -> Outcome:
         """Run the job here. Ends the process instead where it was requeued."""
         from submitit.core.job_environment import JobEnvironment
 
         begun = time.monotonic()
-        if self.devices is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = self.devices
         set_threads(self.cpus)
         warned, ending = False, False
 
@@ -95,10 +92,8 @@ class JobTask:
         return f"and could not be requeued ({' '.join(str(error).split())})"
 
 
-def set_threads(cpus: int | None) -> None:
-    """Take that many CPU threads in this process, and in those that it starts; None leaves all as it is."""
-    if cpus is None:
-        return
+def set_threads(cpus: int) -> None:
+    """Take that many CPU threads in this process, and in those that it starts."""
     import torch
 
     os.environ["OMP_NUM_THREADS"] = str(cpus)
@@ -119,8 +114,7 @@ def _await_end() -> None:
     What the signal broke off is not a failure of the run (Lightning ends training by an exit), and a job that ended by
     itself in its time of grace would not be requeued.
     """
-    if os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
-        time.sleep(STALE_WAIT_S)
+    time.sleep(STALE_WAIT_S)
 
 
 def _is_restart() -> bool:

@@ -1,4 +1,4 @@
-"""launcher=submitit_slurm, really run on a one-node cluster (make test-slurm), and its checks, which need none."""
+"""launcher=slurm, really run on a one-node cluster (make test-slurm), and its checks, which need none."""
 
 import os
 import signal
@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from afterkernel.errors import UserError
-from afterkernel.sweep.launchers import submitit_slurm
-from afterkernel.sweep.launchers.submitit_slurm import SubmititSlurm
+from afterkernel.sweep.engines import slurm_commands
+from afterkernel.sweep.launchers import slurm
+from afterkernel.sweep.launchers.slurm import Slurm
 
-pytest.importorskip("submitit", reason="needs submitit: pip install 'afterkernel[submitit]'")
+pytest.importorskip("submitit", reason="needs submitit: pip install 'afterkernel[slurm]'")
 
 
 def scontrol(*words):
@@ -30,7 +31,7 @@ def queue(*columns):
 @pytest.fixture(autouse=True)
 def _quick_disk(monkeypatch):
     """This file system shows a result at once."""
-    monkeypatch.setattr(submitit_slurm, "_LATE_S", 5.0)
+    monkeypatch.setattr(slurm, "LATE_S", 5.0)
 
 
 def is_soon_empty():
@@ -63,7 +64,7 @@ def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(stand_in, make_j
     jobs = make_jobs(
         a={}, b={"act": "kill"}, c={"act": "exit"}, d={"act": "raise"}, e={"act": "fail"}, f={"act": "unreadable"}, g={}
     )
-    launcher = SubmititSlurm(jobs=2, memory_gb=0.5, poll_s=0.5, sbatch=["nice=1"], setup=["export STEP=1"])
+    launcher = Slurm(jobs=2, memory_gb=0.5, poll_s=0.5, sbatch=["nice=1"], setup=["export STEP=1"])
     launcher.check()
     launcher.launch(jobs, tell)
     assert tell.states == {"a": "finished", "g": "finished"} | dict.fromkeys("bcdef", "failed")
@@ -105,7 +106,7 @@ def test_time_limits_pre_emption_and_requeueing_bring_a_job_back(stand_in, make_
         (job_id,) = [name for name, task in queue("%K").items() if task == "3"]
         scontrol("requeue", job_id)
 
-    launcher = SubmititSlurm(timeout_min=1, signal_delay_s=15, max_requeues=1, poll_s=1)
+    launcher = Slurm(timeout_min=1, signal_delay_s=15, max_requeues=1, poll_s=1)
     launcher.check()
     thread = once_begun(folder, ["again"], requeue)
     launcher.launch(jobs, tell)
@@ -130,9 +131,7 @@ def test_a_pre_empted_job_comes_back(stand_in, make_jobs, told, folder):
 
     thread = once_begun(folder, ["a"], push_off)
     tell = told()
-    SubmititSlurm(partition="low", timeout_min=5, poll_s=0.5).launch(
-        make_jobs(a={"act": "sleep", "sleep_s": 600}), tell
-    )
+    Slurm(partition="low", timeout_min=5, poll_s=0.5).launch(make_jobs(a={"act": "sleep", "sleep_s": 600}), tell)
     thread.join()
     assert high
     assert tell.states == {"a": "finished"}
@@ -143,7 +142,7 @@ def test_a_pre_empted_job_comes_back(stand_in, make_jobs, told, folder):
 def test_no_job_begins_once_told_to_stop_and_those_that_run_end(stand_in, make_jobs, told, folder):
     tell = told(stop_after=1)
     jobs = make_jobs(a={"act": "await", "other": "b"}, b={"act": "sleep", "sleep_s": 5}, c={}, d={})
-    SubmititSlurm(jobs=2, poll_s=0.1).launch(jobs, tell)
+    Slurm(jobs=2, poll_s=0.1).launch(jobs, tell)
     assert {"a", "b"} <= set(tell.outcomes)
     assert set(tell.states.values()) == {"finished"}
     assert not (folder / "d").exists()
@@ -156,7 +155,7 @@ def test_ctrl_c_cancels_what_runs_and_what_waits(stand_in, make_jobs, told, fold
     tell = told()
     jobs = make_jobs(**{name: {"act": "sleep", "sleep_s": 600} for name in "abcd"})
     with pytest.raises(KeyboardInterrupt):
-        SubmititSlurm(jobs=2, poll_s=0.2).launch(jobs, tell)
+        Slurm(jobs=2, poll_s=0.2).launch(jobs, tell)
     thread.join()
     assert tell.outcomes == {}
     assert is_soon_empty()
@@ -169,7 +168,7 @@ def test_a_job_cancelled_by_hand_is_one_failed_run(stand_in, make_jobs, told, fo
         folder, ["a"], lambda: subprocess.run(["scancel", next(name for name in queue("%K"))], check=True)
     )
     tell = told()
-    SubmititSlurm(poll_s=0.2).launch(make_jobs(a={"act": "sleep", "sleep_s": 600}), tell)
+    Slurm(poll_s=0.2).launch(make_jobs(a={"act": "sleep", "sleep_s": 600}), tell)
     thread.join()
     assert tell.states == {"a": "failed"}
     assert "it was cancelled in SLURM" in tell.outcomes["a"].sentence
@@ -177,9 +176,9 @@ def test_a_job_cancelled_by_hand_is_one_failed_run(stand_in, make_jobs, told, fo
 
 @pytest.mark.slurm
 def test_more_jobs_than_an_array_holds_come_in_several(stand_in, make_jobs, told, folder, monkeypatch):
-    monkeypatch.setattr(submitit_slurm, "_largest_array", lambda: 2)
+    monkeypatch.setattr(slurm_commands, "largest_array", lambda: 2)
     tell = told()
-    SubmititSlurm(jobs=2, poll_s=0.2).launch(make_jobs(a={}, b={}, c={}), tell)
+    Slurm(jobs=2, poll_s=0.2).launch(make_jobs(a={}, b={}, c={}), tell)
     assert tell.states == dict.fromkeys("abc", "finished")
     assert len(list(folder.glob(".submitit/*/*_submission.sh"))) == 2
 
@@ -187,25 +186,31 @@ def test_more_jobs_than_an_array_holds_come_in_several(stand_in, make_jobs, told
 @pytest.mark.slurm
 def test_what_sbatch_refuses_is_told_in_one_sentence(stand_in, make_jobs, told):
     with pytest.raises(UserError, match=r"sbatch refused the jobs: .*invalid partition specified: nowhere"):
-        SubmititSlurm(partition="nowhere").launch(make_jobs(a={}, b={}), told())
+        Slurm(partition="nowhere").launch(make_jobs(a={}, b={}), told())
+
+
+def test_without_submitit_one_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(slurm.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'afterkernel\[slurm\]'"):
+        Slurm().check()
 
 
 def test_no_jobs_do_nothing(told, folder):
-    SubmititSlurm().launch([], told())
+    Slurm().launch([], told())
     assert not folder.exists()
 
 
 def test_without_slurm_one_sentence_says_so():
-    with pytest.raises(UserError, match=r"there is no sbatch on this machine; .* launcher=submitit_local"):
-        SubmititSlurm().check()
+    with pytest.raises(UserError, match=r"the command sbatch was not found on this machine; .* launcher=local"):
+        Slurm().check()
 
 
 def test_what_is_no_option_of_sbatch_is_refused(installed):
     installed("sbatch", "squeue", "scancel", "scontrol")
     with pytest.raises(UserError, match=r"launcher.sbatch=\[--nice=3\] is not an option of sbatch: write NAME=VALUE"):
-        SubmititSlurm(sbatch=["--nice=3"]).check()
+        Slurm(sbatch=["--nice=3"]).check()
     with pytest.raises(UserError, match=r"launcher.signal_delay_s=90 leaves no time of launcher.timeout_min=1: .* 15"):
-        SubmititSlurm(timeout_min=1).check()
+        Slurm(timeout_min=1).check()
 
 
 @pytest.mark.parametrize(
@@ -220,4 +225,4 @@ def test_what_is_no_option_of_sbatch_is_refused(installed):
     ],
 )
 def test_how_a_job_died_is_said_in_words(state, code, sentence):
-    assert sentence in submitit_slurm._how(state, code)
+    assert sentence in slurm_commands.describe_end(state, code)

@@ -1,4 +1,4 @@
-"""Jobs in worker processes of this machine, each process one job after another, replaced when it dies."""
+"""Jobs in worker processes of this machine; each process does one job after another, and is replaced if it dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several runs at once on this machine: processes of joblib's engine, with the cores and GPUs divided among them."""
+"""Runs on this machine, in worker processes: one after another, or several at once."""
 
 from __future__ import annotations
 
@@ -15,30 +15,28 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass
-class Joblib(Launcher):
-    """Several runs at once on this machine."""
+class Local(Launcher):
+    """Runs on this machine; several at once divide its cores and GPUs among them."""
 
-    name: str = option("joblib", "which launcher (set by launcher=NAME)", decides=False)
-    processes: int | None = option(
-        None,
-        "runs at once; by default one a GPU, or one a core where there is none",
-        at_least=1,
-        at_most=1024,
-        decides=False,
+    name: str = option("local", "which launcher (set by launcher=NAME)", decides=False)
+    processes: int = option(
+        1, "runs at once, which divide the cores and GPUs among them", at_least=1, at_most=1024, decides=False
     )
 
     speaking: ClassVar[bool] = True
 
     def launch(self, jobs: Sequence[Job], tell: Tell) -> None:
         """Run the jobs, each process one after the other."""
-        from afterkernel.sweep.launchers.processes import run_in_processes
+        from afterkernel.sweep.engines.worker_processes import run_in_processes
 
-        run_in_processes(jobs, tell, self.environments(len(jobs)), "named")
+        run_in_processes(jobs, tell, self.environments(len(jobs)), "plain" if self.processes == 1 else "named")
 
     def environments(self, jobs: int) -> list[dict[str, str]]:
-        """The environment of each process: its number of CPU threads, and its GPU where there are any."""
+        """The environment of each process: its number of CPU threads, and its GPU; one process has all of both."""
+        if self.processes == 1:
+            return [{}]
         gpus, cores = visible_gpus(), available_cores()
-        count = min(self.processes or len(gpus) or cores, max(jobs, 1))
+        count = min(self.processes, max(jobs, 1))
         threads = str(max(1, cores // count))
         return [
             dict.fromkeys(THREADS, threads) | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})

@@ -1,0 +1,124 @@
+"""launcher=local, really run: jobs that finish, fail and die in worker processes, one or several at once."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import standin
+import torch
+
+from afterkernel.sweep.engines import worker_processes
+from afterkernel.sweep.launchers import local
+from afterkernel.sweep.launchers.local import Local
+
+
+@pytest.fixture(autouse=True)
+def _stand_in_work(stand_in, monkeypatch):
+    """Worker processes do what `standin.execute` does."""
+    monkeypatch.setattr(worker_processes, "_work", standin.work)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(make_jobs, told, processes):
+    tell = told()
+    jobs = make_jobs(
+        a={}, b={"act": "kill"}, c={"act": "exit"}, d={"act": "raise"}, e={"act": "fail"}, f={"act": "unreadable"}, g={}
+    )
+    Local(processes=processes).launch(jobs, tell)
+    assert tell.states == {"a": "finished", "g": "finished"} | dict.fromkeys("bcdef", "failed")
+    sentences = {name: outcome.sentence for name, outcome in tell.outcomes.items()}
+    assert "ended by SIGKILL, perhaps for want of memory" in sentences["b"]
+    assert "ended by EXIT" in sentences["c"]
+    assert "no space left" in sentences["d"]
+    assert sentences["e"] == "ValueError: on purpose"
+    assert "ended by EXIT" in sentences["f"]
+
+
+def test_no_more_than_processes_run_at_once(make_jobs, told, folder):
+    tell = told()
+    # Each waits for its neighbour, so that two must run at once; a third that began meanwhile would be seen.
+    others = {"a": "b", "b": "a", "c": "d", "d": "c"}
+    jobs = make_jobs(**{name: {"act": "await", "other": other, "then_s": 0.5} for name, other in others.items()})
+    Local(processes=2).launch(jobs, tell)
+    assert tell.states == dict.fromkeys("abcd", "finished")
+    assert set(tell.begun_ids) == set("abcd")
+    begun = [float((folder / name / "begun.0").read_text().split()[1]) for name in "abcd"]
+    ended = [float((folder / name / "ended").read_text().split()[1]) for name in "abcd"]
+    at_once = [sum(b <= moment < e for b, e in zip(begun, ended, strict=True)) for moment in begun]
+    assert max(at_once) == 2
+
+
+def test_no_job_begins_after_a_stop_and_those_that_run_end(make_jobs, told, folder):
+    tell = told(stop_after=1)
+    jobs = make_jobs(a={"act": "await", "other": "b"}, b={"act": "await", "other": "a", "then_s": 1.0}, c={}, d={})
+    Local(processes=2).launch(jobs, tell)
+    assert tell.states == {"a": "finished", "b": "finished"}
+    assert not (folder / "c").exists()
+
+
+def test_no_jobs_do_nothing(told, folder):
+    tell = told()
+    Local().launch([], tell)
+    assert tell.outcomes == {}
+    assert not folder.exists()
+
+
+def test_ctrl_c_stops_what_runs_and_passes_on(make_jobs, told, folder, monkeypatch):
+    monkeypatch.setattr(worker_processes, "GRACE_S", 3.0)
+
+    def interrupt():
+        while not all((folder / name / "begun.0").exists() for name in "ab"):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    tell = told()
+    jobs = make_jobs(
+        a={"act": "sleep", "sleep_s": 600}, b={"act": "deaf", "sleep_s": 600}, c={"act": "sleep", "sleep_s": 600}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        Local(processes=2).launch(jobs, tell)
+    thread.join()
+    assert tell.outcomes == {}
+    assert not (folder / "c").exists()
+    assert (folder / "a" / "stopped").exists()
+    processes = [(folder / name / "begun.0").read_text().split()[0] for name in "ab"]
+    deadline = time.monotonic() + 300  # a signal takes its time on a busy machine
+    while any(map(is_alive, processes)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(process: str) -> bool:
+    stat = Path(f"/proc/{process}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+
+
+def test_jobs_at_once_divide_cores_and_gpus(make_jobs, told, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    monkeypatch.setattr(local, "available_cores", lambda: 6)
+    tell = told()
+    # Each waits for the other, so that both hold their GPU at the same time.
+    jobs = make_jobs(a={"act": "await", "other": "b"}, b={"act": "await", "other": "a"})
+    Local(processes=2).launch(jobs, tell)
+    assert {outcome.sentence.split("|")[0] for outcome in tell.outcomes.values()} == {"3"}
+    assert {outcome.sentence.split("|")[1] for outcome in tell.outcomes.values()} == {"5", "7"}
+
+
+def test_one_process_sees_the_whole_machine(make_jobs, told, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    tell = told()
+    Local().launch(make_jobs(a={}), tell)
+    assert tell.outcomes["a"].sentence.split("|")[1] == "5,7"
+
+
+def test_more_processes_than_jobs_leave_no_core_idle(monkeypatch):
+    monkeypatch.setattr(local, "available_cores", lambda: 8)
+    monkeypatch.setattr(local, "visible_gpus", lambda: [])
+    assert [each["OMP_NUM_THREADS"] for each in Local(processes=8).environments(2)] == ["4", "4"]
+    assert [each["OMP_NUM_THREADS"] for each in Local(processes=16).environments(20)] == ["1"] * 16
