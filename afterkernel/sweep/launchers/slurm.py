@@ -1,4 +1,4 @@
-"""SLURM, through submitit: each job one of an array, requeued after its time limit or a pre-emption, where it goes on."""
+"""SLURM, through submitit: each job is one of an array, and goes on after its time limit or a pre-emption."""
 
 from __future__ import annotations
 
