@@ -1,17 +1,4 @@
-"""The command line: runs and sweeps, and the commands around them.
-
-python -m afterkernel [OVERRIDES] [--multirun]     train, snapshot, evaluate, record
-python -m afterkernel evaluate RUN_DIR [OVERRIDES] recompute kernels, SVM and measures from snapshots
-python -m afterkernel report DIR                   tables, figures and one HTML page
-python -m afterkernel dashboard DIR                the same for W&B: a workspace, a report, a run with the figures
-python -m afterkernel results DIR                  the numbers, one row per snapshot and kernel
-python -m afterkernel status DIR                   progress of each run and time remaining
-python -m afterkernel plan [OVERRIDES]             what a Gram matrix will cost
-python -m afterkernel doctor                       whether each SVM backend works here
-python -m afterkernel wandb-sync DIR               upload what W&B wrote offline
-python -m afterkernel COMMAND --help               usage, options and an example of a command
-python -m afterkernel --version                    the version
-"""
+"""The command line: runs and sweeps, and the commands around them."""
 
 from __future__ import annotations
 
@@ -19,15 +6,14 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from afterkernel.cli import DEFAULT, commands, main_of
 from afterkernel.errors import UserError
 from afterkernel.suggest import closest
 
 # What the system answers to a path that no file can have, or that this user may not use.
 _BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
-
-MULTIRUN = ("--multirun", "-m")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,94 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     command = argv[0] if argv else ""
-    if command in COMMANDS:
+    if command in commands():
         from afterkernel.records.skipped import EXIT_CODE, reporting_skipped
 
         with reporting_skipped() as skipped:
-            code = COMMANDS[command](argv[1:])
+            code = main_of(command)(argv[1:])
         return code or (EXIT_CODE if skipped else 0)
     if command == "--version":
         from importlib.metadata import version
 
         print(f"afterkernel {version('afterkernel')}")
         return 0
-    if set(argv) & {"-h", "--help"}:
-        from afterkernel.config.help import help_text
-
-        print(help_text(__doc__ or ""))
-        return 0
     if command and "=" not in command and command[0] not in "-~":
-        near = closest(command, [*COMMANDS, "--help", "--version"])
+        near = closest(command, [*commands(), "--help", "--version"])
         hint = f"did you mean {near}?" if near else "write options as name=value, and see --help."
         raise UserError(f"{command!r} is neither a command nor an option: {hint}")
-    from afterkernel.sweep.cli import main as sweep_main
+    return main_of(DEFAULT)(argv)
 
-    # argparse takes the flag before all overrides or after them, not between.
-    flags = [word for word in argv if word in MULTIRUN]
-    return sweep_main([*flags[:1], *(word for word in argv if word not in MULTIRUN)])
-
-
-def _evaluate(argv: list[str]) -> int:
-    from afterkernel.commands import evaluate_main
-
-    return evaluate_main(argv)
-
-
-def _plan(argv: list[str]) -> int:
-    from afterkernel.commands import plan_main
-
-    return plan_main(argv)
-
-
-def _report(argv: list[str]) -> int:
-    from afterkernel.report.cli import main
-
-    return main(argv)
-
-
-def _dashboard(argv: list[str]) -> int:
-    from afterkernel.dashboard.cli import main
-
-    return main(argv)
-
-
-def _results(argv: list[str]) -> int:
-    from afterkernel.records.cli import main
-
-    return main(argv)
-
-
-def _status(argv: list[str]) -> int:
-    from afterkernel.sweep.status import main
-
-    return main(argv)
-
-
-def _doctor(argv: list[str]) -> int:
-    from afterkernel.arguments import CommandParser
-
-    CommandParser("doctor", "Check each SVM backend on a problem with a known answer.", "doctor").parse_args(argv)
-    from afterkernel.doctor import main
-
-    return main()
-
-
-def _wandb_sync(argv: list[str]) -> int:
-    from afterkernel.logger.sync import main
-
-    return main(argv)
-
-
-COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "evaluate": _evaluate,
-    "report": _report,
-    "dashboard": _dashboard,
-    "results": _results,
-    "status": _status,
-    "plan": _plan,
-    "doctor": _doctor,
-    "wandb-sync": _wandb_sync,
-}
 
 if __name__ == "__main__":
     sys.exit(main())

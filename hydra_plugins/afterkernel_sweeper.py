@@ -35,10 +35,10 @@ class GridSweeper(BasicSweeper):
         from afterkernel.config import explain
         from afterkernel.config.overrides import check_override, check_runs, count_runs
         from afterkernel.errors import UserError
+        from afterkernel.runs.worker import failure_message
         from afterkernel.sweep.composer import Composer
-        from afterkernel.sweep.conduct import conduct
         from afterkernel.sweep.grid import compose_grid
-        from afterkernel.sweep.worker import sentence
+        from afterkernel.sweep.run_sweep import run_sweep
 
         assert self.hydra_context is not None
         assert self.config is not None
@@ -56,7 +56,7 @@ class GridSweeper(BasicSweeper):
 
                 print_plan(entries)
                 return None
-            code = conduct(entries, first.launcher, first.sweep.on_error)
+            code = run_sweep(entries, first.launcher, first.sweep.on_error)
         except UserError as error:
             # Not raised: Hydra would add a hint at a stack trace.
             print(f"afterkernel: {error}", file=sys.stderr)
@@ -65,7 +65,7 @@ class GridSweeper(BasicSweeper):
             print(f"afterkernel: {explain(error)}", file=sys.stderr)
             code = 2
         except OSError as error:
-            print(f"afterkernel: {sentence(error)}", file=sys.stderr)
+            print(f"afterkernel: {failure_message(error)}", file=sys.stderr)
             code = 1
         if code:
             sys.exit(code)

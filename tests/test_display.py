@@ -10,20 +10,20 @@ import threading
 import pytest
 from rich.console import Console
 
-from afterkernel import display as module
-from afterkernel.display import Picture, Row, render, say
+from afterkernel.progress.display import ProgressRow, ProgressView, print_above, render
+from afterkernel.progress import display as module
 
 NAME = "vgg-lr0.1-seed3-0123456789"
 WORDS = "epoch 5 (snapshot 2 of 3), ntk: SVM exact, gap 3e-07, step 12"
-ROWS = [Row(NAME, WORDS, 0.5, "about 2 min 5 s left"), Row("mlp", "beginning", None, "")]
-WHOLE = Picture(ROWS, "sweep s: 3 of 40 done, 2 running, 35 to go, about 3 h left", 0.1)
+ROWS = [ProgressRow(NAME, WORDS, 0.5, "about 2 min 5 s left"), ProgressRow("mlp", "beginning", None, "")]
+WHOLE = ProgressView(ROWS, "sweep s: 3 of 40 done, 2 running, 35 to go, about 3 h left", 0.1)
 
 
-def drawn(picture, width, height=24):
+def drawn(view, width, height=24):
     console = Console(
         width=width, height=height, record=True, force_terminal=True, color_system=None, file=io.StringIO()
     )
-    console.print(render(picture, width, height))
+    console.print(render(view, width, height))
     return console.export_text().splitlines()
 
 
@@ -49,8 +49,8 @@ def test_on_80_columns_the_words_have_a_line_of_their_own():
 
 @pytest.mark.parametrize("width", [80, 140])
 def test_runs_that_do_not_fit_are_counted(width):
-    picture = Picture([Row(str(number), "x", None, "") for number in range(100)], "many", 0.5)
-    lines = drawn(picture, width, height=12)
+    view = ProgressView([ProgressRow(str(number), "x", None, "") for number in range(100)], "many", 0.5)
+    lines = drawn(view, width, height=12)
     assert len(lines) <= 12
     shown = sum(line.split()[0].isdigit() for line in lines)
     assert shown >= 3
@@ -64,8 +64,8 @@ def test_without_a_terminal_nothing_is_shown_and_lines_are_printed(capsys):
     with module.display(asked) as on_terminal:
         assert not on_terminal
         assert not module.is_shown()
-        say("one")
-        say("two", "err")
+        print_above("one")
+        print_above("two", "err")
     assert capsys.readouterr() == ("one\n", "two\n")
 
 
@@ -102,7 +102,7 @@ def on_terminal(code, *, out=None, term="xterm"):
 
 REDRAWN = """
 import threading
-from afterkernel import display as module
+from afterkernel.progress import display as module
 drawing, render = threading.Semaphore(0), module.render
 
 def counted(*arguments):
@@ -120,16 +120,16 @@ def redrawn():
 SHOW = f"""
 {REDRAWN}
 import sys
-from afterkernel.display import Picture, Row, display, is_shown, say
-rows = [Row("run", "training: epoch 3 of 10", 0.3, "over 5 s left")]
-with display(lambda: Picture(rows, "sweep s: 1 of 2 done", 0.5)):
+from afterkernel.progress.display import ProgressView, ProgressRow, display, is_shown, print_above
+rows = [ProgressRow("run", "training: epoch 3 of 10", 0.3, "over 5 s left")]
+with display(lambda: ProgressView(rows, "sweep s: 1 of 2 done", 0.5)):
     assert is_shown() == SHOWN
     if SHOWN: redrawn()
-    say("long " * 40 + "end")
-    say("[bold]broken", "err")
+    print_above("long " * 40 + "end")
+    print_above("[bold]broken", "err")
     print("stray")
     if SHOWN: redrawn()
-    say("last")
+    print_above("last")
 print("after")
 """
 
@@ -169,7 +169,7 @@ def test_a_terminal_that_can_t_move_its_cursor_gets_lines():
 
 ALONE = f"""
 {REDRAWN}
-from afterkernel.progress import progress
+from afterkernel.progress.work import progress
 with progress("Gram matrix", 4.0, unit="tile", units=4) as advance:
     for _ in range(4):
         redrawn()

@@ -3,7 +3,7 @@ import importlib.util
 import pytest
 import torch
 
-from afterkernel import doctor
+from afterkernel.cli import doctor
 from afterkernel.svm import BACKENDS, HardMarginSVM
 
 

@@ -5,11 +5,12 @@ import warnings
 import pytest
 import torch
 
-from afterkernel import HardMarginSVM, doubts
+from afterkernel import HardMarginSVM
 from afterkernel.config import compose, typed
-from afterkernel.evaluate import evaluate
 from afterkernel.measures import Context
 from afterkernel.records import read_record, write_record
+from afterkernel.runs import numeric_warnings as doubts
+from afterkernel.runs.evaluate import evaluate
 from afterkernel.training.snapshot import Snapshot
 
 OPTIONS = ["dataset=digits", "dataset.max_train=30", "dataset.max_test=20", "arch=mlp", "arch.budget=1300"]

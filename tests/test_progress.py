@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from afterkernel import progress as module
-from afterkernel.progress import Stage, progress, report, stage, watched
+from afterkernel.progress.work import Stage, progress, report, stage, watched
+from afterkernel.progress import work as module
 
 
 class FakeTime:

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from afterkernel import progress_file as module
 from afterkernel.errors import LockLostError
-from afterkernel.progress import Report, Work, stage
-from afterkernel.progress_file import Writer, read_progress, watching
+from afterkernel.progress.work import Progress, Work, stage
+from afterkernel.runs import progress_file as module
+from afterkernel.runs.progress_file import Writer, read_progress, watching
 from afterkernel.runs.run_lock import RunLock, run_lock
-from afterkernel.sweep.tally import current_report
+from afterkernel.sweep.progress import current_report
 
-REPORT = Report("SVM exact", "ntk: SVM exact, gap 3e-07", None, None, 0.5, 20.0, None, 1.0, 2.0)
+REPORT = Progress("SVM exact", "ntk: SVM exact, gap 3e-07", None, None, 0.5, 20.0, None, 1.0, 2.0)
 
 
 def wait_for(run_dir):
@@ -108,9 +108,9 @@ def test_a_process_that_lost_its_run_changes_nothing_of_the_next_one(tmp_path):
         lock.release()  # as if it had gone stale
         with run_lock(tmp_path) as later:
             assert later.number == 2
-            news = Report(**{**REPORT.__dict__, "words": "of the next one"})
+            news = Progress(**{**REPORT.__dict__, "words": "of the next one"})
             Writer(second).write(news)
-            writer.write(Report(**{**REPORT.__dict__, "words": "late"}))
+            writer.write(Progress(**{**REPORT.__dict__, "words": "late"}))
             assert read_progress(tmp_path) == news
             writer.remove()
             assert read_progress(tmp_path) == news
@@ -127,10 +127,10 @@ def test_it_is_replaced_as_a_whole_and_left_alone_where_it_says_the_same(tmp_pat
         writer.write(REPORT)
         assert read_progress(tmp_path) == REPORT
         first = path.stat()
-        writer.write(Report(**{**REPORT.__dict__, "written": 4.0, "run_left_s": 18.0}))
+        writer.write(Progress(**{**REPORT.__dict__, "written": 4.0, "run_left_s": 18.0}))
         assert path.stat().st_ino == first.st_ino
         with path.open() as held:
-            writer.write(Report(**{**REPORT.__dict__, "words": "later"}))
+            writer.write(Progress(**{**REPORT.__dict__, "words": "later"}))
             assert json.load(held)["words"] == REPORT.words
         assert read_progress(tmp_path).words == "later"
         assert files(tmp_path) == ["locks/0001.json", "locks/0001.progress"]

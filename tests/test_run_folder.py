@@ -14,7 +14,7 @@ from afterkernel.data.sources.digits import Digits
 from afterkernel.errors import UserError
 from afterkernel.records import SkippedWarning, read_records, read_run
 from afterkernel.records.files import CONFIG, RECORDS, REPLACED, STATE
-from afterkernel.run import read_config, reevaluate, run
+from afterkernel.runs.run import read_config, reevaluate, run
 from afterkernel.sweep.grid import compose_grid, finished
 from afterkernel.training import snapshot
 

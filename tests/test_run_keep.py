@@ -12,7 +12,7 @@ from afterkernel.__main__ import main
 from afterkernel.config import compose, typed
 from afterkernel.errors import UserError
 from afterkernel.records import read_records
-from afterkernel.run import run
+from afterkernel.runs.run import run
 from afterkernel.training import snapshot
 
 OPTIONS = [
@@ -171,7 +171,7 @@ def test_without_checkpoints_weights_go_when_all_is_recorded_and_the_run_is_fini
 
 
 def test_weights_stay_while_a_record_is_missing(tmp_path, monkeypatch):
-    import afterkernel.run as run_module
+    import afterkernel.runs.run as run_module
 
     evaluate = run_module.evaluate
 

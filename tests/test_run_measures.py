@@ -2,12 +2,12 @@
 
 import pytest
 
-import afterkernel.evaluate as evaluate_module
+import afterkernel.runs.evaluate as evaluate_module
 from afterkernel.config import compose, typed
 from afterkernel.measures import measure_all
 from afterkernel.records import read_records, results
 from afterkernel.records.files import RECORDS
-from afterkernel.run import run
+from afterkernel.runs.run import run
 
 OPTIONS = [
     "dataset=digits",

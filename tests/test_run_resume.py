@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-import afterkernel.evaluate as evaluate_module
+import afterkernel.runs.evaluate as evaluate_module
 from afterkernel.config import compose, typed
 from afterkernel.kernels.collect import GradientEmbedding
 from afterkernel.kernels.store import TileStore
 from afterkernel.records import read_records, recorded
-from afterkernel.run import run
+from afterkernel.runs.run import run
 
 OPTIONS = [
     "dataset=digits",

@@ -5,8 +5,8 @@ import torch
 
 from afterkernel.config import compose, typed
 from afterkernel.records import read_records
-from afterkernel.run import run
-from afterkernel.supports import read_supports, supports_path, write_supports
+from afterkernel.runs.run import run
+from afterkernel.runs.warm_start import read_supports, supports_path, write_supports
 from afterkernel.svm import HardMarginSVM
 
 OPTIONS = [

@@ -14,9 +14,9 @@ from afterkernel.config.identity import run_id
 from afterkernel.config.schema import KINDS, Config
 from afterkernel.errors import UserError
 from afterkernel.kernels.plan import check_budget
-from afterkernel.logger.account import is_wandb_name, knows_account
 from afterkernel.options import check_bounds
 from afterkernel.records.files import is_name
+from afterkernel.wandb.account import is_wandb_name, knows_account
 
 # Linux takes paths of 4096 bytes; below a run's folder W&B's own files have the longest names.
 _LONGEST_PATH = 4096

@@ -23,7 +23,7 @@ from afterkernel.config.overrides import check_sweep, parse
 from afterkernel.config.places import CONF, sweep_file
 from afterkernel.config.schema import Config, every_option, from_plain, register, to_plain
 from afterkernel.errors import UserError
-from afterkernel.input_files import read_yaml_text
+from afterkernel.files.reading import read_yaml_text
 from afterkernel.options import walk, wanted
 
 

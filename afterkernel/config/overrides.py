@@ -297,3 +297,14 @@ def check_runs(runs: int, sweep: Sweep) -> None:
             f"the sweep has {runs:,} runs, more than sweep.max_runs={sweep.max_runs}: sweep over fewer values, or set "
             "a larger sweep.max_runs."
         )
+
+
+def check_single_run(command: str, overrides: Sequence[str]) -> None:
+    """Raise UserError for several values of one option, and for a sweep: the command is about one run."""
+    parsed = parse(overrides)
+    check_once(parsed)
+    for each in parsed:
+        if each.is_sweep_override():
+            raise UserError(f"{each.input_line}: {command} takes one value for each option: give one of them.")
+        if each.key_or_group == "sweep":
+            raise UserError(f"{each.input_line}: {command} works on one run, not on a sweep: leave it out.")

@@ -14,18 +14,18 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from afterkernel.claims import HYPOTHESES
 from afterkernel.data import SOURCES, Source
-from afterkernel.discovery import members
 from afterkernel.errors import UserError
 from afterkernel.kernels.options import Kernel
-from afterkernel.logger.wandb import Logger
+from afterkernel.launchers.launcher import Launcher
 from afterkernel.measures import AllMeasures, Measures
 from afterkernel.models import Architecture
 from afterkernel.options import option, walk
-from afterkernel.report.hypotheses import HYPOTHESES
+from afterkernel.plugins import members
 from afterkernel.svm import BACKENDS, Backend
-from afterkernel.sweep.launchers.launcher import Launcher
 from afterkernel.training.options import Snapshots, Trainer, Training
+from afterkernel.wandb.mirror import Logger
 
 
 @dataclasses.dataclass
@@ -76,7 +76,7 @@ KINDS: dict[str, dict[str, type[Any]]] = {
     "dataset": SOURCES,
     "arch": members("afterkernel.models", Architecture),
     "svm": BACKENDS,
-    "launcher": members("afterkernel.sweep.launchers", Launcher),
+    "launcher": members("afterkernel.launchers", Launcher),
 }
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from afterkernel.config.schema import every_option, public
 from afterkernel.errors import UserError
-from afterkernel.logger.sentence import without_paths
-from afterkernel.logger.wandb import Wandb, numbers_of
 from afterkernel.records.record import Record
 from afterkernel.records.store import is_run, read_distinct_runs
 from afterkernel.report.runs import Run, Runs, read_runs
 from afterkernel.report.sections import IDLE, differing, flatten
+from afterkernel.wandb.mirror import Wandb, numbers_of
+from afterkernel.wandb.redact import without_paths
 
 # What tells groups of seeds apart, outermost first; every other option that varies stands behind.
 GROUPING = ("dataset.name", "dataset.minus", "dataset.plus", "arch.name", "training.augment", "training.lr")

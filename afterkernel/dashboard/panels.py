@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from afterkernel.logger.wandb import EPOCH
+from afterkernel.claims.panel import Condition, Panel
 from afterkernel.records.glossary import BY_NAME, TOPICS, term
-from afterkernel.report.hypotheses.panel import Condition, Panel
+from afterkernel.wandb.mirror import EPOCH
 
 # W&B shows ten lines a panel unless told otherwise; one here is a group of seeds.
 MOST_LINES = 100

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from afterkernel.claims import Finding
 from afterkernel.dashboard.material import Material
-from afterkernel.logger.wandb import REPORT, let_go, settings
-from afterkernel.report.hypotheses import Finding
 from afterkernel.report.output import FIGURES, TABLES
 from afterkernel.report.page import Made
+from afterkernel.wandb.mirror import REPORT, let_go, settings
 
 if TYPE_CHECKING:
     import pandas as pd

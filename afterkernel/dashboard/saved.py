@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from afterkernel.errors import UserError
-from afterkernel.logger.account import reason
 from afterkernel.records.files import write_text_atomic
+from afterkernel.wandb.account import reason
 
 FILE = "saved.json"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from afterkernel.claims import HYPOTHESES, Finding
+from afterkernel.claims.panel import Condition
 from afterkernel.dashboard import panels, words
 from afterkernel.dashboard.material import Material
-from afterkernel.logger.wandb import REPORT, RUN
 from afterkernel.records import format as fmt
 from afterkernel.report import claims, facts
-from afterkernel.report.hypotheses import HYPOTHESES, Finding
-from afterkernel.report.hypotheses.panel import Condition
 from afterkernel.report.output import FIGURES
+from afterkernel.wandb.mirror import REPORT, RUN
 
 _LONGEST_TITLE = 128
 

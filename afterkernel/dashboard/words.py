@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from afterkernel.claims import HYPOTHESES, Finding
 from afterkernel.report import claims
-from afterkernel.report.hypotheses import HYPOTHESES, Finding
 
 NOT_ASKED = "not asked"
 

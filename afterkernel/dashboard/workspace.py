@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from afterkernel.claims import HYPOTHESES, Finding
 from afterkernel.dashboard import panels, words
 from afterkernel.dashboard.material import Material
-from afterkernel.logger.wandb import EPOCH, RUN
-from afterkernel.report.hypotheses import HYPOTHESES, Finding
+from afterkernel.wandb.mirror import EPOCH, RUN
 
 
 def workspace(material: Material, findings: Sequence[Finding], entity: str) -> Any:

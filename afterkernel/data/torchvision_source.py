@@ -16,7 +16,7 @@ import torch
 
 from afterkernel.data.source import Source, Split, pick_pair
 from afterkernel.errors import UserError
-from afterkernel.input_files import expanded, is_file, is_folder
+from afterkernel.files.reading import expanded, is_file, is_folder
 from afterkernel.options import option
 
 # What torchvision raises for a failed download, a truncated file or a wrong checksum.

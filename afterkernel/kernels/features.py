@@ -22,7 +22,7 @@ from afterkernel.kernels.sample_axis import SampleAxis, find_sample_axis
 from afterkernel.kernels.terms import Block, Gradients
 from afterkernel.kernels.verify import COARSE_TOLERANCE, TOLERANCE
 from afterkernel.kernels.working_copy import WorkingCopy
-from afterkernel.progress import log_once
+from afterkernel.progress.work import log_once
 from afterkernel.types import Float, Tensor
 
 MOST_AT_ONCE = 256

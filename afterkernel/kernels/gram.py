@@ -26,7 +26,7 @@ from afterkernel.kernels.plan import WORK_SHARE, Plan, plan
 from afterkernel.kernels.precision import Precision, exact_products, precision
 from afterkernel.kernels.store import TileStore, fingerprint
 from afterkernel.kernels.tiles import TOTAL, Destination
-from afterkernel.progress import progress
+from afterkernel.progress.work import progress
 from afterkernel.types import Float, Tensor
 
 DEFAULT_BUDGET_BYTES = 3 * 1024**3

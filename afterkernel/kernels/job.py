@@ -16,7 +16,7 @@ from afterkernel.kernels.precision import Precision, exact_products
 from afterkernel.kernels.store import TileStore
 from afterkernel.kernels.terms import Block
 from afterkernel.kernels.tiles import Destination
-from afterkernel.progress import Advance
+from afterkernel.progress.work import Advance
 from afterkernel.types import Tensor
 
 ERROR_SAMPLES = 16

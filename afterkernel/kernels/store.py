@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from afterkernel.errors import UserError
-from afterkernel.input_files import read_text
+from afterkernel.files.reading import read_text
 from afterkernel.types import Tensor
 
 MANIFEST, DONE, ERROR = "manifest.json", "done.npy", "error.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from afterkernel.discovery import members
 from afterkernel.measures.alignment import alignment, cka
 from afterkernel.measures.context import Context, measure_all
 from afterkernel.measures.effective_rank import effective_rank
@@ -14,6 +13,7 @@ from afterkernel.measures.samples import sample_images
 from afterkernel.measures.spectrum import Spectrum, spectrum
 from afterkernel.measures.state import MeasureState
 from afterkernel.measures.target_alignment import target_alignment
+from afterkernel.plugins import members
 
 MEASURES: dict[str, type[Measure]] = members(__name__, Measure)
 

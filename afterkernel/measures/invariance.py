@@ -24,7 +24,7 @@ from afterkernel.kernels.inputs import check_arguments, check_images, place_of
 from afterkernel.kernels.precision import exact_products
 from afterkernel.measures.measure import Measure, Numbers
 from afterkernel.options import option
-from afterkernel.progress import progress
+from afterkernel.progress.work import progress
 from afterkernel.transforms import rotate, shift, swap, zoom, zoom_is_identity
 from afterkernel.types import Float, Tensor
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from afterkernel.input_files import read_bytes
+from afterkernel.files.reading import read_bytes
 from afterkernel.records.files import write_bytes_atomic
 from afterkernel.types import Float, Tensor
 

@@ -1,6 +1,6 @@
 """The configuration that a run keeps, RUN/config.yaml, as far as records are read beside it: what is damaged is named.
 
-`afterkernel.run.read_config` reads it in full, as the configuration of this version.
+`afterkernel.runs.run.read_config` reads it in full, as the configuration of this version.
 """
 
 from __future__ import annotations

@@ -6,18 +6,18 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from afterkernel.claims import HYPOTHESES, Comparison, Finding, PartFinding, judge
+from afterkernel.claims.inference import bootstrap_interval
 from afterkernel.records import format as fmt
 from afterkernel.records.record import Record
 from afterkernel.report import figure_claim
-from afterkernel.report.hypotheses import HYPOTHESES, Comparison, Finding, PartFinding, judge
-from afterkernel.report.hypotheses.inference import bootstrap_interval
 from afterkernel.report.output import Output, Picture
 from afterkernel.report.show import Row, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from afterkernel.report.hypotheses.hypothesis import Part
+    from afterkernel.claims.hypothesis import Part
 
 METHOD = (
     "One difference a seed; effects are their means with Student's 95 % interval. Holm's correction runs over all "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from afterkernel.claims.verdict import Comparison, Finding, PartFinding
 from afterkernel.report import style
-from afterkernel.report.hypotheses.verdict import Comparison, Finding, PartFinding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

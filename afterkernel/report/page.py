@@ -6,17 +6,17 @@ import dataclasses
 from itertools import chain
 from pathlib import Path
 
-from afterkernel.provenance import git_commit, versions
+from afterkernel.claims import HYPOTHESES, Finding
 from afterkernel.records import format as fmt
 from afterkernel.records.files import write_text_atomic
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claims, facts, runs
 from afterkernel.report.artists import artists
-from afterkernel.report.hypotheses import HYPOTHESES, Finding
 from afterkernel.report.output import Output
 from afterkernel.report.sections import Section, make_sections, observations
 from afterkernel.report.view import n_figures, view
+from afterkernel.runs.provenance import git_commit, versions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,8 @@ from afterkernel.records import format as fmt
 from afterkernel.records.status import status
 from afterkernel.records.store import RunFolder
 from afterkernel.report.show import Row, Table
-from afterkernel.sweep.failure import read_failure
-from afterkernel.sweep.planned import planned
+from afterkernel.runs.failure import read_failure
+from afterkernel.runs.planned import planned
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from afterkernel.claims.stats import columns, estimate
 from afterkernel.report.sections import KEYS
-from afterkernel.report.stats import columns, estimate
 
 if TYPE_CHECKING:
     import pandas as pd

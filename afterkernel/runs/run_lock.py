@@ -1,7 +1,7 @@
 """Run locks: at most one process works on a run, on one machine or on several that share a file system.
 
 RUN_ID/locks/0003.json        who holds the run, and since when; its time of change is the holder's heartbeat
-RUN_ID/locks/0003.progress    what the holder is doing (see `afterkernel.progress_file`)
+RUN_ID/locks/0003.progress    what the holder is doing (see `afterkernel.runs.progress_file`)
 
 The lock with the highest number counts, and it is never deleted, only followed by a higher one. So no other lock is
 needed: processes race only to create a file (a hard link to a finished file, atomic also on NFS), and a process that

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from afterkernel.discovery import members
+from afterkernel.plugins import members
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.estimator import HardMarginSVM

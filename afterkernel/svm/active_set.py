@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from afterkernel.progress import is_watched, report
+from afterkernel.progress.work import is_watched, report
 from afterkernel.svm.bordered import Bordered, Equations, NearbyEquations
 from afterkernel.svm.compensated import add, exact_sum
 from afterkernel.svm.signed_gram import SignedGram

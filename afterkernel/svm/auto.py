@@ -11,7 +11,7 @@ import torch
 
 from afterkernel.errors import UserError
 from afterkernel.options import option
-from afterkernel.progress import stage
+from afterkernel.progress.work import stage
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.cuml import CuML
 from afterkernel.svm.exact import Exact

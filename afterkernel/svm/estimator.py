@@ -12,7 +12,7 @@ import torch
 
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds
-from afterkernel.progress import stage
+from afterkernel.progress.work import stage
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.checks import check_kernel, check_labels, check_start, check_test_kernel

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from afterkernel.progress import report
+from afterkernel.progress.work import report
 from afterkernel.svm.signed_gram import SignedGram
 from afterkernel.types import Float, Tensor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from afterkernel.progress import report
+from afterkernel.progress.work import report
 from afterkernel.svm.bordered import Bordered
 from afterkernel.svm.signed_gram import bracket
 from afterkernel.types import Float, Tensor

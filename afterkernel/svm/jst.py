@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from afterkernel.options import option
-from afterkernel.progress import report
+from afterkernel.progress.work import report
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.signed_gram import SignedGram, bracket
 from afterkernel.types import Float, Tensor

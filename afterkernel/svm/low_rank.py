@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from afterkernel.progress import report
+from afterkernel.progress.work import report
 from afterkernel.svm.active_set import EPS, SLACK, SparseDual, achieved, allowance
 from afterkernel.svm.bordered import Bordered
 from afterkernel.svm.factor import PivotedFactor

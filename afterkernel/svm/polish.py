@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from afterkernel.progress import report
+from afterkernel.progress.work import report
 from afterkernel.svm.active_set import SLACK, SparseDual, careful_residual, needs_care
 from afterkernel.svm.bordered import Bordered
 from afterkernel.svm.compensated import add

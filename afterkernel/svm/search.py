@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from afterkernel.progress import report
+from afterkernel.progress.work import report
 from afterkernel.svm.active_set import EPS, LARGEST_GROWTH, SLACK, SparseDual, achieved, allowance, primal_dual
 from afterkernel.svm.compensated import remainder
 from afterkernel.svm.factor import PivotedFactor

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 import torch
 
-from afterkernel.progress import report
+from afterkernel.progress.work import report
 from afterkernel.svm.factor import PivotedFactor
 from afterkernel.svm.signed_gram import SignedGram, balance, exceeds_rounding
 from afterkernel.types import Float, Tensor

@@ -20,9 +20,9 @@ from afterkernel.models import Network
 from afterkernel.records import format as fmt
 from afterkernel.records.files import CONFIG
 from afterkernel.records.status import wanted_epochs
-from afterkernel.run import cpu_threads
+from afterkernel.runs.failure import read_failure
+from afterkernel.runs.run import cpu_threads
 from afterkernel.runs.run_lock import owner_of
-from afterkernel.sweep.failure import read_failure
 from afterkernel.sweep.grid import Entry, finished
 from afterkernel.text_table import print_table
 

@@ -16,10 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 from afterkernel.config import Config, explain, run_id, to_plain, typed
 from afterkernel.data import Source
 from afterkernel.errors import UserError
-from afterkernel.finished import finished_on
+from afterkernel.launchers.job import Job
 from afterkernel.records import run_directory, write_text_atomic
-from afterkernel.sweep.job import Job
-from afterkernel.sweep.planned import GRIDS
+from afterkernel.runs.finished import finished_on
+from afterkernel.runs.planned import GRIDS
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from afterkernel.config import prepare, typed
+from afterkernel.runs.worker import execute
 from afterkernel.sweep.grid import job_of
-from afterkernel.sweep.tally import one_shown
-from afterkernel.sweep.worker import execute
+from afterkernel.sweep.progress import one_shown
 
 # Another launcher's process imports this module, and nothing else of ours, before it resolves the configuration.
 prepare()
@@ -21,9 +21,9 @@ def task(cfg: DictConfig) -> None:
     job = job_of(typed(cfg))
     with one_shown(job.run_id, Path(job.run_dir)):
         outcome = execute(job)
-    if outcome.state == "elsewhere":
-        print(f"{outcome.run_id} is left alone: {outcome.sentence}.")
+    if outcome.state == "locked":
+        print(f"{outcome.run_id} is left alone: {outcome.message}.")
     if outcome.state == "failed":
-        log = "" if outcome.mistake else f" (log: {outcome.log})"
-        print(f"afterkernel: {outcome.sentence}{log}", file=sys.stderr)
-        sys.exit(2 if outcome.mistake else 1)
+        log = "" if outcome.user_error else f" (log: {outcome.log})"
+        print(f"afterkernel: {outcome.message}{log}", file=sys.stderr)
+        sys.exit(2 if outcome.user_error else 1)

@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from afterkernel.errors import UserError
-from afterkernel.progress import Stage
+from afterkernel.progress.work import Stage
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import read_checkpoint, write_checkpoint
 from afterkernel.training.module import Classifier

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from afterkernel.errors import UserError
-from afterkernel.input_files import read_bytes
+from afterkernel.files.reading import read_bytes
 from afterkernel.records.files import write_bytes_atomic
 
 CHECKPOINT = "training.ckpt"

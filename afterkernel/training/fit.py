@@ -14,7 +14,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from afterkernel.data.module import ProblemDataModule
 from afterkernel.data.problem import Problem
 from afterkernel.models import Network
-from afterkernel.progress import stage
+from afterkernel.progress.work import stage
 from afterkernel.training.callbacks import (
     CheckedFile,
     Clock,

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.input_files import read_bytes, read_text
+from afterkernel.files.reading import read_bytes, read_text
 from afterkernel.records.files import write_bytes_atomic
 from afterkernel.training.facts import decode, encode
 

@@ -10,6 +10,7 @@ import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from afterkernel.claims import HYPOTHESES
 from afterkernel.config import compose, evaluation_id, from_plain, override, run_id, to_plain, typed
 from afterkernel.config.check import check
 from afterkernel.config.help import help_text
@@ -17,11 +18,10 @@ from afterkernel.config.overrides import count_runs
 from afterkernel.config.places import CONF, SWEEPS
 from afterkernel.config.schema import KINDS, Config, every_option
 from afterkernel.errors import UserError
-from afterkernel.logger.wandb import Wandb
 from afterkernel.measures import MEASURES
 from afterkernel.options import check_bounds, walk
-from afterkernel.report.hypotheses import HYPOTHESES
 from afterkernel.suggest import closest_option
+from afterkernel.wandb.mirror import Wandb
 
 
 def config(*overrides):

@@ -13,13 +13,14 @@ import wandb_offline
 from wandb_server import serving
 
 from afterkernel.__main__ import main
-from afterkernel.dashboard import cli, report_run
-from afterkernel.logger import sync
-from afterkernel.logger.describe import notes, tags
+from afterkernel.cli import dashboard as cli
+from afterkernel.cli import wandb_sync as sync
+from afterkernel.dashboard import report_run
 from afterkernel.records import read_records, results, write_record
 from afterkernel.records.files import CONFIG
 from afterkernel.report.output import Output
 from afterkernel.report.page import Made
+from afterkernel.wandb.describe import notes, tags
 
 
 @pytest.fixture(scope="module")

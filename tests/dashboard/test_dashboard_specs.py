@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from afterkernel.claims import HYPOTHESES
 from afterkernel.dashboard import panels, story, words, workspace
 from afterkernel.dashboard.material import GROUPING, command, read
-from afterkernel.report.hypotheses import HYPOTHESES
 from afterkernel.report.page import make
 
 

@@ -38,7 +38,7 @@ class Workshop:
 
     def run_with_tiles(self, name: str = "run") -> Path:
         """A run that was stopped within the Gram matrix of its first snapshot."""
-        self.patch.setattr("afterkernel.evaluate.LONG_MULTIPLICATIONS", 0)
+        self.patch.setattr("afterkernel.runs.evaluate.LONG_MULTIPLICATIONS", 0)
         return Path(shutil.copytree(self.stopped, self.folder / name))
 
     def write(self, path: str, content: str | bytes = "") -> Path:

@@ -359,7 +359,7 @@ def two_sweeps_of_runs(at):
 
 def without_workspaces(at):
     at.run("sweep/run")
-    at.patch.setattr("afterkernel.dashboard.cli.find_spec", lambda name: None)
+    at.patch.setattr("afterkernel.cli.dashboard.find_spec", lambda name: None)
 
 
 def without_account(at):
@@ -371,13 +371,13 @@ def without_account(at):
 def without_server(at):
     at.run("sweep/run")
     at.patch.setenv("WANDB_API_KEY", "a" * 40)
-    at.patch.setattr("afterkernel.logger.account.server", lambda: "http://127.0.0.1:9")
+    at.patch.setattr("afterkernel.wandb.account.server", lambda: "http://127.0.0.1:9")
 
 
 def damaged_views(at):
     at.run("sweep/run")
     at.write("sweep/dashboard/saved.json", "[")
-    at.patch.setattr("afterkernel.dashboard.cli.check_server", lambda command: None)
+    at.patch.setattr("afterkernel.cli.dashboard.check_server", lambda command: None)
 
 
 # fmt: off

@@ -9,7 +9,7 @@ from error_case import SMALL, TINY_DATA, Workshop, answer, contents
 
 from afterkernel.__main__ import main
 from afterkernel.kernels.store import TileStore
-from afterkernel.run import run as run_config
+from afterkernel.runs.run import run as run_config
 
 ALL = [case for cases in error_page.ERROR_CASES.values() for case in cases]
 
@@ -41,7 +41,7 @@ def stopped(tmp_path_factory):
         mark(self, cells)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("afterkernel.evaluate.LONG_MULTIPLICATIONS", 0)
+        patch.setattr("afterkernel.runs.evaluate.LONG_MULTIPLICATIONS", 0)
         patch.setattr(TileStore, "mark", stop)
         config = typed(compose([*SMALL, *TINY_DATA, "kernel.budget_bytes=30000"]))
         with pytest.raises(StoppedError):

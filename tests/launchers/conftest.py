@@ -4,19 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
-import standin
 
-from afterkernel.sweep import worker
-from afterkernel.sweep.job import Job
+from afterkernel.launchers.job import Job
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Launchers started in this test run `standin.execute` in place of the real worker."""
+    """Processes that a launcher starts in this test find `standin.execute`."""
     here = Path(__file__).parent
     paths = [str(here), str(here.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-    monkeypatch.setattr(worker, "execute", standin.execute)
 
 
 @pytest.fixture
@@ -29,18 +26,18 @@ def make_jobs(tmp_path):
     return make
 
 
-class Told:
-    """Keeps what a launcher tells; answers False from the `stop_after`-th outcome on."""
+class Recorder:
+    """Keeps what a launcher reports; returns False from the `stop_after`-th outcome on."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.outcomes, self.begun_ids = {}, []
         self.stop_after = stop_after
 
-    def begun(self, job) -> None:
+    def on_start(self, job) -> None:
         if job.run_id not in self.begun_ids:
             self.begun_ids.append(job.run_id)
 
-    def __call__(self, outcome) -> bool:
+    def on_finish(self, outcome) -> bool:
         assert outcome.run_id not in self.outcomes
         self.outcomes[outcome.run_id] = outcome
         return self.stop_after is None or len(self.outcomes) < self.stop_after
@@ -51,8 +48,8 @@ class Told:
 
 
 @pytest.fixture
-def told():
-    return Told
+def recorder():
+    return Recorder
 
 
 @pytest.fixture

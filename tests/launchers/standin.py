@@ -6,10 +6,10 @@ import sys
 import time
 from pathlib import Path
 
-from afterkernel.sweep.job import Job, Outcome
+from afterkernel.launchers.job import Job, Outcome
 
 
-def execute(job: Job) -> Outcome:
+def execute(job: Job, echo: str = "plain") -> Outcome:
     """Act, and say so in the run's folder: one file `begun.N` each time that the job begins, `ended` at its end."""
     folder = Path(job.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,11 +31,6 @@ def execute(job: Job) -> Outcome:
     devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     entity = os.environ.get("WANDB_ENTITY", "")
     return Outcome(job.run_id, "finished", f"{threads}|{devices}|{entity}", str(folder / "run.log"), 0.0)
-
-
-def work(job: Job, _echo: str) -> Outcome:
-    """The same for worker processes of launcher=local."""
-    return execute(job)
 
 
 def act(what: str, config, folder: Path) -> None:

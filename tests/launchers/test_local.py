@@ -10,26 +10,22 @@ import pytest
 import standin
 import torch
 
-from afterkernel.sweep.engines import worker_processes
-from afterkernel.sweep.launchers import local
-from afterkernel.sweep.launchers.local import Local
+from afterkernel.launchers import local
+from afterkernel.launchers.engines import worker_processes
+from afterkernel.launchers.local import Local
 
-
-@pytest.fixture(autouse=True)
-def _stand_in_work(stand_in, monkeypatch):
-    """Worker processes do what `standin.execute` does."""
-    monkeypatch.setattr(worker_processes, "_work", standin.work)
+pytestmark = pytest.mark.usefixtures("stand_in")
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(make_jobs, told, processes):
-    tell = told()
+def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(make_jobs, recorder, processes):
+    events = recorder()
     jobs = make_jobs(
         a={}, b={"act": "kill"}, c={"act": "exit"}, d={"act": "raise"}, e={"act": "fail"}, f={"act": "unreadable"}, g={}
     )
-    Local(processes=processes).launch(jobs, tell)
-    assert tell.states == {"a": "finished", "g": "finished"} | dict.fromkeys("bcdef", "failed")
-    sentences = {name: outcome.sentence for name, outcome in tell.outcomes.items()}
+    Local(processes=processes).launch(jobs, events, standin.execute)
+    assert events.states == {"a": "finished", "g": "finished"} | dict.fromkeys("bcdef", "failed")
+    sentences = {name: outcome.message for name, outcome in events.outcomes.items()}
     assert "ended by SIGKILL, perhaps for want of memory" in sentences["b"]
     assert "ended by EXIT" in sentences["c"]
     assert "no space left" in sentences["d"]
@@ -37,36 +33,36 @@ def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(make_jobs, told,
     assert "ended by EXIT" in sentences["f"]
 
 
-def test_no_more_than_processes_run_at_once(make_jobs, told, folder):
-    tell = told()
+def test_no_more_than_processes_run_at_once(make_jobs, recorder, folder):
+    events = recorder()
     # Each waits for its neighbour, so that two must run at once; a third that began meanwhile would be seen.
     others = {"a": "b", "b": "a", "c": "d", "d": "c"}
     jobs = make_jobs(**{name: {"act": "await", "other": other, "then_s": 0.5} for name, other in others.items()})
-    Local(processes=2).launch(jobs, tell)
-    assert tell.states == dict.fromkeys("abcd", "finished")
-    assert set(tell.begun_ids) == set("abcd")
+    Local(processes=2).launch(jobs, events, standin.execute)
+    assert events.states == dict.fromkeys("abcd", "finished")
+    assert set(events.begun_ids) == set("abcd")
     begun = [float((folder / name / "begun.0").read_text().split()[1]) for name in "abcd"]
     ended = [float((folder / name / "ended").read_text().split()[1]) for name in "abcd"]
     at_once = [sum(b <= moment < e for b, e in zip(begun, ended, strict=True)) for moment in begun]
     assert max(at_once) == 2
 
 
-def test_no_job_begins_after_a_stop_and_those_that_run_end(make_jobs, told, folder):
-    tell = told(stop_after=1)
+def test_no_job_begins_after_a_stop_and_those_that_run_end(make_jobs, recorder, folder):
+    events = recorder(stop_after=1)
     jobs = make_jobs(a={"act": "await", "other": "b"}, b={"act": "await", "other": "a", "then_s": 1.0}, c={}, d={})
-    Local(processes=2).launch(jobs, tell)
-    assert tell.states == {"a": "finished", "b": "finished"}
+    Local(processes=2).launch(jobs, events, standin.execute)
+    assert events.states == {"a": "finished", "b": "finished"}
     assert not (folder / "c").exists()
 
 
-def test_no_jobs_do_nothing(told, folder):
-    tell = told()
-    Local().launch([], tell)
-    assert tell.outcomes == {}
+def test_no_jobs_do_nothing(recorder, folder):
+    events = recorder()
+    Local().launch([], events, standin.execute)
+    assert events.outcomes == {}
     assert not folder.exists()
 
 
-def test_ctrl_c_stops_what_runs_and_passes_on(make_jobs, told, folder, monkeypatch):
+def test_ctrl_c_stops_what_runs_and_passes_on(make_jobs, recorder, folder, monkeypatch):
     monkeypatch.setattr(worker_processes, "GRACE_S", 3.0)
 
     def interrupt():
@@ -76,14 +72,14 @@ def test_ctrl_c_stops_what_runs_and_passes_on(make_jobs, told, folder, monkeypat
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    tell = told()
+    events = recorder()
     jobs = make_jobs(
         a={"act": "sleep", "sleep_s": 600}, b={"act": "deaf", "sleep_s": 600}, c={"act": "sleep", "sleep_s": 600}
     )
     with pytest.raises(KeyboardInterrupt):
-        Local(processes=2).launch(jobs, tell)
+        Local(processes=2).launch(jobs, events, standin.execute)
     thread.join()
-    assert tell.outcomes == {}
+    assert events.outcomes == {}
     assert not (folder / "c").exists()
     assert (folder / "a" / "stopped").exists()
     processes = [(folder / name / "begun.0").read_text().split()[0] for name in "ab"]
@@ -98,23 +94,23 @@ def is_alive(process: str) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
 
 
-def test_jobs_at_once_divide_cores_and_gpus(make_jobs, told, monkeypatch):
+def test_jobs_at_once_divide_cores_and_gpus(make_jobs, recorder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     monkeypatch.setattr(local, "available_cores", lambda: 6)
-    tell = told()
+    events = recorder()
     # Each waits for the other, so that both hold their GPU at the same time.
     jobs = make_jobs(a={"act": "await", "other": "b"}, b={"act": "await", "other": "a"})
-    Local(processes=2).launch(jobs, tell)
-    assert {outcome.sentence.split("|")[0] for outcome in tell.outcomes.values()} == {"3"}
-    assert {outcome.sentence.split("|")[1] for outcome in tell.outcomes.values()} == {"5", "7"}
+    Local(processes=2).launch(jobs, events, standin.execute)
+    assert {outcome.message.split("|")[0] for outcome in events.outcomes.values()} == {"3"}
+    assert {outcome.message.split("|")[1] for outcome in events.outcomes.values()} == {"5", "7"}
 
 
-def test_one_process_sees_the_whole_machine(make_jobs, told, monkeypatch):
+def test_one_process_sees_the_whole_machine(make_jobs, recorder, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    tell = told()
-    Local().launch(make_jobs(a={}), tell)
-    assert tell.outcomes["a"].sentence.split("|")[1] == "5,7"
+    events = recorder()
+    Local().launch(make_jobs(a={}), events, standin.execute)
+    assert events.outcomes["a"].message.split("|")[1] == "5,7"
 
 
 def test_more_processes_than_jobs_leave_no_core_idle(monkeypatch):

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import standin
 
 from afterkernel.errors import UserError
-from afterkernel.sweep.launchers.ray import RayLauncher
+from afterkernel.launchers.ray import RayLauncher
 
 
 @pytest.fixture
@@ -29,18 +30,18 @@ def connectable(address):
 @pytest.mark.ray
 @pytest.mark.parametrize("where", ["existing", "local"])
 def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(
-    stand_in, make_jobs, told, folder, address, where, monkeypatch
+    stand_in, make_jobs, recorder, folder, address, where, monkeypatch
 ):
     monkeypatch.setenv("WANDB_ENTITY", "someone")
-    tell = told()
+    events = recorder()
     jobs = make_jobs(
         a={}, b={"act": "kill"}, c={"act": "exit"}, d={"act": "raise"}, e={"act": "fail"}, f={"act": "unreadable"}, g={}
     )
     launcher = RayLauncher(address=address if where == "existing" else "local", cpus=1, poll_s=0.2)
     launcher.check()
-    launcher.launch(jobs, tell)
-    assert tell.states == {"a": "finished", "g": "finished"} | dict.fromkeys("bcdef", "failed")
-    sentences = {name: outcome.sentence for name, outcome in tell.outcomes.items()}
+    launcher.launch(jobs, events, standin.execute)
+    assert events.states == {"a": "finished", "g": "finished"} | dict.fromkeys("bcdef", "failed")
+    sentences = {name: outcome.message for name, outcome in events.outcomes.items()}
     for name in "bcf":
         assert "its process died" in sentences[name]
     assert "OSError: no space left" in sentences["d"]
@@ -53,27 +54,27 @@ def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(
 
 
 @pytest.mark.ray
-def test_a_job_whose_process_died_is_begun_again_as_often_as_it_may(stand_in, make_jobs, told, folder, address):
-    tell = told()
+def test_a_job_whose_process_died_is_begun_again_as_often_as_it_may(stand_in, make_jobs, recorder, folder, address):
+    events = recorder()
     jobs = make_jobs(a={"act": "kill", "times": 1}, b={"act": "kill", "times": 9})
-    RayLauncher(address=address, retries=1, poll_s=0.2).launch(jobs, tell)
-    assert tell.states == {"a": "finished", "b": "failed"}
+    RayLauncher(address=address, retries=1, poll_s=0.2).launch(jobs, events, standin.execute)
+    assert events.states == {"a": "finished", "b": "failed"}
     assert len(list((folder / "b").glob("begun.*"))) == 2
 
 
 @pytest.mark.ray
-def test_no_job_begins_once_told_to_stop_and_those_that_run_end(stand_in, make_jobs, told, folder, address):
-    tell = told(stop_after=1)
+def test_no_job_begins_once_told_to_stop_and_those_that_run_end(stand_in, make_jobs, recorder, folder, address):
+    events = recorder(stop_after=1)
     jobs = make_jobs(
         a={"act": "await", "other": "b"}, b={"act": "sleep", "sleep_s": 5}, **{name: {} for name in "cdefgh"}
     )
-    RayLauncher(address=address, jobs=2, poll_s=0.1).launch(jobs, tell)
-    assert set(tell.outcomes) == {"a", "b"}
+    RayLauncher(address=address, jobs=2, poll_s=0.1).launch(jobs, events, standin.execute)
+    assert set(events.outcomes) == {"a", "b"}
     assert not (folder / "c").exists()
 
 
 @pytest.mark.ray
-def test_ctrl_c_stops_what_runs_and_passes_on(stand_in, make_jobs, told, folder, address):
+def test_ctrl_c_stops_what_runs_and_passes_on(stand_in, make_jobs, recorder, folder, address):
     def interrupt():
         while not all((folder / name / "begun.0").exists() for name in "ab"):
             time.sleep(0.05)
@@ -81,12 +82,12 @@ def test_ctrl_c_stops_what_runs_and_passes_on(stand_in, make_jobs, told, folder,
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    tell = told()
+    events = recorder()
     jobs = make_jobs(a={"act": "sleep", "sleep_s": 600}, b={"act": "deaf", "sleep_s": 600}, c={})
     with pytest.raises(KeyboardInterrupt):
-        RayLauncher(address=address, jobs=2, poll_s=0.1).launch(jobs, tell)
+        RayLauncher(address=address, jobs=2, poll_s=0.1).launch(jobs, events, standin.execute)
     thread.join()
-    assert tell.outcomes == {}
+    assert events.outcomes == {}
     assert not (folder / "c").exists()
     assert (folder / "a" / "stopped").exists()
     process = (folder / "b" / "begun.0").read_text().split()[0]
@@ -97,18 +98,18 @@ def test_ctrl_c_stops_what_runs_and_passes_on(stand_in, make_jobs, told, folder,
 
 
 @pytest.mark.ray
-def test_what_no_node_has_is_refused_in_one_sentence(make_jobs, told, address):
+def test_what_no_node_has_is_refused_in_one_sentence(make_jobs, recorder, address):
     with pytest.raises(UserError, match=r"launcher.cpus=64, .* the most of one node is 2 CPUs"):
-        RayLauncher(address=address, cpus=64).launch(make_jobs(a={}), told())
+        RayLauncher(address=address, cpus=64).launch(make_jobs(a={}), recorder(), standin.execute)
     with pytest.raises(UserError, match=r"launcher.gpus=1"):
-        RayLauncher(address=address, gpus=1).launch(make_jobs(a={}), told())
+        RayLauncher(address=address, gpus=1).launch(make_jobs(a={}), recorder(), standin.execute)
 
 
 @pytest.mark.ray
 def test_a_cluster_that_asks_for_a_token_says_so(address, tmp_path):
     # Ray reads its token once a process.
     script = (
-        "from afterkernel.sweep.launchers.ray import RayLauncher; from afterkernel.sweep.job import Job\n"
+        "from afterkernel.launchers.ray import RayLauncher; from afterkernel.launchers.job import Job\n"
         f"RayLauncher(address='{address}').launch([Job('a', {{}}, '{tmp_path}/s/a', '{tmp_path}')], print)"
     )
     without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
@@ -117,8 +118,8 @@ def test_a_cluster_that_asks_for_a_token_says_so(address, tmp_path):
     assert "asks for a token; set RAY_AUTH_MODE=token" in done.stderr
 
 
-def test_no_jobs_do_nothing(told, folder):
-    RayLauncher().launch([], told())
+def test_no_jobs_do_nothing(recorder, folder):
+    RayLauncher().launch([], recorder(), standin.execute)
     assert not folder.exists()
 
 

@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+import standin
 
 from afterkernel.errors import UserError
-from afterkernel.sweep.engines import slurm_commands
-from afterkernel.sweep.launchers import slurm
-from afterkernel.sweep.launchers.slurm import Slurm
+from afterkernel.launchers import slurm
+from afterkernel.launchers.engines import slurm_commands
+from afterkernel.launchers.slurm import Slurm
 
 pytest.importorskip("submitit", reason="needs submitit: pip install 'afterkernel[slurm]'")
 
@@ -58,17 +59,17 @@ def once_begun(folder, names, action, times=0):
 
 
 @pytest.mark.slurm
-def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(stand_in, make_jobs, told, folder, monkeypatch):
+def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(stand_in, make_jobs, recorder, folder, monkeypatch):
     monkeypatch.setenv("WANDB_ENTITY", "someone")
-    tell = told()
+    events = recorder()
     jobs = make_jobs(
         a={}, b={"act": "kill"}, c={"act": "exit"}, d={"act": "raise"}, e={"act": "fail"}, f={"act": "unreadable"}, g={}
     )
     launcher = Slurm(jobs=2, memory_gb=0.5, poll_s=0.5, sbatch=["nice=1"], setup=["export STEP=1"])
     launcher.check()
-    launcher.launch(jobs, tell)
-    assert tell.states == {"a": "finished", "g": "finished"} | dict.fromkeys("bcdef", "failed")
-    sentences = {name: outcome.sentence for name, outcome in tell.outcomes.items()}
+    launcher.launch(jobs, events, standin.execute)
+    assert events.states == {"a": "finished", "g": "finished"} | dict.fromkeys("bcdef", "failed")
+    sentences = {name: outcome.message for name, outcome in events.outcomes.items()}
     assert "killed by SIGKILL" in sentences["b"]
     assert "exit code 3" in sentences["c"]
     assert "OSError: no space left" in sentences["d"]
@@ -77,7 +78,7 @@ def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(stand_in, make_j
     threads, _, entity = sentences["a"].split("|")
     assert (threads, entity) == ("1", "someone")
     for name in "bcdf":
-        assert Path(tell.outcomes[name].sentence.partition("; see ")[2]).is_file()
+        assert Path(events.outcomes[name].message.partition("; see ")[2]).is_file()
     (kept,) = (folder / ".submitit").iterdir()
     assert {path.suffix for path in kept.iterdir()} == {".out", ".sh"}
     script = next(kept.glob("*.sh")).read_text()
@@ -87,13 +88,13 @@ def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(stand_in, make_j
 
 
 @pytest.mark.slurm
-def test_time_limits_pre_emption_and_requeueing_bring_a_job_back(stand_in, make_jobs, told, folder):
+def test_time_limits_pre_emption_and_requeueing_bring_a_job_back(stand_in, make_jobs, recorder, folder):
     """All of SLURM's ways at once, since its time limits are minutes long.
 
     `limit` stops in order and is requeued by submitit, `often` too until no requeue is left; `deaf` hears nothing and
     SLURM kills it; `again` is requeued by hand, without warning.
     """
-    tell = told()
+    events = recorder()
     sleep = {"act": "sleep", "sleep_s": 600}
     jobs = make_jobs(
         limit=sleep,
@@ -109,11 +110,11 @@ def test_time_limits_pre_emption_and_requeueing_bring_a_job_back(stand_in, make_
     launcher = Slurm(timeout_min=1, signal_delay_s=15, max_requeues=1, poll_s=1)
     launcher.check()
     thread = once_begun(folder, ["again"], requeue)
-    launcher.launch(jobs, tell)
+    launcher.launch(jobs, events, standin.execute)
     thread.join()
-    assert tell.states == {"limit": "finished", "again": "finished", "often": "failed", "deaf": "failed"}
-    assert "time limit of 1 min once more after 1 requeues" in tell.outcomes["often"].sentence
-    assert "SLURM killed it at its time limit" in tell.outcomes["deaf"].sentence
+    assert events.states == {"limit": "finished", "again": "finished", "often": "failed", "deaf": "failed"}
+    assert "time limit of 1 min once more after 1 requeues" in events.outcomes["often"].message
+    assert "SLURM killed it at its time limit" in events.outcomes["deaf"].message
     begun = {job.run_id: len(list((folder / job.run_id).glob("begun.*"))) for job in jobs}
     assert begun == {"limit": 2, "often": 2, "deaf": 1, "again": 2}
     stopped = {job.run_id for job in jobs if (folder / job.run_id / "stopped").exists()}
@@ -121,7 +122,7 @@ def test_time_limits_pre_emption_and_requeueing_bring_a_job_back(stand_in, make_
 
 
 @pytest.mark.slurm
-def test_a_pre_empted_job_comes_back(stand_in, make_jobs, told, folder):
+def test_a_pre_empted_job_comes_back(stand_in, make_jobs, recorder, folder):
     """Jobs of the partition `high` push those of `low` off the node, and SLURM requeues these."""
     high = []
 
@@ -130,63 +131,65 @@ def test_a_pre_empted_job_comes_back(stand_in, make_jobs, told, folder):
         high.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     thread = once_begun(folder, ["a"], push_off)
-    tell = told()
-    Slurm(partition="low", timeout_min=5, poll_s=0.5).launch(make_jobs(a={"act": "sleep", "sleep_s": 600}), tell)
+    events = recorder()
+    Slurm(partition="low", timeout_min=5, poll_s=0.5).launch(
+        make_jobs(a={"act": "sleep", "sleep_s": 600}), events, standin.execute
+    )
     thread.join()
     assert high
-    assert tell.states == {"a": "finished"}
+    assert events.states == {"a": "finished"}
     assert len(list((folder / "a").glob("begun.*"))) == 2
 
 
 @pytest.mark.slurm
-def test_no_job_begins_once_told_to_stop_and_those_that_run_end(stand_in, make_jobs, told, folder):
-    tell = told(stop_after=1)
+def test_no_job_begins_once_told_to_stop_and_those_that_run_end(stand_in, make_jobs, recorder, folder):
+    events = recorder(stop_after=1)
     jobs = make_jobs(a={"act": "await", "other": "b"}, b={"act": "sleep", "sleep_s": 5}, c={}, d={})
-    Slurm(jobs=2, poll_s=0.1).launch(jobs, tell)
-    assert {"a", "b"} <= set(tell.outcomes)
-    assert set(tell.states.values()) == {"finished"}
+    Slurm(jobs=2, poll_s=0.1).launch(jobs, events, standin.execute)
+    assert {"a", "b"} <= set(events.outcomes)
+    assert set(events.states.values()) == {"finished"}
     assert not (folder / "d").exists()
     assert is_soon_empty()
 
 
 @pytest.mark.slurm
-def test_ctrl_c_cancels_what_runs_and_what_waits(stand_in, make_jobs, told, folder):
+def test_ctrl_c_cancels_what_runs_and_what_waits(stand_in, make_jobs, recorder, folder):
     thread = once_begun(folder, ["a", "b"], lambda: os.kill(os.getpid(), signal.SIGINT))
-    tell = told()
+    events = recorder()
     jobs = make_jobs(**{name: {"act": "sleep", "sleep_s": 600} for name in "abcd"})
     with pytest.raises(KeyboardInterrupt):
-        Slurm(jobs=2, poll_s=0.2).launch(jobs, tell)
+        Slurm(jobs=2, poll_s=0.2).launch(jobs, events, standin.execute)
     thread.join()
-    assert tell.outcomes == {}
+    assert events.outcomes == {}
     assert is_soon_empty()
     assert not (folder / "c").exists()
 
 
 @pytest.mark.slurm
-def test_a_job_cancelled_by_hand_is_one_failed_run(stand_in, make_jobs, told, folder):
+def test_a_job_cancelled_by_hand_is_one_failed_run(stand_in, make_jobs, recorder, folder):
     thread = once_begun(
         folder, ["a"], lambda: subprocess.run(["scancel", next(name for name in queue("%K"))], check=True)
     )
-    tell = told()
-    Slurm(poll_s=0.2).launch(make_jobs(a={"act": "sleep", "sleep_s": 600}), tell)
+    events = recorder()
+    Slurm(poll_s=0.2).launch(make_jobs(a={"act": "sleep", "sleep_s": 600}), events, standin.execute)
     thread.join()
-    assert tell.states == {"a": "failed"}
-    assert "it was cancelled in SLURM" in tell.outcomes["a"].sentence
+    assert events.states == {"a": "failed"}
+    assert "it was cancelled in SLURM" in events.outcomes["a"].message
 
 
 @pytest.mark.slurm
-def test_more_jobs_than_an_array_holds_come_in_several(stand_in, make_jobs, told, folder, monkeypatch):
+def test_more_jobs_than_an_array_holds_come_in_several(stand_in, make_jobs, recorder, folder, monkeypatch):
     monkeypatch.setattr(slurm_commands, "largest_array", lambda: 2)
-    tell = told()
-    Slurm(jobs=2, poll_s=0.2).launch(make_jobs(a={}, b={}, c={}), tell)
-    assert tell.states == dict.fromkeys("abc", "finished")
+    events = recorder()
+    Slurm(jobs=2, poll_s=0.2).launch(make_jobs(a={}, b={}, c={}), events, standin.execute)
+    assert events.states == dict.fromkeys("abc", "finished")
     assert len(list(folder.glob(".submitit/*/*_submission.sh"))) == 2
 
 
 @pytest.mark.slurm
-def test_what_sbatch_refuses_is_told_in_one_sentence(stand_in, make_jobs, told):
+def test_what_sbatch_refuses_is_told_in_one_sentence(stand_in, make_jobs, recorder):
     with pytest.raises(UserError, match=r"sbatch refused the jobs: .*invalid partition specified: nowhere"):
-        Slurm(partition="nowhere").launch(make_jobs(a={}, b={}), told())
+        Slurm(partition="nowhere").launch(make_jobs(a={}, b={}), recorder(), standin.execute)
 
 
 def test_without_submitit_one_sentence_says_what_to_install(monkeypatch):
@@ -195,8 +198,8 @@ def test_without_submitit_one_sentence_says_what_to_install(monkeypatch):
         Slurm().check()
 
 
-def test_no_jobs_do_nothing(told, folder):
-    Slurm().launch([], told())
+def test_no_jobs_do_nothing(recorder, folder):
+    Slurm().launch([], recorder(), standin.execute)
     assert not folder.exists()
 
 

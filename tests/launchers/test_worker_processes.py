@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import standin
 
-from afterkernel.sweep.engines import worker_processes as processes
-from afterkernel.sweep.engines.worker_processes import run_in_processes
+from afterkernel.launchers.engines import worker_processes as processes
+from afterkernel.launchers.engines.worker_processes import run_in_processes
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -42,25 +42,19 @@ def fail():
 
 
 @pytest.mark.parametrize("answer", [SystemExit(3), KeyboardInterrupt(), ValueError("no")])
-def test_whatever_a_process_raises_is_one_failed_run(monkeypatch, make_jobs, told, answer):
+def test_whatever_a_process_raises_is_one_failed_run(monkeypatch, make_jobs, recorder, answer):
     monkeypatch.setattr(processes, "ProcessPoolExecutor", pool_that(answer))
-    tell = told()
-    run_in_processes(make_jobs(a={}, b={}, c={}), tell, [{}, {}], "none")
-    assert tell.states == dict.fromkeys("abc", "failed")
-    assert type(answer).__name__ in tell.outcomes["a"].sentence
+    events = recorder()
+    run_in_processes(make_jobs(a={}, b={}, c={}), events, standin.execute, [{}, {}], "none")
+    assert events.states == dict.fromkeys("abc", "failed")
+    assert type(answer).__name__ in events.outcomes["a"].message
 
 
-def test_a_process_that_cannot_be_served_ends_the_sweep(monkeypatch, make_jobs, told):
+def test_a_process_that_cannot_be_served_ends_the_sweep(monkeypatch, make_jobs, recorder):
     monkeypatch.setattr(processes, "ProcessPoolExecutor", pool_that(ValueError("no"), fail))
     monkeypatch.setattr(processes, "GRACE_S", 0.1)
     with pytest.raises(RuntimeError, match="no shutting down"):
-        run_in_processes(make_jobs(a={}, b={}), told(), [{}], "none")
-
-
-@pytest.fixture
-def stand_in_work(stand_in, monkeypatch):
-    """Processes that do what `standin.execute` does."""
-    monkeypatch.setattr(processes, "_work", standin.work)
+        run_in_processes(make_jobs(a={}, b={}), recorder(), standin.execute, [{}], "none")
 
 
 def end_thread(name, run_dir):
@@ -87,13 +81,13 @@ THREADS_DIE = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadEx
 
 @THREADS_DIE
 @pytest.mark.timeout(60)
-def test_a_dead_thread_of_the_engine_is_one_failed_run_and_its_process_ends(make_jobs, told, stand_in_work, folder):
+def test_a_dead_thread_of_the_engine_is_one_failed_run_and_its_process_ends(make_jobs, recorder, stand_in, folder):
     jobs = make_jobs(a={}, b={"act": "sleep", "sleep_s": 1000}, c={}, d={})
     end_thread("ExecutorManagerThread", folder / "b")
-    tell = told()
-    run_in_processes(jobs, tell, [{}], "none")
-    assert tell.states == {"a": "finished", "b": "failed", "c": "finished", "d": "finished"}
-    assert "the managing thread of joblib's engine ended" in tell.outcomes["b"].sentence
+    events = recorder()
+    run_in_processes(jobs, events, standin.execute, [{}], "none")
+    assert events.states == {"a": "finished", "b": "failed", "c": "finished", "d": "finished"}
+    assert "the managing thread of joblib's engine ended" in events.outcomes["b"].message
     pid = (folder / "b" / "begun.0").read_text().split()[0]
     assert not is_running(pid)
     assert (folder / "c" / "begun.0").read_text().split()[0] != pid
@@ -102,31 +96,31 @@ def test_a_dead_thread_of_the_engine_is_one_failed_run_and_its_process_ends(make
 @THREADS_DIE
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["ExecutorManagerThread", "QueueFeederThread"])
-def test_a_thread_of_the_engine_that_dies_between_jobs_costs_no_run(make_jobs, told, stand_in_work, folder, name):
+def test_a_thread_of_the_engine_that_dies_between_jobs_costs_no_run(make_jobs, recorder, stand_in, folder, name):
     before = threading.enumerate()
 
-    class Waits(told):
-        def __call__(self, outcome):
+    class Waits(recorder):
+        def on_finish(self, outcome):
             if outcome.run_id == "a":
                 for thread in [each for each in threading.enumerate() if each.name == name and each not in before]:
                     thread.join(20)
                     assert not thread.is_alive()
-            return super().__call__(outcome)
+            return super().on_finish(outcome)
 
     jobs = make_jobs(a={"act": "sleep", "sleep_s": 0.0}, b={}, c={})
-    tell = Waits()
+    events = Waits()
     end_thread(name, folder / "a")
-    run_in_processes(jobs, tell, [{}], "none")
-    assert set(tell.states) == set("abc")
-    assert tell.states["b"] == tell.states["c"] == "finished"
+    run_in_processes(jobs, events, standin.execute, [{}], "none")
+    assert set(events.states) == set("abc")
+    assert events.states["b"] == events.states["c"] == "finished"
 
 
 @pytest.mark.timeout(60)
-def test_slots_that_end_without_a_word_end_the_sweep(monkeypatch, make_jobs, told):
+def test_slots_that_end_without_a_word_end_the_sweep(monkeypatch, make_jobs, recorder):
     monkeypatch.setattr(processes, "LOOK_S", 0.05)
     monkeypatch.setattr(processes._Slot, "run", lambda self: None)
     with pytest.raises(RuntimeError, match="threads that serve the worker processes have ended"):
-        run_in_processes(make_jobs(a={}, b={}), told(), [{}], "none")
+        run_in_processes(make_jobs(a={}, b={}), recorder(), standin.execute, [{}], "none")
 
 
 def is_running(pid):

@@ -16,8 +16,8 @@ import wandb_offline
 from afterkernel.config import compose, override, run_id, to_plain, typed
 from afterkernel.config.schema import every_option, public
 from afterkernel.errors import UserError
-from afterkernel.logger.sentence import without_paths
-from afterkernel.logger.wandb import Wandb, mirror
+from afterkernel.wandb.mirror import Wandb, mirror
+from afterkernel.wandb.redact import without_paths
 
 KINDS_WITH_PATHS = ["output_dir", "dataset.root", "svm.library"]
 
@@ -184,7 +184,7 @@ def test_runs_in_parallel_lose_nothing(tmp_path):
 
 
 def warnings_of(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "afterkernel.logger.wandb"]
+    return [record.getMessage() for record in caplog.records if record.name == "afterkernel.wandb.mirror"]
 
 
 @pytest.mark.parametrize("stage", ["init", "log", "finish"])

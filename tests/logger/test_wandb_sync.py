@@ -11,9 +11,9 @@ import test_wandb_mirror as mirrors
 from wandb_server import serving
 
 from afterkernel.__main__ import main
+from afterkernel.cli import wandb_sync as sync
 from afterkernel.config import run_id
-from afterkernel.logger import account as accounts
-from afterkernel.logger import sync
+from afterkernel.wandb import account as accounts
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import afterkernel as ak
-from afterkernel.discovery import members
 from afterkernel.errors import UserError
 from afterkernel.models import Architecture
+from afterkernel.plugins import members
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 

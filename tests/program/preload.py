@@ -6,8 +6,8 @@ OMP_NUM_THREADS=1 must be set before: a process with threads of its own must not
 import duckdb  # noqa: F401
 import torch
 
-import afterkernel.run
-import afterkernel.sweep.cli
+import afterkernel.cli.run
+import afterkernel.runs.run
 import afterkernel.training.fit  # noqa: F401
 
 torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # imports what torch imports at the first optimizer alone

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import afterkernel as ak
-from afterkernel.__main__ import COMMANDS, main
+from afterkernel.__main__ import main
+from afterkernel.cli import commands
 
 PACKAGE = Path(ak.__file__).parent
 
@@ -43,7 +44,7 @@ def test_help_lists_options(program, tmp_path):
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("command", sorted(COMMANDS))
+@pytest.mark.parametrize("command", commands())
 def test_every_command_has_help_with_an_example(command, flag, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, flag])
@@ -53,7 +54,7 @@ def test_every_command_has_help_with_an_example(command, flag, capsys):
     assert f"example:\n  python -m afterkernel {command}" in text
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"plan", "doctor"}))
+@pytest.mark.parametrize("command", sorted({*commands()} - {"plan", "doctor"}))
 @pytest.mark.parametrize("word", ["nowhere", "--help"])
 def test_help_and_a_wrong_path_wait_for_no_heavy_import(command, word, tmp_path):
     code = (

@@ -11,7 +11,7 @@ import wandb_offline
 
 import afterkernel as ak
 from afterkernel.records import read_records, write_record
-from afterkernel.run import read_config
+from afterkernel.runs.run import read_config
 from afterkernel.training import snapshot
 
 

@@ -38,7 +38,7 @@ def test_runs_fail_each_in_its_way_and_the_others_go_on(program, processes, unbr
         ((run_id, (sentence, log)),) = [item for item in told.items() if item[0].startswith(arch) and seed in item[0]]
         assert re.search(wanted, sentence)
         assert f"run {run_id} of sweep s" in log.read_text()
-        assert json.loads((log.parent / "failure.json").read_text())["sentence"] == sentence
+        assert json.loads((log.parent / "failure.json").read_text())["message"] == sentence
         assert f"  failed: {run_id}: {sentence}\n    log: {log}" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     again = program(*words, cwd=tmp_path)

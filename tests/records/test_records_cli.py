@@ -4,10 +4,10 @@ import re
 import pandas as pd
 import pytest
 
+from afterkernel.cli.results import main
+from afterkernel.cli.status import main as status_main
 from afterkernel.errors import UserError
 from afterkernel.records import disk_use, results, write_bytes_atomic, write_record
-from afterkernel.records.cli import main
-from afterkernel.sweep.status import main as status_main
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_a_stopped_process_that_continues_after_a_takeover(tmp_path, make_record
     child.stdin.close()
     assert child.stdout.readline() == b"stopping\n"
     os.waitpid(child.pid, os.WUNTRACED)
-    monkeypatch.setattr(lock_module, "_machine", lambda: "elsewhere")
+    monkeypatch.setattr(lock_module, "_machine", lambda: "locked")
     (held,) = (tmp_path / "locks").glob("*.json")
     os.utime(held, (1, 1))
     new = [dataclasses.replace(record, train_loss=0.5) for record in old[1:]]

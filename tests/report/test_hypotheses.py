@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from afterkernel.report.hypotheses import HYPOTHESES, Hypothesis, judge
-from afterkernel.report.hypotheses.hypothesis import Part, Sample
-from afterkernel.report.hypotheses.inference import Region
+from afterkernel.claims import HYPOTHESES, Hypothesis, judge
+from afterkernel.claims.hypothesis import Part, Sample
+from afterkernel.claims.inference import Region
 
 SEEDS = range(5)
 MEASURES = ["svm_test_error", *(f"{name}_invariance" for name in ("shift", "rotation", "zoom", "swap"))]
@@ -326,7 +326,7 @@ def test_verdicts_on_nothing_are_rare(n, n_parts):
 
 
 def test_without_the_correction_verdicts_on_nothing_would_be_common(monkeypatch):
-    monkeypatch.setattr("afterkernel.report.hypotheses.verdict.holm", lambda p_values: p_values)
+    monkeypatch.setattr("afterkernel.claims.verdict.holm", lambda p_values: p_values)
     assert np.mean([one.verdict == "confirmed" for one in simulated(300, "some")]) > 0.1
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from afterkernel.report.hypotheses.inference import Region, bootstrap_interval, holm, infer
+from afterkernel.claims.inference import Region, bootstrap_interval, holm, infer
 
 SIX = [0.3, -0.1, 0.8, 0.5, 0.2, 0.9]
 

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
+from afterkernel.claims import HYPOTHESES, judge
 from afterkernel.records import read_records
 from afterkernel.report import build, figure_claim, figure_errors, figure_invariances, figure_trajectory, style, tables
-from afterkernel.report.hypotheses import HYPOTHESES, judge
 from afterkernel.report.sections import make_sections
 
 

@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
+from afterkernel.cli.report import main
 from afterkernel.errors import UserError
 from afterkernel.report import build
-from afterkernel.report.cli import main
 
 
 class _Reader(HTMLParser):

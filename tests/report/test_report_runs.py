@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from afterkernel.claims import HYPOTHESES
 from afterkernel.records import SkippedWarning, read_records
 from afterkernel.report import build, claims, runs
-from afterkernel.report.hypotheses import HYPOTHESES
 
 
 def keep(folder, **named):

@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from afterkernel.report.stats import columns, estimate
+from afterkernel.claims.stats import columns, estimate
 
 
 def test_mean_and_standard_error_by_hand():

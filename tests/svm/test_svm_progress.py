@@ -4,7 +4,7 @@ import pytest
 import torch
 from svm_problems import linear_labels, normal, random_labels
 
-from afterkernel.progress import Stage, watched
+from afterkernel.progress.work import Stage, watched
 from afterkernel.svm import HardMarginSVM
 from afterkernel.svm.search import Search
 

@@ -6,7 +6,7 @@ from svm_problems import normal, random_labels
 
 from afterkernel.config import compose, typed
 from afterkernel.data import Problem
-from afterkernel.evaluate import _classify
+from afterkernel.runs.evaluate import _classify
 from afterkernel.svm import estimator, exact
 from afterkernel.svm.separability import Separability
 

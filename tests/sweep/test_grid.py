@@ -4,9 +4,9 @@ import pytest
 
 from afterkernel.config import compose
 from afterkernel.errors import UserError
-from afterkernel.run import run
+from afterkernel.runs.planned import planned
+from afterkernel.runs.run import run
 from afterkernel.sweep.grid import compose_grid, finished
-from afterkernel.sweep.planned import planned
 
 SMALL = [
     "arch=mlp",

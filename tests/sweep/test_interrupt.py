@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from afterkernel.sweep import interrupt
-from afterkernel.sweep.interrupt import interrupted_once
+from afterkernel.launchers import interrupt
+from afterkernel.launchers.interrupt import interrupted_once
 
 
 def press():
@@ -15,11 +15,11 @@ def press():
 
 def test_only_the_first_raises_and_the_handler_comes_back():
     before = signal.getsignal(signal.SIGINT)
-    with interrupted_once() as impatient:
+    with interrupted_once() as force_stop:
         with pytest.raises(KeyboardInterrupt):
             press()
         press()
-        assert not impatient.is_set()
+        assert not force_stop.is_set()
     assert signal.getsignal(signal.SIGINT) is before
     with pytest.raises(KeyboardInterrupt):
         press()
@@ -27,12 +27,12 @@ def test_only_the_first_raises_and_the_handler_comes_back():
 
 def test_a_later_one_is_impatience(monkeypatch):
     monkeypatch.setattr(interrupt, "TOGETHER_S", 0.0)
-    with interrupted_once() as impatient:
+    with interrupted_once() as force_stop:
         with pytest.raises(KeyboardInterrupt):
             press()
-        assert not impatient.is_set()
+        assert not force_stop.is_set()
         press()
-        assert impatient.is_set()
+        assert force_stop.is_set()
 
 
 def test_the_first_passes_on():
@@ -43,10 +43,10 @@ def test_the_first_passes_on():
 def test_where_it_is_ignored_it_stays_so():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with interrupted_once() as impatient:
+        with interrupted_once() as force_stop:
             press()
             press()
-        assert not impatient.is_set()
+        assert not force_stop.is_set()
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from afterkernel.cli.status import main, state_of, sweep_left
 from afterkernel.errors import UserError
-from afterkernel.progress import Report
-from afterkernel.progress_file import Writer
+from afterkernel.progress.work import Progress
 from afterkernel.records import RunStatus, SkippedWarning
+from afterkernel.runs.failure import write_failure
+from afterkernel.runs.planned import planned
+from afterkernel.runs.progress_file import Writer
 from afterkernel.runs.run_lock import run_lock
-from afterkernel.sweep.failure import write_failure
-from afterkernel.sweep.planned import planned
-from afterkernel.sweep.status import main, state_of, sweep_left
 
 
 def run_status(run_dir, recorded=(0,), wanted=(0, 5)):
@@ -38,7 +38,7 @@ def test_done_cut_off_failed_and_running(tmp_path):
 def test_a_run_in_progress_is_told_by_what_it_says_and_the_sweep_s_end_by_its_runs(tmp_path):
     run = run_status(tmp_path / "run")
     now = time.time()
-    report = Report("training", "training: epoch 3 of 5", 0.4, 30.0, None, None, None, now, now)
+    report = Progress("training", "training: epoch 3 of 5", 0.4, 30.0, None, None, None, now, now)
     with run_lock(run.run_dir) as lock:
         Writer(lock.path.with_suffix(".progress")).write(report)
     assert state_of(run) == ("cut off", "missing epochs 5")  # nobody works there any more

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import afterkernel as ak
 from afterkernel.data.sources.digits import Digits
 from afterkernel.errors import UserError
-from afterkernel.progress import Stage
+from afterkernel.progress.work import Stage
 from afterkernel.training import snapshot
 from afterkernel.training.metrics import loss_and_error
 from afterkernel.training.options import Snapshots, Training
@@ -180,7 +180,7 @@ NO_LIGHTNING = """
 import sys
 from afterkernel.__main__ import main
 main(sys.argv[1:])
-assert "afterkernel.run" in sys.modules
+assert "afterkernel.runs.run" in sys.modules
 loaded = {"pytorch_lightning", "torchvision", "matplotlib", "wandb"} & sys.modules.keys()
 assert not loaded, loaded
 """

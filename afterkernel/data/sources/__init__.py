@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from afterkernel.data.source import Source
-from afterkernel.discovery import members
+from afterkernel.plugins import members
 
 SOURCES: dict[str, type[Source]] = members(__name__, Source)

@@ -12,7 +12,7 @@ import torch
 
 from afterkernel.data.source import Source, Split, capped
 from afterkernel.errors import UserError
-from afterkernel.input_files import expanded, is_folder, read_bytes
+from afterkernel.files.reading import expanded, is_folder, read_bytes
 from afterkernel.options import option
 from afterkernel.types import Float, Int, Tensor
 

@@ -1,0 +1,92 @@
+"""C4: the conjugate kernel approximates NTK and after kernel well sometimes, not always (alignment, SVM error).
+
+Paired: the conjugate kernel with the NTK, and with the after kernel, of the same snapshot. What is "well" is stated
+here, before any number is seen. Table and figure: claim_c4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from afterkernel.claims.hypothesis import Hypothesis, Part, Sample
+from afterkernel.claims.inference import Region
+from afterkernel.claims.pairing import differences, end, levels, plain, start, values
+from afterkernel.claims.panel import PLAIN, SHARE, Condition, Panel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WELL_ALIGNED = 0.9
+WELL_POINTS = 1.0
+_ALIGNMENT = "alignment_with_conjugate"
+
+
+@dataclass(frozen=True)
+class SometimesClose(Hypothesis):
+    """Alignment of the conjugate kernel with the NTK or after kernel, and the difference of their SVM test errors."""
+
+    name: str = "c4"
+    statement: str = (
+        "The conjugate kernel approximates the NTK and the after kernel well sometimes, not always: in alignment and "
+        "in SVM test error."
+    )
+    comparison: str = (
+        "Alignment of the conjugate kernel with the NTK (at initialisation) and the after kernel (at the end of "
+        "training) of the same snapshot, and the difference of their SVM test errors; without augmentation; learning "
+        "rates averaged seed by seed."
+    )
+    rule: str = (
+        f"Well: an alignment above {WELL_ALIGNED:g}, SVM test errors within {WELL_POINTS:g} percentage point of each "
+        "other. Confirmed where, by each measure, that is shown for one pair of data and net and its contrary for "
+        "another; refuted where by one measure it is shown for all, or its contrary for all."
+    )
+    panels: tuple[Panel, ...] = (
+        Panel("Alignment of the conjugate kernel with NTK and after kernel", "", (f"ntk/{_ALIGNMENT}",)),
+        Panel("SVM test error on both kernels", SHARE, ("ntk/svm_test_error", "conjugate/svm_test_error")),
+        Panel(
+            "SVM test error at the end: conjugate kernel against after kernel",
+            SHARE,
+            ("conjugate/svm_test_error",),
+            kind="scatter",
+            against="ntk/svm_test_error",
+        ),
+    )
+    conditions: tuple[Condition, ...] = (PLAIN,)
+
+    def parts(self, rows: pd.DataFrame) -> list[Part]:
+        """Two parts: alignments, and differences of test errors in percentage points."""
+        stages = {"at initialisation": start, "at the end": end}
+        aligned: list[Sample] = []
+        errors: list[Sample] = []
+        for stage, pick in stages.items():
+            ntk, conjugate = pick(plain(rows, "ntk")), pick(plain(rows, "conjugate"))
+            aligned += _at(stage, levels(values(ntk, _ALIGNMENT)))
+            both = (values(ntk, "svm_test_error"), values(conjugate, "svm_test_error"))
+            errors += _at(stage, differences(*both, 100))
+        return [
+            Part(
+                title="alignment with the conjugate kernel",
+                quantifier="some but not all",
+                region=Region(low=WELL_ALIGNED),
+                unit="alignment",
+                decimals=3,
+                sides=("", ""),
+                samples=aligned,
+                missing="no snapshot has the alignment of its kernels: take measure.names with alignment",
+            ),
+            Part(
+                title="SVM test error",
+                quantifier="some but not all",
+                region=Region(-WELL_POINTS, WELL_POINTS),
+                unit="percentage points",
+                decimals=2,
+                sides=("NTK or after kernel", "conjugate kernel"),
+                samples=errors,
+                missing="no snapshot has both kernels: take kernel.names=[ntk,conjugate]",
+            ),
+        ]
+
+
+def _at(stage: str, samples: list[Sample]) -> list[Sample]:
+    return [replace(one, network=f"{one.network}, {stage}") for one in samples]

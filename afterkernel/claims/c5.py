@@ -1,0 +1,65 @@
+"""C5: at equal training loss, a larger learning rate gives a better after kernel (SVM test error).
+
+Paired: the after kernels of runs that differ in the learning rate alone (same seed, same data) and stopped at the same
+training-loss target. Table and figure: claim_c5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from afterkernel.claims.hypothesis import Hypothesis, Part
+from afterkernel.claims.inference import Region
+from afterkernel.claims.pairing import losses_at_stop, plain, reached, slopes, values
+from afterkernel.claims.panel import AT_LOSS_TARGET, PLAIN, SHARE, Condition, Panel, against_rate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MISSING = (
+    "no pair of data and net has two learning rates that stopped at one training.loss_target, without augmentation"
+)
+
+
+@dataclass(frozen=True)
+class LargerRateMoreAccurate(Hypothesis):
+    """Slope of the after kernel's SVM test error over the logarithm of the learning rate, at equal training loss."""
+
+    name: str = "c5"
+    statement: str = (
+        "At equal training loss, a larger learning rate gives a better after kernel: a lower SVM test error."
+    )
+    comparison: str = (
+        "SVM test error of the after kernels of runs that stopped at the same training-loss target and differ in the "
+        "learning rate alone: seed by seed, the slope over the learning rate's logarithm; without augmentation."
+    )
+    rule: str = (
+        "Confirmed where the error is shown to fall with the learning rate for every pair of data and net; refuted "
+        "where it is shown to grow for one."
+    )
+    panels: tuple[Panel, ...] = (
+        *against_rate("SVM test error of the after kernel", SHARE, "ntk/svm_test_error"),
+        Panel("Training loss, down to the one at which runs stop", "nats", ("network/train_loss",), log_y=True),
+    )
+    conditions: tuple[Condition, ...] = (PLAIN, AT_LOSS_TARGET)
+
+    def parts(self, rows: pd.DataFrame) -> list[Part]:
+        """One part: the slope in percentage points a tenfold learning rate."""
+        found = values(reached(plain(rows)), "svm_test_error")
+        return [
+            Part(
+                title="SVM test error",
+                quantifier="all",
+                region=Region(high=0.0),
+                unit="percentage points per tenfold learning rate",
+                decimals=2,
+                sides=("smallest learning rate", "largest learning rate"),
+                samples=slopes(found, 100),
+                missing=MISSING,
+            )
+        ]
+
+    def remark(self, rows: pd.DataFrame) -> str:
+        """How equal the training losses are."""
+        return losses_at_stop(rows)

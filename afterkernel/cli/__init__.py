@@ -1,0 +1,93 @@
+"""The command line: one module per command, named as the command is, with `main(argv)`; and what they share.
+
+The first line of a command's module is its line of the overview. A command imports what is slow to import, torch above
+all, in its functions: help and wrong paths must not wait for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from afterkernel.errors import UserError
+from afterkernel.suggest import closest
+
+# The command that needs no name.
+DEFAULT = "run"
+
+
+def commands() -> list[str]:
+    """The names of all commands but the default one."""
+    return [info.name.replace("_", "-") for info in pkgutil.iter_modules(__path__) if info.name != DEFAULT]
+
+
+def main_of(command: str) -> Callable[[Sequence[str]], int]:
+    """The function that runs a command with its arguments, and returns its exit code."""
+    found: Callable[[Sequence[str]], int] = importlib.import_module(_module(command)).main
+    return found
+
+
+def overview() -> str:
+    """One line per command: its usage and what it does."""
+    lines = []
+    for command in (DEFAULT, *commands()):
+        usage, _, purpose = (importlib.import_module(_module(command)).__doc__ or "").partition("\n")[0].partition(": ")
+        lines.append(f"{f'python -m afterkernel {usage}':<50} {purpose.rstrip('.')}")
+    lines.append(f"{'python -m afterkernel COMMAND --help':<50} usage, options and an example of a command")
+    lines.append(f"{'python -m afterkernel --version':<50} the version")
+    return "\n".join(lines)
+
+
+def _module(command: str) -> str:
+    return f"{__name__}.{command.replace('-', '_')}"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The parser of one command: its errors are UserErrors, and its help ends with an example.
+
+    `description` is one sentence; `example` is what follows `python -m afterkernel` on the command line.
+    """
+
+    def __init__(self, command: str, description: str, example: str) -> None:
+        super().__init__(
+            prog=f"python -m afterkernel {command}".rstrip(),
+            description=description,
+            epilog=f"example:\n  python -m afterkernel {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.command = command
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError."""
+        raise UserError(f"{self.command or 'the command line'}: {message}; {self.prog} --help shows its usage.")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all words. Raises UserError for a flag or a word that the command does not take."""
+        parsed, rest = self.parse_known_args(args, namespace)
+        for word in rest:
+            if word.startswith("-"):
+                self.unknown_flag(word)
+            self.error(f"{word} is one argument too many")
+        return parsed
+
+    def parse_overrides(self, argv: list[str]) -> argparse.Namespace:
+        """Parse a command that takes overrides as its last argument; they may begin with ~ or + but not with a dash.
+
+        Raises UserError for a flag that the command does not have.
+        """
+        parsed, rest = self.parse_known_args(argv)
+        if flags := [word for word in rest if word.startswith("-")]:
+            self.unknown_flag(flags[0])
+        parsed.overrides = [*parsed.overrides, *rest]
+        return parsed
+
+    def unknown_flag(self, word: str) -> NoReturn:
+        """Raise UserError for a flag that the command does not have, with the one that is close."""
+        flag = word.partition("=")[0]
+        near = closest(flag, [*self._option_string_actions, *([] if self.command else ["--version"])], 0.75)
+        hint = f"did you mean {near}?" if near else f"{self.prog} --help lists them."
+        raise UserError(f"{word} is not an option of {self.command or 'the command line'}: {hint}")

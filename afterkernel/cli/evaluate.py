@@ -1,0 +1,63 @@
+"""evaluate RUN_DIR [OVERRIDES]: recompute kernels, SVM and measures from snapshots."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from afterkernel.cli import CommandParser
+from afterkernel.errors import UserError
+from afterkernel.records.files import check_run_folder
+
+
+def main(argv: Sequence[str]) -> int:
+    """`evaluate RUN_DIR [OVERRIDES]`: recompute kernels, SVM and measures of a run's snapshots."""
+    parser = CommandParser(
+        "evaluate",
+        "Recompute kernels, SVM and measures of a run from its snapshots, as before or with other options.",
+        "evaluate runs/demo/RUN_ID svm=libsvm kernel.dtype=float64",
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of one run, such as runs/SWEEP/RUN_ID")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="OPTION=VALUE", help="options of kernel, svm and measure"
+    )
+    arguments = parser.parse_overrides(list(argv))
+    check_run_folder(arguments.run_dir)
+    from afterkernel.config import override, run_id, training_difference
+    from afterkernel.config.overrides import check_single_run
+    from afterkernel.runs.artifacts import check_checkpoints
+    from afterkernel.runs.progress_file import watching
+    from afterkernel.runs.run import read_config, reevaluate
+    from afterkernel.runs.run_lock import LockedError, LockLostError, run_lock
+    from afterkernel.runs.worker import Terminal
+    from afterkernel.sweep.progress import one_shown
+    from afterkernel.training import snapshot
+
+    check_single_run("evaluate", arguments.overrides)
+    told = [Terminal("err")]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=told)
+    trained = read_config(arguments.run_dir)
+    config = override(trained, arguments.overrides)
+    if (changed := training_difference(config, trained)) is not None:
+        raise UserError(
+            f"{changed} differs from what the snapshots were trained with, and evaluate takes options of kernel, svm "
+            "and measure alone: start a new run for that."
+        )
+    check_checkpoints(arguments.run_dir)
+    # All of them before any is judged: a damaged one should not surface at the end of a long evaluation.
+    network = config.arch.build(config.dataset.image_shape())
+    for path in snapshot.paths(arguments.run_dir):
+        snapshot.load(arguments.run_dir, network, path)
+    try:
+        with (
+            run_lock(arguments.run_dir) as lock,
+            watching(lock),
+            one_shown(run_id(trained), arguments.run_dir),
+        ):
+            reevaluate(config, arguments.run_dir, run_id(trained), lock=lock)
+    except LockedError as error:
+        raise UserError(f"{error.owner} works on {arguments.run_dir}: wait until it is done.") from error
+    except LockLostError as error:
+        raise UserError(f"{error} while this one was paused: what that one records counts.") from error
+    return 0

@@ -1,0 +1,36 @@
+"""plan [OVERRIDES]: what a Gram matrix will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from afterkernel.cli import CommandParser
+
+
+def main(argv: Sequence[str]) -> int:
+    """`plan [OVERRIDES]`: what the Gram matrices of one snapshot will cost in memory and multiplications."""
+    parser = CommandParser(
+        "plan",
+        "Print what the Gram matrices of one snapshot will cost in memory and multiplications.",
+        "plan arch=mlp kernel.dtype=float64",
+    )
+    parser.add_argument("overrides", nargs="*", default=[], metavar="OPTION=VALUE", help="options of a run")
+    overrides = parser.parse_overrides(list(argv)).overrides
+    import torch
+
+    from afterkernel.config import compose, device, typed
+    from afterkernel.config.overrides import check_single_run
+    from afterkernel.kernels import embedding, train_test_plan
+    from afterkernel.kernels.machine import matmul_rate
+
+    check_single_run("plan", overrides)
+    config = typed(compose(overrides))
+    problem = config.dataset.load()
+    network = config.arch.build(problem.image_shape)
+    print(f"{config.arch.name} of width {network.width}: {network.parameter_count:,} parameters")
+    for name in config.kernel.names:
+        phi = embedding(network, name, dtype=config.kernel.dtype, device=device(config))
+        steps = train_test_plan(phi, problem.x_train, problem.x_test, config.kernel.budget_bytes, config.kernel.dtype)
+        rate = matmul_rate(phi.device, phi.dtype, torch.get_num_threads())
+        print(f"\n{name} (train x train and test x train, {config.kernel.dtype})\n{steps.describe(rate)}")
+    return 0

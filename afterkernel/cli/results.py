@@ -1,0 +1,130 @@
+"""results DIR: the numbers, one row per snapshot and kernel."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from afterkernel.cli import CommandParser
+from afterkernel.errors import UserError
+from afterkernel.records import format as fmt
+from afterkernel.records.frame import check_columns, results, sql
+from afterkernel.text_table import print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What the terminal shows unless told otherwise: column, heading, format.
+_MAIN: list[tuple[str, str, Callable[[Any], str]]] = [
+    ("sweep", "sweep", str),
+    ("dataset", "dataset", str),
+    ("minus", "minus", str),
+    ("plus", "plus", str),
+    ("svm_backend", "svm", str),
+    ("arch", "arch", str),
+    ("learning_rate", "lr", fmt.general),
+    ("seed", "seed", str),
+    ("epoch", "epoch", str),
+    ("kernel", "kernel", str),
+    ("svm_test_error", "svm %", fmt.percent),
+    ("net_test_error", "net %", fmt.percent),
+    ("margin", "margin", fmt.significant),
+    ("shift_invariance", "shift", fmt.cosine),
+    ("rotation_invariance", "rot", fmt.cosine),
+    ("zoom_invariance", "zoom", fmt.cosine),
+    ("swap_invariance", "swap", fmt.cosine),
+    ("converged", "conv", fmt.flag),
+]
+_LEAST = ["net_test_error", "converged", "margin", "zoom_invariance", "rotation_invariance", "sweep", "svm_backend"]
+_SHARED = 5  # The first columns leave the table for a line above it where all rows agree.
+
+
+def main(argv: Sequence[str]) -> int:
+    """`results DIR`: print the results below a directory. UserError for what can't be read, picked or sorted."""
+    parser = CommandParser(
+        "results", "Print the results of a run or a sweep.", "results runs/demo --where \"kernel = 'ntk'\" --sort epoch"
+    )
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a run, a sweep, or the folder of all sweeps")
+    parser.add_argument(
+        "--where", metavar="EXPR", help="rows to keep, in SQL, such as \"epoch = 5 and kernel = 'ntk'\""
+    )
+    parser.add_argument("--columns", metavar="A,B", help="columns to print instead of the main ones")
+    parser.add_argument("--sort", metavar="A,B", help="columns to sort by; --sort=-A for largest first")
+    parser.add_argument("--csv", action="store_true", help="all columns as comma-separated values")
+    parser.add_argument(
+        "--sql",
+        metavar="QUERY",
+        help='a SELECT over the table results, instead: "select arch, count(*) ... group by 1"',
+    )
+    options = parser.parse_args(argv)
+
+    if options.sql is not None:
+        return _answer(options)
+    frame = results(options.directory, options.where)
+    if options.sort is not None:
+        frame = _sorted(frame, _names(options.sort))
+    names = _names(options.columns) if options.columns is not None else None
+    check_columns(frame, names or [])
+    if options.csv:
+        frame[names or list(frame.columns)].to_csv(sys.stdout, index=False)
+        return 0
+    if frame.empty:
+        print("No row fits.")
+        return 0
+    if names:
+        _print([(name, name, fmt.any_value) for name in names], frame)
+        return 0
+    shared = [name for name, _, _ in _MAIN[:_SHARED] if frame[name].nunique() == 1]
+    if shared:
+        print("  ".join(f"{name}={frame[name].iloc[0]}" for name in shared))
+    left_out = _print([column for column in _MAIN if column[0] not in shared], frame, droppable=_LEAST)
+    if left_out:
+        print(f"Left out for lack of width: {', '.join(left_out)} (--columns picks them).")
+    return 0
+
+
+def _answer(options: argparse.Namespace) -> int:
+    given = [name for name in ("where", "columns", "sort") if getattr(options, name) is not None]
+    if given:
+        raise UserError(f"--{given[0]} can't be combined with --sql: write it in the query.")
+    frame = sql(options.directory, options.sql)
+    if options.csv:
+        frame.to_csv(sys.stdout, index=False)
+    elif frame.empty:
+        print("No row fits.")
+    else:
+        _print([(str(name), str(name), fmt.any_value) for name in frame.columns], frame)
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"{text!r} names no column: give names with commas between them.")
+    return names
+
+
+def _sorted(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    plain = [name.removeprefix("-") for name in names]
+    check_columns(frame, plain)
+    return frame.sort_values(plain, ascending=[not name.startswith("-") for name in names], kind="stable")
+
+
+def _print(
+    columns: list[tuple[str, str, Callable[[Any], str]]], frame: pd.DataFrame, droppable: Sequence[str] = ()
+) -> list[str]:
+    # The columns that a terminal had no room for.
+    shown = {name: [heading, *map(form, frame[name])] for name, heading, form in columns}
+    left_out = []
+    for name in droppable:
+        width = sum(max(map(len, cells)) + 2 for cells in shown.values()) - 2
+        if sys.stdout.isatty() and width > shutil.get_terminal_size().columns and name in shown:
+            left_out.append(name)
+            del shown[name]
+    rows = [list(row) for row in zip(*shown.values(), strict=True)]
+    print_table(rows[0], rows[1:])
+    return left_out

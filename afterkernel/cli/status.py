@@ -1,0 +1,107 @@
+"""status DIR: progress of each run and time remaining."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from afterkernel.cli import CommandParser
+from afterkernel.launchers.job import LOG
+from afterkernel.records import format as fmt
+from afterkernel.records import status
+from afterkernel.records.disk import DiskUse, disk_use
+from afterkernel.records.status import RunStatus
+from afterkernel.records.store import read_runs
+from afterkernel.runs.failure import read_failure
+from afterkernel.runs.planned import planned
+from afterkernel.runs.progress_file import read_progress
+from afterkernel.runs.run_lock import owner_of
+from afterkernel.sweep.progress import in_progress, words
+from afterkernel.sweep.time_remaining import TimeRemaining, mean_run_s, time_left
+from afterkernel.text_table import print_table
+
+State = Literal["done", "running", "failed", "damaged", "cut off", "to go"]
+
+
+def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[State, str]:
+    """What a run is at this moment, and a word on it: what it does, why it failed, what is missing or damaged.
+
+    `whole_s` is what such a run takes, where that is known.
+    """
+    owner = owner_of(run.run_dir)
+    if owner is not None:
+        report = read_progress(run.run_dir)
+        word = last_line(run.run_dir) if report is None else words(report)
+        left = in_progress(report, time.time() - owner.since).left(whole_s)
+        return "running", f"{word}{'' if left is None else f', {left}'} ({owner})"
+    if run.done:
+        return "done", ""
+    if run.damaged is not None:
+        return "damaged", run.damaged
+    failure = read_failure(run.run_dir)
+    if failure is not None:
+        return "failed", failure
+    missing = f"missing epochs {', '.join(map(str, run.missing))}" if run.missing else ""
+    return "cut off", missing
+
+
+def sweep_left(runs: Sequence[RunStatus], to_go: int) -> TimeRemaining | None:
+    """What the runs in progress and those to go will take, as many at once as run now; None where nobody can tell."""
+    running = [
+        in_progress(read_progress(run.run_dir), time.time() - owner.since)
+        for run in runs
+        if (owner := owner_of(run.run_dir)) is not None
+    ]
+    return time_left(_finished_s(runs), running, to_go) if running else None
+
+
+def _finished_s(runs: Sequence[RunStatus]) -> list[float]:
+    return [run.wall_s for run in runs if run.done and run.wall_s is not None]
+
+
+def last_line(run_dir: Path) -> str:
+    """What the log of a run says last, without its time."""
+    try:
+        with (run_dir / LOG).open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 4096))
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return "beginning"
+    return lines[-1].partition(" ")[2].strip() if lines else "beginning"
+
+
+def main(argv: Sequence[str]) -> int:
+    """`status DIR`: one line a run, also where its records can't be read; UserError where there are no runs."""
+    parser = CommandParser("status", "Show the progress of each run and the time remaining.", "status runs/demo")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a run, a sweep, or the folder of all sweeps")
+    directory = parser.parse_args(argv).directory
+    to_come = planned(directory) if directory.is_dir() else {}
+    runs = status(directory, read_runs(directory), may_be_none=bool(to_come))
+    rows, counts, size = [], dict.fromkeys(get_args(State), 0), DiskUse()
+    whole_s = mean_run_s(_finished_s(runs), [])
+    several = len({run_dir.parent for run_dir in (*to_come, *(run.run_dir for run in runs))}) > 1
+
+    def name(run_dir: Path, run_id: str) -> str:
+        return run_dir.relative_to(directory).as_posix() if several else run_id
+
+    for run in runs:
+        state, word = state_of(run, whole_s)
+        used = disk_use(run.run_dir)
+        size += used
+        counts[state] += 1
+        snapshots = f"{len(run.recorded)}/{'?' if run.wanted is None else len(run.wanted)}"
+        rate, seed = fmt.general(run.learning_rate), fmt.MISSING if run.seed is None else str(run.seed)
+        told = [name(run.run_dir, run.run_id), run.arch or fmt.MISSING, rate, seed, snapshots, state]
+        rows.append([*told, fmt.size(used.total), word])
+    for run_dir in sorted(to_come.keys() - {run.run_dir for run in runs}):
+        counts["to go"] += 1
+        rows.append([name(run_dir, run_dir.name), "", "", "", "", "to go", "", " ".join(to_come[run_dir])])
+    print_table(["run", "arch", "lr", "seed", "snapshots", "state", "disk", ""], rows)
+    print(f"on disk {size.describe()}")
+    others = "".join(f", {count} {state}" for state, count in counts.items() if count and state != "done")
+    left = sweep_left(runs, counts["to go"] + counts["cut off"])
+    print(f"{counts['done']} of {fmt.plural(len(rows), 'run')} done{others}{'' if left is None else f', {left}'}")
+    return 0

@@ -1,0 +1,107 @@
+"""wandb-sync DIR: upload what W&B wrote offline."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from afterkernel.cli import CommandParser
+from afterkernel.errors import UserError
+from afterkernel.records.files import REPLACED, check_directory
+from afterkernel.wandb.account import check_server
+
+_LIMIT_S = 600.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """`wandb-sync DIR`: upload the offline W&B runs below a directory; 1 if one of them could not be.
+
+    Runs of one folder go in the order in which they were made, so that the last one, which is complete in itself,
+    counts. UserError where there is nothing to upload, no account or no network.
+    """
+    parser = CommandParser("wandb-sync", "Upload offline W&B runs.", "wandb-sync runs/demo")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a run, a sweep, or the folder of all sweeps")
+    folders = offline_runs(parser.parse_args(argv).directory)
+    waiting = [folder for runs in folders for folder in unsynced(runs)]
+    if not waiting:
+        print(f"nothing to upload: all {sum(map(len, folders))} W&B runs are synced or have a later one that is")
+        return 0
+    check_server("wandb-sync")
+    failed = 0
+    for runs in folders:
+        for folder in unsynced(runs):
+            fault = upload(folder)
+            print(f"{folder}: {'uploaded' if fault is None else f'NOT uploaded: {fault}'}", flush=True)
+            if fault is not None:
+                # Later ones wait: the next call must upload them in order.
+                failed += 1
+                break
+    if failed:
+        print(f"afterkernel: {failed} of {len(folders)} runs not uploaded; wandb-sync tries again.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def offline_runs(directory: Path) -> list[list[Path]]:
+    """The offline W&B runs below a directory, those of one run's folder and one id together, oldest first.
+
+    Raises UserError where there is none.
+    """
+    check_directory(directory)
+    found: dict[tuple[Path, str], list[Path]] = {}
+    for folder in sorted(directory.rglob("wandb/offline-run-*"), key=_natural):
+        if REPLACED in folder.relative_to(directory).parts:
+            continue
+        for file in folder.glob("*.wandb"):
+            found.setdefault((folder.parent, file.name), []).append(folder)
+    if not found:
+        raise UserError(f"{directory} holds no offline W&B run: no wandb/offline-run-* lies below it.")
+    return list(found.values())
+
+
+def unsynced(runs: Sequence[Path]) -> list[Path]:
+    """Of the W&B runs of one id, oldest first, those after the last one that is synced; older ones are superseded."""
+    last = max((index for index, folder in enumerate(runs) if _is_synced(folder)), default=-1)
+    return list(runs[last + 1 :])
+
+
+def upload(folder: Path) -> str | None:
+    """Upload one offline W&B run; why it failed, or None where it did not.
+
+    `wandb sync` says success by its exit code even where it failed: what counts is the mark that it leaves.
+    """
+    command = [sys.executable, "-m", "wandb", "sync", str(folder.absolute())]
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    with tempfile.TemporaryDirectory() as logs:
+        environment |= {"WANDB_MODE": "online", "WANDB_DIR": logs}
+        try:
+            done = subprocess.run(
+                command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LIMIT_S
+            )
+        except subprocess.TimeoutExpired:
+            return f"it took more than {_LIMIT_S:.0f} s"
+    if _is_synced(folder):
+        return None
+    return _fault(done.stdout + done.stderr)
+
+
+def _is_synced(folder: Path) -> bool:
+    return any(folder.glob("*.wandb.synced"))
+
+
+def _fault(output: str) -> str:
+    """The most telling line of what `wandb sync` printed."""
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line).removeprefix("wandb:").strip() for line in output.splitlines()]
+    lines = [line for line in plain if not re.search(r"error logs at|<no message>|\.wandb$", line)]
+    telling = [line for line in lines if re.search(r"error|failed|denied|not auth|invalid", line, re.IGNORECASE)]
+    # What W&B says where a server refuses the key is "<no message>".
+    return telling[-1] if telling else "W&B gives no reason; is the API key right, and may it write to the project?"
+
+
+def _natural(folder: Path) -> list[tuple[int, str]]:
+    """Numbers by their size: W&B tells runs of one second apart by a number at the end."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(folder))]

@@ -1,0 +1,39 @@
+"""Ctrl-C in a sweep: the first one ends it in order, and no further one breaks that off."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+# Interrupts closer together are one wish: keys that bounce, or `timeout`, which signals the program and its group.
+TOGETHER_S = 1.0
+
+
+@contextmanager
+def interrupted_once() -> Iterator[threading.Event]:
+    """Within the block the first Ctrl-C raises KeyboardInterrupt, and later ones raise nothing.
+
+    One that comes a second or more after the first sets the event that is given: whoever ends what runs is to be quick.
+    Where Ctrl-C is ignored, or this is not the main thread, nothing changes.
+    """
+    force_stop, first_s = threading.Event(), list[float]()
+
+    def hear(_number: int, _frame: FrameType | None) -> None:
+        now_s = time.monotonic()
+        if not first_s:
+            first_s.append(now_s)
+            raise KeyboardInterrupt
+        if now_s - first_s[0] >= TOGETHER_S:
+            force_stop.set()
+
+    heard = callable(signal.getsignal(signal.SIGINT)) and threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, hear) if heard else None
+    try:
+        yield force_stop
+    finally:
+        if heard:
+            signal.signal(signal.SIGINT, before)

@@ -1,0 +1,57 @@
+"""What every launcher offers: jobs in, outcomes out as they arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+from afterkernel.launchers.job import Echo, Job, Outcome
+from afterkernel.options import option
+
+
+@runtime_checkable
+class Execute(Protocol):
+    """What does a job in the process that a launcher gives it; a function of a module, found there by its name."""
+
+    def __call__(self, job: Job, echo: Echo = "plain") -> Outcome:
+        """Do the job and return its outcome; only KeyboardInterrupt is raised."""
+        ...
+
+
+@runtime_checkable
+class JobEvents(Protocol):
+    """What a launcher reports of its jobs, from one thread."""
+
+    def on_start(self, job: Job) -> None:
+        """A job has started; reported again if it is restarted."""
+        ...
+
+    def on_finish(self, outcome: Outcome) -> bool:
+        """A job has ended; returns whether further jobs may start."""
+        ...
+
+
+@dataclass
+class Launcher:
+    """Where the jobs of a sweep run, with the options of its engine; one subclass per file of this package.
+
+    The subclass is found by the default of its `name`; its fields are also its section of the configuration.
+    """
+
+    name: str = option("", "which launcher (set by launcher=NAME)", decides=False)
+
+    # Whether the lines that runs print reach this terminal.
+    streams_output: ClassVar[bool] = False
+
+    def check(self) -> None:
+        """Raise UserError where the engine can't run here; called before any job starts."""
+
+    def launch(self, jobs: Sequence[Job], events: JobEvents, execute: Execute) -> None:
+        """Run the jobs by `execute` and report each one's start and outcome, also if its process died.
+
+        Once `on_finish` returns False no further job starts, and those that have started end. A job that exits, is
+        killed or runs out of memory is reported as failed, and the others go on. On KeyboardInterrupt the jobs in
+        progress are stopped, and the exception passes on.
+        """
+        raise TypeError(f"{type(self).__name__} does not say how to launch")

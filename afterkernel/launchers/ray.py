@@ -1,0 +1,271 @@
+"""Ray: each job a task in a process of its own, on a running cluster or on one of this machine for the sweep."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from afterkernel.errors import UserError
+from afterkernel.launchers.engines.ray_task import run_job
+from afterkernel.launchers.interrupt import interrupted_once
+from afterkernel.launchers.job import Job, Outcome
+from afterkernel.launchers.launcher import Execute, JobEvents, Launcher
+from afterkernel.options import option
+
+log = logging.getLogger(__name__)
+
+_GB = 10**9
+# How long jobs may take to stop in order before their processes are ended.
+_STOP_S = 10.0
+
+
+@dataclass
+class RayTask:
+    """A task: its job, how often that was begun before, the file that says that it has begun, since when it waits."""
+
+    job: Job
+    attempt: int
+    mark: Path
+    since_s: float
+
+
+@dataclass
+class RayLauncher(Launcher):
+    """Tasks of a Ray cluster whose nodes have this package and share the file system of the results."""
+
+    name: str = option("ray", "which launcher (set by launcher=NAME)", decides=False)
+    address: str | None = option(
+        None,
+        "HOST:PORT of a cluster, or local to start one; null takes RAY_ADDRESS, a cluster that runs here, or local",
+        decides=False,
+    )
+    jobs: int | None = option(
+        None, "jobs at most at once; null is as many as fit", at_least=1, at_most=100_000, decides=False
+    )
+    cpus: int = option(1, "CPUs, and CPU threads, a job", at_least=1, at_most=1024, decides=False)
+    gpus: float = option(
+        0.0, "GPUs a job; 0.5 lets two jobs share one, 0 shows none", at_least=0, at_most=1024, decides=False
+    )
+    memory_gb: float | None = option(
+        None, "memory that a job reserves; null reserves none", above=0, at_most=1e6, decides=False
+    )
+    retries: int = option(
+        0, "times that a job whose process died is begun again, and goes on", at_least=0, decides=False
+    )
+    env: list[str] = option(
+        [], "names of variables that go to the jobs, beside those that begin with WANDB_", decides=False
+    )
+    log_to_driver: bool = option(False, "print here what the jobs print", decides=False)
+    object_store_gb: float = option(
+        0.1, "object store of a cluster that we start", at_least=0.08, at_most=1e6, decides=False
+    )
+    poll_s: float = option(1.0, "time between two looks at the tasks", above=0, at_most=3600, decides=False)
+
+    def check(self) -> None:
+        """Raise UserError without Ray, or for a variable that is not set."""
+        if importlib.util.find_spec("ray") is None:
+            raise UserError(
+                "launcher=ray: ray is not installed; pip install 'afterkernel[ray]', or use launcher=local."
+            )
+        for name in self.env:
+            if name not in os.environ:
+                raise UserError(f"launcher.env=[{name}]: there is no such variable here; set it, or leave it out.")
+        address = self._address()
+        if address not in (None, "local", "auto"):
+            _check_address("launcher.address" if self.address else "RAY_ADDRESS", address)
+
+    @interrupted_once()
+    def launch(self, jobs: Sequence[Job], events: JobEvents, execute: Execute) -> None:
+        """Hand the jobs to Ray as there is room, and report the outcome of each as it ends."""
+        if not jobs:
+            return
+        marks_parent = Path(jobs[0].run_dir).parent
+        marks_parent.mkdir(parents=True, exist_ok=True)
+        marks = Path(tempfile.mkdtemp(prefix=".ray-", dir=marks_parent))
+        try:
+            with self._cluster() as logs:
+                self._launch(list(jobs), events, execute, marks, logs)
+        finally:
+            shutil.rmtree(marks, ignore_errors=True)
+
+    def _launch(self, waiting: list[Job], events: JobEvents, execute: Execute, marks: Path, logs: str) -> None:
+        import ray
+
+        # Restarts are ours to count; and a process that did one job is ended, so that its memory is free.
+        remote = ray.remote(max_retries=0, max_calls=1, **self._resources())(run_job)
+        environment = {
+            name: value for name, value in os.environ.items() if name.startswith("WANDB_") or name in self.env
+        }
+        live: dict[Any, RayTask] = {}
+
+        def submit(job: Job, attempt: int) -> None:
+            mark = marks / f"{job.run_id}.{attempt}"
+            ref = remote.remote(execute, job, self.cpus, environment, str(mark), attempt)
+            live[ref] = RayTask(job, attempt, mark, time.monotonic())
+
+        room = self._room()
+        go_on = True
+        try:
+            while live or (go_on and waiting):
+                while go_on and waiting and len(live) < room:
+                    submit(waiting.pop(0), 0)
+                for running in live.values():
+                    if running.mark.exists():
+                        events.on_start(running.job)
+                done, _ = ray.wait(list(live), timeout=self.poll_s)
+                for ref in done:
+                    running = live.pop(ref)
+                    outcome, died = self._outcome(ref, running, logs)
+                    if died and go_on and running.attempt < self.retries:
+                        log.warning("%s: %s; it is begun again", running.job.run_id, outcome.message)
+                        submit(running.job, running.attempt + 1)
+                    elif (go_on or running.mark.exists()) and not events.on_finish(outcome) and go_on:
+                        go_on = False
+                        for each, other in live.items():
+                            if not other.mark.exists():
+                                ray.cancel(each)
+        except BaseException:
+            self._stop(list(live))
+            log.warning("cancelled the %d jobs that were under way", len(live))
+            raise
+
+    def _resources(self) -> dict[str, Any]:
+        memory = {} if self.memory_gb is None else {"memory": round(self.memory_gb * _GB)}
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus} | memory
+
+    def _room(self) -> int:
+        """How many jobs to hand over at once: as many as the cluster holds. Raises UserError where it holds none."""
+        import ray
+
+        memory = "null" if self.memory_gb is None else f"{self.memory_gb:g}"
+        asked = {"CPU": float(self.cpus), "GPU": self.gpus, "memory": (self.memory_gb or 0) * _GB}
+        asked = {name: amount for name, amount in asked.items() if amount > 0}
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        fitting = sum(min(int(node.get(name, 0) / amount) for name, amount in asked.items()) for node in nodes)
+        if fitting == 0:
+            most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in asked}
+            raise UserError(
+                f"launcher=ray: no node of the cluster has what a job asks for (launcher.cpus={self.cpus}, "
+                f"launcher.gpus={self.gpus:g}, launcher.memory_gb={memory}): the most of one node is {_told(most)}."
+            )
+        return fitting if self.jobs is None else min(self.jobs, fitting)
+
+    def _outcome(self, ref: Any, running: RayTask, logs: str) -> tuple[Outcome, bool]:
+        """The outcome of a task that has ended, and whether its process died."""
+        import ray
+
+        def ended(state: Any, reason: str) -> Outcome:
+            wall_s = time.monotonic() - running.since_s
+            return Outcome(running.job.run_id, state, f"{reason}; see {logs}", running.job.log, wall_s)
+
+        try:
+            value = ray.get(ref)
+        except ray.exceptions.TaskCancelledError:
+            return ended("interrupted", "it was cancelled in Ray"), False
+        except ray.exceptions.OutOfMemoryError:
+            return ended("failed", "Ray killed it, since its node was short of memory; raise launcher.memory_gb"), True
+        except ray.exceptions.WorkerCrashedError as error:
+            return ended("failed", f"its process died: {_first_sentence(error)}"), True
+        except ray.exceptions.RayTaskError as error:
+            return ended("failed", f"its process failed: {_last_line(error)}"), False
+        except ray.exceptions.RayError as error:
+            return ended("failed", f"Ray lost it ({type(error).__name__}: {_first_sentence(error)})"), True
+        except Exception as error:
+            return ended("failed", f"its result can't be read ({type(error).__name__}: {error})"), False
+        if not isinstance(value, Outcome):
+            return ended("failed", f"it gave no outcome but {type(value).__name__}"), False
+        return value, False
+
+    def _stop(self, refs: list[Any]) -> None:
+        """Stop tasks in order, as by Ctrl-C, and after a while without."""
+        import ray
+
+        for ref in refs:
+            ray.cancel(ref)
+        _, deaf = ray.wait(refs, num_returns=len(refs), timeout=_STOP_S) if refs else ([], [])
+        for ref in deaf:
+            ray.cancel(ref, force=True)
+
+    @contextlib.contextmanager
+    def _cluster(self) -> Iterator[str]:
+        """Connected to a cluster, one of our own where there is no other; gives the folder of Ray's logs."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that we start reports to nobody
+        import ray
+
+        if ray.is_initialized():
+            raise UserError("launcher=ray: this process uses Ray already; call ray.shutdown() first.")
+        common: dict[str, Any] = {"log_to_driver": self.log_to_driver, "logging_level": logging.WARNING}
+        context, address = None, self._address()
+        if address is None:
+            with contextlib.suppress(ConnectionError):
+                context = ray.init(address="auto", **common)
+        elif address != "local":
+            context = _connect(address, **common)
+        if context is None:
+            os.environ.setdefault("RAY_AUTH_MODE", "token")  # nobody else runs code in a cluster that we start
+            # An object store's size and a dashboard are a cluster's own to choose, and Ray takes them for no other.
+            store = round(self.object_store_gb * _GB)
+            context = ray.init(address="local", include_dashboard=False, object_store_memory=store, **common)
+        try:
+            where = context.address_info["address"]
+            log.info("launcher=ray: at most %d jobs at once on the cluster at %s", self._room(), where)
+            yield str(Path(context.address_info["session_dir"]) / "logs")
+        finally:
+            ray.shutdown()  # a cluster that is not ours goes on
+
+    def _address(self) -> str | None:
+        return self.address or os.environ.get("RAY_ADDRESS") or None
+
+
+def _check_address(option_name: str, address: str) -> None:
+    """Ray itself tries for minutes to reach a cluster that is not there, and then ends the process."""
+    host, _, port = address.rpartition(":")
+    if address.startswith("ray://") or not host or not port.isdigit():
+        raise UserError(f"{option_name}={address}: write HOST:PORT of a cluster's head, on one of its nodes, or local.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"{option_name}={address}: no Ray cluster answers there ({error}); start one with `ray start --head`, or "
+            "use launcher.address=local."
+        ) from error
+
+
+def _connect(address: str, **common: Any) -> Any:
+    import ray
+
+    try:
+        return ray.init(address=address, **common)
+    except ConnectionError as error:
+        if "token" in str(error.__cause__).lower():
+            raise UserError(
+                f"launcher=ray: the cluster at {address} asks for a token; set RAY_AUTH_MODE=token, with the token in "
+                "RAY_AUTH_TOKEN or ~/.ray/auth_token."
+            ) from error
+        raise UserError(f"launcher=ray: {address} is no Ray cluster of this version and Python: {error}.") from error
+
+
+def _told(most: Mapping[str, float]) -> str:
+    words = []
+    for name, amount in most.items():
+        words.append(f"{amount / _GB:.1f} GB of memory" if name == "memory" else f"{amount:g} {name}s")
+    return " and ".join(words)
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).split(". ")[0].rstrip(".")

@@ -1,1 +1,0 @@
-"""Mirrors of a run outside the store."""

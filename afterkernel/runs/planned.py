@@ -1,0 +1,26 @@
+"""The planned runs of a sweep, from the grids saved in its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from afterkernel.files.reading import read_text
+from afterkernel.records.skipped import skip
+
+GRIDS = "grids"
+
+
+def planned(directory: Path | str) -> dict[Path, list[str]]:
+    """The folder of every run that a grid below a directory names, with the overrides that tell it from the others.
+
+    A grid that can't be read is skipped with a SkippedWarning.
+    """
+    runs: dict[Path, list[str]] = {}
+    for path in sorted(Path(directory).rglob(f"{GRIDS}/*.json")):
+        try:
+            named = json.loads(read_text(path))["runs"]
+            runs |= {path.parent.parent / str(name): [str(word) for word in words] for name, words in named.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            skip(path, f"is not a grid of a sweep ({error}): remove it; the next start of the sweep makes it")
+    return runs

@@ -1,0 +1,85 @@
+"""Runs a sweep: skips finished runs, reports each outcome as it comes, and lists the failures at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from afterkernel.duration import duration
+from afterkernel.launchers.job import Job, Outcome
+from afterkernel.launchers.launcher import Launcher
+from afterkernel.progress.display import is_shown, print_above
+from afterkernel.runs.failure import write_failure
+from afterkernel.runs.worker import execute
+from afterkernel.sweep.grid import Entry, finished, keep_grid
+from afterkernel.sweep.progress import SweepProgress
+
+FAILED = 1
+
+
+class SweepEvents:
+    """Prints outcomes as they arrive; `streams_output` says that the runs' own lines show on this terminal."""
+
+    def __init__(self, progress: SweepProgress, on_error: str, *, streams_output: bool) -> None:
+        self.progress, self.on_error, self.streams_output = progress, on_error, streams_output
+
+    def on_start(self, job: Job) -> None:
+        """A run has started."""
+        self.progress.on_start(job)
+
+    def on_finish(self, outcome: Outcome) -> bool:
+        """Print one outcome; False once no further job is to start."""
+        self.progress.on_finish(outcome)
+        at = f"[{self.progress.before + len(self.progress.outcomes)}/{self.progress.total}]"
+        if outcome.state == "failed":
+            write_failure(Path(outcome.log).parent, outcome.message)
+            print_above(f"{at} FAILED {outcome.run_id}: {outcome.message} (log: {outcome.log})", "err")
+        else:
+            lines = {
+                "finished": f"finished {outcome.run_id} in {duration(outcome.wall_s)}{self._left()}",
+                "skipped": f"{outcome.run_id} is finished already",
+                "locked": f"{outcome.run_id} is left to another process: {outcome.message}",
+                "interrupted": f"{outcome.run_id} was interrupted",
+            }
+            print_above(f"{at} {lines[outcome.state]}")
+        if is_shown() or not self.streams_output:
+            for warning in outcome.warnings:
+                print_above(f"  warning: {warning} (log: {outcome.log})", "err")
+        return outcome.state != "failed" or self.on_error == "continue"
+
+    def _left(self) -> str:
+        left = self.progress.left() if self.progress.running or self.progress.to_go else None
+        return "" if left is None else f"; {left}"
+
+
+def run_sweep(entries: Sequence[Entry], launcher: Launcher, on_error: str) -> int:
+    """Run what is not finished; 0 if nothing failed. Ctrl-C passes on, after printing how to continue."""
+    done = finished(entries)
+    jobs = [entry.job for entry in entries if entry.run_dir not in done]
+    keep_grid(entries)
+    name = entries[0].config.sweep.name
+    before = f", {len(done)} finished before" if done else ""
+    print(f"sweep {name}: {len(entries)} runs{before}, {len(jobs)} to do (launcher={launcher.name})", flush=True)
+    progress = SweepProgress(name, len(entries), len(done))
+    try:
+        if jobs:
+            with progress.shown(streams_output=launcher.streams_output):
+                launcher.launch(jobs, SweepEvents(progress, on_error, streams_output=launcher.streams_output), execute)
+    finally:
+        _summary(progress, len(jobs))
+    return FAILED if progress.of("failed") else 0
+
+
+def _summary(progress: SweepProgress, wanted: int) -> None:
+    failed, elsewhere, good = progress.of("failed"), progress.of("locked"), progress.done
+    parts = [f"{good} of {progress.total} runs finished"]
+    if failed:
+        parts.append(f"{len(failed)} failed")
+    if elsewhere:
+        parts.append(f"{len(elsewhere)} left to other processes")
+    if left := wanted - len(progress.outcomes) + len(progress.of("interrupted")):
+        parts.append(f"{left} to go")
+    print(", ".join(parts) + ("; give the same command again to go on" if good < progress.total else ""), flush=True)
+    for outcome in failed:
+        print(f"  failed: {outcome.run_id}: {outcome.message}\n    log: {outcome.log}", file=sys.stderr, flush=True)
