@@ -10,8 +10,8 @@ import threading
 import pytest
 from rich.console import Console
 
-from afterkernel.progress.display import ProgressRow, ProgressView, print_above, render
 from afterkernel.progress import display as module
+from afterkernel.progress.display import ProgressRow, ProgressView, print_above, render
 
 NAME = "vgg-lr0.1-seed3-0123456789"
 WORDS = "epoch 5 (snapshot 2 of 3), ntk: SVM exact, gap 3e-07, step 12"

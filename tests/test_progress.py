@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from afterkernel.progress.work import Stage, progress, report, stage, watched
 from afterkernel.progress import work as module
+from afterkernel.progress.work import Stage, progress, report, stage, watched
 
 
 class FakeTime:

@@ -18,7 +18,7 @@ def test_runs_that_are_planned_failed_or_cut_off_are_told_apart(write_run, tmp_p
     write_run({0: 0.1, 5: 0.05}, run_id="done")
     write_run({0: 0.1}, last=5, run_id="cut", seed=1)
     broken = write_run({0: 0.1}, last=5, run_id="broken", seed=2)
-    (broken / "failure.json").write_text(json.dumps({"sentence": "training.lr=9 is too large", "time": ""}))
+    (broken / "failure.json").write_text(json.dumps({"message": "training.lr=9 is too large", "time": ""}))
     keep(tmp_path / "demo", done=["seed=0"], cut=["seed=1"], broken=["seed=2"], later=["seed=3", "arch=mlp"])
     found = runs.read_runs(tmp_path)
     assert {one.run_id: one.state for one in found.runs} == {
@@ -38,7 +38,7 @@ def test_runs_that_are_planned_failed_or_cut_off_are_told_apart(write_run, tmp_p
 
 def test_a_run_that_is_done_counts_as_done_though_it_failed_once(write_run, tmp_path):
     run = write_run({0: 0.1, 5: 0.05})
-    (run / "failure.json").write_text(json.dumps({"sentence": "once", "time": ""}))
+    (run / "failure.json").write_text(json.dumps({"message": "once", "time": ""}))
     assert not runs.read_runs(tmp_path).partial
 
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from afterkernel.launchers.job import Job, Outcome
-from afterkernel.progress.work import Progress
 from afterkernel.progress import display as display_module
+from afterkernel.progress.work import Progress
 from afterkernel.runs.progress_file import Writer
 from afterkernel.runs.run_lock import run_lock
 from afterkernel.sweep import progress as module
