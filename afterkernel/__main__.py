@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from afterkernel.cli import DEFAULT, commands, main_of
 from afterkernel.errors import UserError
-from afterkernel.suggest import closest
+from afterkernel.text import closest
 
 # What the system answers to a path that no file can have, or that this user may not use.
 _BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     command = argv[0] if argv else ""
     if command in commands():
-        from afterkernel.records.skipped import EXIT_CODE, reporting_skipped
+        from afterkernel.cli._skipped import EXIT_CODE, reporting_skipped
 
         with reporting_skipped() as skipped:
             code = main_of(command)(argv[1:])

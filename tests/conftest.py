@@ -21,6 +21,7 @@ from _pytest.mark.expression import Expression  # noqa: E402
 jaxtyping.install_import_hook("afterkernel", "typecheck.typechecker").__enter__()
 
 import torch  # noqa: E402
+from record_fixture import make_record  # noqa: E402, F401
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and the programs that they start too.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,7 +8,7 @@ import torch
 from afterkernel import HardMarginSVM
 from afterkernel.config import compose, typed
 from afterkernel.measures import Context
-from afterkernel.records import read_record, write_record
+from afterkernel.records import read_run, write_record
 from afterkernel.runs import numeric_warnings as doubts
 from afterkernel.runs.evaluate import evaluate
 from afterkernel.training.snapshot import Snapshot
@@ -36,7 +36,7 @@ def test_a_kernel_without_doubts_has_none():
 def test_a_dead_network_is_recorded(tmp_path):
     record, problem = judged(weights=0.0)
     write_record(tmp_path, record, 1)
-    assert read_record(tmp_path, 0, record.evaluation_id) == record
+    assert read_run(tmp_path)[0, record.evaluation_id] == record
     ntk, conjugate = record.kernels
     # Its output's bias is all that the NTK sees, in the same way for every image.
     assert ntk.separable is False

@@ -8,7 +8,7 @@ import afterkernel.runs.evaluate as evaluate_module
 from afterkernel.config import compose, typed
 from afterkernel.kernels.collect import GradientEmbedding
 from afterkernel.kernels.store import TileStore
-from afterkernel.records import read_records, recorded
+from afterkernel.records import read_records, read_run
 from afterkernel.runs.run import run
 
 OPTIONS = [
@@ -78,4 +78,4 @@ def test_resumable_false_keeps_no_tiles(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_module, "LONG_MULTIPLICATIONS", 0)
     monkeypatch.setattr(TileStore, "mark", stopping_after(0, TileStore.mark))
     run(typed(compose([*OPTIONS, "kernel.resumable=false"])), tmp_path)
-    assert len(recorded(tmp_path)) == 1
+    assert len(read_run(tmp_path)) == 1

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from afterkernel.records.format import is_missing
+from afterkernel.text import is_missing
 
 
 @dataclasses.dataclass(frozen=True)

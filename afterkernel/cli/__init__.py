@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from afterkernel.errors import UserError
-from afterkernel.suggest import closest
+from afterkernel.text import closest
 
 # The command that needs no name.
 DEFAULT = "run"
@@ -21,7 +21,8 @@ DEFAULT = "run"
 
 def commands() -> list[str]:
     """The names of all commands but the default one."""
-    return [info.name.replace("_", "-") for info in pkgutil.iter_modules(__path__) if info.name != DEFAULT]
+    names = (info.name for info in pkgutil.iter_modules(__path__))
+    return [name.replace("_", "-") for name in names if name != DEFAULT and not name.startswith("_")]
 
 
 def main_of(command: str) -> Callable[[Sequence[str]], int]:

@@ -10,11 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from afterkernel import text as fmt
 from afterkernel.cli import CommandParser
 from afterkernel.cli import wandb_sync as sync
 from afterkernel.dashboard import saved
 from afterkernel.errors import UserError
-from afterkernel.records import format as fmt
 from afterkernel.records.files import check_directory, write_text_atomic
 from afterkernel.report.page import Made, make
 from afterkernel.wandb.account import check_server, is_wandb_name, reason

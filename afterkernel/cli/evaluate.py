@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from afterkernel.cli import CommandParser
-from afterkernel.errors import UserError
+from afterkernel.errors import LockLostError, UserError
 from afterkernel.records.files import check_run_folder
 
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     from afterkernel.runs.artifacts import check_checkpoints
     from afterkernel.runs.progress_file import watching
     from afterkernel.runs.run import read_config, reevaluate
-    from afterkernel.runs.run_lock import LockedError, LockLostError, run_lock
+    from afterkernel.runs.run_lock import LockedError, run_lock
     from afterkernel.runs.worker import Terminal
     from afterkernel.sweep.progress import one_shown
     from afterkernel.training import snapshot

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from afterkernel import text as fmt
 from afterkernel.cli import CommandParser
 from afterkernel.errors import UserError
-from afterkernel.records import format as fmt
 from afterkernel.records.frame import check_columns, results, sql
-from afterkernel.text_table import print_table
+from afterkernel.text import print_table
 
 if TYPE_CHECKING:
     import pandas as pd

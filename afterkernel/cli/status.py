@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+from afterkernel import text as fmt
 from afterkernel.cli import CommandParser
 from afterkernel.launchers.job import LOG
-from afterkernel.records import format as fmt
-from afterkernel.records import status
-from afterkernel.records.disk import DiskUse, disk_use
-from afterkernel.records.status import RunStatus
 from afterkernel.records.store import read_runs
+from afterkernel.runs.disk import DiskUse, disk_use
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
 from afterkernel.runs.progress_file import read_progress
 from afterkernel.runs.run_lock import owner_of
+from afterkernel.runs.status import RunStatus, status
 from afterkernel.sweep.progress import in_progress, words
 from afterkernel.sweep.time_remaining import TimeRemaining, mean_run_s, time_left
-from afterkernel.text_table import print_table
+from afterkernel.text import print_table
 
 State = Literal["done", "running", "failed", "damaged", "cut off", "to go"]
 

@@ -6,7 +6,7 @@ import re
 
 from afterkernel.config.schema import every_option
 from afterkernel.options import wanted
-from afterkernel.suggest import closest_option
+from afterkernel.text import closest_option
 
 
 def explain(error: BaseException, word: str = "") -> str:

@@ -25,7 +25,7 @@ from afterkernel.config.places import CONF, sweep_names
 from afterkernel.config.schema import Config, Sweep
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds
-from afterkernel.suggest import did_you_mean
+from afterkernel.text import did_you_mean
 
 # Keys that Hydra's instantiate and its defaults lists act on.
 _CODE = re.compile(r"_[a-z]+_")

@@ -11,7 +11,7 @@ from pathlib import Path
 from afterkernel.config.schema import every_option, public
 from afterkernel.errors import UserError
 from afterkernel.records.record import Record
-from afterkernel.records.store import is_run, read_distinct_runs
+from afterkernel.records.store import read_distinct_runs
 from afterkernel.report.runs import Run, Runs, read_runs
 from afterkernel.report.sections import IDLE, differing, flatten
 from afterkernel.wandb.mirror import Wandb, numbers_of
@@ -47,9 +47,9 @@ def read(directory: Path, project: str | None, entity: str | None) -> Material:
     UserError where the directory is one run, holds no records or those of several sweeps, or its runs were logged
     to several projects.
     """
-    if directory.is_dir() and is_run(directory):
-        raise UserError(f"{directory} is one run, and a dashboard shows a sweep: name the folder that holds it.")
     found_runs = read_distinct_runs(directory)
+    if any(run.path == directory for run in found_runs):
+        raise UserError(f"{directory} is one run, and a dashboard shows a sweep: name the folder that holds it.")
     records = list(chain.from_iterable(run.records for run in found_runs))
     runs = read_runs(directory, found_runs)
     sweeps = sorted({record.sweep for record in records})

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from afterkernel import text as fmt
 from afterkernel.claims import HYPOTHESES, Finding
 from afterkernel.claims.panel import Condition
 from afterkernel.dashboard import panels, words
 from afterkernel.dashboard.material import Material
-from afterkernel.records import format as fmt
 from afterkernel.report import claims, facts
 from afterkernel.report.output import FIGURES
 from afterkernel.wandb.mirror import REPORT, RUN

@@ -11,7 +11,7 @@ import torch
 from afterkernel.data.problem import Problem
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds, option
-from afterkernel.suggest import did_you_mean
+from afterkernel.text import did_you_mean
 from afterkernel.types import Float, Int, Tensor
 
 Split = tuple[Float[Tensor, "_ c h w"], Int[Tensor, " _"]]

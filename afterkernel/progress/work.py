@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from afterkernel.duration import duration
+from afterkernel.text import duration
 
 log = logging.getLogger(__name__)
 

@@ -15,20 +15,20 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from afterkernel.records.columns import COLUMNS, SEPARATOR
+from afterkernel.records.columns import COLUMNS, rows
 from afterkernel.records.document import RecordError
 from afterkernel.records.files import write_bytes_atomic
 from afterkernel.records.record import SCHEMA_VERSION, Record
 from afterkernel.records.store import (
     RecordFile,
     RunFolder,
+    RunName,
     Stamp,
-    check_any,
+    check_distinct,
     folder_name,
     read_file,
-    refuse_copies,
     select,
 )
 
@@ -44,22 +44,8 @@ _TYPES = (
     {"file": "VARCHAR"} | dict.fromkeys((*_STAMP, "place"), "BIGINT") | {column.name: column.sql for column in COLUMNS}
 )
 _SIGNATURE = json.dumps([SCHEMA_VERSION, _TYPES]).encode()
-
-
-class _Known(NamedTuple):
-    """What a cache has of one run, by the names of its files: their stamps, and sweep and run_id."""
-
-    stamps: dict[str, Stamp]
-    runs: dict[str, tuple[str, str]]
-
-
-class _Rows(NamedTuple):
-    """The rows of one run that count: some from the cache, which also has `unused` ones, and JSON lines by file."""
-
-    runs: set[tuple[str, str]]
-    cached: bool
-    unused: list[str]
-    fresh: list[tuple[str, str]]
+# The files of one run that a cache has, by name.
+_Known = dict[str, tuple[Stamp, RunName]]
 
 
 def gather(execute: Execute, runs: Sequence[RunFolder], directory: Path | str, folder: Path) -> list[str]:
@@ -72,25 +58,23 @@ def gather(execute: Execute, runs: Sequence[RunFolder], directory: Path | str, f
     for run in runs:
         sweeps.setdefault(run.path.parent if run.path.name else run.path / "..", []).append(run)
     parts: list[str] = []
-    found: list[tuple[RunFolder, _Rows]] = []
+    names: dict[Path, set[RunName]] = {}
     for number, (sweep, members) in enumerate(sweeps.items()):
-        cached = folder / f"{number}.cached.parquet"
-        known = _known(execute, sweep / CACHE, cached)
-        of_sweep = [(run, _rows_of(run, known)) for run in members]
-        found += of_sweep
-        used = any(rows.cached for _, rows in of_sweep)
-        unused = [file for _, rows in of_sweep for file in rows.unused]
-        unused += [f"{name}/{file}" for name, other in known.items() for file in other.stamps]
-        fresh = [lines for _, rows in of_sweep for lines in rows.fresh]
-        part = _parquet(cached, unused) if used else ""
+        copy = folder / f"{number}.cached.parquet"
+        known = _known(execute, sweep / CACHE, copy)
+        cached, fresh = sum(map(len, known.values())), []
+        for run in members:
+            names[run.path], lines = _rows_of(run, known)
+            fresh += lines
+        unused = [f"{name}/{file}" for name, files in known.items() for file in files]
+        part = _parquet(copy, unused) if len(unused) < cached else ""
         if fresh:
-            part = _merged(execute, (lines for _, lines in sorted(fresh)), part, folder / f"{number}")
+            part = _merged(execute, fresh, part, folder / f"{number}")
             # Reading one run must not drop the others of its sweep from the cache.
             if len(fresh) >= FROM_RECORDS and members[0].path != Path(directory):
                 _save(execute, part, folder / f"{number}.saved.parquet", sweep / CACHE)
         parts += [part] if part else []
-    check_any(directory, [run for run, rows in found if rows.runs])
-    refuse_copies((run.path, rows.runs) for run, rows in found)
+    check_distinct(directory, names)
     return parts
 
 
@@ -99,50 +83,39 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _rows_of(run: RunFolder, known: dict[str, _Known]) -> _Rows:
-    """The rows of a run that count; what is known of it is taken out of `known`."""
+def _rows_of(run: RunFolder, known: dict[str, _Known]) -> tuple[set[RunName], list[str]]:
+    """Which run the records of a folder that count are of, and their rows as JSON where the cache does not have them.
+
+    The files whose rows the cache has are taken out of `known`.
+    """
     # ASCII, whatever a folder is called: a name may have bytes that are no text.
     folder = ascii(folder_name(run.path))
-    stamps, runs = known.pop(folder, _Known({}, {}))
-    if stamps and stamps == run.listing:
-        return _Rows(set(runs.values()), True, [], [])
+    cached = known.get(folder, {})
+    if cached and run.listing == {name: stamp for name, (stamp, _) in cached.items()}:
+        return {of_run for _, of_run in known.pop(folder).values()}, []
 
-    def load(file: RecordFile) -> tuple[str, tuple[str, str], str]:
-        if stamps.get(file.name) == file.stamp:
-            return file.name, runs[file.name], ""
+    def load(file: RecordFile) -> tuple[str, RunName, str]:
+        stamp, of_run = cached.get(file.name, (None, ("", "")))
+        if stamp == file.stamp:
+            return file.name, of_run, ""
         record = read_file(file)
-        return file.name, (record.sweep, record.run_id), "".join(_lines(record, f"{folder}/{file.name}", file.stamp))
+        return file.name, (record.sweep, record.run_id), _lines(record, f"{folder}/{file.name}", file.stamp)
 
     chosen = select(run, load, lambda one: one[1][1])
-    used = {name for name, _, lines in chosen if not lines}
-    unused = [f"{folder}/{name}" for name in stamps if name not in used]
-    fresh = [(f"{folder}/{name}", lines) for name, _, lines in chosen if lines]
-    return _Rows({one[1] for one in chosen}, bool(used), unused, fresh)
+    for name, _, lines in chosen:
+        if not lines:
+            del cached[name]
+    return {of_run for _, of_run, _ in chosen}, [lines for _, _, lines in chosen if lines]
 
 
-def _lines(record: Record, file: str, stamp: Stamp) -> Iterable[str]:
+def _lines(record: Record, file: str, stamp: Stamp) -> str:
     """A record's rows as JSON: one per kernel."""
+    key = {"file": file, **dict(zip(_STAMP, stamp, strict=True))}
     try:
-        common = _json({"file": file, **dict(zip(_STAMP, stamp, strict=True))} | _values(record, Record))
-        for place, kernel in enumerate(record.kernels):
-            own = {"place": place} | _values(kernel, type(kernel)) | _values(kernel.resources, type(kernel.resources))
-            yield f"{common[:-1]},{_json(own)[1:]}\n"
+        found = [key | {"place": place} | row for place, row in enumerate(rows(record))]
+        return "".join(f"{json.dumps(row, allow_nan=False, separators=(',', ':'))}\n" for row in found)
     except ValueError as error:  # sealed by somebody else, with NaN among its options
         raise RecordError(f"can't be read as a record: {error}") from error
-
-
-def _values(holder: Any, owner: type[Any]) -> dict[str, Any]:
-    return {column.name: _plain(getattr(holder, column.name)) for column in COLUMNS if column.owner is owner}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return SEPARATOR.join(value)
-    return json.dumps(value, sort_keys=True, allow_nan=False) if isinstance(value, dict) else value
-
-
-def _json(values: dict[str, Any]) -> str:
-    return json.dumps(values, allow_nan=False, separators=(",", ":"))
 
 
 def _merged(execute: Execute, lines: Iterable[str], cached: str, path: Path) -> str:
@@ -151,13 +124,13 @@ def _merged(execute: Execute, lines: Iterable[str], cached: str, path: Path) -> 
     with source.open("w", encoding="utf-8", newline="") as file:
         file.writelines(lines)
     columns = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in _TYPES.items())
-    rows = (
+    query = (
         f"FROM read_json({text(escape(str(source)))}, format = 'newline_delimited', columns = {{{columns}}}, "
         f"hive_partitioning = false, maximum_object_size = {2**30})"
     )
     if cached:
-        rows = f"({rows}) UNION ALL BY NAME (FROM {cached}) ORDER BY file, place"
-    execute(f"COPY ({rows}) TO {text(str(target))} (FORMAT parquet)")
+        query = f"({query}) UNION ALL BY NAME (FROM {cached})"
+    execute(f"COPY ({query} ORDER BY file, place) TO {text(str(target))} (FORMAT parquet)")
     source.unlink()
     return _parquet(target)
 
@@ -174,16 +147,13 @@ def _known(execute: Execute, path: Path, copy: Path) -> dict[str, _Known]:
             return {}
         copy.write_bytes(data)
         names = ", ".join((*_STAMP, "sweep", "run_id"))
-        rows = execute(f"SELECT DISTINCT file, {names} FROM {_parquet(copy)}").fetchall()
+        found = execute(f"SELECT DISTINCT file, {names} FROM {_parquet(copy)}").fetchall()
     except (OSError, duckdb.Error):
         return {}
     known: dict[str, _Known] = {}
-    for file, size, mtime_ns, ctime_ns, sweep, run_id in rows:
+    for file, size, mtime_ns, ctime_ns, sweep, run_id in found:
         folder, _, name = file.rpartition("/")
-        if folder not in known:
-            known[folder] = _Known({}, {})
-        known[folder].stamps[name] = size, mtime_ns, ctime_ns
-        known[folder].runs[name] = sweep, run_id
+        known.setdefault(folder, {})[name] = (size, mtime_ns, ctime_ns), (sweep, run_id)
     return known
 
 

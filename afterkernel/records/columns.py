@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 from afterkernel.records.record import KernelRecord, Record, Resources
@@ -18,13 +20,11 @@ SEPARATOR = "; "
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column: its name, the Python type of its values (dict: JSON text; tuple: strings joined by
-    SEPARATOR), and the dataclass that has it."""
+    """One column: its name and the Python type of its values (dict: JSON text; tuple: strings joined by SEPARATOR)."""
 
     name: str
     kind: type[Any]
     optional: bool
-    owner: type[Any]
 
     @property
     def sql(self) -> str:
@@ -47,20 +47,33 @@ def _columns(owner: type[Any]) -> list[Column]:
             options = [option for option in typing.get_args(hint) if option is not types.NoneType]
         kind = typing.get_origin(options[0]) or options[0]
         if kind in (*_SQL, dict) or typing.get_args(options[0]) == (str, ...):
-            found.append(Column(field.name, kind, options[0] is not hint, owner))
+            found.append(Column(field.name, kind, options[0] is not hint))
     return found
 
 
-# Every record that is read has the same schema_version, so the cache has no column for it.
-COLUMNS = [
-    column
-    for owner in (Record, KernelRecord, Resources)
-    for column in _columns(owner)
-    if column.name != "schema_version"
-]
-BY_NAME = {column.name: column for column in COLUMNS}
+# In order, but for schema_version, which every row ends with.
+COLUMNS = sorted(
+    (column for owner in (Record, KernelRecord, Resources) for column in _columns(owner)),
+    key=lambda column: column.name == "schema_version",
+)
+NAMES = {column.name for column in COLUMNS}
 # What every row of a data frame is made of, in order; the other JSON texts can be asked for in SQL.
 MEASURES = "measures"
-FRAME = {column.name: column.dtype for column in COLUMNS if column.kind is not dict or column.name == MEASURES} | {
-    "schema_version": "int64"
-}
+FRAME = {column.name: column.dtype for column in COLUMNS if column.kind is not dict or column.name == MEASURES}
+
+
+def rows(record: Record) -> Iterator[dict[str, Any]]:
+    """The values of all columns, one row per kernel. ValueError where JSON can't hold them."""
+    common = _values(record)
+    for kernel in record.kernels:
+        yield common | _values(kernel) | _values(kernel.resources)
+
+
+def _values(part: Record | KernelRecord | Resources) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in vars(part).items() if name in NAMES}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return SEPARATOR.join(value)
+    return json.dumps(value, sort_keys=True, allow_nan=False) if isinstance(value, dict) else value

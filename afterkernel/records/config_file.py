@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -17,11 +18,10 @@ _WHOLE = re.compile(rb"dataset:\n(?: *(?:- |\w+:)[ -~]*\n)*force: (?:true|false)
 
 def check_config(run: RunFolder) -> None:
     """Name the configuration of a run where it is damaged."""
-    try:
-        data = (run.path / CONFIG).read_bytes() if (run.path / CONFIG).is_file() else b""
-    except OSError:
-        data = b""
-    if not _WHOLE.fullmatch(data):
+    path, whole = run.path / CONFIG, None
+    with contextlib.suppress(OSError):
+        whole = path.is_file() and _WHOLE.fullmatch(path.read_bytes())
+    if not whole:
         config_of(run)
 
 

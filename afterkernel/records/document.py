@@ -2,9 +2,9 @@
 
     {"number":3,"run_id":...,...,"kernels":[{...}],...,"schema_version":3,"sha256":"<64 digits>"}
 
-`number` is that of the lock under which the record was written. The SHA-256 is that of all bytes before `,"sha256":`.
-The line after it is exact, so that every changed or missing byte is noticed. Missing optional fields read as their
-default and unknown ones are ignored, so that versions can add fields without a new schema_version.
+`number`, always the first, is that of the lock under which the record was written. The SHA-256 is that of all bytes
+before `,"sha256":`. The line after it is exact, so that every changed or missing byte is noticed. Missing optional
+fields read as their default and unknown ones are ignored, so that versions can add fields without a new schema_version.
 """
 
 from __future__ import annotations
@@ -69,14 +69,6 @@ def decode(data: bytes) -> Record:
     if len(set(names)) != len(names) or not names:
         raise RecordError(f"has the kernels {', '.join(names) or 'none'}: it needs one or more, each once")
     return record
-
-
-def number_of(data: bytes) -> int:
-    """The lock number in an undamaged document; -1 where there is none."""
-    from pydantic_core import from_json
-
-    number = from_json(data).get("number")
-    return number if type(number) is int else -1
 
 
 @functools.cache

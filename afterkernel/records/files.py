@@ -11,11 +11,11 @@ SWEEP/RUN_ID/replaced/                                what force=true replaced, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from afterkernel.errors import UserError
@@ -117,7 +117,7 @@ def is_name(text: str) -> bool:
     return _SAFE.fullmatch(text) is not None
 
 
-@contextmanager
+@contextlib.contextmanager
 def _draft(path: Path, parts: Iterable[bytes | memoryview]) -> Iterator[Path]:
     """A complete file beside `path`, on disk; it is removed at the end of the block unless it was renamed."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -134,12 +134,9 @@ def _draft(path: Path, parts: Iterable[bytes | memoryview]) -> Iterator[Path]:
 
 def _sync_folder(folder: Path) -> None:
     # Without this a power cut may take back the new name, though not the file.
-    if not hasattr(os, "O_DIRECTORY"):
-        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
-    except OSError:
-        pass  # Some network file systems refuse to sync a folder; the file itself is safe.
+        with contextlib.suppress(OSError):  # some network file systems refuse it; the file itself is safe
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

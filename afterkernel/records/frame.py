@@ -5,16 +5,17 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afterkernel.errors import UserError
 from afterkernel.records import engine
-from afterkernel.records.columns import COLUMNS, FRAME, MEASURES, SEPARATOR
+from afterkernel.records.columns import FRAME, MEASURES, rows
 from afterkernel.records.config_file import check_config
-from afterkernel.records.record import KernelRecord, Record
-from afterkernel.records.store import check_any, find_runs
+from afterkernel.records.record import Record
+from afterkernel.records.store import find_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,12 +33,14 @@ def results(directory: Path | str, where: str | None = None) -> pd.DataFrame:
     SQL condition for the rows to keep, such as "epoch = 5 and kernel = 'ntk'"; a missing value fits nothing. UserError
     where there are no records, one can't be read, or the condition is none.
     """
+    start = f"Can't read {directory}" if where is None else f"Can't pick rows by {where!r}"
     query = f"SELECT {', '.join(FRAME)} FROM results"
-    if where is not None:
-        _check_condition(where)
-        query += f" WHERE ({where}\n)"
-    frame = _ask(directory, f"{query} ORDER BY {', '.join(_ORDER)}", lambda error: _bad_condition(where or "", error))
-    return _unfolded(frame.astype(FRAME))
+    with _refusing(start, where or "", _LIST if where else "", engine.BEFORE):
+        if where is not None:
+            if engine.type_of(where) != "BOOLEAN":
+                raise UserError(f"{start}: it does not say yes or no for each row.")
+            query += f" WHERE ({where}\n)"
+        return _unfolded(_ask(directory, f"{query} ORDER BY {', '.join(_ORDER)}").astype(FRAME))
 
 
 def sql(directory: Path | str, query: str) -> pd.DataFrame:
@@ -48,20 +51,19 @@ def sql(directory: Path | str, query: str) -> pd.DataFrame:
     language is DuckDB's. Only columns that the query needs are read, and it reaches no file, no network and no
     variable. UserError where there are no records, one can't be read, or the query is none.
     """
-
-    def bad(error: Exception) -> UserError:
-        why = engine.query_fault(error, query) or f"{_reason(error)}; the table is results, and {_LIST}"
-        return UserError(f"Can't answer {query!r}: {why}.")
-
-    return _typed(_ask(directory, query, bad))
+    with _refusing(f"Can't answer {query!r}", query, f"the table is results, and {_LIST}"):
+        frame = _ask(directory, query)
+    for name in frame.columns[frame.isna().any() & (frame.dtypes == "float64")]:
+        frame[name] = frame[name].astype("Float64")  # as in `results`: missing is NA
+    return frame
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """The records as `results` gives them."""
     import pandas as pd
 
-    rows = [_row(record, kernel) for record in records for kernel in record.kernels]
-    frame = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in FRAME.items()})
+    found = [row for record in records for row in rows(record)]
+    frame = pd.DataFrame({name: pd.Series([row[name] for row in found], dtype=dtype) for name, dtype in FRAME.items()})
     return _unfolded(frame.sort_values(_ORDER, kind="stable", ignore_index=True))
 
 
@@ -96,54 +98,41 @@ def _like(name: str, columns: Iterable[str]) -> str:
     return f", but {', '.join(found)} {'is' if len(found) == 1 else 'are'}" if found else ""
 
 
-def _reason(error: Exception) -> str:
-    name = engine.unknown_column(error)
-    like = "" if name is None else _like(name, [*FRAME, "config", "provenance"])
-    return f"{engine.reason(error)}{like}"
-
-
-def _ask(directory: Path | str, query: str, bad: Callable[[Exception], UserError]) -> pd.DataFrame:
+@contextmanager
+def _refusing(start: str, words: str, hint: str, before: str = "") -> Iterator[None]:
+    """UserError with what the engine says is wrong with the user's words; in its query they follow `before`."""
     import duckdb
 
-    found = find_runs(directory)
-    for run in found:
+    try:
+        yield
+    except duckdb.Error as error:
+        message, position = engine.message_of(error)
+        if isinstance(error, duckdb.ParserException):
+            reason, hint = _half(" ".join(message.split())), ""
+            if position is not None:  # in bytes; at the end of the query it may lie beyond the user's words
+                place = len(words.encode()[: position - len(before)].decode(errors="ignore")) + 1
+                size = max(len(words), 1)
+                reason += f" (character {min(place, size)} of {size})"
+        elif found := re.search(r'Referenced column "(.*?)" (?:was )?not found|have a column named "(.*?)"', message):
+            name = found[1] or found[2]
+            like = _like(name, [*FRAME, "config", "provenance"])
+            reason = f"{name} is not a column (text stands in single quotes){like}"
+        else:
+            reason = _half((message.strip().splitlines() or [type(error).__name__])[0].rstrip("!."))
+        raise UserError(f"{start}: {reason}{hint and '; '}{hint}.") from error
+
+
+def _half(sentence: str) -> str:
+    """A sentence as half of one, but for a word in capitals at its start."""
+    return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]
+
+
+def _ask(directory: Path | str, query: str) -> pd.DataFrame:
+    """What a SELECT gives, asked of the records below a directory; duckdb.Error where it is none."""
+    runs = find_runs(directory)
+    for run in runs:
         if run.is_run and run.has_config:
             check_config(run)
-    runs = [run for run in found if run.listing]
-    check_any(directory, runs)
-    try:
-        with engine.opened(runs, directory) as table:
-            engine.check_select(table, query)
-            return engine.interruptible(table, lambda: table.execute(query).df())
-    except duckdb.Error as error:
-        raise bad(error) from error
-
-
-def _check_condition(where: str) -> None:
-    import duckdb
-
-    try:
-        kind = engine.type_of(where)
-    except duckdb.Error as error:
-        raise _bad_condition(where, error) from error
-    if kind != "BOOLEAN":
-        raise UserError(f"Can't pick rows by {where!r}: it does not say yes or no for each row.")
-
-
-def _bad_condition(where: str, error: Exception) -> UserError:
-    why = engine.condition_fault(error, where) or f"{_reason(error)}; {_LIST}"
-    return UserError(f"Can't pick rows by {where!r}: {why}.")
-
-
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    # Floats with gaps as in `results`: missing is NA.
-    for name in [column for column in frame.columns if str(frame[column].dtype) == "float64"]:
-        if frame[name].isna().any():
-            frame[name] = frame[name].astype("Float64")
-    return frame
-
-
-def _row(record: Record, kernel: KernelRecord) -> dict[str, object]:
-    row = {**vars(record), **vars(kernel), **vars(kernel.resources)}
-    row |= {column.name: SEPARATOR.join(row[column.name]) for column in COLUMNS if column.kind is tuple}
-    return row | {MEASURES: json.dumps(kernel.measures)}
+    with engine.opened([run for run in runs if run.listing], directory) as table:
+        engine.check_select(table, query)
+        return engine.interruptible(table, lambda: table.execute(query).df())

@@ -1,15 +1,9 @@
-"""Damaged items: each is named in a warning and skipped, and the exit code of a command says so."""
+"""Damaged items: each is named in a warning and skipped."""
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-# What a command exits with that did its job but had to skip something.
-EXIT_CODE = 3
 
 
 class SkippedWarning(UserWarning):
@@ -19,22 +13,3 @@ class SkippedWarning(UserWarning):
 def skip(path: Path | str, reason: str) -> None:
     """Warn that something is skipped; `reason` is the rest of a sentence that begins with the path."""
     warnings.warn(f"{path} {reason}", SkippedWarning, stacklevel=2)
-
-
-@contextmanager
-def reporting_skipped() -> Iterator[set[str]]:
-    """Print each SkippedWarning once to standard error while the block runs; yields the set of them."""
-    seen: set[str] = set()
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", SkippedWarning)
-        show_others = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *rest: object) -> None:
-            if not issubclass(category, SkippedWarning):
-                show_others(message, category, *rest)  # type: ignore[arg-type]
-            elif str(message) not in seen:
-                seen.add(str(message))
-                print(f"afterkernel: warning: skipped: {message}", file=sys.stderr)
-
-        warnings.showwarning = show  # type: ignore[assignment]
-        yield seen

@@ -12,13 +12,12 @@ import functools
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from afterkernel.errors import LockLostError, UserError
-from afterkernel.records.document import RecordError, decode, encode, number_of
+from afterkernel.records.document import RecordError, decode, encode
 from afterkernel.records.files import (
     CONFIG,
     LOCKS,
@@ -35,6 +34,8 @@ from afterkernel.records.record import Record
 from afterkernel.records.skipped import skip
 
 Key = tuple[int, str]
+# The sweep and run_id of a record.
+RunName = tuple[str, str]
 # Size and times of change (mtime, ctime) in ns of a file.
 Stamp = tuple[int, int, int]
 T = TypeVar("T")
@@ -144,25 +145,11 @@ def lock_numbers(run_dir: Path) -> dict[int, Path]:
     return {number: folder / f"{number:04d}.json" for number in numbers}
 
 
-def recorded(run_dir: Path | str, run_id: str | None = None) -> frozenset[Key]:
-    """Step and evaluation_id of every record of a run."""
-    return frozenset(read_run(run_dir, run_id))
-
-
 def read_run(run_dir: Path | str, run_id: str | None = None) -> dict[Key, Record]:
     """The records of one run by step and evaluation_id; what is damaged or of another run than `run_id` is skipped."""
-    path = Path(run_dir)
-    run = RunFolder(path)
+    run = RunFolder(Path(run_dir))
     _list(run)
-    return {(record.step, record.evaluation_id): record for record in _load(run, run_id).records}
-
-
-def read_record(run_dir: Path | str, step: int, evaluation_id: str) -> Record:
-    """One record of a run. UserError where it is not there or can't be read."""
-    found = read_run(run_dir).get((step, evaluation_id))
-    if found is None:
-        raise UserError(f"{run_dir} holds no readable record of step {step} and evaluation {evaluation_id}.")
-    return found
+    return {(record.step, record.evaluation_id): record for record in select(run, read_file, _run_id_of, run_id)}
 
 
 def read_records(directory: Path | str) -> list[Record]:
@@ -171,41 +158,33 @@ def read_records(directory: Path | str) -> list[Record]:
     Damaged files are skipped with a SkippedWarning. UserError where there is no record, or two folders hold the same
     run.
     """
-    return list(chain.from_iterable(run.records for run in read_distinct_runs(directory)))
+    return [record for run in read_distinct_runs(directory) for record in run.records]
 
 
 def read_distinct_runs(directory: Path | str) -> list[RunFolder]:
     """All runs at or below a directory with their records. UserError as for `read_records`."""
     runs = read_runs(directory)
-    check_any(directory, [run for run in runs if run.records])
-    refuse_copies((run.path, {(record.sweep, record.run_id) for record in run.records}) for run in runs)
+    check_distinct(directory, {run.path: {(record.sweep, record.run_id) for record in run.records} for run in runs})
     return runs
 
 
 def read_runs(directory: Path | str) -> list[RunFolder]:
     """All runs at or below a directory with their records, sorted by path; two may be the same run."""
-    return [_load(run) for run in find_runs(directory)]
+    runs = find_runs(directory)
+    for run in runs:
+        run.records = select(run, read_file, _run_id_of)
+    return runs
 
 
-def is_run(directory: Path) -> bool:
-    """Whether a directory is the folder of one run, with records."""
-    return any(run.path == directory and run.listing for run in find_runs(directory))
-
-
-def check_any(directory: Path | str, runs: Sequence[RunFolder]) -> None:
-    """UserError where there is no run with a record."""
-    if not runs:
+def check_distinct(directory: Path | str, runs: Mapping[Path, set[RunName]]) -> None:
+    """UserError where no folder holds records of a run, or two hold the same; folders are given with their runs."""
+    first: dict[RunName, Path] = {}
+    for path, names in runs.items():
+        for name in names:
+            if first.setdefault(name, path) != path:
+                raise UserError(f"{first[name]} and {path} hold the same run: remove one, or name a smaller directory.")
+    if not first:
         raise UserError(f"{directory} holds no readable records: no {RECORDS}/*.json of a run lies in it or below it.")
-
-
-def refuse_copies(folders: Iterable[tuple[Path, set[tuple[str, str]]]]) -> None:
-    """UserError where two folders hold the same run; runs are given as pairs of sweep and run_id."""
-    first: dict[tuple[str, str], Path] = {}
-    for path, runs in folders:
-        for run in runs:
-            if run in first:
-                raise UserError(f"{first[run]} and {path} hold the same run: remove one, or name a smaller directory.")
-            first[run] = path
 
 
 def find_runs(directory: Path | str) -> list[RunFolder]:
@@ -218,21 +197,13 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
     found, pending = [], [str(directory)]
     while pending:
         folder = pending.pop()
-        try:
-            with os.scandir(folder) as entries:
-                inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            skip(folder, f"can't be read ({error.strerror})")
-            continue
+        inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in _entries(folder, skip)}
         run = RunFolder(Path(folder), has_config=CONFIG in inside)
         if RECORDS in inside:
             _list(run)
-        if LOCKS in inside:
-            for name in _names(run.path / LOCKS):
-                if name.endswith(".json") and not _LOCK.fullmatch(name):
-                    run.skip(f"{folder}/{LOCKS}/{name}", "is not the name of a lock: remove it")
+        for lock in _entries(f"{folder}/{LOCKS}", run.skip) if LOCKS in inside else ():
+            if lock.name.endswith(".json") and not _LOCK.fullmatch(lock.name):
+                run.skip(lock.path, "is not the name of a lock: remove it")
         # A sweep may be called records.
         has_records = any(map(_RECORD.fullmatch, run.listing))
         marked = LOCKS in inside or STATE in inside
@@ -283,16 +254,15 @@ def read_file(file: RecordFile) -> Record:
     """The record in a file. RecordError where it is damaged or its name is not that of its content."""
     data = Path(file.path).read_bytes()
     record = decode(data)
-    number = file.number if data.startswith(b'{"number":%d,' % file.number) else number_of(data)
-    found = record.step, record.evaluation_id, number
-    if found != (file.step, file.evaluation_id, file.number):
-        raise RecordError(f"was renamed: its content is that of {'.'.join(map(str, found))}.json")
+    number = data.partition(b",")[0].removeprefix(b'{"number":').decode(errors="replace")
+    found = f"{record.step}.{record.evaluation_id}.{number}.json"
+    if found != file.name:
+        raise RecordError(f"was renamed: its content is that of {found}")
     return record
 
 
-def _load(run: RunFolder, run_id: str | None = None) -> RunFolder:
-    run.records = select(run, read_file, lambda record: record.run_id, run_id)
-    return run
+def _run_id_of(record: Record) -> str:
+    return record.run_id
 
 
 def folder_name(path: Path) -> str:
@@ -311,32 +281,37 @@ def _own_id(path: Path, ids: set[str]) -> str | None:
 
 def _list(run: RunFolder) -> None:
     """Look at the files in a run's folder of records."""
+    for entry in _entries(f"{run.path}/{RECORDS}", run.skip):
+        if entry.name[0] == "." or not entry.name.endswith((".json", ".fence")):
+            continue
+        try:
+            facts = entry.stat()
+        except OSError as error:
+            if entry.is_symlink() or not isinstance(error, FileNotFoundError):
+                run.skip(entry.path, f"can't be read ({error.strerror})")
+            continue
+        if stat.S_ISREG(facts.st_mode):
+            run.listing[entry.name] = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+        elif _RECORD.fullmatch(entry.name):
+            run.skip(entry.path, "is not a file")
+
+
+def _entries(folder: str, report: Callable[[str, str], None]) -> list[os.DirEntry[str]]:
+    """What is in a folder: nothing where it is missing, or where it can't be read, which is reported."""
     try:
-        with os.scandir(f"{run.path}/{RECORDS}") as entries:
-            for entry in entries:
-                name = entry.name
-                if name[0] == "." or not name.endswith((".json", ".fence")):
-                    continue
-                try:
-                    facts = entry.stat()
-                except OSError as error:
-                    if entry.is_symlink() or not isinstance(error, FileNotFoundError):
-                        run.skip(entry.path, f"can't be read ({error.strerror})")
-                    continue
-                if stat.S_ISREG(facts.st_mode):
-                    run.listing[name] = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
-                elif _RECORD.fullmatch(name):
-                    run.skip(entry.path, "is not a file")
+        with os.scandir(folder) as entries:
+            return list(entries)
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
-        run.skip(f"{run.path}/{RECORDS}", f"can't be read ({error.strerror})")
+        report(folder, f"can't be read ({error.strerror})")
+    return []
 
 
 def _names(folder: Path) -> list[str]:
+    """The names in a folder, where the next number depends on them: OSError where they can't be read."""
     try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries]
+        return [entry.name for entry in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
 

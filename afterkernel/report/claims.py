@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from afterkernel import text as fmt
 from afterkernel.claims import HYPOTHESES, Comparison, Finding, PartFinding, judge
 from afterkernel.claims.inference import bootstrap_interval
-from afterkernel.records import format as fmt
 from afterkernel.records.record import Record
 from afterkernel.report import figure_claim
 from afterkernel.report.output import Output, Picture

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from afterkernel.records import format as fmt
+from afterkernel import text as fmt
 from afterkernel.records.record import Record
 from afterkernel.report.sections import differing, flatten_all
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from afterkernel.records import format as fmt
+from afterkernel import text as fmt
 from afterkernel.report import style
 from afterkernel.report.tables import NETWORK, errors_at_start
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
-from afterkernel.records import format as fmt
+from afterkernel import text as fmt
 from afterkernel.report import style
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import dataclasses
 from itertools import chain
 from pathlib import Path
 
+from afterkernel import text as fmt
 from afterkernel.claims import HYPOTHESES, Finding
-from afterkernel.records import format as fmt
 from afterkernel.records.files import write_text_atomic
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from afterkernel.records import format as fmt
-from afterkernel.records.status import status
+from afterkernel import text as fmt
 from afterkernel.records.store import RunFolder
 from afterkernel.report.show import Row, Table
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
+from afterkernel.runs.status import status
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from afterkernel.records import format as fmt
+from afterkernel import text as fmt
 from afterkernel.report.summary import percent_spread
 from afterkernel.report.tables import MEASURES, NETWORK, TRANSFORMS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from afterkernel.records import format as fmt
+from afterkernel import text as fmt
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from afterkernel.records import format as fmt
+from afterkernel import text as fmt
 from afterkernel.records.columns import SEPARATOR
 from afterkernel.records.record import Record
 from afterkernel.report import figure_errors, figure_invariances, figure_trajectory, show, style, tables

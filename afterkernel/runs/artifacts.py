@@ -6,7 +6,7 @@ from pathlib import Path
 
 from afterkernel.config import Config
 from afterkernel.errors import UserError
-from afterkernel.records.kept import check_manifest
+from afterkernel.runs.kept import check_manifest
 from afterkernel.runs.warm_start import samples
 from afterkernel.training import snapshot
 

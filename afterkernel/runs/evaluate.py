@@ -21,14 +21,14 @@ from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.models import Network
 from afterkernel.progress.work import stage
 from afterkernel.records import KernelRecord, Record, Resources, write_text_atomic
-from afterkernel.records.format import cosine
-from afterkernel.records.kept import keep_grams
 from afterkernel.records.record import KERNEL_FIELDS
 from afterkernel.runs import numeric_warnings as doubts
+from afterkernel.runs.kept import keep_grams
 from afterkernel.runs.provenance import device_name, git_commit, provenance
 from afterkernel.runs.run_state import OWNER
 from afterkernel.runs.warm_start import Supports
 from afterkernel.svm import HardMarginSVM
+from afterkernel.text import cosine
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.types import Float, Tensor
 

@@ -33,8 +33,6 @@ from afterkernel.errors import LockLostError
 from afterkernel.records.files import LOCKS, link, write_text_atomic
 from afterkernel.records.store import lock_numbers, next_number
 
-__all__ = ["HEARTBEAT_S", "STALE_S", "LockLostError", "LockOwner", "LockedError", "RunLock", "owner_of", "run_lock"]
-
 PROGRESS = ".progress"
 HEARTBEAT_S = 10.0
 STALE_S = 120.0
@@ -85,19 +83,18 @@ class RunLock:
         """
         now_s = time.monotonic()
         if now_s - self._looked_s > LOOK_S:
+            self._looked_s = now_s
             with contextlib.suppress(OSError):
                 self._lost = self._lost or not self._counts()
-            self._looked_s = now_s
         if self._lost:
             raise LockLostError(f"{self.path.parent.parent.name} was taken over by another process")
 
     def beat(self) -> None:
         """Show a sign of life, and look whether the lock still counts."""
         with contextlib.suppress(OSError):  # a full or absent disk for a moment is not a reason to give up
-            if self._counts():
+            self._lost = self._lost or not self._counts()
+            if not self._lost:
                 os.utime(self.path)
-            else:
-                self._lost = True
 
     def release(self) -> None:
         """Say that the run is free; if the disk is too full to say so, the lock is found stale later."""
@@ -134,14 +131,12 @@ def run_lock(run_dir: Path, *, heartbeat_s: float = HEARTBEAT_S, stale_s: float 
 
 def owner_of(run_dir: Path, *, stale_s: float = STALE_S) -> LockOwner | None:
     """The process that works on a run at this moment, or None; writes nothing and does not wait."""
-    number, path = _highest(run_dir)
-    if number == 0:
-        return None
+    path = _highest(run_dir)[1]
     found = _read(path)
     if found is None or found.released or _has_ended(found):
         return None
-    age_s, unchanged_s = _age_s(path, time.time())
-    return None if age_s > stale_s or unchanged_s > stale_s else found
+    # A process of this machine may be stopped, which keeps its lock.
+    return found if found.machine == _machine() or max(_age_s(path, time.time())) <= stale_s else None
 
 
 def progress_of(run_dir: Path) -> Path:
@@ -222,14 +217,12 @@ def _highest(run_dir: Path) -> tuple[int, Path]:
 def _tidy(run_dir: Path, number: int, before: float) -> None:
     """Remove lower locks (whoever still looks at them creates a number below the highest, and loses) and leftovers."""
     lower = {path for other, path in lock_numbers(run_dir).items() if other < number}
-    old = [*lower, *(path.with_suffix(PROGRESS) for path in lower)]
-    for leftover in (*(run_dir / LOCKS).glob(".*.tmp"), *(run_dir / LOCKS).glob(f"*{PROGRESS}")):
-        with contextlib.suppress(FileNotFoundError):
-            old += [leftover] if leftover.stat().st_mtime < before else []
-    for path in old:
-        _seen.pop(path, None)
-        with contextlib.suppress(OSError):  # a folder that somebody called so
-            path.unlink(missing_ok=True)
+    for path in (run_dir / LOCKS).iterdir():
+        with contextlib.suppress(OSError):  # removed meanwhile, or a folder that somebody called so
+            old = (path.match(".*.tmp") or path.suffix == PROGRESS) and path.stat().st_mtime < before
+            if old or (path.with_suffix(".json") in lower and path.suffix in (".json", PROGRESS)):
+                _seen.pop(path, None)
+                path.unlink()
 
 
 def _read(path: Path) -> LockOwner | None:
@@ -246,7 +239,8 @@ def _read(path: Path) -> LockOwner | None:
 
 def _has_ended(found: LockOwner) -> bool:
     """Whether the owner is a process of this machine that has ended."""
-    return found.machine == _machine() and _process(int(found.process.split("@")[0])) != found.process
+    number = found.process.split("@")[0]
+    return found.machine == _machine() and _process(int(number)) not in (found.process, f"{number}@")
 
 
 def _machine() -> str:
@@ -259,21 +253,14 @@ def _machine() -> str:
 
 
 def _process(number: int) -> str:
-    """A process by number and start time, so that a later one with its number is another; "ended" without one."""
+    """A process by number and, where /proc shows it, start time, by which a later one with its number is another.
+
+    "ended" where there is no such process.
+    """
     try:
         stat = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return _without_proc(number)
+        import psutil
+
+        return f"{number}@" if psutil.pid_exists(number) else "ended"
     return "ended" if stat[0] in "ZX" else f"{number}@{stat[19]}"
-
-
-def _without_proc(number: int) -> str:
-    if Path("/proc/self").exists():
-        return "ended"
-    try:
-        os.kill(number, 0)
-    except (ProcessLookupError, OverflowError):
-        return "ended"
-    except PermissionError:
-        pass
-    return f"{number}@"

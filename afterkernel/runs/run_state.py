@@ -24,8 +24,8 @@ import torch
 from afterkernel.config import Config, device, training_id
 from afterkernel.errors import UserError
 from afterkernel.launchers.job import LOG
-from afterkernel.records import fence_records
 from afterkernel.records.files import LOCKS, RECORDS, REPLACED, STATE, write_text_atomic
+from afterkernel.records.store import fence_records
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import CHECKPOINT, checkpoint_identity
 from afterkernel.training.facts import decode, encode

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from afterkernel.errors import UserError
+from afterkernel.errors import LockLostError, UserError
 from afterkernel.launchers.job import Echo, Job, Outcome, State
 from afterkernel.progress.display import Where, is_shown, print_above
 from afterkernel.runs.failure import forget_failure, write_failure
 from afterkernel.runs.progress_file import watching
-from afterkernel.runs.run_lock import LockedError, LockLostError, RunLock, run_lock
+from afterkernel.runs.run_lock import LockedError, RunLock, run_lock
 
 log = logging.getLogger(__name__)
 

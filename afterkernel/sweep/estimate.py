@@ -11,20 +11,19 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
+from afterkernel import text as fmt
 from afterkernel.config import Config, device
 from afterkernel.data import Problem
-from afterkernel.duration import duration
 from afterkernel.kernels import embedding, train_test_plan
 from afterkernel.kernels.machine import matmul_rate, memory_format
 from afterkernel.models import Network
-from afterkernel.records import format as fmt
 from afterkernel.records.files import CONFIG
-from afterkernel.records.status import wanted_epochs
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.run import cpu_threads
 from afterkernel.runs.run_lock import owner_of
+from afterkernel.runs.status import wanted_epochs
 from afterkernel.sweep.grid import Entry, finished
-from afterkernel.text_table import print_table
+from afterkernel.text import duration, print_table
 
 # Beside tensors: what Python, torch and Lightning take, a run's records and its W&B log.
 LIBRARIES_BYTES = 800_000_000

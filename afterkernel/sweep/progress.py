@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from afterkernel.duration import duration
 from afterkernel.launchers.job import Job, Outcome
 from afterkernel.progress.display import ProgressRow, ProgressView, display, print_above
 from afterkernel.progress.work import Progress
 from afterkernel.runs.progress_file import read_progress
 from afterkernel.runs.run_lock import owner_of
 from afterkernel.sweep.time_remaining import RunTiming, TimeRemaining, mean_run_s, time_left
+from afterkernel.text import duration
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LINES = 60.0

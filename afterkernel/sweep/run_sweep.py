@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from afterkernel.duration import duration
 from afterkernel.launchers.job import Job, Outcome
 from afterkernel.launchers.launcher import Launcher
 from afterkernel.progress.display import is_shown, print_above
@@ -14,6 +13,7 @@ from afterkernel.runs.failure import write_failure
 from afterkernel.runs.worker import execute
 from afterkernel.sweep.grid import Entry, finished, keep_grid
 from afterkernel.sweep.progress import SweepProgress
+from afterkernel.text import duration
 
 FAILED = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from afterkernel.duration import duration
+from afterkernel.text import duration
 
 
 @dataclass(frozen=True)

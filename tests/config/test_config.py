@@ -20,7 +20,7 @@ from afterkernel.config.schema import KINDS, Config, every_option
 from afterkernel.errors import UserError
 from afterkernel.measures import MEASURES
 from afterkernel.options import check_bounds, walk
-from afterkernel.suggest import closest_option
+from afterkernel.text import closest_option
 from afterkernel.wandb.mirror import Wandb
 
 

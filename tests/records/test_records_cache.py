@@ -8,8 +8,9 @@ import threading
 import pandas as pd
 import pytest
 
-from afterkernel.records import SkippedWarning, cache, read_records, results, sql, to_frame, write_record
+from afterkernel.records import SkippedWarning, cache, read_records, results, sql, write_record
 from afterkernel.records.cache import CACHE
+from afterkernel.records.frame import to_frame
 
 SUM = "select sum(svm_test_error) as total, list(run_id) as ids, list(epoch) as epochs, max(config) as c from results"
 

@@ -14,7 +14,7 @@ from afterkernel.__main__ import main
 from afterkernel.config import to_plain
 from afterkernel.config.schema import Config
 from afterkernel.errors import UserError
-from afterkernel.records import SkippedWarning, read_records, read_run, recorded, results, sql, write_record
+from afterkernel.records import SkippedWarning, read_records, read_run, results, sql, write_record
 from afterkernel.records.document import RecordError, decode, encode, seal
 from afterkernel.report import page
 
@@ -80,7 +80,7 @@ def test_a_damaged_record_is_named_and_skipped_by_every_reader(folder, kind):
         (3, lambda: len(read_records(folder))),
         (6, lambda: len(results(folder))),
         (6, lambda: sql(folder, "select count(*) as n from results")["n"].item()),
-        (1, lambda: len(recorded(folder / "run0"))),
+        (1, lambda: len(read_run(folder / "run0"))),
     ]
     for expected, read in readers:
         with pytest.warns(SkippedWarning) as warned:

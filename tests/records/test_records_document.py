@@ -12,9 +12,8 @@ from afterkernel.records import (
     KernelRecord,
     Record,
     Resources,
-    read_record,
     read_records,
-    recorded,
+    read_run,
     results,
     write_record,
 )
@@ -75,8 +74,8 @@ def test_what_is_read_is_what_was_written(plain):
         assert back == sorted(made, key=lambda record: (record.step, record.evaluation_id))
         # repr tells -0.0 from 0.0 and 1 from 1.0; the order of keys in a mapping is not kept
         assert sorted(map(scalars, back)) == sorted(map(scalars, made))
-        assert recorded(folder) == {(record.step, record.evaluation_id) for record in made}
-        assert read_record(folder, made[0].step, made[0].evaluation_id) == made[0]
+        assert read_run(folder).keys() == {(record.step, record.evaluation_id) for record in made}
+        assert read_run(folder)[made[0].step, made[0].evaluation_id] == made[0]
 
 
 def scalars(record):
@@ -96,7 +95,7 @@ def test_the_highest_number_counts_per_step_and_evaluation(tmp_path, make_record
         make_record(epoch=5, evaluation_id="other"),
     ]
     assert results(tmp_path)["margin"].tolist() == [0.01, 0.5, 0.01]
-    assert recorded(tmp_path) == {(0, "eval0"), (20, "eval0"), (20, "other")}
+    assert read_run(tmp_path).keys() == {(0, "eval0"), (20, "eval0"), (20, "other")}
     assert len(list((tmp_path / "records").iterdir())) == 4
 
 
@@ -130,9 +129,7 @@ def test_a_record_that_can_t_be_written_leaves_nothing(tmp_path, make_record, mo
 
 
 def test_nothing_is_recorded_where_there_is_no_file(tmp_path):
-    assert recorded(tmp_path) == frozenset()
-    with pytest.raises(UserError, match="holds no readable record of step 0 and evaluation eval0"):
-        read_record(tmp_path, 0, "eval0")
+    assert read_run(tmp_path) == {}
 
 
 @pytest.mark.parametrize(("step", "number"), [(-1, 1), (10**18, 1), (0, -1), (0, 10**18)])

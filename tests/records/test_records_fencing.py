@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from afterkernel.errors import LockLostError
-from afterkernel.records import fence_records, next_number, read_records, results, store, write_record
+from afterkernel.records import next_number, read_records, results, store, write_record
+from afterkernel.records.store import fence_records
 from afterkernel.runs import run_lock as lock_module
 from afterkernel.runs.run_lock import run_lock
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from afterkernel.errors import UserError
-from afterkernel.records import run_directory, write_bytes_atomic, write_record, write_text_atomic
+from afterkernel.records import run_directory, write_record, write_text_atomic
+from afterkernel.records.files import write_bytes_atomic
 from afterkernel.records.store import find_runs
 
 

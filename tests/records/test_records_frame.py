@@ -2,7 +2,8 @@ import pandas as pd
 import pytest
 
 from afterkernel.errors import UserError
-from afterkernel.records import read_records, results, sql, to_frame, write_record
+from afterkernel.records import read_records, results, sql, write_record
+from afterkernel.records.frame import to_frame
 
 COLUMNS = [
     "run_id",

@@ -5,8 +5,9 @@ import pytest
 
 import afterkernel as ak
 from afterkernel.errors import UserError
-from afterkernel.records import SCHEMA_VERSION, engine, results, sql, write_record
+from afterkernel.records import engine, results, sql, write_record
 from afterkernel.records.columns import FRAME
+from afterkernel.records.record import SCHEMA_VERSION
 from afterkernel.records.store import find_runs
 
 

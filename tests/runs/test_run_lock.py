@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from afterkernel.errors import LockLostError
 from afterkernel.runs import run_lock as lock_module
-from afterkernel.runs.run_lock import LockedError, LockLostError, owner_of, run_lock
+from afterkernel.runs.run_lock import LockedError, owner_of, run_lock
 
 
 def on_another_machine(monkeypatch):
@@ -132,9 +133,19 @@ def test_a_stopped_holder_on_this_machine_holds(tmp_path):
     os.utime(top(tmp_path), (0, 0))
     with pytest.raises(LockedError), run_lock(tmp_path, stale_s=1):
         pass
+    assert owner_of(tmp_path, stale_s=1).process.startswith(f"{child.pid}@")
     child.kill()
     child.wait()
     child.stdout.close()
+
+
+def test_a_holder_of_this_machine_whose_start_can_t_be_read_holds(tmp_path, monkeypatch):
+    with run_lock(tmp_path) as held:
+        # As where /proc shows no processes of other users.
+        monkeypatch.setattr(lock_module, "_process", lambda number: f"{number}@")
+        assert owner_of(tmp_path) == held.owner
+        with pytest.raises(LockedError), run_lock(tmp_path):
+            pass
 
 
 def test_a_silent_holder_on_another_machine_is_followed_when_stale(tmp_path, monkeypatch):

@@ -10,11 +10,12 @@ import pytest
 from afterkernel.cli.status import main, state_of, sweep_left
 from afterkernel.errors import UserError
 from afterkernel.progress.work import Progress
-from afterkernel.records import RunStatus, SkippedWarning
+from afterkernel.records import SkippedWarning
 from afterkernel.runs.failure import write_failure
 from afterkernel.runs.planned import planned
 from afterkernel.runs.progress_file import Writer
 from afterkernel.runs.run_lock import run_lock
+from afterkernel.runs.status import RunStatus
 
 
 def run_status(run_dir, recorded=(0,), wanted=(0, 5)):

@@ -7,7 +7,7 @@ import pytest
 from afterkernel.cli.results import main
 from afterkernel.cli.status import main as status_main
 from afterkernel.errors import UserError
-from afterkernel.records import disk_use, results, write_bytes_atomic, write_record
+from afterkernel.records import results, write_record
 
 
 @pytest.fixture
@@ -98,23 +98,3 @@ def test_status_says_what_is_on_disk(sweep, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "3.01 MiB" in lines[1]
     assert lines[2].startswith("on disk 3.01 MiB (kernels 3.00 MiB, records 7")
-
-
-def test_disk_use_is_parted_by_kind(tmp_path):
-    sizes = {
-        "records/0.eval0.1.json": 1,
-        "snapshots/epoch=0000.pt": 20,
-        "kernels/a.npy": 300,
-        "tiles/epoch=0/ntk/train.npy": 4000,
-        "wandb/offline-run-1/run.wandb": 50000,
-        "config.yaml": 600000,
-    }
-    for name, size in sizes.items():
-        write_bytes_atomic(tmp_path / name, bytes(size))
-    (tmp_path / "wandb" / "latest-run").symlink_to("offline-run-1")
-    (tmp_path / "gone").symlink_to("nowhere")
-    found = disk_use(tmp_path)
-    assert (found.records, found.snapshots, found.kernels, found.tiles, found.wandb) == (1, 20, 300, 4000, 50000)
-    assert found.total >= 654321
-    assert (found + found).kernels == 600
-    assert disk_use(tmp_path / "nowhere").describe() == "0 B"

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from afterkernel.records import format as fmt
+from afterkernel import text as fmt
 from afterkernel.records.files import KERNELS, RECORDS, REPLACED, SNAPSHOTS
 
 _KINDS = {

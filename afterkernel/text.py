@@ -1,11 +1,17 @@
-"""How numbers are written for people, in the terminal and on the page: all of it in one place."""
+"""Text for people: numbers, times, tables on the terminal, and suggestions for misspelt names."""
 
 from __future__ import annotations
 
+import difflib
 import re
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 MISSING = "\N{EN DASH}"
+# difflib's ratio: "kat" and "cat" have 0.67, "momentum" and "augment" 0.53.
+_CLOSE = 0.65
+_CLOSE_OPTION = 0.75
 
 
 def is_missing(value: Any) -> bool:
@@ -127,3 +133,71 @@ def p_value(value: Any) -> str:
     if is_missing(value):
         return MISSING
     return "<0.001" if float(value) < 0.001 else f"{float(value):.3f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words of two units at most."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print headings and rows, wrapped to the terminal where there is one."""
+    right = [all(_is_number(row[index]) for row in rows) for index in range(len(headings))]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for heading, numeric in zip(headings, right, strict=True):
+            table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        Console().print(table)
+        return
+    widths = [max(len(heading), *(len(row[index]) for row in rows)) for index, heading in enumerate(headings)]
+    for row in (headings, *rows):
+        cells = zip(row, widths, right, strict=True)
+        print("  ".join(cell.rjust(width) if numeric else cell.ljust(width) for cell, width, numeric in cells).rstrip())
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text in (MISSING, "")
+    return True
+
+
+def closest(name: str, known: Iterable[str], cutoff: float = _CLOSE) -> str | None:
+    """The known name that is closest to a misspelt one, whatever the case of its letters; None if none is close."""
+    lowered = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
+    return lowered[found[0]] if found else None
+
+
+def closest_option(name: str, known: Iterable[str]) -> str | None:
+    """The same for dotted options: the section or the last part must be right, and the other one close."""
+    known = sorted(known)
+    section, _, last = name.rpartition(".")
+    same_section = {option.rpartition(".")[2]: option for option in known if option.rpartition(".")[0] == section}
+    if (found := closest(last, same_section, _CLOSE_OPTION)) is not None:
+        return same_section[found]
+    same_last = {option.rpartition(".")[0]: option for option in known if option.rpartition(".")[2] == last}
+    if section and (found := closest(section, same_last, _CLOSE_OPTION)) is not None:
+        return same_last[found]
+    # A section left out, as in lr=0.1.
+    return next(iter(same_last.values())) if not section and len(same_last) == 1 else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The suggestion as part of a sentence, in brackets, or nothing."""
+    found = closest(name, known)
+    return "" if found is None else f" (did you mean {found}?)"

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from afterkernel.records import format as fmt
+from afterkernel import text as fmt
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import yaml
 
 from afterkernel.__main__ import main
 from afterkernel.errors import UserError
-from afterkernel.records import SkippedWarning, status, write_record
-from afterkernel.records.status import lookup, wanted_epochs
+from afterkernel.records import SkippedWarning, write_record
+from afterkernel.runs.status import lookup, status, wanted_epochs
 
 
 def write_config(run, epochs=5, snapshots=(0, 1, 5, 20)):

@@ -1,0 +1,22 @@
+from afterkernel.records.files import write_bytes_atomic
+from afterkernel.runs.disk import disk_use
+
+
+def test_disk_use_is_parted_by_kind(tmp_path):
+    sizes = {
+        "records/0.eval0.1.json": 1,
+        "snapshots/epoch=0000.pt": 20,
+        "kernels/a.npy": 300,
+        "tiles/epoch=0/ntk/train.npy": 4000,
+        "wandb/offline-run-1/run.wandb": 50000,
+        "config.yaml": 600000,
+    }
+    for name, size in sizes.items():
+        write_bytes_atomic(tmp_path / name, bytes(size))
+    (tmp_path / "wandb" / "latest-run").symlink_to("offline-run-1")
+    (tmp_path / "gone").symlink_to("nowhere")
+    found = disk_use(tmp_path)
+    assert (found.records, found.snapshots, found.kernels, found.tiles, found.wandb) == (1, 20, 300, 4000, 50000)
+    assert found.total >= 654321
+    assert (found + found).kernels == 600
+    assert disk_use(tmp_path / "nowhere").describe() == "0 B"
