@@ -1,6 +1,6 @@
 """Random low-rank SVM problems against exact linear programming: how many are classified rightly, and their gaps.
 
-    python benchmarks/svm_separability.py [--problems 300] [--powers 3]
+    python benchmarks/svm_separability.py [--problems 300] [--powers 3] [--seed 0]
 
 The problems and the oracle, a simplex method in rational numbers on the stored factor, are those of the tests. Columns
 are scaled by 1 to 10^-powers. An undetermined problem is within the precision of K where a convex combination of the
@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problems", type=int, default=300)
     parser.add_argument("--powers", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0, help="of the first problem")
     options = parser.parse_args()
     heads = ["intercept", "separable", "not separable", "wrong", "undetermined", "of them within the precision of K"]
     print(f"| {' | '.join([*heads, 'largest gap', 'not converged'])} |")
@@ -38,7 +39,7 @@ def main() -> None:
     for intercept in (False, True):
         count: Counter[str] = Counter()
         largest = 0.0
-        for seed in range(options.problems):
+        for seed in range(options.seed, options.seed + options.problems):
             F, y = low_rank_problem(seed, options.powers)
             truth, _ = exact_separable(F, 2 * y - 1, intercept)
             K = torch.from_numpy(F @ F.T)

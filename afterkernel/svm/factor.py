@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from afterkernel.progress.work import report
-from afterkernel.svm.signed_gram import SignedGram
+from afterkernel.svm.signed_gram import PRECISION, SignedGram
+from afterkernel.svm.threads import one_blas_thread
 from afterkernel.types import Float, Tensor
 
-FAINT = 2, 100  # a column whose largest square is so many times the precision of k is known roughly
-FAINT_OVER_ROUNDING = 10  # and is no rounding where that is so many times what rounding has pushed below 0
+AT_ONCE_UP_TO = 500  # samples up to which LAPACK computes all columns
 COLUMNS_AT_ONCE = 64  # columns of the factor that are allocated together
 
 
@@ -37,10 +37,13 @@ class PivotedFactor:
         self.pivots: list[int] = []
         self._left: list[float] = []  # the largest diagonal entry that so many columns leave out
         self._below: list[float] = []  # how far below 0 rounding has pushed any other
+        self._finest = PRECISION[self.K.dtype]
         self._ended = False  # whether the rest is rounding
 
     def rank(self, tolerance: float, most: int) -> int | None:
         """How many columns leave out at most `tolerance`, or rounding alone; None if more than `most`."""
+        if self._rows is not None and self.n <= AT_ONCE_UP_TO and not self._left:
+            self._all_columns(self._rows)
         while not self._ended and not (self._left and self._left[-1] <= tolerance):
             if len(self._left) == len(self.pivots):
                 self._left.append(float(self._rest.max()))
@@ -62,13 +65,32 @@ class PivotedFactor:
             part.copy_(block[: part.shape[1]].T)
         return whole
 
-    def faint(self, rank: int, precision: float) -> list[tuple[int, float]]:
-        """Columns near the precision of k that are more than rounding, and how far that may shift their entries."""
-        return [
-            (j, precision / left**0.5)
-            for j, (left, below) in enumerate(zip(self._left[:rank], self._below, strict=False))
-            if FAINT[0] * precision < left < FAINT[1] * precision and left > FAINT_OVER_ROUNDING * below
-        ]
+    def blur(self, rank: int, precision: float) -> float:
+        """How far errors of `precision` in k may shift the entries of the faintest of `rank` columns, by their size."""
+        return precision / self._left[rank - 1] if rank else 0.0
+
+    def _all_columns(self, K: np.ndarray) -> None:
+        """All that are no rounding, by one call of LAPACK in place of several for each."""
+        from scipy.linalg.lapack import dpstrf
+
+        report("factor")
+        k = K * (self._scale * self._weights)
+        k *= self._weights[:, None]
+        with one_blas_thread():
+            packed, order, rank, _ = dpstrf(k.T, tol=self._finest, lower=1, overwrite_a=1)
+        order = order - 1
+        L = np.tril(packed[:, :rank])
+        rest = np.empty((rank + 1, self.n))
+        rest[0], rest[1:] = 1.0, 1.0 - np.cumsum(L.T**2, axis=0)
+        rest[:, self._rest[order] == 0] = 0.0
+        rest[np.arange(rank + 1)[:, None] > np.arange(self.n)] = 0.0  # taken
+        left, below = rest.max(1), np.maximum(-rest.min(1), 0.0)
+        ends = np.flatnonzero(left <= 2 * below)
+        rank = min(rank, int(ends[0])) if len(ends) else rank
+        rows = np.empty((rank, self.n))
+        rows[:, order] = L.T[:rank]
+        self._blocks = list(torch.split(torch.from_numpy(rows), COLUMNS_AT_ONCE))
+        self.pivots, self._left, self._ended = order[:rank].tolist(), left[: rank + 1].tolist(), True
 
     def _grow(self) -> None:
         rank, p = len(self.pivots), int(self._rest.argmax())

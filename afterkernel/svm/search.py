@@ -6,12 +6,13 @@ import torch
 
 from afterkernel.progress.work import report
 from afterkernel.svm.active_set import EPS, LARGEST_GROWTH, SLACK, SparseDual, achieved, allowance, primal_dual
+from afterkernel.svm.boundary import nearest_point
 from afterkernel.svm.compensated import remainder
 from afterkernel.svm.factor import PivotedFactor
 from afterkernel.svm.interior_point import interior_point
 from afterkernel.svm.low_rank import SMALLEST, low_rank_factor, newton
 from afterkernel.svm.polish import polish
-from afterkernel.svm.separability import NEGLIGIBLE, NOTHING, largest_rank, nearest_point
+from afterkernel.svm.separability import NEGLIGIBLE, NOTHING, largest_rank
 from afterkernel.svm.signed_gram import SignedGram, bracket
 from afterkernel.types import Float, Int, Tensor
 

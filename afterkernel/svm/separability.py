@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -11,14 +10,16 @@ import numpy as np
 import torch
 
 from afterkernel.progress.work import report
+from afterkernel.svm.boundary import is_inside, nearest_point, sharp_coordinates, vanishes_exactly
 from afterkernel.svm.factor import PivotedFactor
 from afterkernel.svm.signed_gram import SignedGram, balance, exceeds_rounding
-from afterkernel.types import Float, Tensor
+from afterkernel.types import Bool, Float, Tensor
 
 LARGEST = 1.2e9  # n rank^2 beyond which it is not decided: some 5 s on one core
 COARSER = 1.0, 1e3, 1e6  # tolerances of the factor, in units of K's precision, until one of them decides
 WITNESS = 2  # how far a witness in the finest coordinates may be from 0, in units of K's precision
 OPEN = 10  # and where it explains why nothing was decided
+FAINT = 0.1  # blur of a column that may be rounding alone
 SWEEPS = 3
 NOTHING = 1e-12  # the norm of a convex combination of unit vectors at which it is rounding alone
 CUTOFFS = 1e-13, 1e-9, 1e-6, 1e-3  # of singular values, relative to the largest, where a witness is improved
@@ -35,8 +36,10 @@ class Separability:
     sign were found with y_i sum_j k_ij v_j > eps sum_j |v_j| at all i (with an intercept, up to a common b), which no
     error of that size undoes. False: a convex combination a was found with |sum_j y_j k_ij a_j| <= 2 eps at all i
     (both classes having the same weight, with an intercept): the sum of the a_j y_j phi_j / d_j vanishes as far as any
-    sample can see. Features whose share of K is about its rounding, such as columns 1e-8 times the size of others, are
-    not seen. `witness` is that a or v as a dual vector for K, y_j v_j / d_j. `words` say how it was decided.
+    sample can see, and 0 is inside the hull, so that small errors keep it there (`afterkernel.svm.boundary`), or the
+    sum is exactly 0 on the stored entries. Features whose share of K is about its rounding, such as columns 1e-8 times
+    the size of others, are not seen. `witness` is that a or v as a dual vector for K, y_j v_j / d_j. `words` say how it
+    was decided.
     """
 
     separable: bool | None
@@ -65,7 +68,7 @@ def decide_separability(
         zero = (gram.norms == 0).to(torch.float64)
         return Separability(False, "an embedding is zero", zero / zero.sum())
     factor = PivotedFactor(gram) if factor is None else factor
-    words, open_witness = "", None
+    words, open_witness, fine = "", None, None
     for coarser in COARSER:
         tolerance = coarser * gram.precision
         rank = factor.rank(tolerance, largest_rank(gram.n))
@@ -73,10 +76,11 @@ def decide_separability(
             return None
         words = f"separability in {rank} dimensions"
         points = _Points(gram, factor.columns(rank), factor.lengths, intercept, tolerance)
+        fine = points if fine is None else fine
         if guess is not None:
             for witness in points.witnesses(guess.cpu() * points.lengths / points.scale):
                 if _vanishes(gram, witness, 1):
-                    return _disproved(gram, points, factor, rank, words, witness)
+                    return _disproved(gram, fine, factor, words, witness)
             guess = None
         points.whiten()
         x, w = points.nearest()
@@ -85,7 +89,7 @@ def decide_separability(
             return Separability(True, words, direction)
         for witness in points.witnesses(x):
             if _vanishes(gram, witness, WITNESS if coarser == 1 and w is None else 1):
-                return _disproved(gram, points, factor, rank, words, witness)
+                return _disproved(gram, fine, factor, words, witness)
             if open_witness is None and _vanishes(gram, witness, OPEN):
                 open_witness = witness
     # the program's own tolerance is far below the precision of a float32 K, far above that of a float64 K
@@ -97,34 +101,30 @@ def decide_separability(
 
 
 def _disproved(
-    gram: SignedGram, points: _Points, factor: PivotedFactor, rank: int, words: str, witness: Float[Tensor, " n"]
+    gram: SignedGram, fine: _Points, factor: PivotedFactor, words: str, witness: Float[Tensor, " n"]
 ) -> Separability:
-    """False, but None where a faint feature would separate if each of its entries erred by the precision of K."""
-    for column, error in factor.faint(rank, gram.precision):
-        for sign in (1, -1):
-            if points.shifted(column, sign * error).nearest()[1] is not None:
-                return Separability(None, f"{words}: undetermined at the precision of K, by a faint feature", witness)
-    return Separability(False, words, witness)
+    """False; but None where errors of K's precision may move the hull off 0, unless the witness vanishes exactly."""
+    if len(fine.Z) == 0:
+        fine.whiten()
+    weights = witness.cpu() * fine.lengths / fine.scale
+    blur, small = factor.blur(fine.rank, gram.precision), gram.n <= PROGRAM_UP_TO
+    if (blur <= FAINT or not small) and is_inside(fine.Z, weights, blur):
+        return Separability(False, words, witness)
+    if vanishes_exactly(gram, witness, fine.intercept):
+        return Separability(False, f"{words}, exactly", witness)
+    if small:
+        G, blur = sharp_coordinates(gram, factor)
+        sharp = _Points(gram, G, factor.lengths, fine.intercept, gram.precision)
+        sharp.whiten()
+        x, w = sharp.nearest()
+        if w is None and is_inside(sharp.Z, x, blur):
+            return Separability(False, words, witness)
+    return Separability(None, f"{words}: undetermined at the precision of K, on the boundary", witness)
 
 
 def largest_rank(n: int) -> int:
     """The rank up to which coordinates are worth their time."""
     return min(n, int((LARGEST / n) ** 0.5))
-
-
-def nearest_point(Z: Float[Tensor, "n r"]) -> Float[Tensor, " n"] | None:
-    """x >= 0 for which sum x_i Z_i, over sum x_i, is the point of the convex hull nearest to 0; None where it fails.
-
-    min |Z'x|^2 + (1 - sum x)^2 by non-negative least squares: Lawson and Hanson's least distance programming.
-    """
-    from scipy.optimize import nnls
-
-    n, r = Z.shape
-    report(f"least squares in {r} dimensions")
-    try:
-        return torch.from_numpy(nnls(np.vstack([Z.T.numpy(), np.ones(n)]), np.eye(r + 1)[-1])[0])
-    except RuntimeError:  # it did not end
-        return None
 
 
 class _Points:
@@ -145,15 +145,8 @@ class _Points:
         self.signs, self.lengths, self.intercept = gram.y.cpu(), lengths, intercept
         self.W = torch.cat([G, _inverse(self.lengths)], 1) if intercept and not self._spanned(G, tolerance) else G
         self.scale = 1 / self.W.norm(dim=1)
-
-    def shifted(self, column: int, shift: float) -> _Points:
-        """The same, with every sample's entry in a column of G moved by `shift` towards its own class; whitened."""
-        other = copy.copy(self)
-        other.W = self.W.clone()
-        other.W[:, column] += shift * self.signs
-        other.scale = 1 / other.W.norm(dim=1)
-        other.whiten()
-        return other
+        self.rank = G.shape[1]
+        self.Z = torch.empty(0, self.W.shape[1], dtype=torch.float64)  # until `whiten`
 
     def whiten(self) -> None:
         """Choose scales and basis."""
@@ -188,7 +181,8 @@ class _Points:
         return dual
 
     def witnesses(self, x: Float[Tensor, " n"]) -> Iterator[Float[Tensor, " n"]]:
-        """`x` as a dual vector, improved until the sum of x_i Z_i vanishes to rounding, in some ways."""
+        """`x` as a dual vector; then improved until the sum of x_i Z_i vanishes to rounding, in some ways."""
+        yield self._witness(x > NEGLIGIBLE[0] * x.max(), x)
         for negligible, cutoff in product(NEGLIGIBLE, CUTOFFS):
             support = x > negligible * x.max()
             # in the scales of W, where rounding is small; larger cutoffs leave out what copies of a sample differ in
@@ -199,9 +193,13 @@ class _Points:
                     terms * part, -(terms @ part)[:, None], rcond=cutoff, driver="gelsd"
                 ).solution
                 part = part * (1 + change.squeeze(1)).clamp_min(0)
-            dual = torch.zeros_like(self.scale)
-            dual[support] = part * (self.scale / self.lengths)[support]
-            yield balance(dual, self.signs) if self.intercept else dual
+            whole = torch.zeros_like(x)
+            whole[support] = part
+            yield self._witness(support, whole)
+
+    def _witness(self, support: Bool[Tensor, " n"], x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        dual = torch.where(support, x * self.scale / self.lengths, 0.0)
+        return balance(dual, self.signs) if self.intercept else dual
 
 
 def _inverse(lengths: Float[Tensor, " n"]) -> Float[Tensor, "n 1"]:

@@ -7,10 +7,12 @@ thread is scheduled, so that on a busy machine two threads are many times slower
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from contextvars import ContextVar
 
 import torch
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 LARGE = 2000  # rows of a matrix from which its factorisation is one long call, worth all threads
 
@@ -39,3 +41,16 @@ def threads_for(rows: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def one_blas_thread() -> contextlib.AbstractContextManager[object]:
+    """Run the block with one thread in the BLAS of NumPy and SciPy, which know nothing of torch's number."""
+    limited: contextlib.AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
+    return limited
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    import scipy.linalg.lapack  # noqa: F401  loaded before it is looked for
+
+    return ThreadpoolController()

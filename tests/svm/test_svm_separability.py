@@ -10,6 +10,7 @@ from rational import exact_separable, low_rank_problem, vanishes
 from svm_problems import normal, random_labels
 
 from afterkernel.svm import HardMarginSVM, separability
+from afterkernel.svm.boundary import is_inside, nearest_point
 from afterkernel.svm.separability import decide_separability
 from afterkernel.svm.signed_gram import PRECISION
 
@@ -92,6 +93,67 @@ def test_features_near_the_precision_of_k(seed):
     F, y = low_rank_problem(seed, 6)
     truth, _ = exact_separable(F, 2 * y - 1)
     assert decide_separability(gram(F), 2.0 * torch.from_numpy(y) - 1).separable in (truth, None)
+
+
+@pytest.mark.parametrize(
+    ("seed", "powers", "intercept"),
+    # one sample a multiple of another of the other class but for rounding in F; a feature lost to the coarser factor
+    [(5282, 3, False), (5282, 5, False), (20231, 5, True), (5008, 8, False), (5169, 8, True)],
+)
+def test_what_errors_of_k_may_undo_is_left_open(seed, powers, intercept):
+    F, y = low_rank_problem(seed, powers)
+    truth, _ = exact_separable(F, 2 * y - 1, intercept)
+    assert truth
+    found = decide_separability(gram(F), 2.0 * torch.from_numpy(y) - 1, intercept)
+    assert found.separable is None
+    assert vanishes(gram(F).tolist(), 2 * y - 1, found.witness.tolist(), 10 * PRECISION[torch.float64], intercept)
+
+
+@pytest.mark.parametrize(
+    ("seed", "powers", "intercept"), [(5038, 3, True), (20432, 3, False), (20444, 3, True), (20061, 5, True)]
+)
+def test_rounding_that_looks_like_a_feature_leaves_nothing_open(seed, powers, intercept):
+    F, y = low_rank_problem(seed, powers)
+    assert not exact_separable(F, 2 * y - 1, intercept)[0]
+    assert decide_separability(gram(F), 2.0 * torch.from_numpy(y) - 1, intercept).separable is False
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+def test_a_combination_that_is_zero_in_fractions_is_no_rounding(intercept):
+    # samples on the boundary contradict each other; the others are separable from them
+    rows = [[1, 2, 0], [3, 6, 0], [1, 0, 5], [0, 1, 7]]
+    y = [1, 0, 1, 1]
+    if intercept:
+        rows, y = [[0, 0, 0], [3, 3, 0], [1, 2, 0], [2, 1, 0], [0, 1, 5]], [1, 1, 0, 0, 1]
+    F, y = torch.tensor(rows, dtype=torch.float64), torch.tensor(y)
+    assert not exact_separable(F.numpy(), 2 * y.numpy() - 1, intercept)[0]
+    assert decide_separability(gram(F), 2.0 * y - 1, intercept).separable is False
+    # the same in coordinates that are rounded
+    turned = F @ torch.linalg.qr(normal(3, 3))[0]
+    truth, _ = exact_separable(turned.numpy(), 2 * y.numpy() - 1, intercept)
+    assert decide_separability(gram(turned), 2.0 * y - 1, intercept).separable in (truth, None)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 100_000), st.integers(2, 6), st.booleans())
+def test_inside_means_that_small_errors_change_nothing(seed, r, flat):
+    Z = torch.nn.functional.normalize(normal(6 * r, r, seed=seed))
+    if flat:
+        # 0 between the first two, all others on one side
+        Z[:, 0] = Z[:, 0].abs()
+        Z[:2, 0] = 0.0
+        Z[1] = -Z[0]
+        Z = torch.nn.functional.normalize(Z)
+    x = nearest_point(Z)
+    if float((x @ Z).norm()) > 1e-12 * float(x.sum()):
+        return
+    inside = is_inside(Z, x, 1e-15)
+    assert inside is not flat
+    if inside:
+        for error in range(20):
+            moved = Z + 1e-12 * normal(6 * r, r, seed=seed + error)
+            again = nearest_point(moved)
+            assert float((again @ moved).norm()) <= 1e-12 * float(again.sum())
 
 
 @pytest.mark.parametrize("intercept", [False, True])
