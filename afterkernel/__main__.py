@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # a closed pipe raises here, where it is caught
         return code
     except UserError as error:
-        print(f"afterkernel: {error}", file=sys.stderr)
+        # One line, whatever names it quotes.
+        print(f"afterkernel: {str(error).replace(chr(10), chr(92) + 'n')}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever reads what is printed has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what remains as it exits
@@ -55,7 +56,7 @@ def _run(argv: list[str]) -> int:
         with reporting_skipped() as skipped:
             code = main_of(command)(argv[1:])
         return code or (EXIT_CODE if skipped else 0)
-    if command == "--version":
+    if "--version" in argv:
         from importlib.metadata import version
 
         print(f"afterkernel {version('afterkernel')}")

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from afterkernel.errors import UserError
@@ -44,6 +45,13 @@ def overview() -> str:
 
 def _module(command: str) -> str:
     return f"{__name__}.{command.replace('-', '_')}"
+
+
+def folder_argument(text: str) -> Path:
+    """The type of an argument that names a file or a folder: an empty one would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: give the name of a folder")
+    return Path(text)
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
-from afterkernel.cli import CommandParser
+from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.cli import wandb_sync as sync
 from afterkernel.dashboard import saved
 from afterkernel.errors import UserError
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     does not take it.
     """
     parser = CommandParser("dashboard", "Build the W&B dashboard of a sweep.", "dashboard runs/demo --upload")
-    parser.add_argument("directory", type=Path, metavar="DIR", help="the folder of one sweep")
+    parser.add_argument("directory", type=folder_argument, metavar="DIR", help="the folder of one sweep")
     parser.add_argument(
         "--upload", action="store_true", help="save it on W&B, which needs an account; else on disk alone"
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
-from afterkernel.cli import CommandParser
+from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.errors import LockLostError, UserError
 from afterkernel.records.files import check_run_folder
 
@@ -18,7 +17,9 @@ def main(argv: Sequence[str]) -> int:
         "Recompute kernels, SVM and measures of a run from its snapshots, as before or with other options.",
         "evaluate runs/demo/RUN_ID svm=libsvm kernel.dtype=float64",
     )
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of one run, such as runs/SWEEP/RUN_ID")
+    parser.add_argument(
+        "run_dir", type=folder_argument, metavar="RUN_DIR", help="folder of one run, such as runs/SWEEP/RUN_ID"
+    )
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="OPTION=VALUE", help="options of kernel, svm and measure"
     )
@@ -35,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
     from afterkernel.training import snapshot
 
     check_single_run("evaluate", arguments.overrides)
+    _check_useful(arguments.overrides)
     told = [Terminal("err")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=told)
     trained = read_config(arguments.run_dir)
@@ -61,3 +63,13 @@ def main(argv: Sequence[str]) -> int:
     except LockLostError as error:
         raise UserError(f"{error} while this one was paused: what that one records counts.") from error
     return 0
+
+
+def _check_useful(overrides: Sequence[str]) -> None:
+    """Raise UserError for options that say where a run goes and how it is started: evaluate takes the run as it is."""
+    for word in overrides:
+        name = word.partition("=")[0].lstrip("+~")
+        if name.partition(".")[0] in ("experiment", "force", "launcher", "output_dir", "sweep"):
+            raise UserError(
+                f"{word} has no effect on evaluate, which takes options of kernel, svm and measure: leave it out."
+            )

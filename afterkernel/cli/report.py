@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from afterkernel.cli import CommandParser
+from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.errors import UserError
 from afterkernel.report.page import build
 
@@ -13,8 +12,10 @@ from afterkernel.report.page import build
 def main(argv: Sequence[str]) -> int:
     """`report DIR [--output PATH]`: write the page and say where it is. UserError where there is nothing to show."""
     parser = CommandParser("report", "Write the report of a run, a sweep, or all sweeps.", "report runs/demo")
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a run, a sweep, or the folder of all sweeps")
-    parser.add_argument("--output", type=Path, help="the page (.html) or its folder; by default DIR/report")
+    parser.add_argument(
+        "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"
+    )
+    parser.add_argument("--output", type=folder_argument, help="the page (.html) or its folder; by default DIR/report")
     options = parser.parse_args(argv)
     try:
         print(build(options.directory, options.output))

@@ -6,11 +6,10 @@ import argparse
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
-from afterkernel.cli import CommandParser
+from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.errors import UserError
 from afterkernel.records.frame import check_columns, results, sql
 from afterkernel.text import print_table
@@ -48,7 +47,9 @@ def main(argv: Sequence[str]) -> int:
     parser = CommandParser(
         "results", "Print the results of a run or a sweep.", "results runs/demo --where \"kernel = 'ntk'\" --sort epoch"
     )
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a run, a sweep, or the folder of all sweeps")
+    parser.add_argument(
+        "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"
+    )
     parser.add_argument(
         "--where", metavar="EXPR", help="rows to keep, in SQL, such as \"epoch = 5 and kernel = 'ntk'\""
     )
@@ -110,6 +111,8 @@ def _names(text: str) -> list[str]:
 
 def _sorted(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     plain = [name.removeprefix("-") for name in names]
+    if "" in plain:
+        raise UserError("--sort=- names no column: give its name after the dash, as --sort=-epoch.")
     check_columns(frame, plain)
     return frame.sort_values(plain, ascending=[not name.startswith("-") for name in names], kind="stable")
 

@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
             raise UserError(f"{name} is not available: {_REFUSED[name]}.")
     parsed = parser().parse_overrides(list(argv))
     shows = parsed.cfg is not None or parsed.info is not None
-    if parsed.resolve and parsed.cfg is None:
+    if parsed.resolve and parsed.cfg != "job":
         raise UserError("--resolve needs --cfg: write --cfg job --resolve.")
     if shows and (parsed.multirun or (parsed.cfg and parsed.info)):
         raise UserError("--cfg, --info and --multirun can't be combined: give one of them.")

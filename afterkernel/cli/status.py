@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from afterkernel import text as fmt
-from afterkernel.cli import CommandParser
+from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.launchers.job import LOG
 from afterkernel.records.store import read_runs
 from afterkernel.runs.disk import DiskUse, disk_use
@@ -75,7 +75,9 @@ def last_line(run_dir: Path) -> str:
 def main(argv: Sequence[str]) -> int:
     """`status DIR`: one line a run, also where its records can't be read; UserError where there are no runs."""
     parser = CommandParser("status", "Show the progress of each run and the time remaining.", "status runs/demo")
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a run, a sweep, or the folder of all sweeps")
+    parser.add_argument(
+        "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"
+    )
     directory = parser.parse_args(argv).directory
     to_come = planned(directory) if directory.is_dir() else {}
     runs = status(directory, read_runs(directory), may_be_none=bool(to_come))

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from afterkernel.cli import CommandParser
+from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.errors import UserError
 from afterkernel.records.files import REPLACED, check_directory
 from afterkernel.wandb.account import check_server
@@ -25,7 +25,9 @@ def main(argv: Sequence[str]) -> int:
     counts. UserError where there is nothing to upload, no account or no network.
     """
     parser = CommandParser("wandb-sync", "Upload offline W&B runs.", "wandb-sync runs/demo")
-    parser.add_argument("directory", type=Path, metavar="DIR", help="a run, a sweep, or the folder of all sweeps")
+    parser.add_argument(
+        "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"
+    )
     folders = offline_runs(parser.parse_args(argv).directory)
     waiting = [folder for runs in folders for folder in unsynced(runs)]
     if not waiting:

@@ -15,7 +15,7 @@ from afterkernel.config.schema import KINDS, Config
 from afterkernel.errors import UserError
 from afterkernel.kernels.plan import check_budget
 from afterkernel.options import check_bounds
-from afterkernel.records.files import is_name
+from afterkernel.records.files import check_folders, is_name
 from afterkernel.wandb.account import is_wandb_name, knows_account
 
 # Linux takes paths of 4096 bytes; below a run's folder W&B's own files have the longest names.
@@ -96,6 +96,7 @@ def _check_output(config: Config) -> None:
     if len(os.fsencode(path)) + _ROOM_BELOW > _LONGEST_PATH:
         raise UserError(f"{told[:80]}... is too long: the path of a run must have less than {_longest()} bytes.")
     nearest = _nearest_folder(told, path)
+    check_folders(path)
     try:
         # By trying: permissions do not show read-only and virtual file systems.
         tempfile.TemporaryFile(dir=nearest).close()

@@ -123,7 +123,11 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
     base = OmegaConf.create(to_plain(config))
     for word in overrides:
         name = word.split("=")[0].lstrip("+~")
-        OmegaConf.update(base, name, OmegaConf.select(composed, name), merge=False, force_add=True)
+        try:
+            value = OmegaConf.select(composed, name)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{word}: {explain(error)}") from error
+        OmegaConf.update(base, name, value, merge=False, force_add=True)
     changed = from_plain(OmegaConf.to_container(base, resolve=True))
     check(changed)
     return changed

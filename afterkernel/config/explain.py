@@ -25,6 +25,8 @@ def explain(error: BaseException, word: str = "") -> str:
         return f"{match[1]} can't be deleted: give it a value, as {match[1]}=VALUE."
     if match := re.search(r"Error merging override \+*([\w.]+)=(.*)", text):
         return _wrong_type(match[1], match[2], text)
+    if match := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
+        return f"{match[1]} has a value already: write {match[1]}=VALUE, without a plus sign."
     if match := re.search(r"Could not override '([^']+)'", text):
         return unknown(match[1])
     if match := re.search(r"Could not find '([\w/-]+)/([^'/]+)'", text):
@@ -42,7 +44,11 @@ def explain(error: BaseException, word: str = "") -> str:
     if word and "missing EQUAL" in text:
         return f"{word!r} is neither a command nor an option: write options as name=value, and see --help."
     if word and "token recognition error" in text:
-        name, _, value = word.partition("=")
+        name, equals, value = word.partition("=")
+        if not equals:
+            return f"{word!r} is neither a command nor an option: write options as name=value, and see --help."
+        if not re.fullmatch(r"[+~]*[\w$-]+([./@:][\w$-]+)*", name):
+            return f"{word!r} can't be read: {name!r} is not the name of an option; write options as name=value."
         quoted = f", as \"{name}='{value}'\"" if value and "'" not in value else ""
         return (
             f"{word} can't be read: write commas between several values, and quotes around special characters{quoted}."
@@ -51,6 +57,9 @@ def explain(error: BaseException, word: str = "") -> str:
         return sentence
     if _full_key(text):
         return f"{_full_key(text)}: {_first_line(text)}"
+    if match := re.search(r"while evaluating '.*?': (.*)", text):
+        told = match[1][:200]
+        return f"{word} can't be read ({told}): write values as A,B or range(START,STOP), and quotes around text."
     reason = re.sub(r"^\w+Error while evaluating '.*?': ", "", _first_line(text)).split(" expecting")[0]
     return f"{word or 'the options'} can't be read ({reason[:200]}): write options as name=value."
 

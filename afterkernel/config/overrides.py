@@ -16,13 +16,14 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, QuotedString, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from afterkernel.config.explain import explain, unknown
 from afterkernel.config.places import CONF, sweep_names
 from afterkernel.config.schema import Config, Sweep
+from afterkernel.config.written import check_all_written, check_written
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds
 from afterkernel.text import did_you_mean
@@ -35,7 +36,7 @@ _INSTEAD = {
     "hydra.run": "output_dir and sweep.name say where results go",
     "hydra.sweep": "output_dir and sweep.name say where results go",
     "hydra.output_subdir": "output_dir and sweep.name say where results go",
-    "hydra.job": "output_dir and sweep.name say where results go",
+    "hydra.job.chdir": "output_dir and sweep.name say where results go",
     "hydra.mode": "--multirun asks for a sweep",
     "hydra.sweeper": "write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml",
     "hydra/sweeper": "write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml",
@@ -64,6 +65,10 @@ def parse(words: Sequence[str]) -> list[Override]:
     parsed = []
     for word in words:
         _check_length(word)
+        if not word.strip():
+            raise UserError(
+                f"{word!r} is neither a command nor an option: write options as name=value, and see --help."
+            )
         try:
             parsed.append(parser.parse_override(word))
         except (HydraException, ValueError, RecursionError) as error:
@@ -102,7 +107,8 @@ def check_override(override: Override) -> None:
         raise UserError(f"{said} has no name before the =: write options as name=value.")
     _check_no_code(said, [*re.split(r"[./@]", key), *_keys(override.value())])
     if override.package is not None:
-        raise UserError(f"{said}: a choice can't be placed elsewhere: write {key}=NAME.")
+        cure = f"a choice can't be placed elsewhere: write {key}=NAME" if key in groups() else f"write {key}=VALUE"
+        raise UserError(f"{said}: {cure}.")
     if re.match(r"hydra\b", key):
         _check_hydra(override)
     elif override.is_delete():
@@ -112,6 +118,17 @@ def check_override(override: Override) -> None:
         raise UserError(unknown(key))
     elif key == "sweep" or key in groups():
         _check_choice(override, said)
+    else:
+        _check_option(override, said)
+
+
+def _check_option(override: Override, said: str) -> None:
+    value = override.value()
+    if isinstance(value, (Glob, IntervalSweep)):
+        raise UserError(f"{said} has no list of values: write them with commas between them, or as range(START,STOP).")
+    if not isinstance(value, RangeSweep):
+        text = (override.input_line or "").partition("=")[2].strip()
+        check_written(override.key_or_group, value.list if isinstance(value, ChoiceSweep) else value, text)
 
 
 def _check_hydra(override: Override) -> None:
@@ -143,9 +160,9 @@ def _check_choice(override: Override, said: str) -> None:
         if isinstance(name, (list, dict)):
             raise UserError(f"{said} is not a valid choice: choose one name, as {key}=NAME; one of {', '.join(known)}.")
         if name is None and key == "experiment":
-            continue
+            raise UserError(f"{said} names no file: leave it out.")
         if str(name) not in known:
-            shown = "null" if name is None else name
+            shown = "null" if name is None else str(name).lower() if isinstance(name, bool) else name
             raise UserError(
                 f"{key}={shown} is not known{did_you_mean(str(name), known)}: choose one of {', '.join(known)}."
             )
@@ -171,6 +188,7 @@ def _keys(value: Any) -> Iterator[str]:
 
 
 def _short(text: str) -> str:
+    text = text.replace("\n", "\\n")
     return text if len(text) <= 120 else f"{text[:60]}..."
 
 
@@ -188,29 +206,30 @@ def check_sweep(place: str, node: DictConfig) -> None:
                 else f"name one of {', '.join(known)}, or hydra.sweeper.params"
             )
             raise UserError(f"{place}: {key} is not a section of the configuration: {cure}.")
-    _check_defaults(place, plain.get("defaults"))
+    if "defaults" in plain:
+        _check_defaults(place, plain["defaults"])
+    check_all_written({key: value for key, value in plain.items() if key not in ("hydra", "defaults")}, f"{place}: ")
     if "hydra" in plain:
         _check_hydra_section(place, plain["hydra"])
 
 
 def _check_defaults(place: str, defaults: Any) -> None:
-    """A defaults list chooses among our own files by name."""
-    if defaults is None:
-        return
+    """A defaults list chooses among our own files by name, each group once."""
+    found: list[str] = []
     for item in defaults if isinstance(defaults, list) else [defaults]:
-        if item == "_self_":
-            continue
         (said, value) = next(iter(item.items())) if isinstance(item, dict) and len(item) == 1 else (item, None)
-        found = re.fullmatch(r"(?:override )?/?(\w+)", str(said))
-        named = found is not None and found[1] in groups() and isinstance(value, str)
-        if not named or not isinstance(defaults, list):
+        named = re.fullmatch(r"override /(\w+)", str(said))
+        group = "_self_" if item == "_self_" else named[1] if named and isinstance(value, str) else ""
+        if not isinstance(defaults, list) or group not in ("_self_", *groups()):
             raise UserError(
                 f"{place}: defaults can't hold {json.dumps(item)}: write choices of {', '.join(groups())} alone, as "
                 "- override /dataset: mnist."
             )
-        assert found is not None
-        if value not in choices(found[1]):
-            raise UserError(f"{place}: {found[1]}={value} is not known: choose one of {', '.join(choices(found[1]))}.")
+        if group in found:
+            raise UserError(f"{place}: defaults name {group} twice: name it once.")
+        found.append(group)
+        if group != "_self_" and value not in choices(group):
+            raise UserError(f"{place}: {group}={value} is not known: choose one of {', '.join(choices(group))}.")
 
 
 def _check_hydra_section(place: str, section: Any) -> None:
@@ -224,10 +243,12 @@ def _check_hydra_section(place: str, section: Any) -> None:
             )
     if section.get("mode", "MULTIRUN") not in ("MULTIRUN", "RUN"):
         raise UserError(f"{place}: hydra.mode={section['mode']} is not known: choose one of MULTIRUN, RUN.")
-    sweeper = section.get("sweeper") or {}
+    sweeper = section.get("sweeper", {})
     if not isinstance(sweeper, dict) or sweeper.keys() - {"params"}:
         raise UserError(f"{place}: hydra.sweeper takes params alone, with an option and its values in each line.")
     params = sweeper.get("params")
+    if params and section.get("mode") == "RUN":
+        raise UserError(f"{place}: hydra.mode=RUN has no values to sweep over: leave out either it or hydra.sweeper.")
     if params is None or params == {}:
         if section.get("mode") == "MULTIRUN":
             raise UserError(f"{place} sweeps over nothing: give hydra.sweeper.params an option with values.")
@@ -284,8 +305,6 @@ def _count(override: Override) -> int:
             return max(0, math.ceil((stop - start) / step))
         except (ArithmeticError, ValueError) as error:
             raise UserError(f"{said} has no end: give range(START,STOP,STEP) in finite numbers, STEP not 0.") from error
-    if override.is_sweep_override():
-        raise UserError(f"{said} has no list of values: write them with commas between them, or as range(START,STOP).")
     return 1
 
 

@@ -110,6 +110,9 @@ def from_plain(plain: Any) -> Config:
         raise UserError("it holds no options by name.")
     if (text := _reference(plain)) is not None:
         raise UserError(f"it refers to other values ({text}), where plain values belong.")
+    from afterkernel.config.written import check_all_written  # it looks up the options of this schema
+
+    check_all_written(plain)
     schema = OmegaConf.structured(Config)
     for group, kinds in KINDS.items():
         section = plain.get(group)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from afterkernel.errors import UserError
 
 _MOST_BYTES = 10_000_000
 _DEEPEST = 50
+_TAGS = ("!", *(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")))
+# What YAML 1.1 takes for a number though nobody means it: 1:30 is 90, 010 is 8, 1_0 is 10.
+_ODD_NUMBER = re.compile(r"[-+]?(0[0-7_]+|0x[\da-fA-F_]+|0b[01_]+|\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?|\d+(_\d+)+)")
 
 
 def read_bytes(path: Path, most: int | None = None) -> bytes:
@@ -78,20 +83,27 @@ def read_yaml_text(path: Path) -> str:
     import yaml  # only here: the kernels read files too, and need no more than torch and numpy
 
     try:
-        text, depth = read_bytes(path, _MOST_BYTES).decode("utf-8"), 0
+        text = read_bytes(path, _MOST_BYTES).decode("utf-8")
+        # Of each collection that is open: the keys of a mapping so far, and whether a key comes next; None for a list.
+        within: list[tuple[set[str], bool] | None] = []
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST:
+            if isinstance(event, yaml.CollectionEndEvent):
+                within.pop()
+                continue
+            _check_yaml(path, event)
+            if isinstance(event, (yaml.CollectionStartEvent, yaml.ScalarEvent)) and within and within[-1] is not None:
+                keys, is_key = within[-1]
+                if is_key and isinstance(event, yaml.ScalarEvent):
+                    if event.value in keys:
+                        raise UserError(
+                            f"{path} can't be read as YAML: {event.value} is there twice{_line(event)[:-1]}."
+                        )
+                    keys.add(event.value)
+                within[-1] = keys, not is_key
+            if isinstance(event, yaml.CollectionStartEvent):
+                within.append((set(), True) if isinstance(event, yaml.MappingStartEvent) else None)
+            if len(within) > _DEEPEST:
                 raise UserError(f"{path} can't be read as YAML: it is nested more than {_DEEPEST} levels deep.")
-            if isinstance(event, yaml.AliasEvent):
-                raise UserError(
-                    f"{path} can't be read as YAML: it has aliases (*{event.anchor}): write the values out."
-                )
-            tag = getattr(event, "tag", None)
-            if tag is not None and tag.startswith("tag:yaml.org,2002:python/"):
-                raise UserError(
-                    f"{path} can't be read: its tag !!{tag.removeprefix('tag:yaml.org,2002:')} names code, not data."
-                )
     except yaml.MarkedYAMLError as error:
         place = f"line {error.problem_mark.line + 1}" if error.problem_mark else "an unknown line"
         raise UserError(f"{path} can't be read as YAML: {error.problem or 'it is damaged'}, in {place}.") from error
@@ -101,6 +113,28 @@ def read_yaml_text(path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
         raise UserError(f"{path} can't be read as YAML: {reason}.") from error
     return text
+
+
+def _check_yaml(path: Path, event: Any) -> None:
+    """Raise UserError for an alias, a tag that is not one of plain data, and a number that nobody means."""
+    import yaml
+
+    if isinstance(event, yaml.AliasEvent):
+        raise UserError(f"{path} can't be read as YAML: it has aliases (*{event.anchor}): write the values out.")
+    tag = getattr(event, "tag", None)
+    if tag is not None and tag not in _TAGS:
+        shown = tag.replace("tag:yaml.org,2002:", "!!")
+        fault = "names code, not data" if "python/" in tag else "is not one of plain data: leave it out"
+        raise UserError(f"{path} can't be read: its tag {shown} {fault}.")
+    if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and _ODD_NUMBER.fullmatch(event.value):
+        raise UserError(
+            f"{path} can't be read as YAML: {event.value}{_line(event)} is no plain number: write it in decimal "
+            "digits, or in quotes as text."
+        )
+
+
+def _line(event: Any) -> str:
+    return f", in line {event.start_mark.line + 1}," if event.start_mark else ""
 
 
 def _kind(mode: int) -> str:

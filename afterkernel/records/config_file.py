@@ -1,4 +1,4 @@
-"""The configuration that a run keeps, RUN/config.yaml, as far as records are read beside it: what is damaged is named.
+"""The configuration that a run keeps, RUN/config.yaml, as far as readers of records need it: damage is named.
 
 `afterkernel.runs.run.read_config` reads it in full, as the configuration of this version.
 """

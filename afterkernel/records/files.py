@@ -27,6 +27,7 @@ STATE = "run.json"
 KERNELS = "kernels"
 LOCKS = "locks"
 REPLACED = "replaced"
+TILES = "tiles"
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.=+-]*"
 _SAFE = re.compile(NAME)
 
@@ -46,6 +47,15 @@ def check_run_folder(run_dir: Path) -> None:
     """UserError where a folder is not one of a run with its configuration."""
     if not (run_dir / CONFIG).exists():
         raise UserError(f"{run_dir} is not a run: it has no {CONFIG}; name a folder runs/SWEEP/RUN_ID.")
+    check_folders(run_dir)
+
+
+def check_folders(run_dir: Path) -> None:
+    """UserError where something else lies in the place of a folder that a run writes to."""
+    for name in (SNAPSHOTS, RECORDS, KERNELS, LOCKS, REPLACED, TILES):
+        place = run_dir / name
+        if os.path.lexists(place) and not place.is_dir():
+            raise UserError(f"{place} is not a folder, where {name} of the run belong: remove it.")
 
 
 def write_bytes_atomic(path: Path | str, data: bytes) -> None:

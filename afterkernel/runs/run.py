@@ -20,7 +20,7 @@ from afterkernel.files.reading import read_yaml_text
 from afterkernel.measures import MeasureState
 from afterkernel.progress.work import stage
 from afterkernel.records import Record, next_number, write_record, write_text_atomic
-from afterkernel.records.files import CONFIG, RECORDS, check_run_folder, remove_drafts
+from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
 from afterkernel.runs.artifacts import check_checkpoints, check_kept, drop_what_served
 from afterkernel.runs.evaluate import evaluate
 from afterkernel.runs.finished import is_finished, snapshots, valid_records, wanted_epochs
@@ -33,8 +33,6 @@ from afterkernel.training.train import train
 from afterkernel.wandb.mirror import Mirror, mirror
 
 log = logging.getLogger(__name__)
-
-TILES = "tiles"
 
 
 def run(config: Config, run_dir: Path, *, lock: RunLock | None = None, look: Callable[[], None] = lambda: None) -> bool:
@@ -145,11 +143,10 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
     check_kept(config, run_dir)
     with stage("loading the data"):
         problem = config.dataset.load()
+    state = state_to_evaluate(config, run_dir, problem.fingerprint)
     config.measure.warn_of_images(*problem.image_shape[1:])
-    with cpu_threads(config):
-        state = state_to_evaluate(config, run_dir, problem.fingerprint)
-        with _mirror(config, run_dir, name) as board:
-            _evaluate_all(config, problem, run_dir, state, name, board, {}, lock_number, look)
+    with cpu_threads(config), _mirror(config, run_dir, name) as board:
+        _evaluate_all(config, problem, run_dir, state, name, board, {}, lock_number, look)
     drop_what_served(config, run_dir)
     log.info("records are in %s", run_dir / RECORDS)
 

@@ -50,7 +50,7 @@ def status(
     """One entry per run below a directory, sorted by architecture, learning rate and seed.
 
     A run is a folder with records or with a config.yaml of ours; `runs` are those, where they have been read. Damaged
-    files are skipped with a SkippedWarning. UserError where there is no run, unless `may_be_none`.
+    files are skipped with a SkippedWarning. UserError if the directory holds no runs, unless `may_be_none`.
     """
     found = [one for run in (read_runs(directory) if runs is None else runs) if (one := _one(run)) is not None]
     if not found and not may_be_none:

@@ -37,10 +37,10 @@ def train(
 ) -> TrainingSummary:
     """Train `network` in place; snapshots and a summary are written below `run_dir`.
 
-    A checkpoint there, of the same `identity`, is gone on from, to the same numbers as without a break: the order of
-    the images and their augmentation follow from `seed` and the epoch alone. All files carry the identity. `look` is
-    called after every step and before every file, and may raise to end the training.
-    Raises UserError where training diverges (the snapshots made by then stay) or the checkpoint can't be gone on from.
+    Training resumes from a checkpoint there of the same `identity`, and gives the same numbers as without interruption:
+    the order of the images and their augmentation follow from `seed` and the epoch alone. All files carry the identity.
+    `look` is called after every step and before every file, and may raise to end the training.
+    Raises UserError where training diverges (the snapshots made by then stay) or the checkpoint can't be resumed.
     """
     if beyond := [epoch for epoch in snapshots.epochs if epoch > training.epochs]:
         told = ",".join(map(str, beyond))

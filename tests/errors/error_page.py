@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import command_errors as words
+import data_errors as data
 import file_errors as files
 import path_errors as paths
+import sweep_errors as sweeps
 import value_errors as values
+import written_errors as written
 from error_case import ErrorCase
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -15,6 +18,8 @@ DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 ERROR_CASES: dict[str, list[ErrorCase]] = {
     "Commands": words.COMMANDS,
     "Options": words.OPTIONS,
+    "Values as they are written": written.WRITTEN,
+    "Names": written.NAMES,
     "Numbers": values.NUMBERS,
     "Lists": values.LISTS,
     "Texts": values.TEXTS,
@@ -26,13 +31,13 @@ ERROR_CASES: dict[str, list[ErrorCase]] = {
     "Options that do not fit together": words.PAIRS,
     "Places and devices": words.PLACES,
     "Grids": values.GRIDS,
-    "Sweeps": files.SWEEPS,
-    "What a sweep file may hold": paths.SWEEP_FILES,
+    "Sweeps": sweeps.SWEEPS,
+    "What a sweep file may hold": sweeps.SWEEP_FILES,
     "Paths": paths.PATHS,
     "Named pipes": paths.PIPES,
     "Images": paths.IMAGES,
-    "Folders of images": files.FOLDERS,
-    "MNIST and CIFAR-10": files.SETS,
+    "Folders of images": data.FOLDERS,
+    "MNIST and CIFAR-10": data.SETS,
     "Runs": files.RUNS,
     "Snapshots": files.SNAPSHOTS,
     "Runs again": files.RESUMED,

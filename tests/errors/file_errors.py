@@ -1,166 +1,20 @@
-"""Errors in files: sweeps, data sets, runs and their snapshots, tile stores."""
+"""Errors in the files of runs: configurations, snapshots and summaries, tiles, results."""
 
 import io
 import json
-import os
 import shutil
-import struct
 from dataclasses import replace
 from hashlib import sha256
-from urllib.error import URLError
 
 import torch
 import yaml
+from data_errors import pickled
 from error_case import TINY_DATA, ErrorCase
-from PIL import Image
 
 from afterkernel.records import read_records, write_record
 from afterkernel.records.files import RECORDS
 
 M = ErrorCase
-
-GRID = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n"
-
-
-def sweep(text, name="mine"):
-    return lambda at: at.write(f"sweeps/{name}.yaml", text)
-
-
-def two_sweeps(at):
-    sweep(GRID + "      seed: 0,1\n", "first")(at)
-    sweep(GRID + "      seed: 2,3\n", "second")(at)
-
-
-# fmt: off
-SWEEPS = [
-    M("a sweep that is not there", "+sweep=nope", "sweep=nope is not known: choose one of all, c1, c2, c3, c4, c5, c6, demo."),
-    M("a sweep file that is no YAML", "+sweep=mine", "sweeps/mine.yaml can't be read as YAML: expected the node content, but found '<stream end>', in line 1.", sweep("arch: [")),
-    M("a sweep file that is not text", "+sweep=mine", "sweeps/mine.yaml can't be read as YAML: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte.", sweep(b"\xff\x00")),
-    M("a sweep file that is a list", "+sweep=mine", "sweeps/mine.yaml is not a sweep: it must hold options by name, as sweeps/demo.yaml does.", sweep("- arch: vgg\n")),
-    M("a sweep file that is empty", "+sweep=mine", "sweeps/mine.yaml is empty: name what is swept, as sweeps/demo.yaml does.", sweep("")),
-    M("a sweep over nothing", "+sweep=mine", "sweeps/mine.yaml sweeps over nothing: give hydra.sweeper.params an option with values.", sweep(GRID)),
-    M("values to sweep over that can't be read", "+sweep=mine", "sweeps/mine.yaml: hydra.sweeper.params.seed=0;1 can't be read: write values with commas between them, such as 0,1,2 or range(5).", sweep(GRID + "      seed: 0;1\n")),
-    M("values to sweep over as a YAML list", "+sweep=mine", 'sweeps/mine.yaml: hydra.sweeper.params.arch=["vgg", "mlp"] is one value: write vgg,mlp to sweep over several.', sweep(GRID + "      arch: [vgg, mlp]\n")),
-    M("an option misspelt in a sweep file", "+sweep=mine", "sweeps/mine.yaml: training.lrr is not an option: did you mean training.lr?", sweep("training:\n  lrr: 3\n")),
-    M("a wrong type in a sweep file", "+sweep=mine", "sweeps/mine.yaml: training.lr=fast has the wrong type: it must be a number.", sweep("training:\n  lr: fast\n")),
-    M("a value for a whole group in a sweep file", "+sweep=mine", "sweeps/mine.yaml: 5 stands where the options of training belong, each as name: value.", sweep("training: 5\n")),
-    M("an option misspelt in the grid", "+sweep=mine", "job training.lrr=1...: training.lrr is not an option: did you mean training.lr?", sweep(GRID + "      training.lrr: 1,2\n")),
-    M("a wrong value in one job of a grid", "--multirun seed=0,x", "job seed=x...: seed=x has the wrong type: it must be a whole number."),
-    M("a semicolon between values", "--multirun seed=0;1", "seed=0;1 can't be read: write commas between several values, and quotes around special characters, as \"seed='0;1'\"."),
-    M("two equal runs in a grid", "--multirun seed=1,1", "job ... and job ... are one run: take one of them out."),
-    M("two sweep files at once", "+sweep=first,second", "+sweep=first,second names several files, whose grids can't be joined: run them one by one.", two_sweeps),
-]
-# fmt: on
-
-
-def picture(at, path, size=(9, 9), mode="L"):
-    file = at.write(path)
-    Image.new(mode, size).save(file)
-    return file
-
-
-def images(change=lambda at: None):
-    def setup(at):
-        for split in ("train", "test"):
-            for name in ("cats", "dogs"):
-                for index in range(2):
-                    picture(at, f"images/{split}/{name}/{index}.png")
-        change(at)
-
-    return setup
-
-
-def cut(path, keep):
-    def change(at):
-        file = at.folder / path
-        file.write_bytes(file.read_bytes()[:keep])
-
-    return change
-
-
-FOLDER = "dataset=folder dataset.root=images dataset.minus=cats dataset.plus=dogs"
-
-# fmt: off
-FOLDERS = [
-    M("no folder named", "dataset=folder", "dataset.root is not set: give the folder that holds train/CLASS/ and test/CLASS/."),
-    M("a folder that is not there", "dataset=folder dataset.root=nope", "dataset.root=nope holds no folder train/: it needs train/CLASS/ and test/CLASS/."),
-    M("no test images", FOLDER, "dataset.root=images holds no folder test/: it needs train/CLASS/ and test/CLASS/.", images(lambda at: shutil.rmtree(at.folder / "images/test"))),
-    M("a class that has no folder", FOLDER, "dataset.plus=dogs is not a class of folder: choose one of cats.", images(lambda at: shutil.rmtree(at.folder / "images/train/dogs"))),
-    M("a class without a test image", FOLDER, "dataset.plus=dogs: images/test/dogs holds no image: it needs files ending in .png, .jpg, .jpeg, .bmp, .gif, .pgm, .ppm, .tif, .tiff, .webp.", images(lambda at: [(at.folder / f"images/test/dogs/{i}.png").unlink() for i in range(2)])),
-    M("an image of another size", FOLDER, "dataset.root: .../images/train/dogs/1.png is 8x9 pixels and ...images/train/cats/0.png 9x9: all must be of one size.", images(lambda at: picture(at, "images/train/dogs/1.png", (8, 9)))),
-    M("an image that is cut short", FOLDER, "dataset.root: .../images/test/dogs/1.png cannot be read (...): replace or remove it.", images(cut("images/test/dogs/1.png", 40))),
-    M("a text that calls itself an image", FOLDER, "dataset.root: ...images/train/cats/0.png cannot be read (it is not an image): replace or remove it.", images(lambda at: at.write("images/train/cats/0.png", "hello"))),
-    M("an image whose pixels have no largest value", FOLDER, "dataset.root: .../images/train/cats/9.tiff cannot be read (pixel format F has no largest value; save it with 8 or 16 bits): replace or remove it.", images(lambda at: picture(at, "images/train/cats/9.tiff", mode="F"))),
-]
-# fmt: on
-
-
-def mnist(change=lambda at: None, count=8, labels=8, magic=0x803, side=28):
-    def setup(at):
-        for split in ("train", "t10k"):
-            header = struct.pack(">4I", magic, count, side, side)
-            at.write(f"data/MNIST/raw/{split}-images-idx3-ubyte", header + bytes(count * side * side))
-            at.write(
-                f"data/MNIST/raw/{split}-labels-idx1-ubyte",
-                struct.pack(">2I", 0x801, labels) + b"\3\10" * (labels // 2),
-            )
-        change(at)
-
-    return setup
-
-
-def without_network(at):
-    def fail(*_, **__):
-        raise URLError("no route to host")
-
-    at.patch.setattr("torchvision.datasets.mnist.download_and_extract_archive", fail)
-    at.patch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fail)
-
-
-class Payload:
-    """What runs a command when it is unpickled."""
-
-    def __init__(self, file):
-        self.file = file
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.file}",)
-
-
-def pickled(at):
-    import pickle
-
-    return pickle.dumps(Payload(at.folder / "EXECUTED"))
-
-
-def malicious_batch(at):
-    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"):
-        at.write(f"data/cifar-10-batches-py/{name}", pickled(at))
-
-
-RAW = "data/MNIST/raw"
-MNIST = "dataset=mnist dataset.download=false"
-CIFAR10 = "dataset=cifar10 dataset.download=false"
-PUBLISHED = "is not the file that CIFAR-10's authors published (its MD5 differs): replace it, or remove it and set dataset.download=true."
-
-# fmt: off
-SETS = [
-    M("MNIST that is not there and not to be downloaded", MNIST, "dataset.root=data lacks train-images-idx3-ubyte in data/MNIST/raw: place train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte there, or set dataset.download=true."),
-    M("MNIST without its labels", MNIST, "dataset.root=data lacks train-labels-idx1-ubyte in data/MNIST/raw: place ... there, or set dataset.download=true.", mnist(lambda at: (at.folder / RAW / "train-labels-idx1-ubyte").unlink())),
-    M("MNIST that is cut short", MNIST, f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (it is 100 bytes long, and its header says 6288): replace it by the official file.", mnist(cut(f"{RAW}/train-images-idx3-ubyte", 100))),
-    M("MNIST that is empty", MNIST, f"dataset.root=data: {RAW}/t10k-labels-idx1-ubyte is damaged (it does not begin as an IDX file of labels does): replace it by the official file.", mnist(cut(f"{RAW}/t10k-labels-idx1-ubyte", 0))),
-    M("another file in MNIST's place", MNIST, f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (it does not begin as an IDX file of images does): replace it by the official file.", mnist(magic=0x1234)),
-    M("MNIST of other images", MNIST, f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (its images are 20x20 pixels, not 28x28): replace it by the official file.", mnist(side=20)),
-    M("MNIST with fewer labels than images", MNIST, "dataset.root=data: train-images-idx3-ubyte holds 8 images and train-labels-idx1-ubyte 6 labels: replace both by the official files.", mnist(labels=6)),
-    M("MNIST damaged where it might be downloaded", "dataset=mnist", f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (it is 100 bytes long, and its header says 6288): replace it by the official file.", mnist(cut(f"{RAW}/train-images-idx3-ubyte", 100))),
-    M("MNIST downloaded without a network", "dataset=mnist", "dataset.root=data: mnist could not be downloaded or read (RuntimeError: Error downloading train-images-idx3-ubyte.gz: ...): place train-images-idx3-ubyte, ... in data/MNIST/raw.", without_network),
-    M("CIFAR-10 that is not there and not to be downloaded", CIFAR10, "dataset.root=data lacks data_batch_1 in data/cifar-10-batches-py: place data_batch_1, data_batch_2, data_batch_3, data_batch_4, data_batch_5, test_batch, batches.meta there, or set dataset.download=true."),
-    M("CIFAR-10 downloaded without a network", "dataset=cifar10", "dataset.root=data: cifar10 could not be downloaded or read (URLError: <urlopen error no route to host>): place data_batch_1, ... in data/cifar-10-batches-py.", without_network),
-    M("CIFAR-10 altered, so that opening it would run a command", CIFAR10, f"dataset.root=data: data/cifar-10-batches-py/data_batch_1 {PUBLISHED}", malicious_batch),
-    M("the same where it might be downloaded", "dataset=cifar10", f"dataset.root=data: data/cifar-10-batches-py/data_batch_1 {PUBLISHED}", malicious_batch),
-    M("a file where the data sets' folder belongs", "dataset=mnist dataset.root=notes.txt", "dataset.root: notes.txt is a file, where a directory is expected.", lambda at: at.write("notes.txt")),
-]
-# fmt: on
 
 
 def edited(path, change, run="run"):
@@ -170,6 +24,16 @@ def edited(path, change, run="run"):
         getattr(at, run)()
         file = at.folder / "run" / path
         file.write_bytes(change(file.read_bytes()))
+
+    return setup
+
+
+def in_place_of(folder):
+    """A finished run with a file where it keeps a folder."""
+
+    def setup(at):
+        shutil.rmtree(at.run() / folder)
+        at.write(f"run/{folder}", "x")
 
     return setup
 
@@ -256,9 +120,9 @@ RUNS = [
     E("a configuration of a later version, with an option unknown here", "run/config.yaml is not a configuration of this version: training.momentum is not an option: python -m afterkernel --help lists all options.", edited("config.yaml", config(lambda found: found["training"].update(momentum=0.9)))),
     E("a configuration of a later version, with an architecture unknown here", "run/config.yaml is not a configuration of this version: arch.name=resnet is not known: choose one of mlp, sum, vgg.", edited("config.yaml", config(lambda found: found["arch"].update(name="resnet")))),
     E("a configuration with a wrong value", "training.lr=-1.0 is too small: it must be greater than 0.", edited("config.yaml", config(lambda found: found["training"].update(lr=-1)))),
-    E("a configuration with a number for a section", "run/config.yaml is not a configuration of this version: dataset is missing or no section: write its options below it, each as name: value.", edited("config.yaml", config(lambda found: found.update(dataset=5)))),
-    E("a configuration with a list for a text", "run/config.yaml is not a configuration of this version: dataset.plus=['a'] has the wrong type: it must be a string.", edited("config.yaml", config(lambda found: found["dataset"].update(plus=["a"])))),
-    E("a configuration whose kind is not a name", "run/config.yaml is not a configuration of this version: svm.name=[] is not known: choose one of ...", edited("config.yaml", config(lambda found: found["svm"].update(name=[])))),
+    E("a configuration with a number for a section", "run/config.yaml is not a configuration of this version: dataset=5 is not a section: write its options below it, each as name: value.", edited("config.yaml", config(lambda found: found.update(dataset=5)))),
+    E("a configuration with a list for a text", "run/config.yaml is not a configuration of this version: dataset.plus=[\"a\"] has the wrong type: it must be a string.", edited("config.yaml", config(lambda found: found["dataset"].update(plus=["a"])))),
+    E("a configuration whose kind is not a name", "run/config.yaml is not a configuration of this version: svm.name=[] has the wrong type: it must be a string.", edited("config.yaml", config(lambda found: found["svm"].update(name=[])))),
     E("a configuration that is empty", "run/config.yaml is not a configuration of this version: it holds no options by name.", edited("config.yaml", lambda _: b"")),
     E("a configuration that is not text", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read as YAML: 'utf-8' codec can't decode byte 0xff in position 1: invalid start byte.", edited("config.yaml", lambda _: b"\x00\xff")),
     E("a configuration that contains itself", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read as YAML: it has aliases (*a): write the values out.", edited("config.yaml", lambda _: b"a: &a [*a]\n")),
@@ -276,6 +140,23 @@ RUNS = [
     E("a run trained on other images", "the images are not those that run was trained with: restore them, or run again with force=true.", edited("training.json", facts(data_sha256="0" * 64))),
     E("a training summary that is cut short", "run/training.json is not a summary of this version (it is not valid JSON, perhaps cut short: ...): delete it and train the run again.", edited("training.json", lambda data: data[:20])),
     E("a training summary of a later version", "run/training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", edited("training.json", facts(version=9))),
+    E("a reference to itself for an evaluation", "seed=${seed}: it refers to itself: give a value.", lambda at: at.run(), "evaluate run 'seed=${seed}'"),
+    E("an evaluation into another folder", "output_dir=x has no effect on evaluate, which takes options of kernel, svm and measure: leave it out.", lambda at: at.run(), "evaluate run output_dir=x"),
+    E("an evaluation by force", "force=true has no effect on evaluate, which takes options of kernel, svm and measure: leave it out.", lambda at: at.run(), "evaluate run force=true"),
+    E("an evaluation by a launcher", "launcher=joblib has no effect on evaluate, which takes options of kernel, svm and measure: leave it out.", lambda at: at.run(), "evaluate run launcher=joblib"),
+    E("an evaluation in another sweep", "sweep.name=x has no effect on evaluate, which takes options of kernel, svm and measure: leave it out.", lambda at: at.run(), "evaluate run sweep.name=x"),
+    E("an evaluation of an experiment", "experiment=mnist_mlp has no effect on evaluate, which takes options of kernel, svm and measure: leave it out.", lambda at: at.run(), "evaluate run experiment=mnist_mlp"),
+    E("a file in the place of a run's records", "run/records is not a folder, where records of the run belong: remove it.", in_place_of("records")),
+    E("a file in the place of a run's locks", "run/locks is not a folder, where locks of the run belong: remove it.", in_place_of("locks")),
+    E("a link to nowhere in the place of a run's tiles", "run/tiles is not a folder, where tiles of the run belong: remove it.", lambda at: (at.run() / "tiles").symlink_to("nowhere")),
+    E("a configuration that is a folder", "run/config.yaml is not a configuration of this version: run/config.yaml is a directory, where a regular file is expected.", lambda at: (at.folder / "run/config.yaml").mkdir(parents=True)),
+    E("a configuration with an option twice", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read as YAML: seed is there twice, in line ....", edited("config.yaml", lambda data: data + b"seed: 3\n")),
+    E("a configuration with a tag of one's own", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read: its tag !mine is not one of plain data: leave it out.", edited("config.yaml", lambda data: data.replace(b"\nseed: 0", b"\nseed: !mine 0"))),
+    E("a configuration with a set", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read: its tag !!set is not one of plain data: leave it out.", edited("config.yaml", lambda data: data.replace(b"\nseed: 0", b"\nseed: !!set {0}"))),
+    E("a configuration with a placeholder", "run/config.yaml is not a configuration of this version: seed=??? has no value: give one.", edited("config.yaml", lambda data: data.replace(b"\nseed: 0", b"\nseed: ???"))),
+    E("a configuration with five for true", "run/config.yaml is not a configuration of this version: training.augment=5 has the wrong type: it must be true or false.", edited("config.yaml", config(lambda found: found["training"].update(augment=5)))),
+    E("a configuration with code in a section", "run/config.yaml is not a configuration of this version: arch._target_ is not an option: python -m afterkernel --help lists all options.", edited("config.yaml", config(lambda found: found["arch"].update(_target_="os.mkdir")))),
+    E("a configuration with a value in base 60", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read as YAML: 1:30, in line ..., is no plain number: write it in decimal digits, or in quotes as text.", edited("config.yaml", lambda data: data.replace(b"\nseed: 0", b"\nseed: 1:30"))),
 ]
 # fmt: on
 

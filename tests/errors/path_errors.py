@@ -1,46 +1,15 @@
-"""Errors in files and paths: what a sweep file must not hold, links, pipes, names too long, images of other kinds."""
+"""Errors in paths: links, pipes, names too long; and images of other kinds."""
 
 import os
 import struct
 
 import numpy as np
+from data_errors import FOLDER, MNIST, RAW, images, mnist
 from error_case import ErrorCase
-from file_errors import FOLDER, GRID, MNIST, RAW, images, mnist, sweep
 from PIL import Image
 
 M = ErrorCase
-CODE_RUNS = "_target_ would have code run, which no option and no file may name."
 HERE = "sweeps/mine.yaml"
-
-
-def S(done, sentence, text):  # noqa: N802
-    return M(done, "+sweep=mine", sentence, sweep(text))
-
-
-# fmt: off
-SWEEP_FILES = [
-    S("a list of values to sweep over", f'{HERE}: hydra.sweeper.params=["seed=0,1"] is not a mapping: write one OPTION: VALUE,VALUE in each line below it.', GRID + "      - seed=0,1\n"),
-    S("a string of values to sweep over", f'{HERE}: hydra.sweeper.params="seed=0,1" is not a mapping: write one OPTION: VALUE,VALUE in each line below it.', "hydra:\n  sweeper:\n    params: seed=0,1\n"),
-    S("a sweeper that is a string", f"{HERE}: hydra.sweeper takes params alone, with an option and its values in each line.", "hydra:\n  sweeper: seed=0,1\n"),
-    S("an option without values", f"{HERE}: hydra.sweeper.params.seed= is not a list of values: write 0,1,2 or range(5).", GRID + "      seed:\n"),
-    S("a callback in a sweep file", f"{HERE}: {CODE_RUNS}", "hydra:\n  callbacks:\n    x:\n      _target_: os.mkdir\n      path: EXECUTED\n"),
-    S("code in a section of a sweep file", f"{HERE}: {CODE_RUNS}", "training:\n  _target_: os.mkdir\n"),
-    S("a logging handler in a sweep file", f"{HERE}: hydra.job_logging can't be set in a file: only hydra.mode and hydra.sweeper.params can.", "hydra:\n  job_logging:\n    handlers: {x: {(): os.mkdir}}\n"),
-    S("a callback swept over", f"{HERE}: hydra.sweeper.params.hydra.callbacks.x._target_ is a setting of Hydra, which can't be swept over.", GRID + "      hydra.callbacks.x._target_: os.mkdir\n"),
-    S("code swept over", f"{HERE}: hydra.sweeper.params.+arch._target_: +arch._target_=os.mkdir: {CODE_RUNS}", GRID + "      +arch._target_: os.mkdir\n"),
-    S("values to sweep over by reference", f"{HERE}: hydra.sweeper.params.seed=${{oc.env:HOME}} is not a list of values: write 0,1,2 or range(5).", GRID + "      seed: ${oc.env:HOME}\n"),
-    S("Hydra's callbacks among the defaults", f'{HERE}: defaults can\'t hold {{"/hydra/callbacks": "x"}}: write choices of ... alone, as - override /dataset: mnist.', "defaults:\n  - /hydra/callbacks: x\n"),
-    S("another sweeper among the defaults", f'{HERE}: defaults can\'t hold {{"override /hydra/sweeper": "basic"}}: write choices of ... alone, as - override /dataset: mnist.', "defaults:\n  - override /hydra/sweeper: basic\n"),
-    S("a file elsewhere among the defaults", f"{HERE}: dataset=../../x is not known: choose one of ...", "defaults:\n  - override /dataset: ../../x\n"),
-    S("a YAML tag that names code", f"{HERE} can't be read: its tag !!python/object/apply:os.mkdir names code, not data.", "training: !!python/object/apply:os.mkdir [EXECUTED]\n"),
-    S("YAML aliases", f"{HERE} can't be read as YAML: it has aliases (*a): write the values out.", "sweep: &a {name: x}\nlogger: *a\n"),
-    S("YAML nested without end", f"{HERE} can't be read as YAML: it is nested more than 50 levels deep.", "[" * 3000),
-    S("a dotted option in a sweep file", f"{HERE}: training.lr is not a section of the configuration: write it nested, as training: with lr: below it.", "training.lr: 0.1\n"),
-    S("a sweep of sweeps", f"{HERE}: hydra.sweeper.params.+sweep: a sweep can't go over other sweeps: run them one by one.", GRID + "      +sweep: demo\n"),
-    S("an architecture that is not there in a grid", f"{HERE}: hydra.sweeper.params.arch: arch=vgx is not known (did you mean vgg?): choose one of mlp, sum, vgg.", GRID + "      arch: mlp,vgx\n"),
-    S("a million runs in a sweep file", "the sweep has 1,000,000 runs, more than sweep.max_runs=10000: sweep over fewer values, or set a larger sweep.max_runs.", GRID + "      seed: range(1000000)\n"),
-]
-# fmt: on
 
 
 def link(target, name):
