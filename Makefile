@@ -56,10 +56,11 @@ test-browser: install  ## the report in headless Chromium; on Debian, as root, i
 	  else echo "make test-browser needs chromium and chromedriver (Debian: chromium, chromium-driver)" >&2; exit 1; fi; }
 	$(BIN)/python -m pytest -m browser
 
-check: install  ## lint, format, types
+check: install  ## lint, format, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 sweep: install  ## run sweeps/NAME.yaml: make sweep SWEEP=NAME [ARGS="dataset.root=DIR ..."]
 	$(RUN) +sweep=$(SWEEP) $(ARGS)

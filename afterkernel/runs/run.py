@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from afterkernel.config import Config, device, evaluation_id, from_plain, run_id, to_plain
+from afterkernel.config.schema import public
 from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.files.reading import read_yaml_text
@@ -77,7 +78,7 @@ def _run(
     config.measure.warn_of_images(*problem.image_shape[1:])
     _write_config(config, run_dir)
     name = run_id(config)
-    with _mirror(config, run_dir, name) as board:
+    with wandb_run(config, run_dir, name) as board:
         with as_begun(config, run_dir, {"device": state.device, "threads": state.threads}) as begun:
             while _lacks_snapshots(begun, run_dir, state, name, len(problem.y_train)):
                 look()
@@ -145,7 +146,7 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
         problem = config.dataset.load()
     state = state_to_evaluate(config, run_dir, problem.fingerprint)
     config.measure.warn_of_images(*problem.image_shape[1:])
-    with cpu_threads(config), _mirror(config, run_dir, name) as board:
+    with cpu_threads(config), wandb_run(config, run_dir, name) as board:
         _evaluate_all(config, problem, run_dir, state, name, board, {}, lock_number, look)
     drop_what_served(config, run_dir)
     log.info("records are in %s", run_dir / RECORDS)
@@ -291,11 +292,14 @@ def _owner(state: RunState, facts: Snapshot) -> str:
     return f"{state.identity} {facts.sha256}"
 
 
-def _mirror(config: Config, run_dir: Path, name: str) -> AbstractContextManager[Mirror]:
+def wandb_run(config: Config, run_dir: Path, name: str) -> AbstractContextManager[Mirror]:
+    """The W&B run; an evaluation with other options than the run's own has one of its own."""
+    plain = to_plain(config)
     return mirror(
         config.logger.wandb,
         run_dir,
-        run_id=name,
+        name=name if run_id(config) == name else f"{name}-{evaluation_id(config)}",
         sweep=config.sweep.name,
-        config=to_plain(config),
+        config=public(plain),
+        places=[str(plain["output_dir"]), *([str(plain["dataset"]["root"])] if plain["dataset"].get("root") else [])],
     )

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -157,41 +157,31 @@ def _scalars(kernel: KernelRecord) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def mirror(options: Wandb, run_dir: Path, *, run_id: str, sweep: str, config: dict[str, Any]) -> Iterator[Mirror]:
-    """A W&B run for the length of the block, finished when it ends, and marked failed where it ends by an exception.
+def mirror(
+    options: Wandb, run_dir: Path, *, name: str, sweep: str, config: dict[str, Any], places: Iterable[str] = ()
+) -> Iterator[Mirror]:
+    """A W&B run for the length of the block, finished when it ends, and marked failed if it ends by an exception.
 
-    `config` is the configuration as plain data; W&B is not told its private options. The W&B run's id is SWEEP-RUN_ID,
-    the same whenever the run is resumed; an evaluation with other options than the run's own is a W&B run of its own.
+    `config` is the public part of the configuration, as plain data. The W&B run's id is SWEEP-NAME, the same whenever
+    the run is resumed. `places` are local paths that an error may name, and that are cut from what W&B gets.
     """
     if options.effective_mode() == "disabled":
         yield _Silent()
         return
-    identity = _identity(run_id, config)
-    board = _WandbMirror(lambda: _start(options, run_dir, name=identity, sweep=sweep, config=config))
+    board = _WandbMirror(lambda: _start(options, run_dir, name=name, sweep=sweep, config=config))
     try:
         yield board
     except BaseException as error:
         if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
             board.end("interrupted", "interrupted before its end")
         else:
-            board.end("failed", without_paths(reason(error), _places(run_dir, config)))
+            board.end("failed", without_paths(reason(error), [str(run_dir), *places]))
         raise
     board.end("finished")
 
 
-def _identity(run_id: str, config: dict[str, Any]) -> str:
-    # The schema names the options of this module, so it is imported late.
-    from afterkernel.config import evaluation_id, from_plain
-    from afterkernel.config import run_id as run_id_of
-
-    made = from_plain(config)
-    return run_id if run_id_of(made) == run_id else f"{run_id}-{evaluation_id(made)}"
-
-
 def _start(options: Wandb, run_dir: Path, *, name: str, sweep: str, config: dict[str, Any]) -> Any:
     import wandb
-
-    from afterkernel.config.schema import public
 
     def init(mode: Literal["online", "offline"]) -> Any:
         return wandb.init(
@@ -205,7 +195,7 @@ def _start(options: Wandb, run_dir: Path, *, name: str, sweep: str, config: dict
             job_type=RUN,
             tags=tags(config),
             notes=notes(config),
-            config=public(config),
+            config=config,
             reinit="finish_previous",
             settings=settings(),
         )
@@ -231,9 +221,3 @@ def settings() -> Any:
         disable_git=True,
         x_disable_meta=True,
     )
-
-
-def _places(run_dir: Path, config: Mapping[str, Any]) -> list[str]:
-    """Local paths that an error may name."""
-    root = config.get("dataset", {}).get("root")
-    return [str(run_dir), str(config.get("output_dir", "")), *([str(root)] if root else [])]

@@ -13,10 +13,11 @@ import logger_records
 import pytest
 import wandb_offline
 
-from afterkernel.config import compose, override, run_id, to_plain, typed
+from afterkernel.config import compose, override, run_id, typed
 from afterkernel.config.schema import every_option, public
 from afterkernel.errors import UserError
-from afterkernel.wandb.mirror import Wandb, mirror
+from afterkernel.runs.run import wandb_run
+from afterkernel.wandb.mirror import Wandb
 from afterkernel.wandb.redact import without_paths
 
 KINDS_WITH_PATHS = ["output_dir", "dataset.root", "svm.library"]
@@ -28,7 +29,8 @@ def configured(tmp_path, *words):
 
 @contextlib.contextmanager
 def mirrored(config, run_dir, name=None, mode="offline"):
-    with mirror(Wandb(mode), run_dir, run_id=name or run_id(config), sweep="tiny", config=to_plain(config)) as board:
+    sweep, logger = replace(config.sweep, name="tiny"), replace(config.logger, wandb=Wandb(mode))
+    with wandb_run(replace(config, sweep=sweep, logger=logger), run_dir, name or run_id(config)) as board:
         yield board
 
 
