@@ -107,7 +107,9 @@ def augment(
     return _affine(images, angle_rad, dx_px, dy_px, "bilinear", "edge")
 
 
-def _check_images(images: Tensor) -> None:
+def _check_images(images: object) -> None:
+    if not isinstance(images, Tensor):
+        raise UserError(f"images are floats of shape (n, c, h, w); this is a {type(images).__name__}.")
     if images.dim() != 4 or not images.is_floating_point():
         raise UserError(f"images are floats of shape (n, c, h, w); these are {images.dtype} of {tuple(images.shape)}.")
 
@@ -136,6 +138,8 @@ def _affine(
 
 def _one_or_each(value: int | float | Tensor, n: int) -> Float[Tensor, "b 1 1"]:
     each = torch.as_tensor(value, dtype=torch.float64, device="cpu").reshape(-1, 1, 1)
+    if not bool(torch.isfinite(each).all()):
+        raise UserError("an angle or a shift is NaN or infinite: give finite numbers.")
     if len(each) not in (1, n):
         raise UserError(f"{len(each)} angles or shifts were given for {n} images: give one, or one for each image.")
     return each

@@ -11,7 +11,7 @@ from torch import nn
 from afterkernel.kernels.embedding import embedding
 from afterkernel.kernels.features import FeatureEmbedding
 from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES, Grams, cross_grams, paired_products, train_test_grams
-from afterkernel.kernels.inputs import check_arguments, check_types, place_of
+from afterkernel.kernels.inputs import check_arguments, check_options, check_types, place_of
 from afterkernel.kernels.precision import precision
 from afterkernel.types import Float, Tensor
 
@@ -94,6 +94,7 @@ def paired_ntk(
     For "trace" and "full" outputs it is summed over the outputs. Arguments and errors are those of `ntk`.
     """
     check_arguments(model, {"x": x, "y": y})
+    check_options(budget_bytes)
     phi = embedding(model, "ntk", dtype=precision(dtype).dtype, device=place_of(model, x, device), output=output)
     check_types(phi, {"x": x, "y": y})
     return paired_products(phi, x, y, budget_bytes=budget_bytes)
@@ -167,6 +168,7 @@ def _grams(
     layer: str | None = None,
 ) -> Grams:
     check_arguments(model, {"x": x} if y is None else {"x": x, "y": y})
+    check_options(budget_bytes, store)
     kind = precision(dtype)
     phi = embedding(model, name, dtype=kind.dtype, device=place_of(model, x, device), output=output, layer=layer)
     check_types(phi, {"x": x} if y is None else {"x": x, "y": y})

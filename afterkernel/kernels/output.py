@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from afterkernel.errors import UserError
@@ -21,6 +22,9 @@ class Output:
     which: int | str | None = None
 
     def __post_init__(self) -> None:
+        which: Any = self.which
+        if type(which) is not bool and isinstance(which, Integral):  # also of numpy
+            object.__setattr__(self, "which", int(which))
         if isinstance(self.which, bool) or not isinstance(self.which, (int, str, type(None))):
             raise UserError(f'output={self.which!r} is not known: give the number of a logit, "trace" or "full".')
         if isinstance(self.which, str) and self.which not in ("trace", "full"):
@@ -30,12 +34,12 @@ class Output:
         """The columns of a network's output that gradients are taken of. Raises UserError where there are none such."""
         if not isinstance(output, Tensor):
             kind = type(output).__name__
-            hint = (
-                " wrap it so that its forward gives the tensor alone."
+            cure = (
+                "wrap it so that its forward gives the tensor alone"
                 if isinstance(output, (tuple, list, Mapping))
-                else ""
+                else "its forward must return the tensor of its outputs"
             )
-            raise UserError(f"the model gives a {kind}, not a tensor, so it is unclear what its kernel is:{hint}")
+            raise UserError(f"the model gives a {kind}, not a tensor, so it is unclear what its kernel is: {cure}.")
         if output.ndim == 0 or (samples is not None and len(output) != samples):
             raise UserError(
                 f"the model's output has shape {tuple(output.shape)} for {samples} samples: "
@@ -45,6 +49,8 @@ class Output:
             raise UserError(f"the model's output is of {output.dtype}, which has no gradient: give its logits instead.")
         columns = output.flatten(1) if output.ndim > 1 else output.unsqueeze(1)
         count = columns.shape[1]
+        if count == 0:
+            raise UserError(f"the model's output has shape {tuple(output.shape)}: it holds no output for a sample.")
         if self.which is None:
             if count != 1:
                 raise UserError(

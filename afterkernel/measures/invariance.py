@@ -23,7 +23,7 @@ from afterkernel.kernels.gram import samples_to_pair
 from afterkernel.kernels.inputs import check_arguments, check_images, place_of
 from afterkernel.kernels.precision import exact_products
 from afterkernel.measures.measure import Measure, Numbers
-from afterkernel.options import option
+from afterkernel.options import LARGEST_INT, option
 from afterkernel.progress.work import progress
 from afterkernel.transforms import rotate, shift, swap, zoom, zoom_is_identity
 from afterkernel.types import Float, Tensor
@@ -164,14 +164,33 @@ def invariance(
     images: floats (n, c, h, w); all are used. strength: pixels, radians, or the part of a side that zoom keeps; the
     paper's by default. Raises UserError for an unknown transform, a strength that it does not have, or no images.
     """
-    if transform not in TRANSFORMS:
+    if not isinstance(transform, str) or transform not in TRANSFORMS:
         raise UserError(f"transform={transform!r} is not known: choose one of {', '.join(TRANSFORMS)}.")
     paper = TRANSFORMS[transform].paper
-    if strength is not None and (paper is None or not strength > 0):
-        wanted = f"a number above 0, such as {paper:.4g}" if paper is not None else "left out, as swap has none"
-        raise UserError(f"strength={strength} is not one of transform={transform!r}: it must be {wanted}.")
+    if images_at_once is not None and not (type(images_at_once) is int and 0 < images_at_once <= LARGEST_INT):
+        raise UserError(f"images_at_once={images_at_once!r} is not a number of images: give a whole one, 1 at least.")
+    if strength is not None and not _fits(transform, strength, min(images.shape[-2:])):
+        raise UserError(
+            f"strength={strength!r} is not one of transform={transform!r}: it must be {_WANTED[transform]}."
+        )
     wanted_strength = {transform: (transform, paper if strength is None else strength)}
     return _measure(phi, images, wanted_strength, False, images_at_once)[transform]
+
+
+_WANTED = {
+    "shift": "a number above 0, such as 1, and less than the side of the images in pixels",
+    "rotation": "a number above 0, such as 0.25, and at most pi",
+    "zoom": "a number above 0, such as 0.9286, at most 1, and keep a pixel of the images",
+    "swap": "left out, as swap has none",
+}
+
+
+def _fits(transform: str, strength: Any, side: int) -> bool:
+    """Whether a transform of images of this side has that strength."""
+    if transform == "swap" or isinstance(strength, bool) or not isinstance(strength, (int, float)):
+        return False
+    most = {"shift": math.nextafter(side, 0), "rotation": math.pi, "zoom": 1}[transform]
+    return 0 < strength <= most and (transform != "zoom" or strength * side >= 1)
 
 
 def model_invariance(

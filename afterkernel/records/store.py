@@ -192,6 +192,8 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
 
     A run holds no runs, so nothing below one is looked at, nor are hidden folders. UserError where it is none.
     """
+    if not isinstance(directory, (str, os.PathLike)) or not str(directory).strip():
+        raise UserError(f"{directory!r} is not a directory: name a run, a sweep, or the folder of all sweeps.")
     directory = Path(directory)
     check_directory(directory)
     found, pending = [], [str(directory)]

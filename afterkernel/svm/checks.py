@@ -47,7 +47,7 @@ def check_kernel(K: Tensor | np.ndarray) -> Float[Tensor, "n n"]:
 
 def check_labels(y: Tensor | np.ndarray, K: Float[Tensor, "n n"]) -> Float[Tensor, " n"]:
     """Labels {0, 1} as {-1, +1}, float64 on K's device, or UserError."""
-    labels = torch.as_tensor(y)
+    labels = _tensor(y, "y")
     if labels.shape != K.shape[:1]:
         raise UserError(f"y has shape {tuple(labels.shape)}: K has {len(K)} samples, so y must have shape ({len(K)},).")
     found = torch.unique(labels).tolist()
@@ -92,10 +92,22 @@ def _floating(K: Tensor | np.ndarray, name: str) -> Tensor:
     with warnings.catch_warnings():
         # K is only read, so that a memory map opened for reading will do
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        K = torch.as_tensor(K).detach()
+        K = _tensor(K, name).detach()
     if K.dtype not in ASYMMETRY:
         raise UserError(f"{name} has dtype {str(K.dtype).removeprefix('torch.')}: it must be float32 or float64.")
     return K
+
+
+def _tensor(value: object, name: str) -> Tensor:
+    try:
+        found = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{name} is a {type(value).__name__} that holds no numbers: give a tensor or an array."
+        ) from error
+    if found.layout != torch.strided or found.is_meta:
+        raise UserError(f"{name} is not a dense tensor with numbers: give {name}.to_dense(), on a real device.")
+    return found
 
 
 def _extremes(K: Float[Tensor, "n n"]) -> tuple[float, float]:

@@ -187,6 +187,8 @@ def make_backend(backend: str | Backend, **options: Any) -> Backend:
         if backend not in BACKENDS:
             raise UserError(f"backend={backend} is not known: choose one of {', '.join(sorted(BACKENDS))}.")
         backend = BACKENDS[backend]()
+    if not isinstance(backend, Backend):
+        raise UserError(f"backend={backend!r} is not known: choose one of {', '.join(sorted(BACKENDS))}.")
     known = [field.name for field in dataclasses.fields(backend) if field.name != "name"]
     for key, value in options.items():
         if key not in known:

@@ -1,7 +1,9 @@
 """Every error case, made through the real entry point; and the page in docs that is written from them."""
 
 import shlex
+import subprocess
 import sys
+from pathlib import Path
 
 import error_page
 import pytest
@@ -73,6 +75,12 @@ def test_an_error_gets_its_sentence(case, tmp_path, monkeypatch, capfd, finished
     assert {name: after.get(name) for name in before} == before
     assert not [name for name in after.keys() - before.keys() if "snapshots" in name]
     assert "EXECUTED" not in after
+
+
+def test_a_call_of_the_library_gets_its_sentence():
+    program = Path(__file__).with_name("library_calls.py")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_the_page_in_docs_is_written_from_the_cases():

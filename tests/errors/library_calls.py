@@ -1,0 +1,218 @@
+"""Calls of the library with arguments of the wrong kind, each with the sentence that answers it.
+
+Run as a program, without the tests' checks of types, which would come first: it prints the sentences that differ.
+"""
+
+import re
+
+import torch
+from torch import nn
+
+import afterkernel as ak
+from afterkernel.kernels import layer_ntks, paired_ntk
+
+X = torch.linspace(0.1, 0.9, 20).view(5, 4)
+IMAGES = torch.linspace(0.1, 0.9, 80).view(5, 1, 4, 4)
+K = torch.eye(4, dtype=torch.float64) + 1
+Y = torch.tensor([0, 1, 0, 1])
+
+
+def net(outputs=1, inputs=4):
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 3), nn.ReLU(), nn.Linear(3, outputs))
+
+
+class Gives(nn.Module):
+    """A model that gives something made of its output."""
+
+    def __init__(self, made):
+        super().__init__()
+        self.a, self.made = nn.Linear(4, 1), made
+
+    def forward(self, x):
+        """The made thing."""
+        return self.made(self.a(x))
+
+
+class Bare(nn.Module):
+    """A module that never called its base class."""
+
+    def __init__(self):
+        self.size = 3
+
+
+def invariance(transform="shift", **options):
+    return ak.invariance(net(inputs=16), IMAGES, transform, **options)
+
+
+def svm(K=K, y=Y, **options):
+    return ak.HardMarginSVM(**options).fit(K, y)
+
+
+def kernels(x, y=None, **options):
+    """The call of every kernel function."""
+    return [lambda f=f: f(net(), x, y, **options) for f in (ak.ntk, layer_ntks, ak.conjugate_kernel)]
+
+
+def unknown_device(device):
+    return kernels(
+        X, device=device
+    ), f'device={device!r} is not known: give "cpu", "cuda" or "cuda:0", or leave it out.'
+
+
+BYTES = "is not a number of bytes: give a whole one, such as 2**30."
+FOLDER = "is not the name of a folder: give a string or a pathlib.Path."
+NO_NUMBERS = "that holds no numbers: give a tensor or an array."
+SHIFT = (
+    "is not one of transform='shift': it must be a number above 0, such as 1, and less than the side of the images in "
+    "pixels."
+)
+
+CALLS = {
+    "a sparse input": (kernels(X.to_sparse()), "x is not a dense tensor: convert it by x.to_dense()."),
+    "a nested input": (
+        kernels(torch.nested.nested_tensor([X[0], X[1]])),
+        "x is not a dense tensor: convert it by x.to_padded_tensor(0.0).",
+    ),
+    "an input without numbers": (
+        kernels(X.to("meta")),
+        "x is on the device meta, which holds no numbers: give it on a real device.",
+    ),
+    "y of another width": (
+        kernels(X, torch.rand(3, 7)),
+        "y has samples of shape (7,), which the model does not take (...): give samples like those of x.",
+    ),
+    "y of another width in pairs": (
+        [lambda: paired_ntk(net(), X, torch.rand(5, 7))],
+        "y has samples of shape (7,), which the model does not take (...): give samples like those of x.",
+    ),
+    "a device of another kind": unknown_device("tpu"),
+    "a device without a name": unknown_device(""),
+    "a number for a device": unknown_device(3.5),
+    "a list for a device": unknown_device(["cpu"]),
+    "a device that holds no numbers": (
+        kernels(X, device="meta"),
+        "device='meta' can't be computed on here: use device=\"cpu\".",
+    ),
+    "a device that torch was not built for": (
+        kernels(X, device="xla"),
+        "device='xla' can't be computed on here: use device=\"cpu\".",
+    ),
+    "a budget in words": (kernels(X, budget_bytes="1GB"), f"budget_bytes='1GB' {BYTES}"),
+    "no budget": (kernels(X, budget_bytes=None), f"budget_bytes=None {BYTES}"),
+    "a budget that is true": (kernels(X, budget_bytes=True), f"budget_bytes=True {BYTES}"),
+    "an infinite budget": (kernels(X, budget_bytes=float("inf")), f"budget_bytes=inf {BYTES}"),
+    "a budget that is not a number": (kernels(X, budget_bytes=float("nan")), f"budget_bytes=nan {BYTES}"),
+    "a number for a store": (kernels(X, store=5), f"store=5 {FOLDER}"),
+    "bytes for a store": (kernels(X, store=b"a"), f"store=b'a' {FOLDER}"),
+    "a store without a name": (kernels(X, store=""), f"store='' {FOLDER}"),
+    "a zero byte in a store's name": (kernels(X, store="a\0b"), f"store='a\\x00b' {FOLDER}"),
+    "a model without numbers": (
+        [lambda: ak.ntk(net().to("meta"), X), lambda: ak.conjugate_kernel(net().to("meta"), X)],
+        "the model is on the device meta, which holds no numbers: load its weights first.",
+    ),
+    "a model that was not initialised": (
+        [lambda: ak.ntk(Bare(), X), lambda: ak.conjugate_kernel(Bare(), X)],
+        "the Bare is not initialised: call super().__init__() in its __init__.",
+    ),
+    "a model that gives nothing": (
+        [lambda: ak.ntk(Gives(lambda out: None), X)],
+        "the model gives a NoneType, not a tensor, so it is unclear what its kernel is: its forward must return the "
+        "tensor of its outputs.",
+    ),
+    "a model without outputs": (
+        [lambda: ak.ntk(Gives(lambda out: out[:, :0]), X)],
+        "the model's output has shape (..., 0): it holds no output for a sample.",
+    ),
+    "a list for a transform": (
+        [lambda: invariance(["shift"])],
+        "transform=['shift'] is not known: choose one of shift, rotation, zoom, swap.",
+    ),
+    "a strength in words": ([lambda: invariance(strength="x")], f"strength='x' {SHIFT}"),
+    "a strength that is true": ([lambda: invariance(strength=True)], f"strength=True {SHIFT}"),
+    "an infinite strength": ([lambda: invariance(strength=float("inf"))], f"strength=inf {SHIFT}"),
+    "a shift out of the frame": ([lambda: invariance(strength=4)], f"strength=4 {SHIFT}"),
+    "a turn of more than a half": (
+        [lambda: invariance("rotation", strength=7.0)],
+        "strength=7.0 is not one of transform='rotation': it must be a number above 0, such as 0.25, and at most pi.",
+    ),
+    "a zoom that keeps no pixel": (
+        [lambda: invariance("zoom", strength=1e-9)],
+        "strength=1e-09 is not one of transform='zoom': it must be a number above 0, such as 0.9286, at most 1, and "
+        "keep a pixel of the images.",
+    ),
+    "no image at once": (
+        [lambda: invariance(images_at_once=0)],
+        "images_at_once=0 is not a number of images: give a whole one, 1 at least.",
+    ),
+    "a part of an image at once": (
+        [lambda: invariance(images_at_once=1.5)],
+        "images_at_once=1.5 is not a number of images: give a whole one, 1 at least.",
+    ),
+    "images that are not numbers": (
+        [lambda: ak.invariance(net(inputs=16), IMAGES * float("nan"), "swap")],
+        "x holds NaN or infinity: every pixel must be finite.",
+    ),
+    "an infinite shift of images": (
+        [lambda: ak.transforms.shift(IMAGES, float("inf"))],
+        "an angle or a shift is NaN or infinite: give finite numbers.",
+    ),
+    "an array for images": (
+        [lambda: ak.transforms.rotate(IMAGES.numpy(), 0.1), lambda: ak.transforms.swap(IMAGES.numpy())],
+        "images are floats of shape (n, c, h, w); this is a ndarray.",
+    ),
+    "no kernel for an SVM": (
+        [lambda: svm(K=None), lambda: ak.KernelRidge().fit(None, Y)],
+        f"K is a NoneType {NO_NUMBERS}",
+    ),
+    "words for labels": (
+        [lambda: svm(y=["a", "b"] * 2), lambda: ak.MinimumNormInterpolator().fit(K, ["a", "b"] * 2)],
+        f"y is a list {NO_NUMBERS}",
+    ),
+    "a sparse kernel for an SVM": (
+        [lambda: svm(K=K.to_sparse())],
+        "K is not a dense tensor with numbers: give K.to_dense(), on a real device.",
+    ),
+    "a number for a backend": ([lambda: svm(backend=5)], "backend=5 is not known: choose one of ..."),
+    "an array for a measure": (
+        [lambda: ak.alignment(K.numpy(), K), lambda: ak.cka(K.numpy(), K), lambda: ak.spectrum(K.numpy())],
+        "K is a ndarray, not a torch tensor: convert it by torch.as_tensor.",
+    ),
+    "complex numbers for a measure": (
+        [lambda: ak.alignment(K.to(torch.complex128), K), lambda: ak.effective_rank(K.to(torch.complex128))],
+        "K must be a dense tensor of real numbers.",
+    ),
+    "a list of labels for a measure": (
+        [lambda: ak.target_alignment(K, Y.tolist())],
+        "y is a list, not a torch tensor: convert it by torch.as_tensor.",
+    ),
+    "a number for a folder of results": (
+        [lambda: ak.results(5), lambda: ak.sql(5, "select 1")],
+        "5 is not a directory: name a run, a sweep, or the folder of all sweeps.",
+    ),
+    "results without a folder": (
+        [lambda: ak.results("")],
+        "'' is not a directory: name a run, a sweep, or the folder of all sweeps.",
+    ),
+}
+
+
+def told(call):
+    try:
+        return f"no error: {call()}"
+    except ak.UserError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def main():
+    """Print what is answered otherwise."""
+    for name, (calls, sentence) in CALLS.items():
+        pattern = ".*".join(map(re.escape, sentence.split("...")))
+        for number, call in enumerate(calls):
+            if re.fullmatch(pattern, answer := told(call)) is None:
+                print(f"{name} ({number}): {answer!r}")
+
+
+if __name__ == "__main__":
+    main()
