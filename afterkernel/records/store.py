@@ -39,6 +39,7 @@ RunName = tuple[str, str]
 # Size and times of change (mtime, ctime) in ns of a file.
 Stamp = tuple[int, int, int]
 T = TypeVar("T")
+LAST = 10**18 - 1
 # Each number has one spelling, so that no two files can be the same record.
 _INTEGER = "(0|[1-9][0-9]{0,17})"
 _RECORD = re.compile(rf"{_INTEGER}\.({NAME})\.{_INTEGER}\.json")
@@ -108,7 +109,7 @@ def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
     name = f"{record.step}.{safe('evaluation_id', record.evaluation_id)}.{number}.json"
     path = Path(run_dir) / RECORDS / name
     if not _RECORD.fullmatch(name):
-        raise UserError(f"The record can't be written to {path}: step and number are from 0 to {10**18 - 1}.")
+        raise UserError(f"The record can't be written to {path}: step and number are from 0 to {LAST}.")
     try:
         data = encode(record, number)
     except RecordError as fault:
@@ -129,12 +130,14 @@ def fence_records(run_dir: Path | str, number: int) -> None:
 
 
 def next_number(run_dir: Path | str) -> int:
-    """The number for the next lock: 1 + the highest among locks and records."""
+    """The number for the next lock: 1 + the highest among locks and records. UserError where there is none."""
     run_dir = Path(run_dir)
     found = [0, *lock_numbers(run_dir)]
     for name in _names(run_dir / RECORDS):
         if match := _RECORD.fullmatch(name) or _FENCE.fullmatch(name):
             found.append(int(match[match.lastindex or 1]))
+    if max(found) == LAST:
+        raise UserError(f"{run_dir} has a lock or record of number {LAST}, the last that there is: remove that file.")
     return max(found) + 1
 
 

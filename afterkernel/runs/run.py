@@ -262,6 +262,7 @@ def _evaluate_all(
                 measured.save(sample_path(kept), owner)
                 look()
                 write_record(run_dir, record, lock_number)
+                look()  # they may be the successor's
                 shutil.rmtree(tiles, ignore_errors=True)
                 told.advance()
             board.log(record)

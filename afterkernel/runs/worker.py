@@ -49,6 +49,8 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
                     log.warning("interrupted; the same command goes on from here")
                     raise
                 except BaseException as error:
+                    held.beat()
+                    held.check()  # whoever took the run over has moved or removed files: that is no failure of it
                     message = failure_message(error)
                     # For the log alone: on the terminal whoever asked for the run tells its outcome.
                     log.error("failed: %s", message, exc_info=not isinstance(error, UserError), extra=LOG_ONLY)
@@ -58,8 +60,8 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
             return outcome("locked", f"{error.owner} works on it")
         except LockLostError as error:
             return outcome("locked", str(error))
-        except OSError as error:
-            return outcome("failed", failure_message(error))
+        except (OSError, UserError) as error:
+            return outcome("failed", failure_message(error), user_error=isinstance(error, UserError))
 
 
 def _run(job: Job, run_dir: Path, lock: RunLock) -> bool:

@@ -1,4 +1,7 @@
-"""Facts on disk: a frozen dataclass of plain values as JSON that carries its version, checked when it is read."""
+"""Facts on disk: a frozen dataclass of plain values as JSON that carries its version, checked when it is read.
+
+Missing optional fields read as their default and unknown ones are ignored, so that versions can add fields.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,16 @@ def decode(cls: type[Facts], text: str) -> Facts:
     if version != VERSION:
         raise ValueError(f"its version is {version}, and this afterkernel reads {VERSION}; a later one may read it")
     hints = typing.get_type_hints(cls)
-    for name in hints.keys() | data.keys():
-        if name not in hints or name not in data:
-            raise ValueError(f"{name} is {'missing' if name in hints else 'not known'}")
-    for name, hint in hints.items():
-        _check(name, hint, data[name])
-    return cls(**data)
+    missing = dataclasses.MISSING
+    required = {
+        field.name for field in dataclasses.fields(cls) if field.default is missing and field.default_factory is missing
+    }
+    if lacking := required - data.keys():
+        raise ValueError(f"{min(lacking)} is missing")
+    known = {name: data[name] for name in hints if name in data}
+    for name, value in known.items():
+        _check(name, hints[name], value)
+    return cls(**known)
 
 
 def _check(name: str, hint: Any, value: Any) -> None:
