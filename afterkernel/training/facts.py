@@ -11,7 +11,7 @@ import types
 import typing
 from typing import Any, TypeVar
 
-Facts = TypeVar("Facts")
+Facts = TypeVar("Facts", bound=object)
 
 VERSION = 1
 
