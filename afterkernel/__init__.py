@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from afterkernel.measures import alignment, cka, effective_rank, kernel_distance, spectrum, target_alignment
     from afterkernel.measures import model_invariance as invariance
     from afterkernel.records import results, sql
-    from afterkernel.runs.kept import kept_grams
+    from afterkernel.runs.kept import saved_grams
     from afterkernel.svm import HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath
 
 __version__ = "0.1.0"
@@ -35,12 +35,12 @@ __all__ = [
     "conjugate_kernel",
     "effective_rank",
     "invariance",
-    "kept_grams",
     "kernel_distance",
     "kernels",
     "models",
     "ntk",
     "results",
+    "saved_grams",
     "spectrum",
     "sql",
     "target_alignment",
@@ -56,7 +56,7 @@ _HOMES = {
         "target_alignment",
     ),
     "records": ("results", "sql"),
-    "runs.kept": ("kept_grams",),
+    "runs.kept": ("saved_grams",),
     "svm": ("HardMarginSVM", "KernelRidge", "MinimumNormInterpolator", "OneVsRestSVM", "SoftMarginPath"),
 }
 

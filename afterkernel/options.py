@@ -29,18 +29,17 @@ def option(
     above: float | None = None,
     at_most: float | None = None,
     unique: bool = True,
-    decides: bool = True,
-    private: bool = False,
+    affects_results: bool = True,
+    redact: bool = False,
     unordered: bool = False,
 ) -> Any:
     """A dataclass field with one line of help, and with the values that it may take.
 
     `choices` lists the strings allowed; `at_least`, `above` and `at_most` bound a number (or each number of a list).
     Numbers are finite, whole numbers at most `LARGEST_INT` in size where no bound says otherwise, and a list holds no
-    value twice unless `unique` is false. `decides` says whether the value decides a run's numbers, and so belongs to
-    the run's identity: a device, a path or a memory budget does not. `private` marks what stays on this machine, such
-    as a local path: it is never sent to W&B. `unordered` says that
-    the order of a list changes no number.
+    value twice unless `unique` is false. `affects_results` says whether a run's numbers depend on the value, which is
+    then part of the run's identity: a device, a path or a memory budget is not. `redact` marks what stays on this
+    machine, such as a local path: it is never sent to W&B. `unordered` says that the order of a list changes no number.
     """
     metadata = {
         "help": help,
@@ -49,8 +48,8 @@ def option(
         "above": above,
         "at_most": at_most,
         "unique": unique,
-        "decides": decides,
-        "private": private,
+        "affects_results": affects_results,
+        "redact": redact,
         "unordered": unordered,
     }
     if isinstance(default, (list, dict)):

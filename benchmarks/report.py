@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from afterkernel.config import compose, evaluation_id, run_id, to_plain, typed
+from afterkernel.config import compose, config_to_dict, evaluation_id, run_id, to_config
 from afterkernel.config.schema import Config
 from afterkernel.records import KernelRecord, Record, Resources, run_directory, write_record, write_text_atomic
 
@@ -55,7 +55,7 @@ def write_sweep(root: Path, wanted: int) -> int:
             for rate in RATES:
                 words = [f"dataset={pair}", f"arch={arch}", f"training.lr={rate}", f"training.epochs={EPOCHS[-1]}"]
                 words += ["training.loss_target=0.1", f"snapshot.epochs=[{','.join(map(str, EPOCHS))}]"]
-                config = typed(compose([*words, "sweep.name=made", f"output_dir={root}"]))
+                config = to_config(compose([*words, "sweep.name=made", f"output_dir={root}"]))
                 for seed in SEEDS:
                     if written >= wanted:
                         return written
@@ -71,7 +71,7 @@ def write_run(root: Path, config: Config, generator: np.random.Generator) -> Non
 
     name = run_id(config)
     folder = run_directory(root, config.sweep.name, name)
-    write_text_atomic(folder / "config.yaml", yaml.safe_dump(to_plain(config), sort_keys=False))
+    write_text_atomic(folder / "config.yaml", yaml.safe_dump(config_to_dict(config), sort_keys=False))
     level = generator.normal(0.02, 0.002)
     for epoch in EPOCHS:
         kernels = tuple(made_kernel(kernel, epoch, level, generator) for kernel in ("ntk", "conjugate"))
@@ -100,7 +100,7 @@ def write_run(root: Path, config: Config, generator: np.random.Generator) -> Non
             commit="0" * 40,
             device="made up",
             kernels=kernels,
-            config=to_plain(config),
+            config=config_to_dict(config),
             provenance={"command": "python benchmarks/report.py", "snapshot_sha256": generator.bytes(32).hex()},
         )
         write_record(folder, record, 1)

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from afterkernel.config import compose, to_plain, typed
+from afterkernel.config import compose, config_to_dict, to_config
 from afterkernel.records import KernelRecord, Record, Resources, write_record
 
 SNAPSHOTS = (0, 1, 2, 5, 10)
@@ -104,7 +104,7 @@ def make_record(config: dict[str, Any], run: int, epoch: int) -> Record:
 
 def make_store(folder: Path, runs: int, snapshots: int) -> int:
     """Write `runs` runs of so many snapshots each; return the bytes of all."""
-    config = to_plain(typed(compose(["arch=vgg"])))
+    config = config_to_dict(to_config(compose(["arch=vgg"])))
     size = 0
     for run in range(runs):
         for epoch in SNAPSHOTS[:snapshots]:
@@ -122,7 +122,7 @@ def ask(folder: Path, expression: str) -> tuple[float, float, float, int]:
 
 def write_s(folder: Path) -> float:
     """Seconds to write one record into a run that has ten, the median of ten times."""
-    config = to_plain(typed(compose(["arch=vgg"])))
+    config = config_to_dict(to_config(compose(["arch=vgg"])))
     times = []
     for epoch in range(20):
         started = time.perf_counter()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from afterkernel import HardMarginSVM
-from afterkernel.config import compose, typed
+from afterkernel.config import compose, to_config
 from afterkernel.measures import Context
 from afterkernel.records import read_run, write_record
 from afterkernel.runs import numeric_warnings as doubts
@@ -18,7 +18,7 @@ OPTIONS += ["measure.num_images=10"]
 
 
 def judged(*options, weights=None):
-    config = typed(compose([*OPTIONS, *options]))
+    config = to_config(compose([*OPTIONS, *options]))
     problem = config.dataset.load()
     network = config.arch.build(problem.image_shape)
     if weights is not None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from afterkernel.__main__ import main
-from afterkernel.config import compose, run_id, typed
+from afterkernel.config import compose, run_id, to_config
 from afterkernel.data.sources.digits import Digits
 from afterkernel.errors import UserError
 from afterkernel.records import SkippedWarning, read_records, read_run
@@ -30,7 +30,7 @@ OPTIONS = [
 
 
 def made(*words):
-    return typed(compose([*OPTIONS, *words]))
+    return to_config(compose([*OPTIONS, *words]))
 
 
 def numbers(run_dir):
@@ -200,15 +200,15 @@ class KilledError(BaseException):
 
 
 def killing(after):
-    """A `look` that ends the process, as far as anybody can see, the `after`-th time it is called."""
+    """A `check_cancelled` that ends the process, as far as anybody can see, the `after`-th time it is called."""
     left = [after]
 
-    def look():
+    def check_cancelled():
         left[0] -= 1
         if left[0] < 0:
             raise KilledError
 
-    return look
+    return check_cancelled
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ def test_force_killed_at_any_moment_mixes_nothing(after, copy, whole, renewed, n
         run(made(), renewed)
     old = numbers(whole)
     try:
-        run(made("force=true"), copy, look=killing(after))
+        run(made("force=true"), copy, check_cancelled=killing(after))
         ended = True
     except KilledError:
         ended = False
@@ -262,7 +262,7 @@ def test_a_sweep_takes_no_forced_run_that_was_killed_for_finished(tmp_path, new_
     monkeypatch.undo()
     assert finished([entry]) == set()  # the images are others
     with pytest.raises(KilledError):
-        run(made("force=true"), entry.run_dir, look=killing(9))
+        run(made("force=true"), entry.run_dir, check_cancelled=killing(9))
     assert finished([entry]) == set()
     run(made(), entry.run_dir)
     assert finished([entry]) == {entry.run_dir}
@@ -270,7 +270,7 @@ def test_a_sweep_takes_no_forced_run_that_was_killed_for_finished(tmp_path, new_
 
 def test_a_process_of_the_replaced_start_that_wakes_late_mixes_nothing(copy, whole, foreign):
     """It had looked before it was paused, so that one write of each kind may come after everything else."""
-    run(made("force=true"), copy, look=lambda: None)
+    run(made("force=true"), copy, check_cancelled=lambda: None)
     disturb(copy, whole, dict.fromkeys(SNAPSHOTS, "foreign"))
     shutil.copy(whole / "training.json", copy / "training.json")
     with pytest.raises(UserError, match="force=true replaced: run the same command again"):

@@ -9,7 +9,7 @@ import torch
 
 import afterkernel as ak
 from afterkernel.__main__ import main
-from afterkernel.config import compose, typed
+from afterkernel.config import compose, to_config
 from afterkernel.errors import UserError
 from afterkernel.records import read_records
 from afterkernel.runs.run import run
@@ -29,7 +29,7 @@ OPTIONS = [
 
 
 def made(run_dir, *options):
-    config = typed(compose([*OPTIONS, *options]))
+    config = to_config(compose([*OPTIONS, *options]))
     run(config, run_dir)
     return config
 
@@ -51,7 +51,7 @@ def test_kept_grams_are_those_that_were_judged(kept):
     snapshot.load(run_dir, network, snapshot.paths(run_dir)[1])
     for record in read_records(run_dir):
         for kernel in record.kernels:
-            grams = ak.kept_grams(run_dir, record.epoch, kernel.kernel)
+            grams = ak.saved_grams(run_dir, record.epoch, kernel.kernel)
             assert (grams.train.shape, grams.test.shape) == ((40, 40), (20, 40))
             assert grams.normalisation == kernel.embedding_norm
             assert grams.evaluation_id == record.evaluation_id
@@ -62,7 +62,7 @@ def test_kept_grams_are_those_that_were_judged(kept):
             assert wrong.mean() == kernel.svm_test_error
     K = ak.ntk(network, problem.x_train)
     Z = 1e-4 + K.diagonal().double().sqrt().mean().item()
-    assert np.allclose(ak.kept_grams(run_dir, 1, "ntk").train, K / Z**2, rtol=1e-4)
+    assert np.allclose(ak.saved_grams(run_dir, 1, "ntk").train, K / Z**2, rtol=1e-4)
 
 
 def test_weights_stay_where_checkpoints_are_kept(kept):
@@ -74,22 +74,22 @@ def test_weights_stay_where_checkpoints_are_kept(kept):
 def test_what_was_not_kept_is_told(kept, tmp_path):
     run_dir, _ = kept
     with pytest.raises(UserError, match=r"no ntk kernel of epoch 7: it has conjugate at epoch 0, .*ntk at epoch 1"):
-        ak.kept_grams(run_dir, 7, "ntk")
+        ak.saved_grams(run_dir, 7, "ntk")
     with pytest.raises(UserError, match="holds no ntk kernel of epoch 1 of evaluation x"):
-        ak.kept_grams(run_dir, 1, "ntk", "x")
+        ak.saved_grams(run_dir, 1, "ntk", "x")
     with pytest.raises(UserError, match="holds no kernels: they are kept where keep="):
-        ak.kept_grams(tmp_path, 1, "ntk")
+        ak.saved_grams(tmp_path, 1, "ntk")
 
 
 def test_two_evaluations_keep_theirs_side_by_side(copy):
-    first = ak.kept_grams(copy, 1, "ntk")
+    first = ak.saved_grams(copy, 1, "ntk")
     assert main(["evaluate", str(copy), "kernel.dtype=float64", "kernel.names=[ntk]"]) == 0
     with pytest.raises(UserError, match="of several evaluations: name one as evaluation_id"):
-        ak.kept_grams(copy, 1, "ntk")
+        ak.saved_grams(copy, 1, "ntk")
     ids = {record.evaluation_id for record in read_records(copy)}
     (other,) = ids - {first.evaluation_id}
-    assert ak.kept_grams(copy, 1, "ntk", other).train.dtype == np.float64
-    assert np.array_equal(ak.kept_grams(copy, 1, "ntk", first.evaluation_id).train, first.train)
+    assert ak.saved_grams(copy, 1, "ntk", other).train.dtype == np.float64
+    assert np.array_equal(ak.saved_grams(copy, 1, "ntk", first.evaluation_id).train, first.train)
 
 
 def altered(path):
@@ -110,8 +110,8 @@ def test_a_damaged_matrix_is_told(copy, damage, told):
     (path,) = (copy / "kernels").glob("epoch=0001.*.ntk.test.npy")
     damage(path)
     with pytest.raises(UserError, match=f"{path.name} is missing or was altered .*{told}.*evaluate the run again"):
-        ak.kept_grams(copy, 1, "ntk")
-    assert ak.kept_grams(copy, 0, "ntk").train.shape == (40, 40)
+        ak.saved_grams(copy, 1, "ntk")
+    assert ak.saved_grams(copy, 0, "ntk").train.shape == (40, 40)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_damaged_manifest_is_reported_and_not_overwritten(copy, change, told):
     path.write_text(change(path.read_text()))
     before = path.read_bytes()
     with pytest.raises(UserError, match=told):
-        ak.kept_grams(copy, 1, "ntk")
+        ak.saved_grams(copy, 1, "ntk")
     assert main(["evaluate", str(copy)]) == 2
     assert path.read_bytes() == before
 
@@ -143,7 +143,7 @@ def test_pickled_objects_are_not_loaded(copy):
     manifest["files"][path.name]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="missing or was altered"):
-        ak.kept_grams(copy, 1, "ntk")
+        ak.saved_grams(copy, 1, "ntk")
 
 
 @pytest.mark.parametrize(("keep", "stay"), [("keep=[]", 0), ("keep=[gram]", 2), ("keep=[checkpoint]", 2)])
@@ -199,4 +199,4 @@ def test_a_finished_run_is_asked_to_keep_less(kept, tmp_path):
 
 def test_an_unknown_word_is_told():
     with pytest.raises(UserError, match=r"keep=kernel is not known: choose one of gram, checkpoint\."):
-        typed(compose(["keep=[kernel]"]))
+        to_config(compose(["keep=[kernel]"]))

@@ -3,7 +3,7 @@
 import pytest
 
 import afterkernel.runs.evaluate as evaluate_module
-from afterkernel.config import compose, typed
+from afterkernel.config import compose, to_config
 from afterkernel.measures import measure_all
 from afterkernel.records import read_records, results
 from afterkernel.records.files import RECORDS
@@ -39,7 +39,7 @@ def measured(monkeypatch):
 
 
 def test_a_run_that_was_cut_off_ends_with_the_same_numbers(tmp_path, measured):
-    config = typed(compose(OPTIONS))
+    config = to_config(compose(OPTIONS))
     run(config, tmp_path)
     whole = dict(measured)
     assert set(whole) == {0, 1, 2}
@@ -68,7 +68,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_numbers(tmp_path, measured):
 
 
 def test_measures_that_do_not_look_back_keep_nothing(tmp_path, measured):
-    run(typed(compose([*OPTIONS, "measure.names=[spectrum]", "measure.per_layer=false"])), tmp_path)
+    run(to_config(compose([*OPTIONS, "measure.names=[spectrum]", "measure.per_layer=false"])), tmp_path)
     assert set(measured[2]["ntk"]) >= {"eigenvalue_1", "decay_exponent", "label_energy_10"}
     assert not list((tmp_path / "supports").glob("*.npz"))
     frame = results(tmp_path)

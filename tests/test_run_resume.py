@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 import afterkernel.runs.evaluate as evaluate_module
-from afterkernel.config import compose, typed
+from afterkernel.config import compose, to_config
 from afterkernel.kernels.collect import GradientEmbedding
 from afterkernel.kernels.store import TileStore
 from afterkernel.records import read_records, read_run
@@ -47,7 +47,7 @@ def numbers(run_dir):
 
 def test_stopped_in_a_gram_matrix(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_module, "LONG_MULTIPLICATIONS", 0)
-    config = typed(compose(OPTIONS))
+    config = to_config(compose(OPTIONS))
     collected = []
     block = GradientEmbedding.block
     monkeypatch.setattr(
@@ -77,5 +77,5 @@ def test_stopped_in_a_gram_matrix(tmp_path, monkeypatch):
 def test_resumable_false_keeps_no_tiles(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_module, "LONG_MULTIPLICATIONS", 0)
     monkeypatch.setattr(TileStore, "mark", stopping_after(0, TileStore.mark))
-    run(typed(compose([*OPTIONS, "kernel.resumable=false"])), tmp_path)
+    run(to_config(compose([*OPTIONS, "kernel.resumable=false"])), tmp_path)
     assert len(read_run(tmp_path)) == 1

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from afterkernel.config import compose, typed
+from afterkernel.config import compose, to_config
 from afterkernel.records import read_records
 from afterkernel.runs.run import run
-from afterkernel.runs.warm_start import read_supports, supports_path, write_supports
+from afterkernel.runs.warm_start import read_warm_starts, warm_start_path, write_warm_starts
 from afterkernel.svm import HardMarginSVM
 
 OPTIONS = [
@@ -32,7 +32,7 @@ def test_starts_are_the_supports_of_the_snapshot_before(tmp_path, monkeypatch):
         return self
 
     monkeypatch.setattr(HardMarginSVM, "fit", watched)
-    run(typed(compose(OPTIONS)), tmp_path)
+    run(to_config(compose(OPTIONS)), tmp_path)
     assert len(starts) == 6
     hard = 0
     for i in range(6):
@@ -57,16 +57,16 @@ def test_starts_are_the_supports_of_the_snapshot_before(tmp_path, monkeypatch):
 def test_damaged_supports_are_no_start(tmp_path, text):
     path = tmp_path / "supports.json"
     path.write_text(text)
-    assert read_supports(path, 50, "run") is None
-    assert read_supports(tmp_path / "absent.json", 50, "run") is None
+    assert read_warm_starts(path, 50, "run") is None
+    assert read_warm_starts(tmp_path / "absent.json", 50, "run") is None
 
 
 def test_supports_come_back_as_they_were(tmp_path):
-    path = supports_path(tmp_path, 3, "id")
+    path = warm_start_path(tmp_path, 3, "id")
     supports = {"ntk": torch.tensor([1, 5, 7]), "conjugate": torch.tensor([], dtype=torch.int64)}
-    write_supports(path, supports, "this run")
-    assert read_supports(path, 8, "another run") is None
-    found = read_supports(path, 8, "this run")
+    write_warm_starts(path, supports, "this run")
+    assert read_warm_starts(path, 8, "another run") is None
+    found = read_warm_starts(path, 8, "this run")
     assert found.keys() == supports.keys()
     assert all(torch.equal(found[name], supports[name]) for name in supports)
 
@@ -77,7 +77,7 @@ def test_a_run_that_lost_a_record_goes_on_from_the_same_start(tmp_path, monkeypa
     monkeypatch.setattr(
         HardMarginSVM, "fit", lambda self, K, y, start=None: (starts.append(start), fit(self, K, y, start))[1]
     )
-    config = typed(compose(OPTIONS))
+    config = to_config(compose(OPTIONS))
     run(config, tmp_path)
     first, records = list(starts), read_records(tmp_path)
     (lost,) = (tmp_path / "records").glob(f"{records[2].step}.*.json")

@@ -33,13 +33,13 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class PartFinding:
-    """A part with its comparisons and verdict. `telling` is the comparison that the verdict hangs on, where any is."""
+    """A part with its comparisons and verdict. `decisive` is the comparison that the verdict hangs on, where any is."""
 
     part: Part
     comparisons: list[Comparison]
     verdict: Verdict
     reason: str
-    telling: Comparison | None
+    decisive: Comparison | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +58,12 @@ class Finding:
         return [(part.part, one) for part in self.parts for one in part.comparisons]
 
     @property
-    def telling(self) -> PartFinding | None:
+    def decisive(self) -> PartFinding | None:
         """The part that the verdict hangs on, of those with a comparison that tells: the weakest one if confirmed."""
-        told = [part for part in self.parts if part.telling is not None]
+        told = [part for part in self.parts if part.decisive is not None]
         agreeing = [part for part in told if part.verdict == self.verdict] or told
         if self.verdict == "confirmed":
-            return max(agreeing, key=lambda part: (part.telling and part.telling.test.p_for) or 0.0)
+            return max(agreeing, key=lambda part: (part.decisive and part.decisive.test.p_for) or 0.0)
         return agreeing[0] if agreeing else None
 
 

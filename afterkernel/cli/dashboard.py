@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from afterkernel import text as fmt
 from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.cli import wandb_sync as sync
-from afterkernel.dashboard import saved
+from afterkernel.dashboard import remote as saved
 from afterkernel.errors import UserError
 from afterkernel.records.files import check_directory, write_text_atomic
 from afterkernel.report.page import Made, make
 from afterkernel.wandb.account import check_server, is_wandb_name, reason
 
 if TYPE_CHECKING:  # it imports torch, for which help and a wrong path must not wait
-    from afterkernel.dashboard.material import Material
+    from afterkernel.dashboard.inputs import Material
 
 FOLDER = "dashboard"
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     for name in ("project", "entity"):
         _check_name(name, getattr(options, name))
     check_directory(options.directory)
-    from afterkernel.dashboard.material import read
+    from afterkernel.dashboard.inputs import read
 
     material = read(options.directory, options.project, options.entity)
     if options.upload:
@@ -62,7 +62,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _build(material: Material, folder: Path, *, upload: bool) -> int:
-    from afterkernel.dashboard import story, workspace
+    from afterkernel.dashboard import wandb_report as story
+    from afterkernel.dashboard import workspace
 
     entity = (material.entity or saved.default_entity()) if upload else (material.entity or "")
     made = make(material.records, material.runs, folder / "report" / "index.html", f"runs/{material.sweep}")

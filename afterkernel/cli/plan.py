@@ -18,13 +18,13 @@ def main(argv: Sequence[str]) -> int:
     overrides = parser.parse_overrides(list(argv)).overrides
     import torch
 
-    from afterkernel.config import compose, device, typed
+    from afterkernel.config import compose, device, to_config
     from afterkernel.config.overrides import check_single_run
     from afterkernel.kernels import embedding, train_test_plan
     from afterkernel.kernels.machine import matmul_rate
 
     check_single_run("plan", overrides)
-    config = typed(compose(overrides))
+    config = to_config(compose(overrides))
     problem = config.dataset.load()
     network = config.arch.build(problem.image_shape)
     print(f"{config.arch.name} of width {network.width}: {network.parameter_count:,} parameters")

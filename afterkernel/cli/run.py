@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 
 from afterkernel.cli import CommandParser, overview
-from afterkernel.config import CONF, compose, typed
+from afterkernel.config import CONF, compose, to_config
 from afterkernel.config.help import help_text
 from afterkernel.config.overrides import check_once, parse
 from afterkernel.errors import UserError
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
         # A sweep file says so, but Hydra looks for values to sweep over before it reads the file.
         grid = held.hydra.mode == RunMode.MULTIRUN or bool(held.hydra.sweeper.params)
         # The plan of a single run is that of a grid of one.
-        parsed.multirun = grid or typed(compose(parsed.overrides)).sweep.dry_run
+        parsed.multirun = grid or to_config(compose(parsed.overrides)).sweep.dry_run
     # A worker finds the job by its module's name, so it must not be that of the program started.
     from afterkernel.sweep.task import task
 

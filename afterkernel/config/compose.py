@@ -21,7 +21,7 @@ from afterkernel.config.explain import explain, unknown
 from afterkernel.config.identity import run_id
 from afterkernel.config.overrides import check_sweep, parse
 from afterkernel.config.places import CONF, sweep_file
-from afterkernel.config.schema import Config, every_option, from_plain, register, to_plain
+from afterkernel.config.schema import Config, config_from_dict, config_to_dict, every_option, register
 from afterkernel.errors import UserError
 from afterkernel.files.reading import read_yaml_text
 from afterkernel.options import walk, wanted
@@ -74,7 +74,7 @@ def compose(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig
         raise UserError(explain(error)) from error
 
 
-def typed(cfg: DictConfig) -> Config:
+def to_config(cfg: DictConfig) -> Config:
     """The composed configuration as dataclasses, checked. Raises UserError for the first mistake in it."""
     config = _typed(cfg)
     check(config)
@@ -120,7 +120,7 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
     What the overrides do not name stays as it is in `config`. Raises UserError for a mistake.
     """
     composed = compose(overrides)
-    base = OmegaConf.create(to_plain(config))
+    base = OmegaConf.create(config_to_dict(config))
     for word in overrides:
         name = word.split("=")[0].lstrip("+~")
         try:
@@ -128,7 +128,7 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
         except OmegaConfBaseException as error:
             raise UserError(f"{word}: {explain(error)}") from error
         OmegaConf.update(base, name, value, merge=False, force_add=True)
-    changed = from_plain(OmegaConf.to_container(base, resolve=True))
+    changed = config_from_dict(OmegaConf.to_container(base, resolve=True))
     check(changed)
     return changed
 

@@ -15,20 +15,20 @@ EVALUATION_SECTIONS = ("kernel", "svm", "measure")
 def deciding(node: Any) -> dict[str, Any]:
     """The options below a dataclass that decide a run's numbers, as plain data: equal for equivalent configurations.
 
-    Left out are options that decide nothing (`decides=False`), and those that a dataclass names as `idle`, because
+    Left out are options with `affects_results=False`, and those that a dataclass names as `inactive`, because
     its other options switch them off. `canonical` of a dataclass gives the one spelling of values that have several.
     """
     values: dict[str, Any] = {}
-    idle: frozenset[str] = getattr(node, "idle", frozenset())
+    inactive: frozenset[str] = getattr(node, "inactive", frozenset())
     canonical: dict[str, Any] = getattr(node, "canonical", {})
     for field in dataclasses.fields(node):
-        if field.name in idle:
+        if field.name in inactive:
             continue
         value = canonical.get(field.name, getattr(node, field.name))
         if dataclasses.is_dataclass(value):
             if below := deciding(value):
                 values[field.name] = below
-        elif field.metadata.get("decides", True):
+        elif field.metadata.get("affects_results", True):
             values[field.name] = _spelled(value, field)
     return values
 

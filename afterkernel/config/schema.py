@@ -32,18 +32,22 @@ from afterkernel.wandb.mirror import Logger
 class Sweep:
     """What ties runs together."""
 
-    name: str = option("default", "name of the folder, and of the W&B group, that holds the runs", decides=False)
+    name: str = option(
+        "default", "name of the folder, and of the W&B group, that holds the runs", affects_results=False
+    )
     on_error: str = option(
         "continue",
         "after a failed run, continue with the others or stop",
         choices=("continue", "stop"),
-        decides=False,
+        affects_results=False,
     )
     claims: list[str] = option(
-        [], "claims that the report is to answer; all by default", choices=tuple(HYPOTHESES), decides=False
+        [], "claims that the report is to answer; all by default", choices=tuple(HYPOTHESES), affects_results=False
     )
-    max_runs: int = option(10_000, "runs that a sweep may have at most", at_least=1, decides=False)
-    dry_run: bool = option(False, "print the table of runs and what they will cost, and run none", decides=False)
+    max_runs: int = option(10_000, "runs that a sweep may have at most", at_least=1, affects_results=False)
+    dry_run: bool = option(
+        False, "print the table of runs and what they will cost, and run none", affects_results=False
+    )
 
 
 @dataclasses.dataclass
@@ -66,10 +70,12 @@ class Config:
         ["checkpoint"],
         "what stays of each snapshot beside its record: its weights, its Gram matrices (in RUN_ID/kernels)",
         choices=("gram", "checkpoint"),
-        decides=False,
+        affects_results=False,
     )
-    output_dir: str = option("runs", "folder below which results go, as SWEEP/RUN_ID", decides=False, private=True)
-    force: bool = option(False, "run again where a finished run of the same identity lies", decides=False)
+    output_dir: str = option(
+        "runs", "folder below which results go, as SWEEP/RUN_ID", affects_results=False, redact=True
+    )
+    force: bool = option(False, "run again where a finished run of the same identity lies", affects_results=False)
 
 
 KINDS: dict[str, dict[str, type[Any]]] = {
@@ -101,8 +107,8 @@ def register() -> None:
             store.store(group=group, name=f"base_{name}", node=kind, provider="afterkernel")
 
 
-def from_plain(plain: Any) -> Config:
-    """A typed configuration from plain data as `to_plain` gives it.
+def config_from_dict(plain: Any) -> Config:
+    """A typed configuration from plain data as `config_to_dict` gives it.
 
     Raises UserError for a kind that is missing or unknown, an unknown option, or a value of the wrong type.
     """
@@ -141,14 +147,14 @@ def _reference(node: Any) -> str | None:
     return next((found for item in items if (found := _reference(item)) is not None), None)
 
 
-def to_plain(config: Config) -> dict[str, Any]:
+def config_to_dict(config: Config) -> dict[str, Any]:
     """A configuration as plain data: dictionaries, lists, strings, numbers."""
     return dataclasses.asdict(config)
 
 
 def public(plain: dict[str, Any]) -> dict[str, Any]:
-    """Plain data as `to_plain` gives it, without private options and without keys that are not options."""
-    shown = {name for name, fields in every_option().items() if not any(field.metadata["private"] for field in fields)}
+    """Plain data as `config_to_dict` gives it, without private options and without keys that are not options."""
+    shown = {name for name, fields in every_option().items() if not any(field.metadata["redact"] for field in fields)}
     return _only(shown, plain, "")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afterkernel.claims import Finding
-from afterkernel.dashboard.material import Material
+from afterkernel.dashboard.inputs import Material
 from afterkernel.report.output import FIGURES, TABLES
 from afterkernel.report.page import Made
 from afterkernel.wandb.mirror import REPORT, let_go, settings
@@ -65,7 +65,7 @@ def verdict_table(findings: Sequence[Finding]) -> tuple[list[str], list[list[Any
     rows: list[list[Any]] = []
     for finding in findings:
         for part in finding.parts:
-            one = part.telling
+            one = part.decisive
             numbers = [None] * 4 if one is None else [one.test.mean, one.test.low, one.test.high, one.test.n]
             where = ["", ""] if one is None else [one.sample.data, one.sample.network]
             row = [finding.hypothesis.name, finding.verdict, part.part.title, part.verdict, *where, numbers[0]]
@@ -79,9 +79,9 @@ def summary(findings: Sequence[Finding]) -> dict[str, Any]:
     for finding in findings:
         name = f"claim/{finding.hypothesis.name}"
         found[f"{name}/verdict"] = finding.verdict
-        part = finding.telling
-        if part is not None and part.telling is not None:
-            test = part.telling.test
+        part = finding.decisive
+        if part is not None and part.decisive is not None:
+            test = part.decisive.test
             words = {"part": part.part.title, "unit": part.part.unit}
             numbers = {"effect": test.mean, "interval_low": test.low, "interval_high": test.high, "n": test.n}
             found |= {f"{name}/{key}": value for key, value in {**words, **numbers}.items()}

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from afterkernel.claims import HYPOTHESES, Finding
-from afterkernel.dashboard import panels, words
-from afterkernel.dashboard.material import Material
+from afterkernel.dashboard import claim_text as words
+from afterkernel.dashboard import panels
+from afterkernel.dashboard.inputs import Material
 from afterkernel.wandb.mirror import EPOCH, RUN
 
 

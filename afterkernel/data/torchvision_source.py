@@ -27,8 +27,8 @@ _FAILURES = (OSError, RuntimeError, ValueError, AssertionError, EOFError, HTTPEx
 class TorchvisionSource(Source):
     """A data set of torchvision with official splits; only the images of the two classes are kept."""
 
-    root: str = option("data", "folder of the data sets, in torchvision's layout", decides=False, private=True)
-    download: bool = option(True, "download into root what is missing there", decides=False)
+    root: str = option("data", "folder of the data sets, in torchvision's layout", affects_results=False, redact=True)
+    download: bool = option(True, "download into root what is missing there", affects_results=False)
 
     classes: ClassVar[tuple[str, ...]] = ()
     folder: ClassVar[str] = ""

@@ -25,13 +25,13 @@ class Kernel:
         "bytes in use at once, the result excluded; the rest is streamed",
         at_least=1,
         at_most=2**53,
-        decides=False,
+        affects_results=False,
     )
 
     resumable: bool = option(
         True,
         "keep the tiles of a long Gram matrix in the run's folder until its record is written: a killed one goes on",
-        decides=False,
+        affects_results=False,
     )
 
     @property

@@ -39,7 +39,7 @@ class Launcher:
     The subclass is found by the default of its `name`; its fields are also its section of the configuration.
     """
 
-    name: str = option("", "which launcher (set by launcher=NAME)", decides=False)
+    name: str = option("", "which launcher (set by launcher=NAME)", affects_results=False)
 
     # Whether the lines that runs print reach this terminal.
     streams_output: ClassVar[bool] = False

@@ -18,9 +18,9 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 class Local(Launcher):
     """Runs on this machine; several at once divide its cores and GPUs among them."""
 
-    name: str = option("local", "which launcher (set by launcher=NAME)", decides=False)
+    name: str = option("local", "which launcher (set by launcher=NAME)", affects_results=False)
     processes: int = option(
-        1, "runs at once, which divide the cores and GPUs among them", at_least=1, at_most=1024, decides=False
+        1, "runs at once, which divide the cores and GPUs among them", at_least=1, at_most=1024, affects_results=False
     )
 
     streams_output: ClassVar[bool] = True

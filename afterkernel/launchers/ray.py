@@ -43,33 +43,33 @@ class RayTask:
 class RayLauncher(Launcher):
     """Tasks of a Ray cluster whose nodes have this package and share the file system of the results."""
 
-    name: str = option("ray", "which launcher (set by launcher=NAME)", decides=False)
+    name: str = option("ray", "which launcher (set by launcher=NAME)", affects_results=False)
     address: str | None = option(
         None,
         "HOST:PORT of a cluster, or local to start one; null takes RAY_ADDRESS, a cluster that runs here, or local",
-        decides=False,
+        affects_results=False,
     )
     jobs: int | None = option(
-        None, "jobs at most at once; null is as many as fit", at_least=1, at_most=100_000, decides=False
+        None, "jobs at most at once; null is as many as fit", at_least=1, at_most=100_000, affects_results=False
     )
-    cpus: int = option(1, "CPUs, and CPU threads, a job", at_least=1, at_most=1024, decides=False)
+    cpus: int = option(1, "CPUs, and CPU threads, a job", at_least=1, at_most=1024, affects_results=False)
     gpus: float = option(
-        0.0, "GPUs a job; 0.5 lets two jobs share one, 0 shows none", at_least=0, at_most=1024, decides=False
+        0.0, "GPUs a job; 0.5 lets two jobs share one, 0 shows none", at_least=0, at_most=1024, affects_results=False
     )
     memory_gb: float | None = option(
-        None, "memory that a job reserves; null reserves none", above=0, at_most=1e6, decides=False
+        None, "memory that a job reserves; null reserves none", above=0, at_most=1e6, affects_results=False
     )
     retries: int = option(
-        0, "times that a job whose process died is begun again, and goes on", at_least=0, decides=False
+        0, "times that a job whose process died is begun again, and goes on", at_least=0, affects_results=False
     )
     env: list[str] = option(
-        [], "names of variables that go to the jobs, beside those that begin with WANDB_", decides=False
+        [], "names of variables that go to the jobs, beside those that begin with WANDB_", affects_results=False
     )
-    log_to_driver: bool = option(False, "print here what the jobs print", decides=False)
+    log_to_driver: bool = option(False, "print here what the jobs print", affects_results=False)
     object_store_gb: float = option(
-        0.1, "object store of a cluster that we start", at_least=0.08, at_most=1e6, decides=False
+        0.1, "object store of a cluster that we start", at_least=0.08, at_most=1e6, affects_results=False
     )
-    poll_s: float = option(1.0, "time between two looks at the tasks", above=0, at_most=3600, decides=False)
+    poll_s: float = option(1.0, "time between two looks at the tasks", above=0, at_most=3600, affects_results=False)
 
     def check(self) -> None:
         """Raise UserError without Ray, or for a variable that is not set."""

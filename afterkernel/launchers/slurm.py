@@ -61,38 +61,48 @@ class Submitted:
 class Slurm(Launcher):
     """Jobs of a SLURM cluster, as arrays; the results' folder must be on a file system that its nodes share."""
 
-    name: str = option("slurm", "which launcher (set by launcher=NAME)", decides=False)
+    name: str = option("slurm", "which launcher (set by launcher=NAME)", affects_results=False)
     jobs: int | None = option(
-        None, "jobs of the array at most at once; null leaves it to SLURM", at_least=1, at_most=100_000, decides=False
+        None,
+        "jobs of the array at most at once; null leaves it to SLURM",
+        at_least=1,
+        at_most=100_000,
+        affects_results=False,
     )
-    cpus: int = option(1, "CPUs, and CPU threads, per job", at_least=1, at_most=1024, decides=False)
+    cpus: int = option(1, "CPUs, and CPU threads, per job", at_least=1, at_most=1024, affects_results=False)
     gpus: int | None = option(
-        None, "GPUs per job, by --gpus-per-node; null asks for none", at_least=0, at_most=1024, decides=False
+        None, "GPUs per job, by --gpus-per-node; null asks for none", at_least=0, at_most=1024, affects_results=False
     )
     memory_gb: float | None = option(
-        None, "memory per job; null is the partition's default", above=0, at_most=1e6, decides=False
+        None, "memory per job; null is the partition's default", above=0, at_most=1e6, affects_results=False
     )
     timeout_min: int = option(
-        60, "time limit of a job, which is then requeued and goes on", at_least=1, at_most=527_040, decides=False
+        60,
+        "time limit of a job, which is then requeued and goes on",
+        at_least=1,
+        at_most=527_040,
+        affects_results=False,
     )
     signal_delay_s: int = option(
         90,
         "time before the limit at which a job receives the signal to stop; saving its state must fit in here",
         at_least=1,
         at_most=540,  # beyond 10 minutes submitit takes a time limit for a pre-emption, and counts no requeue
-        decides=False,
+        affects_results=False,
     )
-    max_requeues: int = option(10, "times that a job goes on after its time limit", at_least=0, decides=False)
-    poll_s: float = option(2.0, "time between two looks at the jobs", above=0, at_most=3600, decides=False)
-    partition: str | None = option(None, "partition; null is the cluster's default", decides=False)
-    account: str | None = option(None, "account that is charged", decides=False)
-    qos: str | None = option(None, "quality of service", decides=False)
-    constraint: str | None = option(None, "features that a node must have", decides=False)
-    sbatch: list[str] = option([], "further options of sbatch, such as ['gres=gpu:a100:1',exclusive]", decides=False)
+    max_requeues: int = option(10, "times that a job goes on after its time limit", at_least=0, affects_results=False)
+    poll_s: float = option(2.0, "time between two looks at the jobs", above=0, at_most=3600, affects_results=False)
+    partition: str | None = option(None, "partition; null is the cluster's default", affects_results=False)
+    account: str | None = option(None, "account that is charged", affects_results=False)
+    qos: str | None = option(None, "quality of service", affects_results=False)
+    constraint: str | None = option(None, "features that a node must have", affects_results=False)
+    sbatch: list[str] = option(
+        [], "further options of sbatch, such as ['gres=gpu:a100:1',exclusive]", affects_results=False
+    )
     setup: list[str] = option(
-        [], "shell commands before each job, such as ['module load cuda']", unique=False, decides=False
+        [], "shell commands before each job, such as ['module load cuda']", unique=False, affects_results=False
     )
-    job_name: str = option("afterkernel", "name of the jobs in SLURM", decides=False)
+    job_name: str = option("afterkernel", "name of the jobs in SLURM", affects_results=False)
 
     def check(self) -> None:
         """Raise UserError where submitit or SLURM is missing, or an option can't work."""

@@ -51,12 +51,12 @@ class Alignment(Measure):
     cost: ClassVar[str] = "some 10 n^2 operations for each, n = gram_images; no embedding"
     by_default: ClassVar[bool] = True
     of_test_images: ClassVar[bool] = False
-    looks_back: ClassVar[bool] = True
+    needs_history: ClassVar[bool] = True
 
     def of_sample(self, gram: SampleGram) -> Numbers:
         """alignment_with_NAME and cka_with_NAME."""
         found: Numbers = {}
-        for name, other in gram.beside.items():
+        for name, other in gram.others.items():
             found[f"alignment_with_{name}"] = or_none(alignment, gram.matrix, other)
             found[f"cka_with_{name}"] = or_none(cka, gram.matrix, other)
         return found

@@ -22,7 +22,7 @@ from afterkernel.measures.measure import Measure, Numbers, SampleGram
 from afterkernel.measures.options import Measures
 from afterkernel.measures.samples import sample_images, sample_indices
 from afterkernel.measures.spectrum import FLOAT32_NOISE
-from afterkernel.measures.state import MeasureState, Remembered
+from afterkernel.measures.state import HistoryEntry, MeasureState
 from afterkernel.types import Float, Int, Tensor
 
 # Rounding errors of an entry, relative to the largest, where products are multiplied in less than their data type.
@@ -155,16 +155,16 @@ class Context:
                 initial=self._at(initial, key, matrix),
                 previous=previous.grams.get(key) if previous else None,
                 epochs_since=self.epoch - previous.epoch if previous else 0,
-                beside=self._beside(name, layer, initial),
+                others=self._beside(name, layer, initial),
             )
 
-    def _at(self, initial: Remembered | None, key: str, now: Tensor | None) -> Tensor | None:
+    def _at(self, initial: HistoryEntry | None, key: str, now: Tensor | None) -> Tensor | None:
         """A matrix at initialisation, which is the present one at epoch 0."""
         if self.epoch == 0:
             return now
         return initial.grams.get(key) if initial else None
 
-    def _beside(self, name: str, layer: str, initial: Remembered | None) -> dict[str, Tensor | None]:
+    def _beside(self, name: str, layer: str, initial: HistoryEntry | None) -> dict[str, Tensor | None]:
         """The matrices to align with: the snapshot's other kernels, and all at initialisation; of a layer its own."""
         if layer:
             return {f"initial_{name}": self._at(initial, f"{name}/{layer}", self.kernels[name].grams[layer][0])}
@@ -194,13 +194,13 @@ def measure_all(context: Context) -> dict[str, Numbers]:
         for measure in context.measures:
             kernel.numbers |= measure.of_images(kernel.phi, images, per_layer)
         kernel.wall_s += time.perf_counter() - started
-    if context.options.looks_back:
+    if context.options.needs_history:
         grams = {
             f"{name}/{layer}" if layer else name: matrix
             for name, kernel in context.kernels.items()
             for layer, (matrix, _) in kernel.grams.items()
         }
-        context.state.see(Remembered(context.epoch, sample_id, grams))
+        context.state.update(HistoryEntry(context.epoch, sample_id, grams))
     return {name: kernel.numbers for name, kernel in context.kernels.items()}
 
 

@@ -45,7 +45,7 @@ class KernelDistance(Measure):
     )
     by_default: ClassVar[bool] = True
     of_test_images: ClassVar[bool] = False
-    looks_back: ClassVar[bool] = True
+    needs_history: ClassVar[bool] = True
 
     def of_sample(self, gram: SampleGram) -> Numbers:
         """distance_to_initial; kernel_velocity, per epoch."""

@@ -19,7 +19,7 @@ class SampleGram:
 
     matrix (n, n) and labels (n,) in {0, 1}; test (m, n) of the sampled test images with them, and test_labels (m,).
     `initial` is the same matrix at epoch 0, `previous` at the snapshot before and `epochs_since` how long ago that was;
-    `beside` holds other kernels' matrices by name. None stands for what is not there. `noise` is the rounding error of
+    `others` holds other kernels' matrices by name. None stands for what is not there. `noise` is the rounding error of
     an entry relative to the largest. `layer` is empty for the whole kernel.
     """
 
@@ -32,7 +32,7 @@ class SampleGram:
     initial: Float[Tensor, "n n"] | None = None
     previous: Float[Tensor, "n n"] | None = None
     epochs_since: int = 0
-    beside: Mapping[str, Float[Tensor, "n n"] | None] = field(default_factory=dict)
+    others: Mapping[str, Float[Tensor, "n n"] | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Measure:
 
     The subclass overrides one of the three methods below, by what it needs. Its fields become options of `measure` in
     the configuration, so that their names must be its own. `what` and `cost` are one line each for help; in `cost` n
-    are images. `by_default` says whether it is taken where none is named; `looks_back` whether it needs the sample's
+    are images. `by_default` says whether it is taken where none is named; `needs_history` whether it needs the sample's
     Gram matrices of earlier snapshots; `of_test_images` whether its numbers depend on the sampled test images.
     """
 
@@ -49,7 +49,7 @@ class Measure:
     what: ClassVar[str] = ""
     cost: ClassVar[str] = ""
     by_default: ClassVar[bool] = False
-    looks_back: ClassVar[bool] = False
+    needs_history: ClassVar[bool] = False
     of_test_images: ClassVar[bool] = True
 
     def check(self) -> None:

@@ -49,12 +49,12 @@ class Measures:
             measure.warn_of_images(height, width)
 
     @property
-    def looks_back(self) -> bool:
+    def needs_history(self) -> bool:
         """Whether a measure that is asked for needs what earlier snapshots left."""
-        return any(measure.looks_back for measure in self.chosen())
+        return any(measure.needs_history for measure in self.chosen())
 
     @property
-    def idle(self) -> frozenset[str]:
+    def inactive(self) -> frozenset[str]:
         """Options that decide nothing: of measures that are not asked for, and samples that no measure looks at."""
         of_others = {
             field.name

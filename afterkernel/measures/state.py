@@ -19,7 +19,7 @@ _EPOCH, _SAMPLE, _OWNER, _GRAM = "epoch", "sample", "owner", "gram "
 
 
 @dataclass(frozen=True)
-class Remembered:
+class HistoryEntry:
     """The sample's Gram matrices at one epoch, by kernel, or KERNEL/LAYER; `sample` tells the images apart."""
 
     epoch: int
@@ -35,10 +35,10 @@ class MeasureState:
     """
 
     def __init__(self) -> None:
-        self.initial: Remembered | None = None
-        self.previous: Remembered | None = None
+        self.initial: HistoryEntry | None = None
+        self.previous: HistoryEntry | None = None
 
-    def see(self, snapshot: Remembered) -> None:
+    def update(self, snapshot: HistoryEntry) -> None:
         """Take the next snapshot."""
         if snapshot.epoch == 0:
             self.initial = snapshot
@@ -70,7 +70,7 @@ class MeasureState:
             return False
         if (found, of) != (epoch, owner) or not grams:
             return False
-        self.see(Remembered(found, sample, grams))
+        self.update(HistoryEntry(found, sample, grams))
         return True
 
 

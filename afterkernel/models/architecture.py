@@ -54,7 +54,7 @@ class Architecture:
     minimum_width = 1
 
     @property
-    def idle(self) -> frozenset[str]:
+    def inactive(self) -> frozenset[str]:
         """Options that decide nothing as the others stand."""
         return frozenset() if self.width is None else frozenset({"budget"})
 

@@ -12,7 +12,7 @@ from afterkernel.claims.inference import bootstrap_interval
 from afterkernel.records.record import Record
 from afterkernel.report import figure_claim
 from afterkernel.report.output import Output, Picture
-from afterkernel.report.show import Row, Table
+from afterkernel.report.table_format import Row, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,7 +146,7 @@ def _seeds(finding: Finding) -> str:
 
 
 def _effect(found: PartFinding) -> str:
-    one = found.telling
+    one = found.decisive
     if one is None or one.test.mean is None:
         return ""
     decimals = found.part.decimals

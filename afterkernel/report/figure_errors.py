@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
 from afterkernel.report import style
-from afterkernel.report.tables import NETWORK, errors_at_start
+from afterkernel.report.table_data import NETWORK, errors_at_start
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
 from afterkernel.report import style
-from afterkernel.report.tables import TRANSFORMS
+from afterkernel.report.table_data import TRANSFORMS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from afterkernel.report.show import Table
+    from afterkernel.report.table_format import Table
 
 _SYMBOLS = {
     "\N{PLUS-MINUS SIGN}": r"$\pm$",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from afterkernel.records.files import write_bytes_atomic, write_text_atomic
 from afterkernel.report import style
 from afterkernel.report.latex import booktabs
-from afterkernel.report.show import Table
+from afterkernel.report.table_format import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,10 +39,10 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """Writes the other files of the report to `folder`, figures by the `artists`; keeps by name what it wrote."""
+    """Writes the other files of the report to `folder`, figures by the `figure_pool`; keeps by name what it wrote."""
 
     folder: Path
-    artists: Executor
+    figure_pool: Executor
     frames: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
     pictures: dict[str, Picture] = dataclasses.field(default_factory=dict)
 
@@ -64,7 +64,7 @@ class Output:
     def picture(self, name: str, alt: str, caption: str, draw: Callable[..., Figure], *drawn: Any) -> Picture:
         """Have the figure that `draw(*drawn)` gives written as figures/NAME.png and .svg; the picture for the page."""
         files = [f"{FIGURES}/{name}.{kind}" for kind in _KINDS]
-        svg = self.artists.submit(_write_figure, [self.folder / file for file in files], draw, *drawn)
+        svg = self.figure_pool.submit(_write_figure, [self.folder / file for file in files], draw, *drawn)
         self.pictures[name] = Picture(alt, caption, svg, files)
         return self.pictures[name]
 

@@ -12,7 +12,7 @@ from afterkernel.records.files import write_text_atomic
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claims, facts, runs
-from afterkernel.report.artists import artists
+from afterkernel.report.figure_pool import figure_pool
 from afterkernel.report.output import Output
 from afterkernel.report.sections import Section, make_sections, observations
 from afterkernel.report.view import n_figures, view
@@ -57,7 +57,7 @@ def make(records: list[Record], known: runs.Runs, page: Path, directory: str) ->
     )
     asked = claims.asked(records)
     found = claims.findings(asked, observations(sections))
-    with artists(len(asked) + sum(map(n_figures, sections))) as drawing:
+    with figure_pool(len(asked) + sum(map(n_figures, sections))) as drawing:
         beside = Output(page.parent, drawing)
         views = [view(section, beside) for section in sections]
         text = environment.get_template("page.html.j2").render(

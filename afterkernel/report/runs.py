@@ -8,7 +8,7 @@ from pathlib import Path
 
 from afterkernel import text as fmt
 from afterkernel.records.store import RunFolder
-from afterkernel.report.show import Row, Table
+from afterkernel.report.table_format import Row, Table
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
 from afterkernel.runs.status import status

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from afterkernel import text as fmt
 from afterkernel.records.columns import SEPARATOR
 from afterkernel.records.record import Record
-from afterkernel.report import figure_errors, figure_invariances, figure_trajectory, show, style, tables
+from afterkernel.report import figure_errors, figure_invariances, figure_trajectory, style
+from afterkernel.report import table_data as tables
+from afterkernel.report import table_format as show
 from afterkernel.report.output import Output, Picture
 from afterkernel.report.sections import Section
 from afterkernel.report.summary import sentences

@@ -11,7 +11,7 @@ from afterkernel.runs.warm_start import samples
 from afterkernel.training import snapshot
 
 
-def drop_what_served(config: Config, run_dir: Path) -> None:
+def delete_unkept_artifacts(config: Config, run_dir: Path) -> None:
     """Remove the weights of a run's snapshots, unless keep=[checkpoint]; each snapshot's metadata stays.
 
     With them go the Gram matrices of samples, by which later snapshots were measured, unless keep=[gram]: as long as

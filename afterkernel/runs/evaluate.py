@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from afterkernel.config import Config, config_sha256, device, evaluation_id, to_plain
+from afterkernel.config import Config, config_sha256, config_to_dict, device, evaluation_id
 from afterkernel.data import Problem
 from afterkernel.kernels import Embedding, Grams, embedding, train_test_grams, train_test_plan
 from afterkernel.kernels.embedding import KERNELS
@@ -26,7 +26,7 @@ from afterkernel.runs import numeric_warnings as doubts
 from afterkernel.runs.kept import keep_grams
 from afterkernel.runs.provenance import device_name, git_commit, provenance
 from afterkernel.runs.run_state import OWNER
-from afterkernel.runs.warm_start import Supports
+from afterkernel.runs.warm_start import WarmStarts
 from afterkernel.svm import HardMarginSVM
 from afterkernel.text import cosine
 from afterkernel.training.snapshot import Snapshot
@@ -50,7 +50,7 @@ def evaluate(
     run_id: str,
     final: bool,
     tiles: Path | None = None,
-    starts: Supports | None = None,
+    starts: WarmStarts | None = None,
     measured: MeasureState | None = None,
     run_dir: Path | None = None,
     owner: str = "",
@@ -108,7 +108,7 @@ def evaluate(
         commit=git_commit(),
         device=device_name(device(config)),
         kernels=kernels,
-        config=to_plain(config),
+        config=config_to_dict(config),
         provenance=provenance(problem.fingerprint, snapshot.sha256) | {"execution": execution(config)},
     )
 
@@ -128,7 +128,7 @@ def _judge(
     problem: Problem,
     config: Config,
     tiles: Path | None,
-    starts: Supports,
+    starts: WarmStarts,
     kept: Path | None,
     context: Context,
     owner: str,
@@ -203,7 +203,7 @@ def _classify(
     problem: Problem,
     config: Config,
     name: str,
-    starts: Supports,
+    starts: WarmStarts,
     doubtful: list[str],
 ) -> _Answer:
     if not (K.diagonal() > 0).any():

@@ -70,7 +70,7 @@ def keep_grams(
     write_text_atomic(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 
 
-def kept_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str | None = None) -> KeptGrams:
+def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str | None = None) -> KeptGrams:
     """The Gram matrices that a run kept of one kernel ("ntk" or "conjugate") at one epoch.
 
     `evaluation_id` is needed where several evaluations kept theirs. Every file is read once to compare its checksum.

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from afterkernel.config import Config, device, evaluation_id, from_plain, run_id, to_plain
+from afterkernel.config import Config, config_from_dict, config_to_dict, device, evaluation_id, run_id
 from afterkernel.config.schema import public
 from afterkernel.data import Problem
 from afterkernel.errors import UserError
@@ -22,12 +22,12 @@ from afterkernel.measures import MeasureState
 from afterkernel.progress.work import stage
 from afterkernel.records import Record, next_number, write_record, write_text_atomic
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
-from afterkernel.runs.artifacts import check_checkpoints, check_kept, drop_what_served
+from afterkernel.runs.artifacts import check_checkpoints, check_kept, delete_unkept_artifacts
 from afterkernel.runs.evaluate import evaluate
 from afterkernel.runs.finished import is_finished, snapshots, valid_records, wanted_epochs
 from afterkernel.runs.run_lock import RunLock
 from afterkernel.runs.run_state import RunState, begin, check_tiles, discard_replaced, state_to_evaluate
-from afterkernel.runs.warm_start import Supports, read_supports, sample_path, supports_path, write_supports
+from afterkernel.runs.warm_start import WarmStarts, read_warm_starts, sample_path, warm_start_path, write_warm_starts
 from afterkernel.training import snapshot
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.training.train import train
@@ -36,12 +36,14 @@ from afterkernel.wandb.mirror import Mirror, mirror
 log = logging.getLogger(__name__)
 
 
-def run(config: Config, run_dir: Path, *, lock: RunLock | None = None, look: Callable[[], None] = lambda: None) -> bool:
+def run(
+    config: Config, run_dir: Path, *, lock: RunLock | None = None, check_cancelled: Callable[[], None] = lambda: None
+) -> bool:
     """Train and evaluate one network, unless the same run has done so: what is finished is left alone.
 
     A run that broke off continues from its checkpoint, or with the snapshots that have no record; `force` begins anew.
-    `look` is called often, and before every file that is written; it may raise to end the run. Returns whether there
-    was anything to do. `lock` is the lock of the run. Raises UserError for a mistake that only the data or the training
+    `check_cancelled` is called often, and before any file is written; it may raise to end the run. Returns whether
+    there was anything to do. `lock` is the lock of the run. Raises UserError for a mistake that only the data or the training
     can show.
     """
     lock_number = next_number(run_dir) if lock is None else lock.number
@@ -49,22 +51,27 @@ def run(config: Config, run_dir: Path, *, lock: RunLock | None = None, look: Cal
     with stage("loading the data"):
         problem = config.dataset.load()
     with cpu_threads(config):
-        state = begin(config, run_dir, problem.fingerprint, lock_number, look)
+        state = begin(config, run_dir, problem.fingerprint, lock_number, check_cancelled)
         summary = snapshot.read_summary(run_dir)
         done = summary is not None and is_finished(config, run_dir, state, summary)
         if done:
             log.info("%s is finished already; force=true runs it again", run_dir)
             _repair_config(config, run_dir)
         else:
-            _run(config, problem, run_dir, state, lock_number, look)
-        look()
-        drop_what_served(config, run_dir)
+            _run(config, problem, run_dir, state, lock_number, check_cancelled)
+        check_cancelled()
+        delete_unkept_artifacts(config, run_dir)
         discard_replaced(run_dir)
     return not done
 
 
 def _run(
-    config: Config, problem: Problem, run_dir: Path, state: RunState, lock_number: int, look: Callable[[], None]
+    config: Config,
+    problem: Problem,
+    run_dir: Path,
+    state: RunState,
+    lock_number: int,
+    check_cancelled: Callable[[], None],
 ) -> None:
     check_kept(config, run_dir)
     log.info(
@@ -81,19 +88,21 @@ def _run(
     with wandb_run(config, run_dir, name) as board:
         with as_begun(config, run_dir, {"device": state.device, "threads": state.threads}) as begun:
             while _lacks_snapshots(begun, run_dir, state, name, len(problem.y_train)):
-                look()
+                check_cancelled()
                 snapshot.forget_summary(run_dir)  # a repeated training counts once it has ended
-                _train(begun, problem, run_dir, state, look)
+                _train(begun, problem, run_dir, state, check_cancelled)
         known = valid_records(config, run_dir, name, state, snapshots(run_dir, state), snapshot.read_summary(run_dir))
         first = {"device": state.device, "threads": state.threads}
         for record in known.values():
             first = record.provenance.get("execution", first)
         with as_begun(config, run_dir, first) as begun:
-            _evaluate_all(begun, problem, run_dir, state, name, board, known, lock_number, look)
+            _evaluate_all(begun, problem, run_dir, state, name, board, known, lock_number, check_cancelled)
     log.info("records are in %s", run_dir / RECORDS)
 
 
-def _train(config: Config, problem: Problem, run_dir: Path, state: RunState, look: Callable[[], None]) -> None:
+def _train(
+    config: Config, problem: Problem, run_dir: Path, state: RunState, check_cancelled: Callable[[], None]
+) -> None:
     torch.manual_seed(config.seed)
     network = config.arch.build(problem.image_shape)
     log.info("%s of width %d: %d parameters", config.arch.name, network.width, network.parameter_count)
@@ -107,7 +116,7 @@ def _train(config: Config, problem: Problem, run_dir: Path, state: RunState, loo
         device=device(config),
         identity=state.identity,
         checkpoint_every_s=config.trainer.checkpoint_every_s,
-        look=look,
+        check_cancelled=check_cancelled,
     )
 
 
@@ -137,7 +146,7 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
     run's.
     """
     lock_number = next_number(run_dir) if lock is None else lock.number
-    look = (lambda: None) if lock is None else lock.check
+    check_cancelled = (lambda: None) if lock is None else lock.check
     if not snapshot.paths(run_dir):
         raise UserError(f"{run_dir} has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.")
     check_checkpoints(run_dir)
@@ -147,8 +156,8 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
     state = state_to_evaluate(config, run_dir, problem.fingerprint)
     config.measure.warn_of_images(*problem.image_shape[1:])
     with cpu_threads(config), wandb_run(config, run_dir, name) as board:
-        _evaluate_all(config, problem, run_dir, state, name, board, {}, lock_number, look)
-    drop_what_served(config, run_dir)
+        _evaluate_all(config, problem, run_dir, state, name, board, {}, lock_number, check_cancelled)
+    delete_unkept_artifacts(config, run_dir)
     log.info("records are in %s", run_dir / RECORDS)
 
 
@@ -157,7 +166,7 @@ def read_config(run_dir: Path) -> Config:
     check_run_folder(run_dir)
     path = run_dir / CONFIG
     try:
-        return from_plain(yaml.safe_load(read_yaml_text(path)))
+        return config_from_dict(yaml.safe_load(read_yaml_text(path)))
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a configuration of this version: {reason}") from error
@@ -172,7 +181,7 @@ def _repair_config(config: Config, run_dir: Path) -> None:
 
 
 def _write_config(config: Config, run_dir: Path) -> None:
-    write_text_atomic(run_dir / CONFIG, yaml.safe_dump(to_plain(config), sort_keys=False))
+    write_text_atomic(run_dir / CONFIG, yaml.safe_dump(config_to_dict(config), sort_keys=False))
 
 
 @contextlib.contextmanager
@@ -224,7 +233,7 @@ def _evaluate_all(
     board: Mirror,
     known: dict[int, Record],
     lock_number: int,
-    look: Callable[[], None],
+    check_cancelled: Callable[[], None],
 ) -> None:
     """Evaluate each snapshot and mirror it; those with a `known` record keep it."""
     summary = snapshot.read_summary(run_dir)
@@ -232,21 +241,21 @@ def _evaluate_all(
     found = snapshots(run_dir, state)
     facts_of_all, n = [found[epoch] for epoch in sorted(found)], len(problem.y_train)
     to_do = _to_do(config, run_dir, state, facts_of_all, known, n)
-    starts: Supports = {}
+    starts: WarmStarts = {}
     measured = MeasureState()
     tiles = run_dir / TILES
     with stage("snapshots", len(facts_of_all), last=True) as told:
         for number, facts in enumerate(facts_of_all, start=1):
             told.name = f"epoch {facts.epoch} (snapshot {number} of {len(facts_of_all)})"
-            kept, owner = supports_path(run_dir, facts.epoch, evaluation_id(config)), _owner(state, facts)
+            kept, owner = warm_start_path(run_dir, facts.epoch, evaluation_id(config)), _owner(state, facts)
             if facts.epoch not in to_do:
-                starts = read_supports(kept, n, owner) or {}
+                starts = read_warm_starts(kept, n, owner) or {}
                 measured.load(sample_path(kept), facts.epoch, owner)
                 record = known[facts.epoch]
                 told.start_at(number)
             else:
                 snapshot.load(run_dir, network, snapshot.facts_path(run_dir, facts.epoch))
-                check_tiles(run_dir, tiles / f"epoch={facts.epoch}", state, owner, look)
+                check_tiles(run_dir, tiles / f"epoch={facts.epoch}", state, owner, check_cancelled)
                 record = evaluate(
                     *(network, facts, problem, config),
                     run_id=name,
@@ -257,12 +266,12 @@ def _evaluate_all(
                     run_dir=run_dir,
                     owner=owner,
                 )
-                look()
-                write_supports(kept, starts, owner)
+                check_cancelled()
+                write_warm_starts(kept, starts, owner)
                 measured.save(sample_path(kept), owner)
-                look()
+                check_cancelled()
                 write_record(run_dir, record, lock_number)
-                look()  # they may be the successor's
+                check_cancelled()  # they may be the successor's
                 shutil.rmtree(tiles, ignore_errors=True)
                 told.advance()
             board.log(record)
@@ -275,7 +284,7 @@ def _to_do(
     to_do: set[int] = set()
     for i in reversed(range(len(facts))):
         needed = i + 1 < len(facts) and facts[i + 1].epoch in to_do
-        needed |= facts[i].epoch == 0 and bool(to_do) and config.measure.looks_back
+        needed |= facts[i].epoch == 0 and bool(to_do) and config.measure.needs_history
         if facts[i].epoch not in known or (needed and not _left_whole(config, run_dir, state, facts[i], n)):
             to_do.add(facts[i].epoch)
     return to_do
@@ -283,10 +292,10 @@ def _to_do(
 
 def _left_whole(config: Config, run_dir: Path, state: RunState, facts: Snapshot, n: int) -> bool:
     """Whether what the evaluation of a snapshot left for later ones can be read."""
-    path, owner = supports_path(run_dir, facts.epoch, evaluation_id(config)), _owner(state, facts)
-    if read_supports(path, n, owner) is None:
+    path, owner = warm_start_path(run_dir, facts.epoch, evaluation_id(config)), _owner(state, facts)
+    if read_warm_starts(path, n, owner) is None:
         return False
-    return not config.measure.looks_back or MeasureState().load(sample_path(path), facts.epoch, owner)
+    return not config.measure.needs_history or MeasureState().load(sample_path(path), facts.epoch, owner)
 
 
 def _owner(state: RunState, facts: Snapshot) -> str:
@@ -295,7 +304,7 @@ def _owner(state: RunState, facts: Snapshot) -> str:
 
 def wandb_run(config: Config, run_dir: Path, name: str) -> AbstractContextManager[Mirror]:
     """The W&B run; an evaluation with other options than the run's own has one of its own."""
-    plain = to_plain(config)
+    plain = config_to_dict(config)
     return mirror(
         config.logger.wandb,
         run_dir,

@@ -69,11 +69,13 @@ def read_state(run_dir: Path) -> RunState | None:
         return None
 
 
-def begin(config: Config, run_dir: Path, data_sha256: str, lock_number: int, look: Callable[[], None]) -> RunState:
+def begin(
+    config: Config, run_dir: Path, data_sha256: str, lock_number: int, check_cancelled: Callable[[], None]
+) -> RunState:
     """The state to work with: that of the run in this folder, or of a new start where there is none or `force` asks.
 
-    `look` is called before anything is moved or written, and raises where the run has been taken over. Raises UserError
-    where the folder holds files of another run, or of other images.
+    `check_cancelled` is called before anything is moved or written, and raises if the run was taken over. Raises
+    UserError where the folder holds files of another run, or of other images.
     """
     shutil.rmtree(run_dir / _DISCARDED, ignore_errors=True)
     fresh = RunState(
@@ -85,20 +87,20 @@ def begin(config: Config, run_dir: Path, data_sha256: str, lock_number: int, loo
     )
     found = read_state(run_dir)
     if found is not None and found.clearing:
-        found = _clear(run_dir, found, lock_number, look)
+        found = _clear(run_dir, found, lock_number, check_cancelled)
     earlier = [] if found is None else [*found.earlier, found.start]
     if config.force and any(_contents(run_dir)):
         log.info("force=true: what %s held is in %s until the new run has finished", run_dir, run_dir / REPLACED)
-        return _clear(run_dir, replace(fresh, earlier=earlier, clearing=True), lock_number, look)
+        return _clear(run_dir, replace(fresh, earlier=earlier, clearing=True), lock_number, check_cancelled)
     if found is None:
         found = replace(fresh, start=_start_of_files(run_dir, fresh) or fresh.start)
     if not _computed(run_dir):
         found = replace(fresh, earlier=found.earlier, start=found.start)
     _check_options(run_dir, found, fresh)
     if found != read_state(run_dir):
-        look()
+        check_cancelled()
         write_text_atomic(run_dir / STATE, encode(found))
-    check_files(run_dir, found, look)
+    check_files(run_dir, found, check_cancelled)
     return found
 
 
@@ -117,24 +119,24 @@ def state_to_evaluate(config: Config, run_dir: Path, data_sha256: str) -> RunSta
     return found
 
 
-def check_files(run_dir: Path, state: RunState, look: Callable[[], None] | None = None) -> None:
+def check_files(run_dir: Path, state: RunState, check_cancelled: Callable[[], None] | None = None) -> None:
     """Raise UserError where a snapshot or the summary of training is damaged or not of this start.
 
-    With `look`, files that a process of a replaced start wrote late are moved away instead.
+    With `check_cancelled`, files that a process of a replaced start wrote late are moved away instead.
     """
     for path in snapshot.paths(run_dir):
-        _check_file(run_dir, state, path, snapshot.read(path).run, look)
+        _check_file(run_dir, state, path, snapshot.read(path).run, check_cancelled)
     summary = snapshot.read_summary(run_dir)
     if summary is not None:
         if summary.data_sha256 != state.data_sha256:
             raise UserError(_other_images(run_dir))
-        _check_file(run_dir, state, run_dir / snapshot.SUMMARY, summary.run, look)
+        _check_file(run_dir, state, run_dir / snapshot.SUMMARY, summary.run, check_cancelled)
     kept = checkpoint_identity(run_dir / CHECKPOINT)
     if kept is not None and start_of(kept) in state.earlier:
-        _check_file(run_dir, state, run_dir / CHECKPOINT, kept, look)
+        _check_file(run_dir, state, run_dir / CHECKPOINT, kept, check_cancelled)
 
 
-def check_tiles(run_dir: Path, tiles: Path, state: RunState, owner: str, look: Callable[[], None]) -> None:
+def check_tiles(run_dir: Path, tiles: Path, state: RunState, owner: str, check_cancelled: Callable[[], None]) -> None:
     """The same for the tiles of one snapshot; those of weights that training has since replaced are removed.
 
     `owner` is the identity of this start and the hash of the weights. Tiles without one have their manifest alone.
@@ -143,9 +145,9 @@ def check_tiles(run_dir: Path, tiles: Path, state: RunState, owner: str, look: C
         found = (tiles / OWNER).read_text()
     except OSError:
         return
-    _check_file(run_dir, state, tiles, found.rpartition(" ")[0], look)
+    _check_file(run_dir, state, tiles, found.rpartition(" ")[0], check_cancelled)
     if found != owner:
-        look()
+        check_cancelled()
         shutil.rmtree(tiles, ignore_errors=True)
 
 
@@ -158,7 +160,9 @@ def discard_replaced(run_dir: Path) -> None:
         shutil.rmtree(discarded, ignore_errors=True)
 
 
-def _check_file(run_dir: Path, state: RunState, path: Path, identity: str, look: Callable[[], None] | None) -> None:
+def _check_file(
+    run_dir: Path, state: RunState, path: Path, identity: str, check_cancelled: Callable[[], None] | None
+) -> None:
     reason = mismatch(identity, state.identity)
     if reason is None:
         return
@@ -166,9 +170,9 @@ def _check_file(run_dir: Path, state: RunState, path: Path, identity: str, look:
         raise UserError(
             f"{path} is not of this run, as {reason}: restore this run's own file, or begin anew with force=true."
         )
-    if look is None:
+    if check_cancelled is None:
         raise UserError(f"{path} is of a run that force=true replaced: run the same command again, then evaluate.")
-    look()
+    check_cancelled()
     _move(path, run_dir / REPLACED / state.start)
 
 
@@ -216,14 +220,14 @@ def _contents(run_dir: Path) -> Iterator[Path]:
     return (entry for entry in entries if entry.name not in _PERMANENT and entry.name[0] != ".")
 
 
-def _clear(run_dir: Path, state: RunState, lock_number: int, look: Callable[[], None]) -> RunState:
+def _clear(run_dir: Path, state: RunState, lock_number: int, check_cancelled: Callable[[], None]) -> RunState:
     """Move the contents of earlier starts away; killed at any moment, the next process goes on with it."""
-    look()
+    check_cancelled()
     write_text_atomic(run_dir / STATE, encode(state))
     for entry in list(_contents(run_dir)):
-        look()
+        check_cancelled()
         _move(entry, run_dir / REPLACED / state.start)
-    look()
+    check_cancelled()
     fence_records(run_dir, lock_number)  # a record that a process of an earlier start writes late does not count
     cleared = replace(state, clearing=False)
     write_text_atomic(run_dir / STATE, encode(cleared))

@@ -15,10 +15,10 @@ from afterkernel.files.reading import read_text
 from afterkernel.records import write_text_atomic
 from afterkernel.types import Int, Tensor
 
-Supports = dict[str, Int[Tensor, " _"]]
+WarmStarts = dict[str, Int[Tensor, " _"]]
 
 
-def supports_path(run_dir: Path, epoch: int, evaluation_id: str) -> Path:
+def warm_start_path(run_dir: Path, epoch: int, evaluation_id: str) -> Path:
     """Where the supports of one snapshot and one evaluation lie."""
     return run_dir / "supports" / f"epoch={epoch:04d}.{evaluation_id}.json"
 
@@ -33,14 +33,14 @@ def samples(run_dir: Path) -> list[Path]:
     return sorted((run_dir / "supports").glob("*.npz"))
 
 
-def write_supports(path: Path, supports: Mapping[str, Int[Tensor, " _"]], owner: str) -> None:
+def write_warm_starts(path: Path, supports: Mapping[str, Int[Tensor, " _"]], owner: str) -> None:
     """Write the indices of the support vectors by kernel, with their owner: the run and weights that they are of."""
     path.parent.mkdir(exist_ok=True)
     kernels = {name: index.tolist() for name, index in supports.items()}
     write_text_atomic(path, json.dumps({"owner": owner, "kernels": kernels}))
 
 
-def read_supports(path: Path, n: int, owner: str) -> Supports | None:
+def read_warm_starts(path: Path, n: int, owner: str) -> WarmStarts | None:
     """The supports by kernel among n samples; None where the file is missing, damaged or another owner's."""
     try:
         held = json.loads(read_text(path))

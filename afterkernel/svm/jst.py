@@ -42,7 +42,7 @@ class JST(Backend):
     seed: int = option(0, "seed of the samples that Algorithm 2 draws", at_least=0)
 
     @property
-    def idle(self) -> frozenset[str]:
+    def inactive(self) -> frozenset[str]:
         """Options that decide nothing as the others stand: Algorithm 1 draws nothing."""
         return frozenset({"seed"} if self.algorithm == 1 else ())
 

@@ -165,7 +165,7 @@ class Search:
             start, size = found, 2 * size
 
     def working_sets(self, certain: bool) -> SparseDual:
-        """Solve on a working set, exchange its idle samples for the most violated outside, until there are none.
+        """Solve on a working set, exchange its inactive samples for the most violated outside, until there are none.
 
         The margin of the working set falls with each exchange, so no working set repeats. `certain`: the samples are
         known to be separable, so that it does not end when the margin vanishes at the precision of K.

@@ -48,10 +48,10 @@ class ThunderSVM(Backend):
     stop_tol: float = option(1e-5, "the library's own stopping tolerance", above=0, at_most=1)
     max_iter: int = option(1_000_000, "iterations after which it stops, converged or not", at_least=1)
     timeout_s: float = option(
-        600.0, "seconds after which the child process is stopped", above=0, at_most=1e7, decides=False
+        600.0, "seconds after which the child process is stopped", above=0, at_most=1e7, affects_results=False
     )
     library: str = option(
-        "", f"path of a {LIBRARY} to use, such as a GPU build (empty: look for one)", decides=False, private=True
+        "", f"path of a {LIBRARY} to use, such as a GPU build (empty: look for one)", affects_results=False, redact=True
     )
 
     @property

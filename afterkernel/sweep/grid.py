@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from afterkernel.config import Config, explain, run_id, to_plain, typed
+from afterkernel.config import Config, config_to_dict, explain, run_id, to_config
 from afterkernel.data import Source
 from afterkernel.errors import UserError
 from afterkernel.launchers.job import Job
@@ -40,7 +40,7 @@ class Entry:
 def job_of(config: Config) -> Job:
     """A configuration as a job; a relative folder of images is made absolute, so that it is found from anywhere."""
     name = run_id(config)
-    plain = to_plain(config)
+    plain = config_to_dict(config)
     plain["dataset"] |= getattr(config.dataset, "canonical", {})
     folder = run_directory(Path(config.output_dir).expanduser().absolute(), config.sweep.name, name)
     return Job(name, plain, str(folder), str(Path.cwd()), tuple(sys.argv[1:]))
@@ -59,7 +59,7 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
         own = tuple(word for word in overrides if word.partition("=")[0] in varied)
         told = f"job {' '.join(own or overrides)}"
         try:
-            config = typed(load(list(overrides)))
+            config = to_config(load(list(overrides)))
         except UserError as error:
             raise UserError(f"{told}: {error}") from error
         except (HydraException, OmegaConfBaseException) as error:

@@ -29,7 +29,7 @@ class RunProgress:
         self.run_id, self.run_dir, self.begun_s = run_id, run_dir, begun_s
         self.report: Progress | None = None
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Read what it says; a file counts while somebody holds the lock of the run."""
         self.report = current_report(self.run_dir)
 
@@ -103,7 +103,7 @@ class SweepProgress:
         left = self.left() if self.running or self.to_go else None
         return ", ".join([*parts, str(left)] if left is not None else parts)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Read what the runs in progress say, not more than once a second, and in turn where they are many."""
         now_s = self.clock()
         if now_s - self._looked_s < SECONDS_BETWEEN_LOOKS:
@@ -113,12 +113,12 @@ class SweepProgress:
         self._next = self._next % max(len(running), 1)
         turn = [*running[self._next :], *running[: self._next]][:LOOKS_AT_ONCE]
         for run in turn:
-            run.look()
+            run.refresh()
         self._next += len(turn)
 
     def view(self) -> ProgressView:
         """The display of this moment."""
-        self.look()
+        self.refresh()
         now_s, running = self.clock(), list(self.running.values())
         whole_s = mean_run_s(self._finished_s(), [run.in_progress(now_s) for run in running])
         rows = [run.row(whole_s, now_s) for run in running]
@@ -144,7 +144,7 @@ class SweepProgress:
 
     def _lines(self, ended: threading.Event) -> None:
         while not ended.wait(SECONDS_BETWEEN_LINES):
-            self.look()
+            self.refresh()
             print_above(self.summary())
 
     def _finished_s(self) -> Sequence[float]:
@@ -157,7 +157,7 @@ def one_shown(run_id: str, run_dir: Path) -> Iterator[None]:
     run = RunProgress(run_id, run_dir, time.monotonic())
 
     def view() -> ProgressView:
-        run.look()
+        run.refresh()
         return ProgressView([run.row(None, time.monotonic())])
 
     with display(view):

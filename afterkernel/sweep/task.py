@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from afterkernel.config import prepare, typed
+from afterkernel.config import prepare, to_config
 from afterkernel.runs.worker import execute
 from afterkernel.sweep.grid import job_of
 from afterkernel.sweep.progress import one_shown
@@ -18,7 +18,7 @@ prepare()
 
 def task(cfg: DictConfig) -> None:
     """Check the configuration, then run it in its folder."""
-    job = job_of(typed(cfg))
+    job = job_of(to_config(cfg))
     with one_shown(job.run_id, Path(job.run_dir)):
         outcome = execute(job)
     if outcome.state == "locked":

@@ -47,18 +47,18 @@ class CheckedFile(CheckpointIO):
 class KeepCheckpoint(pl.Callback):
     """Writes the checkpoint at the end of the first epoch that ends `every_s` seconds or more after the last one.
 
-    `look` is called before, and may raise.
+    `check_cancelled` is called before, and may raise.
     """
 
-    def __init__(self, path: Path, every_s: float, look: Callable[[], None]) -> None:
-        self.path, self.every_s, self.look = path, every_s, look
+    def __init__(self, path: Path, every_s: float, check_cancelled: Callable[[], None]) -> None:
+        self.path, self.every_s, self.check_cancelled = path, every_s, check_cancelled
         self._last = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write, unless training ends here: then its last snapshot says all."""
         ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         if not ends and time.monotonic() - self._last >= self.every_s:
-            self.look()
+            self.check_cancelled()
             trainer.save_checkpoint(self.path)
             self._last = time.monotonic()
 
@@ -107,14 +107,14 @@ class Clock(pl.Callback):
 class SaveSnapshots(pl.Callback):
     """Saves the network at initialisation, after the chosen epochs, and at the end of training.
 
-    `look` is called before each, and may raise; `identity` is that of the training.
+    `check_cancelled` is called before each, and may raise; `identity` is that of the training.
     """
 
     def __init__(
-        self, run_dir: Path, epochs: Collection[int], clock: Clock, identity: str, look: Callable[[], None]
+        self, run_dir: Path, epochs: Collection[int], clock: Clock, identity: str, check_cancelled: Callable[[], None]
     ) -> None:
         self.run_dir, self.epochs, self.clock = run_dir, frozenset(epochs), clock
-        self.identity, self.look = identity, look
+        self.identity, self.check_cancelled = identity, check_cancelled
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save epoch 0, the network as initialised; a resumed training has saved it before."""
@@ -130,7 +130,7 @@ class SaveSnapshots(pl.Callback):
     def _save(self, module: Classifier) -> None:
         measured = module.measure()
         facts = replace(measured, wall_s_train=self.clock.wall_s, run=self.identity)
-        self.look()
+        self.check_cancelled()
         snapshot.save(self.run_dir, facts, module.network)
         log.info(
             "epoch %d: training loss %.4g, training error %.2f %%, test error %.2f %%; snapshot saved",
@@ -144,14 +144,14 @@ class SaveSnapshots(pl.Callback):
 class Watch(pl.Callback):
     """Calls a function behind every step, which may raise to end training: another process has taken the run over."""
 
-    def __init__(self, look: Callable[[], None]) -> None:
-        self.look = look
+    def __init__(self, check_cancelled: Callable[[], None]) -> None:
+        self.check_cancelled = check_cancelled
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, *_: object
     ) -> None:
         """Call it."""
-        self.look()
+        self.check_cancelled()
 
 
 class StopAtLoss(pl.Callback):

@@ -11,7 +11,7 @@ import types
 import typing
 from typing import Any, TypeVar
 
-Facts = TypeVar("Facts", bound=object)
+Facts = TypeVar("Facts")
 
 VERSION = 1
 
@@ -37,7 +37,9 @@ def decode(cls: type[Facts], text: str) -> Facts:
     hints = typing.get_type_hints(cls)
     missing = dataclasses.MISSING
     required = {
-        field.name for field in dataclasses.fields(cls) if field.default is missing and field.default_factory is missing
+        field.name
+        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if field.default is missing and field.default_factory is missing
     }
     if lacking := required - data.keys():
         raise ValueError(f"{min(lacking)} is missing")

@@ -47,7 +47,7 @@ def fit(
     device: torch.device,
     identity: str,
     checkpoint_every_s: float,
-    look: Callable[[], None],
+    check_cancelled: Callable[[], None],
 ) -> tuple[Snapshot, float, bool | None]:
     """Train for at least one epoch, as `afterkernel.training.train.train` says.
 
@@ -61,11 +61,11 @@ def fit(
     callbacks = [
         *([target] if target else []),
         StopAtDivergence(),
-        Watch(look),
+        Watch(check_cancelled),
         clock,
         KeepRandomState(),
-        SaveSnapshots(run_dir, snapshots.epochs, clock, identity, look),
-        KeepCheckpoint(path, checkpoint_every_s, look),
+        SaveSnapshots(run_dir, snapshots.epochs, clock, identity, check_cancelled),
+        KeepCheckpoint(path, checkpoint_every_s, check_cancelled),
     ]
     with stage("training", training.epochs) as how_far:
         callbacks.append(TellEpoch(how_far, at_most=target is not None))

@@ -25,7 +25,7 @@ class Training:
     augment_shift_px: float = option(1.0, "largest shift, in every direction", at_least=0)
 
     @property
-    def idle(self) -> frozenset[str]:
+    def inactive(self) -> frozenset[str]:
         """Options that decide nothing as the others stand. The learning rate is recorded even without training."""
         off = {"augment_angle_deg", "augment_shift_px"} if not self.augment or self.epochs == 0 else set()
         return frozenset(off | ({"batch_size", "loss_target", "augment"} if self.epochs == 0 else set()))
@@ -47,13 +47,15 @@ class Snapshots:
 class Trainer:
     """Where the work runs."""
 
-    device: str = option("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"), decides=False)
+    device: str = option(
+        "auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"), affects_results=False
+    )
     checkpoint_every_s: float = option(
         10.0,
         "seconds of training after which the end of an epoch is kept, to go on from after a break; 0 for every epoch",
         at_least=0,
-        decides=False,
+        affects_results=False,
     )
     threads: int | None = option(
-        None, "CPU threads; as many as torch finds by default", at_least=1, at_most=1024, decides=False
+        None, "CPU threads; as many as torch finds by default", at_least=1, at_most=1024, affects_results=False
     )

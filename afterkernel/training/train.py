@@ -33,13 +33,13 @@ def train(
     device: torch.device,
     identity: str = "",
     checkpoint_every_s: float = math.inf,
-    look: Callable[[], None] = lambda: None,
+    check_cancelled: Callable[[], None] = lambda: None,
 ) -> TrainingSummary:
     """Train `network` in place; snapshots and a summary are written below `run_dir`.
 
     Training resumes from a checkpoint there of the same `identity`, and gives the same numbers as without interruption:
     the order of the images and their augmentation follow from `seed` and the epoch alone. All files carry the identity.
-    `look` is called after every step and before every file, and may raise to end the training.
+    `check_cancelled` is called after every step and before every file, and may raise to end the training.
     Raises UserError where training diverges (the snapshots made by then stay) or the checkpoint can't be resumed.
     """
     if beyond := [epoch for epoch in snapshots.epochs if epoch > training.epochs]:
@@ -51,7 +51,7 @@ def train(
     if training.epochs == 0:
         started = time.monotonic()
         last = measure(network, problem, epoch=0, step=0)
-        look()
+        check_cancelled()
         save(run_dir, replace(last, run=identity), network)
         wall_s, reached = time.monotonic() - started, None if training.loss_target is None else False
     else:
@@ -68,7 +68,7 @@ def train(
             device=device,
             identity=identity,
             checkpoint_every_s=checkpoint_every_s,
-            look=look,
+            check_cancelled=check_cancelled,
         )
     summary = TrainingSummary(
         epochs=last.epoch,
@@ -85,7 +85,7 @@ def train(
             training.epochs,
             last.train_loss,
         )
-    look()
+    check_cancelled()
     write_summary(run_dir, summary)
     path.unlink(missing_ok=True)
     return summary

@@ -41,10 +41,10 @@ class Wandb:
         "offline",
         "offline needs no account; online mirrors as it runs; disabled logs nothing; WANDB_MODE may lower it",
         choices=("offline", "online", "disabled"),
-        decides=False,
+        affects_results=False,
     )
-    project: str = option("afterkernel", "project that the runs go to", decides=False)
-    entity: str | None = option(None, "user or team that owns the project; your default one by default", decides=False)
+    project: str = option("afterkernel", "project that the runs go to", affects_results=False)
+    entity: str | None = option(None, "user or team that owns the project; your default one by default", affects_results=False)
 
     def effective_mode(self) -> str:
         """`mode`, or what the environment's WANDB_MODE says where that sends less: disabled, then offline, then online.

@@ -11,7 +11,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from afterkernel.claims import HYPOTHESES
-from afterkernel.config import compose, evaluation_id, from_plain, override, run_id, to_plain, typed
+from afterkernel.config import compose, config_from_dict, config_to_dict, evaluation_id, override, run_id, to_config
 from afterkernel.config.check import check
 from afterkernel.config.help import help_text
 from afterkernel.config.overrides import count_runs
@@ -25,7 +25,7 @@ from afterkernel.wandb.mirror import Wandb
 
 
 def config(*overrides):
-    return typed(compose(overrides))
+    return to_config(compose(overrides))
 
 
 def test_defaults_are_those_of_the_paper():
@@ -86,8 +86,8 @@ SWEEP_NAMES = sorted(path.stem for path in SWEEPS.glob("*.yaml"))
 def test_every_sweep_composes_and_names_its_grid(name):
     cfg = compose([f"+sweep={name}"], with_hydra=True)
     assert str(cfg.hydra.mode) == "RunMode.MULTIRUN"
-    assert typed(cfg).sweep.name == name
-    assert typed(cfg).sweep.claims
+    assert to_config(cfg).sweep.name == name
+    assert to_config(cfg).sweep.claims
     known = every_option()
     for swept in cfg.hydra.sweeper.params:
         assert swept in known or swept in KINDS or (CONF / swept).is_dir()
@@ -120,8 +120,8 @@ def test_every_run_of_a_sweep_is_sound_and_the_header_counts_them(name):
 
 def test_plain_data_and_back():
     made = config("arch=mlp", "svm=jst", "dataset=mnist", "training.loss_target=0.1", "kernel.dtype=float64")
-    plain = to_plain(made)
-    assert from_plain(yaml.safe_load(yaml.safe_dump(plain))) == made
+    plain = config_to_dict(made)
+    assert config_from_dict(yaml.safe_load(yaml.safe_dump(plain))) == made
 
 
 def test_identity_follows_what_decides_numbers_and_nothing_else():
@@ -145,7 +145,7 @@ def test_options_of_measures_that_are_not_taken_decide_nothing():
 def test_data_root_is_no_part_of_identity_for_known_sets_and_is_for_folders():
     assert run_id(config("dataset=mnist", "dataset.root=a")) == run_id(config("dataset=mnist", "dataset.root=b"))
     fields = {field.name: field for field in dataclasses.fields(KINDS["dataset"]["folder"])}
-    assert fields["root"].metadata["decides"]
+    assert fields["root"].metadata["affects_results"]
 
 
 def test_evaluation_identity_leaves_training_out():
@@ -361,7 +361,7 @@ def test_suggestions_are_close_or_absent(name, found):
 
 
 def test_a_stored_configuration_is_plain_values():
-    plain = to_plain(config("arch=mlp"))
+    plain = config_to_dict(config("arch=mlp"))
     plain["output_dir"] = "${oc.env:HOME}"
     with pytest.raises(UserError, match="refers to other values"):
-        from_plain(plain)
+        config_from_dict(plain)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afterkernel.config import Config, compose, evaluation_id, run_id, training_id, typed
+from afterkernel.config import Config, compose, evaluation_id, run_id, to_config, training_id
 from afterkernel.config.schema import KINDS, every_option
 from afterkernel.data.sources.digits import Digits
 from afterkernel.data.sources.folder import ImageFolder
@@ -43,7 +43,7 @@ ACTIVE = {"augment_angle_deg": {"augment": True}, "augment_shift_px": {"augment"
 
 
 def config(*words):
-    return typed(compose(words))
+    return to_config(compose(words))
 
 
 def made(**sections):
@@ -172,4 +172,4 @@ def test_the_order_of_names_is_no_part_of_it(kernels, measures):
 def test_measures_say_what_they_look_at():
     # An option that is taken for inactive must change no number: those that look at test images say so.
     for name, kind in MEASURES.items():
-        assert ("num_images" in AllMeasures(names=[name]).idle) == (not kind.of_test_images)
+        assert ("num_images" in AllMeasures(names=[name]).inactive) == (not kind.of_test_images)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from afterkernel.dashboard import saved
+from afterkernel.dashboard import remote as saved
 from afterkernel.errors import UserError
 
 

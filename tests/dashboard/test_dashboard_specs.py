@@ -6,8 +6,10 @@ import json
 import pytest
 
 from afterkernel.claims import HYPOTHESES
-from afterkernel.dashboard import panels, story, words, workspace
-from afterkernel.dashboard.material import GROUPING, command, read
+from afterkernel.dashboard import claim_text as words
+from afterkernel.dashboard import panels, workspace
+from afterkernel.dashboard import wandb_report as story
+from afterkernel.dashboard.inputs import GROUPING, command, read
 from afterkernel.report.page import make
 
 
@@ -168,7 +170,7 @@ def test_what_varies_beside_the_usual_tells_groups_apart(material):
         dataclasses.replace(one, config={**one.config, "svm": {**one.config["svm"], "tol": 10.0**-index}})
         for index, one in enumerate(material.records)
     ]
-    from afterkernel.dashboard.material import _grouping
+    from afterkernel.dashboard.inputs import _grouping
 
     assert _grouping(records) == (*GROUPING, "svm.tol")
 

@@ -143,7 +143,7 @@ RUNS = [
     E("a reference to itself for an evaluation", "seed=${seed}: it refers to itself: give a value.", lambda at: at.run(), "evaluate run 'seed=${seed}'"),
     E("an evaluation into another folder", "output_dir=x has no effect on evaluate, which takes options of kernel, svm and measure: leave it out.", lambda at: at.run(), "evaluate run output_dir=x"),
     E("an evaluation by force", "force=true has no effect on evaluate, which takes options of kernel, svm and measure: leave it out.", lambda at: at.run(), "evaluate run force=true"),
-    E("an evaluation by a launcher", "launcher=joblib has no effect on evaluate, which takes options of kernel, svm and measure: leave it out.", lambda at: at.run(), "evaluate run launcher=joblib"),
+    E("an evaluation by a launcher", "launcher=local has no effect on evaluate, which takes options of kernel, svm and measure: leave it out.", lambda at: at.run(), "evaluate run launcher=local"),
     E("an evaluation in another sweep", "sweep.name=x has no effect on evaluate, which takes options of kernel, svm and measure: leave it out.", lambda at: at.run(), "evaluate run sweep.name=x"),
     E("an evaluation of an experiment", "experiment=mnist_mlp has no effect on evaluate, which takes options of kernel, svm and measure: leave it out.", lambda at: at.run(), "evaluate run experiment=mnist_mlp"),
     E("a file in the place of a run's records", "run/records is not a folder, where records of the run belong: remove it.", in_place_of("records")),

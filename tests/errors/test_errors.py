@@ -31,7 +31,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def stopped(tmp_path_factory):
-    from afterkernel.config import compose, typed
+    from afterkernel.config import compose, to_config
 
     folder = tmp_path_factory.mktemp("stopped") / "run"
     marks = iter(range(2))
@@ -45,7 +45,7 @@ def stopped(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("afterkernel.runs.evaluate.LONG_MULTIPLICATIONS", 0)
         patch.setattr(TileStore, "mark", stop)
-        config = typed(compose([*SMALL, *TINY_DATA, "kernel.budget_bytes=30000"]))
+        config = to_config(compose([*SMALL, *TINY_DATA, "kernel.budget_bytes=30000"]))
         with pytest.raises(StoppedError):
             run_config(config, folder)
     return folder

@@ -47,7 +47,7 @@ NAMES = [
     M("an option with a slash", "training/lr=1", "training/lr is not an option: python -m afterkernel --help lists all options."),
     M("true for a choice", "arch=true", "arch=true is not known: choose one of mlp, sum, vgg."),
     M("no experiment by null", "experiment=null", "experiment=null names no file: leave it out."),
-    M("a launcher added with a plus", "+hydra/launcher=basic", "+hydra/launcher=basic: write hydra/launcher=NAME without plus signs."),
+    M("a launcher added with a plus", "+hydra/launcher=basic", "hydra/launcher is a setting of Hydra that can't be changed here: choose with launcher=NAME."),
     M("a variable of the environment set by Hydra", "hydra.job.env_set.X=1", "hydra.job.env_set.X is a setting of Hydra that can't be changed here."),
     M("Hydra's verbosity", "hydra.verbose=true", "hydra.verbose is a setting of Hydra that can't be changed here."),
     M("Hydra's configuration with references resolved", "--cfg=hydra --resolve", "--resolve needs --cfg: write --cfg job --resolve."),

@@ -13,7 +13,7 @@ import logger_records
 import pytest
 import wandb_offline
 
-from afterkernel.config import compose, override, run_id, typed
+from afterkernel.config import compose, override, run_id, to_config
 from afterkernel.config.schema import every_option, public
 from afterkernel.errors import UserError
 from afterkernel.runs.run import wandb_run
@@ -24,7 +24,7 @@ KINDS_WITH_PATHS = ["output_dir", "dataset.root", "svm.library"]
 
 
 def configured(tmp_path, *words):
-    return typed(compose(["arch=mlp", f"output_dir={tmp_path}/out put", *words]))
+    return to_config(compose(["arch=mlp", f"output_dir={tmp_path}/out put", *words]))
 
 
 @contextlib.contextmanager
@@ -97,7 +97,7 @@ def test_every_option_that_names_a_place_is_private():
         for name, fields in every_option().items()
         if any(word in name.split(".")[-1] for word in ("dir", "root", "path", "file", "library"))
     }
-    private = {name for name, fields in every_option().items() if any(field.metadata["private"] for field in fields)}
+    private = {name for name, fields in every_option().items() if any(field.metadata["redact"] for field in fields)}
     assert named == private == set(KINDS_WITH_PATHS)
     assert public({"output_dir": "x", "seed": 1, "dataset": {"root": "y", "name": "z"}, "typo": 3}) == {
         "seed": 1,

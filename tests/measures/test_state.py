@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afterkernel.measures import MeasureState
-from afterkernel.measures.state import Remembered, packed, unpacked
+from afterkernel.measures.state import HistoryEntry, packed, unpacked
 
 
 def gram(n=5, dtype=torch.float32):
@@ -25,7 +25,7 @@ def test_what_was_saved_comes_back(tmp_path):
     state, path = MeasureState(), tmp_path / "a" / "state.npz"
     state.save(path)
     assert not path.exists()  # nothing has been seen
-    state.see(Remembered(0, "id", {"ntk": gram(4), "ntk/layers.1": gram(3, torch.float64)}))
+    state.update(HistoryEntry(0, "id", {"ntk": gram(4), "ntk/layers.1": gram(3, torch.float64)}))
     state.save(path)
     assert [file.name for file in path.parent.iterdir()] == ["state.npz"]
     found = MeasureState()
@@ -41,13 +41,13 @@ def test_what_was_saved_comes_back(tmp_path):
 def test_the_initialisation_stays_and_the_snapshot_before_moves_on():
     state = MeasureState()
     for epoch in (0, 1, 4):
-        state.see(Remembered(epoch, "id", {"ntk": gram()}))
+        state.update(HistoryEntry(epoch, "id", {"ntk": gram()}))
     assert (state.initial.epoch, state.previous.epoch) == (0, 4)
 
 
 def damaged(tmp_path):
     state, path = MeasureState(), tmp_path / "state.npz"
-    state.see(Remembered(2, "id", {"ntk": gram()}))
+    state.update(HistoryEntry(2, "id", {"ntk": gram()}))
     state.save(path)
     return path
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from afterkernel.__main__ import main
-from afterkernel.config import to_plain
+from afterkernel.config import config_to_dict
 from afterkernel.config.schema import Config
 from afterkernel.errors import UserError
 from afterkernel.records import SkippedWarning, read_records, read_run, results, sql, write_record
@@ -127,7 +127,7 @@ def test_a_damaged_configuration_alone_is_named_by_every_command(folder, capsys,
     monkeypatch.setattr(page, "make", lambda *_: SimpleNamespace(page=Path("page")))  # drawing takes seconds
     harm, told = CONFIGS[kind]
     for name in ("run0", "run1"):
-        (folder / name / "config.yaml").write_text(yaml.safe_dump(to_plain(Config()), sort_keys=False))
+        (folder / name / "config.yaml").write_text(yaml.safe_dump(config_to_dict(Config()), sort_keys=False))
     main([command, str(folder)])
     assert capsys.readouterr().err == ""
     harm(folder / "run1" / "config.yaml")

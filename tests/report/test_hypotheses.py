@@ -94,9 +94,9 @@ def test_c1_is_confirmed_by_one_net_and_pairs_by_seed():
     states = {one.sample.network: one.state for _, one in found.comparisons}
     assert states == {"vgg": "for", "mlp": "open"}
     (part,) = found.parts
-    assert part.telling.sample.network == "vgg"
-    assert part.telling.test.mean == pytest.approx(-1.0, abs=0.15)
-    assert part.telling.sample.before == pytest.approx(7.0, abs=0.15)
+    assert part.decisive.sample.network == "vgg"
+    assert part.decisive.test.mean == pytest.approx(-1.0, abs=0.15)
+    assert part.decisive.sample.before == pytest.approx(7.0, abs=0.15)
     assert "holds in 1 of 2" in found.reason
 
 
@@ -105,7 +105,7 @@ def test_c1_takes_the_last_snapshot_of_a_few_epochs():
         return {0: 0.05, 5: 0.04, 10: 0.03, 20: 0.5}[epoch] + wobble(seed, arch, epoch)
 
     found = finding("c1", rows(value, epochs=(0, 5, 10, 20)))
-    assert found.parts[0].telling.test.mean == pytest.approx(-2.0, abs=0.15)
+    assert found.parts[0].decisive.test.mean == pytest.approx(-2.0, abs=0.15)
 
 
 def test_c1_is_refuted_only_where_every_net_gets_worse():
@@ -163,7 +163,7 @@ def test_an_all_claim_needs_every_pair():
 
     found = finding("c2", rows(value, pairs=("3/8", "4/9")))
     assert verdicts(found) == ["undecided", "confirmed"]
-    assert found.parts[0].telling.sample.data == "mnist 4/9"
+    assert found.parts[0].decisive.sample.data == "mnist 4/9"
 
 
 @pytest.mark.parametrize(
@@ -235,10 +235,10 @@ def test_c5_and_c6_follow_the_slope_over_the_learning_rate(slope, verdict):
     frame = rows(by_rate(slope), rates=RATES, target=0.01)
     for name in ("c5", "c6"):
         assert finding(name, frame).verdict == verdict
-    telling = finding("c5", frame).parts[0].telling
-    assert telling.test.mean == pytest.approx(100 * slope, abs=0.1)
+    decisive = finding("c5", frame).parts[0].decisive
+    assert decisive.test.mean == pytest.approx(100 * slope, abs=0.1)
     if slope:
-        assert telling.sample.after - telling.sample.before == pytest.approx(200 * slope, abs=0.2)
+        assert decisive.sample.after - decisive.sample.before == pytest.approx(200 * slope, abs=0.2)
 
 
 def test_c5_and_c6_say_how_equal_the_training_losses_are():

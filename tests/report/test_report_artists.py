@@ -9,8 +9,9 @@ import pytest
 from joblib.externals import loky
 
 from afterkernel.errors import UserError
-from afterkernel.report import artists, build
-from afterkernel.report.artists import artists as artists_for
+from afterkernel.report import build
+from afterkernel.report import figure_pool as figure_pool
+from afterkernel.report.figure_pool import figure_pool as artists_for
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def test_a_report_is_the_same_wherever_its_figures_are_drawn(write_run, tmp_path
         write_run({0: 0.1 + seed / 100, 5: 0.05}, swap={0: 0.5, 5: 0.4 + seed / 100}, seed=seed)
     build(tmp_path, tmp_path / "here")
     used = []
-    monkeypatch.setattr(artists, "_FIGURES_A_PROCESS", 1)
-    monkeypatch.setattr(artists._Here, "submit", lambda *_: used.append("here"))
+    monkeypatch.setattr(figure_pool, "_FIGURES_A_PROCESS", 1)
+    monkeypatch.setattr(figure_pool._InlineExecutor, "submit", lambda *_: used.append("here"))
     build(tmp_path, tmp_path / "there")
     assert not used
     assert files(tmp_path / "here") == files(tmp_path / "there")

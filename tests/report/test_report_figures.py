@@ -4,7 +4,8 @@ import pytest
 
 from afterkernel.claims import HYPOTHESES, judge
 from afterkernel.records import read_records
-from afterkernel.report import build, figure_claim, figure_errors, figure_invariances, figure_trajectory, style, tables
+from afterkernel.report import build, figure_claim, figure_errors, figure_invariances, figure_trajectory, style
+from afterkernel.report import table_data as tables
 from afterkernel.report.sections import make_sections
 
 

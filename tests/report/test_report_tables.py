@@ -5,7 +5,7 @@ import pytest
 
 from afterkernel.config.schema import KINDS, Config
 from afterkernel.records import read_records
-from afterkernel.report import tables
+from afterkernel.report import table_data as tables
 from afterkernel.report.sections import IDLE, make_sections
 
 
@@ -211,7 +211,7 @@ def test_what_parts_no_ways_of_evaluation_is_what_decides_nothing():
         f"{group}.{field.name}"
         for group, section in sections
         for field in dataclasses.fields(section)
-        if not field.metadata["decides"]
+        if not field.metadata["affects_results"]
     }
     assert {*idle, "kernel.names"} == IDLE
 

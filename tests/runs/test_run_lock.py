@@ -178,11 +178,11 @@ def test_who_judged_by_an_old_look_loses(tmp_path, monkeypatch):
     """Between the look and the creation, others took the run over, gave it back, and hold it again."""
     with run_lock(tmp_path):
         pass
-    look = lock_module._highest
+    check_cancelled = lock_module._highest
     looked = []
 
     def slow(folder):
-        found = look(folder)
+        found = check_cancelled(folder)
         if not looked:
             looked.append(found)
             for _ in range(3):  # three holders come and go; their files are tidied away

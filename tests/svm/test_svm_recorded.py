@@ -4,7 +4,7 @@ import pytest
 import torch
 from svm_problems import normal, random_labels
 
-from afterkernel.config import compose, typed
+from afterkernel.config import compose, to_config
 from afterkernel.data import Problem
 from afterkernel.runs.evaluate import _classify
 from afterkernel.svm import estimator, exact
@@ -21,7 +21,7 @@ def test_the_soft_margin_is_recorded_and_no_margin(separable, monkeypatch):
     K = (K + K.T) / 2
     images = torch.zeros(len(y), 1, 2, 2)
     problem = Problem(images, y, images[:half], y[:half], "0", "1")
-    config = typed(compose(["dataset=digits", "arch=mlp", "svm=exact"]))
+    config = to_config(compose(["dataset=digits", "arch=mlp", "svm=exact"]))
     starts, doubtful = {}, []
     answer = _classify(K, K[:half], problem, config, "ck", starts, doubtful)
     assert answer.separable is separable

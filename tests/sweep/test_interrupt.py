@@ -55,7 +55,7 @@ def test_where_it_is_ignored_it_stays_so():
 def test_another_thread_changes_nothing():
     before, seen = signal.getsignal(signal.SIGINT), []
 
-    def look():
+    def refresh():
         with interrupted_once():
             seen.append(signal.getsignal(signal.SIGINT))
 

@@ -36,7 +36,7 @@ class ImageFolder(Source):
     """
 
     name: str = option("folder", "source of the images")
-    root: str = option("", "folder that holds train/CLASS/ and test/CLASS/ with image files", private=True)
+    root: str = option("", "folder that holds train/CLASS/ and test/CLASS/ with image files", redact=True)
 
     def class_names(self) -> list[str]:
         """Names of the folders below root/train, in alphabetical order; UserError where a folder is missing."""

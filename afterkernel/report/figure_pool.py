@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 @contextlib.contextmanager
-def artists(n_figures: int) -> Iterator[Executor]:
+def figure_pool(n_figures: int) -> Iterator[Executor]:
     """Takes the drawing of about so many figures, each on its own, so that they are the same wherever they are drawn.
 
     Processes are joblib's, loky; they end with the `with` block, or, should this process be killed, a minute later.
@@ -33,7 +33,7 @@ def artists(n_figures: int) -> Iterator[Executor]:
 
         wanted = min(wanted, cpu_count())
     if wanted < 2:
-        yield _Here()
+        yield _InlineExecutor()
         return
     from joblib.externals.loky import ProcessPoolExecutor
 
@@ -48,7 +48,7 @@ def artists(n_figures: int) -> Iterator[Executor]:
         others.shutdown(cancel_futures=True)
 
 
-class _Here(Executor):
+class _InlineExecutor(Executor):
     """Does at once what it is given."""
 
     def submit(self, work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:

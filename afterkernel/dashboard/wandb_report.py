@@ -8,8 +8,9 @@ from typing import Any
 from afterkernel import text as fmt
 from afterkernel.claims import HYPOTHESES, Finding
 from afterkernel.claims.panel import Condition
-from afterkernel.dashboard import panels, words
-from afterkernel.dashboard.material import Material
+from afterkernel.dashboard import claim_text as words
+from afterkernel.dashboard import panels
+from afterkernel.dashboard.inputs import Material
 from afterkernel.report import claims, facts
 from afterkernel.report.output import FIGURES
 from afterkernel.wandb.mirror import REPORT, RUN

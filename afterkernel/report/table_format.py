@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
 from afterkernel.report.summary import percent_spread
-from afterkernel.report.tables import MEASURES, NETWORK, TRANSFORMS
+from afterkernel.report.table_data import MEASURES, NETWORK, TRANSFORMS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -110,7 +110,7 @@ def _shared(record: Record, places: list[str]) -> Record:
 
 def command(words: str | Sequence[str]) -> str:
     """A command as others may see it: values of private options are PATH, other paths cut to their last part."""
-    private = [name for name, fields in every_option().items() if any(field.metadata["private"] for field in fields)]
+    private = [name for name, fields in every_option().items() if any(field.metadata["redact"] for field in fields)]
     names = "|".join(re.escape(name) for name in private)
     text = words if isinstance(words, str) else " ".join(map(str, words))
     # A value may hold spaces: it ends where the next option begins.
