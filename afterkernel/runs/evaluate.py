@@ -7,7 +7,7 @@ import math
 import resource
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from afterkernel.models import Network
 from afterkernel.progress.work import stage
 from afterkernel.records import KernelRecord, Record, Resources, write_text_atomic
 from afterkernel.records.record import KERNEL_FIELDS
-from afterkernel.runs import numeric_warnings as doubts
+from afterkernel.runs import numeric_warnings
 from afterkernel.runs.kept import keep_grams
 from afterkernel.runs.provenance import device_name, git_commit, provenance
 from afterkernel.runs.run_state import OWNER
@@ -41,6 +41,23 @@ LONG_MULTIPLICATIONS = 10**12
 GPU_FACTOR = 200
 
 
+@dataclass
+class Carried:
+    """What the evaluations of a run's snapshots, in order, hand on to the next one, and where they keep files.
+
+    `warm_starts` holds the support of each kernel's last hard margin on the same images, and `history` what measures
+    need of earlier snapshots; both are updated. `tiles` is a folder for the tiles of long Gram matrices, with which a
+    killed evaluation continues; `owner` names the run and weights that they belong to. With keep=[gram] the Gram
+    matrices are kept below `run_dir`.
+    """
+
+    warm_starts: WarmStarts = field(default_factory=dict)
+    history: MeasureState = field(default_factory=MeasureState)
+    run_dir: Path | None = None
+    tiles: Path | None = None
+    owner: str = ""
+
+
 def evaluate(
     network: Network,
     snapshot: Snapshot,
@@ -49,35 +66,26 @@ def evaluate(
     *,
     run_id: str,
     final: bool,
-    tiles: Path | None = None,
-    starts: WarmStarts | None = None,
-    measured: MeasureState | None = None,
-    run_dir: Path | None = None,
-    owner: str = "",
+    carried: Carried | None = None,
 ) -> Record:
     """Judge every kernel of one snapshot, whose weights `network` already holds.
 
     `run_id` names the run that made the snapshot, however it is judged; `final` says whether the snapshot is the end
-    of its training; `tiles` is a folder for the tiles of long Gram matrices, with which a killed evaluation goes on;
-    `starts` holds the support of each kernel's last hard margin on the same images, to start from, and is updated;
-    `measured` holds what measures need of the run's earlier snapshots, and is updated. Where keep=[gram] the Gram
-    matrices are kept below `run_dir`. `owner` names the run that tiles belong to. Raises UserError where a kernel is
-    not finite.
+    of its training. Raises UserError where a kernel is not finite.
     """
-    starts = {} if starts is None else starts
-    kept = run_dir if "gram" in config.keep else None
+    carried = carried or Carried()
     context = Context(
         config.measure,
         problem,
         snapshot.epoch,
-        measured,
+        carried.history,
         dtype=config.kernel.dtype,
         budget_bytes=config.kernel.budget_bytes,
     )
     judged = []
     for name in (known for known in KERNELS if known in config.kernel.names):  # in one order, however they were named
         with stage(name):
-            judged.append(_judge(name, network, problem, config, tiles, starts, kept, context, owner))
+            judged.append(_judge(name, network, problem, config, carried, context))
     with stage("measures"):
         numbers = measure_all(context)
     kernels = tuple(_with_measures(kernel, numbers[kernel.kernel], context) for kernel in judged)
@@ -123,34 +131,26 @@ def execution(config: Config) -> dict[str, Any]:
 
 
 def _judge(
-    name: str,
-    network: Network,
-    problem: Problem,
-    config: Config,
-    tiles: Path | None,
-    starts: WarmStarts,
-    kept: Path | None,
-    context: Context,
-    owner: str,
+    name: str, network: Network, problem: Problem, config: Config, carried: Carried, context: Context
 ) -> KernelRecord:
-    doubtful = list(problem.warnings)
-    with doubts.python_warnings(doubtful):
+    warnings = list(problem.warnings)
+    with numeric_warnings.python_warnings(warnings):
         place = device(config)
         phi = embedding(network, name, dtype=config.kernel.dtype, device=place)
 
         started = time.perf_counter()
-        grams = _grams(phi, problem, config, tiles / name if tiles is not None else None, owner)
+        grams = _grams(phi, problem, config, None if carried.tiles is None else carried.tiles / name, carried.owner)
         K, K_test = grams.train, grams.test
         norm = _normalise(K, K_test)
         K, K_test = K.cpu(), K_test.cpu()
-        doubtful += doubts.of_kernel(K, grams.relative_error, config.kernel.dtype)
-        if kept is not None:
+        warnings += numeric_warnings.of_kernel(K, grams.relative_error, config.kernel.dtype)
+        if carried.run_dir is not None and "gram" in config.keep:
             labels = problem.y_train, problem.y_test
-            place_in_store = kept, context.epoch, evaluation_id(config), name
+            place_in_store = carried.run_dir, context.epoch, evaluation_id(config), name
             keep_grams(*place_in_store, train=K, test=K_test, labels=labels, normalisation=norm)
         kernel_done = time.perf_counter()
 
-        answer = _classify(K, K_test, problem, config, name, starts, doubtful)
+        answer = _classify(K, K_test, problem, config, name, carried.warm_starts, warnings)
         svm_done = time.perf_counter()
 
         context.add(name, phi, K, K_test, norm)
@@ -179,7 +179,7 @@ def _judge(
             peak_bytes=_peak_bytes(place),
         ),
         kernel_error=grams.relative_error,
-        warnings=tuple(doubtful),
+        warnings=tuple(warnings),
     )
 
 
@@ -203,18 +203,18 @@ def _classify(
     problem: Problem,
     config: Config,
     name: str,
-    starts: WarmStarts,
-    doubtful: list[str],
+    warm_starts: WarmStarts,
+    warnings: list[str],
 ) -> _Answer:
     if not (K.diagonal() > 0).any():
         # Of zero embeddings the only w is 0, so that every image is taken for class 0, as where f(x) = 0.
-        doubtful.append("the kernel is zero everywhere: the network is dead, and nothing was there to classify")
+        warnings.append("the kernel is zero everywhere: the network is dead, and nothing was there to classify")
         wrong, wrong_train = (y.double().mean().item() for y in (problem.y_test, problem.y_train))
         return _Answer(wrong, wrong_train, None, None, 0, False, False, "none: the kernel is zero everywhere")
-    svm = HardMarginSVM(config.svm).fit(K, problem.y_train, start=starts.get(name))
+    svm = HardMarginSVM(config.svm).fit(K, problem.y_train, start=warm_starts.get(name))
     if svm.soft_certificate_ is None:  # a soft margin's support, most of the samples, would be a slow start
-        starts[name] = svm.support_
-    doubtful += doubts.of_svm(svm, config.svm.tol)
+        warm_starts[name] = svm.support_
+    warnings += numeric_warnings.of_svm(svm, config.svm.tol)
     return _Answer(
         test_error=(svm.predict(K_test) != problem.y_test).double().mean().item(),
         train_error=svm.train_error_,

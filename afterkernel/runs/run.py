@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,12 +23,13 @@ from afterkernel.progress.work import stage
 from afterkernel.records import Record, next_number, write_record, write_text_atomic
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
 from afterkernel.runs.artifacts import check_checkpoints, check_kept, delete_unkept_artifacts
-from afterkernel.runs.evaluate import evaluate
+from afterkernel.runs.evaluate import Carried, evaluate
 from afterkernel.runs.finished import is_finished, snapshots, valid_records, wanted_epochs
 from afterkernel.runs.run_lock import RunLock
 from afterkernel.runs.run_state import RunState, begin, check_tiles, discard_replaced, state_to_evaluate
-from afterkernel.runs.warm_start import WarmStarts, read_warm_starts, sample_path, warm_start_path, write_warm_starts
+from afterkernel.runs.warm_start import read_warm_starts, sample_path, warm_start_path, write_warm_starts
 from afterkernel.training import snapshot
+from afterkernel.training.execution import Execution
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.training.train import train
 from afterkernel.wandb.mirror import Mirror, mirror
@@ -43,36 +44,54 @@ def run(
 
     A run that broke off continues from its checkpoint, or with the snapshots that have no record; `force` begins anew.
     `check_cancelled` is called often, and before any file is written; it may raise to end the run. Returns whether
-    there was anything to do. `lock` is the lock of the run. Raises UserError for a mistake that only the data or the training
-    can show.
+    there was anything to do. `lock` is the lock of the run. Raises UserError for a mistake that only the data or the
+    training can show.
     """
-    lock_number = next_number(run_dir) if lock is None else lock.number
     remove_drafts(run_dir)
     with stage("loading the data"):
         problem = config.dataset.load()
     with cpu_threads(config):
+        lock_number = next_number(run_dir) if lock is None else lock.number
         state = begin(config, run_dir, problem.fingerprint, lock_number, check_cancelled)
+        work = _Work(config, problem, run_dir, run_id(config), state, lock_number, check_cancelled)
         summary = snapshot.read_summary(run_dir)
         done = summary is not None and is_finished(config, run_dir, state, summary)
         if done:
             log.info("%s is finished already; force=true runs it again", run_dir)
             _repair_config(config, run_dir)
         else:
-            _run(config, problem, run_dir, state, lock_number, check_cancelled)
+            _run(work)
         check_cancelled()
         delete_unkept_artifacts(config, run_dir)
         discard_replaced(run_dir)
     return not done
 
 
-def _run(
-    config: Config,
-    problem: Problem,
-    run_dir: Path,
-    state: RunState,
-    lock_number: int,
-    check_cancelled: Callable[[], None],
-) -> None:
+@dataclass(frozen=True)
+class _Work:
+    """One run in progress: its configuration and images, its folder and id, which start of it this is, its lock."""
+
+    config: Config
+    problem: Problem
+    run_dir: Path
+    run_id: str
+    state: RunState
+    lock_number: int
+    check_cancelled: Callable[[], None]
+
+    def snapshots(self) -> list[Snapshot]:
+        """The snapshots of this start of the run, by epoch."""
+        found = snapshots(self.run_dir, self.state)
+        return [found[epoch] for epoch in sorted(found)]
+
+    def records(self) -> dict[int, Record]:
+        """The valid records by epoch."""
+        found, summary = snapshots(self.run_dir, self.state), snapshot.read_summary(self.run_dir)
+        return valid_records(self.config, self.run_dir, self.run_id, self.state, found, summary)
+
+
+def _run(work: _Work) -> None:
+    config, problem, run_dir = work.config, work.problem, work.run_dir
     check_kept(config, run_dir)
     log.info(
         "%s %s against %s: %d training and %d test images",
@@ -84,54 +103,53 @@ def _run(
     )
     config.measure.warn_of_images(*problem.image_shape[1:])
     _write_config(config, run_dir)
-    name = run_id(config)
-    with wandb_run(config, run_dir, name) as board:
-        with as_begun(config, run_dir, {"device": state.device, "threads": state.threads}) as begun:
-            while _lacks_snapshots(begun, run_dir, state, name, len(problem.y_train)):
-                check_cancelled()
+    first: dict[str, object] = {"device": work.state.device, "threads": work.state.threads}
+    with wandb_run(config, run_dir, work.run_id) as board:
+        with as_begun(config, run_dir, first) as begun:
+            training = replace(work, config=begun)
+            while _lacks_snapshots(training):
+                work.check_cancelled()
                 snapshot.forget_summary(run_dir)  # a repeated training counts once it has ended
-                _train(begun, problem, run_dir, state, check_cancelled)
-        known = valid_records(config, run_dir, name, state, snapshots(run_dir, state), snapshot.read_summary(run_dir))
-        first = {"device": state.device, "threads": state.threads}
+                _train(training)
+        known = work.records()
         for record in known.values():
             first = record.provenance.get("execution", first)
         with as_begun(config, run_dir, first) as begun:
-            _evaluate_all(begun, problem, run_dir, state, name, board, known, lock_number, check_cancelled)
+            _evaluate_all(replace(work, config=begun), board, known)
     log.info("records are in %s", run_dir / RECORDS)
 
 
-def _train(
-    config: Config, problem: Problem, run_dir: Path, state: RunState, check_cancelled: Callable[[], None]
-) -> None:
+def _train(work: _Work) -> None:
+    config = work.config
     torch.manual_seed(config.seed)
-    network = config.arch.build(problem.image_shape)
+    network = config.arch.build(work.problem.image_shape)
     log.info("%s of width %d: %d parameters", config.arch.name, network.width, network.parameter_count)
     train(
         network,
-        problem,
+        work.problem,
         config.training,
         config.snapshot,
-        run_dir,
-        seed=config.seed,
-        device=device(config),
-        identity=state.identity,
-        checkpoint_every_s=config.trainer.checkpoint_every_s,
-        check_cancelled=check_cancelled,
+        work.run_dir,
+        Execution(
+            seed=config.seed,
+            device=device(config),
+            identity=work.state.identity,
+            checkpoint_every_s=config.trainer.checkpoint_every_s,
+            check_cancelled=work.check_cancelled,
+        ),
     )
 
 
-def _lacks_snapshots(config: Config, run_dir: Path, state: RunState, name: str, n: int) -> bool:
+def _lacks_snapshots(work: _Work) -> bool:
     """Whether a snapshot is missing, or the weights of one that is still to be evaluated: then training is repeated."""
-    summary = snapshot.read_summary(run_dir)
+    summary = snapshot.read_summary(work.run_dir)
     if summary is None:
         return True
-    found, wanted = snapshots(run_dir, state), wanted_epochs(config, summary.epochs)
+    found, wanted = snapshots(work.run_dir, work.state), wanted_epochs(work.config, summary.epochs)
     missing = [epoch for epoch in wanted if epoch not in found]
     if not missing:
-        facts = [found[epoch] for epoch in wanted]
-        known = valid_records(config, run_dir, name, state, found, summary)
-        to_do = _to_do(config, run_dir, state, facts, known, n)
-        missing = [epoch for epoch in sorted(to_do) if not snapshot.weights_path(run_dir, epoch).exists()]
+        to_do = _to_do(work, [found[epoch] for epoch in wanted], work.records())
+        missing = [epoch for epoch in sorted(to_do) if not snapshot.weights_path(work.run_dir, epoch).exists()]
     if missing:
         log.info("the snapshot of epoch %d or its weights are missing: training is repeated", missing[0])
     else:
@@ -155,8 +173,9 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
         problem = config.dataset.load()
     state = state_to_evaluate(config, run_dir, problem.fingerprint)
     config.measure.warn_of_images(*problem.image_shape[1:])
+    work = _Work(config, problem, run_dir, name, state, lock_number, check_cancelled)
     with cpu_threads(config), wandb_run(config, run_dir, name) as board:
-        _evaluate_all(config, problem, run_dir, state, name, board, {}, lock_number, check_cancelled)
+        _evaluate_all(work, board, {})
     delete_unkept_artifacts(config, run_dir)
     log.info("records are in %s", run_dir / RECORDS)
 
@@ -224,78 +243,60 @@ def as_begun(config: Config, run_dir: Path, first: dict[str, object]) -> Iterato
         yield config
 
 
-def _evaluate_all(
-    config: Config,
-    problem: Problem,
-    run_dir: Path,
-    state: RunState,
-    name: str,
-    board: Mirror,
-    known: dict[int, Record],
-    lock_number: int,
-    check_cancelled: Callable[[], None],
-) -> None:
+def _evaluate_all(work: _Work, board: Mirror, known: dict[int, Record]) -> None:
     """Evaluate each snapshot and mirror it; those with a `known` record keep it."""
+    config, run_dir, check_cancelled = work.config, work.run_dir, work.check_cancelled
     summary = snapshot.read_summary(run_dir)
-    network = config.arch.build(problem.image_shape)
-    found = snapshots(run_dir, state)
-    facts_of_all, n = [found[epoch] for epoch in sorted(found)], len(problem.y_train)
-    to_do = _to_do(config, run_dir, state, facts_of_all, known, n)
-    starts: WarmStarts = {}
-    measured = MeasureState()
+    network = config.arch.build(work.problem.image_shape)
+    facts_of_all, n = work.snapshots(), len(work.problem.y_train)
+    to_do = _to_do(work, facts_of_all, known)
+    carried = Carried(run_dir=run_dir)
     tiles = run_dir / TILES
     with stage("snapshots", len(facts_of_all), last=True) as told:
         for number, facts in enumerate(facts_of_all, start=1):
             told.name = f"epoch {facts.epoch} (snapshot {number} of {len(facts_of_all)})"
-            kept, owner = warm_start_path(run_dir, facts.epoch, evaluation_id(config)), _owner(state, facts)
+            path = warm_start_path(run_dir, facts.epoch, evaluation_id(config))
+            carried.owner, carried.tiles = _owner(work.state, facts), tiles / f"epoch={facts.epoch}"
             if facts.epoch not in to_do:
-                starts = read_warm_starts(kept, n, owner) or {}
-                measured.load(sample_path(kept), facts.epoch, owner)
+                carried.warm_starts = read_warm_starts(path, n, carried.owner) or {}
+                carried.history.load(sample_path(path), facts.epoch, carried.owner)
                 record = known[facts.epoch]
                 told.start_at(number)
             else:
                 snapshot.load(run_dir, network, snapshot.facts_path(run_dir, facts.epoch))
-                check_tiles(run_dir, tiles / f"epoch={facts.epoch}", state, owner, check_cancelled)
-                record = evaluate(
-                    *(network, facts, problem, config),
-                    run_id=name,
-                    final=summary is not None and facts.epoch == summary.epochs,
-                    tiles=tiles / f"epoch={facts.epoch}",
-                    starts=starts,
-                    measured=measured,
-                    run_dir=run_dir,
-                    owner=owner,
-                )
+                check_tiles(run_dir, carried.tiles, work.state, carried.owner, check_cancelled)
+                final = summary is not None and facts.epoch == summary.epochs
+                images = work.problem, config
+                record = evaluate(network, facts, *images, run_id=work.run_id, final=final, carried=carried)
                 check_cancelled()
-                write_warm_starts(kept, starts, owner)
-                measured.save(sample_path(kept), owner)
+                write_warm_starts(path, carried.warm_starts, carried.owner)
+                carried.history.save(sample_path(path), carried.owner)
                 check_cancelled()
-                write_record(run_dir, record, lock_number)
+                write_record(run_dir, record, work.lock_number)
                 check_cancelled()  # they may be the successor's
                 shutil.rmtree(tiles, ignore_errors=True)
                 told.advance()
             board.log(record)
 
 
-def _to_do(
-    config: Config, run_dir: Path, state: RunState, facts: list[Snapshot], known: dict[int, Record], n: int
-) -> set[int]:
+def _to_do(work: _Work, facts: list[Snapshot], known: dict[int, Record]) -> set[int]:
     """Epochs to evaluate: those without a record, and those whose warm start or sample a later one of them needs."""
     to_do: set[int] = set()
     for i in reversed(range(len(facts))):
         needed = i + 1 < len(facts) and facts[i + 1].epoch in to_do
-        needed |= facts[i].epoch == 0 and bool(to_do) and config.measure.needs_history
-        if facts[i].epoch not in known or (needed and not _left_whole(config, run_dir, state, facts[i], n)):
+        needed |= facts[i].epoch == 0 and bool(to_do) and work.config.measure.needs_history
+        if facts[i].epoch not in known or (needed and not _left_whole(work, facts[i])):
             to_do.add(facts[i].epoch)
     return to_do
 
 
-def _left_whole(config: Config, run_dir: Path, state: RunState, facts: Snapshot, n: int) -> bool:
+def _left_whole(work: _Work, facts: Snapshot) -> bool:
     """Whether what the evaluation of a snapshot left for later ones can be read."""
-    path, owner = warm_start_path(run_dir, facts.epoch, evaluation_id(config)), _owner(state, facts)
-    if read_warm_starts(path, n, owner) is None:
+    path = warm_start_path(work.run_dir, facts.epoch, evaluation_id(work.config))
+    owner = _owner(work.state, facts)
+    if read_warm_starts(path, len(work.problem.y_train), owner) is None:
         return False
-    return not config.measure.needs_history or MeasureState().load(sample_path(path), facts.epoch, owner)
+    return not work.config.measure.needs_history or MeasureState().load(sample_path(path), facts.epoch, owner)
 
 
 def _owner(state: RunState, facts: Snapshot) -> str:

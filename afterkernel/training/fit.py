@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -27,6 +26,7 @@ from afterkernel.training.callbacks import (
     Watch,
 )
 from afterkernel.training.checkpoint import CHECKPOINT
+from afterkernel.training.execution import Execution
 from afterkernel.training.module import Classifier
 from afterkernel.training.options import Snapshots, Training
 from afterkernel.training.snapshot import Snapshot
@@ -42,18 +42,13 @@ def fit(
     training: Training,
     snapshots: Snapshots,
     run_dir: Path,
-    *,
-    seed: int,
-    device: torch.device,
-    identity: str,
-    checkpoint_every_s: float,
-    check_cancelled: Callable[[], None],
+    execution: Execution,
 ) -> tuple[Snapshot, float, bool | None]:
     """Train for at least one epoch, as `afterkernel.training.train.train` says.
 
     Returns the last snapshot, the seconds of training, and whether the loss target was reached (None without one).
     """
-    clock = Clock()
+    clock, identity, check_cancelled = Clock(), execution.identity, execution.check_cancelled
     target = StopAtLoss(training.loss_target) if training.loss_target is not None else None
     path = run_dir / CHECKPOINT
     module = Classifier(network, problem, training)
@@ -65,11 +60,11 @@ def fit(
         clock,
         KeepRandomState(),
         SaveSnapshots(run_dir, snapshots.epochs, clock, identity, check_cancelled),
-        KeepCheckpoint(path, checkpoint_every_s, check_cancelled),
+        KeepCheckpoint(path, execution.checkpoint_every_s, check_cancelled),
     ]
     with stage("training", training.epochs) as how_far:
         callbacks.append(TellEpoch(how_far, at_most=target is not None))
-        _fit(module, _data(problem, training, seed), callbacks, device, path, identity)
+        _fit(module, _data(problem, training, execution.seed), callbacks, execution.device, path, identity)
     return module.measure(), clock.wall_s, target.reached if target else None
 
 

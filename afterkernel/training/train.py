@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from afterkernel.data.problem import Problem
 from afterkernel.kernels.machine import memory_format
 from afterkernel.models import Network
 from afterkernel.training.checkpoint import CHECKPOINT
+from afterkernel.training.execution import Execution
 from afterkernel.training.metrics import measure
 from afterkernel.training.options import Snapshots, Training
 from afterkernel.training.snapshot import TrainingSummary, save, write_summary
@@ -28,19 +25,12 @@ def train(
     training: Training,
     snapshots: Snapshots,
     run_dir: Path,
-    *,
-    seed: int,
-    device: torch.device,
-    identity: str = "",
-    checkpoint_every_s: float = math.inf,
-    check_cancelled: Callable[[], None] = lambda: None,
+    execution: Execution,
 ) -> TrainingSummary:
     """Train `network` in place; snapshots and a summary are written below `run_dir`.
 
-    Training resumes from a checkpoint there of the same `identity`, and gives the same numbers as without interruption:
-    the order of the images and their augmentation follow from `seed` and the epoch alone. All files carry the identity.
-    `check_cancelled` is called after every step and before every file, and may raise to end the training.
-    Raises UserError where training diverges (the snapshots made by then stay) or the checkpoint can't be resumed.
+    Training resumes from a checkpoint there of the same identity, and gives the same numbers as without interruption:
+    the order of the images and their augmentation follow from the seed and the epoch alone. Raises UserError where training diverges (the snapshots made by then stay) or the checkpoint can't be resumed.
     """
     if beyond := [epoch for epoch in snapshots.epochs if epoch > training.epochs]:
         told = ",".join(map(str, beyond))
@@ -51,32 +41,21 @@ def train(
     if training.epochs == 0:
         started = time.monotonic()
         last = measure(network, problem, epoch=0, step=0)
-        check_cancelled()
-        save(run_dir, replace(last, run=identity), network)
+        execution.check_cancelled()
+        save(run_dir, replace(last, run=execution.identity), network)
         wall_s, reached = time.monotonic() - started, None if training.loss_target is None else False
     else:
         # Here, because the import of Lightning takes seconds: what trains no network does without.
         from afterkernel.training.fit import fit
 
-        last, wall_s, reached = fit(
-            network,
-            problem,
-            training,
-            snapshots,
-            run_dir,
-            seed=seed,
-            device=device,
-            identity=identity,
-            checkpoint_every_s=checkpoint_every_s,
-            check_cancelled=check_cancelled,
-        )
+        last, wall_s, reached = fit(network, problem, training, snapshots, run_dir, execution)
     summary = TrainingSummary(
         epochs=last.epoch,
         stopped_by="loss_target" if reached else "epochs",
         loss_target_reached=reached,
         data_sha256=problem.fingerprint,
         wall_s=wall_s,
-        run=identity,
+        run=execution.identity,
     )
     if reached is False:
         log.warning(
@@ -85,7 +64,7 @@ def train(
             training.epochs,
             last.train_loss,
         )
-    check_cancelled()
+    execution.check_cancelled()
     write_summary(run_dir, summary)
     path.unlink(missing_ok=True)
     return summary

@@ -11,6 +11,7 @@ from afterkernel.data.sources.digits import Digits
 from afterkernel.errors import UserError
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import CHECKPOINT
+from afterkernel.training.execution import Execution
 from afterkernel.training.options import Snapshots, Training
 from afterkernel.training.train import train
 
@@ -50,10 +51,7 @@ def fit(problem, run_dir, *, break_at=None, seed=0, epochs=6, noise=False, ident
         Training(epochs=epochs, **{"lr": 0.1, **options}),
         Snapshots([0, 2, 4]),
         run_dir,
-        seed=seed,
-        device=CPU,
-        identity=identity,
-        checkpoint_every_s=0,
+        Execution(seed, CPU, identity, checkpoint_every_s=0),
     )
 
 

@@ -13,6 +13,7 @@ from afterkernel.data.sources.digits import Digits
 from afterkernel.errors import UserError
 from afterkernel.progress.work import Stage
 from afterkernel.training import snapshot
+from afterkernel.training.execution import Execution
 from afterkernel.training.metrics import loss_and_error
 from afterkernel.training.options import Snapshots, Training
 from afterkernel.training.train import train
@@ -29,7 +30,7 @@ def fit(problem, run_dir, seed=0, epochs=2, snapshots=(0, 1, 2), **options):
     torch.manual_seed(seed)
     network = ak.models.mlp(problem.image_shape, width=6, num_layers=1)
     training = Training(epochs=epochs, **options)
-    summary = train(network, problem, training, Snapshots(list(snapshots)), run_dir, seed=seed, device=CPU)
+    summary = train(network, problem, training, Snapshots(list(snapshots)), run_dir, Execution(seed, CPU))
     return network, summary
 
 
