@@ -31,6 +31,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels import embedding, train_test_grams
 from afterkernel.svm import BACKENDS
 from afterkernel.training import snapshot
+from afterkernel.training.execution import Execution
 from afterkernel.training.options import Snapshots, Training
 from afterkernel.training.train import train
 from afterkernel.types import Float, Int, Tensor
@@ -71,7 +72,7 @@ def kernels(net: str, problem: Problem, budget: int) -> Iterator[Kernels]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         options = Training(lr=0.1, epochs=max(EPOCHS))
-        train(network, problem, options, Snapshots(list(EPOCHS)), folder, seed=0, device=torch.device("cpu"))
+        train(network, problem, options, Snapshots(list(EPOCHS)), folder, Execution(0, torch.device("cpu")))
         for path in snapshot.paths(folder):
             facts = snapshot.load(folder, network, path)
             started = time.perf_counter()

@@ -30,7 +30,9 @@ def train(
     """Train `network` in place; snapshots and a summary are written below `run_dir`.
 
     Training resumes from a checkpoint there of the same identity, and gives the same numbers as without interruption:
-    the order of the images and their augmentation follow from the seed and the epoch alone. Raises UserError where training diverges (the snapshots made by then stay) or the checkpoint can't be resumed.
+    the order of the images and their augmentation follow from the seed and the epoch alone.
+
+    Raises UserError if training diverges (the snapshots made by then stay) or the checkpoint can't be resumed.
     """
     if beyond := [epoch for epoch in snapshots.epochs if epoch > training.epochs]:
         told = ",".join(map(str, beyond))
