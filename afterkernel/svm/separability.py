@@ -105,7 +105,7 @@ def _disproved(
 ) -> Separability:
     """False; but None where errors of K's precision may move the hull off 0, unless the witness vanishes exactly."""
     if len(fine.Z) == 0:
-        fine.whiten()
+        fine.whiten(1)
     weights = witness.cpu() * fine.lengths / fine.scale
     blur, small = factor.blur(fine.rank, gram.precision), gram.n <= PROGRAM_UP_TO
     if (blur <= FAINT or not small) and is_inside(fine.Z, weights, blur):
@@ -148,10 +148,10 @@ class _Points:
         self.rank = G.shape[1]
         self.Z = torch.empty(0, self.W.shape[1], dtype=torch.float64)  # until `whiten`
 
-    def whiten(self) -> None:
+    def whiten(self, sweeps: int = SWEEPS) -> None:
         """Choose scales and basis."""
         # lengths matter to least squares alone: all the same
-        for _ in range(SWEEPS):
+        for _ in range(sweeps):
             U, self.R = torch.linalg.qr(self.scale[:, None] * self.W)
             sizes = U.norm(dim=1)
             self.scale = self.scale / sizes
