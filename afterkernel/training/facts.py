@@ -35,12 +35,8 @@ def decode(cls: type[Facts], text: str) -> Facts:
     if version != VERSION:
         raise ValueError(f"its version is {version}, and this afterkernel reads {VERSION}; a later one may read it")
     hints = typing.get_type_hints(cls)
-    missing = dataclasses.MISSING
-    required = {
-        field.name
-        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
-        if field.default is missing and field.default_factory is missing
-    }
+    missing, fields = dataclasses.MISSING, dataclasses.fields(cls)  # type: ignore[arg-type]
+    required = {field.name for field in fields if field.default is missing and field.default_factory is missing}
     if lacking := required - data.keys():
         raise ValueError(f"{min(lacking)} is missing")
     known = {name: data[name] for name in hints if name in data}
