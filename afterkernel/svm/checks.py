@@ -14,6 +14,8 @@ from afterkernel.types import Float, Int, Tensor
 TILES = {"cpu": 256, "cuda": 4096}  # side of the tiles in which K is read: a CPU's second-level cache holds three
 # Largest difference of K_ij and K_ji, relative to the largest entry, that rounding of the dtype explains.
 ASYMMETRY = {torch.float32: 1e-5, torch.float64: 1e-10}
+# Sizes of the largest entry at which neither the entries nor sums of their products leave the range of the dtype.
+RANGE = {torch.float32: (2e-38, 3.4e38), torch.float64: (1e-290, 1e290)}
 
 
 def check_kernel(K: Tensor | np.ndarray) -> Float[Tensor, "n n"]:
@@ -42,12 +44,19 @@ def check_kernel(K: Tensor | np.ndarray) -> Float[Tensor, "n n"]:
         )
     if highest == 0:
         raise UserError("K is zero everywhere: every embedding is the zero vector.")
+    smallest, most = RANGE[K.dtype]
+    if not smallest <= highest <= most:
+        raise UserError(
+            f"K has the largest entry {highest:.3g}: scale K so that it lies between {smallest:.0e} and {most:.0e}."
+        )
     return K if K.is_contiguous() else K.T.contiguous()
 
 
 def check_labels(y: Tensor | np.ndarray, K: Float[Tensor, "n n"]) -> Float[Tensor, " n"]:
     """Labels {0, 1} as {-1, +1}, float64 on K's device, or UserError."""
     labels = _tensor(y, "y")
+    if labels.is_complex():
+        raise UserError("y is complex: labels must be 0 and 1.")
     if labels.shape != K.shape[:1]:
         raise UserError(f"y has shape {tuple(labels.shape)}: K has {len(K)} samples, so y must have shape ({len(K)},).")
     found = torch.unique(labels).tolist()
@@ -88,6 +97,15 @@ def check_test_kernel(K_test: Tensor | np.ndarray, n: int) -> Float[Tensor, "m {
     return K_test
 
 
+def _native(given: np.ndarray, name: str) -> np.ndarray:
+    """A NumPy array as torch takes it, copied only where its bytes or strides are not torch's; or UserError."""
+    if isinstance(given, np.ma.MaskedArray) and bool(np.ma.getmaskarray(given).any()):
+        raise UserError(f"{name} has masked entries: every entry must be given.")
+    if not given.dtype.isnative or any(stride < 0 for stride in given.strides):
+        return np.ascontiguousarray(given, dtype=given.dtype.newbyteorder("="))
+    return given
+
+
 def _floating(K: Tensor | np.ndarray, name: str) -> Tensor:
     with warnings.catch_warnings():
         # K is only read, so that a memory map opened for reading will do
@@ -99,6 +117,8 @@ def _floating(K: Tensor | np.ndarray, name: str) -> Tensor:
 
 
 def _tensor(value: object, name: str) -> Tensor:
+    if isinstance(value, np.ndarray):
+        value = _native(value, name)
     try:
         found = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -9,6 +9,7 @@ import torch
 from afterkernel.types import Float, Tensor
 
 MANTISSA = 53
+LARGEST_EXPONENT = 1020
 
 
 def slice_bits(terms: int) -> int:
@@ -24,8 +25,13 @@ def split(x: Float[Tensor, "*s"], bits: int, largest: float) -> tuple[Float[Tens
     """
     if largest == 0:
         return torch.zeros_like(x), x
-    rounder = 1.5 * 2.0 ** (MANTISSA - 1 + math.frexp(largest)[1] - bits)
-    high = (x + rounder) - rounder
+    exponent = MANTISSA - 1 + math.frexp(largest)[1] - bits
+    if exponent > LARGEST_EXPONENT:
+        high, _ = split(x * 2.0**-MANTISSA, bits, largest * 2.0**-MANTISSA)
+        high = high * 2.0**MANTISSA
+    else:
+        rounder = 1.5 * 2.0**exponent
+        high = (x + rounder) - rounder
     return high, x - high
 
 

@@ -106,7 +106,7 @@ class Search:
             return None
         large = self.gram.n >= SMALLEST
         factor = low_rank_factor(self.gram, self.factor) if large or self.factor is not None else None
-        if factor is None:
+        if factor is None or factor.shape[1] == 0:
             return None
         report(f"Newton steps at rank {factor.shape[1]}")
         found, self.newton_steps = newton(self.gram, factor)

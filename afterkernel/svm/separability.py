@@ -25,7 +25,7 @@ NOTHING = 1e-12  # the norm of a convex combination of unit vectors at which it 
 CUTOFFS = 1e-13, 1e-9, 1e-6, 1e-3  # of singular values, relative to the largest, where a witness is improved
 PROGRAM_PRECISION = 1e-8  # precision of K from which a linear program may settle what least squares leave open,
 PROGRAM_UP_TO = 500  # up to so many samples: 3 s on one core at 400
-NEGLIGIBLE = 1e-9, 1e-13  # entries of a witness below this part of the largest count as 0
+NEGLIGIBLE = 1e-9, 1e-13, 1e-6  # entries of a witness below this part of the largest count as 0
 
 
 @dataclass(frozen=True)
