@@ -9,8 +9,8 @@ captured. Those that are not get per-example gradients instead (see `per_example
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from afterkernel.kernels.layers import LAYERS, Call
-from afterkernel.types import Tensor
+from afterkernel.types import Float, Tensor
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class Recorded:
     result_shape: torch.Size
     version: int
     refusal: str | None
+
+    def of_rows(self, rows: Sequence[int] | None) -> Call:
+        """The call, of some of the samples alone if `rows` are given."""
+        return self.call if rows is None else replace(self.call, input=self.call.input[rows])
 
 
 class Recorder(TorchFunctionMode):
@@ -107,6 +111,30 @@ def uses(output: Tensor, parameters: Mapping[str, Tensor]) -> Counter[str]:
                 seen.add(child)
                 nodes.append(child)
     return counts
+
+
+def output_gradients(
+    outputs: Float[Tensor, "n k"], columns: Tensor, calls: Sequence[Recorded], rows: Sequence[int] | None = None
+) -> list[Float[Tensor, "r c ..."]]:
+    """The gradient of the outputs `columns` in the result of every call, of all samples or some `rows`.
+
+    Zero where an output does not depend on a result.
+    """
+    n = len(outputs) if rows is None else len(rows)
+    found: list[Tensor | None] = [None] * len(calls)
+    edges = [call.edge for call in calls]
+    for j, column in enumerate(columns.tolist() if calls else ()):
+        grads = torch.autograd.grad(outputs[:, column].sum(), edges, retain_graph=True, allow_unused=True)
+        for i, (call, grad) in enumerate(zip(calls, grads, strict=True)):
+            part = None if grad is None else grad if rows is None else grad[rows]
+            if len(columns) == 1:
+                found[i] = outputs.new_zeros(n, 1, *call.result_shape[1:]) if part is None else part.unsqueeze(1)
+                continue
+            if j == 0:
+                found[i] = (outputs if part is None else part).new_zeros(n, len(columns), *call.result_shape[1:])
+            if part is not None:
+                found[i][:, j] = part  # type: ignore[index]
+    return found  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

@@ -6,65 +6,34 @@ gradients (see `contract`). Parameters that no layer call accounts for get per-e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.allocator import keep_freed_memory
-from afterkernel.kernels.capture import Captured, Recorded, Recorder, Unit, layer_of, resolve
-from afterkernel.kernels.layers import Convolution, Method, Shape
+from afterkernel.kernels.capture import Captured, Recorder, Unit, layer_of, output_gradients, resolve
+from afterkernel.kernels.layers import Call, Convolution, Method
+from afterkernel.kernels.layout import Layout, LayoutChangedError, look, try_again
 from afterkernel.kernels.machine import at_once, crashes_channels_last, elementwise_cost
+from afterkernel.kernels.numeric import real_numbers
 from afterkernel.kernels.output import Output
-from afterkernel.kernels.per_example import PerExampleGradients
+from afterkernel.kernels.per_example import LEAST_BYTES, PerExampleGradients
 from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.reach import check_reached
 from afterkernel.kernels.terms import Block, Gradients, Term
 from afterkernel.kernels.verify import check_independence, same, wrong_layers
-from afterkernel.kernels.working_copy import WorkingCopy, graph_bytes, real_numbers
+from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
 
 # Samples, and outputs of each, on which gradients are compared with autograd's.
 PROBE_SAMPLES, PROBE_OUTPUTS = 3, 8
-
-Result = TypeVar("Result")
-
-
-class LayoutChangedError(UserError):
-    """A batch uses parameters otherwise than the first samples did; these have per-example gradients from now on.
-
-    Blocks collected earlier have another layout and have to be collected again, which `try_again` does.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            "the model uses its parameters otherwise for some samples than for the first: compute it again."
-        )
-
-
-def try_again(compute: Callable[[], Result]) -> Result:
-    """The result of a computation that is begun anew as often as the layout changes: once a parameter at most."""
-    while True:
-        try:
-            return compute()
-        except LayoutChangedError:
-            continue
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a network turned out to be made of: the layers captured, with their sizes, and the remaining parameters."""
-
-    shapes: Mapping[Unit, Shape]
-    left_over: Mapping[str, str]
-    unused: tuple[str, ...]
-    outputs: int
-    activation_bytes: int
+# Bytes of the gradients that are compared at once, where no budget is known.
+VERIFY_BYTES = 1 << 28
 
 
 class GradientEmbedding:
@@ -97,7 +66,6 @@ class GradientEmbedding:
         self.work_limit: int | None = None  # bytes for `work_bytes`; a single sample may take more
         self._samples_given: int | None = None
         self._per_example: PerExampleGradients | None = None
-        self._columns: list[int] | None = None
         self._distrusted = {name: "a complex parameter" for name, v in self._trained.items() if v.is_complex()}
         self._memory_format = torch.contiguous_format
 
@@ -116,7 +84,7 @@ class GradientEmbedding:
         """Bytes that a batch takes apart from its embeddings: activations, gradients in the making, patches."""
         if self.layout is None:
             return 0
-        return self.samples_at_once * self._sample_work_bytes(self.layout) + self._patch_bytes(self.layout)
+        return self.samples_at_once * self._sample_work_bytes(self.layout) + self._fixed_work_bytes(self.layout)
 
     @property
     def samples_at_once(self) -> int:
@@ -132,7 +100,7 @@ class GradientEmbedding:
             min(most.samples, most.activation_bytes // each), min(most.few_samples, most.few_activation_bytes // each)
         )
         if self.work_limit is not None:
-            found = min(found, (self.work_limit - self._patch_bytes(self.layout)) // each)
+            found = min(found, (self.work_limit - self._fixed_work_bytes(self.layout)) // each)
         return max(1, found - found % 8 if found > 8 else found)
 
     @samples_at_once.setter
@@ -146,15 +114,22 @@ class GradientEmbedding:
         most = at_once(self.device).patch_bytes
         return most if self.work_limit is None else min(most, self.work_limit // 2)
 
+    def _fixed_work_bytes(self, layout: Layout) -> int:
+        """Patches, and per-example gradients in the making."""
+        return self._patch_bytes(layout) + (self._per_example.limit if self._per_example is not None else 0)
+
     def _sample_work_bytes(self, layout: Layout) -> int:
-        """Activations of a sample and their gradients for every output, and gradients that are not written in place."""
-        outputs = max(1, layout.outputs)
-        # Gradients of a layer are made for every output before the outputs are joined; factors are joined as views.
-        written = (shape.parameters for unit, shape in layout.shapes.items() if self.methods.get(unit) != "factors")
-        numbers = max(written, default=0) if outputs > 1 and self.output.which == "trace" else 0
-        if self._per_example is not None:
-            numbers += PerExampleGradients.COPIES * self._per_example.size
-        return layout.activation_bytes * outputs + numbers * outputs * self.dtype.itemsize
+        """Activations of a sample, gradients in the layers' results for every output, and gradients made elsewhere."""
+        k = layout.outputs
+        joined = k > 1 and self.output.which == "trace"
+        elsewhere = 0
+        for unit, shape in layout.shapes.items():
+            if self.methods.get(unit) != "factors":
+                copies = joined + 2 * (layout.calls[unit] > 1) + 2 * (shape.kind == "lookup")
+                elsewhere = max(elsewhere, copies * k * shape.parameters)
+        # The gradients in one layer's results are laid out anew while those in all of them are kept.
+        results = 2 * k * layout.result_bytes if k > 1 else 0
+        return layout.activation_bytes + results + elsewhere * self.dtype.itemsize
 
     @torch.inference_mode(False)
     @torch.enable_grad()
@@ -193,20 +168,26 @@ class GradientEmbedding:
 
     def _learn(self, probe: Tensor) -> tuple[Layout, list[str]]:
         """The layout, from a few samples, and the layers whose gradients are not those of autograd."""
-        layout, captured, outputs = self._look(probe)
+        layout, captured, outputs = look(self.working, probe, self._forward)
         self._per_example = self._fallback(layout) if layout.left_over else None
         self.methods = dict.fromkeys(layout.shapes, "gradients")
         check_independence(self.model, probe, outputs, self.output)
-        count = outputs.shape[1]
-        if count > PROBE_OUTPUTS:
-            self._columns = [i * (count - 1) // (PROBE_OUTPUTS - 1) for i in range(PROBE_OUTPUTS)]
-            outputs = outputs[:, self._columns]
+        columns = self._few_columns(layout, outputs)
         try:
-            return layout, wrong_layers(outputs, self._terms(captured, outputs, probe, join=False), self._trained)
+            terms = self._terms(captured, outputs, probe, columns=columns)
+            return layout, wrong_layers(outputs[:, columns], terms, self._trained)
         except RuntimeError as error:
             raise _gradient_fails(error) from error
-        finally:
-            self._columns = None
+
+    def _few_columns(self, layout: Layout, outputs: Float[Tensor, "n k"]) -> Tensor:
+        """The outputs whose gradients are compared: a few, and as many as the work space holds of the largest layer."""
+        largest = max([shape.parameters for shape in layout.shapes.values()] + [self._left_over_numbers(layout)])
+        room = (self.work_limit or VERIFY_BYTES) // (2 * len(outputs) * largest * self.dtype.itemsize)
+        count = max(1, min(outputs.shape[1], PROBE_OUTPUTS, room))
+        return torch.linspace(0, outputs.shape[1] - 1, count, dtype=torch.float64).long()
+
+    def _left_over_numbers(self, layout: Layout) -> int:
+        return sum(real_numbers(self._trained[name]) for name in layout.left_over)
 
     def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
         """Choose for each layer the cheaper method, by its sizes, and take it from now on.
@@ -228,10 +209,12 @@ class GradientEmbedding:
             plans.append(LayerPlan(name, cost, f"per-example gradients by {how}: {why}"))
         return merged(plans)
 
-    def block(self, x: Tensor, out: Block | None = None) -> Block:
-        """The terms of the samples x (n, ...), written to `out` if given."""
+    def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
+        """The terms of the samples x (n, ...), or of those in `rows` of one batch alone; written to `out` if given."""
         self.prepare(x)
         samples = self.samples_at_once
+        if rows is not None:
+            return self._batch(x, None, rows)
         if out is None and len(x) <= samples:
             return self._batch(x)
         whole = out if out is not None else self._batch(x[:1], observed=False).room_for(len(x))
@@ -248,11 +231,6 @@ class GradientEmbedding:
                 return try_again(lambda: self.block(x)).embeddings()
         finally:
             self.methods = planned or self.methods
-
-    def _select(self, output: object) -> Float[Tensor, "n k"]:
-        """The outputs that gradients are taken of: fewer while they are compared with autograd's."""
-        selected = self.output.select(output)
-        return selected if self._columns is None else selected[:, self._columns]
 
     def _place(self, x: Tensor) -> Tensor:
         x = x.detach().to(self.device, self.dtype if x.is_floating_point() else x.dtype)
@@ -272,18 +250,19 @@ class GradientEmbedding:
         convolutions = [call for call in calls if isinstance(call, Convolution) and call.weight.ndim == 4]
         if not convolutions or any(crashes_channels_last(call.weight, call.stride) for call in convolutions):
             return
-        outputs = outputs[:, :PROBE_OUTPUTS]
-        expected = Block(self._terms(captured, outputs, probe, join=False))
+        columns = self._few_columns(layout, outputs)
         tensors = [*self.model.parameters(), *self.model.buffers()]
         contiguous = [tensor.data for tensor in tensors]
         self._memory_format = torch.channels_last
         try:
             self.model.to(memory_format=torch.channels_last)
-            captured, found = self._forward(self._place(probe))
-            found = found[:, :PROBE_OUTPUTS]
-            unchanged = captured.units.keys() == layout.shapes.keys() and not captured.left_over
+            moved = self._place(probe)
+            again, found = self._forward(moved)
+            unchanged = again.units.keys() == layout.shapes.keys() and not again.left_over
             if unchanged:
-                unchanged = same(expected, Block(self._terms(captured, found, probe, join=False)), outputs, found)
+                terms = self._terms(captured, outputs, probe, columns=columns)
+                others = self._terms(again, found, moved, columns=columns)
+                unchanged = same(terms, others, outputs[:, columns], found[:, columns])
         except (RuntimeError, UserError):  # a `view` that channels last does not allow
             unchanged = False
         if not unchanged:
@@ -297,44 +276,11 @@ class GradientEmbedding:
         selected = self.output.select(output, len(x))
         return resolve(recorder, selected, self._trained, len(x), self._distrusted), selected
 
-    def _look(self, probe: Tensor) -> tuple[Layout, Captured, Tensor]:
-        saved: dict[int, int] = {}
-        kept = {_address(tensor) for tensor in (*self.model.parameters(), *self.model.buffers(), probe)}
-
-        def note(tensor: Tensor) -> Tensor:
-            if tensor.layout == torch.strided and _address(tensor) not in kept:
-                size = min(tensor.untyped_storage().nbytes(), tensor.numel() * tensor.element_size())
-                saved[_address(tensor)] = max(size, saved.get(_address(tensor), 0))
-            return tensor
-
-        try:
-            with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-                captured, outputs = self._forward(probe)
-        except RuntimeError:  # torch.func transforms in the forward pass take no such hooks
-            captured, outputs = self._forward(probe)
-            saved[0] = graph_bytes(outputs)
-        if not outputs.requires_grad:
-            raise UserError("the model's output does not depend on any trainable parameter, so it has no NTK.")
-        shapes = {}
-        for unit, calls in captured.units.items():
-            first = calls[0].call.shape(weight=unit.weight is not None, bias=unit.bias is not None)
-            positions = sum(
-                call.call.shape(weight=unit.weight is not None, bias=unit.bias is not None).positions for call in calls
-            )
-            shapes[unit] = Shape(first.kind, positions, first.inputs, first.outputs, first.groups, first.parameters)
-        layout = Layout(
-            shapes=shapes,
-            left_over=captured.left_over,
-            unused=captured.unused,
-            outputs=outputs.shape[1],
-            # Gradients of the activations take as much again.
-            activation_bytes=max(1, 2 * sum(saved.values()) // len(probe)),
-        )
-        return layout, captured, outputs
-
     @torch.inference_mode(False)
     @torch.enable_grad()
-    def _batch(self, x: Tensor, out: Block | None = None, *, observed: bool = True) -> Block:
+    def _batch(
+        self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None, *, observed: bool = True
+    ) -> Block:
         assert self.layout is not None
         x = self._place(x)
         captured, outputs = self._forward(x)
@@ -347,10 +293,13 @@ class GradientEmbedding:
             raise LayoutChangedError
         if observed and self.observe is not None:
             self.observe(outputs)
+        layers: dict[str, tuple[Term, ...]] = {}
         try:
-            return Block(self._terms(captured, outputs, x, out))
+            for layer, term in self._terms(captured, outputs, x, out=out, rows=rows):
+                layers[layer] = (*layers.get(layer, ()), term)
         except RuntimeError as error:
             raise _gradient_fails(error) from error
+        return Block(layers)
 
     @torch.no_grad()
     def _check_branch(self, x: Tensor, outputs: Float[Tensor, "n k"]) -> None:
@@ -375,82 +324,70 @@ class GradientEmbedding:
         self._distrusted.update({name: why for name in self._trained if name in names})
         shapes = {unit: s for unit, s in self.layout.shapes.items() if not names & {unit.weight, unit.bias}}
         kept = {unit: self.methods[unit] for unit in shapes}
-        self.layout = replace(
-            self.layout,
-            shapes=shapes,
-            left_over=dict(self._distrusted),
-            unused=(),
-        )
+        self.layout = replace(self.layout, shapes=shapes, left_over=dict(self._distrusted), unused=())
         self.methods = kept
         self._per_example = self._fallback(self.layout)
 
     def _fallback(self, layout: Layout) -> PerExampleGradients:
         left = {name: self._trained[name] for name in layout.left_over}
-        size = layout.activation_bytes
-        return PerExampleGradients(self.model, left, self._select, layout.outputs, size)
+        found = PerExampleGradients(self.model, left, self.output.select, layout.activation_bytes)
+        if self.work_limit is not None:
+            found.limit = max(LEAST_BYTES, min(found.limit, self.work_limit // 2))
+        return found
 
     def _terms(
         self,
         captured: Captured,
         outputs: Float[Tensor, "n k"],
         x: Tensor,
-        out: Block | None = None,
         *,
-        join: bool = True,
-    ) -> dict[str, tuple[Term, ...]]:
-        """Terms by layer, in the order in which the layers are called, written to `out` if given.
+        out: Block | None = None,
+        columns: Tensor | None = None,
+        rows: Sequence[int] | None = None,
+    ) -> Iterator[tuple[str, Term]]:
+        """Terms with their layers, in the order in which the layers are called, written to `out` if given.
 
-        Without `join` every output is kept apart.
+        `rows` are the samples wanted, `columns` the outputs, which are then kept apart; all of them by default.
         """
-        join = join and self.output.which == "trace"
-        calls = [call for recorded in captured.units.values() for call in recorded]
-        grads = iter(_output_gradients(outputs, calls))
-        layers: dict[str, list[Term]] = {}
+        joined = columns is None and self.output.which == "trace"
+        columns = torch.arange(outputs.shape[1]) if columns is None else columns
+        grads = output_gradients(outputs, columns, [call for calls in captured.units.values() for call in calls], rows)
+        grads.reverse()
+        seen: Counter[str] = Counter()
 
-        def add(layer: str, make: Callable[[Term | None], Term]) -> None:
-            terms = layers.setdefault(layer, [])
-            room = None if out is None else out.layers[layer][len(terms)]
-            term = make(None if join else room)
-            term = term.outputs_joined() if join else term
-            if room is not None:
-                room.put(0, term)
-            terms.append(term if room is None else room)
+        def place(layer: str) -> Term | None:
+            seen[layer] += 1
+            return None if out is None else out.layers[layer][seen[layer] - 1]
 
         for unit, recorded in captured.units.items():
-            add(unit.layer, partial(self._unit_term, unit, [(call, next(grads)) for call in recorded]))
+            room = place(unit.layer)
+            calls = [(call.of_rows(rows), grads.pop()) for call in recorded]
+            term = self._unit_term(unit, calls, None if joined else room)
+            term = term.outputs_joined() if joined else term
+            if room is not None:
+                room.put(0, term)
+            yield unit.layer, term if room is None else room
+            del term, calls
         if self._per_example is not None:
-            for name, rows in self._per_example(x).items():
-                add(layer_of(name), lambda _, rows=rows: Gradients(rows.detach()))  # type: ignore[misc]
-        return {layer: tuple(terms) for layer, terms in layers.items()}
+            x = x if rows is None else x[rows]
+            n, k, terms = len(x), len(columns), {}
+            for name, size in self._per_example.sizes.items():
+                room = place(layer_of(name))
+                shape = (n, 1, k * size) if joined else (n, k, size)
+                terms[name] = room if isinstance(room, Gradients) else Gradients(outputs.new_empty(shape))
+            sizes = self._per_example.sizes
+            self._per_example(x, {name: term.rows.view(n, k, sizes[name]) for name, term in terms.items()}, columns)
+            yield from ((layer_of(name), term) for name, term in terms.items())
 
-    def _unit_term(self, unit: Unit, calls: list[tuple[Recorded, Tensor]], out: Term | None) -> Term:
+    def _unit_term(self, unit: Unit, calls: list[tuple[Call, Tensor]], out: Term | None) -> Term:
         """The term of one unit: of its one call, written to `out` if that can be, or of all its calls merged."""
         weight, bias = unit.weight is not None, unit.bias is not None
         method = self.methods[unit]
         if len(calls) == 1:
-            return calls[0][0].call.term(method, calls[0][1], weight=weight, bias=bias, out=out)
-        terms = [recorded.call.term(method, grad, weight=weight, bias=bias) for recorded, grad in calls]
+            return calls[0][0].term(method, calls[0][1], weight=weight, bias=bias, out=out)
+        terms = [call.term(method, grad, weight=weight, bias=bias) for call, grad in calls]
         return type(terms[0]).merged(terms)
 
 
 def _gradient_fails(error: RuntimeError) -> UserError:
     return UserError(f"the model's gradient fails (is a value changed in place?): {str(error).splitlines()[0]}")
-
-
-def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
-def _output_gradients(outputs: Float[Tensor, "n k"], calls: list[Recorded]) -> list[Float[Tensor, "n k ..."]]:
-    """The gradient of every output in the result of every call, zero where an output does not depend on it."""
-    if not calls:
-        return []
-    edges = [call.edge for call in calls]
-    by_output = [
-        torch.autograd.grad(column.sum(), edges, retain_graph=True, allow_unused=True) for column in outputs.unbind(1)
-    ]
-    by_call = [
-        [outputs.new_zeros(call.result_shape) if grad is None else grad for grad in grads]
-        for call, *grads in zip(calls, *by_output, strict=True)
-    ]
-    return [grads[0].unsqueeze(1) if len(grads) == 1 else torch.stack(grads, dim=1) for grads in by_call]

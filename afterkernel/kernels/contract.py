@@ -21,13 +21,15 @@ Rows and columns of the matrices `out` count sample by sample, and the outputs o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 
 from afterkernel.types import Float, Int, Tensor
 
 # Numbers in the largest intermediate of a contraction over positions.
-INTERMEDIATE = 1 << 23
+INTERMEDIATE = 1 << 21
 # Numbers that are widened to float64 at once on a CPU: past its caches this takes ten times as long.
 WIDENED = 1 << 17
 # Numbers that are multiplied at once on a GPU, before they are added up.
@@ -84,8 +86,9 @@ def weight_gradients(
     d = a.shape[-1]
     if out is None:
         out = a.new_empty(n, k, q * o * d)
-    if k == 1 and q == 1:
-        torch.bmm(g[:, 0, 0].transpose(1, 2), a[:, 0], out=out.view(n, o, d))
+    if q == 1:
+        outputs = g[:, :, 0].transpose(2, 3).reshape(n, k * o, -1)
+        torch.bmm(outputs, a[:, 0], out=out.view(n, k * o, d))
     else:
         out.view(n, k, q, o, d).copy_(g.transpose(-1, -2) @ a[:, None])
     return out
@@ -119,15 +122,22 @@ def add_factor_products(
         outputs = _products(g[:, :, 0, 0].flatten(0, 1), h[:, :, 0, 0].flatten(0, 1), out.dtype)
         target.addcmul_(inputs[:, None, :, None], outputs.view(n, k, m, k))
         return
-    at_once = max(1, INTERMEDIATE // max(1, m * s * t * k * k))
-    for start in range(0, n, at_once):
-        part = slice(start, start + at_once)
+    for down, across in _tiles(n, m, s * t * k * k):
         for group in range(q):
-            inputs = _products(a[part, group].flatten(0, 1), b[:, group].flatten(0, 1), out.dtype)
-            outputs = _products(g[part, :, group].flatten(0, 2), h[:, :, group].flatten(0, 2), out.dtype)
-            here = inputs.shape[0] // s
-            both = inputs.view(here, 1, s, m, 1, t) * outputs.view(here, k, s, m, k, t)
-            target[part] += both.sum(dim=(2, 5))
+            inputs = _products(a[down, group].flatten(0, 1), b[across, group].flatten(0, 1), out.dtype)
+            outputs = _products(g[down, :, group].flatten(0, 2), h[across, :, group].flatten(0, 2), out.dtype)
+            left, right = len(a[down]), len(b[across])
+            both = inputs.view(left, 1, s, right, 1, t) * outputs.view(left, k, s, right, k, t)
+            target[down, :, across] += both.sum(dim=(2, 5))
+
+
+def _tiles(n: int, m: int, numbers: int) -> Iterator[tuple[slice, slice]]:
+    """Samples of rows and of columns whose intermediates, of so many numbers a pair, are few enough."""
+    across = max(1, min(m, INTERMEDIATE // max(1, numbers)))
+    down = max(1, INTERMEDIATE // max(1, across * numbers))
+    for start in range(0, n, down):
+        for first in range(0, m, across):
+            yield slice(start, min(start + down, n)), slice(first, min(first + across, m))
 
 
 def add_lookup_products(
@@ -141,13 +151,11 @@ def add_lookup_products(
     n, k, s, _ = g.shape
     m, t = j.shape
     target = out.view(n, k, m, k)
-    at_once = max(1, INTERMEDIATE // max(1, m * s * t * k * k))
-    for start in range(0, n, at_once):
-        part = slice(start, start + at_once)
-        outputs = _products(g[part].flatten(0, 2), h.flatten(0, 2), out.dtype)
-        here = len(i[part])
-        same = (i[part].reshape(here, 1, s, 1, 1, 1) == j.view(1, 1, 1, m, 1, t)) & (j >= 0).view(1, 1, 1, m, 1, t)
-        target[part] += torch.where(same, outputs.view(here, k, s, m, k, t), 0).sum(dim=(2, 5))
+    for down, across in _tiles(n, m, s * t * k * k):
+        outputs = _products(g[down].flatten(0, 2), h[across].flatten(0, 2), out.dtype)
+        left, right = i[down].reshape(-1, 1, s, 1, 1, 1), j[across].reshape(1, 1, 1, -1, 1, t)
+        both = torch.where((left == right) & (right >= 0), outputs.view(len(left), k, s, right.shape[3], k, t), 0)
+        target[down, :, across] += both.sum(dim=(2, 5))
 
 
 def lookup_gradients(i: Int[Tensor, "n s"], g: Float[Tensor, "n k s o"], entries: int) -> Float[Tensor, "n k p"]:
@@ -170,13 +178,31 @@ def paired_factor_products(
     if s == t == q == 1:
         inputs = paired_gradient_products(a.flatten(1), b.flatten(1))
         return inputs * paired_gradient_products(g.flatten(1), h.flatten(1))
-    at_once = max(1, INTERMEDIATE // max(1, k * q * s * t))
     totals = []
-    for part in (slice(start, start + at_once) for start in range(0, n, at_once)):
+    for part in _parts(n, max(k * q * s * t, a[0].numel() + b[0].numel() + g[0].numel() + h[0].numel())):
         inputs = a[part].double() @ b[part].double().transpose(-1, -2)
         outputs = g[part].double() @ h[part].double().transpose(-1, -2)
         totals.append((inputs[:, None] * outputs).sum(dim=(1, 2, 3, 4)))
     return torch.cat(totals)
+
+
+def paired_lookup_products(
+    i: Int[Tensor, "n s"], g: Float[Tensor, "n k s o"], j: Int[Tensor, "n t"], h: Float[Tensor, "n k t o"]
+) -> Float[Tensor, " n"]:
+    """Inner products of the gradients of paired samples in an embedding table, summed over outputs, in float64."""
+    totals = []
+    for part in _parts(len(i), max(g.shape[1] * i.shape[1] * j.shape[1], g[0].numel() + h[0].numel())):
+        same = (i[part, :, None] == j[part, None, :]) & (i[part] >= 0)[:, :, None]
+        products = g[part].double() @ h[part].double().transpose(-1, -2)
+        totals.append(torch.where(same[:, None], products, 0).sum(dim=(1, 2, 3)))
+    return torch.cat(totals)
+
+
+def _parts(n: int, numbers: int) -> Iterator[slice]:
+    """Samples whose intermediates, of so many numbers each, are few enough."""
+    at_once = max(1, INTERMEDIATE // max(1, numbers))
+    for start in range(0, n, at_once):
+        yield slice(start, min(start + at_once, n))
 
 
 def paired_gradient_products(a: Float[Tensor, "n p"], b: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:

@@ -86,25 +86,26 @@ class FeatureEmbedding:
         size = self._prepare(x)
         return [LayerPlan("features", Cost("gradients", size, size, size, size), self.description)]
 
-    def block(self, x: Tensor, out: Block | None = None) -> Block:
-        """The features as a block of one layer."""
-        block = Block({"features": (Gradients(self._features(x).unsqueeze(1)),)})
-        if out is None:
-            return block
-        out.put(0, block)
-        return out
+    def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
+        """The features as a block of one layer; of one batch x those of `rows` alone, where given."""
+        size = self._prepare(x)
+        if rows is not None:
+            return Block({"features": (Gradients(self._batch(x)[rows].unsqueeze(1)),)})
+        block = out or Block(
+            {"features": (Gradients(torch.empty(len(x), 1, size, dtype=self.dtype, device=self.device)),)}
+        )
+        for start in range(0, len(x), self.samples_at_once):
+            part = slice(start, start + self.samples_at_once)
+            block[part].put(0, Block({"features": (Gradients(self._batch(x[part]).unsqueeze(1)),)}))
+        return block
 
     def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
         """The features (n, p)."""
         with exact_products():
-            return self._features(x)
+            return self.block(x).embeddings()
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def _features(self, x: Tensor) -> Float[Tensor, "n p"]:
-        self._prepare(x)
-        return torch.cat([self._batch(part) for part in torch.split(x, self.samples_at_once)])
-
     def _batch(self, x: Tensor) -> Float[Tensor, "n p"]:
         if len(x) == 1:
             # torch multiplies the matrices of a single sample in other shapes.

@@ -16,20 +16,18 @@ import torch
 import torch.distributed as dist
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.collect import try_again
 from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.finite import FiniteCheck
 from afterkernel.kernels.independence import IndependenceChecked
 from afterkernel.kernels.job import Job, processes, slices
+from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.machine import at_once
-from afterkernel.kernels.plan import WORK_SHARE, Plan, plan
+from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan, plan
 from afterkernel.kernels.precision import Precision, exact_products, precision
 from afterkernel.kernels.store import TileStore, fingerprint
 from afterkernel.kernels.tiles import TOTAL, Destination
 from afterkernel.progress.work import progress
 from afterkernel.types import Float, Tensor
-
-DEFAULT_BUDGET_BYTES = 3 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -121,8 +119,13 @@ def paired_products(
     return torch.cat(products)
 
 
-def samples_to_pair(phi: Embedding, x: Tensor, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> int:
-    """Plan phi for paired products, and give the samples to embed at once: a batch, if the budget holds two of them."""
+def samples_to_pair(phi: Embedding, x: Tensor, budget_bytes: int | None = None) -> int:
+    """Plan phi for paired products, and give the samples to embed at once: a batch, if the budget holds two of them.
+
+    The budget is by default that of the last Gram matrix of phi.
+    """
+    if budget_bytes is None:
+        budget_bytes = getattr(phi, "budget_bytes", DEFAULT_BUDGET_BYTES)
     steps = _plan(phi, x, x, False, budget_bytes, precision(phi.dtype), paired=True)
     return min(phi.samples_at_once, steps.columns_per_chunk)
 
@@ -206,7 +209,10 @@ def _grams_of_one_layout(
         with progress("Gram matrix", steps.multiplications / world, unit="tile", units=job.tiles) as advance:
             job.run(advance)
         if world > 1:
-            train, test = ({name: _summed(part) for name, part in parts.items()} for parts in (train, test))
+            train, test = (
+                {name: _summed(part if opened is None else part.clone()) for name, part in parts.items()}
+                for parts in (train, test)
+            )
     layers = {name: (train[name], test[name]) for name in names if name != TOTAL}
     return Grams(train[TOTAL], test[TOTAL], layers, steps, job.relative_error)
 
@@ -222,10 +228,10 @@ def _plan(
     *,
     paired: bool = False,
 ) -> Plan:
+    if isinstance(phi, IndependenceChecked):
+        phi.limit_work(budget_bytes)
     # The longer of the two shows more of whether samples depend on each other.
     layers = phi.plan_layers(max(rows, others, key=len), paired=paired)
-    if isinstance(phi, IndependenceChecked):
-        phi.limit_work(budget_bytes // WORK_SHARE)
     return plan(
         len(rows),
         len(others),
@@ -271,10 +277,9 @@ def _manifest(
 
 
 def _summed(matrix: Tensor) -> Tensor:
-    """The sum over processes, each of which has its own tiles and zeros elsewhere; a store's file stays its own."""
-    whole = matrix.clone()
-    dist.all_reduce(whole)
-    return whole
+    """The sum over processes, each of which has its own tiles and zeros elsewhere, in place."""
+    dist.all_reduce(matrix)
+    return matrix
 
 
 def _check_inputs(*inputs: Tensor) -> None:

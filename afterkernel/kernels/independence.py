@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.collect import try_again
-from afterkernel.kernels.plan import CHECKED_SHARE, LayerPlan
+from afterkernel.kernels.layout import try_again
+from afterkernel.kernels.plan import CHECKED_SHARE, DEFAULT_BUDGET_BYTES, WORK_SHARE, LayerPlan
 from afterkernel.kernels.protocols import Embedding
 from afterkernel.kernels.terms import Block, Gradients
 from afterkernel.kernels.verify import difference_of
@@ -58,6 +58,7 @@ class IndependenceChecked:
         self._in_float64 = in_float64
         self._generator = torch.Generator().manual_seed(0)
         self._credit, self._checked = 0.0, 0
+        self.budget_bytes = DEFAULT_BUDGET_BYTES
 
     @property
     def model(self) -> nn.Module:
@@ -98,16 +99,19 @@ class IndependenceChecked:
         """Look at a few samples, and choose how each layer is held."""
         return self.inner.plan_layers(x, paired=paired)
 
-    def limit_work(self, limit: int) -> None:
-        """Bound `work_bytes`, if `inner` has such a bound; a single sample may take more."""
+    def limit_work(self, budget_bytes: int) -> None:
+        """Bound `work_bytes` by its share of a budget, if `inner` has such a bound; a single sample may take more."""
+        self.budget_bytes = budget_bytes
         if hasattr(self.inner, "work_limit"):
-            self.inner.work_limit = limit
+            self.inner.work_limit = budget_bytes // WORK_SHARE
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def block(self, x: Tensor, out: Block | None = None) -> Block:
-        """The embeddings of samples x, written to `out` if given; some are checked."""
+    def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
+        """The embeddings of samples x, written to `out` if given; some are checked. Of `rows` none is."""
+        if rows is not None:
+            return self.inner.block(x, rows=rows)
         chosen = self._choose(len(x))
         if not chosen:
             return self.inner.block(x, out)
@@ -274,8 +278,12 @@ class IndependenceChecked:
 
         def collected() -> _Samples:
             with _Outputs(phi) as outputs:
-                block = collect(x)
-            found = block if list(places) == list(range(len(x))) else _rows_of(block, torch.tensor(places))
+                if list(places) == list(range(len(x))):
+                    found = collect(x)
+                elif collect == getattr(phi, "block", None):  # a batch of embeddings may not fit the budget
+                    found = phi.block(x, rows=places)
+                else:
+                    found = _rows_of(collect(x), torch.tensor(places))
             return _Samples(found, outputs.rows(places))
 
         return collected() if phi is self.inner else try_again(collected)

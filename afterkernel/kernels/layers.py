@@ -96,8 +96,11 @@ class MatrixCall(Call):
         s, d, o, q = self.sizes()
         target = out if isinstance(out, Gradients) else Gradients(g.new_empty(n, g.shape[1], q * o * (d + bias)))
         threads = torch.get_num_threads() if g.device.type == "cpu" else 1
+        # Of several outputs the gradients are laid out too, and of several groups what is made of them.
+        k = g.shape[1]
+        numbers = max(q * s * d, k * q * s * o * (k > 1), k * q * o * d * (q > 1))
         # As many samples for one thread as for another.
-        samples = max(1, at_once(g.device).patch_bytes // (q * s * d * g.element_size() * threads)) * threads
+        samples = max(1, at_once(g.device).patch_bytes // (numbers * g.element_size() * threads)) * threads
         for start in range(0, n, samples):
             part = slice(start, min(start + samples, n))
             contract.weight_gradients(self.positions_of_input(part, bias=bias), g[part], target.rows[part])

@@ -10,8 +10,9 @@ from torch import nn
 
 from afterkernel.kernels.embedding import embedding
 from afterkernel.kernels.features import FeatureEmbedding
-from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES, Grams, cross_grams, paired_products, train_test_grams
+from afterkernel.kernels.gram import Grams, cross_grams, paired_products, train_test_grams
 from afterkernel.kernels.inputs import check_arguments, check_options, check_types, place_of
+from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
 from afterkernel.kernels.precision import precision
 from afterkernel.types import Float, Tensor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from afterkernel.kernels.embedding import KERNELS
-from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES
+from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
 from afterkernel.kernels.precision import PRECISIONS, Precision
 from afterkernel.options import option
 

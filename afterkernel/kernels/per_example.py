@@ -1,6 +1,6 @@
 """Gradients of single samples in any parameters: the fallback for those that no layer call accounts for.
 
-`vmap` over `grad` where the model allows it, else one sample at a time by plain autograd: slow, and right.
+`vmap` over `jacrev` where the model allows it, else one sample at a time by plain autograd: slow, and right.
 """
 
 from __future__ import annotations
@@ -12,77 +12,81 @@ import torch
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
-from afterkernel.kernels.working_copy import as_real, real_numbers
+from afterkernel.kernels.numeric import as_real, real_numbers
 from afterkernel.types import Float, Tensor
 
-BATCH_BYTES = 1 << 27
-MOST_AT_ONCE = 64
+# Work space: the second is taken even of a smaller budget, as calls for single gradients are very slow.
+MOST_BYTES, LEAST_BYTES = 1 << 27, 1 << 22
+MOST_SAMPLES = 64
 
 
 class PerExampleGradients:
-    """Rows of gradients in the named parameters of a model, one a sample and output."""
+    """Gradients in the named parameters of a model for each sample and output, made in `limit` bytes of work space.
 
-    COPIES = 5  # room for gradients while they are made, in units of the result: an allowance, not a count
+    A gradient in the making takes its own size twice (with a copy that the transforms make) and the `activation_bytes`
+    of a sample; at least one sample and output is computed at a time, whatever the limit.
+    """
 
     def __init__(
         self,
         model: nn.Module,
         parameters: Mapping[str, Tensor],
         select: Callable[[Tensor], Float[Tensor, "n k"]],
-        outputs: int = 1,
         activation_bytes: int = 1,
     ) -> None:
         self._model, self._select = model, select
         self._parameters = {name: value.detach() for name, value in parameters.items()}
         self._one_by_one = False
-        self.size = sum(real_numbers(value) for value in parameters.values())
-        element = next(iter(parameters.values())).element_size()
-        # Each output has gradients of its own, in the parameters and in the activations.
-        self._at_once = max(1, min(MOST_AT_ONCE, BATCH_BYTES // (outputs * (self.size * element + activation_bytes))))
-        outputs_at_once = max(1, BATCH_BYTES // (self._at_once * (self.size * element + activation_bytes)))
-        chunk = None if outputs_at_once >= outputs else outputs_at_once
-        self._vectorised = vmap(jacrev(self._outputs, chunk_size=chunk), in_dims=(None, 0))
+        self._gradient_bytes = 2 * sum(v.numel() * v.element_size() for v in parameters.values()) + activation_bytes
+        self.sizes = {name: real_numbers(value) for name, value in parameters.items()}
+        self.limit = MOST_BYTES
 
     @property
     def method(self) -> str:
         """How the gradients are computed, in words."""
         return "one sample at a time" if self._one_by_one else "vmap"
 
-    def _outputs(self, parameters: dict[str, Tensor], sample: Tensor) -> Float[Tensor, " k"]:
-        return self._select(functional_call(self._model, parameters, (sample.unsqueeze(0),)))[0]
+    def __call__(self, x: Tensor, out: Mapping[str, Float[Tensor, "n k p"]], columns: Tensor) -> None:
+        """Write the gradients of the outputs `columns` (k,) in each parameter, flattened, to `out`."""
+        gradients = max(1, self.limit // self._gradient_bytes)
+        samples = max(1, min(MOST_SAMPLES, gradients // len(columns)))
+        for start in range(0, len(x), samples):
+            part = slice(start, min(start + samples, len(x)))
+            rows = {name: value[part] for name, value in out.items()}
+            if not self._one_by_one:
+                try:
+                    self._vectorised(x[part], rows, columns, max(1, gradients // samples))
+                    continue
+                except RuntimeError:
+                    # Recurrent layers, branches on data and modules with state have no vmap.
+                    self._one_by_one = True
+            for i in range(len(x[part])):
+                self._single(x[part][i : i + 1], {name: value[i] for name, value in rows.items()}, columns)
 
-    def __call__(self, x: Tensor) -> dict[str, Float[Tensor, "n k p"]]:
-        """Gradients in each parameter, flattened."""
-        parts = [self._batch(part) for part in torch.split(x, self._at_once)]
-        if len(parts) == 1:
-            return parts[0]
-        return {name: torch.cat([part[name] for part in parts]) for name in self._parameters}
+    def _vectorised(self, x: Tensor, out: Mapping[str, Tensor], columns: Tensor, outputs: int) -> None:
+        for start in range(0, len(columns), outputs):
+            part = slice(start, start + outputs)
 
-    def _batch(self, x: Tensor) -> dict[str, Tensor]:
-        if not self._one_by_one:
-            try:
-                with warnings.catch_warnings():
-                    # vmap says of each function without a batching rule that it loops: known, and no news to a user.
-                    warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-                    found = self._vectorised(self._parameters, x)
-                return {name: as_real(value).reshape(*value.shape[:2], -1) for name, value in found.items()}
-            except RuntimeError:
-                # Recurrent layers, branches on data and modules with state have no vmap.
-                self._one_by_one = True
-        rows = [self._single(sample.unsqueeze(0)) for sample in x]
-        return {name: torch.stack([row[name] for row in rows]) for name in self._parameters}
+            def chosen(parameters: dict[str, Tensor], sample: Tensor, part: slice = part) -> Float[Tensor, " k"]:
+                return self._select(functional_call(self._model, parameters, (sample.unsqueeze(0),)))[0, columns[part]]
 
-    def _single(self, sample: Tensor) -> dict[str, Float[Tensor, "k p"]]:
+            # Without gradients outside the transforms: else autograd keeps a graph in all the other parameters.
+            with torch.no_grad(), warnings.catch_warnings():
+                # vmap says of each function without a batching rule that it loops: known, and no news to a user.
+                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+                found = vmap(jacrev(chosen), in_dims=(None, 0))(self._parameters, x)
+            for name, value in found.items():
+                out[name][:, part] = as_real(value).reshape(*value.shape[:2], -1)
+            del found
+
+    def _single(self, sample: Tensor, out: Mapping[str, Float[Tensor, "k p"]], columns: Tensor) -> None:
         named = dict(self._model.named_parameters())
         parameters = [named[name] for name in self._parameters]
         with torch.enable_grad():
             outputs = self._select(self._model(sample))[0]
-            grads = [
-                torch.autograd.grad(output, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
-                for output in outputs
-            ]
-        return {name: torch.stack([_flat(row[i]) for row in grads]) for i, name in enumerate(self._parameters)}
-
-
-def _flat(grad: Tensor) -> Float[Tensor, " p"]:
-    return as_real(grad.to_dense() if grad.is_sparse else grad).flatten()
+            for j, column in enumerate(columns.tolist()):
+                grads = torch.autograd.grad(
+                    outputs[column], parameters, retain_graph=True, allow_unused=True, materialize_grads=True
+                )
+                for name, grad in zip(self._parameters, grads, strict=True):
+                    out[name][j] = as_real(grad.to_dense() if grad.is_sparse else grad).flatten()

@@ -16,6 +16,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels.layers import Method, Shape
 from afterkernel.kernels.machine import ON_CPU
 
+DEFAULT_BUDGET_BYTES = 3 * 1024**3
 # Rows of the Gram matrix that a tile on its diagonal is cut into: each strip ends at the diagonal.
 ROWS_PER_STRIP = 256
 # Share of the budget that the work space of collection may take.
@@ -192,7 +193,9 @@ def plan(
     # Work space of a single sample may be most of a budget; a budget of few samples keeps half for them.
     work = min(work_bytes, max(budget_bytes // 2, budget_bytes - LEAST_HELD * sample_bytes))
     held = max(2, (budget_bytes - work) // sample_bytes)
-    columns = max(1, min(columns_at_once // rows_a_sample, held // 4, max(n, n_others)))
+    # Of numbers that are held in less than they are collected in, a chunk lies in memory in both.
+    wide = (result_element_bytes or element_bytes) // element_bytes
+    columns = max(1, min(columns_at_once // rows_a_sample, held // (4 * wide), max(n, n_others)))
     if cell is not None:
         if held < 2 * cell:
             raise UserError(
@@ -201,7 +204,7 @@ def plan(
             )
         columns = cell
     # Samples that are collected again to check that they do not depend on their batch, with copies of their own.
-    checked = max(1, 2 * (columns // CHECKED_SHARE))
+    checked = wide * max(1, 2 * (columns // CHECKED_SHARE)) + (columns * wide if wide > 1 else 0)
     rows = max(1, min(n, held - columns - checked))
     if workers > 1:
         rows = min(rows, max(1, ceil(n / (2 * workers))))

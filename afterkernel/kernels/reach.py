@@ -10,7 +10,8 @@ from torch.func import functional_call
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.capture import uses
-from afterkernel.kernels.working_copy import WorkingCopy, as_real
+from afterkernel.kernels.numeric import as_real
+from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
 
 # Relative sizes of the change: an output that depends on a parameter smoothly shows both, a branch rarely does.

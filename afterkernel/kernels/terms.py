@@ -124,7 +124,7 @@ class Gradients(Term):
         """Their sum."""
         rows = terms[0].rows
         for term in terms[1:]:
-            rows = rows + term.rows
+            rows += term.rows
         return cls(rows)
 
     def outputs_joined(self) -> Gradients:
@@ -183,9 +183,7 @@ class Lookups(Term):
     def paired_products(self, other: Term) -> Float[Tensor, " n"]:
         """Products of output gradients where the indices agree, row by row."""
         assert isinstance(other, Lookups)
-        same = (self.indices[:, :, None] == other.indices[:, None, :]) & (self.indices >= 0)[:, :, None]
-        products = self.outputs.double() @ other.outputs.double().transpose(-1, -2)
-        return torch.where(same[:, None], products, 0).sum(dim=(1, 2, 3))
+        return contract.paired_lookup_products(self.indices, self.outputs, other.indices, other.outputs)
 
     def gradients(self) -> Float[Tensor, "n k p"]:
         """One row of the table for every entry that occurs in the block: enough for inner products within it."""

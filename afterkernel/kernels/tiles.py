@@ -17,7 +17,7 @@ TOTAL = ""  # the name of the sum over layers
 def fill(columns: Block, rows: Block, out: Mapping[str, Float[Tensor, "mk nk"]], outputs: int) -> None:
     """Write the products of `columns` (down) with `rows` (across) into out[TOTAL], and each layer's into out[layer]."""
     by_layer = [name for name in out if name != TOTAL]
-    height = at_once(out[TOTAL].device).rows
+    height = max(1, at_once(out[TOTAL].device).rows // outputs)
     for start in range(0, len(rows), height):
         part = slice(start, min(start + height, len(rows)))
         across = slice(part.start * outputs, part.stop * outputs)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.capture import layer_of
+from afterkernel.kernels.numeric import as_real, coarsest_dtype
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.terms import Block, Term
-from afterkernel.kernels.working_copy import as_real, coarsest_dtype
 from afterkernel.types import Float, Tensor
 
 # Relative differences beyond rounding, in an output and in the squared length of a gradient.
@@ -47,23 +47,20 @@ def check_independence(model: nn.Module, x: Tensor, outputs: Float[Tensor, "n k"
 
 
 def wrong_layers(
-    outputs: Float[Tensor, "n k"], terms: Mapping[str, tuple[Term, ...]], parameters: Mapping[str, Tensor]
+    outputs: Float[Tensor, "n k"], terms: Iterable[tuple[str, Term]], parameters: Mapping[str, Tensor]
 ) -> list[str]:
     """Layers whose collected gradients, in a random combination of samples and outputs, are not as long as autograd's.
 
-    Both are taken on the graph of `outputs`, so that no rounding in the forward pass tells them apart.
+    Both are taken on the graph of `outputs`, so that no rounding in the forward pass tells them apart. Terms are
+    dropped as they come.
     """
     generator = torch.Generator().manual_seed(0)
     weights = (0.5 + torch.rand(outputs.shape, generator=generator)).to(outputs)
-    expected: dict[str, float] = dict.fromkeys(terms, 0.0)
-    grads = torch.autograd.grad(
-        (weights * outputs).sum(), list(parameters.values()), allow_unused=True, retain_graph=True
-    )
-    for name, grad in zip(parameters, grads, strict=True):
-        if grad is not None:
-            grad = grad.to_dense() if grad.is_sparse else grad
-            expected[layer_of(name)] = expected.get(layer_of(name), 0.0) + as_real(grad).double().square().sum().item()
-    wrong = []
+    expected = _lengths_by_autograd((weights * outputs).sum(), parameters)
+    found: dict[str, float] = dict.fromkeys(expected, 0.0)
+    for layer, term in terms:
+        found[layer] = found.get(layer, 0.0) + _combined(weights, term).double().square().sum().item()
+        del term
     # A gradient that is zero comes out as rounding of the others.
     eps = torch.finfo(coarsest_dtype(outputs)).eps
     floor = (1e3 * eps) ** 2 * sum(expected.values())
@@ -71,12 +68,22 @@ def wrong_layers(
     size = sum(as_real(value.detach()).double().square().sum().item() for value in parameters.values())
     largest = weights.double().abs().max().item() * outputs.detach().double().abs().max().item()
     floor = max(floor, (10 * eps * len(outputs) * largest) ** 2 / max(size, 1.0))
-    for layer, length in expected.items():
-        combined = [_combined(weights, term) for term in terms.get(layer, ())]
-        found = sum(part.double().square().sum().item() for part in combined)
-        if abs(found - length) > max(_tolerance(outputs) * length, floor):
-            wrong.append(layer)
-    return wrong
+    return [
+        layer
+        for layer, length in found.items()
+        if abs(length - expected.get(layer, 0.0)) > max(_tolerance(outputs) * expected.get(layer, 0.0), floor)
+    ]
+
+
+def _lengths_by_autograd(output: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, float]:
+    """The squared length of the gradient of an output in the parameters of each layer."""
+    lengths: dict[str, float] = {}
+    grads = torch.autograd.grad(output, list(parameters.values()), allow_unused=True, retain_graph=True)
+    for name, grad in zip(parameters, grads, strict=True):
+        if grad is not None:
+            grad = grad.to_dense() if grad.is_sparse else grad
+            lengths[layer_of(name)] = lengths.get(layer_of(name), 0.0) + as_real(grad).double().square().sum().item()
+    return lengths
 
 
 def _combined(weights: Float[Tensor, "n k"], term: Term) -> Float[Tensor, " p"]:
@@ -89,9 +96,16 @@ def _tolerance(outputs: Tensor) -> float:
     return TOLERANCE.get(coarsest_dtype(outputs), COARSE_TOLERANCE)
 
 
-def same(first: Block, second: Block, outputs: Float[Tensor, "n k"], others: Float[Tensor, "n k"]) -> bool:
-    """Whether two ways to compute outputs and gradients of the same samples agree."""
-    return bool((difference_of(first, second, outputs, others) <= max(SAME, torch.finfo(outputs.dtype).eps)).all())
+def same(
+    first: Iterable[tuple[str, Term]],
+    second: Iterable[tuple[str, Term]],
+    outputs: Float[Tensor, "n k"],
+    others: Float[Tensor, "n k"],
+) -> bool:
+    """Whether two ways to compute outputs and gradients of the same samples agree; terms are dropped as they come."""
+    pairs = ((layer, mine, theirs) for (layer, mine), (_, theirs) in zip(first, second, strict=True))
+    found = _difference(pairs, outputs, others)
+    return bool((found <= max(SAME, torch.finfo(outputs.dtype).eps)).all())
 
 
 def difference_of(
@@ -101,11 +115,27 @@ def difference_of(
 
     Not a number where `first` is not finite: that has a sentence of its own elsewhere.
     """
-    own, cross, other = (a.paired_layer_products(b) for a, b in ((first, first), (first, second), (second, second)))
-    squares = torch.stack([torch.maximum(own[layer], other[layer]) for layer in own])
+    pairs = (
+        (layer, mine, theirs)
+        for layer, terms in first.layers.items()
+        for mine, theirs in zip(terms, second.layers[layer], strict=True)
+    )
+    return _difference(pairs, outputs, others)
+
+
+def _difference(
+    pairs: Iterable[tuple[str, Term, Term]], outputs: Tensor | None, others: Tensor | None
+) -> Float[Tensor, " n"]:
+    """The same, of terms of the two one after the other."""
+    by_layer: dict[str, Tensor] = {}
+    for layer, mine, theirs in pairs:
+        products = torch.stack([a.paired_products(b) for a, b in ((mine, mine), (mine, theirs), (theirs, theirs))])
+        by_layer[layer] = by_layer[layer] + products if layer in by_layer else products
+    own, cross, other = torch.stack(list(by_layer.values()), dim=1)
+    squares = torch.maximum(own, other)
     total = squares.sum(dim=0)
     floor = FLOOR**2 * total.nan_to_num(0.0, 0.0, 0.0).max()
-    departures = torch.stack([own[layer] - 2 * cross[layer] + other[layer] for layer in own]).clamp(min=0)
+    departures = (own - 2 * cross + other).clamp(min=0)
     scale = torch.maximum(squares, (SMALL_LAYER**2 * total).clamp(min=floor))
     found = torch.where(departures > 0, (departures / scale).sqrt(), torch.where(departures == 0, 0.0, torch.nan))
     worst = found.amax(dim=0)
@@ -114,5 +144,4 @@ def difference_of(
         largest = outputs.abs().nan_to_num(0.0, 0.0, 0.0).max().clamp(min=torch.finfo(outputs.dtype).tiny)
         apart = torch.where(torch.isfinite(outputs).all(dim=1), apart, 0.0)
         worst = torch.maximum(worst, (apart / largest).to(worst.device))
-    finite = torch.stack([torch.isfinite(value) for value in own.values()]).all(dim=0)
-    return torch.where(finite, worst.nan_to_num(torch.inf), 0.0)
+    return torch.where(torch.isfinite(own).all(dim=0), worst.nan_to_num(torch.inf), 0.0)

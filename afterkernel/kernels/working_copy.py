@@ -11,7 +11,6 @@ the model in the model's own data type, on its own device.
 from __future__ import annotations
 
 import contextlib
-import math
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from afterkernel.kernels.casts import cast_names, computed_in
 from afterkernel.kernels.hooks import Hook, forward_hooks, install, needed_hooks
 from afterkernel.kernels.isolation import PrivateRandomness, isolated
 from afterkernel.kernels.module_copy import ModuleCopier, check_copyable, named_tensors
+from afterkernel.kernels.numeric import coarsest, digits, largest_difference, number_tensors, overflows
 from afterkernel.kernels.writes import WriteGuard, WriteRefused, make_private
 from afterkernel.types import Tensor
 
@@ -228,7 +228,7 @@ def _check(model: nn.Module, copy: _Copy, args: Any, kwargs: Any) -> None:
             install(hooks, part.copier)
             part._remember()
     output = _first_run(own, own_args, own_kwargs, copy, args, kwargs)
-    if any(not bool(torch.isfinite(leaf).all()) for leaf in _numbers(output)):
+    if any(not bool(torch.isfinite(leaf).all()) for leaf in number_tensors(output)):
         bad = [name for name, value in own.inner.named_parameters() if not bool(torch.isfinite(value).all())]
         if bad:
             raise UserError(
@@ -294,14 +294,14 @@ def _compare(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, output: An
             f"the model runs in {copy.dtype} on {copy.device} but not in its own {own.dtype} on {own.device} "
             f"({_reason(error)}), so the two can't be compared: convert the model yourself."
         ) from error
-    kind = min(own.dtype, copy.dtype, _coarsest(expected, own.dtype), _coarsest(output, copy.dtype), key=_digits)
-    found = _difference(output, expected)
+    kind = min(own.dtype, copy.dtype, coarsest(expected, own.dtype), coarsest(output, copy.dtype), key=digits)
+    found = largest_difference(output, expected)
     tolerance = OUTPUT_TOLERANCE.get(kind, HALF_TOLERANCE)
     if found > tolerance:
-        noise = _difference(_rounded_anew(own, kind, own_args, own_kwargs), expected)
+        noise = largest_difference(_rounded_anew(own, kind, own_args, own_kwargs), expected)
         tolerance = max(tolerance, NOISE_FACTOR * noise)
     if not found <= tolerance:
-        if _overflows(output) and not _overflows(expected):
+        if overflows(output) and not overflows(expected):
             raise UserError(f"the model's outputs overflow in {copy.dtype}: give dtype=torch.float64.")
         raise UserError(
             f"the model's outputs in {copy.dtype} on {copy.device} differ from its own in {own.dtype} on {own.device} "
@@ -327,82 +327,9 @@ def _rounded_anew(own: _Copy, kind: torch.dtype, args: Any, kwargs: Any) -> Any:
     return functional_call(facade, changed, ())
 
 
-def as_real(tensor: Tensor) -> Tensor:
-    """Complex numbers as pairs of real ones: a complex parameter is two real ones."""
-    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
-
-
-def real_numbers(tensor: Tensor) -> int:
-    """How many real numbers a tensor has."""
-    return tensor.numel() * (2 if tensor.is_complex() else 1)
-
-
-def _graph(output: Tensor) -> Iterator[Any]:
-    """What autograd's graph knows of the numbers in it: their data types and shapes."""
-    seen, nodes = set(), [output.grad_fn]
-    while nodes:
-        node = nodes.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            yield from (part for part in getattr(node, "_input_metadata", ()) if part.dtype is not None)
-            nodes.extend(child for child, _ in node.next_functions)
-
-
-def coarsest_dtype(output: Tensor) -> torch.dtype:
-    """The least precise floating-point type in the graph of an output: what its rounding is like."""
-    kinds = {output.dtype, *(part.dtype for part in _graph(output))}
-    floats = [
-        kind.to_real() if kind.is_complex else kind for kind in kinds if kind.is_floating_point or kind.is_complex
-    ]
-    return min(floats, key=_digits, default=torch.float64)
-
-
-def graph_bytes(output: Tensor) -> int:
-    """Bytes of all results in the graph of an output: at most these are kept for the backward pass."""
-    return sum(math.prod(part.shape) * part.dtype.itemsize for part in _graph(output))
-
-
-def _digits(kind: torch.dtype) -> float:
-    return -torch.finfo(kind).eps
-
-
-def _coarsest(output: Any, otherwise: torch.dtype) -> torch.dtype:
-    kinds = [coarsest_dtype(leaf) for leaf in _numbers(output)]
-    return min(kinds, key=_digits, default=otherwise)
-
-
-def _numbers(output: Any) -> list[Tensor]:
-    """Tensors of floating-point or complex numbers in an output."""
-    return [
-        leaf
-        for leaf in tree_leaves(output)
-        if isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex()) and leaf.numel()
-    ]
-
-
-def _difference(output: Any, expected: Any) -> float:
-    """The largest difference relative to the largest number of the same tensor, where the expected one is finite."""
-    largest = 0.0
-    for found, wanted in zip(_numbers(output), _numbers(expected), strict=False):
-        if found.shape != wanted.shape:
-            return float("inf")
-        a, b = (part.detach().cpu().to(torch.complex128) for part in (found, wanted))
-        finite = torch.isfinite(b)
-        if finite.any():
-            scale = b[finite].abs().max()
-            apart = (a - b)[finite].abs().max()
-            worst = (apart / scale).item() if scale > 0 else float(apart > 0)
-            largest = max(largest, float("inf") if worst != worst else worst)
-    return largest
-
-
-def _overflows(output: Any) -> bool:
-    return any(bool(torch.isinf(leaf).any()) for leaf in _numbers(output))
-
-
 def _footprint(output: Any, module: nn.Module) -> tuple[bytes, ...]:
     """Numbers of an output and the parameters that it reaches, to compare."""
-    numbers = _numbers(output)
+    numbers = number_tensors(output)
     named = dict(module.named_parameters())
     reached = {name for leaf in numbers for name, count in uses(leaf, named).items() if count}
     values = [leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for leaf in numbers]

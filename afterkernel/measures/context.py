@@ -16,7 +16,8 @@ import torch
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.embedding import Embedding
-from afterkernel.kernels.gram import DEFAULT_BUDGET_BYTES, train_test_grams
+from afterkernel.kernels.gram import train_test_grams
+from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
 from afterkernel.kernels.precision import Precision, precision
 from afterkernel.measures.measure import Measure, Numbers, SampleGram
 from afterkernel.measures.options import Measures

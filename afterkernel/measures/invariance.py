@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.collect import try_again
 from afterkernel.kernels.embedding import BlockSource, Embedding, embedding
 from afterkernel.kernels.gram import samples_to_pair
 from afterkernel.kernels.inputs import check_arguments, check_images, place_of
+from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.precision import exact_products
 from afterkernel.measures.measure import Measure, Numbers
 from afterkernel.options import LARGEST_INT, option
