@@ -1,0 +1,17 @@
+"""Kernels of a run, one file each: what it is called everywhere, and how it is computed for a network.
+
+Everything else derives from the declaration: choices of `kernel.names`, evaluation, titles in the report and the
+dashboard, and the documentation. No torch is imported before a kernel is computed, so that reports need none.
+"""
+
+from afterkernel.kernel_kinds.kind import KernelKind
+from afterkernel.plugins import members
+
+KINDS: dict[str, KernelKind] = {
+    kind.name: kind
+    for kind in sorted(
+        (each() for each in members("afterkernel.kernel_kinds", KernelKind).values()), key=lambda kind: kind.order
+    )
+}
+
+__all__ = ["KINDS", "KernelKind"]

@@ -1,0 +1,44 @@
+"""The NTK of an infinitely wide mlp, in closed form: what the network would be if training changed no kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from afterkernel.kernel_kinds.kind import KernelKind
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from afterkernel.kernels import Embedding
+    from afterkernel.types import Tensor
+
+
+class InfiniteNTK(KernelKind):
+    """The arc-cosine recursion of Jacot et al. (arXiv 1806.07572) for the depth of the network."""
+
+    name = "infinite_ntk"
+    label = "infinite NTK"
+    title = "NTK of the infinitely wide network"
+    start_label = "infinite NTK"
+    definition = (
+        "the neural tangent kernel of a network of the same depth and infinite width, in the NTK parameterisation "
+        "(arch.init=ntk), for fully connected ReLU networks alone; the same for every snapshot"
+    )
+    order = 4
+    is_learned = False
+
+    def check(self, network: nn.Module) -> None:
+        """Raise UserError for a network that is not a chain of linear layers with ReLUs between them."""
+        from afterkernel.kernels.infinite_width import read_layers
+
+        read_layers(network)
+
+    def embedding(
+        self, network: nn.Module, images: Tensor, dtype: torch.dtype | str, device: torch.device
+    ) -> Embedding:
+        """The pixels, and the depth of the network."""
+        from afterkernel.kernels.infinite_width import InfiniteWidthNTK, read_layers
+        from afterkernel.kernels.pixels import PixelEmbedding
+
+        return PixelEmbedding(network, InfiniteWidthNTK(read_layers(network)), dtype, device)
