@@ -13,6 +13,7 @@ import torch
 from afterkernel.config.identity import run_id
 from afterkernel.config.schema import KINDS, Config
 from afterkernel.errors import UserError
+from afterkernel.kernel_kinds import KINDS as KERNEL_KINDS
 from afterkernel.kernels.plan import check_budget
 from afterkernel.options import check_bounds
 from afterkernel.records.files import check_folders, is_name
@@ -33,7 +34,7 @@ def check(config: Config) -> None:
         if kinds.get(section.name) is not type(section):
             raise UserError(f"{group}.name={section.name} can't be set by hand: choose with {group}=NAME.")
     if not config.kernel.names:
-        raise UserError("kernel.names=[] asks for no kernel: name ntk, conjugate, or both.")
+        raise UserError(f"kernel.names=[] asks for no kernel: name some of {', '.join(KERNEL_KINDS)}.")
     if not is_name(config.sweep.name):
         raise UserError(f"sweep.name={config.sweep.name!r} is not a valid folder name: use letters, digits, - and _.")
     if len(config.sweep.name) > _LONGEST_NAME:
@@ -60,7 +61,10 @@ def _check_images(config: Config) -> None:
             f"entirely out of the frame: give less than {side}."
         )
     with torch.device("meta"):
-        size = config.arch.build(shape).parameter_count
+        network = config.arch.build(shape)
+    for name in config.kernel.names:
+        KERNEL_KINDS[name].check(network)
+    size = network.parameter_count
     check_budget(config.kernel.budget_bytes, size, config.kernel.precision.held.itemsize)
 
 

@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from afterkernel.claims import HYPOTHESES
+from afterkernel.config.kernel_options import Kernel
 from afterkernel.data import SOURCES, Source
 from afterkernel.errors import UserError
-from afterkernel.kernels.options import Kernel
 from afterkernel.launchers.launcher import Launcher
 from afterkernel.measures import AllMeasures, Measures
 from afterkernel.models import Architecture

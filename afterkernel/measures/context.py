@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from afterkernel.errors import UserError
+from afterkernel.kernel_kinds import KINDS
 from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.gram import train_test_grams
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
@@ -115,7 +116,7 @@ class Context:
         numbers: Numbers = {}
         for measure in self.measures:
             numbers |= measure.of_training_set(K)
-        if self.options.per_layer and name != "conjugate":  # a conjugate kernel has one layer
+        if self.options.per_layer and KINDS[name].has_layers:
             grams |= self._layers(phi, norm, K.device)
         self.kernels[name] = _Kernel(phi, grams, numbers, time.perf_counter() - started)
 
@@ -171,7 +172,8 @@ class Context:
             return {f"initial_{name}": self._at(initial, f"{name}/{layer}", self.kernels[name].grams[layer][0])}
         now = {other: kernel.grams[""][0] for other, kernel in self.kernels.items()}
         beside: dict[str, Tensor | None] = {other: matrix for other, matrix in now.items() if other != name}
-        return beside | {f"initial_{other}": self._at(initial, other, matrix) for other, matrix in now.items()}
+        learned = {other: matrix for other, matrix in now.items() if KINDS[other].is_learned}
+        return beside | {f"initial_{other}": self._at(initial, other, matrix) for other, matrix in learned.items()}
 
     @staticmethod
     def _labels(y: Tensor, sample: Int[Tensor, " k"], beside: Tensor) -> Int[Tensor, " k"]:
@@ -191,7 +193,7 @@ def measure_all(context: Context) -> dict[str, Numbers]:
             prefix = f"{gram.layer}/" if gram.layer else ""
             for measure in context.measures:
                 kernel.numbers |= {f"{prefix}{key}": value for key, value in measure.of_sample(gram).items()}
-        per_layer = context.options.per_layer and name != "conjugate"
+        per_layer = context.options.per_layer and KINDS[name].has_layers
         for measure in context.measures:
             kernel.numbers |= measure.of_images(kernel.phi, images, per_layer)
         kernel.wall_s += time.perf_counter() - started

@@ -69,7 +69,7 @@ TERMS = [
     Term("config_sha256", "SHA-256 of the options that decide numbers; run_id ends in its first digits", "", "run"),
     Term("commit", "commit of afterkernel", "", "run"),
     Term("device", "what computed it", "", "run"),
-    Term("kernel", "ntk (NTK at epoch 0, after kernel later) or conjugate (CK)", "", "run"),
+    Term("kernel", "name of the kernel, such as ntk (NTK at epoch 0, after kernel later) or conjugate (CK)", "", "run"),
     Term("svm_backend", "solver of the SVM", "", "run"),
     Term("svm_intercept", "whether the SVM has an intercept", "0 or 1", "svm"),
     Term("svm_test_error", "test error of the hard-margin SVM on the kernel", SHARE, "error"),

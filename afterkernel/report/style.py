@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, GREY, LIGHT = "#222222", "#6b7280", "#e5e7eb"
-KERNEL_TITLES = {"ntk": "Neural tangent kernel (NTK) → after kernel (AK)", "conjugate": "Conjugate kernel (CK)"}
-START_LABELS = {"ntk": "NTK (initialisation)", "conjugate": "CK at initialisation"}
 _MARKERS = "osD^vPX*<>"
 _DPI = 150
 _LONG = re.compile(rb"(\d\.\d{2})\d+")
