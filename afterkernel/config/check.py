@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import stat
@@ -24,6 +25,8 @@ _LONGEST_PATH = 4096
 _ROOM_BELOW = 256
 # The id of a W&B run, SWEEP-RUN_ID, has at most 128 characters.
 _LONGEST_NAME = 64
+# What a run's configuration, log and lock take before its first result.
+_LEAST_ROOM = 2**16
 
 
 def check(config: Config) -> None:
@@ -103,8 +106,12 @@ def _check_output(config: Config) -> None:
     check_folders(path)
     try:
         # By trying: permissions do not show read-only and virtual file systems.
-        tempfile.TemporaryFile(dir=nearest).close()
+        with tempfile.TemporaryFile(dir=nearest) as file:
+            file.write(bytes(_LEAST_ROOM))
+            file.flush()
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"{told}: the disk of {nearest} is full: make space, or name another folder.") from error
         raise UserError(f"{told}: {nearest} is not a folder that can be written to; name another.") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -123,6 +124,11 @@ class _LogFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         """Go on."""
+
+    def close(self) -> None:
+        """Close the file, with what it takes."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 def _is_news(record: logging.LogRecord) -> bool:
