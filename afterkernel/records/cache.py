@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from afterkernel.records.columns import COLUMNS, rows
 from afterkernel.records.document import RecordError
-from afterkernel.records.files import write_bytes_atomic
+from afterkernel.records.files import write_atomic
 from afterkernel.records.record import SCHEMA_VERSION, Record
 from afterkernel.records.store import (
     RecordFile,
@@ -163,7 +163,7 @@ def _save(execute: Execute, part: str, draft: Path, path: Path) -> None:
     data = draft.read_bytes()
     draft.unlink()
     with contextlib.suppress(OSError):
-        write_bytes_atomic(path, _digest(data) + b"\n" + data)
+        write_atomic(path, _digest(data) + b"\n" + data)
 
 
 def _digest(data: bytes) -> bytes:

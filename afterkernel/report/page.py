@@ -8,7 +8,7 @@ from pathlib import Path
 
 from afterkernel import text as fmt
 from afterkernel.claims import HYPOTHESES, Finding
-from afterkernel.records.files import write_text_atomic
+from afterkernel.records.files import write_atomic
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claims, facts, runs
@@ -76,7 +76,7 @@ def make(records: list[Record], known: runs.Runs, page: Path, directory: str) ->
             directory=directory,
             maker=_maker(),
         )
-    write_text_atomic(page, text)
+    write_atomic(page, text)
     return Made(page, found, beside)
 
 

@@ -20,7 +20,7 @@ from afterkernel.kernels import Embedding, Grams, train_test_grams, train_test_p
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.models import Network
 from afterkernel.progress.work import stage
-from afterkernel.records import KernelRecord, Record, Resources, write_text_atomic
+from afterkernel.records import KernelRecord, Record, Resources, write_atomic
 from afterkernel.records.record import KERNEL_FIELDS
 from afterkernel.runs import numeric_warnings
 from afterkernel.runs.kept import keep_grams
@@ -248,7 +248,7 @@ def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None,
     if train_test_plan(*images, budget_bytes, dtype).multiplications < long:
         return train_test_grams(*images, budget_bytes=budget_bytes, dtype=dtype)
     if not tiles.parent.exists():
-        write_text_atomic(tiles.parent / OWNER, owner)
+        write_atomic(tiles.parent / OWNER, owner)
     grams = train_test_grams(*images, budget_bytes=budget_bytes, dtype=dtype, store=tiles)
     # What lies on disk stays as it is: the matrices are normalised in memory.
     return replace(grams, train=grams.train.clone(), test=grams.test.clone())

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from afterkernel.files.reading import read_text
-from afterkernel.records.files import write_text_atomic
+from afterkernel.records.files import write_atomic
 
 FAILURE = "failure.json"
 
@@ -17,7 +17,7 @@ def write_failure(run_dir: Path, message: str) -> None:
     """Keep the message; if the disk does not take it, the log and the terminal have it."""
     content = {"message": message, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     with contextlib.suppress(OSError):
-        write_text_atomic(run_dir / FAILURE, json.dumps(content) + "\n")
+        write_atomic(run_dir / FAILURE, json.dumps(content) + "\n")
 
 
 def read_failure(run_dir: Path) -> str | None:

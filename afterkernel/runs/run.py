@@ -20,7 +20,7 @@ from afterkernel.errors import UserError
 from afterkernel.files.reading import read_yaml_text
 from afterkernel.measures import MeasureState
 from afterkernel.progress.work import stage
-from afterkernel.records import Record, next_number, write_record, write_text_atomic
+from afterkernel.records import Record, next_number, write_atomic, write_record
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
 from afterkernel.runs.artifacts import check_checkpoints, check_kept, delete_unkept_artifacts
 from afterkernel.runs.evaluate import Carried, evaluate
@@ -200,7 +200,7 @@ def _repair_config(config: Config, run_dir: Path) -> None:
 
 
 def _write_config(config: Config, run_dir: Path) -> None:
-    write_text_atomic(run_dir / CONFIG, yaml.safe_dump(config_to_dict(config), sort_keys=False))
+    write_atomic(run_dir / CONFIG, yaml.safe_dump(config_to_dict(config), sort_keys=False))
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from afterkernel.errors import LockLostError
-from afterkernel.records.files import LOCKS, link, write_text_atomic
+from afterkernel.records.files import LOCKS, link, write_atomic
 from afterkernel.records.store import lock_numbers, next_number
 
 PROGRESS = ".progress"
@@ -100,7 +100,7 @@ class RunLock:
         """Say that the run is free; if the disk is too full to say so, the lock is found stale later."""
         with contextlib.suppress(OSError):
             if self._counts():
-                write_text_atomic(self.path, json.dumps(asdict(replace(self.owner, released=True))))
+                write_atomic(self.path, json.dumps(asdict(replace(self.owner, released=True))))
 
     def _counts(self) -> bool:
         return _highest(self.path.parent.parent)[0] == self.number
@@ -148,7 +148,7 @@ def _acquire(run_dir: Path, heartbeat_s: float, stale_s: float) -> RunLock:
     folder = run_dir / LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     mine = LockOwner(socket.gethostname(), _machine(), _process(os.getpid()), secrets.token_hex(8), time.time())
-    # Not `write_text_atomic`: the name must stay, to be linked from.
+    # Not `write_atomic`: the name must stay, to be linked from.
     draft = folder / f".{mine.token}.tmp"
     try:
         draft.write_text(json.dumps(asdict(mine)))

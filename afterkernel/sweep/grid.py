@@ -17,7 +17,7 @@ from afterkernel.config import Config, config_to_dict, explain, run_id, to_confi
 from afterkernel.data import Source
 from afterkernel.errors import UserError
 from afterkernel.launchers.job import Job
-from afterkernel.records import run_directory, write_text_atomic
+from afterkernel.records import run_directory, write_atomic
 from afterkernel.runs.finished import finished_on
 from afterkernel.runs.planned import GRIDS
 
@@ -117,4 +117,4 @@ def keep_grid(entries: Sequence[Entry]) -> None:
         text = json.dumps({"version": 1, "runs": runs}, indent=1, sort_keys=True) + "\n"
         path = folder / GRIDS / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}.json"
         if not path.exists():
-            write_text_atomic(path, text)
+            write_atomic(path, text)
