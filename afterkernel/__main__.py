@@ -31,19 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # One line, whatever names it quotes.
         print(f"afterkernel: {str(error).replace(chr(10), chr(92) + 'n')}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # whoever reads what is printed has seen enough, as `head` has
+    except BrokenPipeError:  # the reader of the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what remains as it exits
         return 128 + signal.SIGPIPE
     except OSError as error:
         name = str(error.filename)
         shown = name if len(name) <= 200 else f"{name[:200]}..."
         if error.errno in _FULL:
-            told = "the disk is full: make space and give the same command again; what is recorded is kept."
+            message = "the disk is full: make space and give the same command again; what is recorded is kept."
         elif error.errno in _BAD_PATH:
-            told = f"{shown} can't be used ({error.strerror}): name another file or folder."
+            message = f"{shown} can't be used ({error.strerror}): name another file or folder."
         else:
             raise
-        print(f"afterkernel: {told}", file=sys.stderr)
+        print(f"afterkernel: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(

@@ -68,7 +68,7 @@ class Config:
     seed: int = option(0, "seed of initialisation, order of images and augmentation", at_least=0, at_most=2**31 - 1)
     keep: list[str] = option(
         ["checkpoint"],
-        "what stays of each snapshot beside its record: its weights, its Gram matrices (in RUN_ID/kernels)",
+        "what is kept of each snapshot in addition to its record: its weights, its Gram matrices (in RUN_ID/kernels)",
         choices=("gram", "checkpoint"),
         affects_results=False,
     )

@@ -61,7 +61,7 @@ def _report(made: Any, url: str | None) -> str:
 
 
 def _or_none(load: Callable[[], Any]) -> Any:
-    """What was saved before; None where somebody has deleted it since."""
+    """What was saved before; None if it was deleted since."""
     try:
         return load()
     except (ValueError, TypeError, KeyError):

@@ -7,7 +7,7 @@ trained. With S the covariance of pre-activations and T the tangent kernel, d th
     S_1 = 2 <x, y> / d                     T_1 = S_1 + 1
     S_l = gain_l E[relu(u) relu(v)]        T_l = S_l + 1 + gain_l E[relu'(u) relu'(v)] T_(l-1),   (u, v) ~ N(0, S_(l-1))
 
-where 1 stands for a trained bias. For the angle t between u and v (Cho and Saul 2009)
+where 1 is the share of a trained bias. For the angle t between u and v (Cho and Saul 2009)
 
     E[relu(u) relu(v)] = |u| |v| (sin t + (pi - t) cos t) / (2 pi)
     E[relu'(u) relu'(v)] = (pi - t) / (2 pi)

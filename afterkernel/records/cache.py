@@ -114,7 +114,7 @@ def _lines(record: Record, file: str, stamp: Stamp) -> str:
     try:
         found = [key | {"place": place} | row for place, row in enumerate(rows(record))]
         return "".join(f"{json.dumps(row, allow_nan=False, separators=(',', ':'))}\n" for row in found)
-    except ValueError as error:  # sealed by somebody else, with NaN among its options
+    except ValueError as error:  # written by other software, with NaN among its options
         raise RecordError(f"can't be read as a record: {error}") from error
 
 

@@ -25,7 +25,7 @@ class Made:
 
     page: Path
     findings: list[Finding]
-    beside: Output
+    output: Output
 
 
 def build(directory: Path | str, output: Path | str | None = None) -> Path:
@@ -58,18 +58,18 @@ def make(records: list[Record], known: runs.Runs, page: Path, directory: str) ->
     asked = claims.asked(records)
     found = claims.findings(asked, observations(sections))
     with figure_pool(len(asked) + sum(map(n_figures, sections))) as drawing:
-        beside = Output(page.parent, drawing)
-        views = [view(section, beside) for section in sections]
+        output = Output(page.parent, drawing)
+        views = [view(section, output) for section in sections]
         text = environment.get_template("page.html.j2").render(
             title=_title(records),
             lead=_lead(sections, known),
             runs=known,
             unfinished=runs.table(known),
-            cards=claims.cards(found, beside),
+            cards=claims.cards(found, output),
             method=claims.METHOD,
             not_asked=[name.upper() for name in HYPOTHESES if name not in asked],
             views=views,
-            data_file=beside.data(observations(sections, every_way=True), "results"),
+            data_file=output.data(observations(sections, every_way=True), "results"),
             configuration=facts.configuration(records),
             provenance=facts.provenance(records),
             commands=facts.commands(records),
@@ -77,7 +77,7 @@ def make(records: list[Record], known: runs.Runs, page: Path, directory: str) ->
             maker=_maker(),
         )
     write_atomic(page, text)
-    return Made(page, found, beside)
+    return Made(page, found, output)
 
 
 def _title(records: list[Record]) -> str:

@@ -20,7 +20,7 @@ _RATE = (0.0, 1.0)
 
 
 def kernel_rank(name: str) -> tuple[int, str]:
-    """Where a kernel stands among others: in the order that their declarations give, the network itself last."""
+    """The position of a kernel among others: in the order that their declarations give, the network itself last."""
     return (2**31 if name == NETWORK else describe(name).order), name
 
 

@@ -1,4 +1,4 @@
-"""Data frames as tables of text for the page: what stands in which cell, and which rows need attention."""
+"""Data frames as tables of text for the page: the text of each cell, and which rows need attention."""
 
 from __future__ import annotations
 

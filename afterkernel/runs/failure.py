@@ -21,7 +21,7 @@ def write_failure(run_dir: Path, message: str) -> None:
 
 
 def read_failure(run_dir: Path) -> str | None:
-    """Why the run failed last; None where it did not, or nobody can tell."""
+    """Why the run failed last; None if it did not, or that is unknown."""
     try:
         return str(json.loads(read_text(run_dir / FAILURE))["message"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -5,8 +5,8 @@ again carries these three (`afterkernel.training.identity`), so that no file of 
 earlier start is taken for its own. The state also keeps how the run computes (device, threads): a run that continues
 does not change that.
 
-force=true replaces the state in one step (`clearing`), then moves the old contents to RUN/replaced/START; whoever works
-on the run next finishes the move. RUN/replaced/ is deleted once the new start has finished.
+force=true replaces the state in one step (`clearing`), then moves the old contents to RUN/replaced/START; any
+process that works on the run next finishes the move. RUN/replaced/ is deleted once the new start has finished.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Support vectors of a run's kernels, kept beside its records: where the SVM of the next snapshot starts.
+"""Support vectors of a run's kernels, kept with its records: where the SVM of the next snapshot starts.
 
 So a run that was cut off goes on from the same starts, and ends with the same numbers.
 """

@@ -57,17 +57,17 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
     varied = swept(grid)
     for overrides in grid:
         own = tuple(word for word in overrides if word.partition("=")[0] in varied)
-        told = f"job {' '.join(own or overrides)}"
+        job = f"job {' '.join(own or overrides)}"
         try:
             config = to_config(load(list(overrides)))
         except UserError as error:
-            raise UserError(f"{told}: {error}") from error
+            raise UserError(f"{job}: {error}") from error
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(f"{told}: {explain(error)}") from error
+            raise UserError(f"{job}: {explain(error)}") from error
         entry = Entry(tuple(overrides), own, config, job_of(config))
         if entry.job.run_dir in entries:
             twin = " ".join(entries[entry.job.run_dir].swept or overrides)
-            raise UserError(f"job {twin} and {told} are one run: take one of them out.")
+            raise UserError(f"job {twin} and {job} are one run: take one of them out.")
         entries[entry.job.run_dir] = entry
     return list(entries.values())
 

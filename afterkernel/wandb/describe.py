@@ -1,4 +1,4 @@
-"""What a W&B run says of itself to somebody who opens it alone: notes with a glossary, and tags."""
+"""The description of a W&B run for a reader who opens it alone: notes with a glossary, and tags."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def tags(config: Mapping[str, Any]) -> list[str]:
 def _what(config: Mapping[str, Any]) -> str:
     arch, training = _part(config, "arch"), _part(config, "training")
     data = _data(config, "{name}, {minus} against {plus}")
-    told = f"learning rate {training.get('lr')}, seed {config.get('seed')}"
+    details = f"learning rate {training.get('lr')}, seed {config.get('seed')}"
     return (
-        f"A network of arch={arch.get('name')} on {data} ({told}), one job of a sweep of afterkernel. It was saved at "
+        f"A network of arch={arch.get('name')} on {data} ({details}), one job of a sweep of afterkernel. It was saved at "
         "several epochs, and kernels of each snapshot were computed and judged. The x-axis of all metrics is `epoch`; "
         f"epoch 0 is the initialisation. {_kernels(config)} `network/...` is of the network itself. The summary is that of the last snapshot. Definitions: "
         "P. M. Long, [Properties of the After Kernel](https://arxiv.org/abs/2105.10585)."
