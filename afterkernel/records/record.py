@@ -19,22 +19,39 @@ Int64 = Annotated[int, Interval(ge=-(2**63), lt=2**63)]
 _PYDANTIC = {"strict": True, "allow_inf_nan": False, "extra": "ignore"}
 
 
+SHARE, COSINE, SECONDS = "share in [0, 1]", "mean cosine in [-1, 1]", "s"
+
+
+def column(title: str, topic: str, *, unit: str = "", **default: Any) -> Any:
+    """A field of the record, declared once: what it means, its topic (a key of `glossary.TOPICS`) and its unit.
+
+    Storage, columns of the results, docs, W&B and dashboards follow. A field with a default is optional: records
+    written before it was added read as that default.
+    """
+    return dataclasses.field(metadata={"title": title, "topic": topic, "unit": unit}, **default)
+
+
+def part() -> Any:
+    """A required field that is not a column with a meaning of its own."""
+    return dataclasses.field()
+
+
 @dataclasses.dataclass(frozen=True)
 class Resources:
     """What one kernel of one snapshot cost. Times in seconds, memory in bytes (peak of the process so far)."""
 
     __pydantic_config__ = _PYDANTIC
-    wall_s_kernel: float
-    wall_s_svm: float
-    wall_s_measures: float
-    peak_bytes: Int64
+    wall_s_kernel: float = column("time of the Gram matrices", "cost", unit=SECONDS)
+    wall_s_svm: float = column("time of the SVM", "cost", unit=SECONDS)
+    wall_s_measures: float = column("time of the measures", "cost", unit=SECONDS)
+    peak_bytes: Int64 = column("peak memory of the process so far, or of the GPU", "cost", unit="bytes")
 
 
 @dataclasses.dataclass(frozen=True)
 class KernelRecord:
     """What one kernel of one snapshot gave; `None` where a number does not exist.
 
-    `kernel` is "ntk" or "conjugate". `margin` is that of the normalised embedding; it is `None` where the training
+    `kernel` is its name, such as "ntk". `margin` is that of the normalised embedding; it is `None` where the training
     data are not separable. `gap` is the relative duality gap, certified outside the solver. The invariances are
     mean cosines in [-1, 1]. `effective_rank` is `None` where K is zero. `kernel_error` is the largest difference of a
     sample of the Gram matrix from the same gradients multiplied in float64, relative to its largest entry (from exact
@@ -44,43 +61,73 @@ class KernelRecord:
     """
 
     __pydantic_config__ = _PYDANTIC
-    kernel: str
-    svm_backend: str
-    svm_intercept: bool
-    svm_test_error: float
-    svm_train_error: float
-    margin: float | None
-    gap: float | None
-    n_support: Int64
-    separable: bool | None
-    converged: bool
-    svm_path: str
-    embedding_norm: float
-    shift_invariance: float | None
-    rotation_invariance: float | None
-    zoom_invariance: float | None
-    swap_invariance: float | None
-    effective_rank: float | None
-    resources: Resources
-    kernel_error: float | None = None
-    alignment_with_ntk: float | None = None
-    alignment_with_conjugate: float | None = None
-    alignment_with_initial_ntk: float | None = None
-    alignment_with_initial_conjugate: float | None = None
-    cka_with_ntk: float | None = None
-    cka_with_conjugate: float | None = None
-    cka_with_initial_ntk: float | None = None
-    cka_with_initial_conjugate: float | None = None
-    target_alignment: float | None = None
-    target_cka: float | None = None
-    distance_to_initial: float | None = None
-    kernel_velocity: float | None = None
-    ridge_test_error: float | None = None
-    ridge_loo_error: float | None = None
-    ridge: float | None = None
-    decay_exponent: float | None = None
-    warnings: tuple[str, ...] = ()
-    measures: dict[str, float | None] = dataclasses.field(default_factory=dict)
+    kernel: str = column(
+        "name of the kernel, such as ntk (NTK at epoch 0, after kernel later) or conjugate (CK)", "run"
+    )
+    svm_backend: str = column("solver of the SVM", "run")
+    svm_intercept: bool = column("whether the SVM has an intercept", "svm", unit="0 or 1")
+    svm_test_error: float = column("test error of the hard-margin SVM on the kernel", "error", unit=SHARE)
+    svm_train_error: float = column("training error of the SVM", "svm", unit=SHARE)
+    margin: float | None = column("margin of the SVM on the normalised embedding", "svm")
+    gap: float | None = column("relative duality gap of the SVM, certified outside the solver", "svm")
+    n_support: Int64 = column("support vectors", "svm", unit="images")
+    separable: bool | None = column("whether the training data are separable", "svm", unit="0 or 1")
+    converged: bool = column("whether the gap is within svm.tol", "svm", unit="0 or 1")
+    svm_path: str = column("how the SVM was solved", "note")
+    embedding_norm: float = column("what the embedding is divided by: 1e-4 + its mean norm on the training set", "svm")
+    shift_invariance: float | None = column("invariance under a shift", "invariance", unit=COSINE)
+    rotation_invariance: float | None = column("invariance under a rotation", "invariance", unit=COSINE)
+    zoom_invariance: float | None = column("invariance under a zoom", "invariance", unit=COSINE)
+    swap_invariance: float | None = column(
+        "invariance under a swap of two quadrants; lower is more global", "invariance", unit=COSINE
+    )
+    effective_rank: float | None = column("effective rank: trace / largest eigenvalue", "spectrum")
+    resources: Resources = part()
+    kernel_error: float | None = column(
+        "largest rounding error in products of sampled entries, relative to the largest entry; blind to ReLU switches",
+        "svm",
+        default=None,
+    )
+    alignment_with_ntk: float | None = column(
+        "alignment with the NTK or after kernel of the snapshot", "alignment", default=None
+    )
+    alignment_with_conjugate: float | None = column(
+        "alignment with the conjugate kernel of the snapshot", "alignment", default=None
+    )
+    alignment_with_initial_ntk: float | None = column("alignment with the NTK at epoch 0", "alignment", default=None)
+    alignment_with_initial_conjugate: float | None = column(
+        "alignment with the conjugate kernel at epoch 0", "alignment", default=None
+    )
+    cka_with_ntk: float | None = column("CKA with the NTK or after kernel of the snapshot", "alignment", default=None)
+    cka_with_conjugate: float | None = column(
+        "CKA with the conjugate kernel of the snapshot", "alignment", default=None
+    )
+    cka_with_initial_ntk: float | None = column("CKA with the NTK at epoch 0", "alignment", default=None)
+    cka_with_initial_conjugate: float | None = column(
+        "CKA with the conjugate kernel at epoch 0", "alignment", default=None
+    )
+    target_alignment: float | None = column("alignment with the labels", "alignment", default=None)
+    target_cka: float | None = column("CKA with the labels", "alignment", default=None)
+    distance_to_initial: float | None = column(
+        "distance to the same kernel at epoch 0: 1 - alignment", "distance", default=None
+    )
+    kernel_velocity: float | None = column(
+        "distance to the snapshot before, an epoch", "distance", unit="1 / epoch", default=None
+    )
+    ridge_test_error: float | None = column(
+        "test error of kernel ridge regression on the sample", "error", unit=SHARE, default=None
+    )
+    ridge_loo_error: float | None = column(
+        "leave-one-out error of kernel ridge regression on the sample", "error", unit=SHARE, default=None
+    )
+    ridge: float | None = column(
+        "ridge of least leave-one-out error, relative to the largest diagonal entry", "error", default=None
+    )
+    decay_exponent: float | None = column("decay exponent of the eigenvalues", "spectrum", default=None)
+    warnings: tuple[str, ...] = column("what is numerically doubtful", "note", default=())
+    measures: dict[str, float | None] = column(
+        "what depends on options, by name, as JSON: the rows below", "note", default_factory=dict
+    )
 
 
 KERNEL_FIELDS = frozenset(field.name for field in dataclasses.fields(KernelRecord))
@@ -97,30 +144,30 @@ class Record:
     """
 
     __pydantic_config__ = _PYDANTIC
-    run_id: str
-    evaluation_id: str
-    sweep: str
-    dataset: str
-    minus: str
-    plus: str
-    n_train: Int64
-    n_test: Int64
-    arch: str
-    width: Int64
-    parameters: Int64
-    learning_rate: float
-    seed: Int64
-    epoch: Int64
-    step: Int64
-    final: bool
-    train_loss: float
-    net_train_error: float
-    net_test_error: float
-    wall_s_train: float
-    config_sha256: str
-    commit: str | None
-    device: str
-    kernels: tuple[KernelRecord, ...]
-    config: dict[str, Any]
-    provenance: dict[str, Any]
-    schema_version: Int64 = SCHEMA_VERSION
+    run_id: str = column("id of the run: what decides its numbers, hashed", "run")
+    evaluation_id: str = column("id of the evaluation: options of kernel, SVM and measures, hashed", "run")
+    sweep: str = column("name of the sweep", "run")
+    dataset: str = column("data set", "run")
+    minus: str = column("class of label 0", "run")
+    plus: str = column("class of label 1", "run")
+    n_train: Int64 = column("training images", "run", unit="images")
+    n_test: Int64 = column("test images", "run", unit="images")
+    arch: str = column("architecture", "run")
+    width: Int64 = column("width of the network", "run")
+    parameters: Int64 = column("trainable parameters", "run")
+    learning_rate: float = column("learning rate of SGD", "run")
+    seed: Int64 = column("seed of initialisation, order of images and augmentation", "run")
+    epoch: Int64 = column("epochs of training up to the snapshot; 0 is the initialisation", "run", unit="epochs")
+    step: Int64 = column("steps of SGD up to the snapshot", "network", unit="steps")
+    final: bool = column("whether the snapshot ends the run", "run")
+    train_loss: float = column("cross-entropy on the training set", "network", unit="nats")
+    net_train_error: float = column("training error of the network itself", "network", unit=SHARE)
+    net_test_error: float = column("test error of the network itself", "network", unit=SHARE)
+    wall_s_train: float = column("time of training up to the snapshot", "cost", unit=SECONDS)
+    config_sha256: str = column("SHA-256 of the options that decide numbers; run_id ends in its first digits", "run")
+    commit: str | None = column("commit of afterkernel", "run")
+    device: str = column("what computed it", "run")
+    kernels: tuple[KernelRecord, ...] = part()
+    config: dict[str, Any] = part()
+    provenance: dict[str, Any] = part()
+    schema_version: Int64 = column("version of the record", "run", default=SCHEMA_VERSION)
