@@ -10,7 +10,7 @@ from torch import nn
 
 from afterkernel.errors import PrecisionWarning, UserError
 from afterkernel.kernels.capture import layer_of
-from afterkernel.kernels.numeric import as_real, coarsest_dtype
+from afterkernel.kernels.numeric import as_real, coarsest_dtype, computed_dtype
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.terms import Block, Term
 from afterkernel.types import Float, Tensor
@@ -49,7 +49,7 @@ def check_independence(model: nn.Module, x: Tensor, outputs: Float[Tensor, "n k"
 
 def warn_of_rounding(outputs: Float[Tensor, "n k"], dtype: torch.dtype) -> None:
     """Warn where the forward pass itself computes in half precision: its rounding is the kernel's."""
-    kind = coarsest_dtype(outputs)
+    kind = computed_dtype(outputs)
     if kind.itemsize < min(4, dtype.itemsize):
         warnings.warn(
             f"the model computes parts of its forward pass in {kind} itself (autocast, or a cast in its code), "
