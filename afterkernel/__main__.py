@@ -13,7 +13,8 @@ from afterkernel.errors import UserError
 from afterkernel.text import closest
 
 # What the system answers to a path that no file can have, or that this user may not use.
-_BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
+_BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,15 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # One line, whatever names it quotes.
         print(f"afterkernel: {str(error).replace(chr(10), chr(92) + 'n')}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # whoever reads what is printed has seen enough, as `head` has
+    except BrokenPipeError:  # the reader of the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what remains as it exits
         return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.errno not in _BAD_PATH:
-            raise
         name = str(error.filename)
         shown = name if len(name) <= 200 else f"{name[:200]}..."
-        print(f"afterkernel: {shown} can't be used ({error.strerror}): name another file or folder.", file=sys.stderr)
+        if error.errno in _FULL:
+            message = "the disk is full: make space and give the same command again; what is recorded is kept."
+        elif error.errno in _BAD_PATH:
+            message = f"{shown} can't be used ({error.strerror}): name another file or folder."
+        else:
+            raise
+        print(f"afterkernel: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(

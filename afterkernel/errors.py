@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """A mistake in an option, a file or an argument, told in one sentence.
+    """A mistake in an option, a file or an argument, with one sentence that explains it.
 
     The sentence names the option, the value given, and what would be right. The command line prints it
     without a traceback and exits with a code that is not 0.

@@ -101,8 +101,8 @@ def _check_value(name: str, field: dataclasses.Field[Any], value: Any, whole: An
     if kind in _TYPES and not (value is None and "None" in str(field.type)):
         types = _TYPES[kind][0]
         if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
-            told = f"{name}={_listed(whole)}" if isinstance(whole, list) else given
-            raise UserError(f"{told} has the wrong type: it must be {wanted(field)}.")
+            written = f"{name}={_listed(whole)}" if isinstance(whole, list) else given
+            raise UserError(f"{written} has the wrong type: it must be {wanted(field)}.")
     if choices := allowed["choices"]:
         if value not in choices:
             raise UserError(f"{given} is not known: choose one of {', '.join(choices)}.")

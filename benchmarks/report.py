@@ -19,7 +19,7 @@ import numpy as np
 
 from afterkernel.config import compose, config_to_dict, evaluation_id, run_id, to_config
 from afterkernel.config.schema import Config
-from afterkernel.records import KernelRecord, Record, Resources, run_directory, write_record, write_text_atomic
+from afterkernel.records import KernelRecord, Record, Resources, run_directory, write_atomic, write_record
 
 PAIRS = ("mnist_3_8", "mnist_4_9", "cifar10_cat_dog", "cifar10_automobile_truck")
 RATES, SEEDS = (0.01, 0.02, 0.05, 0.1, 0.2), range(5)
@@ -71,7 +71,7 @@ def write_run(root: Path, config: Config, generator: np.random.Generator) -> Non
 
     name = run_id(config)
     folder = run_directory(root, config.sweep.name, name)
-    write_text_atomic(folder / "config.yaml", yaml.safe_dump(config_to_dict(config), sort_keys=False))
+    write_atomic(folder / "config.yaml", yaml.safe_dump(config_to_dict(config), sort_keys=False))
     level = generator.normal(0.02, 0.002)
     for epoch in EPOCHS:
         kernels = tuple(made_kernel(kernel, epoch, level, generator) for kernel in ("ntk", "conjugate"))

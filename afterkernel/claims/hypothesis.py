@@ -67,7 +67,7 @@ class Hypothesis:
         """The parts of the claim, with the samples that these rows give. A pure function.
 
         `rows` has one row a snapshot and kernel of one way of evaluation, with the columns of the results and
-        `setting` (the net and what varies beside augmentation), `augment` and `loss_target`.
+        `setting` (the net and what varies apart from augmentation), `augment` and `loss_target`.
         """
         raise TypeError(f"{type(self).__name__} does not say what its parts are")
 

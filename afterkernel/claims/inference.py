@@ -75,7 +75,7 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """The 95 % percentile-bootstrap interval of the mean; None below two values.
 
     It asks for no normal distribution, but with few seeds it is too narrow (about 83 % instead of 95 % with five), so
-    that it stands beside Student's interval and decides nothing. The resampling is seeded.
+    that it is shown next to Student's interval and decides nothing. The resampling is seeded.
     """
     import numpy as np
     from scipy import stats

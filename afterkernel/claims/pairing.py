@@ -54,10 +54,10 @@ def losses_at_stop(rows: pd.DataFrame) -> str:
     """How equal the training losses are at which runs stopped, in a sentence."""
     stopped = reached(plain(rows)).drop_duplicates(RUN)
     means = stopped.groupby("learning_rate")["train_loss"].mean()
-    told = ", ".join(f"{loss:.2g} at learning rate {rate:g}" for rate, loss in means.items())
+    listed = ", ".join(f"{loss:.2g} at learning rate {rate:g}" for rate, loss in means.items())
     targets = ", ".join(f"{target:g}" for target in sorted(stopped["loss_target"].unique()))
     return (
-        f"Training losses where the runs stopped, on average: {told}; the target was {targets}. A loss is compared "
+        f"Training losses where the runs stopped, on average: {listed}; the target was {targets}. A loss is compared "
         "with it whenever an epoch ends, so that one long step can go well below."
     )
 
@@ -118,8 +118,8 @@ def _pairs(
     for key, group in one.groupby(level=PAIR, sort=True):
         dataset, minus, plus, setting = cast("tuple[str, str, str, str]", key)
         wide = group.droplevel([*PAIR]).unstack("learning_rate").sort_index()
-        beside = other.loc[group.index].droplevel([*PAIR]).unstack("learning_rate").sort_index()
-        yield (f"{dataset} {minus}/{plus}", setting), wide, beside
+        other_wide = other.loc[group.index].droplevel([*PAIR]).unstack("learning_rate").sort_index()
+        yield (f"{dataset} {minus}/{plus}", setting), wide, other_wide
 
 
 def _balanced(wide: pd.DataFrame) -> tuple[pd.DataFrame, str]:

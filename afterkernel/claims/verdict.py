@@ -60,8 +60,8 @@ class Finding:
     @property
     def decisive(self) -> PartFinding | None:
         """The part that the verdict hangs on, of those with a comparison that tells: the weakest one if confirmed."""
-        told = [part for part in self.parts if part.decisive is not None]
-        agreeing = [part for part in told if part.verdict == self.verdict] or told
+        decided = [part for part in self.parts if part.decisive is not None]
+        agreeing = [part for part in decided if part.verdict == self.verdict] or decided
         if self.verdict == "confirmed":
             return max(agreeing, key=lambda part: (part.decisive and part.decisive.test.p_for) or 0.0)
         return agreeing[0] if agreeing else None

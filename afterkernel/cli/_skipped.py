@@ -1,4 +1,4 @@
-"""Warnings of skipped items on the terminal, and the exit code that says so."""
+"""Warnings of skipped items on the terminal, and the exit code of such a command."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.cli import wandb_sync as sync
 from afterkernel.dashboard import remote as saved
 from afterkernel.errors import UserError
-from afterkernel.records.files import check_directory, write_text_atomic
+from afterkernel.records.files import check_directory, write_atomic
 from afterkernel.report.page import Made, make
 from afterkernel.wandb.account import check_server, is_wandb_name, reason
 
@@ -101,7 +101,7 @@ def _logged(material: Material, made: Made, folder: Path) -> Path:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    write_text_atomic(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    write_atomic(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def _check_name(option: str, name: str | None) -> None:

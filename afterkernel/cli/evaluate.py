@@ -37,8 +37,8 @@ def main(argv: Sequence[str]) -> int:
 
     check_single_run("evaluate", arguments.overrides)
     _check_useful(arguments.overrides)
-    told = [Terminal("err")]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=told)
+    handlers = [Terminal("err")]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
     trained = read_config(arguments.run_dir)
     config = override(trained, arguments.overrides)
     if (changed := training_difference(config, trained)) is not None:

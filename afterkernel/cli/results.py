@@ -17,7 +17,7 @@ from afterkernel.text import print_table
 if TYPE_CHECKING:
     import pandas as pd
 
-# What the terminal shows unless told otherwise: column, heading, format.
+# What the terminal shows by default: column, heading, format.
 _MAIN: list[tuple[str, str, Callable[[Any], str]]] = [
     ("sweep", "sweep", str),
     ("dataset", "dataset", str),
@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
         frame[names or list(frame.columns)].to_csv(sys.stdout, index=False)
         return 0
     if frame.empty:
-        print("No row fits.")
+        print("No matching rows.")
         return 0
     if names:
         _print([(name, name, fmt.any_value) for name in names], frame)
@@ -96,7 +96,7 @@ def _answer(options: argparse.Namespace) -> int:
     if options.csv:
         frame.to_csv(sys.stdout, index=False)
     elif frame.empty:
-        print("No row fits.")
+        print("No matching rows.")
     else:
         _print([(str(name), str(name), fmt.any_value) for name in frame.columns], frame)
     return 0

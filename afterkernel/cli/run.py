@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     # What is the same in every run of a grid; the sweeper checks what the others make.
     held = compose([_word(each) for each in overrides if not each.is_sweep_override()], with_hydra=True)
     if not shows and not parsed.multirun:
-        # A sweep file says so, but Hydra looks for values to sweep over before it reads the file.
+        # A sweep file asks for a grid, but Hydra looks for values to sweep over before it reads the file.
         grid = held.hydra.mode == RunMode.MULTIRUN or bool(held.hydra.sweeper.params)
         # The plan of a single run is that of a grid of one.
         parsed.multirun = grid or to_config(compose(parsed.overrides)).sweep.dry_run

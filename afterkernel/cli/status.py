@@ -47,7 +47,7 @@ def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[State, str]:
 
 
 def sweep_left(runs: Sequence[RunStatus], to_go: int) -> TimeRemaining | None:
-    """What the runs in progress and those to go will take, as many at once as run now; None where nobody can tell."""
+    """What the runs in progress and those to go will take, as many at once as run now; None if that is unknown."""
     running = [
         in_progress(read_progress(run.run_dir), time.time() - owner.since)
         for run in runs
@@ -95,8 +95,8 @@ def main(argv: Sequence[str]) -> int:
         counts[state] += 1
         snapshots = f"{len(run.recorded)}/{'?' if run.wanted is None else len(run.wanted)}"
         rate, seed = fmt.general(run.learning_rate), fmt.MISSING if run.seed is None else str(run.seed)
-        told = [name(run.run_dir, run.run_id), run.arch or fmt.MISSING, rate, seed, snapshots, state]
-        rows.append([*told, fmt.size(used.total), word])
+        cells = [name(run.run_dir, run.run_id), run.arch or fmt.MISSING, rate, seed, snapshots, state]
+        rows.append([*cells, fmt.size(used.total), word])
     for run_dir in sorted(to_come.keys() - {run.run_dir for run in runs}):
         counts["to go"] += 1
         rows.append([name(run_dir, run_dir.name), "", "", "", "", "to go", "", " ".join(to_come[run_dir])])

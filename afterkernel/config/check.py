@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import stat
@@ -13,6 +14,7 @@ import torch
 from afterkernel.config.identity import run_id
 from afterkernel.config.schema import KINDS, Config
 from afterkernel.errors import UserError
+from afterkernel.kernel_kinds import KINDS as KERNEL_KINDS
 from afterkernel.kernels.plan import check_budget
 from afterkernel.options import check_bounds
 from afterkernel.records.files import check_folders, is_name
@@ -23,6 +25,8 @@ _LONGEST_PATH = 4096
 _ROOM_BELOW = 256
 # The id of a W&B run, SWEEP-RUN_ID, has at most 128 characters.
 _LONGEST_NAME = 64
+# What a run's configuration, log and lock take before its first result.
+_LEAST_ROOM = 2**16
 
 
 def check(config: Config) -> None:
@@ -33,7 +37,7 @@ def check(config: Config) -> None:
         if kinds.get(section.name) is not type(section):
             raise UserError(f"{group}.name={section.name} can't be set by hand: choose with {group}=NAME.")
     if not config.kernel.names:
-        raise UserError("kernel.names=[] asks for no kernel: name ntk, conjugate, or both.")
+        raise UserError(f"kernel.names=[] asks for no kernel: name some of {', '.join(KERNEL_KINDS)}.")
     if not is_name(config.sweep.name):
         raise UserError(f"sweep.name={config.sweep.name!r} is not a valid folder name: use letters, digits, - and _.")
     if len(config.sweep.name) > _LONGEST_NAME:
@@ -60,7 +64,10 @@ def _check_images(config: Config) -> None:
             f"entirely out of the frame: give less than {side}."
         )
     with torch.device("meta"):
-        size = config.arch.build(shape).parameter_count
+        network = config.arch.build(shape)
+    for name in config.kernel.names:
+        KERNEL_KINDS[name].check(network)
+    size = network.parameter_count
     check_budget(config.kernel.budget_bytes, size, config.kernel.precision.held.itemsize)
 
 
@@ -85,26 +92,30 @@ def _check_snapshots(config: Config) -> None:
 def _check_output(config: Config) -> None:
     if not config.output_dir.strip():
         raise UserError("output_dir is empty: name the folder that results go to, such as runs.")
-    told = f"output_dir={config.output_dir}"
+    setting = f"output_dir={config.output_dir}"
     try:
         root = Path(config.output_dir).expanduser().absolute()
     except RuntimeError as error:
-        raise UserError(f"{told}: there is no such user here; write the folder's path in full.") from error
+        raise UserError(f"{setting}: there is no such user here; write the folder's path in full.") from error
     path = root / config.sweep.name / run_id(config)
     if not _is_utf8(path):
         raise UserError(f"{str(path)!a} is not valid UTF-8: use UTF-8, or set LC_ALL=C.UTF-8 where the locale is C.")
     if len(os.fsencode(path)) + _ROOM_BELOW > _LONGEST_PATH:
-        raise UserError(f"{told[:80]}... is too long: the path of a run must have less than {_longest()} bytes.")
-    nearest = _nearest_folder(told, path)
+        raise UserError(f"{setting[:80]}... is too long: the path of a run must have less than {_longest()} bytes.")
+    nearest = _nearest_folder(setting, path)
     check_folders(path)
     try:
         # By trying: permissions do not show read-only and virtual file systems.
-        tempfile.TemporaryFile(dir=nearest).close()
+        with tempfile.TemporaryFile(dir=nearest) as file:
+            file.write(bytes(_LEAST_ROOM))
+            file.flush()
     except OSError as error:
-        raise UserError(f"{told}: {nearest} is not a folder that can be written to; name another.") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"{setting}: the disk of {nearest} is full: make space, or name another folder.") from error
+        raise UserError(f"{setting}: {nearest} is not a folder that can be written to; name another.") from error
 
 
-def _nearest_folder(told: str, path: Path) -> Path:
+def _nearest_folder(setting: str, path: Path) -> Path:
     """The last folder on the way to a path that is there. UserError where something else is in the way."""
     nearest = Path(path.anchor)
     for place in (*reversed(path.parents), path):
@@ -112,15 +123,17 @@ def _nearest_folder(told: str, path: Path) -> Path:
             found = place.stat()
         except FileNotFoundError as error:
             if place.is_symlink():
-                raise UserError(f"{told}: {place} is a link to nowhere; remove it, or name another folder.") from error
+                raise UserError(
+                    f"{setting}: {place} is a link to nowhere; remove it, or name another folder."
+                ) from error
             return nearest
         except OSError as error:
             reason = error.strerror or type(error).__name__
             shown = str(place) if len(str(place)) < 100 else f"{str(place)[:100]}..."
-            short = told if len(told) < 100 else f"{told[:80]}..."
+            short = setting if len(setting) < 100 else f"{setting[:80]}..."
             raise UserError(f"{short}: {shown} can't be used ({reason}); name another folder.") from error
         if not stat.S_ISDIR(found.st_mode):
-            raise UserError(f"{told}: {place} is not a folder that can be written to; name another.")
+            raise UserError(f"{setting}: {place} is not a folder that can be written to; name another.")
         nearest = place
     return nearest
 

@@ -58,8 +58,8 @@ def explain(error: BaseException, word: str = "") -> str:
     if _full_key(text):
         return f"{_full_key(text)}: {_first_line(text)}"
     if match := re.search(r"while evaluating '.*?': (.*)", text):
-        told = match[1][:200]
-        return f"{word} can't be read ({told}): write values as A,B or range(START,STOP), and quotes around text."
+        reason = match[1][:200]
+        return f"{word} can't be read ({reason}): write values as A,B or range(START,STOP), and quotes around text."
     reason = re.sub(r"^\w+Error while evaluating '.*?': ", "", _first_line(text)).split(" expecting")[0]
     return f"{word or 'the options'} can't be read ({reason[:200]}): write options as name=value."
 
@@ -102,7 +102,7 @@ def _misfit(text: str) -> str | None:
     if key and (match := re.search(r"Value '(.*?)' (?:of type|is not a valid|could not be)", text)):
         return _wrong_type(key, match[1], text)
     if match := re.search(r"Merge error: \w+ is not a subclass of (\w+)\. value: (.*)", text):
-        return f"{match[2]} stands where the options of {match[1].lower()} belong, each as name: value."
+        return f"{match[2]} is where the options of {match[1].lower()} belong, each as name: value."
     return None
 
 
@@ -112,8 +112,8 @@ def _in_file(name: str, text: str) -> str:
     file = f"sweeps/{stem}.yaml" if folder == "sweep" else f"conf/{name}.yaml"
     if sentence := _misfit(text):
         return f"{file}: {sentence}"
-    told = _first_line(text.partition("raised while composing config:")[2])
-    return f"{file} can't be used: {told}."
+    reason = _first_line(text.partition("raised while composing config:")[2])
+    return f"{file} can't be used: {reason}."
 
 
 def _wrong_type(name: str, value: str, text: str) -> str:

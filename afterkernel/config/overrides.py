@@ -79,7 +79,7 @@ def parse(words: Sequence[str]) -> list[Override]:
 
 
 def check_once(overrides: Sequence[Override]) -> None:
-    """Raise UserError where a command line sets one option twice: which of the two is meant, nobody can tell."""
+    """Raise UserError where a command line sets one option twice: it is unknown which one is meant."""
     first: dict[str, str] = {}
     for override in overrides:
         key, said = override.key_or_group, _short(override.input_line or "")

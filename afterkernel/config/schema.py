@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from afterkernel.claims import HYPOTHESES
+from afterkernel.config.kernel_options import Kernel
 from afterkernel.data import SOURCES, Source
 from afterkernel.errors import UserError
-from afterkernel.kernels.options import Kernel
 from afterkernel.launchers.launcher import Launcher
 from afterkernel.measures import AllMeasures, Measures
 from afterkernel.models import Architecture
@@ -68,7 +68,7 @@ class Config:
     seed: int = option(0, "seed of initialisation, order of images and augmentation", at_least=0, at_most=2**31 - 1)
     keep: list[str] = option(
         ["checkpoint"],
-        "what stays of each snapshot beside its record: its weights, its Gram matrices (in RUN_ID/kernels)",
+        "what is kept of each snapshot in addition to its record: its weights, its Gram matrices (in RUN_ID/kernels)",
         choices=("gram", "checkpoint"),
         affects_results=False,
     )

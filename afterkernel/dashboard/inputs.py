@@ -17,7 +17,7 @@ from afterkernel.report.sections import IDLE, differing, flatten
 from afterkernel.wandb.mirror import Wandb, numbers_of
 from afterkernel.wandb.redact import without_paths
 
-# What tells groups of seeds apart, outermost first; every other option that varies stands behind.
+# What tells groups of seeds apart, outermost first; every other option that varies comes after.
 GROUPING = ("dataset.name", "dataset.minus", "dataset.plus", "arch.name", "training.augment", "training.lr")
 # Options that name or place a run, say how fast it goes or when it is looked at: seeds are averaged over them.
 _APART = ("seed", "logger", "launcher", "trainer", "sweep", "snapshot", "keep", "force")
@@ -28,7 +28,7 @@ class Material:
     """One sweep: its records and runs, the W&B project of these, and what their dashboards need to know.
 
     `metrics` are the names that its runs log; `grouping` the options that tell groups of seeds apart; `n_silent` how
-    many of its runs have no mirror, so that W&B never hears of them.
+    many of its runs are not sent to W&B.
     """
 
     sweep: str
@@ -42,7 +42,7 @@ class Material:
 
 
 def read(directory: Path, project: str | None, entity: str | None) -> Material:
-    """The sweep in a directory; `project` and `entity` replace those that its runs were told.
+    """The sweep in a directory; `project` and `entity` replace those of its runs.
 
     UserError where the directory is one run, holds no records or those of several sweeps, or its runs were logged
     to several projects.
@@ -71,9 +71,9 @@ def read(directory: Path, project: str | None, entity: str | None) -> Material:
 
 
 def _mirror(record: Record) -> Wandb:
-    told = record.config.get("logger", {}).get("wandb", {})
+    stored = record.config.get("logger", {}).get("wandb", {})
     known = {field.name for field in dataclasses.fields(Wandb)}
-    return Wandb(**{name: value for name, value in told.items() if name in known})
+    return Wandb(**{name: value for name, value in stored.items() if name in known})
 
 
 def _one(directory: Path, name: str, values: Sequence[str | None]) -> str | None:

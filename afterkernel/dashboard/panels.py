@@ -14,7 +14,7 @@ from afterkernel.claims.panel import Condition, Panel
 from afterkernel.records.glossary import BY_NAME, TOPICS, term
 from afterkernel.wandb.mirror import EPOCH
 
-# W&B shows ten lines a panel unless told otherwise; one here is a group of seeds.
+# W&B shows ten lines per panel by default; one here is a group of seeds.
 MOST_LINES = 100
 _COLUMNS, _WIDTH, _HEIGHT = 3, 8, 6
 # Values that span orders of magnitude and are never 0.

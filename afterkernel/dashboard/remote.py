@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from afterkernel.errors import UserError
-from afterkernel.records.files import write_text_atomic
+from afterkernel.records.files import write_atomic
 from afterkernel.wandb.account import reason
 
 FILE = "saved.json"
@@ -61,7 +61,7 @@ def _report(made: Any, url: str | None) -> str:
 
 
 def _or_none(load: Callable[[], Any]) -> Any:
-    """What was saved before; None where somebody has deleted it since."""
+    """What was saved before; None if it was deleted since."""
     try:
         return load()
     except (ValueError, TypeError, KeyError):
@@ -94,4 +94,4 @@ def remembered(folder: Path) -> dict[str, dict[str, str]]:
 def _remember(folder: Path, entity: str, project: str, urls: dict[str, str]) -> None:
     known = remembered(folder)
     known.setdefault(f"{entity}/{project}", {}).update(urls)
-    write_text_atomic(folder / FILE, json.dumps(known, indent=2, sort_keys=True) + "\n")
+    write_atomic(folder / FILE, json.dumps(known, indent=2, sort_keys=True) + "\n")

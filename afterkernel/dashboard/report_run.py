@@ -93,10 +93,10 @@ def _content(made: Made) -> dict[str, Any]:
 
     folder = made.page.parent
     content: dict[str, Any] = {}
-    for name, picture in made.beside.pictures.items():
+    for name, picture in made.output.pictures.items():
         png = next(file for file in picture.files if file.endswith(".png"))
         content[f"{FIGURES}/{name}"] = wandb.Image(str(folder / png), caption=picture.caption)
-    for name, frame in made.beside.frames.items():
+    for name, frame in made.output.frames.items():
         if len(frame):
             content[f"{TABLES}/{name}"] = _table([str(column) for column in frame.columns], _rows(frame))
     content[VERDICTS] = _table(*verdict_table(made.findings))

@@ -98,8 +98,8 @@ def _runset(
 
 
 def _reproduce(material: Material) -> str:
-    told = facts.provenance(material.records)
-    rows = [f"| `{name}` | {value} |" for name, value in [*told.shared, *told.vary]]
+    origin = facts.provenance(material.records)
+    rows = [f"| `{name}` | {value} |" for name, value in [*origin.shared, *origin.vary]]
     commands = facts.commands(material.records)
     made = [f"python -m afterkernel {word} runs/{material.sweep}" for word in ("report", "dashboard")]
     return "\n".join(

@@ -34,7 +34,7 @@ def workspace(material: Material, findings: Sequence[Finding], entity: str) -> A
 
 
 def spec(made: Any) -> dict[str, Any]:
-    """What of a workspace is the same whenever it is built, and whoever it is saved for, as plain data."""
+    """What of a workspace is the same whenever and for whomever it is built, as plain data."""
     model = made._to_model()
     return {"name": model.display_name, "spec": model.spec.model_dump(mode="json", by_alias=True, exclude_none=True)}
 

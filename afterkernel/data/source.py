@@ -67,10 +67,10 @@ class Source:
         known = self.class_names()
         for side, value in (("minus", self.minus), ("plus", self.plus)):
             if value not in known:
-                told = (
+                message = (
                     f"dataset.{side}={value} is not a class of {self.name}" if value else f"dataset.{side} is not set"
                 )
-                raise UserError(f"{told}{did_you_mean(value, known)}: choose one of {_listed(known)}.")
+                raise UserError(f"{message}{did_you_mean(value, known)}: choose one of {_listed(known)}.")
         if self.minus == self.plus:
             raise UserError(f"dataset.minus={self.minus} and dataset.plus={self.plus} are the same class: choose two.")
         self.check_files()

@@ -79,10 +79,10 @@ class TorchvisionSource(Source):
         except UserError:
             raise
         except _FAILURES as error:
-            told = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             tried = "downloaded or read" if self.download else "read"
             raise UserError(
-                f"dataset.root={self.root}: {self.name} could not be {tried} ({type(error).__name__}: {told}): "
+                f"dataset.root={self.root}: {self.name} could not be {tried} ({type(error).__name__}: {reason}): "
                 f"place {', '.join(self.files)} in {self._folder}."
             ) from error
         minus, plus = (self.classes.index(name) for name in (self.minus, self.plus))

@@ -1,4 +1,4 @@
-"""Reading files that a user, or somebody else, has written: only regular files, and YAML that is nothing but data."""
+"""Reading files that others may have written: only regular files, and YAML that is nothing but data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from afterkernel.errors import UserError
 _MOST_BYTES = 10_000_000
 _DEEPEST = 50
 _TAGS = ("!", *(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")))
-# What YAML 1.1 takes for a number though nobody means it: 1:30 is 90, 010 is 8, 1_0 is 10.
+# What YAML 1.1 takes for a number, though it is hardly meant: 1:30 is 90, 010 is 8, 1_0 is 10.
 _ODD_NUMBER = re.compile(r"[-+]?(0[0-7_]+|0x[\da-fA-F_]+|0b[01_]+|\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?|\d+(_\d+)+)")
 
 
@@ -41,7 +41,7 @@ def read_text(path: Path) -> str:
 
 
 def is_file(option: str, path: Path) -> bool:
-    """Whether a regular file is there. Raises UserError where something else is, or where nobody can tell."""
+    """Whether a regular file is there. Raises UserError where something else is, or if that is unknown."""
     return _is_a(stat.S_ISREG, "a regular file", option, path)
 
 
@@ -116,7 +116,7 @@ def read_yaml_text(path: Path) -> str:
 
 
 def _check_yaml(path: Path, event: Any) -> None:
-    """Raise UserError for an alias, a tag that is not one of plain data, and a number that nobody means."""
+    """Raise UserError for an alias, a tag that is not one of plain data, and a number that is hardly meant."""
     import yaml
 
     if isinstance(event, yaml.AliasEvent):

@@ -14,4 +14,14 @@ KINDS: dict[str, KernelKind] = {
     )
 }
 
-__all__ = ["KINDS", "KernelKind"]
+
+def describe(name: str) -> KernelKind:
+    """The kernel of that name; of one that is not installed here, as a plugin's may be, its name alone is known."""
+    if name in KINDS:
+        return KINDS[name]
+    texts = {"name": name, "label": name, "title": name, "start_label": f"{name} at initialisation"}
+    unknown: KernelKind = type("UnknownKernel", (KernelKind,), texts)()
+    return unknown
+
+
+__all__ = ["KINDS", "KernelKind", "describe"]

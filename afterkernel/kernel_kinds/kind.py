@@ -25,7 +25,7 @@ class KernelKind:
     start_label: ClassVar[str] = ""
     definition: ClassVar[str] = ""
     order: ClassVar[int] = 100
-    # Whether a run computes it unless told otherwise.
+    # Whether a run computes it by default.
     by_default: ClassVar[bool] = False
     # Whether it changes as the network is trained; baselines of the images or the architecture alone don't.
     is_learned: ClassVar[bool] = True

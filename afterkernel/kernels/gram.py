@@ -257,7 +257,7 @@ def _manifest(
     steps: Plan,
     names: list[str],
 ) -> dict[str, object]:
-    """What the tiles of a store depend on. The first embedding's length stands for what the network's code does."""
+    """What the tiles of a store depend on. The first embedding's length represents what the network's code does."""
     first = phi.block(rows[:1])
     length = first.paired_products(first).item()
     return {

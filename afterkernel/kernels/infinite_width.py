@@ -7,7 +7,7 @@ trained. With S the covariance of pre-activations and T the tangent kernel, d th
     S_1 = 2 <x, y> / d                     T_1 = S_1 + 1
     S_l = gain_l E[relu(u) relu(v)]        T_l = S_l + 1 + gain_l E[relu'(u) relu'(v)] T_(l-1),   (u, v) ~ N(0, S_(l-1))
 
-where 1 stands for a trained bias. For the angle t between u and v (Cho and Saul 2009)
+where 1 is the share of a trained bias. For the angle t between u and v (Cho and Saul 2009)
 
     E[relu(u) relu(v)] = |u| |v| (sin t + (pi - t) cos t) / (2 pi)
     E[relu'(u) relu'(v)] = (pi - t) / (2 pi)
@@ -50,7 +50,7 @@ class InfiniteWidthNTK:
         x_length, y_length = x.norm(dim=1), y.norm(dim=1)
         x_unit, y_unit = _unit(x, x_length), _unit(y, y_length)
         apart = 1 - x_unit @ y_unit.T
-        for part in torch.nonzero(apart < CLOSE).split(PAIRS_AT_ONCE):
+        for part in torch.split(torch.nonzero(apart < CLOSE), PAIRS_AT_ONCE):
             i, j = part.unbind(1)
             apart[i, j] = (x_unit[i] - y_unit[j]).square().sum(dim=1) / 2
         return self._kernel(apart, x_length[:, None], y_length, x.shape[1])
@@ -75,10 +75,10 @@ class InfiniteWidthNTK:
         for gain, bias in zip(gains, self.biases[1:], strict=True):
             # 2 asin(sqrt(apart / 2)) is the angle without the cancellation of acos near 1.
             angle = 2 * torch.asin((apart / 2).clamp(0, 1).sqrt())
-            cosine = (angle.sin() + (math.pi - angle) * (1 - apart)) / math.pi  # of the next layer, at gain 2
+            # 1 - cos of the next layer, as a difference from this one: small ones keep their digits.
+            apart = apart - (angle.sin() - angle * (1 - apart)) / math.pi
             slope = torch.where(alive, (math.pi - angle) / (2 * math.pi), 0.0)
-            tangent = gain / HIDDEN_GAIN * lengths * cosine + bias + gain * slope * tangent
-            apart = (1 - cosine).clamp_min(0) if gain == HIDDEN_GAIN else apart
+            tangent = gain / HIDDEN_GAIN * lengths * (1 - apart) + bias + gain * slope * tangent
         return tangent
 
 
@@ -101,7 +101,8 @@ def read_layers(network: nn.Module) -> tuple[bool, ...]:
             "kernel infinite_ntk exists for fully connected ReLU networks with one output alone, such as arch=mlp: "
             "leave it out of kernel.names for this network."
         )
-    return tuple(layer.bias is not None and layer.bias.requires_grad for layer in linear)
+    biases = [getattr(layer, "bias", None) for layer in linear]
+    return tuple(isinstance(bias, nn.Parameter) and bias.requires_grad for bias in biases)
 
 
 def _chain(module: nn.Module) -> Sequence[nn.Module]:

@@ -74,10 +74,10 @@ def check_types(phi: Placed, inputs: Mapping[str, Tensor]) -> None:
         except Exception as error:  # of the user's own forward
             cause = error.__cause__ or error
             reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-            told, cure = f"is of {value.dtype}", f"give it floats, such as {name}.float() / 255 for pixels"
+            fault, cure = f"is of {value.dtype}", f"give it floats, such as {name}.float() / 255 for pixels"
             if value.is_floating_point():
-                told, cure = f"has samples of shape {tuple(value.shape[1:])}", "give samples like those of x"
-            raise UserError(f"{name} {told}, which the model does not take ({reason}): {cure}.") from error
+                fault, cure = f"has samples of shape {tuple(value.shape[1:])}", "give samples like those of x"
+            raise UserError(f"{name} {fault}, which the model does not take ({reason}): {cure}.") from error
 
 
 def check_images(x: Tensor) -> None:

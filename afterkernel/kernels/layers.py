@@ -140,12 +140,12 @@ class Convolution(MatrixCall):
     dilation: Any = 1
     groups: int = 1
 
-    def _pair(self, value: int | Sequence[int], beside: int) -> tuple[int, int]:
-        """One number or one a direction, as (height, width); `beside` is the height of a 1-dimensional convolution."""
+    def _pair(self, value: int | Sequence[int], height: int) -> tuple[int, int]:
+        """One number or one a direction, as (height, width); `height` is the height of a 1-dimensional convolution."""
         directions = self.weight.ndim - 2
         values = [value] * directions if isinstance(value, int) else list(value)
         values = values * directions if len(values) == 1 else values
-        return (beside, values[0]) if directions == 1 else (values[0], values[1])
+        return (height, values[0]) if directions == 1 else (values[0], values[1])
 
     def _kernel(self) -> tuple[int, int]:
         return self._pair(self.weight.shape[2:], 1)
@@ -153,7 +153,7 @@ class Convolution(MatrixCall):
     def _padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
         if self.padding == "valid":
             return (0, 0), (0, 0)
-        if self.padding == "same":  # the odd one goes behind, as in torch
+        if self.padding == "same":  # the odd one is added at the end, as in torch
             totals = [d * (k - 1) for d, k in zip(self._pair(self.dilation, 1), self._kernel(), strict=True)]
             return (totals[0] // 2, totals[0] - totals[0] // 2), (totals[1] // 2, totals[1] - totals[1] // 2)
         height, width = self._pair(self.padding, 0)

@@ -13,7 +13,7 @@ from torch import nn
 
 from afterkernel.types import Tensor
 
-# Measured on CPUs: 4 to 8; on GPUs a matrix product leaves memory further behind. Fixed, because with a measurement's
+# Measured on CPUs: 4 to 8; on GPUs a matrix product outpaces memory by more. Fixed, because with a measurement's
 # noise one job would choose its methods anew on every start, and a run that goes on must give an unbroken one's bits.
 _ELEMENTWISE_COST = {"cpu": 8.0}
 _ELEMENTWISE_COST_ELSEWHERE = 64.0

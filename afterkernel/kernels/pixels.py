@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
+from afterkernel.kernels.machine import at_once
 from afterkernel.kernels.plan import Cost, LayerPlan
 from afterkernel.kernels.precision import exact_products, precision
 from afterkernel.kernels.terms import Block, Term
@@ -19,6 +20,8 @@ from afterkernel.types import Float, Tensor
 LAYER = "pixels"
 # Training images from which the median distance is taken, at most, and the seed of their choice.
 MEDIAN_IMAGES, MEDIAN_SEED = 1000, 0
+# Rows of a tile whose values are computed together, and float64 arrays of that size that a function holds at a time.
+STRIP, TEMPORARIES = 64, 10
 
 
 @runtime_checkable
@@ -113,9 +116,12 @@ class FunctionTerm(Term):
         return replace(self, rows=self.rows.to(dtype))
 
     def add_products(self, other: Term, out: Float[Tensor, "nk mk"]) -> None:
-        """The function of all pairs."""
+        """The function of all pairs, a strip at a time."""
         assert isinstance(other, FunctionTerm)
-        out += self.function(self.rows.double(), other.rows.double())
+        others = other.rows.double()
+        for start in range(0, len(self), STRIP):
+            part = slice(start, start + STRIP)
+            out[part] += self.function(self.rows[part].double(), others)
 
     def paired_products(self, other: Term) -> Float[Tensor, " n"]:
         """The function of each pair."""
@@ -141,7 +147,6 @@ class PixelEmbedding:
     """The embedding of a kernel function of pixels; `model` is only carried along."""
 
     outputs = 1
-    work_bytes = 0
     samples_at_once = 1024
 
     def __init__(
@@ -149,6 +154,7 @@ class PixelEmbedding:
     ) -> None:
         self.model, self.function, self.device = model, function, device
         self.dtype: torch.dtype = precision(dtype).dtype
+        self.work_bytes = 8 * TEMPORARIES * STRIP * at_once(device).rows
 
     @property
     def identity(self) -> Mapping[str, object]:

@@ -52,7 +52,7 @@ class Embedding(BlockSource, Protocol):
 
     @property
     def identity(self) -> Mapping[str, object]:
-        """What, beside weights and samples, the embedding depends on."""
+        """What the embedding depends on, apart from weights and samples."""
         ...
 
     @property

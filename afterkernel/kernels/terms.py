@@ -170,7 +170,7 @@ class Factors(Term):
 
 @dataclass(frozen=True)
 class Lookups(Term):
-    """Indices into an embedding table and the output gradients there; -1 stands for an entry that is not trained."""
+    """Indices into an embedding table and the output gradients there; -1 marks an entry that is not trained."""
 
     indices: Int[Tensor, "n s"]
     outputs: Float[Tensor, "n k s o"]

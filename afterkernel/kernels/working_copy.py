@@ -54,7 +54,7 @@ class WorkingCopy(nn.Module):
         # Kept from torch's registration of modules: they are no parts of this one.
         self.__dict__["_model"] = model
         self.__dict__["_copy"] = copy = _Copy(model, dtype, torch.device(device))
-        # Shared, so that whoever replaces a parameter here replaces it there (torch.func.functional_call does).
+        # Shared, so that code that replaces a parameter here replaces it there (torch.func.functional_call does).
         for held in ("_parameters", "_buffers", "_modules"):
             self.__dict__[held] = getattr(copy.inner, held)
         self.training = False

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# Interrupts closer together are one wish: keys that bounce, or `timeout`, which signals the program and its group.
+# Interrupts closer together count as one: keys that bounce, or `timeout`, which signals the program and its group.
 TOGETHER_S = 1.0
 
 
@@ -17,7 +17,7 @@ TOGETHER_S = 1.0
 def interrupted_once() -> Iterator[threading.Event]:
     """Within the block the first Ctrl-C raises KeyboardInterrupt, and later ones raise nothing.
 
-    One that comes a second or more after the first sets the event that is given: whoever ends what runs is to be quick.
+    One that comes a second or more after the first sets the event that is given: what runs is to be ended at once.
     Where Ctrl-C is ignored, or this is not the main thread, nothing changes.
     """
     force_stop, first_s = threading.Event(), list[float]()

@@ -63,7 +63,7 @@ class RayLauncher(Launcher):
         0, "times that a job whose process died is begun again, and goes on", at_least=0, affects_results=False
     )
     env: list[str] = option(
-        [], "names of variables that go to the jobs, beside those that begin with WANDB_", affects_results=False
+        [], "names of variables that go to the jobs, in addition to those that begin with WANDB_", affects_results=False
     )
     log_to_driver: bool = option(False, "print here what the jobs print", affects_results=False)
     object_store_gb: float = option(
@@ -199,7 +199,7 @@ class RayLauncher(Launcher):
     @contextlib.contextmanager
     def _cluster(self) -> Iterator[str]:
         """Connected to a cluster, one of our own where there is no other; gives the folder of Ray's logs."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that we start reports to nobody
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that we start sends no reports
         import ray
 
         if ray.is_initialized():
@@ -212,7 +212,7 @@ class RayLauncher(Launcher):
         elif address != "local":
             context = _connect(address, **common)
         if context is None:
-            os.environ.setdefault("RAY_AUTH_MODE", "token")  # nobody else runs code in a cluster that we start
+            os.environ.setdefault("RAY_AUTH_MODE", "token")  # no other user runs code in a cluster that we start
             # An object store's size and a dashboard are a cluster's own to choose, and Ray takes them for no other.
             store = round(self.object_store_gb * _GB)
             context = ray.init(address="local", include_dashboard=False, object_store_memory=store, **common)

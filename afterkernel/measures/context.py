@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from afterkernel.errors import UserError
+from afterkernel.kernel_kinds import KINDS
 from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.gram import train_test_grams
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
@@ -115,7 +116,7 @@ class Context:
         numbers: Numbers = {}
         for measure in self.measures:
             numbers |= measure.of_training_set(K)
-        if self.options.per_layer and name != "conjugate":  # a conjugate kernel has one layer
+        if self.options.per_layer and KINDS[name].has_layers:
             grams |= self._layers(phi, norm, K.device)
         self.kernels[name] = _Kernel(phi, grams, numbers, time.perf_counter() - started)
 
@@ -156,7 +157,7 @@ class Context:
                 initial=self._at(initial, key, matrix),
                 previous=previous.grams.get(key) if previous else None,
                 epochs_since=self.epoch - previous.epoch if previous else 0,
-                others=self._beside(name, layer, initial),
+                others=self._others(name, layer, initial),
             )
 
     def _at(self, initial: HistoryEntry | None, key: str, now: Tensor | None) -> Tensor | None:
@@ -165,23 +166,24 @@ class Context:
             return now
         return initial.grams.get(key) if initial else None
 
-    def _beside(self, name: str, layer: str, initial: HistoryEntry | None) -> dict[str, Tensor | None]:
+    def _others(self, name: str, layer: str, initial: HistoryEntry | None) -> dict[str, Tensor | None]:
         """The matrices to align with: the snapshot's other kernels, and all at initialisation; of a layer its own."""
         if layer:
             return {f"initial_{name}": self._at(initial, f"{name}/{layer}", self.kernels[name].grams[layer][0])}
         now = {other: kernel.grams[""][0] for other, kernel in self.kernels.items()}
-        beside: dict[str, Tensor | None] = {other: matrix for other, matrix in now.items() if other != name}
-        return beside | {f"initial_{other}": self._at(initial, other, matrix) for other, matrix in now.items()}
+        others: dict[str, Tensor | None] = {other: matrix for other, matrix in now.items() if other != name}
+        learned = {other: matrix for other, matrix in now.items() if KINDS[other].is_learned}
+        return others | {f"initial_{other}": self._at(initial, other, matrix) for other, matrix in learned.items()}
 
     @staticmethod
-    def _labels(y: Tensor, sample: Int[Tensor, " k"], beside: Tensor) -> Int[Tensor, " k"]:
-        return y[sample.to(y.device)].to(beside.device)
+    def _labels(y: Tensor, sample: Int[Tensor, " k"], matrix: Tensor) -> Int[Tensor, " k"]:
+        return y[sample.to(y.device)].to(matrix.device)
 
 
 def measure_all(context: Context) -> dict[str, Numbers]:
     """Every chosen measure of every kernel added, by kernel and name; those of a layer are named LAYER/NAME.
 
-    None stands where a number does not exist. Adds the snapshot to the context's state.
+    A number that does not exist is None. Adds the snapshot to the context's state.
     """
     sample_id = context.sample_id()
     images = sample_images(context.problem.x_test, context.options.num_images, context.options.seed)
@@ -191,7 +193,7 @@ def measure_all(context: Context) -> dict[str, Numbers]:
             prefix = f"{gram.layer}/" if gram.layer else ""
             for measure in context.measures:
                 kernel.numbers |= {f"{prefix}{key}": value for key, value in measure.of_sample(gram).items()}
-        per_layer = context.options.per_layer and name != "conjugate"
+        per_layer = context.options.per_layer and KINDS[name].has_layers
         for measure in context.measures:
             kernel.numbers |= measure.of_images(kernel.phi, images, per_layer)
         kernel.wall_s += time.perf_counter() - started

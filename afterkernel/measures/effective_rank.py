@@ -43,7 +43,7 @@ def largest_eigenvalue(K: Float[Tensor, "n n"]) -> float:
     vector = torch.randn(n, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(K.device)
     basis = (vector / vector.norm())[None]
     diagonal: list[float] = []
-    beside: list[float] = []
+    off_diagonal: list[float] = []
     while True:
         product = torch.cat([chunk @ basis[-1] for chunk in row_chunks(K)])
         diagonal.append(float(product @ basis[-1]))
@@ -51,12 +51,12 @@ def largest_eigenvalue(K: Float[Tensor, "n n"]) -> float:
         for _ in range(2):
             product = product - basis.T @ (basis @ product)
         residual = float(product.norm())
-        off = torch.tensor(beside, dtype=torch.float64)
+        off = torch.tensor(off_diagonal, dtype=torch.float64)
         small = torch.diag(torch.tensor(diagonal, dtype=torch.float64)) + torch.diag(off, 1) + torch.diag(off, -1)
         values, vectors = torch.linalg.eigh(small)
         if residual * abs(float(vectors[-1, -1])) <= _RESIDUAL * float(values.abs().max()) or len(basis) == n:
             return float(values[-1])
-        beside.append(residual)
+        off_diagonal.append(residual)
         basis = torch.cat([basis, (product / residual)[None]])
 
 

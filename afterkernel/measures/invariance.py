@@ -31,7 +31,7 @@ from afterkernel.types import Float, Tensor
 log = logging.getLogger(__name__)
 
 NORM_OFFSET = 1e-4
-# Images embedded at once where the embedding has no wish of its own.
+# Images embedded at once if the embedding does not choose.
 IMAGES_AT_ONCE = 64
 
 
@@ -75,7 +75,7 @@ class Invariance(Measure):
     crop_fraction: list[float] = option([13 / 14], "invariance: parts of each side that zoom keeps", above=0, at_most=1)
 
     def strengths(self) -> dict[str, tuple[str, float | None]]:
-        """The transform and strength behind every number: the first strength of each has the transform's own name."""
+        """The transform and strength of every number: the first strength of each has the transform's own name."""
         found: dict[str, tuple[str, float | None]] = {}
         for transform, (_, values) in self._listed().items():
             for i, value in enumerate(values):

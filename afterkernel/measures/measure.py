@@ -19,7 +19,7 @@ class SampleGram:
 
     matrix (n, n) and labels (n,) in {0, 1}; test (m, n) of the sampled test images with them, and test_labels (m,).
     `initial` is the same matrix at epoch 0, `previous` at the snapshot before and `epochs_since` how long ago that was;
-    `others` holds other kernels' matrices by name. None stands for what is not there. `noise` is the rounding error of
+    `others` holds other kernels' matrices by name. What is missing is None. `noise` is the rounding error of
     an entry relative to the largest. `layer` is empty for the whole kernel.
     """
 

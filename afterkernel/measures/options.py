@@ -14,7 +14,7 @@ from afterkernel.options import option
 
 @dataclasses.dataclass
 class Measures:
-    """Which measures are taken, and of which images; the options of every measure stand beside these.
+    """Which measures are taken, and of which images; the options of every measure are added to these.
 
     The images are drawn by `seed` alone, so that they are the same for all kernels and snapshots of a run.
     """

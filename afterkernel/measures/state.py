@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from afterkernel.files.reading import read_bytes
-from afterkernel.records.files import write_bytes_atomic
+from afterkernel.records.files import write_atomic
 from afterkernel.types import Float, Tensor
 
 _EPOCH, _SAMPLE, _OWNER, _GRAM = "epoch", "sample", "owner", "gram "
@@ -56,7 +56,7 @@ class MeasureState:
         facts = {_EPOCH: self.previous.epoch, _SAMPLE: self.previous.sample, _OWNER: owner}
         arrays |= {name: np.asarray(value) for name, value in facts.items()}
         np.savez(buffer, allow_pickle=False, **arrays)
-        write_bytes_atomic(path, buffer.getvalue())
+        write_atomic(path, buffer.getvalue())
 
     def load(self, path: Path, epoch: int, owner: str = "") -> bool:
         """See the snapshot that was saved there; False where there is none of that epoch and owner, or it is bad."""

@@ -1,4 +1,4 @@
-"""What a process is at: stages of work, one inside another, for whoever watches.
+"""The progress of a process: nested stages of work.
 
     with progress("Gram matrix", total) as advance: advance(amount)         work whose amount is known
     with stage("SVM exact"): report(step=3, gap=1e-7)                        work whose amount is not
@@ -30,10 +30,10 @@ ON_DISPLAY = {"on_display": True}
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands. Times of day are in seconds since 1970, by the clock of the run's machine.
+    """The progress of a run. Times of day are in seconds since 1970, by the clock of the run's machine.
 
     `stage` is the innermost stage, `fraction` the part of it that is done and `left_s` what it will still take; None
-    where nobody knows. `run_left_s` and `run_fraction` are those of the whole run. `silent_since` is when a stage began
+    if unknown. `run_left_s` and `run_fraction` are those of the whole run. `silent_since` is when a stage began
     that says nothing of how far it is.
     """
 
@@ -86,7 +86,7 @@ class Stage:
 
     @property
     def fraction(self) -> float | None:
-        """The part that is done; None where nobody knows."""
+        """The part that is done; None if unknown."""
         return min(self.done / self.total, 1.0) if self.total else None
 
     @property
@@ -98,7 +98,7 @@ class Stage:
         return max(pace * (self.total - self.done) - (time.monotonic() - self.moved), 0.0)
 
     @property
-    def told(self) -> str:
+    def detail_text(self) -> str:
         """How far it is, in words; empty where it says nothing, as of a stage whose name says it."""
         words = list[str]()
         if self.last:
@@ -142,7 +142,7 @@ class Work:
         return _joined(list(self.stages))
 
     def report(self) -> Progress:
-        """Where the run stands; may be asked for by another thread."""
+        """The progress of the run; may be asked for by another thread."""
         stages, now = list(self.stages), time.time()
         if not stages:
             return Progress("", "beginning", None, None, None, None, None, self.began, now)
@@ -159,7 +159,7 @@ class Work:
             left_s,
             None if run_left_s is None else spent_s / (spent_s + run_left_s),
             run_left_s,
-            None if inner.told or inner.last else inner.since,
+            None if inner.detail_text or inner.last else inner.since,
             self.began,
             now,
         )
@@ -171,8 +171,8 @@ def _joined(stages: list[Stage]) -> str:
     inner = stages[-1]
     outer = ", ".join(stage.name for stage in stages[:-1])
     if not outer:
-        return ": ".join(filter(None, [inner.name, inner.told]))
-    return f"{outer}: {', '.join(filter(None, [inner.name, inner.told]))}"
+        return ": ".join(filter(None, [inner.name, inner.detail_text]))
+    return f"{outer}: {', '.join(filter(None, [inner.name, inner.detail_text]))}"
 
 
 _work: ContextVar[Work | None] = ContextVar("work", default=None)
@@ -248,7 +248,7 @@ def progress(description: str, total: float, *, unit: str = "", units: int = 0) 
         def view() -> ProgressView:
             left_s = entered.left_s
             left = "" if left_s is None else f"{duration(left_s)} left"
-            return ProgressView([ProgressRow(description, entered.told, entered.fraction, left)])
+            return ProgressView([ProgressRow(description, entered.detail_text, entered.fraction, left)])
 
         with display(view):
             yield entered.advance

@@ -1,6 +1,6 @@
 """Records: typed, versioned, write-once files on disk, and one way to query them. Reading records needs no torch."""
 
-from afterkernel.records.files import run_directory, write_text_atomic
+from afterkernel.records.files import run_directory, write_atomic
 from afterkernel.records.frame import results, sql
 from afterkernel.records.record import KernelRecord, Record, Resources
 from afterkernel.records.skipped import SkippedWarning
@@ -17,6 +17,6 @@ __all__ = [
     "results",
     "run_directory",
     "sql",
+    "write_atomic",
     "write_record",
-    "write_text_atomic",
 ]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from afterkernel.records.columns import COLUMNS, rows
 from afterkernel.records.document import RecordError
-from afterkernel.records.files import write_bytes_atomic
+from afterkernel.records.files import write_atomic
 from afterkernel.records.record import SCHEMA_VERSION, Record
 from afterkernel.records.store import (
     RecordFile,
@@ -114,7 +114,7 @@ def _lines(record: Record, file: str, stamp: Stamp) -> str:
     try:
         found = [key | {"place": place} | row for place, row in enumerate(rows(record))]
         return "".join(f"{json.dumps(row, allow_nan=False, separators=(',', ':'))}\n" for row in found)
-    except ValueError as error:  # sealed by somebody else, with NaN among its options
+    except ValueError as error:  # written by other software, with NaN among its options
         raise RecordError(f"can't be read as a record: {error}") from error
 
 
@@ -163,7 +163,7 @@ def _save(execute: Execute, part: str, draft: Path, path: Path) -> None:
     data = draft.read_bytes()
     draft.unlink()
     with contextlib.suppress(OSError):
-        write_bytes_atomic(path, _digest(data) + b"\n" + data)
+        write_atomic(path, _digest(data) + b"\n" + data)
 
 
 def _digest(data: bytes) -> bytes:

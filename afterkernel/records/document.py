@@ -1,4 +1,4 @@
-"""A record as a document: one line of JSON that ends in the SHA-256 of what stands before it.
+"""A record as a document: one line of JSON that ends in the SHA-256 of what comes before it.
 
     {"number":3,"run_id":...,...,"kernels":[{...}],...,"schema_version":3,"sha256":"<64 digits>"}
 

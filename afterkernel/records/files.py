@@ -58,23 +58,14 @@ def check_folders(run_dir: Path) -> None:
             raise UserError(f"{place} is not a folder, where {name} of the run belong: remove it.")
 
 
-def write_bytes_atomic(path: Path | str, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, finds the old content or the new, never a part."""
-    write_parts_atomic(path, [data])
-
-
-def write_parts_atomic(path: Path | str, parts: Iterable[bytes | memoryview]) -> None:
-    """The same for content that comes in parts and need not be in memory as a whole."""
+def write_atomic(path: Path | str, content: str | bytes | Iterable[bytes | memoryview]) -> None:
+    """Write a file so that a reader, or a crash, finds the old content or the new, never a part; text in UTF-8."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _draft(path, parts) as draft:
+    content = content.encode() if isinstance(content, str) else content
+    with _draft(path, [content] if isinstance(content, bytes) else content) as draft:
         draft.replace(path)
     _sync_folder(path.parent)
-
-
-def write_text_atomic(path: Path | str, text: str) -> None:
-    """The same for text, in UTF-8 and with its line ends as they are."""
-    write_bytes_atomic(path, text.encode())
 
 
 def create_bytes(path: Path, data: bytes) -> None:
@@ -106,8 +97,7 @@ def link(draft: Path, path: Path) -> None:
 
 def remove_drafts(run_dir: Path) -> None:
     """Remove unfinished files of killed writers; only for the process that holds the run's lock."""
-    folders = [run_dir, *run_dir.glob("[!.]*/")]
-    for folder in folders:
+    for folder in (run_dir, *run_dir.glob("[!.]*/")):
         if folder.name not in (LOCKS, REPLACED, "wandb"):
             for draft in folder.glob(".*.tmp"):
                 draft.unlink(missing_ok=True)
@@ -121,15 +111,13 @@ def safe(what: str, name: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can name a folder of ours everywhere: letters, digits and _ . = + -, the first a letter, a digit
-    or _.
-    """
+    """Whether a text can name a folder everywhere: letters, digits and _ . = + -, the first a letter, a digit or _."""
     return _SAFE.fullmatch(text) is not None
 
 
 @contextlib.contextmanager
 def _draft(path: Path, parts: Iterable[bytes | memoryview]) -> Iterator[Path]:
-    """A complete file beside `path`, on disk; it is removed at the end of the block unless it was renamed."""
+    """A complete file in the folder of `path`; it is removed at the end of the block unless it was renamed."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with draft.open("xb") as file:

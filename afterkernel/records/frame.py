@@ -116,7 +116,7 @@ def _refusing(start: str, words: str, hint: str, before: str = "") -> Iterator[N
         elif found := re.search(r'Referenced column "(.*?)" (?:was )?not found|have a column named "(.*?)"', message):
             name = found[1] or found[2]
             like = _like(name, [*FRAME, "config", "provenance"])
-            reason = f"{name} is not a column (text stands in single quotes){like}"
+            reason = f"{name} is not a column (write text in single quotes){like}"
         else:
             reason = _half((message.strip().splitlines() or [type(error).__name__])[0].rstrip("!."))
         raise UserError(f"{start}: {reason}{hint and '; '}{hint}.") from error

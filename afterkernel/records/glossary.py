@@ -28,7 +28,7 @@ TOPICS = {
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """A column or a measure: `name`, where N stands for a number, its `title`, `unit` ("" for none) and topic.
+    """A column or a measure: `name`, where N is any number, its `title`, `unit` ("" for none) and topic.
 
     Of one that a number is part of, `family` is the title of all of them together.
     """
@@ -69,7 +69,7 @@ TERMS = [
     Term("config_sha256", "SHA-256 of the options that decide numbers; run_id ends in its first digits", "", "run"),
     Term("commit", "commit of afterkernel", "", "run"),
     Term("device", "what computed it", "", "run"),
-    Term("kernel", "ntk (NTK at epoch 0, after kernel later) or conjugate (CK)", "", "run"),
+    Term("kernel", "name of the kernel, such as ntk (NTK at epoch 0, after kernel later) or conjugate (CK)", "", "run"),
     Term("svm_backend", "solver of the SVM", "", "run"),
     Term("svm_intercept", "whether the SVM has an intercept", "0 or 1", "svm"),
     Term("svm_test_error", "test error of the hard-margin SVM on the kernel", SHARE, "error"),
@@ -116,7 +116,7 @@ TERMS = [
     Term("peak_bytes", "peak memory of the process so far, or of the GPU", "bytes", "cost"),
     Term("schema_version", "version of the record", "", "run"),
 ]
-# What stands in `measures`.
+# Entries of `measures`.
 OPTIONAL = [
     Term("shift_Npx_invariance", "invariance under a shift by N pixels", COSINE, "invariance"),
     Term("rotation_Nrad_invariance", "invariance under a rotation by N rad", COSINE, "invariance"),
@@ -132,7 +132,7 @@ _PATTERNS = [(re.compile(re.escape(term.name).replace("N", _NUMBER, 1)), term) f
 def term(name: str) -> Term:
     """The term of a column or measure; of LAYER/NAME that of NAME, with the layer in its title.
 
-    A measure that is not listed, such as one of somebody's own, is called by its name.
+    A measure that is not listed, such as a user's own, is called by its name.
     """
     layer, _, bare = name.rpartition("/")
     found = BY_NAME.get(bare) or _numbered(bare) or Term(name, bare.replace("_", " "), "", "other")

@@ -1,6 +1,6 @@
 """The record of one snapshot: what was trained, what each of its kernels gave, and where that came from.
 
-A record is plain data (numbers, strings, lists), versioned by `SCHEMA_VERSION`. What decides numbers stands in
+A record is plain data (numbers, strings, lists), versioned by `SCHEMA_VERSION`. What decides numbers is in
 `Record` and `KernelRecord`. What varies from run to run on one machine are times and memory (`Resources` and
 `wall_s_train`) and provenance (`commit`, `device`, `config_sha256`, `config`, `provenance`): two runs with one seed
 have equal records but for these.

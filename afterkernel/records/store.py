@@ -13,6 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -39,6 +40,7 @@ RunName = tuple[str, str]
 # Size and times of change (mtime, ctime) in ns of a file.
 Stamp = tuple[int, int, int]
 T = TypeVar("T")
+_RUN_ID = attrgetter("run_id")
 LAST = 10**18 - 1
 # Each number has one spelling, so that no two files can be the same record.
 _INTEGER = "(0|[1-9][0-9]{0,17})"
@@ -114,13 +116,12 @@ def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
         data = encode(record, number)
     except RecordError as fault:
         raise UserError(f"The record of step {record.step} can't be written to {path}: it {fault}.") from fault
-    lost = LockLostError(f"{Path(run_dir).name} was taken over by another process")
-    if next_number(run_dir) > number + 1:
-        raise lost
     try:
+        if next_number(run_dir) > number + 1:
+            raise FileNotFoundError
         create_bytes(path, data)
     except FileNotFoundError as error:  # the successor removed the draft or moved the folder
-        raise lost from error
+        raise LockLostError(f"{Path(run_dir).name} was taken over by another process") from error
     return path
 
 
@@ -152,7 +153,7 @@ def read_run(run_dir: Path | str, run_id: str | None = None) -> dict[Key, Record
     """The records of one run by step and evaluation_id; what is damaged or of another run than `run_id` is skipped."""
     run = RunFolder(Path(run_dir))
     _list(run)
-    return {(record.step, record.evaluation_id): record for record in select(run, read_file, _run_id_of, run_id)}
+    return {(record.step, record.evaluation_id): record for record in select(run, read_file, _RUN_ID, run_id)}
 
 
 def read_records(directory: Path | str) -> list[Record]:
@@ -175,7 +176,7 @@ def read_runs(directory: Path | str) -> list[RunFolder]:
     """All runs at or below a directory with their records, sorted by path; two may be the same run."""
     runs = find_runs(directory)
     for run in runs:
-        run.records = select(run, read_file, _run_id_of)
+        run.records = select(run, read_file, _RUN_ID)
     return runs
 
 
@@ -264,10 +265,6 @@ def read_file(file: RecordFile) -> Record:
     if found != file.name:
         raise RecordError(f"was renamed: its content is that of {found}")
     return record
-
-
-def _run_id_of(record: Record) -> str:
-    return record.run_id
 
 
 def folder_name(path: Path) -> str:

@@ -165,7 +165,7 @@ def _shown(finding: Finding, frame: pd.DataFrame) -> Table:
     return Table(
         title=f"Claim {finding.hypothesis.name.upper()}: paired comparisons",
         note=f"{finding.hypothesis.comparison} Effects are means over seeds ± standard error. The bootstrap's "
-        "percentile interval stands beside Student's; it is too narrow for few seeds. A p-value tests that the effect "
+        "percentile interval is next to Student's; it is too narrow for few seeds. A p-value tests that the effect "
         "lies where the claim places it, or that it does not: twice the one-sided one, corrected over the claim, and "
         "below 0.05 it is shown.",
         headings=[

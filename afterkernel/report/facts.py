@@ -49,8 +49,8 @@ def commands(records: Iterable[Record]) -> list[str]:
 
 
 def _provenance(record: Record) -> dict[str, Any]:
-    told = {"commit": record.commit, "device": record.device, **record.provenance}
-    return {name: value for name, value in told.items() if name != "command"}
+    facts = {"commit": record.commit, "device": record.device, **record.provenance}
+    return {name: value for name, value in facts.items() if name != "command"}
 
 
 def _facts(trees: list[dict[str, str]]) -> Facts:

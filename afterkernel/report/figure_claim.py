@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROW_IN, _PANEL_IN = 0.24, 0.95
-# Blue, vermilion and grey of Okabe and Ito's palette, told apart by their shapes too.
+# Blue, vermilion and grey of Okabe and Ito's palette, with different shapes too.
 LOOKS: dict[str, dict[str, Any]] = {
     "for": {"marker": "o", "color": "#0072B2", "markerfacecolor": "#0072B2"},
     "against": {"marker": "X", "color": "#D55E00", "markerfacecolor": "#D55E00"},

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
+from afterkernel.kernel_kinds import describe
 from afterkernel.report import style
-from afterkernel.report.table_data import NETWORK, errors_at_start
+from afterkernel.report.table_data import NETWORK, errors_at_start, kernel_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DASHES = (0, (5, 3))
-TITLE = {**style.KERNEL_TITLES, NETWORK: "The network itself"}
 
 
 def draw(rows: pd.DataFrame, errors: pd.DataFrame) -> Figure:
@@ -25,7 +25,7 @@ def draw(rows: pd.DataFrame, errors: pd.DataFrame) -> Figure:
     """
     start = errors_at_start(rows)
     panels = sorted(rows["panel"].unique())
-    columns = [name for name in TITLE if name in set(errors["kernel"])]
+    columns = kernel_order(errors["kernel"])
     styles = style.rate_styles([float(rate) for rate in rows["learning_rate"].unique()])
     with style.drawing():
         figure = style.new_figure(3.6 * len(columns) + 0.6, 2.75 * len(panels) + 1.0)
@@ -43,7 +43,8 @@ def draw(rows: pd.DataFrame, errors: pd.DataFrame) -> Figure:
             axes_row[0].set_ylabel("test error (%)")
             style.row_label(axes_row[0], panel)
         for axes, kernel in zip(grid[0], columns, strict=True):
-            axes.set_title(TITLE[kernel].replace(" → ", " →\n"), loc="left", fontweight="bold", color=style.INK)
+            title = "The network itself" if kernel == NETWORK else describe(kernel).title
+            axes.set_title(title.replace(" → ", " →\n"), loc="left", fontweight="bold", color=style.INK)
         for axes in grid[-1]:
             axes.set_xlabel(style.EPOCH_LABEL)
         figure.align_ylabels(grid[:, 0])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
+from afterkernel.kernel_kinds import describe
 from afterkernel.report import style
-from afterkernel.report.table_data import TRANSFORMS
+from afterkernel.report.table_data import TRANSFORMS, kernel_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,7 @@ def measured(changes: pd.DataFrame) -> pd.DataFrame:
 def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
     """The figure of a table of `measured`; `rates` are all learning rates of the section, so that looks agree."""
     panels = sorted(table["panel"].unique())
-    kernels = [name for name in style.KERNEL_TITLES if name in set(table["kernel"])]
+    kernels = kernel_order(table["kernel"])
     names = [name for name in TRANSFORMS if f"{name}_invariance" in set(table["measure"])]
     styles = style.rate_styles(rates)
     height = max(len(names) * (len(styles) + _GAP) * 0.17, 1.6)
@@ -40,7 +41,7 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
             axes_row[0].set_ylabel(" ")
             style.row_label(axes_row[0], panel)
         for axes, kernel in zip(grid[0], kernels, strict=True):
-            axes.set_title(style.KERNEL_TITLES[kernel], loc="left", fontweight="bold", color=style.INK)
+            axes.set_title(describe(kernel).title, loc="left", fontweight="bold", color=style.INK)
         for axes in grid[-1]:
             axes.set_xlabel("invariance (mean cosine; 1 = unchanged)")
         _legend(figure, styles, several=bool((table["after_n_seeds"] > 1).any()))

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afterkernel.records.files import write_bytes_atomic, write_text_atomic
+from afterkernel.records.files import write_atomic
 from afterkernel.report import style
 from afterkernel.report.latex import booktabs
 from afterkernel.report.table_format import Table
@@ -49,7 +49,7 @@ class Output:
     def data(self, frame: pd.DataFrame, name: str) -> str:
         """Write a data frame as it is, tables/NAME.csv; the path relative to the page."""
         file = f"{TABLES}/{name}.csv"
-        write_text_atomic(self.folder / file, frame.to_csv(index=False, lineterminator="\n"))
+        write_atomic(self.folder / file, frame.to_csv(index=False, lineterminator="\n"))
         self.frames[name] = frame
         return file
 
@@ -58,7 +58,7 @@ class Output:
         files = [self.data(frame, name)]
         if table.rows:
             files.append(f"{TABLES}/{name}.tex")
-            write_text_atomic(self.folder / files[-1], booktabs(table, name))
+            write_atomic(self.folder / files[-1], booktabs(table, name))
         return dataclasses.replace(table, files=files)
 
     def picture(self, name: str, alt: str, caption: str, draw: Callable[..., Figure], *drawn: Any) -> Picture:
@@ -74,5 +74,5 @@ def _write_figure(paths: list[Path], draw: Callable[..., Figure], *drawn: Any) -
     figure = draw(*drawn)
     for path, kind in zip(paths, _KINDS, strict=True):
         image = style.render(figure, kind)
-        write_bytes_atomic(path, image)
+        write_atomic(path, image)
     return image

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from afterkernel import text as fmt
 from afterkernel.claims import HYPOTHESES, Finding
-from afterkernel.records.files import write_text_atomic
+from afterkernel.records.files import write_atomic
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claims, facts, runs
@@ -25,7 +25,7 @@ class Made:
 
     page: Path
     findings: list[Finding]
-    beside: Output
+    output: Output
 
 
 def build(directory: Path | str, output: Path | str | None = None) -> Path:
@@ -58,26 +58,26 @@ def make(records: list[Record], known: runs.Runs, page: Path, directory: str) ->
     asked = claims.asked(records)
     found = claims.findings(asked, observations(sections))
     with figure_pool(len(asked) + sum(map(n_figures, sections))) as drawing:
-        beside = Output(page.parent, drawing)
-        views = [view(section, beside) for section in sections]
+        output = Output(page.parent, drawing)
+        views = [view(section, output) for section in sections]
         text = environment.get_template("page.html.j2").render(
             title=_title(records),
             lead=_lead(sections, known),
             runs=known,
             unfinished=runs.table(known),
-            cards=claims.cards(found, beside),
+            cards=claims.cards(found, output),
             method=claims.METHOD,
             not_asked=[name.upper() for name in HYPOTHESES if name not in asked],
             views=views,
-            data_file=beside.data(observations(sections, every_way=True), "results"),
+            data_file=output.data(observations(sections, every_way=True), "results"),
             configuration=facts.configuration(records),
             provenance=facts.provenance(records),
             commands=facts.commands(records),
             directory=directory,
             maker=_maker(),
         )
-    write_text_atomic(page, text)
-    return Made(page, found, beside)
+    write_atomic(page, text)
+    return Made(page, found, output)
 
 
 def _title(records: list[Record]) -> str:

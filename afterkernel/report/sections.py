@@ -1,7 +1,7 @@
 """The records parted into what may be shown together: one section a data set and pair of classes.
 
 Within a section, rows may be averaged over seeds only where all else agrees: the evaluation, the architecture, the
-learning rate, and every other setting of training. Settings that vary beside these part an architecture into panels.
+learning rate, and every other setting of training. Other settings that vary split an architecture into panels.
 """
 
 from __future__ import annotations
@@ -137,8 +137,8 @@ def _ways(records: list[Record]) -> dict[str, str]:
     found: dict[str, str] = {}
     for evaluation, record in sorted({record.evaluation_id: record for record in records}.items()):
         parts = {name: part for name, part in record.config.items() if name in _EVALUATION}
-        told = {name: value for name, value in flatten(parts).items() if name not in IDLE}
-        found[evaluation] = first.setdefault(json.dumps(told, sort_keys=True) if parts else evaluation, evaluation)
+        options = {name: value for name, value in flatten(parts).items() if name not in IDLE}
+        found[evaluation] = first.setdefault(json.dumps(options, sort_keys=True) if parts else evaluation, evaluation)
     return found
 
 
@@ -170,7 +170,7 @@ def _apart(name: str) -> bool:
 
 
 def _last(frame: pd.DataFrame) -> pd.Series[bool]:
-    # Where no run of a learning rate has ended, the furthest epoch that any reached stands in for the end.
+    # Where no run of a learning rate has ended, the furthest epoch that any reached counts as the end.
     import pandas as pd
 
     marks = pd.Series(False, index=frame.index)

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, GREY, LIGHT = "#222222", "#6b7280", "#e5e7eb"
-KERNEL_TITLES = {"ntk": "Neural tangent kernel (NTK) → after kernel (AK)", "conjugate": "Conjugate kernel (CK)"}
-START_LABELS = {"ntk": "NTK (initialisation)", "conjugate": "CK at initialisation"}
 _MARKERS = "osD^vPX*<>"
 _DPI = 150
 _LONG = re.compile(rb"(\d\.\d{2})\d+")
@@ -58,7 +56,7 @@ def drawing() -> Iterator[None]:
 
 
 def rate_styles(rates: Sequence[float]) -> dict[float, dict[str, Any]]:
-    """Colour and marker of each learning rate: small rates dark, large ones bright, told apart without colour too."""
+    """Colour and marker of each learning rate: small rates dark, large ones bright, distinct without colour too."""
     from matplotlib import colormaps
 
     ordered = sorted(rates)
@@ -92,7 +90,7 @@ def epoch_axis(axes: Axes, epochs: Sequence[int], gap: float = 0.08) -> None:
 def curves(axes: Axes, table: pd.DataFrame, scale: float, styles: dict[float, dict[str, Any]], **sizes: Any) -> None:
     """Means against epochs by learning rate, with bars of one standard error to each side.
 
-    A line joins the means over all seeds, the others are open. `table` has a row a learning rate and epoch, with
+    A line joins the means over all seeds, the others are open. `table` has one row per learning rate and epoch, with
     learning_rate, epoch, mean, standard_error and n_seeds.
     """
     import numpy as np

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from afterkernel.claims.stats import columns, estimate
+from afterkernel.kernel_kinds import describe
 from afterkernel.report.sections import KEYS
 
 if TYPE_CHECKING:
@@ -16,6 +17,16 @@ MEASURES = ["svm_test_error", *(f"{name}_invariance" for name in TRANSFORMS), "e
 NETWORK = "network"
 BOUNDS = {"svm_test_error": (0.0, 1.0), **{f"{name}_invariance": (-1.0, 1.0) for name in TRANSFORMS}}
 _RATE = (0.0, 1.0)
+
+
+def kernel_rank(name: str) -> tuple[int, str]:
+    """The position of a kernel among others: in the order that their declarations give, the network itself last."""
+    return (2**31 if name == NETWORK else describe(name).order), name
+
+
+def kernel_order(names: Iterable[str]) -> list[str]:
+    """The different names, in that order."""
+    return sorted(set(names), key=kernel_rank)
 
 
 def errors_by_epoch(rows: pd.DataFrame) -> pd.DataFrame:

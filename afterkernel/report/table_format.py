@@ -1,4 +1,4 @@
-"""Data frames as tables of text for the page: what stands in which cell, and which rows need attention."""
+"""Data frames as tables of text for the page: the text of each cell, and which rows need attention."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
+from afterkernel.kernel_kinds import describe
 from afterkernel.report.summary import percent_spread
-from afterkernel.report.table_data import MEASURES, NETWORK, TRANSFORMS
+from afterkernel.report.table_data import MEASURES, NETWORK, TRANSFORMS, kernel_rank
 
 if TYPE_CHECKING:
     import pandas as pd
 
-KERNELS = {"ntk": "NTK / AK", "conjugate": "CK", NETWORK: "network itself"}
 
-KERNEL_ORDER = {name: index for index, name in enumerate(KERNELS)}
+def kernel_label(name: str) -> str:
+    """A kernel's name in tables; the network's own errors are a column of the same tables."""
+    return "network itself" if name == NETWORK else describe(name).label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +58,7 @@ def error_table(table: pd.DataFrame, decimals: int) -> Table:
         cells = [
             (percent_spread(at[e], "", decimals), _below(at[e], decimals)) if e in at else ("", "") for e in epochs
         ]
-        rows.append(((panel, rate, KERNEL_ORDER[kernel]), _keys(panel, fmt.general(rate), KERNELS[kernel]) + cells))
+        rows.append(((panel, rate, kernel_rank(kernel)), _keys(panel, fmt.general(rate), kernel_label(kernel)) + cells))
     return Table(
         title="Test error (%)",
         note="Mean ± standard error over seeds; below it Student's 95 % confidence interval, cut off at 0 and 100 %, "
@@ -78,8 +80,8 @@ def change_table(table: pd.DataFrame, decimals: int) -> Table:
         when = first["epochs"] or fmt.MISSING
         when = when if first["final"] or not first["epochs"] else f"{when} (not ended)"
         n_runs = max(first["before_n_seeds"], first["after_n_seeds"])
-        keys = _keys(panel, fmt.general(rate), KERNELS[kernel], when, str(int(n_runs)))
-        rows.append(((panel, rate, KERNEL_ORDER[kernel]), keys + cells))
+        keys = _keys(panel, fmt.general(rate), kernel_label(kernel), when, str(int(n_runs)))
+        rows.append(((panel, rate, kernel_rank(kernel)), keys + cells))
     return Table(
         title="Before and after: from initialisation to the last snapshot",
         note="Means over seeds; below, the mean change ± standard error, taken run by run over the runs "
@@ -102,7 +104,7 @@ def health_table(table: pd.DataFrame) -> Table:
         unknown = f", {row['n_separable_unknown']} unknown" if row["n_separable_unknown"] else ""
         support = sorted({row["fewest_support"], row["most_support"]})
         cells = [
-            *(row["panel"], fmt.general(row["learning_rate"]), KERNELS[row["kernel"]], str(row["epoch"])),
+            *(row["panel"], fmt.general(row["learning_rate"]), kernel_label(row["kernel"]), str(row["epoch"])),
             row["svm_backend"] + (" with intercept" if row["svm_intercept"] else ""),
             row["svm_path"],
             f"{row['n_converged']} of {row['n']}",
@@ -126,7 +128,7 @@ def cost_table(table: pd.DataFrame) -> Table:
     rows = [
         Row(
             _keys(
-                *(row["panel"], KERNELS[row["kernel"]], str(row["n"])),
+                *(row["panel"], kernel_label(row["kernel"]), str(row["n"])),
                 *(fmt.seconds(row[f"mean_wall_s_{name}"]) for name in ("kernel", "svm", "measures")),
                 *(fmt.seconds(row["total_wall_s"]), fmt.size(row["largest_peak_bytes"])),
             )
@@ -195,4 +197,4 @@ def _thousands(text: str) -> str:
 def _records(table: pd.DataFrame) -> Iterable[dict[str, Any]]:
     order = [name for name in ("panel", "learning_rate", "kernel", "epoch") if name in table.columns]
     rows: list[dict[str, Any]] = [{str(name): row[name] for name in row} for row in table.to_dict("records")]
-    return sorted(rows, key=lambda row: [KERNEL_ORDER.get(row[name], row[name]) for name in order])
+    return sorted(rows, key=lambda row: [kernel_rank(row[name]) if name == "kernel" else row[name] for name in order])

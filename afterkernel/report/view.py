@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
+from afterkernel.kernel_kinds import describe
 from afterkernel.records.columns import SEPARATOR
 from afterkernel.records.record import Record
-from afterkernel.report import figure_errors, figure_invariances, figure_trajectory, style
+from afterkernel.report import figure_errors, figure_invariances, figure_trajectory
 from afterkernel.report import table_data as tables
 from afterkernel.report import table_format as show
 from afterkernel.report.output import Output, Picture
@@ -117,19 +118,18 @@ def _trajectories(section: Section, output: Output) -> Iterator[Picture]:
     rows = section.rows()
     rates = [float(rate) for rate in rows["learning_rate"].unique()]
     for index, panel in enumerate(sorted(rows["panel"].unique())):
-        for kernel in [name for name in style.KERNEL_TITLES if name in set(rows["kernel"])]:
-            part = rows[(rows["panel"] == panel) & (rows["kernel"] == kernel)]
+        for kernel in tables.kernel_order(rows["kernel"]):
+            part, kind = rows[(rows["panel"] == panel) & (rows["kernel"] == kernel)], describe(kernel)
             table = figure_trajectory.trajectory(part)
             if table.empty:
                 continue
             name = f"{section.slug}_trajectory_{index}_{kernel}"
             output.data(table, name)
-            start = "the NTK" if kernel == "ntk" else "the CK at initialisation"
             yield output.picture(
                 name,
-                f"Trajectory: {panel}, {style.KERNEL_TITLES[kernel]}",
-                f"Trajectory of {panel}, {style.KERNEL_TITLES[kernel]}: each measure against epochs, "
-                f"log(1 + epoch); {start} stands at 0. {_over(part)}.",
+                f"Trajectory: {panel}, {kind.title}",
+                f"Trajectory of {panel}, {kind.title}: each measure against epochs, "
+                f"log(1 + epoch); {kind.start_label} is at 0. {_over(part)}.",
                 figure_trajectory.draw,
                 table,
                 rates,

@@ -48,8 +48,8 @@ class DiskUse:
     def describe(self) -> str:
         """The total, and in brackets its parts, the largest first: 1.20 MiB (snapshots 1.00 MiB, wandb 205 KiB)."""
         parts = sorted(dataclasses.asdict(self).items(), key=lambda part: -part[1])
-        told = ", ".join(f"{kind} {fmt.size(count)}" for kind, count in parts if count)
-        return f"{fmt.size(self.total)} ({told})" if told else fmt.size(0)
+        listed = ", ".join(f"{kind} {fmt.size(count)}" for kind, count in parts if count)
+        return f"{fmt.size(self.total)} ({listed})" if listed else fmt.size(0)
 
 
 def disk_use(run_dir: Path | str) -> DiskUse:

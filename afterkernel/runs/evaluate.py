@@ -15,12 +15,12 @@ import torch
 
 from afterkernel.config import Config, config_sha256, config_to_dict, device, evaluation_id
 from afterkernel.data import Problem
-from afterkernel.kernels import Embedding, Grams, embedding, train_test_grams, train_test_plan
-from afterkernel.kernels.embedding import KERNELS
+from afterkernel.kernel_kinds import KINDS
+from afterkernel.kernels import Embedding, Grams, train_test_grams, train_test_plan
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.models import Network
 from afterkernel.progress.work import stage
-from afterkernel.records import KernelRecord, Record, Resources, write_text_atomic
+from afterkernel.records import KernelRecord, Record, Resources, write_atomic
 from afterkernel.records.record import KERNEL_FIELDS
 from afterkernel.runs import numeric_warnings
 from afterkernel.runs.kept import keep_grams
@@ -83,7 +83,7 @@ def evaluate(
         budget_bytes=config.kernel.budget_bytes,
     )
     judged = []
-    for name in (known for known in KERNELS if known in config.kernel.names):  # in one order, however they were named
+    for name in (known for known in KINDS if known in config.kernel.names):  # in one order, however they were named
         with stage(name):
             judged.append(_judge(name, network, problem, config, carried, context))
     with stage("measures"):
@@ -136,7 +136,7 @@ def _judge(
     warnings = list(problem.warnings)
     with numeric_warnings.python_warnings(warnings):
         place = device(config)
-        phi = embedding(network, name, dtype=config.kernel.dtype, device=place)
+        phi = KINDS[name].embedding(network, problem.x_train, config.kernel.dtype, place)
 
         started = time.perf_counter()
         grams = _grams(phi, problem, config, None if carried.tiles is None else carried.tiles / name, carried.owner)
@@ -248,7 +248,7 @@ def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None,
     if train_test_plan(*images, budget_bytes, dtype).multiplications < long:
         return train_test_grams(*images, budget_bytes=budget_bytes, dtype=dtype)
     if not tiles.parent.exists():
-        write_text_atomic(tiles.parent / OWNER, owner)
+        write_atomic(tiles.parent / OWNER, owner)
     grams = train_test_grams(*images, budget_bytes=budget_bytes, dtype=dtype, store=tiles)
     # What lies on disk stays as it is: the matrices are normalised in memory.
     return replace(grams, train=grams.train.clone(), test=grams.test.clone())

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from afterkernel.files.reading import read_text
-from afterkernel.records.files import write_text_atomic
+from afterkernel.records.files import write_atomic
 
 FAILURE = "failure.json"
 
@@ -17,11 +17,11 @@ def write_failure(run_dir: Path, message: str) -> None:
     """Keep the message; if the disk does not take it, the log and the terminal have it."""
     content = {"message": message, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     with contextlib.suppress(OSError):
-        write_text_atomic(run_dir / FAILURE, json.dumps(content) + "\n")
+        write_atomic(run_dir / FAILURE, json.dumps(content) + "\n")
 
 
 def read_failure(run_dir: Path) -> str | None:
-    """Why the run failed last; None where it did not, or nobody can tell."""
+    """Why the run failed last; None if it did not, or that is unknown."""
     try:
         return str(json.loads(read_text(run_dir / FAILURE))["message"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from afterkernel.errors import UserError
-from afterkernel.records.files import KERNELS, safe, write_parts_atomic, write_text_atomic
+from afterkernel.records.files import KERNELS, safe, write_atomic
 from afterkernel.types import Float, Int, Tensor
 
 MANIFEST = "manifest.json"
@@ -67,7 +67,7 @@ def keep_grams(
         files[f"{stem}.{split}.npy"] = facts | {"split": split, **_write(folder / f"{stem}.{split}.npy", matrix)}
         files[f"labels.{split}.npy"] = {"split": split, **_write(folder / f"labels.{split}.npy", classes)}
     manifest = {"version": MANIFEST_VERSION, "files": files}
-    write_text_atomic(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 
 
 def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str | None = None) -> KeptGrams:
@@ -124,7 +124,7 @@ def _write(path: Path, matrix: Tensor) -> dict[str, Any]:
             count += len(part)
             yield part
 
-    write_parts_atomic(path, parts())
+    write_atomic(path, parts())
     return {"shape": list(values.shape), "dtype": str(values.dtype), "bytes": count, "sha256": digest.hexdigest()}
 
 

@@ -44,7 +44,7 @@ def watching(lock: RunLock) -> Iterator[None]:
 
 def _keep(writer: Writer, work: Work, ended: threading.Event, lock: RunLock) -> None:
     wait_s = FIRST_S
-    with contextlib.suppress(LockLostError):  # the work hears of it too
+    with contextlib.suppress(LockLostError):  # the work raises it too
         while not ended.wait(wait_s):
             lock.check()
             writer.write(work.report())
@@ -65,7 +65,7 @@ class Writer:
         if now == self._last:
             return
         with contextlib.suppress(OSError):
-            # Not synced: after a power cut nobody asks where the run stood.
+            # Not synced: after a power cut the progress is of no interest.
             self._draft.write_text(json.dumps({"version": VERSION, **asdict(report)}) + "\n", encoding="utf-8")
             self._draft.replace(self.path)
             self._last = now

@@ -50,7 +50,7 @@ def device_name(device: torch.device) -> str:
 
 
 def provenance(data_sha256: str, snapshot_sha256: str) -> dict[str, Any]:
-    """What a record says of where it comes from beside commit and device, as plain data."""
+    """The origin of a record, apart from commit and device, as plain data."""
     return {
         "versions": versions(),
         "data_sha256": data_sha256,

@@ -20,7 +20,7 @@ from afterkernel.errors import UserError
 from afterkernel.files.reading import read_yaml_text
 from afterkernel.measures import MeasureState
 from afterkernel.progress.work import stage
-from afterkernel.records import Record, next_number, write_record, write_text_atomic
+from afterkernel.records import Record, next_number, write_atomic, write_record
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
 from afterkernel.runs.artifacts import check_checkpoints, check_kept, delete_unkept_artifacts
 from afterkernel.runs.evaluate import Carried, evaluate
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 def run(
     config: Config, run_dir: Path, *, lock: RunLock | None = None, check_cancelled: Callable[[], None] = lambda: None
 ) -> bool:
-    """Train and evaluate one network, unless the same run has done so: what is finished is left alone.
+    """Train and evaluate one network, unless the same run has done so: what is finished is skipped.
 
     A run that broke off continues from its checkpoint, or with the snapshots that have no record; `force` begins anew.
     `check_cancelled` is called often, and before any file is written; it may raise to end the run. Returns whether
@@ -200,7 +200,7 @@ def _repair_config(config: Config, run_dir: Path) -> None:
 
 
 def _write_config(config: Config, run_dir: Path) -> None:
-    write_text_atomic(run_dir / CONFIG, yaml.safe_dump(config_to_dict(config), sort_keys=False))
+    write_atomic(run_dir / CONFIG, yaml.safe_dump(config_to_dict(config), sort_keys=False))
 
 
 @contextlib.contextmanager
@@ -252,16 +252,16 @@ def _evaluate_all(work: _Work, board: Mirror, known: dict[int, Record]) -> None:
     to_do = _to_do(work, facts_of_all, known)
     carried = Carried(run_dir=run_dir)
     tiles = run_dir / TILES
-    with stage("snapshots", len(facts_of_all), last=True) as told:
+    with stage("snapshots", len(facts_of_all), last=True) as progress:
         for number, facts in enumerate(facts_of_all, start=1):
-            told.name = f"epoch {facts.epoch} (snapshot {number} of {len(facts_of_all)})"
+            progress.name = f"epoch {facts.epoch} (snapshot {number} of {len(facts_of_all)})"
             path = warm_start_path(run_dir, facts.epoch, evaluation_id(config))
             carried.owner, carried.tiles = _owner(work.state, facts), tiles / f"epoch={facts.epoch}"
             if facts.epoch not in to_do:
                 carried.warm_starts = read_warm_starts(path, n, carried.owner) or {}
                 carried.history.load(sample_path(path), facts.epoch, carried.owner)
                 record = known[facts.epoch]
-                told.start_at(number)
+                progress.start_at(number)
             else:
                 snapshot.load(run_dir, network, snapshot.facts_path(run_dir, facts.epoch))
                 check_tiles(run_dir, carried.tiles, work.state, carried.owner, check_cancelled)
@@ -275,7 +275,7 @@ def _evaluate_all(work: _Work, board: Mirror, known: dict[int, Record]) -> None:
                 write_record(run_dir, record, work.lock_number)
                 check_cancelled()  # they may be the successor's
                 shutil.rmtree(tiles, ignore_errors=True)
-                told.advance()
+                progress.advance()
             board.log(record)
 
 

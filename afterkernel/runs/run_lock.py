@@ -8,7 +8,7 @@ needed: processes race only to create a file (a hard link to a finished file, at
 decided by what was true some time ago loses that race. The number is a fencing token: it names the records that are
 written under the lock (see `afterkernel.records.store`) and is higher than that of any record.
 
-A lock is over when its holder says so, when its process has ended (on the same machine), or when its heartbeat has
+A lock ends when its holder releases it, when its process has ended (on the same machine), or when its heartbeat has
 stopped for `STALE_S` by the file system's clock. Clocks jump: before a lock of another machine is taken over it must
 also be seen unchanged for two heartbeats of one's own monotonic clock, and for `STALE_S` where its time lies in the
 future.
@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from afterkernel.errors import LockLostError
-from afterkernel.records.files import LOCKS, link, write_text_atomic
+from afterkernel.records.files import LOCKS, link, write_atomic
 from afterkernel.records.store import lock_numbers, next_number
 
 PROGRESS = ".progress"
@@ -100,7 +100,7 @@ class RunLock:
         """Say that the run is free; if the disk is too full to say so, the lock is found stale later."""
         with contextlib.suppress(OSError):
             if self._counts():
-                write_text_atomic(self.path, json.dumps(asdict(replace(self.owner, released=True))))
+                write_atomic(self.path, json.dumps(asdict(replace(self.owner, released=True))))
 
     def _counts(self) -> bool:
         return _highest(self.path.parent.parent)[0] == self.number
@@ -148,7 +148,7 @@ def _acquire(run_dir: Path, heartbeat_s: float, stale_s: float) -> RunLock:
     folder = run_dir / LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     mine = LockOwner(socket.gethostname(), _machine(), _process(os.getpid()), secrets.token_hex(8), time.time())
-    # Not `write_text_atomic`: the name must stay, to be linked from.
+    # Not `write_atomic`: the name must stay, to be linked from.
     draft = folder / f".{mine.token}.tmp"
     try:
         draft.write_text(json.dumps(asdict(mine)))
@@ -215,10 +215,10 @@ def _highest(run_dir: Path) -> tuple[int, Path]:
 
 
 def _tidy(run_dir: Path, number: int, before: float) -> None:
-    """Remove lower locks (whoever still looks at them creates a number below the highest, and loses) and leftovers."""
+    """Remove lower locks (a process that reads them creates a number below the highest, and loses) and leftovers."""
     lower = {path for other, path in lock_numbers(run_dir).items() if other < number}
     for path in (run_dir / LOCKS).iterdir():
-        with contextlib.suppress(OSError):  # removed meanwhile, or a folder that somebody called so
+        with contextlib.suppress(OSError):  # removed meanwhile, or a folder of that name
             old = (path.match(".*.tmp") or path.suffix == PROGRESS) and path.stat().st_mtime < before
             if old or (path.with_suffix(".json") in lower and path.suffix in (".json", PROGRESS)):
                 _seen.pop(path, None)

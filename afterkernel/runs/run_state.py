@@ -5,8 +5,8 @@ again carries these three (`afterkernel.training.identity`), so that no file of 
 earlier start is taken for its own. The state also keeps how the run computes (device, threads): a run that continues
 does not change that.
 
-force=true replaces the state in one step (`clearing`), then moves the old contents to RUN/replaced/START; whoever works
-on the run next finishes the move. RUN/replaced/ is deleted once the new start has finished.
+force=true replaces the state in one step (`clearing`), then moves the old contents to RUN/replaced/START; any
+process that works on the run next finishes the move. RUN/replaced/ is deleted once the new start has finished.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from afterkernel.config import Config, device, training_id
 from afterkernel.errors import UserError
 from afterkernel.launchers.job import LOG
-from afterkernel.records.files import LOCKS, RECORDS, REPLACED, STATE, write_text_atomic
+from afterkernel.records.files import LOCKS, RECORDS, REPLACED, STATE, write_atomic
 from afterkernel.records.store import fence_records
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import CHECKPOINT, checkpoint_identity
@@ -99,7 +99,7 @@ def begin(
     _check_options(run_dir, found, fresh)
     if found != read_state(run_dir):
         check_cancelled()
-        write_text_atomic(run_dir / STATE, encode(found))
+        write_atomic(run_dir / STATE, encode(found))
     check_files(run_dir, found, check_cancelled)
     return found
 
@@ -223,14 +223,14 @@ def _contents(run_dir: Path) -> Iterator[Path]:
 def _clear(run_dir: Path, state: RunState, lock_number: int, check_cancelled: Callable[[], None]) -> RunState:
     """Move the contents of earlier starts away; killed at any moment, the next process goes on with it."""
     check_cancelled()
-    write_text_atomic(run_dir / STATE, encode(state))
+    write_atomic(run_dir / STATE, encode(state))
     for entry in list(_contents(run_dir)):
         check_cancelled()
         _move(entry, run_dir / REPLACED / state.start)
     check_cancelled()
     fence_records(run_dir, lock_number)  # a record that a process of an earlier start writes late does not count
     cleared = replace(state, clearing=False)
-    write_text_atomic(run_dir / STATE, encode(cleared))
+    write_atomic(run_dir / STATE, encode(cleared))
     return cleared
 
 

@@ -1,4 +1,4 @@
-"""Support vectors of a run's kernels, kept beside its records: where the SVM of the next snapshot starts.
+"""Support vectors of a run's kernels, kept with its records: where the SVM of the next snapshot starts.
 
 So a run that was cut off goes on from the same starts, and ends with the same numbers.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from afterkernel.files.reading import read_text
-from afterkernel.records import write_text_atomic
+from afterkernel.records import write_atomic
 from afterkernel.types import Int, Tensor
 
 WarmStarts = dict[str, Int[Tensor, " _"]]
@@ -37,7 +37,7 @@ def write_warm_starts(path: Path, supports: Mapping[str, Int[Tensor, " _"]], own
     """Write the indices of the support vectors by kernel, with their owner: the run and weights that they are of."""
     path.parent.mkdir(exist_ok=True)
     kernels = {name: index.tolist() for name, index in supports.items()}
-    write_text_atomic(path, json.dumps({"owner": owner, "kernels": kernels}))
+    write_atomic(path, json.dumps({"owner": owner, "kernels": kernels}))
 
 
 def read_warm_starts(path: Path, n: int, owner: str) -> WarmStarts | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -50,9 +51,9 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
                     raise
                 except BaseException as error:
                     held.beat()
-                    held.check()  # whoever took the run over has moved or removed files: that is no failure of it
+                    held.check()  # the process that took the run over may have moved files: that is not a failure
                     message = failure_message(error)
-                    # For the log alone: on the terminal whoever asked for the run tells its outcome.
+                    # For the log alone: on the terminal the caller prints the outcome.
                     log.error("failed: %s", message, exc_info=not isinstance(error, UserError), extra=LOG_ONLY)
                     write_failure(run_dir, message)
                     return outcome("failed", message, user_error=isinstance(error, UserError))
@@ -124,6 +125,11 @@ class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         """Go on."""
 
+    def close(self) -> None:
+        """Close the file, with what it takes."""
+        with contextlib.suppress(OSError):
+            super().close()
+
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Lightning's own lines repeat what ours say."""
@@ -147,7 +153,7 @@ def _logging(job: Job, echo: Echo, warned: list[str]) -> Iterator[None]:
         Path(job.run_dir).mkdir(parents=True, exist_ok=True)
         handlers.append(_LogFile(job.log))
     except OSError:
-        pass  # what follows fails for the same reason, and says so
+        pass  # what follows fails for the same reason, with a message
     if echo != "none":
         handlers.append(Terminal())
     named = f"{job.run_id}  " if echo == "named" else ""

@@ -59,5 +59,5 @@ class Backend:
         raise TypeError(f"{type(self).__name__} does not say how to solve")
 
     def solve_from(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"]) -> Solution:
-        """As `solve`, told which samples are likely to be the support; a backend without warm starts ignores it."""
+        """As `solve`, given samples that are likely to be the support; a backend without warm starts ignores it."""
         return self.solve(K, y)

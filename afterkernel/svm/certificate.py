@@ -1,4 +1,4 @@
-"""The certificate of an SVM: bounds on the margin from any dual vector, whoever found it."""
+"""The certificate of an SVM: bounds on the margin from any dual vector, however it was found."""
 
 from __future__ import annotations
 

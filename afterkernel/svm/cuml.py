@@ -22,8 +22,8 @@ class CuML(Backend):
     """cuML's SVC (sequential minimal optimisation in blocks) on the kernel scaled to unit largest diagonal.
 
     It takes precomputed kernels since 26.02, in K's own dtype, and always fits an intercept: without one it solves the
-    mirrored problem, on 2n samples (`afterkernel.svm.mirror`). Memory on the GPU beside K: one matrix in K's dtype, of
-    n^2 numbers with an intercept and 4 n^2 without, and a cache of 1 GB.
+    mirrored problem, on 2n samples (`afterkernel.svm.mirror`). Memory on the GPU in addition to K: one matrix in K's
+    dtype, of n^2 numbers with an intercept and 4 n^2 without, and a cache of 1 GB.
     """
 
     name: str = option("cuml", "which backend (set by svm=NAME)")

@@ -10,7 +10,7 @@ def gram_factor(K: np.ndarray, precision: float) -> np.ndarray:
 
     Cholesky with complete pivoting (LAPACK's dpstrf), up to where the remaining diagonal is below `precision`; where
     the result is further from K than that explains (K has negative eigenvalues), the eigenvectors of the positive ones.
-    Memory beside K: two more of its size at most, four with the eigenvectors.
+    Memory in addition to K: two more of its size at most, four with the eigenvectors.
     """
     from scipy.linalg import eigh
     from scipy.linalg.lapack import dpstrf

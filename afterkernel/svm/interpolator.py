@@ -26,8 +26,8 @@ class MinimumNormInterpolator(KernelExpansion):
     - `interpolates_`: whether `residual_` is at most `tol`; `norm_`: |w|; `train_error_`: a fraction
     - `dual_coef_` (n,): a, float64
 
-    Cost: one eigendecomposition, about 9 n^3 operations. Memory beside K, float64: the eigenvectors, and twice their
-    size while they are computed (and K in float64, if it is not). On K's device.
+    Cost: one eigendecomposition, about 9 n^3 operations. Memory in addition to K, float64: the eigenvectors, and
+    twice their size while they are computed (and K in float64, if it is not). On K's device.
     """
 
     rank_: int

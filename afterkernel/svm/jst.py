@@ -26,7 +26,7 @@ class JST(Backend):
     as in the paper's Figure 3). Here g = Z' c and w = Z' b, so that only products with Q = ZZ' occur: one a step, of
     which Algorithm 2 needs one row of K. The gap of Algorithm 1 falls about like t^-2, that of Algorithm 2 slower.
 
-    q_t is proportional to exp(-y_i w_t.phi_i). The program behind arXiv 2105.10585 limits that exponent to [-16, 16],
+    q_t is proportional to exp(-y_i w_t.phi_i). The program of arXiv 2105.10585 limits that exponent to [-16, 16],
     which makes q_t uniform once all samples are beyond: `clip=16` does that. No intercept. It always ends: at a gap
     of `tol`, seen every `check_every` steps, or after `max_steps` steps.
     """

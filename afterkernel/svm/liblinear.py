@@ -1,4 +1,4 @@
-"""The `liblinear` backend: scikit-learn's LinearSVC on features, as the program behind arXiv 2105.10585 had it."""
+"""The `liblinear` backend: scikit-learn's LinearSVC on features, as the program of arXiv 2105.10585 had it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class LibLinear(Backend):
 
     As only K is known, the features are the rows of F with F F' = K, in K's own scale: the iterates are those on the
     embeddings themselves. LinearSVC gives w alone; the dual is recovered from it, and `path` says how well it gives w
-    back. Memory beside K, in units of its size in float64: 3 for F, 2 for liblinear's own copy of F, and 2 for the
-    dual, not all at a time.
+    back. Memory in addition to K, in units of its size in float64: 3 for F, 2 for liblinear's own copy of F, and 2
+    for the dual, not all at a time.
     """
 
     name: str = option("liblinear", "which backend (set by svm=NAME)")

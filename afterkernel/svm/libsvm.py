@@ -19,8 +19,8 @@ class LibSVM(Backend):
 
     Without intercept it solves the mirrored problem, on 2n samples (`afterkernel.svm.mirror`). Its kernel cache is
     float32, so that its gap has a floor of about 1e-5 whatever `stop_tol`. Where the data are not separable it runs
-    until `max_iter`, and the certificate says undetermined. Memory beside K: libsvm reads a dense float64 matrix, of
-    8 n^2 bytes with an intercept and 32 n^2 without, and has a cache of 200 MB.
+    until `max_iter`, and the certificate says undetermined. Memory in addition to K: libsvm reads a dense float64
+    matrix, of 8 n^2 bytes with an intercept and 32 n^2 without, and has a cache of 200 MB.
     """
 
     name: str = option("libsvm", "which backend (set by svm=NAME)")

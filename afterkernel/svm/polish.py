@@ -48,7 +48,7 @@ class _State:
         self.last = float("inf")  # largest residual of the free samples before the last full step
 
     def found(self) -> SparseDual:
-        """The dual as it stands."""
+        """The current dual."""
         low = self.low if needs_care(self.gram, self.a) else None
         return SparseDual(self.work, self.a, low, self.b).positive()
 

@@ -28,7 +28,8 @@ class KernelRidge(KernelExpansion):
     - `ridge_`: the one of least leave-one-out error, of those the one of least mean squared residual
     - `dual_coef_` (n,): a at `ridge_`, float64
 
-    Cost: the eigendecomposition, about 9 n^3 operations, and 6 n^2 r. Memory beside K, float64: the eigenvectors and
+    Cost: the eigendecomposition, about 9 n^3 operations, and 6 n^2 r. Memory in addition to K, float64: the
+    eigenvectors and
     twice their size while they are computed, and n r numbers (and K in float64, if it is not). On K's device.
     """
 

@@ -119,7 +119,7 @@ def bracket(
     """Lower and upper bound on the margin for f = Qa, without intercept: min f / sqrt(a'f) and sqrt(a'f) / 1'a.
 
     With the labels `signs` the bounds with an intercept, for a dual with y'a = 0: the mean of the classes' least f
-    stands for min f.
+    replaces min f.
     """
     norm = max(float(a @ f), 0.0) ** 0.5
     total = float(a.sum())

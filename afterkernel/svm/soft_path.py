@@ -38,8 +38,8 @@ class SoftMarginPath(KernelExpansion):
     - `C_`: the one of least `loo_error_`, of those the smallest; `dual_coef_` (n,): its row of `dual_coefs_`
     - `converged_`: whether every gap is at most `tol`; `paths_`: the methods taken, in words
 
-    Memory beside K, float64: three times the block of K on the support, which at small C is nearly all of it, and c n
-    numbers.
+    Memory in addition to K, float64: three times the block of K on the support, which at small C is nearly all of
+    it, and c n numbers.
     """
 
     dual_coefs_: Float[Tensor, "c n"]

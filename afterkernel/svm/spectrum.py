@@ -12,8 +12,8 @@ def spectrum(K: Float[Tensor, "n n"]) -> tuple[Float[Tensor, " n"], Float[Tensor
     """Eigenvalues of K, ascending, and the eigenvectors as columns, float64; those that rounding made negative are 0.
 
     Raises UserError where one is further below 0 than rounding in the precision that K was formed in explains. About
-    9 n^3 operations; beside K, the eigenvectors and LAPACK's workspace of twice their size (and K in float64, if it is
-    not).
+    9 n^3 operations; in addition to K, the eigenvectors and LAPACK's workspace of twice their size (and K in
+    float64, if it is not).
     """
     values, vectors = torch.linalg.eigh(K.to(torch.float64))
     lowest = float(values[0])

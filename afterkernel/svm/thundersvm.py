@@ -82,10 +82,10 @@ class ThunderSVM(Backend):
             place = Path(folder)
             np.save(place / "F.npy", factor[order])
             np.save(place / "y.npy", signs[order])
-            signed, intercept, told = self._first_answer(place, len(signs))
+            signed, intercept, note = self._first_answer(place, len(signs))
         dual = torch.zeros(len(K), dtype=torch.float64)
         dual[torch.from_numpy(order)] = torch.from_numpy((signed * signs[order]).clip(min=0)) / scale
-        return Solution(dual, intercept, f"thundersvm ({told}) on a factor of rank {factor.shape[1]}")
+        return Solution(dual, intercept, f"thundersvm ({note}) on a factor of rank {factor.shape[1]}")
 
     def _first_answer(self, folder: Path, n: int) -> tuple[np.ndarray, float, str]:
         """The signed dual, the intercept and the library, from the first library that answers."""
@@ -93,12 +93,12 @@ class ThunderSVM(Backend):
         failed = ""
         for library in others:
             try:
-                signed, intercept, told = self._answer(folder, n, library)
-                return signed, intercept, told + failed
+                signed, intercept, note = self._answer(folder, n, library)
+                return signed, intercept, note + failed
             except UserError as error:
                 failed += f", after {_words(library)} failed: {str(error).rpartition(': ')[0]}"
-        signed, intercept, told = self._answer(folder, n, last)
-        return signed, intercept, told + failed
+        signed, intercept, note = self._answer(folder, n, last)
+        return signed, intercept, note + failed
 
     def _answer(self, folder: Path, n: int, library: str) -> tuple[np.ndarray, float, str]:
         for name in ("signed.npy", "intercept.npy", "library.txt"):
@@ -108,8 +108,8 @@ class ThunderSVM(Backend):
         self._run_child(folder)
         signed = self._read(folder / "signed.npy", (n,))
         intercept = self._read(folder / "intercept.npy", (1,))
-        told = folder / "library.txt"
-        return signed, float(intercept[0]), _words(told.read_text() if told.is_file() else "")
+        note = folder / "library.txt"
+        return signed, float(intercept[0]), _words(note.read_text() if note.is_file() else "")
 
     def _run_child(self, folder: Path) -> None:
         # -P: the child's own folder holds a thundersvm.py, which must not hide the package

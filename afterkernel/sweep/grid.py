@@ -17,7 +17,7 @@ from afterkernel.config import Config, config_to_dict, explain, run_id, to_confi
 from afterkernel.data import Source
 from afterkernel.errors import UserError
 from afterkernel.launchers.job import Job
-from afterkernel.records import run_directory, write_text_atomic
+from afterkernel.records import run_directory, write_atomic
 from afterkernel.runs.finished import finished_on
 from afterkernel.runs.planned import GRIDS
 
@@ -57,17 +57,17 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
     varied = swept(grid)
     for overrides in grid:
         own = tuple(word for word in overrides if word.partition("=")[0] in varied)
-        told = f"job {' '.join(own or overrides)}"
+        job = f"job {' '.join(own or overrides)}"
         try:
             config = to_config(load(list(overrides)))
         except UserError as error:
-            raise UserError(f"{told}: {error}") from error
+            raise UserError(f"{job}: {error}") from error
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(f"{told}: {explain(error)}") from error
+            raise UserError(f"{job}: {explain(error)}") from error
         entry = Entry(tuple(overrides), own, config, job_of(config))
         if entry.job.run_dir in entries:
             twin = " ".join(entries[entry.job.run_dir].swept or overrides)
-            raise UserError(f"job {twin} and {told} are one run: take one of them out.")
+            raise UserError(f"job {twin} and {job} are one run: take one of them out.")
         entries[entry.job.run_dir] = entry
     return list(entries.values())
 
@@ -117,4 +117,4 @@ def keep_grid(entries: Sequence[Entry]) -> None:
         text = json.dumps({"version": 1, "runs": runs}, indent=1, sort_keys=True) + "\n"
         path = folder / GRIDS / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}.json"
         if not path.exists():
-            write_text_atomic(path, text)
+            write_atomic(path, text)

@@ -30,7 +30,7 @@ class RunProgress:
         self.report: Progress | None = None
 
     def refresh(self) -> None:
-        """Read what it says; a file counts while somebody holds the lock of the run."""
+        """Read its progress; a file counts while a process holds the lock of the run."""
         self.report = current_report(self.run_dir)
 
     def in_progress(self, now_s: float) -> RunTiming:
@@ -165,7 +165,7 @@ def one_shown(run_id: str, run_dir: Path) -> Iterator[None]:
 
 
 def current_report(run_dir: Path) -> Progress | None:
-    """Where a run stands that somebody works on; None where nobody does, or it has not said yet."""
+    """The progress of a run in progress; None if no process works on it, or it has not reported yet."""
     report = read_progress(run_dir)
     return report if report is not None and owner_of(run_dir) is not None else None
 

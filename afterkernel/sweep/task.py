@@ -22,7 +22,7 @@ def task(cfg: DictConfig) -> None:
     with one_shown(job.run_id, Path(job.run_dir)):
         outcome = execute(job)
     if outcome.state == "locked":
-        print(f"{outcome.run_id} is left alone: {outcome.message}.")
+        print(f"{outcome.run_id} is skipped: {outcome.message}.")
     if outcome.state == "failed":
         log = "" if outcome.user_error else f" (log: {outcome.log})"
         print(f"afterkernel: {outcome.message}{log}", file=sys.stderr)

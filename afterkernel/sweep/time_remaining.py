@@ -10,7 +10,7 @@ from afterkernel.text import duration
 
 @dataclass(frozen=True)
 class TimeRemaining:
-    """Seconds left; where nobody knows what a run takes as a whole, it is more than that."""
+    """Seconds left; if the time of a whole run is unknown, it is more than that."""
 
     wall_s: float
     more: bool = False
@@ -47,7 +47,7 @@ def mean_run_s(finished_s: Sequence[float], running: Sequence[RunTiming]) -> flo
 def time_left(
     finished_s: Sequence[float], running: Sequence[RunTiming], to_go: int, at_once: int = 1
 ) -> TimeRemaining | None:
-    """What the sweep will still take, so many runs `at_once` (or as many as are in progress); None: nobody knows yet.
+    """What the sweep will still take, so many runs `at_once` (or as many as are in progress); None if unknown.
 
     A run takes as long as the mean of those that are known as a whole; where there is none, longer than the stages that
     are known.

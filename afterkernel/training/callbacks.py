@@ -71,7 +71,7 @@ class KeepRandomState(pl.Callback):
         return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the states up again when training starts, behind all that draws numbers before."""
+        """Take the states up again when training starts, after everything that draws numbers before."""
         self._restored = state_dict
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -142,7 +142,7 @@ class SaveSnapshots(pl.Callback):
 
 
 class Watch(pl.Callback):
-    """Calls a function behind every step, which may raise to end training: another process has taken the run over."""
+    """Calls a function after every step, which may raise to end training: another process has taken the run over."""
 
     def __init__(self, check_cancelled: Callable[[], None]) -> None:
         self.check_cancelled = check_cancelled
@@ -187,13 +187,13 @@ class StopAtDivergence(pl.Callback):
 class TellEpoch(pl.Callback):
     """Tells a stage of progress, whose total is the number of epochs, how far training is and how good."""
 
-    def __init__(self, told: Stage, *, at_most: bool) -> None:
-        self.told, self.of = told, "of at most" if at_most else "of"
+    def __init__(self, stage: Stage, *, at_most: bool) -> None:
+        self.stage, self.of = stage, "of at most" if at_most else "of"
         self._losses = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start, perhaps behind a break."""
-        self.told.start_at(trainer.current_epoch)
+        """Start, perhaps after an interruption."""
+        self.stage.start_at(trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The mean loss is that of an epoch's batches."""
@@ -205,7 +205,7 @@ class TellEpoch(pl.Callback):
         """Tell epoch and mean loss of the epoch's batches so far, in nats."""
         self._losses += float(outputs["loss"])
         epoch, batches = trainer.current_epoch, batch_idx + 1
-        self.told.at(
+        self.stage.at(
             epoch + batches / trainer.num_training_batches,
             f"epoch {epoch + 1} {self.of} {trainer.max_epochs}, loss {self._losses / batches:.3g}",
         )

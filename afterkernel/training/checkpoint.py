@@ -16,7 +16,7 @@ import torch
 
 from afterkernel.errors import UserError
 from afterkernel.files.reading import read_bytes
-from afterkernel.records.files import write_bytes_atomic
+from afterkernel.records.files import write_atomic
 
 CHECKPOINT = "training.ckpt"
 VERSION = 1
@@ -28,7 +28,7 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any], identity: str) -> N
     torch.save(checkpoint, buffer)
     body = buffer.getvalue()
     head = {"version": VERSION, "sha256": hashlib.sha256(body).hexdigest(), "identity": identity}
-    write_bytes_atomic(path, json.dumps(head).encode() + b"\n" + body)
+    write_atomic(path, json.dumps(head).encode() + b"\n" + body)
 
 
 def read_checkpoint(path: Path, identity: str) -> dict[str, Any]:

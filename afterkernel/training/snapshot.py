@@ -16,7 +16,7 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.files.reading import read_bytes, read_text
-from afterkernel.records.files import write_bytes_atomic
+from afterkernel.records.files import write_atomic
 from afterkernel.training.facts import decode, encode
 
 DIRECTORY = "snapshots"
@@ -165,7 +165,7 @@ def read_summary(run_dir: Path) -> TrainingSummary | None:
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        write_bytes_atomic(path, data)
+        write_atomic(path, data)
     except OSError as error:
         raise UserError(
             f"{path} can't be written ({error.strerror}): make room for it, and run the same command again."

@@ -35,8 +35,8 @@ def train(
     Raises UserError if training diverges (the snapshots made by then stay) or the checkpoint can't be resumed.
     """
     if beyond := [epoch for epoch in snapshots.epochs if epoch > training.epochs]:
-        told = ",".join(map(str, beyond))
-        log.info("no snapshot at epochs %s: training.epochs=%d ends before them", told, training.epochs)
+        listed = ",".join(map(str, beyond))
+        log.info("no snapshot at epochs %s: training.epochs=%d ends before them", listed, training.epochs)
     # With channels last a CPU takes half the time for convolutions.
     network.to(memory_format=memory_format(network))
     path = run_dir / CHECKPOINT

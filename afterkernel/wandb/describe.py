@@ -1,4 +1,4 @@
-"""What a W&B run says of itself to somebody who opens it alone: notes with a glossary, and tags."""
+"""The description of a W&B run for a reader who opens it alone: notes with a glossary, and tags."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from afterkernel.kernel_kinds import describe
 from afterkernel.records.glossary import OPTIONAL, TERMS, markdown
 
 _LONGEST_TAG = 64
@@ -26,15 +27,18 @@ def tags(config: Mapping[str, Any]) -> list[str]:
 def _what(config: Mapping[str, Any]) -> str:
     arch, training = _part(config, "arch"), _part(config, "training")
     data = _data(config, "{name}, {minus} against {plus}")
-    told = f"learning rate {training.get('lr')}, seed {config.get('seed')}"
+    details = f"learning rate {training.get('lr')}, seed {config.get('seed')}"
     return (
-        f"A network of arch={arch.get('name')} on {data} ({told}), one job of a sweep of afterkernel. It was saved at "
+        f"A network of arch={arch.get('name')} on {data} ({details}), one job of a sweep of afterkernel. It was saved at "
         "several epochs, and kernels of each snapshot were computed and judged. The x-axis of all metrics is `epoch`; "
-        "epoch 0 is the initialisation. `ntk/...` is of the gradients' kernel: the neural tangent kernel (NTK) at "
-        "epoch 0, the after kernel (AK) later. `conjugate/...` is of the conjugate kernel (CK), that of the last "
-        "hidden layer. `network/...` is of the network itself. The summary is that of the last snapshot. Definitions: "
+        f"epoch 0 is the initialisation. {_kernels(config)} `network/...` is of the network itself. The summary is that of the last snapshot. Definitions: "
         "P. M. Long, [Properties of the After Kernel](https://arxiv.org/abs/2105.10585)."
     )
+
+
+def _kernels(config: Mapping[str, Any]) -> str:
+    kinds = [describe(str(name)) for name in _part(config, "kernel").get("names", [])]
+    return " ".join(f"`{kind.name}/...` is of {kind.definition}." for kind in sorted(kinds, key=lambda kind: kind.order))
 
 
 @functools.cache

@@ -120,7 +120,7 @@ class _WandbMirror:
             return action()
         # Whatever goes wrong with a mirror, the run itself is sound.
         except Exception as error:
-            log.warning("W&B mirrors no more of this run (%s); the store has all of it", reason(error))
+            log.warning("W&B logging stopped for this run (%s); the records have all of it", reason(error))
             self.run = None
             let_go()
             return None

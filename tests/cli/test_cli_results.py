@@ -51,14 +51,14 @@ def test_sql_prints_what_it_gives(sweep, capsys):
     assert main([str(sweep), "--csv", "--sql", query]) == 0
     assert capsys.readouterr().out.splitlines()[:2][0] == "kernel,last,e"
     assert main([str(sweep), "--sql", "select epoch from results where false"]) == 0
-    assert capsys.readouterr().out == "No row fits.\n"
+    assert capsys.readouterr().out == "No matching rows.\n"
     with pytest.raises(UserError, match="--where can't be combined with --sql"):
         main([str(sweep), "--sql", query, "--where", "epoch = 1"])
 
 
 def test_no_row_is_said_so(sweep, capsys):
     assert main([str(sweep), "--where", "epoch == 9"]) == 0
-    assert capsys.readouterr().out == "No row fits.\n"
+    assert capsys.readouterr().out == "No matching rows.\n"
 
 
 @pytest.mark.parametrize("option", ["--columns=epok", "--sort=-epok"])

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterkernel.config import Config, compose, evaluation_id, run_id, to_config, training_id
+from afterkernel.config.kernel_options import Kernel
 from afterkernel.config.schema import KINDS, every_option
 from afterkernel.data.sources.digits import Digits
 from afterkernel.data.sources.folder import ImageFolder
-from afterkernel.kernels.options import Kernel
 from afterkernel.measures import MEASURES, AllMeasures
 from afterkernel.models import MLP
 from afterkernel.options import walk

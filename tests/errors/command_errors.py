@@ -30,7 +30,7 @@ def full_disk(at):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    at.patch.setattr("afterkernel.training.snapshot.write_bytes_atomic", fail)
+    at.patch.setattr("afterkernel.training.snapshot.write_atomic", fail)
 
 
 # fmt: off
@@ -91,8 +91,9 @@ OPTIONS = [
     M("a crop beyond the image", "measure.crop_fraction=[2]", "measure.crop_fraction=2.0 is too large: it must be at most 1."),
     M("snapshots before the beginning", "snapshot.epochs=[-1]", "snapshot.epochs=-1 is too small: it must be at least 0."),
     M("snapshots that are all beyond the end", "snapshot.epochs=[20,50] training.epochs=10", "snapshot.epochs=[20,50] all lie beyond training.epochs=10: name an epoch up to that, or [] for the end of training alone."),
-    M("no kernel", "kernel.names=[]", "kernel.names=[] asks for no kernel: name ntk, conjugate, or both."),
-    M("a kernel misspelt", "kernel.names=[ntkk]", "kernel.names=ntkk is not known: choose one of ntk, conjugate."),
+    M("no kernel", "kernel.names=[]", "kernel.names=[] asks for no kernel: name some of ntk, conjugate, linear, rbf, infinite_ntk."),
+    M("a kernel misspelt", "kernel.names=[ntkk]", "kernel.names=ntkk is not known: choose one of ntk, conjugate, linear, rbf, infinite_ntk."),
+    M("a kernel that the network does not have", "arch=vgg kernel.names=[infinite_ntk]", "kernel infinite_ntk exists for fully connected ReLU networks with one output alone, such as arch=mlp: leave it out of kernel.names for this network."),
     M("a precision that is not there", "kernel.dtype=float16", "kernel.dtype=float16 is not known: choose one of float32, float64, tf32, bf16."),
     M("an initialiser that is not there", "arch.init=he", "arch.init=he is not known: choose one of glorot, pytorch, ntk."),
 ]

@@ -268,7 +268,7 @@ RESULTS = [
     E("the status of a folder without runs", ". holds no runs: no config.yaml and no records/*.json of a run lies below it.", None, "status ."),
     E("an option of an evaluation that is given twice", "svm.tol=1e-3 and svm.tol=1e-4 both set svm.tol: give it once.", lambda at: at.run(), "evaluate run svm.tol=1e-3 svm.tol=1e-4"),
     E("a condition and a query at once", "--where can't be combined with --sql: write it in the query.", lambda at: at.run(), "results run --where final --sql 'select 1 from results'"),
-    E("rows by a column that is not there", "Can't pick rows by 'epok == 3': epok is not a column (text stands in single quotes), but epoch is; --sql \"describe results\" lists the columns.", lambda at: at.run(), "results run --where 'epok == 3'"),
+    E("rows by a column that is not there", "Can't pick rows by 'epok == 3': epok is not a column (write text in single quotes), but epoch is; --sql \"describe results\" lists the columns.", lambda at: at.run(), "results run --where 'epok == 3'"),
     E("rows by a condition that lacks its end", "Can't pick rows by 'epoch = ': syntax error at or near \"=\" (character 7 of 8).", lambda at: at.run(), "results run --where 'epoch = '"),
     E("rows by an expression that would run a command", "Can't pick rows by '__import__(...)': scalar Function with name system does not exist; --sql \"describe results\" lists the columns.", lambda at: at.run(), """results run --where '__import__("os").system("touch EXECUTED")'"""),
     E("rows in the order of a column that is not there", "nope is not a column...; the first line of --csv lists all.", lambda at: at.run(), "results run --sort nope"),

@@ -203,7 +203,7 @@ def test_a_mirror_that_fails_is_one_warning_and_the_run_goes_on(tmp_path, monkey
         board.log(logger_records.record(0))
         board.log(logger_records.record(1))
     (told,) = warnings_of(caplog)
-    assert told.startswith("W&B mirrors no more of this run ([Errno 28] No space left on device)")
+    assert told.startswith("W&B logging stopped for this run ([Errno 28] No space left on device)")
     monkeypatch.undo()
     again = tmp_path / "again"
     again.mkdir()
@@ -249,7 +249,7 @@ def test_a_run_outlives_the_death_of_wandbs_process(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert (done.returncode, done.stdout.split()) == (0, ["killed", "done"]), done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stderr.count("W&B mirrors no more of this run") == 1
+    assert done.stderr.count("W&B logging stopped for this run") == 1
 
 
 def test_online_without_a_server_falls_back_to_offline(tmp_path, monkeypatch, caplog):

@@ -146,7 +146,7 @@ def test_a_folder_that_can_t_be_written_to_is_read_all_the_same(sweep, monkeypat
     def refuse(*arguments):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(cache, "write_bytes_atomic", refuse)
+    monkeypatch.setattr(cache, "write_atomic", refuse)
     check(sweep)
     assert not (sweep / CACHE).exists()
 

@@ -4,14 +4,13 @@ from pathlib import Path
 import pytest
 
 from afterkernel.errors import UserError
-from afterkernel.records import run_directory, write_record, write_text_atomic
-from afterkernel.records.files import write_bytes_atomic
+from afterkernel.records import run_directory, write_atomic, write_record
 from afterkernel.records.store import find_runs
 
 
 def test_text_is_written_as_it_is_into_new_folders(tmp_path):
     path = tmp_path / "a" / "b" / "note.txt"
-    write_text_atomic(path, "é\r\n")
+    write_atomic(path, "é\r\n")
     assert path.read_bytes() == "é\r\n".encode()
     assert [file.name for file in path.parent.iterdir()] == ["note.txt"]
 
@@ -19,24 +18,24 @@ def test_text_is_written_as_it_is_into_new_folders(tmp_path):
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, step):
     path = tmp_path / "note.txt"
-    write_text_atomic(path, "old")
+    write_atomic(path, "old")
 
     def fail(*args):
         raise OSError("disk full")
 
     monkeypatch.setattr(os if step == "fsync" else Path, step, fail)
     with pytest.raises(OSError, match="disk full"):
-        write_text_atomic(path, "new")
+        write_atomic(path, "new")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["note.txt"]
 
 
 def test_the_name_never_holds_a_part(tmp_path, monkeypatch):
     path, seen = tmp_path / "note.txt", []
-    write_text_atomic(path, "old")
+    write_atomic(path, "old")
     real = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (seen.append(path.read_text()), real(fd)))
-    write_text_atomic(path, "new")
+    write_atomic(path, "new")
     assert seen[0] == "old"
     assert path.read_text() == "new"
 
@@ -44,7 +43,7 @@ def test_the_name_never_holds_a_part(tmp_path, monkeypatch):
 def test_others_may_read_what_is_written(tmp_path):
     plain, ours = tmp_path / "plain", tmp_path / "ours"
     plain.write_bytes(b"")
-    write_bytes_atomic(ours, b"")
+    write_atomic(ours, b"")
     assert ours.stat().st_mode == plain.stat().st_mode
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from afterkernel.records import KernelRecord, Record, Resources, write_record, write_text_atomic
+from afterkernel.records import KernelRecord, Record, Resources, write_atomic, write_record
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def _writer(root: Path) -> Callable[..., Path]:
             **fields,
         }
         run = root / plain["sweep"] / plain["run_id"]
-        write_text_atomic(run / "config.yaml", yaml.safe_dump(config))
+        write_atomic(run / "config.yaml", yaml.safe_dump(config))
         for epoch, error in errors.items():
             made = tuple(
                 KernelRecord(

@@ -1,4 +1,4 @@
-from afterkernel.records.files import write_bytes_atomic
+from afterkernel.records.files import write_atomic
 from afterkernel.runs.disk import disk_use
 
 
@@ -12,7 +12,7 @@ def test_disk_use_is_parted_by_kind(tmp_path):
         "config.yaml": 600000,
     }
     for name, size in sizes.items():
-        write_bytes_atomic(tmp_path / name, bytes(size))
+        write_atomic(tmp_path / name, bytes(size))
     (tmp_path / "wandb" / "latest-run").symlink_to("offline-run-1")
     (tmp_path / "gone").symlink_to("nowhere")
     found = disk_use(tmp_path)

@@ -54,11 +54,11 @@ class ImageFolder(Source):
         """Raise UserError for a class without a folder or without an image in either split."""
         for split in ("train", "test"):
             for option_name, class_name in (("minus", self.minus), ("plus", self.plus)):
-                told = f"dataset.{option_name}={class_name}: {self._root / split / class_name}"
+                place = f"dataset.{option_name}={class_name}: {self._root / split / class_name}"
                 if not is_folder("dataset.root", self._root / split / class_name):
-                    raise UserError(f"{told} is missing: each class needs a folder in train/ and in test/.")
+                    raise UserError(f"{place} is missing: each class needs a folder in train/ and in test/.")
                 if not self._files(split, class_name):
-                    raise UserError(f"{told} holds no image: it needs files ending in {', '.join(SUFFIXES)}.")
+                    raise UserError(f"{place} holds no image: it needs files ending in {', '.join(SUFFIXES)}.")
 
     def image_shape(self) -> tuple[int, int, int]:
         """Shape of the first image of the class minus; a set of mixed channels is read as RGB all the same."""
@@ -128,8 +128,8 @@ def _read_image(file: Path) -> Float[Tensor, "c h w"]:
         raise UserError(f"dataset.root: {error}") from error
     # Decoders raise errors of many types on damaged files.
     except Exception as error:
-        told = "it is not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise UserError(f"dataset.root: {file} cannot be read ({told}): replace or remove it.") from error
+        reason = "it is not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise UserError(f"dataset.root: {file} cannot be read ({reason}): replace or remove it.") from error
 
 
 def _check_format(image: ImageFile) -> None:

@@ -15,7 +15,7 @@ from afterkernel.launchers.job import Job, Outcome
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
 
-# How long a job that is run again waits for the claim of its killed forerunner to be found stale.
+# How long a job that is run again waits for the lock of its killed predecessor to become stale.
 STALE_WAIT_S = 300.0
 
 
@@ -101,7 +101,7 @@ def set_threads(cpus: int) -> None:
 
 
 def run_again(function: Callable[[Job], Outcome], job: Job, wait_s: float = STALE_WAIT_S) -> Outcome:
-    """Run a job whose process was killed before: its claim on the run may count as alive for a while yet."""
+    """Run a job whose process was killed before: its lock may count as alive for a while."""
     deadline = time.monotonic() + wait_s
     while (outcome := function(job)).state == "locked" and time.monotonic() < deadline:
         time.sleep(min(10.0, wait_s / 10))

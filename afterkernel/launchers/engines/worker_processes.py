@@ -29,9 +29,10 @@ from afterkernel.progress.display import is_shown
 GRACE_S = 20.0
 LOOK_S = 1.0
 
-# A job that begins, or an outcome and what is set once it has been told; from a process that serves no more None, or
+# A job that begins, or an outcome and an event that is set once it has been handled; from a process that serves no
+# more None, or
 # what went wrong with serving it.
-Told = Job | tuple[Outcome, threading.Event] | BaseException | None
+Message = Job | tuple[Outcome, threading.Event] | BaseException | None
 
 
 def run_in_processes(
@@ -43,10 +44,10 @@ def run_in_processes(
     """
     if is_shown():
         echo = "none"  # a display has the terminal for itself
-    waiting, told = deque(jobs), queue.SimpleQueue[Told]()
+    waiting, messages = deque(jobs), queue.SimpleQueue[Message]()
     stop = threading.Event()
     slots = [
-        _Slot(waiting, told, stop, environment, partial(_work, execute, echo))
+        _Slot(waiting, messages, stop, environment, partial(_work, execute, echo))
         for environment in environments[: len(jobs)]
     ]
     with interrupted_once() as force_stop:
@@ -56,9 +57,9 @@ def run_in_processes(
             serving = len(slots)
             while serving:
                 try:
-                    arrived = told.get(timeout=LOOK_S)
+                    arrived = messages.get(timeout=LOOK_S)
                 except queue.Empty:
-                    if any(slot.is_alive() for slot in slots) or not told.empty():
+                    if any(slot.is_alive() for slot in slots) or not messages.empty():
                         continue
                     raise RuntimeError("the threads that serve the worker processes have ended") from None
                 if arrived is None:
@@ -98,13 +99,13 @@ class _Slot(threading.Thread):
     def __init__(
         self,
         waiting: deque[Job],
-        told: queue.SimpleQueue[Told],
+        messages: queue.SimpleQueue[Message],
         stop: threading.Event,
         environment: Mapping[str, str],
         work: Callable[[Job], Outcome],
     ) -> None:
         super().__init__(daemon=True)
-        self.waiting, self.told, self.stop = waiting, told, stop
+        self.waiting, self.messages, self.stop = waiting, messages, stop
         self.environment, self.work = dict(environment), work
         self.pid: int | None = None
 
@@ -112,10 +113,10 @@ class _Slot(threading.Thread):
         """Take jobs until none waits, or no further one is wanted."""
         try:
             self._serve()
-        except BaseException as error:  # else whoever listens would wait for ever
-            self.told.put(error)
+        except BaseException as error:  # else the listener would wait for ever
+            self.messages.put(error)
         else:
-            self.told.put(None)
+            self.messages.put(None)
 
     def _serve(self) -> None:
         executor = None
@@ -124,7 +125,7 @@ class _Slot(threading.Thread):
                 job = self.waiting.popleft()
             except IndexError:
                 break
-            self.told.put(job)
+            self.messages.put(job)
             started = time.monotonic()
             try:
                 if executor is not None and _ended_thread(executor):
@@ -141,8 +142,8 @@ class _Slot(threading.Thread):
                     _shut(executor, kill=True)
                     executor = None
             answered = threading.Event()
-            self.told.put((outcome, answered))
-            # No next job before it is known whether one is wanted; on the way out nobody answers.
+            self.messages.put((outcome, answered))
+            # No next job before it is known whether one is wanted; after a stop no answer comes.
             while not self.stop.is_set() and not answered.wait(0.1):
                 pass
         self.pid = None

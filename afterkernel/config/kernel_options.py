@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from afterkernel.kernels.embedding import KERNELS
+from afterkernel.kernel_kinds import KINDS
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
 from afterkernel.kernels.precision import PRECISIONS, Precision
 from afterkernel.options import option
@@ -14,7 +14,12 @@ from afterkernel.options import option
 class Kernel:
     """Which kernels are computed of every snapshot, and how."""
 
-    names: list[str] = option(list(KERNELS), "kernels of each snapshot", choices=KERNELS, unordered=True)
+    names: list[str] = option(
+        [name for name, kind in KINDS.items() if kind.by_default],
+        "kernels of each snapshot",
+        choices=tuple(KINDS),
+        unordered=True,
+    )
     dtype: str = option(
         "float32",
         "precision of gradients and products; tf32 and bf16 multiply float32 gradients in less, with a measured error",
