@@ -106,6 +106,9 @@ MODELS: dict[str, Callable[[Cheating, Tensor], Tensor]] = {
     "random in evaluation mode": lambda net, x: net.b(torch.dropout(torch.relu(net.a(x)), 0.5, True)),
     "10 % of the samples depend on the mean": share(0.1),
     "1 % of the samples depend on the mean": share(0.01),
+    "the mean changes every sample by at most 1e-2": lambda net, x: net.layers(x) * (1 + 1e-2 * x.mean()),
+    "the mean changes every sample by at most 1e-3": lambda net, x: net.layers(x) * (1 + 1e-3 * x.mean()),
+    "the mean changes every sample by at most 1e-4": lambda net, x: net.layers(x) * (1 + 1e-4 * x.mean()),
     "none (must never be refused)": lambda net, x: net.layers(x),
 }
 

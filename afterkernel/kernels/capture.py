@@ -18,6 +18,7 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from afterkernel.kernels.layers import LAYERS, Call
+from afterkernel.kernels.numeric import digits
 from afterkernel.types import Float, Tensor
 
 
@@ -42,9 +43,14 @@ class Recorded:
     version: int
     refusal: str | None
 
-    def of_rows(self, rows: Sequence[int] | None) -> Call:
-        """The call, of some of the samples alone if `rows` are given."""
-        return self.call if rows is None else replace(self.call, input=self.call.input[rows])
+    def of_rows(self, rows: Sequence[int] | None, grad: Tensor, dtype: torch.dtype) -> tuple[Call, Tensor]:
+        """The call and the gradient in its result in `dtype`, of some of the samples alone if `rows` are given."""
+        values = self.call.input if rows is None else self.call.input[rows]
+        if values.is_floating_point():
+            # Autocast makes a layer round its input: the gradient in its weight is made of the rounded numbers.
+            values = values.to(min(values.dtype, grad.dtype, key=digits)).to(dtype)
+        call = self.call if values is self.call.input else replace(self.call, input=values)
+        return call, grad if grad.is_complex() else grad.to(dtype)
 
 
 class Recorder(TorchFunctionMode):

@@ -26,7 +26,7 @@ from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_fo
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.reach import check_reached
 from afterkernel.kernels.terms import Block, Gradients, Term
-from afterkernel.kernels.verify import check_independence, same, wrong_layers
+from afterkernel.kernels.verify import check_independence, same, warn_of_rounding, wrong_layers
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
 
@@ -172,6 +172,7 @@ class GradientEmbedding:
         self._per_example = self._fallback(layout) if layout.left_over else None
         self.methods = dict.fromkeys(layout.shapes, "gradients")
         check_independence(self.model, probe, outputs, self.output)
+        warn_of_rounding(outputs, self.dtype)
         columns = self._few_columns(layout, outputs)
         try:
             terms = self._terms(captured, outputs, probe, columns=columns)
@@ -361,7 +362,7 @@ class GradientEmbedding:
 
         for unit, recorded in captured.units.items():
             room = place(unit.layer)
-            calls = [(call.of_rows(rows), grads.pop()) for call in recorded]
+            calls = [call.of_rows(rows, grads.pop(), self.dtype) for call in recorded]
             term = self._unit_term(unit, calls, None if joined else room)
             term = term.outputs_joined() if joined else term
             if room is not None:
@@ -374,7 +375,8 @@ class GradientEmbedding:
             for name, size in self._per_example.sizes.items():
                 room = place(layer_of(name))
                 shape = (n, 1, k * size) if joined else (n, k, size)
-                terms[name] = room if isinstance(room, Gradients) else Gradients(outputs.new_empty(shape))
+                empty = torch.empty(shape, dtype=self.dtype, device=self.device)
+                terms[name] = room if isinstance(room, Gradients) else Gradients(empty)
             sizes = self._per_example.sizes
             self._per_example(x, {name: term.rows.view(n, k, sizes[name]) for name, term in terms.items()}, columns)
             yield from ((layer_of(name), term) for name, term in terms.items())

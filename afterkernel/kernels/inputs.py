@@ -34,7 +34,7 @@ def check_arguments(model: object, inputs: Mapping[str, object]) -> None:
     """Raise UserError where the model is not a module, or an input not a tensor with samples as its first dimension."""
     if not isinstance(model, nn.Module):
         raise UserError(f"the first argument is a {type(model).__name__}, not a torch.nn.Module: give model, then x.")
-    if "_parameters" not in vars(model):
+    if not hasattr(model, "_parameters"):  # a traced module has them in another one
         raise UserError(f"the {type(model).__name__} is not initialised: call super().__init__() in its __init__.")
     for name, value in inputs.items():
         if not isinstance(value, Tensor):

@@ -22,9 +22,22 @@ def real_numbers(tensor: Tensor) -> int:
     return tensor.numel() * (2 if tensor.is_complex() else 1)
 
 
-def _graph(output: Tensor) -> Iterator[Any]:
-    """What autograd's graph knows of the numbers in it: their data types and shapes."""
-    seen, nodes = set(), [output.grad_fn]
+# Operations that change the data type or the shape of an output alone; beginnings of the names of autograd's nodes.
+ARRANGING = ("ToCopy", "View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Slice", "Select", "Clone")
+
+
+def computed_dtype(output: Tensor) -> torch.dtype:
+    """The least precise floating-point type that an output is computed in, apart from what it is itself cast to."""
+    node: Any = output.grad_fn
+    while node is not None and node.name().startswith(ARRANGING):
+        node = node.next_functions[0][0]
+    kinds = [part.dtype for part in _graph(node) if part.dtype.is_floating_point]
+    return min(kinds, key=digits, default=output.dtype)
+
+
+def _graph(start: Any) -> Iterator[Any]:
+    """What autograd's graph from a node on knows of the numbers in it: their data types and shapes."""
+    seen, nodes = set(), [start]
     while nodes:
         node = nodes.pop()
         if node is not None and node not in seen:
@@ -35,7 +48,7 @@ def _graph(output: Tensor) -> Iterator[Any]:
 
 def coarsest_dtype(output: Tensor) -> torch.dtype:
     """The least precise floating-point type in the graph of an output: what its rounding is like."""
-    kinds = {output.dtype, *(part.dtype for part in _graph(output))}
+    kinds = {output.dtype, *(part.dtype for part in _graph(output.grad_fn))}
     floats = [
         kind.to_real() if kind.is_complex else kind for kind in kinds if kind.is_floating_point or kind.is_complex
     ]
@@ -44,7 +57,7 @@ def coarsest_dtype(output: Tensor) -> torch.dtype:
 
 def graph_bytes(output: Tensor) -> int:
     """Bytes of all results in the graph of an output: at most these are kept for the backward pass."""
-    return sum(math.prod(part.shape) * part.dtype.itemsize for part in _graph(output))
+    return sum(math.prod(part.shape) * part.dtype.itemsize for part in _graph(output.grad_fn))
 
 
 def digits(kind: torch.dtype) -> float:

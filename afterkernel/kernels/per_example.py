@@ -64,14 +64,16 @@ class PerExampleGradients:
                 self._single(x[part][i : i + 1], {name: value[i] for name, value in rows.items()}, columns)
 
     def _vectorised(self, x: Tensor, out: Mapping[str, Tensor], columns: Tensor, outputs: int) -> None:
+        # Detached, else autograd keeps a graph in them. (Under `no_grad` torch takes recurrent layers without a vmap.)
+        others = {name: value.detach() for name, value in self._model.named_parameters() if name not in out}
         for start in range(0, len(columns), outputs):
             part = slice(start, start + outputs)
 
             def chosen(parameters: dict[str, Tensor], sample: Tensor, part: slice = part) -> Float[Tensor, " k"]:
-                return self._select(functional_call(self._model, parameters, (sample.unsqueeze(0),)))[0, columns[part]]
+                every = {**others, **parameters}
+                return self._select(functional_call(self._model, every, (sample.unsqueeze(0),)))[0, columns[part]]
 
-            # Without gradients outside the transforms: else autograd keeps a graph in all the other parameters.
-            with torch.no_grad(), warnings.catch_warnings():
+            with warnings.catch_warnings():
                 # vmap says of each function without a batching rule that it loops: known, and no news to a user.
                 warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
                 found = vmap(jacrev(chosen), in_dims=(None, 0))(self._parameters, x)

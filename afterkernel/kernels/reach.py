@@ -34,6 +34,8 @@ def check_reached(
     outputs = select(model(x), len(x))
     counts = uses(outputs, parameters)
     missing = [name for name, value in parameters.items() if not counts[name]]
+    if missing:
+        _check_repeats(model, x, outputs, select)
     if missing and _depends(model, x, outputs, parameters, missing, select):
         names = _narrowed(missing, lambda part: _depends(model, x, outputs, parameters, part, select))
         listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
@@ -42,6 +44,24 @@ def check_reached(
             "used under torch.no_grad(), through .detach(), .data, .item() or numpy, or in a function that autograd "
             "does not see through; remove that, or call requires_grad_(False) on what the kernel is to leave out."
         )
+
+
+@torch.no_grad()
+def _check_repeats(
+    model: WorkingCopy, x: Tensor, outputs: Float[Tensor, "n k"], select: Callable[[Any, int | None], Tensor]
+) -> None:
+    """Raise UserError where the outputs change although no parameter does: that would look like a dependence."""
+    change = (select(model(x), len(x)) - outputs).abs().max().item()
+    if change > _threshold(outputs):
+        raise UserError(
+            f"the same samples give other outputs when they are computed again (by {change:.2g}): the model is random "
+            "even in evaluation mode, or keeps a state from one call to the next; make its forward pass deterministic "
+            "and without state."
+        )
+
+
+def _threshold(outputs: Float[Tensor, "n k"]) -> float:
+    return ROUNDINGS * torch.finfo(outputs.dtype).eps * outputs.detach().abs().max().item()
 
 
 @torch.no_grad()
@@ -54,7 +74,7 @@ def _depends(
     select: Callable[[Any, int | None], Float[Tensor, "n k"]],
 ) -> bool:
     """Whether the outputs change when the named parameters do."""
-    threshold = ROUNDINGS * torch.finfo(outputs.dtype).eps * outputs.detach().abs().max().item()
+    threshold = _threshold(outputs)
     for size in CHANGES:
         changed = {name: _changed(parameters[name], size) for name in names}
         moved = select(functional_call(model, changed, (x,)), len(x))

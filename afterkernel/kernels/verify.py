@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from afterkernel.errors import UserError
+from afterkernel.errors import PrecisionWarning, UserError
 from afterkernel.kernels.capture import layer_of
-from afterkernel.kernels.numeric import as_real, coarsest_dtype
+from afterkernel.kernels.numeric import as_real, coarsest_dtype, computed_dtype
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.terms import Block, Term
 from afterkernel.types import Float, Tensor
@@ -41,8 +41,21 @@ def check_independence(model: nn.Module, x: Tensor, outputs: Float[Tensor, "n k"
     if bool(torch.isfinite(outputs).all()) and not difference <= _tolerance(outputs) * outputs.abs().max():
         raise UserError(
             "the model's output for a sample alone differs from that in a batch "
-            f"({alone[0, 0].item():g} and {outputs[0, 0].item():g}): it is random even in evaluation mode, or samples "
-            "depend on each other; make the forward pass deterministic and sample by sample."
+            f"({alone[0, 0].item():g} and {outputs[0, 0].item():g}): it is random even in evaluation mode, keeps a "
+            "state from one call to the next, or samples depend on each other; make the forward pass deterministic, "
+            "without state, and sample by sample."
+        )
+
+
+def warn_of_rounding(outputs: Float[Tensor, "n k"], dtype: torch.dtype) -> None:
+    """Warn where the forward pass itself computes in half precision: its rounding is the kernel's."""
+    kind = computed_dtype(outputs)
+    if kind.itemsize < min(4, dtype.itemsize):
+        warnings.warn(
+            f"the model computes parts of its forward pass in {kind} itself (autocast, or a cast in its code), "
+            f"although its parameters are in {dtype}: the kernel has the rounding of {kind}.",
+            PrecisionWarning,
+            stacklevel=2,
         )
 
 

@@ -162,7 +162,8 @@ def invariance(
     """Invariance of an embedding under "shift", "rotation", "zoom" or "swap"; 1 if it does not change at all.
 
     images: floats (n, c, h, w); all are used. strength: pixels, radians, or the part of a side that zoom keeps; the
-    paper's by default. Raises UserError for an unknown transform, a strength that it does not have, or no images.
+    paper's by default. Raises UserError for an unknown transform, a strength that it does not have, no images, and
+    embeddings that are not finite or not longer than the offset of the definition.
     """
     if not isinstance(transform, str) or transform not in TRANSFORMS:
         raise UserError(f"transform={transform!r} is not known: choose one of {', '.join(TRANSFORMS)}.")
@@ -174,7 +175,19 @@ def invariance(
             f"strength={strength!r} is not one of transform={transform!r}: it must be {_WANTED[transform]}."
         )
     wanted_strength = {transform: (transform, paper if strength is None else strength)}
-    return _measure(phi, images, wanted_strength, False, images_at_once)[transform]
+    lengths: list[Tensor] = []
+    found = _measure(phi, images, wanted_strength, False, images_at_once, lengths)[transform]
+    longest = max(length.item() for length in lengths)
+    if not math.isfinite(found):
+        raise UserError(
+            "the embeddings of the images are not finite, so they have no invariance: check model and images."
+        )
+    if 0 < longest < NORM_OFFSET:
+        raise UserError(
+            f"the embeddings of the images are at most {longest:.1e} long, less than the {NORM_OFFSET:g} that the "
+            "invariance adds to each length: scale the model's output up."
+        )
+    return found
 
 
 _WANTED = {
@@ -226,7 +239,9 @@ def _measure(
     strengths: Mapping[str, tuple[str, float | None]],
     per_layer: bool,
     images_at_once: int | None,
+    lengths: list[Tensor] | None = None,
 ) -> dict[str, float]:
+    """The invariances by name; the length of the longest embedding of each block is appended to `lengths`."""
     if len(images) == 0:
         raise UserError("there are no images to measure an invariance on: give at least one.")
     if images_at_once is None:
@@ -237,6 +252,8 @@ def _measure(
         sums: dict[str, Tensor | float] = {}
         original = phi.block(block)
         norms = _norms(original.paired_layer_products(original), per_layer)
+        if lengths is not None:
+            lengths.append(norms[""].amax())
         for name, (transform, strength) in strengths.items():
             versions = TRANSFORMS[transform].versions(block, strength)
             for version in versions:

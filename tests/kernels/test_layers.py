@@ -152,9 +152,13 @@ def test_gradients_scaled_by_the_frequency_in_the_batch_are_right_or_refused():
     assert "depends on the others" in told or relative_error(K, gram(model, x)) < 1e-12
 
 
-def test_recurrent_layers_go_one_sample_at_a_time():
-    phi = embedding(network(FALL_BACK["lstm"][0]), dtype=torch.float64)
-    assert "one sample at a time" in phi.plan_layers(sequences(3))[0].reason
+@pytest.mark.parametrize(
+    ("dtype", "how"),
+    [(torch.float64, "one sample at a time"), (torch.float32, "vmap" if torch.backends.mkldnn.is_available() else "")],
+)
+def test_recurrent_layers_are_vectorised_where_torch_has_a_rule_for_them(dtype, how):
+    phi = embedding(network(FALL_BACK["lstm"][0]), dtype=dtype)
+    assert how in phi.plan_layers(sequences(3))[0].reason
 
 
 @pytest.mark.parametrize("method", ["gradients", "factors"])

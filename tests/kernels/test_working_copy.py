@@ -320,7 +320,7 @@ def test_models_made_in_inference_mode():
     ("model", "sentence"),
     [
         (lambda: nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 1)), "lazy module"),
-        (lambda: nn.Linear(4, 1, device="meta"), "meta device"),
+        (lambda: nn.Linear(4, 1, device="meta"), "device meta"),
         (lambda: nn.Sequential(nn.Linear(4, 1), nn.Flatten(3)), "can't be run on these samples"),
     ],
 )
