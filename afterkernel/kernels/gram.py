@@ -22,7 +22,7 @@ from afterkernel.kernels.independence import IndependenceChecked
 from afterkernel.kernels.job import Job, processes, slices
 from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.machine import at_once
-from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan, plan
+from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan, Setting, plan
 from afterkernel.kernels.precision import Precision, exact_products, precision
 from afterkernel.kernels.store import TileStore, fingerprint
 from afterkernel.kernels.tiles import TOTAL, Destination
@@ -46,6 +46,17 @@ class Grams:
     layers: Mapping[str, tuple[Float[Tensor, "square nk"], Float[Tensor, "mk nk"]]]
     plan: Plan
     relative_error: float | None
+
+
+@dataclass(frozen=True)
+class GramOptions:
+    """How Gram matrices are computed; the fields are arguments of `train_test_grams`."""
+
+    budget_bytes: int = DEFAULT_BUDGET_BYTES
+    dtype: str | torch.dtype | None = None
+    per_layer: bool = False
+    store: Path | str | None = None
+    result_device: torch.device | str | None = None
 
 
 def train_test_grams(
@@ -74,7 +85,8 @@ def train_test_grams(
     """
     test = train[:0] if test is None else test
     _check_inputs(train)
-    return _grams(phi, train, test, True, budget_bytes, dtype, per_layer, store, result_device)
+    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device)
+    return _grams(phi, train, test, True, options)
 
 
 def cross_grams(
@@ -90,7 +102,8 @@ def cross_grams(
 ) -> Grams:
     """The Gram matrix of x (rows) with y (columns), as `test` of the result; for arguments see `train_test_grams`."""
     _check_inputs(x, y)
-    return _grams(phi, y, x, False, budget_bytes, dtype, per_layer, store, result_device)
+    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device)
+    return _grams(phi, y, x, False, options)
 
 
 @torch.inference_mode(False)
@@ -140,42 +153,19 @@ def train_test_plan(
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _grams(
-    phi: Embedding,
-    rows: Tensor,
-    others: Tensor,
-    symmetric: bool,
-    budget_bytes: int,
-    dtype: str | torch.dtype | None,
-    per_layer: bool,
-    store: Path | str | None,
-    result_device: torch.device | str | None,
-) -> Grams:
-    compute = partial(
-        _grams_of_one_layout, phi, rows, others, symmetric, budget_bytes, dtype, per_layer, store, result_device
-    )
-    return try_again(compute)
+def _grams(phi: Embedding, rows: Tensor, others: Tensor, symmetric: bool, options: GramOptions) -> Grams:
+    return try_again(partial(_grams_of_one_layout, phi, rows, others, symmetric, options))
 
 
-def _grams_of_one_layout(
-    phi: Embedding,
-    rows: Tensor,
-    others: Tensor,
-    symmetric: bool,
-    budget_bytes: int,
-    dtype: str | torch.dtype | None,
-    per_layer: bool,
-    store: Path | str | None,
-    result_device: torch.device | str | None,
-) -> Grams:
-    kind = precision(dtype or phi.dtype)
+def _grams_of_one_layout(phi: Embedding, rows: Tensor, others: Tensor, symmetric: bool, options: GramOptions) -> Grams:
+    kind, store, per_layer = precision(options.dtype or phi.dtype), options.store, options.per_layer
     if kind.dtype != phi.dtype:
         raise UserError(f"dtype={kind.name} needs an embedding in {kind.dtype}, and this one is in {phi.dtype}.")
     rank, world = processes()
     folder = None if store is None else Path(store) / f"{rank}-of-{world}" if world > 1 else Path(store)
     with exact_products(tf32=kind.tf32):
         begun = TileStore.begun(folder)
-        steps = _plan(phi, rows, others, symmetric, budget_bytes, kind, begun)
+        steps = _plan(phi, rows, others, symmetric, options.budget_bytes, kind, begun)
         names = [TOTAL, *(phi.block(rows[:1]).layers if per_layer else ())]
         opened = None
         if folder is not None:
@@ -185,7 +175,7 @@ def _grams_of_one_layout(
                 folder, manifest, (side * symmetric - (-steps.n_others // steps.columns_per_chunk), side)
             )
         k, n, m = phi.outputs, len(rows), len(others)
-        place = torch.device(result_device or phi.device)
+        place = torch.device(options.result_device or phi.device)
 
         def matrices(what: str, height: int) -> dict[str, Tensor]:
             shape = (height, n * k)
@@ -238,13 +228,15 @@ def _plan(
         layers,
         kind.held.itemsize,
         budget_bytes,
-        symmetric=symmetric,
-        rows_a_sample=phi.outputs,
-        result_element_bytes=kind.dtype.itemsize,
-        work_bytes=phi.work_bytes,
-        workers=processes()[1],
-        columns_at_once=at_once(phi.device).columns,
-        cell=begun,
+        Setting(
+            symmetric=symmetric,
+            rows_a_sample=phi.outputs,
+            result_element_bytes=kind.dtype.itemsize,
+            work_bytes=phi.work_bytes,
+            workers=processes()[1],
+            columns_at_once=at_once(phi.device).columns,
+            cell=begun,
+        ),
     )
 
 

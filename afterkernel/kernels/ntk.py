@@ -10,7 +10,7 @@ from torch import nn
 
 from afterkernel.kernels.embedding import embedding
 from afterkernel.kernels.features import FeatureEmbedding
-from afterkernel.kernels.gram import Grams, cross_grams, paired_products, train_test_grams
+from afterkernel.kernels.gram import GramOptions, Grams, cross_grams, paired_products, train_test_grams
 from afterkernel.kernels.inputs import check_arguments, check_options, check_types, place_of
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
 from afterkernel.kernels.precision import precision
@@ -54,7 +54,7 @@ def ntk(
             empty input, an output that depends on other samples of its batch, a budget below two embeddings, a gradient
             that is not finite (with its layer and sample), or a store of another job.
     """
-    grams = _grams("ntk", model, x, y, output, dtype, device, budget_bytes, store)
+    grams = _grams("ntk", model, x, y, GramOptions(budget_bytes, dtype, False, store, device), output=output)
     return _matrix(grams.train if y is None else grams.test, len(x), len(x if y is None else y), output)
 
 
@@ -73,7 +73,7 @@ def layer_ntks(
 
     A layer is a module with parameters of its own. Arguments and errors are those of `ntk`, each matrix as its result.
     """
-    grams = _grams("ntk", model, x, y, output, dtype, device, budget_bytes, store, per_layer=True)
+    grams = _grams("ntk", model, x, y, GramOptions(budget_bytes, dtype, True, store, device), output=output)
     m = len(x if y is None else y)
     return {
         name: _matrix(train if y is None else test, len(x), m, output) for name, (train, test) in grams.layers.items()
@@ -137,7 +137,7 @@ def conjugate_kernel(
             is not a module or is not called; features of a sample that depend on other samples, or differ from run to
             run; and as for `ntk`.
     """
-    grams = _grams("conjugate", model, x, y, None, dtype, device, budget_bytes, store, layer=layer)
+    grams = _grams("conjugate", model, x, y, GramOptions(budget_bytes, dtype, False, store, device), layer=layer)
     return grams.train if y is None else grams.test
 
 
@@ -159,27 +159,25 @@ def _grams(
     model: nn.Module,
     x: Tensor,
     y: Tensor | None,
-    output: int | str | None,
-    dtype: torch.dtype | str,
-    device: str | torch.device | None,
-    budget_bytes: int,
-    store: Path | str | None,
+    options: GramOptions,
     *,
-    per_layer: bool = False,
+    output: int | str | None = None,
     layer: str | None = None,
 ) -> Grams:
-    check_arguments(model, {"x": x} if y is None else {"x": x, "y": y})
-    check_options(budget_bytes, store)
-    kind = precision(dtype)
-    phi = embedding(model, name, dtype=kind.dtype, device=place_of(model, x, device), output=output, layer=layer)
-    check_types(phi, {"x": x} if y is None else {"x": x, "y": y})
-    options: dict[str, Any] = {
-        "budget_bytes": budget_bytes,
+    inputs = {"x": x} if y is None else {"x": x, "y": y}
+    check_arguments(model, inputs)
+    check_options(options.budget_bytes, options.store)
+    kind = precision(options.dtype or torch.float32)
+    place = place_of(model, x, options.result_device)
+    phi = embedding(model, name, dtype=kind.dtype, device=place, output=output, layer=layer)
+    check_types(phi, inputs)
+    given: dict[str, Any] = {
+        "budget_bytes": options.budget_bytes,
         "dtype": kind.name,
-        "per_layer": per_layer,
-        "store": store,
+        "per_layer": options.per_layer,
+        "store": options.store,
     }
-    return train_test_grams(phi, x, **options) if y is None else cross_grams(phi, x, y, **options)
+    return train_test_grams(phi, x, **given) if y is None else cross_grams(phi, x, y, **given)
 
 
 def _matrix(K: Float[Tensor, "nk mk"], n: int, m: int, output: int | str | None) -> Float[Tensor, ...]:

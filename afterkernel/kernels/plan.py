@@ -166,36 +166,47 @@ class Plan:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What a plan depends on apart from sizes and the budget.
+
+    `result_element_bytes` is the size of a number of the result, by default that of a held one; `work_bytes` what
+    collecting a batch takes in addition. Several `workers` get several row blocks each. A chunk has at most
+    `columns_at_once` rows of the Gram matrix; `cell` fixes its samples, as a store begun earlier has it.
+    """
+
+    symmetric: bool = True
+    rows_a_sample: int = 1
+    result_element_bytes: int | None = None
+    work_bytes: int = 0
+    workers: int = 1
+    columns_at_once: int = ON_CPU.columns
+    cell: int | None = None
+
+
 def plan(
     n: int,
     n_others: int,
     layers: Sequence[LayerPlan],
     element_bytes: int,
     budget_bytes: int,
-    *,
-    symmetric: bool = True,
-    rows_a_sample: int = 1,
-    result_element_bytes: int | None = None,
-    work_bytes: int = 0,
-    workers: int = 1,
-    columns_at_once: int = ON_CPU.columns,
-    cell: int | None = None,
+    setting: Setting = Setting(),
 ) -> Plan:
-    """Plan the Gram matrix of n samples with themselves (if `symmetric`) and with `n_others` more.
+    """Plan the Gram matrix of n samples with themselves (if `setting.symmetric`) and with `n_others` more.
 
-    `layers` are the layers as they are held, `element_bytes` the size of a held number, `work_bytes` what collecting a
-    batch takes in addition. Several `workers` get several row blocks each. A chunk has at most `columns_at_once` rows
-    of the Gram matrix; `cell` fixes its samples, as a store begun earlier has it. Raises UserError where the budget
-    does not hold the few samples that any tile needs.
+    `layers` are the layers as they are held, `element_bytes` the size of a held number. Raises UserError where the
+    budget does not hold the few samples that any tile needs.
     """
+    symmetric, rows_a_sample, workers, cell = setting.symmetric, setting.rows_a_sample, setting.workers, setting.cell
+    result_element_bytes = setting.result_element_bytes or element_bytes
     sample_bytes = element_bytes * max(1, sum(layer.cost.numbers for layer in layers))
     check_budget(budget_bytes, sample_bytes // element_bytes, element_bytes)
     # Work space of a single sample may be most of a budget; a budget of few samples keeps half for them.
-    work = min(work_bytes, max(budget_bytes // 2, budget_bytes - LEAST_HELD * sample_bytes))
+    work = min(setting.work_bytes, max(budget_bytes // 2, budget_bytes - LEAST_HELD * sample_bytes))
     held = max(2, (budget_bytes - work) // sample_bytes)
     # Of numbers that are held in less than they are collected in, a chunk lies in memory in both.
-    wide = (result_element_bytes or element_bytes) // element_bytes
-    columns = max(1, min(columns_at_once // rows_a_sample, held // (4 * wide), max(n, n_others)))
+    wide = result_element_bytes // element_bytes
+    columns = max(1, min(setting.columns_at_once // rows_a_sample, held // (4 * wide), max(n, n_others)))
     if cell is not None:
         if held < 2 * cell:
             raise UserError(
@@ -229,7 +240,7 @@ def plan(
         rows_per_block=rows,
         columns_per_chunk=columns,
         sample_bytes=sample_bytes,
-        result_bytes=(n * n * symmetric + n * n_others) * rows_a_sample**2 * (result_element_bytes or element_bytes),
+        result_bytes=(n * n * symmetric + n * n_others) * rows_a_sample**2 * result_element_bytes,
         collected=collected,
         pairs=pairs,
         layers=tuple(layers),

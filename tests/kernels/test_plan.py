@@ -19,6 +19,7 @@ from afterkernel.kernels.plan import (
     Cost,
     LayerPlan,
     Outputs,
+    Setting,
     check_budget,
     choose,
     choose_for_pairs,
@@ -42,9 +43,7 @@ def layers(*sizes):
 )  # fmt: skip
 def test_the_embeddings_held_fit_the_budget(n, m, size, held, work, workers, symmetric, rows):
     budget = held * size * 4
-    steps = plan(
-        n, m, layers(size), 4, budget, work_bytes=work, workers=workers, symmetric=symmetric, rows_a_sample=rows
-    )
+    steps = plan(n, m, layers(size), 4, budget, Setting(symmetric, rows, work_bytes=work, workers=workers))
     assert steps.held_bytes + min(work, budget // 4) <= budget or held < 4
     assert steps.held_bytes <= budget
     assert 1 <= steps.rows_per_block <= n
@@ -58,7 +57,7 @@ def test_the_embeddings_held_fit_the_budget(n, m, size, held, work, workers, sym
 @given(n=st.integers(1, 3000), m=st.integers(0, 3000), held=st.integers(2, 4000), workers=st.integers(1, 4))
 def test_row_blocks_end_where_cells_of_a_store_end(n, m, held, workers):
     """Else a cell would be marked as done whose samples belong to two blocks."""
-    steps = plan(n, m, layers(7), 4, held * 28, workers=workers)
+    steps = plan(n, m, layers(7), 4, held * 28, Setting(workers=workers))
     assert steps.rows_per_block == n or steps.rows_per_block % steps.columns_per_chunk == 0
 
 
@@ -67,9 +66,9 @@ def test_row_blocks_end_where_cells_of_a_store_end(n, m, held, workers):
 def test_cells_of_an_earlier_store_are_kept_or_the_budget_is_told(n, held, cell):
     if held < 2 * cell:
         with pytest.raises(UserError, match=r"budget_bytes=.* too small to go on"):
-            plan(n, 20, layers(7), 4, held * 28, cell=cell)
+            plan(n, 20, layers(7), 4, held * 28, Setting(cell=cell))
         return
-    steps = plan(n, 20, layers(7), 4, held * 28, cell=cell)
+    steps = plan(n, 20, layers(7), 4, held * 28, Setting(cell=cell))
     assert steps.held_bytes <= held * 28
     assert steps.columns_per_chunk == cell
     assert steps.rows_per_block == n or steps.rows_per_block % cell == 0
