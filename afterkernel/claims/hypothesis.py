@@ -17,7 +17,7 @@ Quantifier = Literal["all", "some", "some but not all"]
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One comparison: one value a seed, for one pair of data and net, in the unit of its part.
+    """One comparison: one value per seed, for one pair of data and net, in the unit of its part.
 
     `before` and `after` are the means of what is compared, where the values are differences. `left_out` says which
     seeds or learning rates do not count, and why.
@@ -50,7 +50,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Hypothesis:
-    """A claim, in words that the report shows: a subclass a file, found by its `name`.
+    """A claim, in words that the report shows: a subclass per file, found by its `name`.
 
     `statement` is the hypothesis, `comparison` what is paired with what, `rule` what confirms or refutes it. `panels`
     show it on a dashboard; a report there shows them of the runs that meet all `conditions`.
@@ -66,7 +66,7 @@ class Hypothesis:
     def parts(self, rows: pd.DataFrame) -> list[Part]:
         """The parts of the claim, with the samples that these rows give. A pure function.
 
-        `rows` has one row a snapshot and kernel of one way of evaluation, with the columns of the results and
+        `rows` has one row per snapshot and kernel of one way of evaluation, with the columns of the results and
         `setting` (the net and what varies apart from augmentation), `augment` and `loss_target`.
         """
         raise TypeError(f"{type(self).__name__} does not say what its parts are")

@@ -51,7 +51,7 @@ class Inference:
 
 
 def infer(values: Sequence[float], region: Region) -> Inference:
-    """Student's t test of the mean of one value a seed against the bounds of a region.
+    """Student's t test of the mean of one value per seed against the bounds of a region.
 
     Between two bounds it is the two one-sided tests of equivalence (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987).
     """

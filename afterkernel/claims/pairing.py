@@ -1,4 +1,4 @@
-"""What pairs with what: values of runs that share data, net, learning rate and seed, as one difference a seed.
+"""What pairs with what: values of runs that share data, net, learning rate and seed, as one difference per seed.
 
 A pair of data and net is one sample. Its learning rates are averaged seed by seed, so that no rate is picked after the
 fact and the corrections count pairs of data and net alone.
@@ -24,7 +24,7 @@ def plain(rows: pd.DataFrame, kernel: str = "ntk") -> pd.DataFrame:
 
 
 def values(rows: pd.DataFrame, column: str) -> pd.Series[float]:
-    """A column by run, what is missing left out, and errors of SVMs that did not converge too; one snapshot a run."""
+    """A column by run, what is missing left out, and errors of SVMs that did not converge too; one snapshot per run."""
     import pandas as pd
 
     if column not in rows.columns:
@@ -69,7 +69,7 @@ def up_to(rows: pd.DataFrame, epochs: int) -> pd.DataFrame:
 
 
 def differences(before: pd.Series[float], after: pd.Series[float], scale: float = 1.0) -> list[Sample]:
-    """One sample a pair of data and net: after minus before, run by run, averaged over learning rates, times scale."""
+    """One sample per pair of data and net: after minus before per run, averaged over learning rates, times scale."""
     samples = []
     both = before.index.intersection(after.index)
     for (data, network), one, other in _pairs(before.loc[both] * scale, after.loc[both] * scale):
@@ -82,7 +82,7 @@ def differences(before: pd.Series[float], after: pd.Series[float], scale: float 
 
 
 def levels(found: pd.Series[float], scale: float = 1.0) -> list[Sample]:
-    """One sample a pair of data and net: a value a seed, averaged over learning rates, times scale."""
+    """One sample per pair of data and net: a value per seed, averaged over learning rates, times scale."""
     samples = []
     for (data, network), one, _ in _pairs(found * scale, found):
         wide, left_out = _balanced(one)
@@ -91,7 +91,7 @@ def levels(found: pd.Series[float], scale: float = 1.0) -> list[Sample]:
 
 
 def slopes(found: pd.Series[float], scale: float = 1.0) -> list[Sample]:
-    """One sample a pair of data and net: seed by seed the least-squares slope over log10 of the learning rate.
+    """One sample per pair of data and net: seed by seed the least-squares slope over log10 of the learning rate.
 
     With two learning rates that is their difference over the log of their ratio. `before` and `after` are the means at
     the smallest and at the largest learning rate.

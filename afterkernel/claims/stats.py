@@ -22,7 +22,7 @@ class Estimate:
 
 
 def estimate(values: Iterable[Any], bounds: tuple[float, float] | None = None) -> Estimate | None:
-    """The estimate from one value a seed, missing ones left out; None where none is left.
+    """The estimate from one value per seed, missing ones left out; None where none is left.
 
     The standard error is the sample standard deviation (n - 1) over sqrt(n). The interval takes the seeds as
     independent draws from a normal distribution, and is cut off at `bounds`, outside which the mean can't lie: that

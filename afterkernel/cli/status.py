@@ -73,7 +73,7 @@ def last_line(run_dir: Path) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`status DIR`: one line a run, also where its records can't be read; UserError where there are no runs."""
+    """`status DIR`: one line per run, also where its records can't be read; UserError where there are no runs."""
     parser = CommandParser("status", "Show the progress of each run and the time remaining.", "status runs/demo")
     parser.add_argument(
         "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"

@@ -42,7 +42,7 @@ def help_text(usage: str) -> str:
 
 def _measures(section: Measures) -> list[str]:
     """Each measure with what it costs."""
-    lines = ["  of measure.names (n images, p numbers an embedding):"]
+    lines = ["  of measure.names (n images, p numbers per embedding):"]
     for name, kind in section.kinds().items():
         lines += [f"    {name:<18} {kind.what}", f"    {'':<18} cost: {kind.cost}"]
     return lines

@@ -1,1 +1,1 @@
-"""files."""
+"""Reading files that others may have written: only regular files, and YAML that is data alone."""

@@ -1,4 +1,4 @@
-"""Collect a network's gradients, layer by layer: one forward and one backward pass a batch of samples.
+"""Collect a network's gradients, layer by layer: one forward and one backward pass per batch of samples.
 
 The backward pass stops at the results of the layers; what the weights' gradients are follows from inputs and output
 gradients (see `contract`). Parameters that no layer call accounts for get per-example gradients.
@@ -71,7 +71,7 @@ class GradientEmbedding:
 
     @property
     def outputs(self) -> int:
-        """Rows of the Gram matrix a sample: 1 but for the full kernel of several outputs; known once prepared."""
+        """Rows of the Gram matrix per sample: 1 but for the full kernel of several outputs; known once prepared."""
         return self.layout.outputs if self.layout is not None and self.output.which == "full" else 1
 
     @property
@@ -225,7 +225,7 @@ class GradientEmbedding:
         return whole
 
     def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
-        """The embeddings of x written out, one row a sample, in an order of the engine's own."""
+        """The embeddings of x written out, one row per sample, in an order of the engine's own."""
         planned, self.methods = self.methods, dict.fromkeys(self.prepare(x).shapes, "gradients")
         try:
             with exact_products():

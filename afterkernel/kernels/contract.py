@@ -132,7 +132,7 @@ def add_factor_products(
 
 
 def _tiles(n: int, m: int, numbers: int) -> Iterator[tuple[slice, slice]]:
-    """Samples of rows and of columns whose intermediates, of so many numbers a pair, are few enough."""
+    """Samples of rows and of columns whose intermediates, of so many numbers per pair, are few enough."""
     across = max(1, min(m, INTERMEDIATE // max(1, numbers)))
     down = max(1, INTERMEDIATE // max(1, across * numbers))
     for start in range(0, n, down):

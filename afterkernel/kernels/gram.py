@@ -34,7 +34,7 @@ from afterkernel.types import Float, Tensor
 class Grams:
     """Gram matrices, with what they cost and how exact they are.
 
-    train (nk, nk) and test (mk, nk), k rows a sample (1 but for the full kernel of several outputs); layers: the same
+    train (nk, nk) and test (mk, nk), k rows per sample (1 but for the full kernel of several outputs); layers: the same
     two for each layer where asked for, whose sums they are. relative_error: the largest difference, over some 16
     samples, from the same gradients multiplied in float64, relative to the largest entry; None for x against y, and
     where no row block was computed here (another process's work); a store keeps the first one measured. ReLUs and

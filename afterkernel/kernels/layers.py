@@ -141,7 +141,7 @@ class Convolution(MatrixCall):
     groups: int = 1
 
     def _pair(self, value: int | Sequence[int], height: int) -> tuple[int, int]:
-        """One number or one a direction, as (height, width); `height` is the height of a 1-dimensional convolution."""
+        """One number or one per direction, as (height, width); `height` is that of a 1-dimensional convolution."""
         directions = self.weight.ndim - 2
         values = [value] * directions if isinstance(value, int) else list(value)
         values = values * directions if len(values) == 1 else values

@@ -73,7 +73,7 @@ def elementwise_cost(device: torch.device) -> float:
 
 @cache
 def matmul_rate(device: torch.device, dtype: torch.dtype, threads: int) -> float:  # noqa: ARG001 (key of the cache)
-    """Multiply-adds a second of a matrix product, measured once a process and number of threads, in about 20 ms."""
+    """Multiply-adds a second of a matrix product, measured once per process and number of threads, in about 20 ms."""
     a = torch.ones(_SIDE, _DEPTH, device=device, dtype=dtype)
     out = torch.zeros(_SIDE, _SIDE, device=device, dtype=dtype)
     return _SIDE * _SIDE * _DEPTH / _seconds(lambda: out.addmm_(a, a.T), device)

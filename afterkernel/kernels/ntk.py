@@ -37,7 +37,7 @@ def ntk(
         model: any torch.nn.Module that gives a tensor with the sample as first dimension; it is not changed.
         x: n inputs (n, ...).
         y: m inputs (m, ...), or None for x against itself, which computes each tile once.
-        output: of a model with several outputs a sample, the number of one; "trace" for the sum of their kernels,
+        output: of a model with several outputs per sample, the number of one; "trace" for the sum of their kernels,
             sum_k <d f_k(x_i), d f_k(y_j)>; "full" for all pairs of outputs.
         dtype: torch.float32 or torch.float64, of gradients, products and result; or "tf32" or "bf16" for float32
             gradients multiplied in less.
@@ -50,7 +50,7 @@ def ntk(
         <d f_k(x_i), d f_l(y_j)>.
 
     Raises:
-        UserError: several outputs a sample and none chosen, an output that is not a tensor, no trainable parameter,
+        UserError: several outputs per sample and none chosen, an output that is not a tensor, no trainable parameter,
             empty input, an output that depends on other samples of its batch, a budget below two embeddings, a gradient
             that is not finite (with its layer and sample), or a store of another job.
     """

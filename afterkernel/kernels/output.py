@@ -54,13 +54,13 @@ class Output:
         if self.which is None:
             if count != 1:
                 raise UserError(
-                    f"the model gives {count} outputs a sample, of shape {tuple(output.shape[1:])}: choose one by "
+                    f"the model gives {count} outputs per sample, of shape {tuple(output.shape[1:])}: choose one by "
                     'output=0 and so on, their sum by output="trace", or every pair by output="full".'
                 )
             return columns
         if isinstance(self.which, str):
             return columns
         if not -count <= self.which < count:
-            raise UserError(f"output={self.which} is not there: the model gives {count} outputs a sample.")
+            raise UserError(f"output={self.which} is not there: the model gives {count} outputs per sample.")
         index = self.which % count
         return columns[:, index : index + 1]

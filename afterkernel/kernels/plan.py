@@ -88,7 +88,7 @@ def choose(layer: str, shape: Shape, outputs: Outputs, elementwise: float) -> La
     return LayerPlan(
         layer,
         best,
-        f"{best.operations_a_pair:,.0f} operations a pair, {other.operations_a_pair:,.0f} by {words[other.method]}",
+        f"{best.operations_a_pair:,.0f} operations per pair, {other.operations_a_pair:,.0f} by {words[other.method]}",
     )
 
 
@@ -141,14 +141,14 @@ class Plan:
         return max(1, sum(layer.cost.multiplications_a_pair for layer in self.layers))
 
     def describe(self, matmul_rate: float | None = None) -> str:
-        """The plan in plain lines, with its reasons; with `matmul_rate` (multiply-adds a second) the products' time."""
+        """The plan in lines, with its reasons; with `matmul_rate`, multiply-adds per second, the products' time."""
         blocks = ceil(self.n / self.rows_per_block)
         gib = 1024**3
         lines = [
             f"samples            {self.n:,} and {self.n_others:,} against them",
             f"row blocks         {blocks} of up to {self.rows_per_block:,} samples, the most that the budget holds",
             f"column chunks      {self.columns_per_chunk:,} samples at a time",
-            f"held               {self.held_bytes / gib:.2f} GiB at most, {self.sample_bytes:,} bytes a sample",
+            f"held               {self.held_bytes / gib:.2f} GiB at most, {self.sample_bytes:,} bytes per sample",
             f"result             {self.result_bytes / gib:.2f} GiB",
             f"samples collected  {self.collected:,}, {self.collected / max(1, self.n + self.n_others):.2f} times each",
             f"multiply-adds      {self.multiplications:.2e}",
@@ -156,11 +156,12 @@ class Plan:
         if matmul_rate is not None:
             lines.append(
                 f"time of products   {self.multiplications / matmul_rate:.1f} s at this machine's measured "
-                f"{matmul_rate / 1e9:.0f} G multiply-adds a second"
+                f"{matmul_rate / 1e9:.0f} G multiply-adds per second"
             )
         width = max((len(layer.layer) for layer in self.layers), default=0)
         lines += [
-            f"  {layer.layer:{width}}  {layer.cost.method:9}  {layer.cost.numbers:>9,} numbers a sample: {layer.reason}"
+            f"  {layer.layer:{width}}  {layer.cost.method:9}  {layer.cost.numbers:>9,} numbers per sample: "
+            f"{layer.reason}"
             for layer in self.layers
         ]
         return "\n".join(lines)

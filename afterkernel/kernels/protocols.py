@@ -47,7 +47,7 @@ class Embedding(BlockSource, Protocol):
 
     @property
     def outputs(self) -> int:
-        """Rows of the Gram matrix a sample."""
+        """Rows of the Gram matrix per sample."""
         ...
 
     @property

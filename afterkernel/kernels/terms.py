@@ -254,6 +254,6 @@ class Block:
         }
 
     def embeddings(self) -> Float[Tensor, "n kp"]:
-        """The embeddings written out, one row a sample, in an order of this engine's own."""
+        """The embeddings written out, one row per sample, in an order of this engine's own."""
         rows = [term.gradients().flatten(1) for terms in self.layers.values() for term in terms]
         return torch.cat(rows, dim=1)

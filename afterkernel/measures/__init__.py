@@ -1,4 +1,4 @@
-"""Measures of kernels, one a file: what an embedding is invariant to, how two kernels align, where the labels lie."""
+"""Measures of kernels, one per file: what an embedding is invariant to, how two kernels align, where the labels lie."""
 
 from __future__ import annotations
 

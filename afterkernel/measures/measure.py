@@ -37,7 +37,7 @@ class SampleGram:
 
 @dataclass
 class Measure:
-    """A measure with its options; one subclass a file of this package, found by its `name`.
+    """A measure with its options; one subclass per file of this package, found by its `name`.
 
     The subclass overrides one of the three methods below, by what it needs. Its fields become options of `measure` in
     the configuration, so that their names must be its own. `what` and `cost` are one line each for help; in `cost` n

@@ -38,7 +38,7 @@ class Network(nn.Module):
 
 @dataclass
 class Architecture:
-    """A family of networks that differ in width; one subclass a file of this package.
+    """A family of networks that differ in width; one subclass per file of this package.
 
     The width is the smallest from `minimum_width` up whose `count` reaches the parameter budget, the counting rule
     being that of the paper's program (arXiv 2105.10585); a width set by hand overrides it.

@@ -1,1 +1,1 @@
-"""progress."""
+"""Progress of work in stages, and its display on a terminal."""

@@ -44,7 +44,7 @@ def results(directory: Path | str, where: str | None = None) -> pd.DataFrame:
 
 
 def sql(directory: Path | str, query: str) -> pd.DataFrame:
-    """What a SELECT over the table `results` gives: one row a snapshot and kernel of all runs below a directory.
+    """What a SELECT over the table `results` gives: one row per snapshot and kernel of all runs below a directory.
 
     The table has the columns of `results` and, as JSON text, `config` and `provenance`, as in
     "select arch, avg(svm_test_error) from results where config->>'$.training.augment' = 'true' group by arch". The

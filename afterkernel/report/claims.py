@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from afterkernel.claims.hypothesis import Part
 
 METHOD = (
-    "One difference a seed; effects are their means with Student's 95 % interval. Holm's correction runs over all "
+    "One difference per seed; effects are their means with Student's 95 % interval. Holm's correction runs over all "
     "comparisons of a claim, once for those shown to hold and once for those shown not to; p-values are two-sided and "
     "stand against 5 %, so that either direction is shown wrongly in at most 2.5 % of cases. Fewer than five seeds, or "
     "differences without spread, are not tested. What is shown holds for seeds, on these images."
@@ -120,7 +120,7 @@ def _card(finding: Finding, output: Output) -> Card:
             picture = output.picture(
                 f"claim_{claim.name}",
                 f"Claim {claim.name.upper()}: effects with intervals",
-                f"Claim {claim.name.upper()}: effect for each pair of data and net, the mean of one difference a seed; "
+                f"Claim {claim.name.upper()}: effect per pair of data and net, the mean of one difference per seed; "
                 f"bars are Student's 95 % intervals, before correction; {_seeds(finding)}. Shaded: where the claim "
                 "places the effect.",
                 figure_claim.draw,

@@ -79,7 +79,7 @@ class RunLock:
     def check(self) -> None:
         """Raise LockLostError where another process has taken over the run.
 
-        It looks at most once a second: a process that was paused for longer, as a takeover needs, learns of it at once.
+        It looks at most once per second: a process that was paused for longer, as a takeover needs, notices at once.
         """
         now_s = time.monotonic()
         if now_s - self._looked_s > LOOK_S:

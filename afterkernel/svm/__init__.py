@@ -1,4 +1,4 @@
-"""Classifiers on a precomputed kernel: hard-margin SVMs, one backend a file, certified outside it; and their peers."""
+"""Classifiers on a precomputed kernel: hard-margin SVMs, one backend per file, certified outside it, and peers."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Solution:
 
 @dataclass
 class Backend:
-    """A hard-margin SVM solver in the dual, with its options; one subclass a file of this package.
+    """A hard-margin SVM solver in the dual, with its options; one subclass per file of this package.
 
     The subclass is found by the default of its `name`; its fields double as the structured configuration.
     """

@@ -104,7 +104,7 @@ class SweepProgress:
         return ", ".join([*parts, str(left)] if left is not None else parts)
 
     def refresh(self) -> None:
-        """Read what the runs in progress say, not more than once a second, and in turn where they are many."""
+        """Read what the runs in progress say, not more than once per second, and in turn where they are many."""
         now_s = self.clock()
         if now_s - self._looked_s < SECONDS_BETWEEN_LOOKS:
             return

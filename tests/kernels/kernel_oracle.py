@@ -24,7 +24,7 @@ class Net(nn.Module):
 
 
 def scalar(h):
-    """One number a sample, with a gradient that differs at every place."""
+    """One number per sample, with a gradient that differs at every place."""
     h = h.flatten(1)
     return torch.sin(h) @ torch.cos(torch.arange(h.shape[1])).to(h)
 

@@ -161,7 +161,7 @@ def test_one_pass_over_the_whole_is_exact_at_many_tiles(monkeypatch):
 
 
 def test_several_outputs_are_refused():
-    with pytest.raises(UserError, match="3 outputs a sample"):
+    with pytest.raises(UserError, match="3 outputs per sample"):
         ak.ntk(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), torch.rand(2, *SHAPE))
 
 

@@ -155,7 +155,7 @@ def test_one_output_may_be_named_or_not():
 @pytest.mark.parametrize(
     ("output", "sentence"),
     [
-        (None, r"3 outputs a sample, of shape \(3,\): choose one by output=0"),
+        (None, r"3 outputs per sample, of shape \(3,\): choose one by output=0"),
         (3, "output=3 is not there: the model gives 3 outputs"),
         (-4, "output=-4 is not there"),
         ("sum", "output='sum' is not known"),

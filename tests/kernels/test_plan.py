@@ -200,7 +200,7 @@ def test_the_description_names_blocks_memory_layers_and_time():
     assert "layer 1" in text
     assert "so many" in text
     assert "time of products" not in text
-    assert "10 G multiply-adds a second" in steps.describe(1e10)
+    assert "10 G multiply-adds per second" in steps.describe(1e10)
 
 
 shapes = st.builds(

@@ -107,7 +107,7 @@ def test_what_no_node_has_is_refused_in_one_sentence(make_jobs, recorder, addres
 
 @pytest.mark.ray
 def test_a_cluster_that_asks_for_a_token_says_so(address, tmp_path):
-    # Ray reads its token once a process.
+    # Ray reads its token once per process.
     script = (
         "from afterkernel.launchers.ray import RayLauncher; from afterkernel.launchers.job import Job\n"
         f"RayLauncher(address='{address}').launch([Job('a', {{}}, '{tmp_path}/s/a', '{tmp_path}')], print)"
