@@ -27,7 +27,7 @@ def test_known_margin_is_that_of_two_samples():
 
 
 def test_main_succeeds_and_names_every_backend(capsys):
-    assert doctor.main() == 0
+    assert doctor.main([]) == 0
     shown = capsys.readouterr().out
     for name in (*BACKENDS, f"torch {torch.__version__}"):
         assert name in shown
@@ -42,7 +42,7 @@ def test_wrong_required_backend_fails(monkeypatch, capsys):
 
     fit = HardMarginSVM.fit
     monkeypatch.setattr(HardMarginSVM, "fit", wrong)
-    assert doctor.main() == 1
+    assert doctor.main([]) == 1
     assert "do not use svm=exact" in capsys.readouterr().out
 
 
@@ -59,5 +59,5 @@ def test_broken_optional_backend_is_told_and_does_not_fail(monkeypatch, capsys):
         raise OSError("library does not load")
 
     monkeypatch.setattr(doctor.BACKENDS["libsvm"], "solve", broken)
-    assert doctor.main() == 0
+    assert doctor.main([]) == 0
     assert "library does not load" in capsys.readouterr().out

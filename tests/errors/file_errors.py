@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import torch
 import yaml
-from data_errors import pickled
+from data_errors import Payload, pickled
 from error_case import TINY_DATA, ErrorCase
 
 from afterkernel.records import read_records, write_record

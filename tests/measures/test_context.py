@@ -161,7 +161,7 @@ def test_a_measure_is_one_class_whose_options_and_numbers_are_found():
     made = section({**MEASURES, "largest": Largest}, __name__, "Made")
     assert made(names=["largest"], power=3).chosen() == [Largest(power=3)]
     assert "largest" not in made().names  # by_default is false
-    assert "power" in made().idle
+    assert "power" in made().inactive
 
     @dataclass
     class Clash(Measure):

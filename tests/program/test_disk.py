@@ -6,7 +6,8 @@ import tempfile
 
 import pytest
 
-from afterkernel.__main__ import COMMANDS, main
+from afterkernel.__main__ import main
+from afterkernel.cli import evaluate
 from afterkernel.launchers.job import Job
 from afterkernel.runs import worker
 
@@ -27,7 +28,7 @@ def failing(number):
     ],
 )
 def test_a_command_that_can_t_write_says_so(number, told, monkeypatch, capsys):
-    monkeypatch.setitem(COMMANDS, "evaluate", failing(number))
+    monkeypatch.setattr(evaluate, "main", failing(number))
     assert main(["evaluate", "runs/s/a"]) == 2
     assert capsys.readouterr().err.startswith(told)
 

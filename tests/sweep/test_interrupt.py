@@ -55,11 +55,11 @@ def test_where_it_is_ignored_it_stays_so():
 def test_another_thread_changes_nothing():
     before, seen = signal.getsignal(signal.SIGINT), []
 
-    def refresh():
+    def enter():
         with interrupted_once():
             seen.append(signal.getsignal(signal.SIGINT))
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
     assert seen == [before]
