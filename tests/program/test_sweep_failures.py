@@ -6,7 +6,6 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
 from sweep_tools import GRID, SIX, numbers, start
 
 import afterkernel as ak
@@ -24,9 +23,8 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_runs_fail_each_in_its_way_and_the_others_go_on(program, processes, unbroken, tmp_path):
-    words = [*SIX, f"launcher.processes={processes}"]
+def test_runs_fail_each_in_its_way_and_the_others_go_on(program, unbroken, tmp_path):
+    words = [*SIX, "launcher.processes=2"]
     done = program(*words, cwd=tmp_path, harm=";".join(FAULTS), mark=tmp_path / "mark")
     assert len(list(tmp_path.glob("mark.*"))) == len(FAULTS), "a fault did not happen"
     assert done.returncode == 1, done.stdout + done.stderr
@@ -57,9 +55,8 @@ def test_on_error_stop_begins_no_further_run(program, tmp_path):
     assert not list((tmp_path / "runs" / "s").glob("vgg-*"))
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_ctrl_c_leaves_everything_to_go_on_from(program, processes, unbroken, tmp_path):
-    words = [*SIX, f"launcher.processes={processes}"]
+def test_ctrl_c_leaves_everything_to_go_on_from(program, unbroken, tmp_path):
+    words = [*SIX, "launcher.processes=2"]
     process = start(words, tmp_path)
     for line in process.stdout:
         if "epoch 0: training loss" in line:
