@@ -1,0 +1,1 @@
+"""Weights & Biases as a mirror of the records: one W&B run per run, offline unless asked otherwise."""
