@@ -29,16 +29,18 @@ def _what(config: Mapping[str, Any]) -> str:
     data = _data(config, "{name}, {minus} against {plus}")
     details = f"learning rate {training.get('lr')}, seed {config.get('seed')}"
     return (
-        f"A network of arch={arch.get('name')} on {data} ({details}), one job of a sweep of afterkernel. It was saved at "
-        "several epochs, and kernels of each snapshot were computed and judged. The x-axis of all metrics is `epoch`; "
-        f"epoch 0 is the initialisation. {_kernels(config)} `network/...` is of the network itself. The summary is that of the last snapshot. Definitions: "
+        f"A network of arch={arch.get('name')} on {data} ({details}), one job of a sweep of afterkernel. It was saved "
+        "at several epochs, and kernels of each snapshot were computed and judged. The x-axis of all metrics is "
+        f"`epoch`; epoch 0 is the initialisation. {_kernels(config)} `network/...` is of the network itself. "
+        "The summary is that of the last snapshot. Definitions: "
         "P. M. Long, [Properties of the After Kernel](https://arxiv.org/abs/2105.10585)."
     )
 
 
 def _kernels(config: Mapping[str, Any]) -> str:
     kinds = [describe(str(name)) for name in _part(config, "kernel").get("names", [])]
-    return " ".join(f"`{kind.name}/...` is of {kind.definition}." for kind in sorted(kinds, key=lambda kind: kind.order))
+    kinds.sort(key=lambda kind: kind.order)
+    return " ".join(f"`{kind.name}/...` is of {kind.definition}." for kind in kinds)
 
 
 @functools.cache

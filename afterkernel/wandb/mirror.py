@@ -11,16 +11,16 @@ import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from afterkernel.errors import UserError
+from afterkernel.options import option
+from afterkernel.records.record import KernelRecord, Record
 from afterkernel.wandb.account import reason
 from afterkernel.wandb.describe import notes, tags
 from afterkernel.wandb.redact import without_paths
-from afterkernel.options import option
-from afterkernel.records.record import KernelRecord, Record
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,9 @@ class Wandb:
         affects_results=False,
     )
     project: str = option("afterkernel", "project that the runs go to", affects_results=False)
-    entity: str | None = option(None, "user or team that owns the project; your default one by default", affects_results=False)
+    entity: str | None = option(
+        None, "user or team that owns the project; your default one by default", affects_results=False
+    )
 
     def effective_mode(self) -> str:
         """`mode`, or what the environment's WANDB_MODE says where that sends less: disabled, then offline, then online.
