@@ -82,7 +82,7 @@ def _legend(figure: Figure, styles: dict[float, dict[str, Any]], *, several: boo
 
     rates = [Line2D([], [], label=f"learning rate {fmt.general(rate)}", **look) for rate, look in styles.items()]
     start: dict[str, Any] = {"color": style.INK, "linestyle": _DASHES, "linewidth": 1.2}
-    others: list[Any] = [Line2D([], [], label="NTK or CK at initialisation", **start)]
+    others: list[Any] = [Line2D([], [], label="kernel at initialisation", **start)]
     if several:
         others.append(style.bar_handle())
     if fewer:

@@ -58,7 +58,7 @@ def test_the_legend_covers_no_panel_and_names_the_band(write_run, rows):
     assert not any(box.overlaps(axes.get_tightbbox()) for axes in figure.axes)
     assert [text.get_text() for text in legend.get_texts() if text.get_text().strip()] == [
         "learning rate 0.1",
-        "NTK or CK at initialisation",
+        "kernel at initialisation",
         "bar: ± standard error over seeds",
     ]
 
