@@ -147,7 +147,7 @@ def train_test_plan(
     phi: Embedding, train: Tensor, test: Tensor, budget_bytes: int, dtype: str | torch.dtype | None = None
 ) -> Plan:
     """The plan that `train_test_grams` will follow."""
-    kind = precision(dtype or phi.dtype)
+    kind = precision(phi.dtype if dtype is None else dtype)
     return _plan(phi, train, test, True, budget_bytes, kind)
 
 
@@ -158,7 +158,8 @@ def _grams(phi: Embedding, rows: Tensor, others: Tensor, symmetric: bool, option
 
 
 def _grams_of_one_layout(phi: Embedding, rows: Tensor, others: Tensor, symmetric: bool, options: GramOptions) -> Grams:
-    kind, store, per_layer = precision(options.dtype or phi.dtype), options.store, options.per_layer
+    kind = precision(phi.dtype if options.dtype is None else options.dtype)
+    store, per_layer = options.store, options.per_layer
     if kind.dtype != phi.dtype:
         raise UserError(f"dtype={kind.name} needs an embedding in {kind.dtype}, and this one is in {phi.dtype}.")
     rank, world = processes()

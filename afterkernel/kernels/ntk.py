@@ -167,7 +167,7 @@ def _grams(
     inputs = {"x": x} if y is None else {"x": x, "y": y}
     check_arguments(model, inputs)
     check_options(options.budget_bytes, options.store)
-    kind = precision(options.dtype or torch.float32)
+    kind = precision(torch.float32 if options.dtype is None else options.dtype)
     place = place_of(model, x, options.result_device)
     phi = embedding(model, name, dtype=kind.dtype, device=place, output=output, layer=layer)
     check_types(phi, inputs)
