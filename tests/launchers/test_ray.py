@@ -110,7 +110,7 @@ def test_a_cluster_that_asks_for_a_token_says_so(address, tmp_path):
     # Ray reads its token once per process.
     script = (
         "from afterkernel.launchers.ray import RayLauncher; from afterkernel.launchers.job import Job\n"
-        f"RayLauncher(address='{address}').launch([Job('a', {{}}, '{tmp_path}/s/a', '{tmp_path}')], print)"
+        f"RayLauncher(address='{address}').launch([Job('a', {{}}, '{tmp_path}/s/a', '{tmp_path}')], print, print)"
     )
     without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     done = subprocess.run([sys.executable, "-c", script], env=without, capture_output=True, text=True, check=False)
