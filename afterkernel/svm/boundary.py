@@ -39,8 +39,9 @@ def is_inside(Z: Float[Tensor, "n r"], x: Float[Tensor, " n"], blur: float) -> b
     """Whether 0 = sum x_i Z_i, x >= 0, lies inside the hull of the unit vectors Z_i, which span all dimensions.
 
     Inside, it stays there whatever errors of `blur` do to the Z_i. On the boundary some w has Z_i w >= 0 at all i, and
-    errors however small may raise those that are 0. Such a w vanishes on all samples of weight: what these span is left
-    out, and least squares decides whether the others are separable in what is left; if not, their samples join.
+    errors however small may raise those that are 0. Such a w is orthogonal to every sample with a positive weight. The
+    span of these is projected out, and least squares decides whether the other samples are separable in the remaining
+    dimensions. If they are not, the samples that it weights are added to the span.
     """
     blur = min(max(SAFETY * blur, NEGLIGIBLE), LARGEST_BLUR)
     if float((x @ Z).norm()) > min(blur, LARGEST_BLUR / 3) * float(x.sum()):
