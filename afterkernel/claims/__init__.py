@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from afterkernel.claims.hypothesis import Hypothesis
 from afterkernel.claims.verdict import Comparison, Finding, PartFinding, judge
-from afterkernel.plugins import members
+from afterkernel.plugins import Registry
 
-HYPOTHESES: dict[str, Hypothesis] = {name: kind() for name, kind in members(__name__, Hypothesis).items()}
+HYPOTHESES: Registry[Hypothesis] = Registry(__name__, Hypothesis, make=lambda kind: kind())
 
 __all__ = ["HYPOTHESES", "Comparison", "Finding", "Hypothesis", "PartFinding", "judge"]
