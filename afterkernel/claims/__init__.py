@@ -10,6 +10,6 @@ from afterkernel.claims.hypothesis import Hypothesis
 from afterkernel.claims.verdict import Comparison, Finding, PartFinding, judge
 from afterkernel.plugins import Registry
 
-HYPOTHESES: Registry[Hypothesis] = Registry(__name__, Hypothesis, make=lambda kind: kind())
+HYPOTHESES: Registry[Hypothesis] = Registry(__name__, Hypothesis, make=lambda kind: kind(), fields_are_options=False)
 
 __all__ = ["HYPOTHESES", "Comparison", "Finding", "Hypothesis", "PartFinding", "judge"]

@@ -8,12 +8,16 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from afterkernel.config import Config, config_to_dict, explain, run_id, to_config
+from afterkernel.config import Config, config_to_dict, explain, parse, run_id, to_config
+from afterkernel.config.overrides import check_runs, count_runs
+from afterkernel.config.schema import Sweep
 from afterkernel.data import Source
 from afterkernel.errors import UserError
 from afterkernel.launchers.job import Job
@@ -46,6 +50,23 @@ def job_of(config: Config) -> Job:
     return Job(name, plain, str(folder), str(Path.cwd()), tuple(sys.argv[1:]))
 
 
+def entry_of(config: Config, overrides: Sequence[str] = (), swept: Sequence[str] = ()) -> Entry:
+    """A run by its configuration."""
+    return Entry(tuple(overrides), tuple(swept), config, job_of(config))
+
+
+def grid_of(words: Sequence[str], held: DictConfig) -> Sequence[Sequence[str]]:
+    """The overrides of every run of the grid that `words` span; of two for one option the later counts.
+
+    `held` is what is the same in every run. Raises UserError for a word that is not accepted, and for more runs than
+    sweep.max_runs.
+    """
+    overrides = parse(words)
+    check_runs(count_runs(overrides), cast(Sweep, OmegaConf.to_object(held.sweep)))
+    (grid,) = BasicSweeper.split_arguments(overrides, None)
+    return grid
+
+
 def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequence[str]]) -> list[Entry]:
     """Compose and check every run; `load` composes one from its overrides.
 
@@ -64,7 +85,7 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
             raise UserError(f"{job}: {error}") from error
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(f"{job}: {explain(error)}") from error
-        entry = Entry(tuple(overrides), own, config, job_of(config))
+        entry = entry_of(config, overrides, own)
         if entry.job.run_dir in entries:
             twin = " ".join(entries[entry.job.run_dir].swept or overrides)
             raise UserError(f"job {twin} and {job} are one run: take one of them out.")
