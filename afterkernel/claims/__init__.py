@@ -1,15 +1,15 @@
-"""The scientific claims that a sweep can confirm or refute, one file each: hypothesis, comparison, test, verdict rule.
+"""The scientific claims that a sweep can confirm or refute, one file each: statement, comparison, test, verdict rule.
 
-Every subclass of Hypothesis that a module of this package defines is one of them. They are pure functions of the rows
-of the results.
+Every subclass of Claim that a module of this package defines is one of them. They are pure functions of the rows of
+the results.
 """
 
 from __future__ import annotations
 
-from afterkernel.claims.hypothesis import Hypothesis
-from afterkernel.claims.verdict import Comparison, Finding, PartFinding, judge
+from afterkernel.claims.claim import Claim
+from afterkernel.claims.verdict import Comparison, ComparisonOutcome, Finding, PartFinding, judge
 from afterkernel.plugins import members
 
-HYPOTHESES: dict[str, Hypothesis] = {name: kind() for name, kind in members(__name__, Hypothesis).items()}
+CLAIMS: dict[str, Claim] = {name: kind() for name, kind in members(__name__, Claim).items()}
 
-__all__ = ["HYPOTHESES", "Comparison", "Finding", "Hypothesis", "PartFinding", "judge"]
+__all__ = ["CLAIMS", "Claim", "Comparison", "ComparisonOutcome", "Finding", "PartFinding", "judge"]

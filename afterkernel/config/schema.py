@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from afterkernel.claims import HYPOTHESES
+from afterkernel.claims import CLAIMS
 from afterkernel.config.kernel_options import Kernel
 from afterkernel.data import SOURCES, Source
 from afterkernel.errors import UserError
@@ -42,7 +42,7 @@ class Sweep:
         affects_results=False,
     )
     claims: list[str] = option(
-        [], "claims that the report is to answer; all by default", choices=tuple(HYPOTHESES), affects_results=False
+        [], "claims that the report is to answer; all by default", choices=tuple(CLAIMS), affects_results=False
     )
     max_runs: int = option(10_000, "runs that a sweep may have at most", at_least=1, affects_results=False)
     dry_run: bool = option(
