@@ -14,10 +14,17 @@ from afterkernel.measures.spectrum import Spectrum, spectrum
 from afterkernel.measures.state import MeasureState
 from afterkernel.measures.target_alignment import target_alignment
 from afterkernel.plugins import members
+from afterkernel.records.glossary import Term
 
 MEASURES: dict[str, type[Measure]] = members(__name__, Measure)
 
 AllMeasures = section(MEASURES, __name__, "AllMeasures")
+
+
+def declared_terms() -> list[Term]:
+    """The terms that all measures declare."""
+    return [term for measure in MEASURES.values() for term in measure.terms()]
+
 
 __all__ = [
     "MEASURES",
@@ -32,6 +39,7 @@ __all__ = [
     "Spectrum",
     "alignment",
     "cka",
+    "declared_terms",
     "effective_rank",
     "invariance",
     "invariances",

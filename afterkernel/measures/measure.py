@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from afterkernel.kernels.embedding import BlockSource
+from afterkernel.records.glossary import Term
 from afterkernel.types import Float, Int, Tensor
 
 # Numbers by name; None where a number does not exist, as the distance to an initialisation that was not saved.
@@ -51,6 +52,11 @@ class Measure:
     by_default: ClassVar[bool] = False
     needs_history: ClassVar[bool] = False
     of_test_images: ClassVar[bool] = True
+
+    @classmethod
+    def terms(cls) -> Sequence[Term]:
+        """What its numbers mean, for reports and dashboards; those of `glossary.TERMS` and MEASURE_TERMS are known."""
+        return ()
 
     def check(self) -> None:
         """Raise UserError for options that can't work together; called before any long work."""

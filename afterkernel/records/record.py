@@ -22,13 +22,23 @@ _PYDANTIC = {"strict": True, "allow_inf_nan": False, "extra": "ignore"}
 SHARE, COSINE, SECONDS = "share in [0, 1]", "mean cosine in [-1, 1]", "s"
 
 
-def column(title: str, topic: str, *, unit: str = "", **default: Any) -> Any:
-    """A field of the record, declared once: what it means, its topic (a key of `glossary.TOPICS`) and its unit.
+def column(
+    title: str,
+    topic: str,
+    *,
+    unit: str = "",
+    label: str = "",
+    headline: bool = False,
+    log: bool = False,
+    **default: Any,
+) -> Any:
+    """A field of the record, declared once. `glossary.Term` explains the arguments.
 
-    Storage, columns of the results, docs, W&B and dashboards follow. A field with a default is optional: records
-    written before it was added read as that default.
+    Storage, columns of the results, report, docs, W&B and dashboards follow. A field with a default is optional:
+    records written before it was added read as that default.
     """
-    return dataclasses.field(metadata={"title": title, "topic": topic, "unit": unit}, **default)
+    shown = {"title": title, "topic": topic, "unit": unit, "label": label, "headline": headline, "log": log}
+    return dataclasses.field(metadata=shown, **default)
 
 
 def part() -> Any:
@@ -66,22 +76,36 @@ class KernelRecord:
     )
     svm_backend: str = column("solver of the SVM", "run")
     svm_intercept: bool = column("whether the SVM has an intercept", "svm", unit="0 or 1")
-    svm_test_error: float = column("test error of the hard-margin SVM on the kernel", "error", unit=SHARE)
+    svm_test_error: float = column(
+        "test error of the hard-margin SVM on the kernel", "error", unit=SHARE, label="SVM test error", headline=True
+    )
     svm_train_error: float = column("training error of the SVM", "svm", unit=SHARE)
-    margin: float | None = column("margin of the SVM on the normalised embedding", "svm")
-    gap: float | None = column("relative duality gap of the SVM, certified outside the solver", "svm")
+    margin: float | None = column("margin of the SVM on the normalised embedding", "svm", label="SVM margin")
+    gap: float | None = column("relative duality gap of the SVM, certified outside the solver", "svm", log=True)
     n_support: Int64 = column("support vectors", "svm", unit="images")
     separable: bool | None = column("whether the training data are separable", "svm", unit="0 or 1")
     converged: bool = column("whether the gap is within svm.tol", "svm", unit="0 or 1")
     svm_path: str = column("how the SVM was solved", "note")
     embedding_norm: float = column("what the embedding is divided by: 1e-4 + its mean norm on the training set", "svm")
-    shift_invariance: float | None = column("invariance under a shift", "invariance", unit=COSINE)
-    rotation_invariance: float | None = column("invariance under a rotation", "invariance", unit=COSINE)
-    zoom_invariance: float | None = column("invariance under a zoom", "invariance", unit=COSINE)
-    swap_invariance: float | None = column(
-        "invariance under a swap of two quadrants; lower is more global", "invariance", unit=COSINE
+    shift_invariance: float | None = column(
+        "invariance under a shift", "invariance", unit=COSINE, label="shift invariance", headline=True
     )
-    effective_rank: float | None = column("effective rank: trace / largest eigenvalue", "spectrum")
+    rotation_invariance: float | None = column(
+        "invariance under a rotation", "invariance", unit=COSINE, label="rotation invariance", headline=True
+    )
+    zoom_invariance: float | None = column(
+        "invariance under a zoom", "invariance", unit=COSINE, label="zoom invariance", headline=True
+    )
+    swap_invariance: float | None = column(
+        "invariance under a swap of two quadrants; lower is more global",
+        "invariance",
+        unit=COSINE,
+        label="swap invariance (lower = more global)",
+        headline=True,
+    )
+    effective_rank: float | None = column(
+        "effective rank: trace / largest eigenvalue", "spectrum", label="effective rank", headline=True
+    )
     resources: Resources = part()
     kernel_error: float | None = column(
         "largest rounding error in products of sampled entries, relative to the largest entry; blind to ReLU switches",
@@ -89,44 +113,75 @@ class KernelRecord:
         default=None,
     )
     alignment_with_ntk: float | None = column(
-        "alignment with the NTK or after kernel of the snapshot", "alignment", default=None
+        "alignment with the NTK or after kernel of the snapshot",
+        "alignment",
+        label="alignment with the NTK / AK",
+        default=None,
     )
     alignment_with_conjugate: float | None = column(
-        "alignment with the conjugate kernel of the snapshot", "alignment", default=None
+        "alignment with the conjugate kernel of the snapshot", "alignment", label="alignment with the CK", default=None
     )
-    alignment_with_initial_ntk: float | None = column("alignment with the NTK at epoch 0", "alignment", default=None)
+    alignment_with_initial_ntk: float | None = column(
+        "alignment with the NTK at epoch 0", "alignment", label="alignment with the NTK at epoch 0", default=None
+    )
     alignment_with_initial_conjugate: float | None = column(
-        "alignment with the conjugate kernel at epoch 0", "alignment", default=None
+        "alignment with the conjugate kernel at epoch 0",
+        "alignment",
+        label="alignment with the CK at epoch 0",
+        default=None,
     )
-    cka_with_ntk: float | None = column("CKA with the NTK or after kernel of the snapshot", "alignment", default=None)
+    cka_with_ntk: float | None = column(
+        "CKA with the NTK or after kernel of the snapshot", "alignment", label="CKA with the NTK / AK", default=None
+    )
     cka_with_conjugate: float | None = column(
-        "CKA with the conjugate kernel of the snapshot", "alignment", default=None
+        "CKA with the conjugate kernel of the snapshot", "alignment", label="CKA with the CK", default=None
     )
-    cka_with_initial_ntk: float | None = column("CKA with the NTK at epoch 0", "alignment", default=None)
+    cka_with_initial_ntk: float | None = column(
+        "CKA with the NTK at epoch 0", "alignment", label="CKA with the NTK at epoch 0", default=None
+    )
     cka_with_initial_conjugate: float | None = column(
-        "CKA with the conjugate kernel at epoch 0", "alignment", default=None
+        "CKA with the conjugate kernel at epoch 0", "alignment", label="CKA with the CK at epoch 0", default=None
     )
-    target_alignment: float | None = column("alignment with the labels", "alignment", default=None)
-    target_cka: float | None = column("CKA with the labels", "alignment", default=None)
+    target_alignment: float | None = column(
+        "alignment with the labels", "alignment", label="alignment with the labels", default=None
+    )
+    target_cka: float | None = column("CKA with the labels", "alignment", label="CKA with the labels", default=None)
     distance_to_initial: float | None = column(
-        "distance to the same kernel at epoch 0: 1 - alignment", "distance", default=None
+        "distance to the same kernel at epoch 0: 1 - alignment",
+        "distance",
+        label="distance to initialisation",
+        default=None,
     )
     kernel_velocity: float | None = column(
-        "distance to the snapshot before, an epoch", "distance", unit="1 / epoch", default=None
+        "distance to the previous snapshot, per epoch",
+        "distance",
+        unit="1 / epoch",
+        label="velocity (distance per epoch)",
+        default=None,
     )
     ridge_test_error: float | None = column(
-        "test error of kernel ridge regression on the sample", "error", unit=SHARE, default=None
+        "test error of kernel ridge regression on the sample",
+        "error",
+        unit=SHARE,
+        label="kernel ridge test error",
+        default=None,
     )
     ridge_loo_error: float | None = column(
-        "leave-one-out error of kernel ridge regression on the sample", "error", unit=SHARE, default=None
+        "leave-one-out error of kernel ridge regression on the sample",
+        "error",
+        unit=SHARE,
+        label="kernel ridge leave-one-out error",
+        default=None,
     )
     ridge: float | None = column(
         "ridge of least leave-one-out error, relative to the largest diagonal entry", "error", default=None
     )
-    decay_exponent: float | None = column("decay exponent of the eigenvalues", "spectrum", default=None)
+    decay_exponent: float | None = column(
+        "decay exponent of the eigenvalues", "spectrum", label="decay exponent", default=None
+    )
     warnings: tuple[str, ...] = column("what is numerically doubtful", "note", default=())
     measures: dict[str, float | None] = column(
-        "what depends on options, by name, as JSON: the rows below", "note", default_factory=dict
+        "numbers that depend on options, by name, as JSON: the rows below", "note", default_factory=dict
     )
 
 
@@ -153,16 +208,22 @@ class Record:
     n_train: Int64 = column("training images", "run", unit="images")
     n_test: Int64 = column("test images", "run", unit="images")
     arch: str = column("architecture", "run")
-    width: Int64 = column("width of the network", "run")
-    parameters: Int64 = column("trainable parameters", "run")
+    width: Int64 = column("width of the network", "run", label="width")
+    parameters: Int64 = column("trainable parameters", "run", label="parameters")
     learning_rate: float = column("learning rate of SGD", "run")
     seed: Int64 = column("seed of initialisation, order of images and augmentation", "run")
-    epoch: Int64 = column("epochs of training up to the snapshot; 0 is the initialisation", "run", unit="epochs")
-    step: Int64 = column("steps of SGD up to the snapshot", "network", unit="steps")
+    epoch: Int64 = column(
+        "epochs of training up to the snapshot; 0 is the initialisation", "run", unit="epochs", label="last epoch"
+    )
+    step: Int64 = column("steps of SGD up to the snapshot", "network", unit="steps", label="SGD steps")
     final: bool = column("whether the snapshot ends the run", "run")
-    train_loss: float = column("cross-entropy on the training set", "network", unit="nats")
-    net_train_error: float = column("training error of the network itself", "network", unit=SHARE)
-    net_test_error: float = column("test error of the network itself", "network", unit=SHARE)
+    train_loss: float = column(
+        "cross-entropy on the training set", "network", unit="nats", label="training loss", log=True
+    )
+    net_train_error: float = column(
+        "training error of the network itself", "network", unit=SHARE, label="training error"
+    )
+    net_test_error: float = column("test error of the network itself", "network", unit=SHARE, label="test error")
     wall_s_train: float = column("time of training up to the snapshot", "cost", unit=SECONDS)
     config_sha256: str = column("SHA-256 of the options that decide numbers; run_id ends in its first digits", "run")
     commit: str | None = column("commit of afterkernel", "run")
