@@ -306,11 +306,12 @@ def _owner(state: RunState, facts: Snapshot) -> str:
 def wandb_run(config: Config, run_dir: Path, name: str) -> AbstractContextManager[Mirror]:
     """The W&B run; an evaluation with other options than the run's own has one of its own."""
     plain = config_to_dict(config)
+    root = plain["dataset"].get("root")
     return mirror(
         config.logger.wandb,
         run_dir,
         name=name if run_id(config) == name else f"{name}-{evaluation_id(config)}",
         sweep=config.sweep.name,
         config=public(plain),
-        places=[str(plain["output_dir"]), *([str(plain["dataset"]["root"])] if plain["dataset"].get("root") else [])],
+        local_paths=[str(path) for path in (plain["output_dir"], root) if path],
     )

@@ -34,9 +34,9 @@ def resumed(tmp_path):
     config = mirrors.configured(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         mirrors.broken_off(config, run_dir, KeyboardInterrupt(), epochs=2)
-    with mirrors.mirrored(config, run_dir) as board:
+    with mirrors.mirrored(config, run_dir) as mirror:
         for epoch in range(3):
-            board.log(logger_records.record(epoch, final=epoch == 2))
+            mirror.log(logger_records.record(epoch, final=epoch == 2))
     return SimpleNamespace(runs=tmp_path / "runs", id=f"tiny-{run_id(config)}")
 
 
