@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from afterkernel.cli import DEFAULT, commands, main_of
+from afterkernel.cli import DEFAULT, commands, load_plugins, main_of
 from afterkernel.errors import UserError
 from afterkernel.text import closest
 
@@ -59,7 +59,7 @@ def _run(argv: list[str]) -> int:
         from afterkernel.cli._skipped import EXIT_CODE, reporting_skipped
 
         with reporting_skipped() as skipped:
-            code = main_of(command)(argv[1:])
+            code = main_of(command)(load_plugins(argv[1:]))
         return code or (EXIT_CODE if skipped else 0)
     if "--version" in argv:
         from importlib.metadata import version

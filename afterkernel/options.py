@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from afterkernel.errors import UserError
@@ -24,7 +24,7 @@ def option(
     default: Any,
     help: str,
     *,
-    choices: Sequence[str] = (),
+    choices: Collection[str] = (),
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
@@ -35,15 +35,17 @@ def option(
 ) -> Any:
     """A dataclass field with one line of help, and with the values that it may take.
 
-    `choices` lists the strings allowed; `at_least`, `above` and `at_most` bound a number (or each number of a list).
-    Numbers are finite, whole numbers at most `LARGEST_INT` in size where no bound says otherwise, and a list holds no
-    value twice unless `unique` is false. `affects_results` says whether a run's numbers depend on the value, which is
-    then part of the run's identity: a device, a path or a memory budget is not. `redact` marks what stays on this
-    machine, such as a local path: it is never sent to W&B. `unordered` says that the order of a list changes no number.
+    A list or a dictionary as default is copied for each instance, and a class or a function is called. `choices` are
+    the strings allowed, or a registry whose names are allowed; `at_least`, `above` and `at_most` bound a number (or
+    each number of a list). Numbers are finite, whole numbers at most `LARGEST_INT` in size where no bound says
+    otherwise, and a list holds no value twice unless `unique` is false. `affects_results` says whether a run's numbers depend on the
+    value, which is then part of the run's identity: a device, a path or a memory budget is not. `redact` marks what
+    stays on this machine, such as a local path: it is never sent to W&B. `unordered` says that the order of a list
+    changes no number.
     """
     metadata = {
         "help": help,
-        "choices": tuple(choices),
+        "choices": choices if isinstance(choices, Mapping) else tuple(choices),  # a registry grows with plugins
         "at_least": at_least,
         "above": above,
         "at_most": at_most,
@@ -54,7 +56,7 @@ def option(
     }
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: default.copy(), metadata=metadata)
-    if isinstance(default, type):
+    if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -79,7 +81,7 @@ def wanted(field: dataclasses.Field[Any]) -> str:
     _, words, of_list = _TYPES[base]
     words = words if base == plain else of_list
     if base != plain and (choices := field.metadata["choices"]):
-        words = f"a list of names, such as [{','.join(choices[:2])}]"
+        words = f"a list of names, such as [{','.join(list(choices)[:2])}]"
     return f"{words} or null" if "None" in str(field.type) else words
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from afterkernel.claims.claim import Claim
 from afterkernel.claims.verdict import Comparison, ComparisonOutcome, Finding, PartFinding, judge
-from afterkernel.plugins import members
+from afterkernel.plugins import Registry
 
-CLAIMS: dict[str, Claim] = {name: kind() for name, kind in members(__name__, Claim).items()}
+CLAIMS: Registry[Claim] = Registry(__name__, Claim, make=lambda kind: kind())
 
 __all__ = ["CLAIMS", "Claim", "Comparison", "ComparisonOutcome", "Finding", "PartFinding", "judge"]

@@ -43,6 +43,15 @@ def overview() -> str:
     return "\n".join(lines)
 
 
+def load_plugins(argv: Sequence[str]) -> list[str]:
+    """Import the plugins that a command line asks for by plugins=[...], and return its other words."""
+    if words := [word for word in argv if word.startswith("plugins=")]:
+        from afterkernel.config import parse
+
+        parse(words)
+    return [word for word in argv if word not in words]
+
+
 def _module(command: str) -> str:
     return f"{__name__}.{command.replace('-', '_')}"
 
@@ -88,10 +97,21 @@ class CommandParser(argparse.ArgumentParser):
 
         Raises UserError for a flag that the command does not have.
         """
+        self.add_argument(
+            "--config-dir",
+            "-cd",
+            type=folder_argument,
+            metavar="DIR",
+            help="also choose among DIR/GROUP/NAME.yaml and DIR/sweeps/NAME.yaml",
+        )
         parsed, rest = self.parse_known_args(argv)
         if flags := [word for word in rest if word.startswith("-")]:
             self.unknown_flag(flags[0])
         parsed.overrides = [*parsed.overrides, *rest]
+        if (folder := vars(parsed).pop("config_dir")) is not None:
+            from afterkernel.config.user_files import use_config_dir
+
+            use_config_dir(folder)
         return parsed
 
     def unknown_flag(self, word: str) -> NoReturn:

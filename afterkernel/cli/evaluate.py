@@ -25,8 +25,7 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments = parser.parse_overrides(list(argv))
     check_run_folder(arguments.run_dir)
-    from afterkernel.config import override, run_id, training_difference
-    from afterkernel.config.overrides import check_single_run
+    from afterkernel.config import check_single_run, override, run_id, training_difference
     from afterkernel.runs.artifacts import check_checkpoints
     from afterkernel.runs.progress_file import watching
     from afterkernel.runs.run import read_config, reevaluate

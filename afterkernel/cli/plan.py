@@ -18,8 +18,7 @@ def main(argv: Sequence[str]) -> int:
     overrides = parser.parse_overrides(list(argv)).overrides
     import torch
 
-    from afterkernel.config import compose, device, to_config
-    from afterkernel.config.overrides import check_single_run
+    from afterkernel.config import check_single_run, compose, device, to_config
     from afterkernel.kernel_kinds import KINDS
     from afterkernel.kernels import train_test_plan
     from afterkernel.kernels.machine import matmul_rate

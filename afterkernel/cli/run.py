@@ -11,16 +11,15 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 
 from afterkernel.cli import CommandParser, overview
-from afterkernel.config import CONF, compose, to_config
+from afterkernel.config import CONF, compose, parse, to_config
 from afterkernel.config.help import help_text
-from afterkernel.config.overrides import check_once, parse
+from afterkernel.config.overrides import check_once
 from afterkernel.errors import UserError
 
 # Flags of Hydra's own command line that have no place here, each with what to do instead.
 _REFUSED = {
     "--config-name": "choose among the files of conf, or write a sweeps/NAME.yaml",
-    "--config-path": "choose among the files of conf, or write a sweeps/NAME.yaml",
-    "--config-dir": "choose among the files of conf, or write a sweeps/NAME.yaml",
+    "--config-path": "--config-dir takes a folder of yours",
     "--experimental-rerun": "it loads a pickle, which can run code; give the same options again",
     "--package": "--cfg job prints the whole configuration",
     "--run": "leave it out, a run is the default",
@@ -28,7 +27,7 @@ _REFUSED = {
     "--shell-completion": "there is no completion",
 }
 _MULTIRUN = ("--multirun", "-m")
-_SHORT = {"-cn": "--config-name", "-cp": "--config-path", "-cd": "--config-dir"}
+_SHORT = {"-cn": "--config-name", "-cp": "--config-path"}
 _SHORT |= {"-p": "--package", "-r": "--run", "-sc": "--shell-completion"}
 
 

@@ -3,28 +3,65 @@
 from __future__ import annotations
 
 import copy
-import io
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from afterkernel.config.check import check
 from afterkernel.config.explain import explain, unknown
-from afterkernel.config.identity import run_id
-from afterkernel.config.overrides import check_sweep, parse
-from afterkernel.config.places import CONF, sweep_file
-from afterkernel.config.schema import Config, config_from_dict, config_to_dict, every_option, register
+from afterkernel.config.identity import run_id, used_plugins
+from afterkernel.config.overrides import check_once, check_override, read
+from afterkernel.config.places import CONF
+from afterkernel.config.schema import Config, config_from_dict, config_to_dict, every_option, load_plugins, register
+from afterkernel.config.user_files import plugins_of_sweep, store_sweep
 from afterkernel.errors import UserError
-from afterkernel.files.reading import read_yaml_text
 from afterkernel.options import walk, wanted
+
+
+def parse(words: Sequence[str]) -> list[Override]:
+    """The overrides that these words write, each checked, after the plugins that they ask for were imported.
+
+    Plugins are asked for by plugins=[...], or else by the file that +sweep=NAME names. Raises UserError for the first
+    word that is not accepted.
+    """
+    overrides = read(words)
+    load_plugins(_asked_plugins(overrides), announce=True)
+    register()
+    for override in overrides:
+        check_override(override)
+    return overrides
+
+
+def _asked_plugins(overrides: Sequence[Override]) -> list[Any]:
+    by_name = {override.key_or_group: override for override in overrides}
+    if (asked := by_name.get("plugins")) is not None:
+        names = asked.value()
+        if not isinstance(names, list):
+            raise UserError(f"{asked.input_line} is not a list: write it as plugins=[my_lab.nets].")
+        return [getattr(name, "text", name) for name in names]
+    if "sweep" not in by_name:
+        return []
+    check_override(by_name["sweep"])  # before any file is read
+    return plugins_of_sweep(str(by_name["sweep"].value()))
+
+
+def check_single_run(command: str, overrides: Sequence[str]) -> None:
+    """Raise UserError for several values of one option, and for a sweep: the command is about one run."""
+    parsed = parse(overrides)
+    check_once(parsed)
+    for each in parsed:
+        if each.is_sweep_override():
+            raise UserError(f"{each.input_line}: {command} takes one value for each option: give one of them.")
+        if each.key_or_group == "sweep":
+            raise UserError(f"{each.input_line}: {command} works on one run, not on a sweep: leave it out.")
 
 
 def prepare(overrides: Sequence[Override] = ()) -> None:
@@ -35,26 +72,8 @@ def prepare(overrides: Sequence[Override] = ()) -> None:
     register()
     for override in overrides:
         if override.key_or_group == "sweep":
-            store = ConfigStore.instance()
-            name = str(override.value())
-            store.store(group="sweep", name=name, node=_read_sweep(name), package="_global_")
+            store_sweep(str(override.value()))
     OmegaConf.register_new_resolver("run_id", _run_id, replace=True)
-
-
-def _read_sweep(name: str) -> DictConfig:
-    path = sweep_file(name)
-    assert path is not None
-    text = read_yaml_text(path)
-    try:
-        node = OmegaConf.load(io.StringIO(text))
-    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path} can't be read as YAML: {' '.join(str(error).split())}.") from error
-    if OmegaConf.is_list(node) or not isinstance(node, DictConfig):
-        raise UserError(f"{path} is not a sweep: it must hold options by name, as sweeps/demo.yaml does.")
-    if not node:
-        raise UserError(f"{path} is empty: name what is swept, as sweeps/demo.yaml does.")
-    check_sweep(f"sweeps/{name}.yaml", node)
-    return node
 
 
 def _run_id(*, _root_: DictConfig) -> str:
@@ -93,7 +112,8 @@ def _typed(cfg: DictConfig) -> Config:
     if not isinstance(config, Config):
         raise UserError("the configuration has lost its schema: conf/config.yaml must begin with base_config.")
     _reject_unknown(plain, config)
-    return config
+    used = [plugin for field in dataclasses.fields(config) for plugin in used_plugins(getattr(config, field.name))]
+    return dataclasses.replace(config, plugins=sorted({*config.plugins, *used}))
 
 
 def _resolve(cfg: DictConfig) -> None:

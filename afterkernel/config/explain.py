@@ -31,8 +31,7 @@ def explain(error: BaseException, word: str = "") -> str:
         return unknown(match[1])
     if match := re.search(r"Could not find '([\w/-]+)/([^'/]+)'", text):
         listed = re.search(r"Available options in '[^']+':\n(.*?)(?:Config search path|$)", text, re.DOTALL)
-        names = [name for name in (listed[1].split() if listed else []) if not name.startswith("base_")]
-        return f"{match[1]}={match[2]} is not known: choose one of {', '.join(names)}."
+        return f"{match[1]}={match[2]} is not known: choose one of {', '.join(listed[1].split() if listed else [])}."
     if match := re.search(r"Ambiguous value for argument '([\w.+]+)=(.*)'", text):
         return f"{match[1]}={match[2]} names several values: add --multirun to sweep over them."
     if match := re.search(r"Sweep parameters '(.*)' requires --multirun", text):

@@ -7,6 +7,7 @@ import hashlib
 import json
 from typing import Any
 
+from afterkernel import plugins
 from afterkernel.config.schema import Config
 
 EVALUATION_SECTIONS = ("kernel", "svm", "measure")
@@ -30,7 +31,15 @@ def deciding(node: Any) -> dict[str, Any]:
                 values[field.name] = below
         elif field.metadata.get("affects_results", True):
             values[field.name] = _spelled(value, field)
+    if used := used_plugins(node):
+        values["plugins"] = used  # another module may define another class of the same name
     return values
+
+
+def used_plugins(section: Any) -> list[str]:
+    """The plugins that define what a section of the configuration has chosen."""
+    kinds = getattr(section, "member_classes", [type(section)])
+    return sorted({plugin for kind in kinds if (plugin := plugins.defining(kind)) is not None})
 
 
 def _spelled(value: Any, field: dataclasses.Field[Any]) -> Any:

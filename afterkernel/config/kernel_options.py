@@ -15,9 +15,9 @@ class Kernel:
     """Which kernels are computed of every snapshot, and how."""
 
     names: list[str] = option(
-        [name for name, kind in KINDS.items() if kind.by_default],
+        lambda: [name for name, kind in KINDS.items() if kind.by_default],
         "kernels of each snapshot",
-        choices=tuple(KINDS),
+        choices=KINDS,
         unordered=True,
     )
     dtype: str = option(
@@ -32,7 +32,6 @@ class Kernel:
         at_most=2**53,
         affects_results=False,
     )
-
     resumable: bool = option(
         True,
         "keep the tiles of a long Gram matrix in the run's folder until its record is written: a killed one goes on",
@@ -43,3 +42,8 @@ class Kernel:
     def precision(self) -> Precision:
         """How gradients are collected, held and multiplied."""
         return PRECISIONS[self.dtype]
+
+    @property
+    def member_classes(self) -> list[type]:
+        """The classes that compute these kernels."""
+        return [type(KINDS[name]) for name in self.names if name in KINDS]

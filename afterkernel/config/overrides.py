@@ -1,13 +1,11 @@
-"""What overrides and sweep files may say: options and choices by name; never code, nor Hydra's own settings.
+"""What overrides may say: options and choices by name; never code, nor Hydra's own settings.
 
 Hydra imports and calls whatever a `_target_` names, and takes configuration files from wherever it is pointed to. So
-everything that reaches it is checked here first.
+everything that reaches it is checked first.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -18,12 +16,11 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, QuotedString, RangeSweep
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
 
 from afterkernel.config.explain import explain, unknown
 from afterkernel.config.places import CONF, sweep_names
-from afterkernel.config.schema import Config, Sweep
-from afterkernel.config.written import check_all_written, check_written
+from afterkernel.config.schema import KINDS, Sweep
+from afterkernel.config.written import check_written
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds
 from afterkernel.text import did_you_mean
@@ -47,7 +44,7 @@ _INSTEAD = {
 
 def groups() -> list[str]:
     """The options that are chosen by the name of a file: dataset, arch, ..., experiment."""
-    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+    return sorted({*KINDS, *(folder.name for folder in CONF.iterdir() if folder.is_dir())})
 
 
 def choices(group: str) -> list[str]:
@@ -55,16 +52,15 @@ def choices(group: str) -> list[str]:
     if group == "sweep":
         return sweep_names()
     stored = (name.removesuffix(".yaml") for name in ConfigStore.instance().repo.get(group, {}))
-    files = (path.stem for path in (CONF / group).glob("*.yaml"))
-    return sorted({*files, *(name for name in stored if not name.startswith("base_"))})
+    return sorted({*stored, *(path.stem for path in (CONF / group).glob("*.yaml"))})
 
 
-def parse(words: Sequence[str]) -> list[Override]:
-    """The overrides that these words say, each checked. Raises UserError for the first that is not accepted."""
+def read(words: Sequence[str]) -> list[Override]:
+    """The overrides that these words write, not yet checked. Raises UserError for the first that can't be read."""
     parser = OverridesParser.create()
     parsed = []
     for word in words:
-        _check_length(word)
+        check_length(word)
         if not word.strip():
             raise UserError(
                 f"{word!r} is neither a command nor an option: write options as name=value, and see --help."
@@ -72,9 +68,7 @@ def parse(words: Sequence[str]) -> list[Override]:
         try:
             parsed.append(parser.parse_override(word))
         except (HydraException, ValueError, RecursionError) as error:
-            raise UserError(_unreadable(_short(word), error)) from error
-    for override in parsed:
-        check_override(override)
+            raise UserError(_unreadable(short(word), error)) from error
     return parsed
 
 
@@ -82,16 +76,16 @@ def check_once(overrides: Sequence[Override]) -> None:
     """Raise UserError where a command line sets one option twice: it is unknown which one is meant."""
     first: dict[str, str] = {}
     for override in overrides:
-        key, said = override.key_or_group, _short(override.input_line or "")
+        key, said = override.key_or_group, short(override.input_line or "")
         if key in first:
             raise UserError(f"{first[key]} and {said} both set {key}: give it once.")
         first[key] = said
 
 
-def _check_length(word: str) -> None:
+def check_length(word: str) -> None:
     """Hydra's parser takes a millisecond for each value, and is called several times."""
     if word.count(",") > _MOST_VALUES:
-        raise UserError(f"{_short(word)} holds more than {_MOST_VALUES:,} values: give fewer, or a range.")
+        raise UserError(f"{short(word)} holds more than {_MOST_VALUES:,} values: give fewer, or a range.")
 
 
 def _unreadable(word: str, error: BaseException) -> str:
@@ -102,10 +96,10 @@ def _unreadable(word: str, error: BaseException) -> str:
 
 def check_override(override: Override) -> None:
     """Raise UserError where an override names code, a setting of Hydra, or a choice that there is not."""
-    key, said = override.key_or_group, _short(override.input_line or "")
+    key, said = override.key_or_group, short(override.input_line or "")
     if not key:
         raise UserError(f"{said} has no name before the =: write options as name=value.")
-    _check_no_code(said, [*re.split(r"[./@]", key), *_keys(override.value())])
+    check_no_code(said, [*re.split(r"[./@]", key), *keys_within(override.value())])
     if override.package is not None:
         cure = f"a choice can't be placed elsewhere: write {key}=NAME" if key in groups() else f"write {key}=VALUE"
         raise UserError(f"{said}: {cure}.")
@@ -168,125 +162,30 @@ def _check_choice(override: Override, said: str) -> None:
             )
 
 
-def _check_no_code(said: str, keys: Sequence[str]) -> None:
+def check_no_code(said: str, keys: Sequence[str]) -> None:
+    """Raise UserError for a key that Hydra would call code by."""
     for key in keys:
         if _CODE.fullmatch(key):
             raise UserError(f"{said}: {key} would have code run, which no option and no file may name.")
 
 
-def _keys(value: Any) -> Iterator[str]:
+def keys_within(value: Any) -> Iterator[str]:
     """Every key of the dictionaries within a value."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield str(key)
-            yield from _keys(item)
+            yield from keys_within(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _keys(item)
+            yield from keys_within(item)
     elif isinstance(value, ChoiceSweep):
-        yield from _keys(value.list)
+        yield from keys_within(value.list)
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """A text on one line, shortened for a message."""
     text = text.replace("\n", "\\n")
     return text if len(text) <= 120 else f"{text[:60]}..."
-
-
-def check_sweep(place: str, node: DictConfig) -> None:
-    """Raise UserError for what a sweep file must not hold: code, Hydra's settings, values that are no grid."""
-    plain = OmegaConf.to_container(node, resolve=False)
-    assert isinstance(plain, dict)
-    _check_no_code(place, list(_keys(plain)))
-    known = [field.name for field in dataclasses.fields(Config)]
-    for key in map(str, plain):
-        if key not in (*known, "hydra", "defaults"):
-            cure = (
-                f"write it nested, as {key.partition('.')[0]}: with {key.partition('.')[2]}: below it"
-                if key.partition(".")[0] in known and "." in key
-                else f"name one of {', '.join(known)}, or hydra.sweeper.params"
-            )
-            raise UserError(f"{place}: {key} is not a section of the configuration: {cure}.")
-    if "defaults" in plain:
-        _check_defaults(place, plain["defaults"])
-    check_all_written({key: value for key, value in plain.items() if key not in ("hydra", "defaults")}, f"{place}: ")
-    if "hydra" in plain:
-        _check_hydra_section(place, plain["hydra"])
-
-
-def _check_defaults(place: str, defaults: Any) -> None:
-    """A defaults list chooses among our own files by name, each group once."""
-    found: list[str] = []
-    for item in defaults if isinstance(defaults, list) else [defaults]:
-        (said, value) = next(iter(item.items())) if isinstance(item, dict) and len(item) == 1 else (item, None)
-        named = re.fullmatch(r"override /(\w+)", str(said))
-        group = "_self_" if item == "_self_" else named[1] if named and isinstance(value, str) else ""
-        if not isinstance(defaults, list) or group not in ("_self_", *groups()):
-            raise UserError(
-                f"{place}: defaults can't hold {json.dumps(item)}: write choices of {', '.join(groups())} alone, as "
-                "- override /dataset: mnist."
-            )
-        if group in found:
-            raise UserError(f"{place}: defaults name {group} twice: name it once.")
-        found.append(group)
-        if group != "_self_" and value not in choices(group):
-            raise UserError(f"{place}: {group}={value} is not known: choose one of {', '.join(choices(group))}.")
-
-
-def _check_hydra_section(place: str, section: Any) -> None:
-    """Of Hydra's settings a sweep file sets its mode and the values to sweep over."""
-    if not isinstance(section, dict):
-        raise UserError(f"{place}: hydra must hold sweeper: with params: below it, as sweeps/demo.yaml does.")
-    for key in section:
-        if key not in ("mode", "sweeper"):
-            raise UserError(
-                f"{place}: hydra.{key} can't be set in a file: only hydra.mode and hydra.sweeper.params can."
-            )
-    if section.get("mode", "MULTIRUN") not in ("MULTIRUN", "RUN"):
-        raise UserError(f"{place}: hydra.mode={section['mode']} is not known: choose one of MULTIRUN, RUN.")
-    sweeper = section.get("sweeper", {})
-    if not isinstance(sweeper, dict) or sweeper.keys() - {"params"}:
-        raise UserError(f"{place}: hydra.sweeper takes params alone, with an option and its values in each line.")
-    params = sweeper.get("params")
-    if params and section.get("mode") == "RUN":
-        raise UserError(f"{place}: hydra.mode=RUN has no values to sweep over: leave out either it or hydra.sweeper.")
-    if params is None or params == {}:
-        if section.get("mode") == "MULTIRUN":
-            raise UserError(f"{place} sweeps over nothing: give hydra.sweeper.params an option with values.")
-        return
-    if not isinstance(params, dict):
-        raise UserError(
-            f"{place}: hydra.sweeper.params={json.dumps(params)} is not a mapping: write one OPTION: VALUE,VALUE "
-            "in each line below it."
-        )
-    for option, values in params.items():
-        _check_values(f"{place}: hydra.sweeper.params.{option}", str(option), values)
-
-
-def _check_values(place: str, option: str, values: Any) -> None:
-    """Values to sweep over that Hydra can't read, or would take for one."""
-    if isinstance(values, (list, dict)):
-        hint = ",".join(map(str, values)) if isinstance(values, list) else "a,b"
-        raise UserError(f"{place}={json.dumps(values)} is one value: write {hint} to sweep over several.")
-    if values is None or "${" in str(values):
-        raise UserError(f"{place}={'' if values is None else values} is not a list of values: write 0,1,2 or range(5).")
-    if not re.fullmatch(r"\+?[\w./@-]+", option):
-        raise UserError(f"{place} is not the name of an option.")
-    _check_length(str(values))
-    try:
-        parsed = OverridesParser.create().parse_override(f"{option}={values}")
-    except (HydraException, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{place}={_short(str(values))} can't be read: write values with commas between them, such as 0,1,2 or "
-            "range(5)."
-        ) from error
-    if parsed.key_or_group == "sweep":
-        raise UserError(f"{place}: a sweep can't go over other sweeps: run them one by one.")
-    if re.match(r"\+?hydra\b", option):
-        raise UserError(f"{place} is a setting of Hydra, which can't be swept over.")
-    try:
-        check_override(parsed)
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from error
 
 
 def count_runs(overrides: Sequence[Override]) -> int:
@@ -296,7 +195,7 @@ def count_runs(overrides: Sequence[Override]) -> int:
 
 
 def _count(override: Override) -> int:
-    value, said = override.value(), _short(override.input_line or "")
+    value, said = override.value(), short(override.input_line or "")
     if isinstance(value, ChoiceSweep):
         return len(value.list)
     if isinstance(value, RangeSweep):
@@ -316,14 +215,3 @@ def check_runs(runs: int, sweep: Sweep) -> None:
             f"the sweep has {runs:,} runs, more than sweep.max_runs={sweep.max_runs}: sweep over fewer values, or set "
             "a larger sweep.max_runs."
         )
-
-
-def check_single_run(command: str, overrides: Sequence[str]) -> None:
-    """Raise UserError for several values of one option, and for a sweep: the command is about one run."""
-    parsed = parse(overrides)
-    check_once(parsed)
-    for each in parsed:
-        if each.is_sweep_override():
-            raise UserError(f"{each.input_line}: {command} takes one value for each option: give one of them.")
-        if each.key_or_group == "sweep":
-            raise UserError(f"{each.input_line}: {command} works on one run, not on a sweep: leave it out.")

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from afterkernel import plugins
 from afterkernel.claims import CLAIMS
 from afterkernel.config.kernel_options import Kernel
 from afterkernel.data import SOURCES, Source
 from afterkernel.errors import UserError
+from afterkernel.kernel_kinds import KINDS as KERNEL_KINDS
 from afterkernel.launchers.launcher import Launcher
-from afterkernel.measures import AllMeasures, Measures
+from afterkernel.measures import MEASURES, Measures, measure_options
 from afterkernel.models import Architecture
 from afterkernel.options import option, walk
-from afterkernel.plugins import members
+from afterkernel.plugins import Registry
 from afterkernel.svm import BACKENDS, Backend
 from afterkernel.training.options import Snapshots, Trainer, Training
 from afterkernel.wandb.mirror import Logger
@@ -42,7 +45,7 @@ class Sweep:
         affects_results=False,
     )
     claims: list[str] = option(
-        [], "claims that the report is to answer; all by default", choices=tuple(CLAIMS), affects_results=False
+        [], "claims that the report is to answer; all by default", choices=CLAIMS, affects_results=False
     )
     max_runs: int = option(10_000, "runs that a sweep may have at most", at_least=1, affects_results=False)
     dry_run: bool = option(
@@ -60,11 +63,18 @@ class Config:
     snapshot: Snapshots = option(Snapshots, "snapshots")
     kernel: Kernel = option(Kernel, "kernels")
     svm: Backend = option(Backend, "hard-margin SVM")
-    measure: Measures = option(AllMeasures, "measures of kernels")
+    measure: Measures = option(measure_options, "measures of kernels")
     logger: Logger = option(Logger, "mirrors")
     trainer: Trainer = option(Trainer, "where the work runs")
     launcher: Launcher = option(Launcher, "where the runs of a sweep run")
     sweep: Sweep = option(Sweep, "sweep")
+    plugins: list[str] = option(
+        [],
+        "Python modules that define further architectures, data sources, kernels, measures, SVM backends, claims or "
+        "launchers, such as [my_lab.nets]; imported first",
+        affects_results=False,
+        unordered=True,
+    )
     seed: int = option(0, "seed of initialisation, order of images and augmentation", at_least=0, at_most=2**31 - 1)
     keep: list[str] = option(
         ["checkpoint"],
@@ -78,33 +88,62 @@ class Config:
     force: bool = option(False, "run again where a finished run of the same identity lies", affects_results=False)
 
 
-KINDS: dict[str, dict[str, type[Any]]] = {
+KINDS: dict[str, Registry[type[Any]]] = {
     "dataset": SOURCES,
-    "arch": members("afterkernel.models", Architecture),
+    "arch": Registry("afterkernel.models", Architecture),
     "svm": BACKENDS,
-    "launcher": members("afterkernel.launchers", Launcher),
+    "launcher": Registry("afterkernel.launchers", Launcher),
 }
+# Everything that a plugin can define.
+_REGISTRIES: list[Registry[Any]] = [*KINDS.values(), KERNEL_KINDS, MEASURES, CLAIMS]
+
+
+def load_plugins(names: Iterable[str], *, announce: bool = False) -> None:
+    """Import plugins, after which what they define can be chosen; with `announce` each is named on stderr first.
+
+    Raises UserError for one that can't be imported, or that defines nothing.
+    """
+    names = list(names)
+    plugins.load(names, announce=announce)
+    for name in names:
+        if not any(plugins.defining(kind) == name for registry in _REGISTRIES for kind in registry.classes()):
+            bases = ", ".join(registry.base.__name__ for registry in _REGISTRIES)
+            raise UserError(
+                f"plugins=[{name}] defines nothing: it must define, or import from its own modules, a subclass of "
+                f"{bases} that has a name."
+            )
 
 
 def every_option() -> dict[str, list[dataclasses.Field[Any]]]:
     """The fields of every option, of all kinds, by dotted name; kinds may share a name."""
+    return _every_option(tuple(plugins.loaded()))
+
+
+@functools.cache
+def _every_option(_: tuple[str, ...]) -> dict[str, list[dataclasses.Field[Any]]]:
     sections = [("", Config())]
     sections += [(f"{group}.", kind()) for group, kinds in KINDS.items() for kind in kinds.values()]
     found: dict[str, list[dataclasses.Field[Any]]] = {}
     for prefix, section in sections:
-        for name, field, _ in walk(section, prefix):
+        for name, field, _value in walk(section, prefix):
             found.setdefault(name, []).append(field)
     return found
 
 
-@functools.cache
 def register() -> None:
-    """Put the schema where Hydra finds it: base_config, and base_KIND in each group of kinds."""
+    """Put the schema where Hydra finds it: base_config, and every kind as a choice of its group."""
+    _register(tuple(plugins.loaded()))
+
+
+@functools.cache
+def _register(_: tuple[str, ...]) -> None:
     store = ConfigStore.instance()
     store.store(name="base_config", node=Config, provider="afterkernel")
     for group, kinds in KINDS.items():
         for name, kind in kinds.items():
-            store.store(group=group, name=f"base_{name}", node=kind, provider="afterkernel")
+            store.store(group=group, name=name, node=kind, provider="afterkernel")
+    for name in MEASURES:
+        store.store(group="measure", name=name, node={"names": [name]}, provider="afterkernel")
 
 
 def config_from_dict(plain: Any) -> Config:
@@ -118,6 +157,11 @@ def config_from_dict(plain: Any) -> Config:
         raise UserError(f"it refers to other values ({text}), where plain values belong.")
     from afterkernel.config.written import check_all_written  # it looks up the options of this schema
 
+    if missing := [name for name in plain.get("plugins") or [] if name not in plugins.loaded()]:
+        raise UserError(
+            f"it needs code that is imported only where you ask for it: add plugins=[{','.join(map(str, missing))}] to "
+            "the command."
+        )
     check_all_written(plain)
     schema = OmegaConf.structured(Config)
     for group, kinds in KINDS.items():

@@ -5,14 +5,9 @@ dashboard, and the documentation. No torch is imported before a kernel is comput
 """
 
 from afterkernel.kernel_kinds.kind import KernelKind
-from afterkernel.plugins import members
+from afterkernel.plugins import Registry
 
-KINDS: dict[str, KernelKind] = {
-    kind.name: kind
-    for kind in sorted(
-        (each() for each in members("afterkernel.kernel_kinds", KernelKind).values()), key=lambda kind: kind.order
-    )
-}
+KINDS: Registry[KernelKind] = Registry(__name__, KernelKind, make=lambda kind: kind())
 
 
 def describe(name: str) -> KernelKind:

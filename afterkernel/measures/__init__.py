@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from afterkernel.measures.alignment import alignment, cka
 from afterkernel.measures.context import Context, measure_all
 from afterkernel.measures.effective_rank import effective_rank
@@ -13,12 +15,16 @@ from afterkernel.measures.samples import sample_images
 from afterkernel.measures.spectrum import Spectrum, spectrum
 from afterkernel.measures.state import MeasureState
 from afterkernel.measures.target_alignment import target_alignment
-from afterkernel.plugins import members
+from afterkernel.plugins import Registry
 from afterkernel.records.glossary import Term
 
-MEASURES: dict[str, type[Measure]] = members(__name__, Measure)
+MEASURES: Registry[type[Measure]] = Registry(__name__, Measure)
 
-AllMeasures = section(MEASURES, __name__, "AllMeasures")
+
+def measure_options(**options: Any) -> Measures:
+    """The section `measure` of a configuration, which has the options of every measure in MEASURES."""
+    return section(MEASURES)(**options)
+
 
 
 def declared_terms() -> list[Term]:
@@ -29,7 +35,6 @@ def declared_terms() -> list[Term]:
 __all__ = [
     "MEASURES",
     "TRANSFORMS",
-    "AllMeasures",
     "Context",
     "Invariance",
     "Measure",
@@ -45,6 +50,7 @@ __all__ = [
     "invariances",
     "kernel_distance",
     "measure_all",
+    "measure_options",
     "model_invariance",
     "sample_images",
     "spectrum",

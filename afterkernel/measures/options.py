@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,6 +55,11 @@ class Measures:
         return any(measure.needs_history for measure in self.chosen())
 
     @property
+    def member_classes(self) -> list[type]:
+        """The classes of the measures that are asked for."""
+        return [type(measure) for measure in self.chosen()]
+
+    @property
     def inactive(self) -> frozenset[str]:
         """Options that decide nothing: of measures that are not asked for, and samples that no measure looks at."""
         of_others = {
@@ -74,28 +80,28 @@ class Measures:
         raise TypeError("the measures are those of afterkernel.measures.MEASURES")
 
 
-def section(kinds: Mapping[str, type[Measure]], module: str, name: str) -> type[Measures]:
-    """The dataclass `module`.`name`, which adds the options of the measures `kinds` to those of `Measures`."""
-    by_default = [measure for measure, kind in kinds.items() if kind.by_default]
-    fields: list[tuple[str, str, Any]] = [
-        (
-            "names",
-            "list[str]",
-            option(by_default, "what is measured of each kernel", choices=tuple(kinds), unordered=True),
-        )
-    ]
+def section(kinds: Mapping[str, type[Measure]]) -> type[Measures]:
+    """The dataclass that adds the options of the measures `kinds` to those of `Measures`."""
+    return _section(tuple(kinds.items()))
+
+
+@functools.cache
+def _section(kinds: tuple[tuple[str, type[Measure]], ...]) -> type[Measures]:
+    by_name = dict(kinds)
+    by_default = [name for name, kind in kinds if kind.by_default]
+    names = option(by_default, "what is measured of each kernel", choices=tuple(by_name), unordered=True)
+    fields: list[tuple[str, str, Any]] = [("names", "list[str]", names)]
     taken = {field.name for field in dataclasses.fields(Measures)}
-    for kind in kinds.values():
+    for _, kind in kinds:
         for field in dataclasses.fields(kind):
             if field.name in taken:
                 raise UserError(f"measure.{field.name} is the option of two measures: rename that of {kind.__name__}.")
             taken.add(field.name)
             fields.append((field.name, str(field.type), copy.copy(field)))
     made = dataclasses.make_dataclass(
-        name, fields, bases=(Measures,), namespace={"kinds": classmethod(lambda _: kinds)}
+        "AllMeasures", fields, bases=(Measures,), namespace={"kinds": classmethod(lambda _: by_name)}
     )
-    # Where it is found again when a job is sent to another process.
-    made.__module__, made.__doc__ = module, Measures.__doc__
+    made.__doc__ = Measures.__doc__
     return made
 
 

@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from afterkernel.plugins import described
+
 if TYPE_CHECKING:
     import torch
 
@@ -53,6 +55,7 @@ def provenance(data_sha256: str, snapshot_sha256: str) -> dict[str, Any]:
     """The origin of a record, apart from commit and device, as plain data."""
     return {
         "versions": versions(),
+        "plugins": described(),
         "data_sha256": data_sha256,
         "snapshot_sha256": snapshot_sha256,
         "command": " ".join(["python", "-m", "afterkernel", *sys.argv[1:]]),

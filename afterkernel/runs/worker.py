@@ -68,8 +68,10 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
 def _run(job: Job, run_dir: Path, lock: RunLock) -> bool:
     # Imported here, so that an installation that lacks something fails as a run, by name.
     from afterkernel.config import config_from_dict
+    from afterkernel.plugins import load
     from afterkernel.runs.run import run
 
+    load(job.config["plugins"])
     log.info("run %s of sweep %s", job.run_id, job.config["sweep"]["name"])
     return run(config_from_dict(job.config), run_dir, lock=lock, check_cancelled=lock.check)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from afterkernel.plugins import members
+from afterkernel.plugins import Registry
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.estimator import HardMarginSVM
@@ -11,7 +11,7 @@ from afterkernel.svm.one_vs_rest import OneVsRestSVM
 from afterkernel.svm.ridge import KernelRidge
 from afterkernel.svm.soft_path import SoftMarginPath
 
-BACKENDS: dict[str, type[Backend]] = members(__name__, Backend)
+BACKENDS: Registry[type[Backend]] = Registry(__name__, Backend)
 
 __all__ = [
     "BACKENDS",

@@ -14,9 +14,9 @@ from afterkernel.claims import CLAIMS
 from afterkernel.config import compose, config_from_dict, config_to_dict, evaluation_id, override, run_id, to_config
 from afterkernel.config.check import check
 from afterkernel.config.help import help_text
-from afterkernel.config.overrides import count_runs
+from afterkernel.config.overrides import choices, count_runs, groups
 from afterkernel.config.places import CONF, SWEEPS
-from afterkernel.config.schema import KINDS, Config, every_option
+from afterkernel.config.schema import KINDS, Config, every_option, register
 from afterkernel.errors import UserError
 from afterkernel.measures import MEASURES
 from afterkernel.options import check_bounds, walk
@@ -37,9 +37,7 @@ def test_defaults_are_those_of_the_paper():
     assert made.logger.wandb.mode == "offline"
 
 
-def test_every_measure_has_its_file_and_help_says_what_it_costs():
-    files = {path.stem for path in (CONF / "measure").glob("*.yaml")}
-    assert files >= set(MEASURES)
+def test_every_measure_is_a_choice_and_help_says_what_it_costs():
     text = help_text("usage")
     for name, kind in MEASURES.items():
         assert config(f"measure={name}").measure.names == [name]
@@ -47,26 +45,26 @@ def test_every_measure_has_its_file_and_help_says_what_it_costs():
         assert f"cost: {kind.cost}" in text
 
 
-@pytest.mark.parametrize("group", list(KINDS))
-def test_every_kind_has_its_file_and_every_file_its_kind(group):
-    files = {path.stem for path in (CONF / group).glob("*.yaml")}
-    variants = {name for name in files if any(name.startswith(f"{kind}_") for kind in KINDS[group])}
-    assert files - variants == set(KINDS[group])
+def _choices():
+    register()
+    return [f"{group}={name}" for group in groups() for name in choices(group)]
 
 
-def _options_in_conf():
-    for folder in sorted(path for path in CONF.iterdir() if path.is_dir()):
-        for path in sorted(folder.glob("*.yaml")):
-            yield f"{folder.name}={path.stem}"
+def test_every_kind_and_every_file_of_conf_is_a_choice():
+    kinds = {f"{group}={name}" for group, registry in KINDS.items() for name in registry}
+    files = {f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml")}
+    measures = {f"measure={name}" for name in MEASURES}
+    assert not kinds & files
+    assert set(_choices()) == kinds | files | measures
 
 
-@pytest.mark.parametrize("choice", list(_options_in_conf()))
-def test_every_file_of_conf_composes(choice, tmp_path, monkeypatch, installed, importable):
+@pytest.mark.parametrize("choice", _choices())
+def test_every_choice_composes(choice, tmp_path, monkeypatch, installed, importable):
     overrides = [choice]
     installed("sbatch", "squeue", "scancel", "scontrol")
     importable("ray")
     monkeypatch.setattr(KINDS["svm"]["cuml"], "check", lambda self: None)  # needs a GPU
-    if "folder" in choice:
+    if choice == "dataset=folder":
         from PIL import Image
 
         for split in ("train", "test"):

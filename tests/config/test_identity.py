@@ -11,7 +11,7 @@ from afterkernel.config.kernel_options import Kernel
 from afterkernel.config.schema import KINDS, every_option
 from afterkernel.data.sources.digits import Digits
 from afterkernel.data.sources.folder import ImageFolder
-from afterkernel.measures import MEASURES, AllMeasures
+from afterkernel.measures import MEASURES, measure_options
 from afterkernel.models import MLP
 from afterkernel.options import walk
 from afterkernel.svm import BACKENDS
@@ -36,7 +36,7 @@ DOES_NOT = {
     *("dataset.root", "dataset.download", "kernel.budget_bytes", "kernel.resumable", "keep", "output_dir", "force"),
     *("trainer.device", "trainer.checkpoint_every_s", "trainer.threads", "svm.timeout_s", "svm.library"),
     *("logger.wandb.mode", "logger.wandb.project", "logger.wandb.entity"),
-    *("sweep.name", "sweep.on_error", "sweep.claims", "sweep.dry_run", "sweep.max_runs"),
+    *("sweep.name", "sweep.on_error", "sweep.claims", "sweep.dry_run", "sweep.max_runs", "plugins"),
 }
 # What an option needs to count.
 ACTIVE = {"augment_angle_deg": {"augment": True}, "augment_shift_px": {"augment": True}, "seed": {"algorithm": 2}}
@@ -47,7 +47,7 @@ def config(*words):
 
 
 def made(**sections):
-    defaults = {"dataset": Digits(), "arch": MLP(), "svm": BACKENDS["exact"](), "measure": AllMeasures()}
+    defaults = {"dataset": Digits(), "arch": MLP(), "svm": BACKENDS["exact"](), "measure": measure_options()}
     return Config(**{**defaults, **sections})
 
 
@@ -165,11 +165,11 @@ def test_one_id_means_one_training(first, second, last, rate, another):
 @settings(max_examples=50, deadline=None)
 @given(st.permutations(["ntk", "conjugate"]), st.permutations(list(MEASURES)))
 def test_the_order_of_names_is_no_part_of_it(kernels, measures):
-    shuffled = made(kernel=Kernel(names=kernels), measure=AllMeasures(names=measures))
-    assert run_id(shuffled) == run_id(made(kernel=Kernel(), measure=AllMeasures(names=list(MEASURES))))
+    shuffled = made(kernel=Kernel(names=kernels), measure=measure_options(names=measures))
+    assert run_id(shuffled) == run_id(made(kernel=Kernel(), measure=measure_options(names=list(MEASURES))))
 
 
 def test_measures_say_what_they_look_at():
     # An option that is taken for inactive must change no number: those that look at test images say so.
     for name, kind in MEASURES.items():
-        assert ("num_images" in AllMeasures(names=[name]).inactive) == (not kind.of_test_images)
+        assert ("num_images" in measure_options(names=[name]).inactive) == (not kind.of_test_images)

@@ -54,7 +54,7 @@ NAMES = [
     M("Hydra's own help", "--hydra-help", "--hydra-help is not available: use --help.", small=False),
     M("a part of the configuration by its short name", "-p training", "--package is not available: --cfg job prints the whole configuration.", small=False),
     M("a file of shell completion", "-sc install=bash", "--shell-completion is not available: there is no completion.", small=False),
-    M("a base configuration for a choice", "arch=base_vgg", "arch=base_vgg is not known: choose one of mlp, sum, vgg."),
+    M("the name of the schema for a choice", "arch=base_config", "arch=base_config is not known: choose one of mlp, sum, vgg."),
     M("the file of a choice", "arch=vgg.yaml", "arch=vgg.yaml is not known: choose one of mlp, sum, vgg."),
     M("a folder without a name", "report ''", "report: argument DIR: it is empty: give the name of a folder; python -m afterkernel report --help shows its usage.", small=False),
     M("a run without a name", "evaluate ' '", "evaluate: argument RUN_DIR: it is empty: give the name of a folder; python -m afterkernel evaluate --help shows its usage.", small=False),

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from afterkernel.kernels import embedding
-from afterkernel.measures import AllMeasures, Context, measure_all
+from afterkernel.measures import Context, measure_all, measure_options
 
 OFFSET = 1e-4
 
@@ -70,7 +70,7 @@ def cka(A, B):
 
 def context(model, given, epoch=0, state=None, kernels=("ntk", "conjugate"), dtype="float64", **options):
     """A snapshot's context with its kernels added, as the evaluation of a run adds them."""
-    made = Context(AllMeasures(**options), given, epoch, state, dtype=dtype)
+    made = Context(measure_options(**options), given, epoch, state, dtype=dtype)
     for name in kernels:
         phi = embedding(model, name, dtype=dtype)
         train, test, Z = normed(model, given, name)

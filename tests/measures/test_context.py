@@ -11,7 +11,7 @@ import afterkernel as ak
 from afterkernel.errors import UserError
 from afterkernel.kernels.collect import GradientEmbedding
 from afterkernel.kernels.independence import IndependenceChecked
-from afterkernel.measures import MEASURES, AllMeasures, MeasureState, Numbers, measure_all
+from afterkernel.measures import MEASURES, MeasureState, Numbers, measure_all, measure_options
 from afterkernel.measures.measure import Measure
 from afterkernel.measures.options import section
 
@@ -31,7 +31,7 @@ def test_all_measures_of_all_kernels_have_their_numbers():
 
 def test_names_choose():
     assert set(measured(net(), problem(), names=["effective_rank"])["ntk"]) == {"effective_rank"}
-    chosen = AllMeasures(names=["spectrum", "invariance"], shift_px=[2]).chosen()
+    chosen = measure_options(names=["spectrum", "invariance"], shift_px=[2]).chosen()
     assert [measure.name for measure in chosen] == ["invariance", "spectrum"]
     assert chosen[0].shift_px == [2]
 
@@ -158,7 +158,7 @@ def test_a_measure_is_one_class_whose_options_and_numbers_are_found():
         def of_sample(self, gram) -> Numbers:
             return {"largest": float(gram.matrix.max()) ** self.power}
 
-    made = section({**MEASURES, "largest": Largest}, __name__, "Made")
+    made = section({**MEASURES, "largest": Largest})
     assert made(names=["largest"], power=3).chosen() == [Largest(power=3)]
     assert "largest" not in made().names  # by_default is false
     assert "power" in made().inactive
@@ -168,7 +168,7 @@ def test_a_measure_is_one_class_whose_options_and_numbers_are_found():
         shift_px: int = 1
 
     with pytest.raises(UserError, match=r"measure\.shift_px is the option of two measures: rename that of Clash"):
-        section({**MEASURES, "clash": Clash}, __name__, "Made")
+        section({**MEASURES, "clash": Clash})
 
 
 def test_every_measure_says_what_it_is_and_costs():

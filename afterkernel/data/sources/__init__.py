@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from afterkernel.data.source import Source
-from afterkernel.plugins import members
+from afterkernel.plugins import Registry
 
-SOURCES: dict[str, type[Source]] = members(__name__, Source)
+SOURCES: Registry[type[Source]] = Registry(__name__, Source)
