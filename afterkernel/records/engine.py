@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from glob import escape
@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from afterkernel.records import cache
-from afterkernel.records.columns import COLUMNS, FRAME
+from afterkernel.records.columns import COLUMNS, FRAME, MEASURES
 from afterkernel.records.store import RunFolder
 
 if TYPE_CHECKING:
     import duckdb
+    import pandas as pd
 
 # Where `type_of` puts an expression.
 BEFORE = "SELECT ("
@@ -60,8 +61,8 @@ def interruptible(engine: duckdb.DuckDBPyConnection, work: Callable[[], _T]) -> 
 def opened(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that is cut off from all but its table `results`: all rows of the records of these runs that count.
 
-    `runs` are those at or below `directory`.
-    Columns are those of the data frame and the JSON texts `config` and `provenance`.
+    `runs` are those at or below `directory`. The columns are those of the data frame, one for each measure that a
+    record has, and the JSON texts `measures`, `config` and `provenance`.
     """
     with tempfile.TemporaryDirectory(prefix="afterkernel-") as folder, connect() as engine:
 
@@ -70,32 +71,44 @@ def opened(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[duckdb.
 
         parts = cache.gather(execute, runs, directory, Path(folder))
         names = ", ".join([*FRAME, *(column.name for column in COLUMNS if column.name not in FRAME)])
-        view = " UNION ALL ".join(f"SELECT {names} FROM {part}" for part in parts)
-        engine.execute(f"CREATE VIEW results AS {view}")
+        rows = " UNION ALL ".join(f"SELECT {names} FROM {part}" for part in parts)
+        found = execute(f"SELECT DISTINCT unnest(json_keys({MEASURES})) FROM ({rows})").fetchall()
+        engine.execute(f"CREATE VIEW results AS {_with_measures(rows, [name for (name,) in found])}")
         # As it is and as a pattern, for it is compared with both.
         engine.execute(f"SET allowed_directories = [{cache.text(folder)}, {cache.text(escape(folder))}]")
         engine.execute(_LOCK)
         yield engine
 
 
-def type_of(expression: str) -> str:
+def _with_measures(rows: str, measures: Iterable[str]) -> str:
+    """A query for `rows` with a column for each of the measures that the JSON text `measures` holds."""
+    # DuckDB does not tell names apart by case; the others can still be read from the JSON text.
+    taken = {column.name for column in COLUMNS}
+    columns = {name.lower(): name for name in sorted(measures) if name.lower() not in taken}.values()
+    if not columns:
+        return rows
+    types = cache.text(json.dumps(dict.fromkeys(columns, "DOUBLE")))
+    quoted = ['"' + name.replace('"', '""') + '"' for name in sorted(columns)]
+    named = ", ".join(f"parsed.{name} AS {name}" for name in quoted)
+    parsed = f"SELECT *, from_json({MEASURES}, {types}) AS parsed FROM ({rows})"
+    return f"SELECT * EXCLUDE (parsed), {named} FROM ({parsed})"
+
+
+def type_of(engine: duckdb.DuckDBPyConnection, expression: str) -> str:
     """The type of an expression of the columns of `results`; raises duckdb.Error where it is none.
 
     Places in such an error count from the start of BEFORE.
     """
     import duckdb
 
-    with connect() as engine:
-        engine.execute(f"CREATE TABLE results ({', '.join(f'{column.name} {column.sql}' for column in COLUMNS)})")
-        engine.execute(_LOCK)
-        query = f"{BEFORE}{expression}\n) AS value FROM results"
-        try:
-            check_select(engine, query)
-        except duckdb.ParserException:
-            # Of an unclosed string or bracket the added bracket would be blamed.
-            engine.extract_statements(f"{BEFORE[:-1]} {expression}")
-            raise
-        return str(engine.sql(query).types[0])
+    query = f"{BEFORE}{expression}\n) AS value FROM results"
+    try:
+        check_select(engine, query)
+    except duckdb.ParserException:
+        # Of an unclosed string or bracket the added bracket would be blamed.
+        engine.extract_statements(f"{BEFORE[:-1]} {expression}")
+        raise
+    return str(engine.sql(query).types[0])
 
 
 def message_of(error: Exception) -> tuple[str, int | None]:
@@ -115,3 +128,9 @@ def check_select(engine: duckdb.DuckDBPyConnection, query: str) -> None:
     statements = engine.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise duckdb.InvalidInputException("it is not one SELECT")
+
+
+def select(engine: duckdb.DuckDBPyConnection, query: str) -> pd.DataFrame:
+    """What a SELECT gives; duckdb.Error where the query is none."""
+    check_select(engine, query)
+    return interruptible(engine, lambda: engine.execute(query).df())

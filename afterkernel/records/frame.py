@@ -18,6 +18,7 @@ from afterkernel.records.record import Record
 from afterkernel.records.store import find_runs
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
 
 _SORT = ["dataset", "arch", "learning_rate", "seed", "epoch", "kernel", "minus", "plus", "sweep"]
@@ -29,30 +30,31 @@ def results(directory: Path | str, where: str | None = None) -> pd.DataFrame:
 
     The NTK at initialisation is the row with kernel "ntk" and epoch 0; the after kernel the rows of later epochs.
     Errors are fractions in [0, 1], times seconds, memory bytes. After the fixed columns come the measures whose names
-    depend on options, such as eigenvalue_1 or shift_2px_invariance; in SQL: measures->>'$.eigenvalue_1'. `where` is an
-    SQL condition for the rows to keep, such as "epoch = 5 and kernel = 'ntk'"; a missing value fits nothing. UserError
+    depend on options or plugins, such as eigenvalue_1 or shift_2px_invariance. `where` is an SQL condition for the rows
+    to keep, such as "epoch = 5 and kernel = 'ntk'" or "eigenvalue_1 > 0.5"; a missing value fits nothing. UserError
     where there are no records, one can't be read, or the condition is none.
     """
     start = f"Can't read {directory}" if where is None else f"Can't pick rows by {where!r}"
     query = f"SELECT {', '.join(FRAME)} FROM results"
-    with _refusing(start, where or "", _LIST if where else "", engine.BEFORE):
+    with _refusing(start, where or "", _LIST if where else "", engine.BEFORE), _opened(directory) as table:
         if where is not None:
-            if engine.type_of(where) != "BOOLEAN":
+            if engine.type_of(table, where) != "BOOLEAN":
                 raise UserError(f"{start}: it does not say yes or no for each row.")
             query += f" WHERE ({where}\n)"
-        return _unfolded(_ask(directory, f"{query} ORDER BY {', '.join(_ORDER)}").astype(FRAME))
+        return _unfolded(engine.select(table, f"{query} ORDER BY {', '.join(_ORDER)}").astype(FRAME))
 
 
 def sql(directory: Path | str, query: str) -> pd.DataFrame:
     """What a SELECT over the table `results` gives: one row per snapshot and kernel of all runs below a directory.
 
-    The table has the columns of `results` and, as JSON text, `config` and `provenance`, as in
+    The table has the columns of `results` and, as JSON text, `measures`, `config` and `provenance`, as in
     "select arch, avg(svm_test_error) from results where config->>'$.training.augment' = 'true' group by arch". The
     language is DuckDB's. Only columns that the query needs are read, and it reaches no file, no network and no
     variable. UserError where there are no records, one can't be read, or the query is none.
     """
-    with _refusing(f"Can't answer {query!r}", query, f"the table is results, and {_LIST}"):
-        frame = _ask(directory, query)
+    start, hint = f"Can't answer {query!r}", f"the table is results, and {_LIST}"
+    with _refusing(start, query, hint), _opened(directory) as table:
+        frame = engine.select(table, query)
     for name in frame.columns[frame.isna().any() & (frame.dtypes == "float64")]:
         frame[name] = frame[name].astype("Float64")  # as in `results`: missing is NA
     return frame
@@ -127,12 +129,12 @@ def _half(sentence: str) -> str:
     return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]
 
 
-def _ask(directory: Path | str, query: str) -> pd.DataFrame:
-    """What a SELECT gives, asked of the records below a directory; duckdb.Error where it is none."""
+@contextmanager
+def _opened(directory: Path | str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The table `results` of the records below a directory; damaged configurations are reported."""
     runs = find_runs(directory)
     for run in runs:
         if run.is_run and run.has_config:
             check_config(run)
     with engine.opened([run for run in runs if run.listing], directory) as table:
-        engine.check_select(table, query)
-        return engine.interruptible(table, lambda: table.execute(query).df())
+        yield table

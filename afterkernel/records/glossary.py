@@ -30,9 +30,10 @@ TOPICS = {
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """A column or a measure: `name`, where N is any number, its `title`, `unit` ("" for none) and topic.
+    """A column or a measure: its `name`, `title`, `unit` ("" for none) and topic.
 
-    Of one that a number is part of, `family` is the title of all of them together.
+    In a name, N stands for any number and KERNEL for the name of any kernel; `family` is then the title of all of them
+    together.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Term:
 def _declared(owner: type[Any]) -> Iterator[Term]:
     for field in dataclasses.fields(owner):
         if field.metadata:
-            yield Term(field.name, **field.metadata)
+            yield Term(field.name, *(field.metadata[key] for key in ("title", "unit", "topic")))
 
 
 # In the order of the columns: schema_version comes last.
@@ -59,7 +60,12 @@ TERMS = sorted(
     key=lambda term: term.name == "schema_version",
 )
 # Entries of `measures`.
+_OTHERS = "alignment and CKA with other kernels"
 OPTIONAL = [
+    Term("alignment_with_initial_KERNEL", "alignment with KERNEL at epoch 0", "", "alignment", _OTHERS),
+    Term("alignment_with_KERNEL", "alignment with KERNEL of the snapshot", "", "alignment", _OTHERS),
+    Term("cka_with_initial_KERNEL", "CKA with KERNEL at epoch 0", "", "alignment", _OTHERS),
+    Term("cka_with_KERNEL", "CKA with KERNEL of the snapshot", "", "alignment", _OTHERS),
     Term("shift_Npx_invariance", "invariance under a shift by N pixels", COSINE, "invariance"),
     Term("rotation_Nrad_invariance", "invariance under a rotation by N rad", COSINE, "invariance"),
     Term("zoom_N_invariance", "invariance under a crop to N of a side", COSINE, "invariance"),
@@ -67,8 +73,11 @@ OPTIONAL = [
     Term("label_energy_N", "share of the labels' energy in the leading N eigenvectors", SHARE, "spectrum"),
 ]
 BY_NAME = {term.name: term for term in TERMS}
-_NUMBER = r"(\d[\d.e+-]*)"
-_PATTERNS = [(re.compile(re.escape(term.name).replace("N", _NUMBER, 1)), term) for term in OPTIONAL]
+_PLACEHOLDER = re.compile(r"KERNEL|N")
+_VALUES = {"KERNEL": r"([a-z]\w*)", "N": r"(\d[\d.e+-]*)"}
+_PATTERNS = [
+    (re.compile(_PLACEHOLDER.sub(lambda match: _VALUES[match[0]], re.escape(term.name))), term) for term in OPTIONAL
+]
 
 
 def term(name: str) -> Term:
@@ -77,7 +86,7 @@ def term(name: str) -> Term:
     A measure that is not listed, such as a user's own, is called by its name.
     """
     layer, _, bare = name.rpartition("/")
-    found = BY_NAME.get(bare) or _numbered(bare) or Term(name, bare.replace("_", " "), "", "other")
+    found = BY_NAME.get(bare) or _matched(bare) or Term(name, bare.replace("_", " "), "", "other")
     return dataclasses.replace(found, name=name, title=f"{found.title}, layer {layer}") if layer else found
 
 
@@ -88,10 +97,10 @@ def markdown(terms: Iterable[Term]) -> str:
     return "\n".join(lines)
 
 
-def _numbered(name: str) -> Term | None:
+def _matched(name: str) -> Term | None:
     for pattern, found in _PATTERNS:
         match = pattern.fullmatch(name)
         if match:
-            title = re.sub(r"\bN\b", match[1], found.title)
+            title = re.sub(rf"\b({_PLACEHOLDER.pattern})\b", match[1], found.title)
             return dataclasses.replace(found, name=name, title=title, family=found.family or found.title)
     return None

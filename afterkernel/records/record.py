@@ -22,13 +22,19 @@ _PYDANTIC = {"strict": True, "allow_inf_nan": False, "extra": "ignore"}
 SHARE, COSINE, SECONDS = "share in [0, 1]", "mean cosine in [-1, 1]", "s"
 
 
-def column(title: str, topic: str, *, unit: str = "", **default: Any) -> Any:
+def column(title: str, topic: str, *, unit: str = "", measured: bool = False, **default: Any) -> Any:
     """A field of the record, declared once: what it means, its topic (a key of `glossary.TOPICS`) and its unit.
 
     Storage, columns of the results, docs, W&B and dashboards follow. A field with a default is optional: records
     written before it was added read as that default.
     """
-    return dataclasses.field(metadata={"title": title, "topic": topic, "unit": unit}, **default)
+    metadata = {"title": title, "topic": topic, "unit": unit, "measured": measured}
+    return dataclasses.field(metadata=metadata, **default)
+
+
+def measured(title: str, topic: str, *, unit: str = "") -> Any:
+    """A column that a measure gives under this name; None where it was not asked for or does not exist."""
+    return column(title, topic, unit=unit, measured=True, default=None)
 
 
 def part() -> Any:
@@ -36,7 +42,7 @@ def part() -> Any:
     return dataclasses.field()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Resources:
     """What one kernel of one snapshot cost. Times in seconds, memory in bytes (peak of the process so far)."""
 
@@ -47,7 +53,7 @@ class Resources:
     peak_bytes: Int64 = column("peak memory of the process so far, or of the GPU", "cost", unit="bytes")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class KernelRecord:
     """What one kernel of one snapshot gave; `None` where a number does not exist.
 
@@ -75,65 +81,56 @@ class KernelRecord:
     converged: bool = column("whether the gap is within svm.tol", "svm", unit="0 or 1")
     svm_path: str = column("how the SVM was solved", "note")
     embedding_norm: float = column("what the embedding is divided by: 1e-4 + its mean norm on the training set", "svm")
-    shift_invariance: float | None = column("invariance under a shift", "invariance", unit=COSINE)
-    rotation_invariance: float | None = column("invariance under a rotation", "invariance", unit=COSINE)
-    zoom_invariance: float | None = column("invariance under a zoom", "invariance", unit=COSINE)
-    swap_invariance: float | None = column(
+    shift_invariance: float | None = measured("invariance under a shift", "invariance", unit=COSINE)
+    rotation_invariance: float | None = measured("invariance under a rotation", "invariance", unit=COSINE)
+    zoom_invariance: float | None = measured("invariance under a zoom", "invariance", unit=COSINE)
+    swap_invariance: float | None = measured(
         "invariance under a swap of two quadrants; lower is more global", "invariance", unit=COSINE
     )
-    effective_rank: float | None = column("effective rank: trace / largest eigenvalue", "spectrum")
+    effective_rank: float | None = measured("effective rank: trace / largest eigenvalue", "spectrum")
     resources: Resources = part()
     kernel_error: float | None = column(
         "largest rounding error in products of sampled entries, relative to the largest entry; blind to ReLU switches",
         "svm",
         default=None,
     )
-    alignment_with_ntk: float | None = column(
-        "alignment with the NTK or after kernel of the snapshot", "alignment", default=None
+    alignment_with_ntk: float | None = measured("alignment with the NTK or after kernel of the snapshot", "alignment")
+    alignment_with_conjugate: float | None = measured(
+        "alignment with the conjugate kernel of the snapshot", "alignment"
     )
-    alignment_with_conjugate: float | None = column(
-        "alignment with the conjugate kernel of the snapshot", "alignment", default=None
+    alignment_with_initial_ntk: float | None = measured("alignment with the NTK at epoch 0", "alignment")
+    alignment_with_initial_conjugate: float | None = measured(
+        "alignment with the conjugate kernel at epoch 0", "alignment"
     )
-    alignment_with_initial_ntk: float | None = column("alignment with the NTK at epoch 0", "alignment", default=None)
-    alignment_with_initial_conjugate: float | None = column(
-        "alignment with the conjugate kernel at epoch 0", "alignment", default=None
+    cka_with_ntk: float | None = measured("CKA with the NTK or after kernel of the snapshot", "alignment")
+    cka_with_conjugate: float | None = measured("CKA with the conjugate kernel of the snapshot", "alignment")
+    cka_with_initial_ntk: float | None = measured("CKA with the NTK at epoch 0", "alignment")
+    cka_with_initial_conjugate: float | None = measured("CKA with the conjugate kernel at epoch 0", "alignment")
+    target_alignment: float | None = measured("alignment with the labels", "alignment")
+    target_cka: float | None = measured("CKA with the labels", "alignment")
+    distance_to_initial: float | None = measured("distance to the same kernel at epoch 0: 1 - alignment", "distance")
+    kernel_velocity: float | None = measured("distance to the snapshot before, an epoch", "distance", unit="1 / epoch")
+    ridge_test_error: float | None = measured(
+        "test error of kernel ridge regression on the sample", "error", unit=SHARE
     )
-    cka_with_ntk: float | None = column("CKA with the NTK or after kernel of the snapshot", "alignment", default=None)
-    cka_with_conjugate: float | None = column(
-        "CKA with the conjugate kernel of the snapshot", "alignment", default=None
+    ridge_loo_error: float | None = measured(
+        "leave-one-out error of kernel ridge regression on the sample", "error", unit=SHARE
     )
-    cka_with_initial_ntk: float | None = column("CKA with the NTK at epoch 0", "alignment", default=None)
-    cka_with_initial_conjugate: float | None = column(
-        "CKA with the conjugate kernel at epoch 0", "alignment", default=None
+    ridge: float | None = measured(
+        "ridge of least leave-one-out error, relative to the largest diagonal entry", "error"
     )
-    target_alignment: float | None = column("alignment with the labels", "alignment", default=None)
-    target_cka: float | None = column("CKA with the labels", "alignment", default=None)
-    distance_to_initial: float | None = column(
-        "distance to the same kernel at epoch 0: 1 - alignment", "distance", default=None
-    )
-    kernel_velocity: float | None = column(
-        "distance to the snapshot before, an epoch", "distance", unit="1 / epoch", default=None
-    )
-    ridge_test_error: float | None = column(
-        "test error of kernel ridge regression on the sample", "error", unit=SHARE, default=None
-    )
-    ridge_loo_error: float | None = column(
-        "leave-one-out error of kernel ridge regression on the sample", "error", unit=SHARE, default=None
-    )
-    ridge: float | None = column(
-        "ridge of least leave-one-out error, relative to the largest diagonal entry", "error", default=None
-    )
-    decay_exponent: float | None = column("decay exponent of the eigenvalues", "spectrum", default=None)
+    decay_exponent: float | None = measured("decay exponent of the eigenvalues", "spectrum")
     warnings: tuple[str, ...] = column("what is numerically doubtful", "note", default=())
     measures: dict[str, float | None] = column(
         "what depends on options, by name, as JSON: the rows below", "note", default_factory=dict
     )
 
 
-KERNEL_FIELDS = frozenset(field.name for field in dataclasses.fields(KernelRecord))
+# The columns that measures fill; their other numbers go to `measures`.
+MEASURED = frozenset(field.name for field in dataclasses.fields(KernelRecord) if field.metadata.get("measured"))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
     """One snapshot of one run, evaluated. Epoch 0 is the initialisation, so its NTK is the NTK, later ones AKs.
 

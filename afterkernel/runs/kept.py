@@ -13,7 +13,7 @@ import io
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,27 +44,33 @@ class KeptGrams:
     evaluation_id: str
 
 
+@dataclass(frozen=True)
+class KeptKernel:
+    """Which kernel of which snapshot and evaluation two Gram matrices are of; `normalisation` is Z."""
+
+    epoch: int
+    evaluation_id: str
+    kernel: str
+    normalisation: float
+
+
 def keep_grams(
     run_dir: Path | str,
-    epoch: int,
-    evaluation_id: str,
-    kernel: str,
-    *,
+    kept: KeptKernel,
     train: Float[Tensor, "n n"],
     test: Float[Tensor, "m n"],
-    labels: tuple[Int[Tensor, " n"], Int[Tensor, " m"]],
-    normalisation: float,
+    y_train: Int[Tensor, " n"],
+    y_test: Int[Tensor, " m"],
 ) -> None:
     """Write the Gram matrices of one kernel of one snapshot, and put them into the manifest; no matrix is copied.
 
-    `labels` are those of the rows of both matrices. UserError where the manifest that is there is damaged.
+    UserError where the manifest that is there is damaged.
     """
     folder = Path(run_dir) / KERNELS
-    stem = f"epoch={epoch:04d}.{safe('evaluation_id', evaluation_id)}.{safe('kernel', kernel)}"
-    facts = {"epoch": epoch, "evaluation_id": evaluation_id, "kernel": kernel, "normalisation": normalisation}
+    stem = f"epoch={kept.epoch:04d}.{safe('evaluation_id', kept.evaluation_id)}.{safe('kernel', kept.kernel)}"
     files = check_manifest(run_dir)
-    for split, matrix, classes in (("train", train, labels[0]), ("test", test, labels[1])):
-        files[f"{stem}.{split}.npy"] = facts | {"split": split, **_write(folder / f"{stem}.{split}.npy", matrix)}
+    for split, matrix, classes in (("train", train, y_train), ("test", test, y_test)):
+        files[f"{stem}.{split}.npy"] = asdict(kept) | {"split": split, **_write(folder / f"{stem}.{split}.npy", matrix)}
         files[f"labels.{split}.npy"] = {"split": split, **_write(folder / f"labels.{split}.npy", classes)}
     manifest = {"version": MANIFEST_VERSION, "files": files}
     write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")

@@ -23,7 +23,7 @@ from afterkernel.progress.work import stage
 from afterkernel.records import Record, next_number, write_atomic, write_record
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
 from afterkernel.runs.artifacts import check_checkpoints, check_kept, delete_unkept_artifacts
-from afterkernel.runs.evaluate import Carried, evaluate
+from afterkernel.runs.evaluate import Evaluator
 from afterkernel.runs.finished import is_finished, snapshots, valid_records, wanted_epochs
 from afterkernel.runs.run_lock import RunLock
 from afterkernel.runs.run_state import RunState, begin, check_tiles, discard_replaced, state_to_evaluate
@@ -250,31 +250,29 @@ def _evaluate_all(work: _Work, board: Mirror, known: dict[int, Record]) -> None:
     network = config.arch.build(work.problem.image_shape)
     facts_of_all, n = work.snapshots(), len(work.problem.y_train)
     to_do = _to_do(work, facts_of_all, known)
-    carried = Carried(run_dir=run_dir)
-    tiles = run_dir / TILES
+    evaluator = Evaluator(config, work.problem, work.run_id, run_dir)
     with stage("snapshots", len(facts_of_all), last=True) as progress:
         for number, facts in enumerate(facts_of_all, start=1):
             progress.name = f"epoch {facts.epoch} (snapshot {number} of {len(facts_of_all)})"
             path = warm_start_path(run_dir, facts.epoch, evaluation_id(config))
-            carried.owner, carried.tiles = _owner(work.state, facts), tiles / f"epoch={facts.epoch}"
+            owner, tiles = _owner(work.state, facts), run_dir / TILES / f"epoch={facts.epoch}"
             if facts.epoch not in to_do:
-                carried.warm_starts = read_warm_starts(path, n, carried.owner) or {}
-                carried.history.load(sample_path(path), facts.epoch, carried.owner)
+                evaluator.warm_starts = read_warm_starts(path, n, owner) or {}
+                evaluator.history.load(sample_path(path), facts.epoch, owner)
                 record = known[facts.epoch]
                 progress.start_at(number)
             else:
                 snapshot.load(run_dir, network, snapshot.facts_path(run_dir, facts.epoch))
-                check_tiles(run_dir, carried.tiles, work.state, carried.owner, check_cancelled)
+                check_tiles(run_dir, tiles, work.state, owner, check_cancelled)
                 final = summary is not None and facts.epoch == summary.epochs
-                images = work.problem, config
-                record = evaluate(network, facts, *images, run_id=work.run_id, final=final, carried=carried)
+                record = evaluator.evaluate(network, facts, final=final, tiles=tiles, owner=owner)
                 check_cancelled()
-                write_warm_starts(path, carried.warm_starts, carried.owner)
-                carried.history.save(sample_path(path), carried.owner)
+                write_warm_starts(path, evaluator.warm_starts, owner)
+                evaluator.history.save(sample_path(path), owner)
                 check_cancelled()
                 write_record(run_dir, record, work.lock_number)
                 check_cancelled()  # they may be the successor's
-                shutil.rmtree(tiles, ignore_errors=True)
+                shutil.rmtree(run_dir / TILES, ignore_errors=True)
                 progress.advance()
             board.log(record)
 

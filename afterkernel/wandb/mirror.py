@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 EPOCH = "epoch"
 # Job types: a job of the sweep, and what is made of all of them.
 RUN, REPORT = "run", "report"
-NETWORK_COLUMNS = ("train_loss", "net_train_error", "net_test_error", "wall_s_train")
+# Columns of a record that are drawn against epochs.
+NETWORK_COLUMNS = tuple(
+    field.name for field in dataclasses.fields(Record) if field.metadata.get("topic") in ("network", "cost")
+)
 FACTS = ("parameters", "width", "n_train", "n_test", "config_sha256", "commit", "device")
 INIT_TIMEOUT_S = 30.0
 _BY_REACH = ("disabled", "offline", "online")
@@ -139,8 +142,8 @@ def let_go() -> None:
 
 def numbers_of(record: Record) -> dict[str, float]:
     """The numbers of a record by dashboard name: network/..., ntk/..., conjugate/..., the epoch and the step of SGD."""
-    numbers: dict[str, float] = {EPOCH: record.epoch, "network/step": record.step}
-    numbers |= {f"network/{column}": getattr(record, column) for column in NETWORK_COLUMNS}
+    found = {f"network/{column}": getattr(record, column) for column in NETWORK_COLUMNS}
+    numbers: dict[str, float] = {EPOCH: record.epoch} | {name: one for name, one in found.items() if one is not None}
     for kernel in record.kernels:
         numbers |= {f"{kernel.kernel}/{name}": value for name, value in _scalars(kernel).items()}
     return numbers
