@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from afterkernel.data.source import Source, Split, pick_pair
+from afterkernel.data.source import Source
 from afterkernel.errors import UserError
 from afterkernel.files.reading import expanded, is_file, is_folder
 from afterkernel.options import option
@@ -30,18 +30,8 @@ class TorchvisionSource(Source):
     root: str = option("data", "folder of the data sets, in torchvision's layout", affects_results=False, redact=True)
     download: bool = option(True, "download into root what is missing there", affects_results=False)
 
-    classes: ClassVar[tuple[str, ...]] = ()
     folder: ClassVar[str] = ""
     files: ClassVar[tuple[str, ...]] = ()
-    shape: ClassVar[tuple[int, int, int]]
-
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of every image of the set."""
-        return self.shape
-
-    def class_names(self) -> list[str]:
-        """Names of the ten classes, in the order of their labels."""
-        return list(self.classes)
 
     def check_files(self) -> None:
         """Raise UserError for a file that is missing and is not to be downloaded, or is not a regular file."""
@@ -64,10 +54,8 @@ class TorchvisionSource(Source):
         """The torchvision data set, with `data` (n, h, w[, c]) in uint8 and `targets` (n)."""
         raise TypeError(f"{type(self).__name__} does not name its torchvision data set")
 
-    def _read(self) -> tuple[Split, Split]:
-        return self._split(True, self.max_train), self._split(False, self.max_test)
-
-    def _split(self, train: bool, cap: int | None) -> Split:
+    def read(self, train: bool) -> tuple[Any, Any]:
+        """Images (n, h, w) or (n, c, h, w) in uint8, and labels."""
         root = expanded("dataset.root", self.root)
         try:
             if self.download:
@@ -85,11 +73,8 @@ class TorchvisionSource(Source):
                 f"dataset.root={self.root}: {self.name} could not be {tried} ({type(error).__name__}: {reason}): "
                 f"place {', '.join(self.files)} in {self._folder}."
             ) from error
-        minus, plus = (self.classes.index(name) for name in (self.minus, self.plus))
-        positions, y = pick_pair(torch.as_tensor(dataset.targets), minus, plus, cap)
-        pixels = torch.as_tensor(dataset.data)[positions]
-        images = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2)
-        return images.float().div_(255).contiguous(), y
+        pixels = torch.as_tensor(dataset.data)
+        return pixels.permute(0, 3, 1, 2) if pixels.dim() == 4 else pixels, dataset.targets
 
 
 @contextlib.contextmanager

@@ -95,7 +95,7 @@ def test_a_smaller_cap_takes_a_part_of_a_larger_one():
 
 
 def test_pick_pair_keeps_two_classes():
-    positions, y = pick_pair(torch.tensor([5, 2, 7, 2, 5, 5]), minus=5, plus=2, cap=None)
+    positions, y = pick_pair(["5", "2", "7", "2", "5", "5"], minus="5", plus="2", cap=None)
     assert positions.tolist() == [0, 1, 3, 4, 5]
     assert y.tolist() == [0, 1, 1, 0, 0]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from afterkernel.data.source import Source, Split, capped
+from afterkernel.data.source import ImageShape, Source, Split, capped
 from afterkernel.errors import UserError
 from afterkernel.files.reading import expanded, is_folder, read_bytes
 from afterkernel.options import option
@@ -60,7 +60,7 @@ class ImageFolder(Source):
                 if not self._files(split, class_name):
                     raise UserError(f"{place} holds no image: it needs files ending in {', '.join(SUFFIXES)}.")
 
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> ImageShape:
         """Shape of the first image of the class minus; a set of mixed channels is read as RGB all the same."""
         image = _read_image(self._files("train", self.minus)[0])
         return image.shape[0], image.shape[1], image.shape[2]
@@ -78,7 +78,8 @@ class ImageFolder(Source):
         entries = sorted((self._root / split / class_name).iterdir())
         return [file for file in entries if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
 
-    def _read(self) -> tuple[Split, Split]:
+    def _splits(self) -> tuple[Split, Split]:
+        # Not by `read`: no file beyond the caps is opened, and the channels of one split depend on the other's.
         train, y_train = self._chosen("train", self.max_train)
         test, y_test = self._chosen("test", self.max_test)
         x = _read_alike([*train, *test])
