@@ -14,6 +14,7 @@ import torch
 
 from afterkernel.cli import CommandParser
 from afterkernel.svm import BACKENDS, HardMarginSVM
+from afterkernel.text import print_table
 from afterkernel.types import Float, Int, Tensor
 
 REQUIRED = "exact"
@@ -85,14 +86,12 @@ def main(argv: Sequence[str]) -> int:
     """`doctor`: print the rows as a table; the exit code is 0 if the required backend is right."""
     CommandParser("doctor", "Check each SVM backend on a problem with a known answer.", "doctor").parse_args(argv)
     rows = check()
-    lines = [("", "name", "margin error", "gap", "seconds", "what to do")]
+    lines = []
     for row in rows:
         mark = "ok" if row.ok else "FAIL" if row.required else "no"
         wall = "" if row.wall_s is None else f"{row.wall_s:.2f}"
         lines.append((mark, row.name, _number(row.margin_error), _number(row.gap), wall, row.advice))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print_table(["", "name", "margin error", "gap", "seconds", "what to do"], lines)
     return 0 if all(row.ok for row in rows if row.required) else 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,7 +12,7 @@ from afterkernel import text as fmt
 from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.launchers.job import LOG
 from afterkernel.records.store import read_runs
-from afterkernel.runs.disk import DiskUse, disk_use
+from afterkernel.runs.disk import describe_use, disk_use
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
 from afterkernel.runs.progress_file import read_progress
@@ -81,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     directory = parser.parse_args(argv).directory
     to_come = planned(directory) if directory.is_dir() else {}
     runs = status(directory, read_runs(directory), may_be_none=bool(to_come))
-    rows, counts, size = [], dict.fromkeys(get_args(State), 0), DiskUse()
+    rows, counts, size = [], dict.fromkeys(get_args(State), 0), Counter[str]()
     whole_s = mean_run_s(_finished_s(runs), [])
     several = len({run_dir.parent for run_dir in (*to_come, *(run.run_dir for run in runs))}) > 1
 
@@ -96,12 +97,12 @@ def main(argv: Sequence[str]) -> int:
         snapshots = f"{len(run.recorded)}/{'?' if run.wanted is None else len(run.wanted)}"
         rate, seed = fmt.general(run.learning_rate), fmt.MISSING if run.seed is None else str(run.seed)
         cells = [name(run.run_dir, run.run_id), run.arch or fmt.MISSING, rate, seed, snapshots, state]
-        rows.append([*cells, fmt.size(used.total), word])
+        rows.append([*cells, fmt.size(used.total()), word])
     for run_dir in sorted(to_come.keys() - {run.run_dir for run in runs}):
         counts["to go"] += 1
         rows.append([name(run_dir, run_dir.name), "", "", "", "", "to go", "", " ".join(to_come[run_dir])])
     print_table(["run", "arch", "lr", "seed", "snapshots", "state", "disk", ""], rows)
-    print(f"on disk {size.describe()}")
+    print(f"on disk {describe_use(size)}")
     others = "".join(f", {count} {state}" for state, count in counts.items() if count and state != "done")
     left = sweep_left(runs, counts["to go"] + counts["cut off"])
     print(f"{counts['done']} of {fmt.plural(len(rows), 'run')} done{others}{'' if left is None else f', {left}'}")

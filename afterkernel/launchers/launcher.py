@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
 from afterkernel.launchers.job import Echo, Job, Outcome
 from afterkernel.options import option
+
+# Where a run is computed changes none of its numbers.
+launcher_option = partial(option, affects_results=False)
 
 
 @runtime_checkable
@@ -39,7 +43,7 @@ class Launcher:
     The subclass is found by the default of its `name`; its fields are also its section of the configuration.
     """
 
-    name: str = option("", "which launcher (set by launcher=NAME)", affects_results=False)
+    name: str = launcher_option("", "which launcher (set by launcher=NAME)")
 
     # Whether the lines that runs print reach this terminal.
     streams_output: ClassVar[bool] = False

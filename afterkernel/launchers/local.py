@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from afterkernel.launchers.job import Echo, Job
-from afterkernel.launchers.launcher import Execute, JobEvents, Launcher
-from afterkernel.options import option
+from afterkernel.launchers.launcher import Execute, JobEvents, Launcher, launcher_option
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -18,9 +17,9 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 class Local(Launcher):
     """Runs on this machine; several at once divide its cores and GPUs among them."""
 
-    name: str = option("local", "which launcher (set by launcher=NAME)", affects_results=False)
-    processes: int = option(
-        1, "runs at once, which divide the cores and GPUs among them", at_least=1, at_most=1024, affects_results=False
+    name: str = launcher_option("local", "which launcher (set by launcher=NAME)")
+    processes: int = launcher_option(
+        1, "runs at once, which divide the cores and GPUs among them", at_least=1, at_most=1024
     )
 
     streams_output: ClassVar[bool] = True

@@ -19,8 +19,7 @@ from afterkernel.errors import UserError
 from afterkernel.launchers.engines.ray_task import run_job
 from afterkernel.launchers.interrupt import interrupted_once
 from afterkernel.launchers.job import Job, Outcome
-from afterkernel.launchers.launcher import Execute, JobEvents, Launcher
-from afterkernel.options import option
+from afterkernel.launchers.launcher import Execute, JobEvents, Launcher, launcher_option
 
 log = logging.getLogger(__name__)
 
@@ -43,33 +42,28 @@ class RayTask:
 class RayLauncher(Launcher):
     """Tasks of a Ray cluster whose nodes have this package and share the file system of the results."""
 
-    name: str = option("ray", "which launcher (set by launcher=NAME)", affects_results=False)
-    address: str | None = option(
+    name: str = launcher_option("ray", "which launcher (set by launcher=NAME)")
+    address: str | None = launcher_option(
         None,
         "HOST:PORT of a cluster, or local to start one; null takes RAY_ADDRESS, a cluster that runs here, or local",
-        affects_results=False,
     )
-    jobs: int | None = option(
-        None, "jobs at most at once; null is as many as fit", at_least=1, at_most=100_000, affects_results=False
+    jobs: int | None = launcher_option(
+        None, "jobs at most at once; null is as many as fit", at_least=1, at_most=100_000
     )
-    cpus: int = option(1, "CPUs, and CPU threads, a job", at_least=1, at_most=1024, affects_results=False)
-    gpus: float = option(
-        0.0, "GPUs a job; 0.5 lets two jobs share one, 0 shows none", at_least=0, at_most=1024, affects_results=False
+    cpus: int = launcher_option(1, "CPUs, and CPU threads, a job", at_least=1, at_most=1024)
+    gpus: float = launcher_option(
+        0.0, "GPUs a job; 0.5 lets two jobs share one, 0 shows none", at_least=0, at_most=1024
     )
-    memory_gb: float | None = option(
-        None, "memory that a job reserves; null reserves none", above=0, at_most=1e6, affects_results=False
+    memory_gb: float | None = launcher_option(
+        None, "memory that a job reserves; null reserves none", above=0, at_most=1e6
     )
-    retries: int = option(
-        0, "times that a job whose process died is begun again, and goes on", at_least=0, affects_results=False
+    retries: int = launcher_option(0, "times that a job whose process died is begun again, and goes on", at_least=0)
+    env: list[str] = launcher_option(
+        [], "names of variables that go to the jobs, in addition to those that begin with WANDB_"
     )
-    env: list[str] = option(
-        [], "names of variables that go to the jobs, in addition to those that begin with WANDB_", affects_results=False
-    )
-    log_to_driver: bool = option(False, "print here what the jobs print", affects_results=False)
-    object_store_gb: float = option(
-        0.1, "object store of a cluster that we start", at_least=0.08, at_most=1e6, affects_results=False
-    )
-    poll_s: float = option(1.0, "time between two looks at the tasks", above=0, at_most=3600, affects_results=False)
+    log_to_driver: bool = launcher_option(False, "print here what the jobs print")
+    object_store_gb: float = launcher_option(0.1, "object store of a cluster that we start", at_least=0.08, at_most=1e6)
+    poll_s: float = launcher_option(1.0, "time between two looks at the tasks", above=0, at_most=3600)
 
     def check(self) -> None:
         """Raise UserError without Ray, or for a variable that is not set."""

@@ -19,8 +19,7 @@ from afterkernel.launchers.engines import slurm_commands
 from afterkernel.launchers.engines.slurm_task import JobTask
 from afterkernel.launchers.interrupt import interrupted_once
 from afterkernel.launchers.job import Job, Outcome
-from afterkernel.launchers.launcher import Execute, JobEvents, Launcher
-from afterkernel.options import option
+from afterkernel.launchers.launcher import Execute, JobEvents, Launcher, launcher_option
 
 if TYPE_CHECKING:
     from submitit import Executor
@@ -61,48 +60,36 @@ class Submitted:
 class Slurm(Launcher):
     """Jobs of a SLURM cluster, as arrays; the results' folder must be on a file system that its nodes share."""
 
-    name: str = option("slurm", "which launcher (set by launcher=NAME)", affects_results=False)
-    jobs: int | None = option(
-        None,
-        "jobs of the array at most at once; null leaves it to SLURM",
-        at_least=1,
-        at_most=100_000,
-        affects_results=False,
+    name: str = launcher_option("slurm", "which launcher (set by launcher=NAME)")
+    jobs: int | None = launcher_option(
+        None, "jobs of the array at most at once; null leaves it to SLURM", at_least=1, at_most=100_000
     )
-    cpus: int = option(1, "CPUs, and CPU threads, per job", at_least=1, at_most=1024, affects_results=False)
-    gpus: int | None = option(
-        None, "GPUs per job, by --gpus-per-node; null asks for none", at_least=0, at_most=1024, affects_results=False
+    cpus: int = launcher_option(1, "CPUs, and CPU threads, per job", at_least=1, at_most=1024)
+    gpus: int | None = launcher_option(
+        None, "GPUs per job, by --gpus-per-node; null asks for none", at_least=0, at_most=1024
     )
-    memory_gb: float | None = option(
-        None, "memory per job; null is the partition's default", above=0, at_most=1e6, affects_results=False
+    memory_gb: float | None = launcher_option(
+        None, "memory per job; null is the partition's default", above=0, at_most=1e6
     )
-    timeout_min: int = option(
-        60,
-        "time limit of a job, which is then requeued and goes on",
-        at_least=1,
-        at_most=527_040,
-        affects_results=False,
+    timeout_min: int = launcher_option(
+        60, "time limit of a job, which is then requeued and goes on", at_least=1, at_most=527_040
     )
-    signal_delay_s: int = option(
+    signal_delay_s: int = launcher_option(
         90,
         "time before the limit at which a job receives the signal to stop; saving its state must fit in here",
         at_least=1,
         at_most=540,  # beyond 10 minutes submitit takes a time limit for a pre-emption, and counts no requeue
         affects_results=False,
     )
-    max_requeues: int = option(10, "times that a job goes on after its time limit", at_least=0, affects_results=False)
-    poll_s: float = option(2.0, "time between two looks at the jobs", above=0, at_most=3600, affects_results=False)
-    partition: str | None = option(None, "partition; null is the cluster's default", affects_results=False)
-    account: str | None = option(None, "account that is charged", affects_results=False)
-    qos: str | None = option(None, "quality of service", affects_results=False)
-    constraint: str | None = option(None, "features that a node must have", affects_results=False)
-    sbatch: list[str] = option(
-        [], "further options of sbatch, such as ['gres=gpu:a100:1',exclusive]", affects_results=False
-    )
-    setup: list[str] = option(
-        [], "shell commands before each job, such as ['module load cuda']", unique=False, affects_results=False
-    )
-    job_name: str = option("afterkernel", "name of the jobs in SLURM", affects_results=False)
+    max_requeues: int = launcher_option(10, "times that a job goes on after its time limit", at_least=0)
+    poll_s: float = launcher_option(2.0, "time between two looks at the jobs", above=0, at_most=3600)
+    partition: str | None = launcher_option(None, "partition; null is the cluster's default")
+    account: str | None = launcher_option(None, "account that is charged")
+    qos: str | None = launcher_option(None, "quality of service")
+    constraint: str | None = launcher_option(None, "features that a node must have")
+    sbatch: list[str] = launcher_option([], "further options of sbatch, such as ['gres=gpu:a100:1',exclusive]")
+    setup: list[str] = launcher_option([], "shell commands before each job, such as ['module load cuda']", unique=False)
+    job_name: str = launcher_option("afterkernel", "name of the jobs in SLURM")
 
     def check(self) -> None:
         """Raise UserError where submitit or SLURM is missing, or an option can't work."""

@@ -10,15 +10,15 @@ fields read as their default and unknown ones are ignored, so that versions can 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 from typing import TYPE_CHECKING
 
+from afterkernel.files.json_data import adapter
 from afterkernel.records.record import SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
 _SEAL = b',"sha256":"'
 
@@ -56,7 +56,7 @@ def decode(data: bytes) -> Record:
     if not body or seal(body) != data:
         raise RecordError("is truncated or was altered (its checksum does not match)")
     try:
-        record = _adapter().validate_json(data)
+        record: Record = adapter(Record).validate_json(data)
     except ValidationError as error:
         try:
             version = from_json(data)["schema_version"]
@@ -69,13 +69,6 @@ def decode(data: bytes) -> Record:
     if len(set(names)) != len(names) or not names:
         raise RecordError(f"has the kernels {', '.join(names) or 'none'}: it needs one or more, each once")
     return record
-
-
-@functools.cache
-def _adapter() -> TypeAdapter[Record]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Record)
 
 
 def _other_version(version: object) -> str:

@@ -30,16 +30,11 @@ def finished_on(config: Config, run_dir: Path) -> str | None:
 
 def is_finished(config: Config, run_dir: Path, state: RunState, summary: TrainingSummary) -> bool:
     """Whether each snapshot that the configuration asks for is there, with its record."""
-    wanted = wanted_epochs(config, summary.epochs)
+    wanted = config.snapshot.until(summary.epochs)
     found = snapshots(run_dir, state)
     if not all(epoch in found for epoch in wanted):
         return False
     return set(wanted) <= set(valid_records(config, run_dir, run_id(config), state, found, summary))
-
-
-def wanted_epochs(config: Config, last: int) -> list[int]:
-    """The epochs of the snapshots that a configuration asks for, where training ended after epoch `last`."""
-    return sorted({epoch for epoch in config.snapshot.epochs if epoch <= last} | {last})
 
 
 def snapshots(run_dir: Path, state: RunState) -> dict[int, Snapshot]:

@@ -10,18 +10,16 @@ process left counts as little as its lock does, and goes with it.
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 from afterkernel.errors import LockLostError
+from afterkernel.files.json_data import decode, encode
 from afterkernel.files.reading import read_text
 from afterkernel.progress.work import Progress, Work, watched
 from afterkernel.runs.run_lock import PROGRESS, RunLock, progress_of
 
-VERSION = 1
 FIRST_S = 0.5
 BETWEEN_S = 2.0
 
@@ -66,7 +64,7 @@ class Writer:
             return
         with contextlib.suppress(OSError):
             # Not synced: after a power cut the progress is of no interest.
-            self._draft.write_text(json.dumps({"version": VERSION, **asdict(report)}) + "\n", encoding="utf-8")
+            self._draft.write_text(encode(report), encoding="utf-8")
             self._draft.replace(self.path)
             self._last = now
 
@@ -80,18 +78,6 @@ class Writer:
 def read_progress(run_dir: Path) -> Progress | None:
     """What the run said last, also long ago: ask `owner_of` whether it counts. None where it says nothing."""
     try:
-        found = json.loads(read_text(progress_of(run_dir)))
-        if found.pop("version") != VERSION:
-            return None
-        report = Progress(**found)
-        _check(report)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return decode(Progress, read_text(progress_of(run_dir)))
+    except (OSError, ValueError):
         return None
-    return report
-
-
-def _check(report: Progress) -> None:
-    for name, value in asdict(report).items():
-        wanted = str if name in ("stage", "words") else int | float | None
-        if not isinstance(value, wanted):
-            raise TypeError(name)

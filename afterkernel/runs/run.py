@@ -24,7 +24,7 @@ from afterkernel.records import Record, next_number, write_atomic, write_record
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
 from afterkernel.runs.artifacts import check_checkpoints, check_kept, delete_unkept_artifacts
 from afterkernel.runs.evaluate import Evaluator
-from afterkernel.runs.finished import is_finished, snapshots, valid_records, wanted_epochs
+from afterkernel.runs.finished import is_finished, snapshots, valid_records
 from afterkernel.runs.run_lock import RunLock
 from afterkernel.runs.run_state import RunState, begin, check_tiles, discard_replaced, state_to_evaluate
 from afterkernel.runs.warm_start import read_warm_starts, sample_path, warm_start_path, write_warm_starts
@@ -145,7 +145,7 @@ def _lacks_snapshots(work: _Work) -> bool:
     summary = snapshot.read_summary(work.run_dir)
     if summary is None:
         return True
-    found, wanted = snapshots(work.run_dir, work.state), wanted_epochs(work.config, summary.epochs)
+    found, wanted = snapshots(work.run_dir, work.state), work.config.snapshot.until(summary.epochs)
     missing = [epoch for epoch in wanted if epoch not in found]
     if not missing:
         to_do = _to_do(work, [found[epoch] for epoch in wanted], work.records())

@@ -26,10 +26,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from afterkernel.errors import LockLostError
+from afterkernel.files.json_data import parse
 from afterkernel.records.files import LOCKS, link, write_atomic
 from afterkernel.records.store import lock_numbers, next_number
 
@@ -228,13 +229,10 @@ def _tidy(run_dir: Path, number: int, before: float) -> None:
 def _read(path: Path) -> LockOwner | None:
     """The owner in a lock's file; None where the file is not whole, as after a crash without hard links."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        owner = LockOwner(**{field.name: found[field.name] for field in fields(LockOwner)})
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        owner = parse(LockOwner, path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    texts = owner.host, owner.machine, owner.process, owner.token
-    whole = all(type(text) is str for text in texts) and type(owner.since) in (int, float)
-    return owner if whole and re.fullmatch(r"[0-9]{1,18}@[0-9]*", owner.process) else None
+    return owner if re.fullmatch(r"[0-9]{1,18}@[0-9]*", owner.process) else None
 
 
 def _has_ended(found: LockOwner) -> bool:

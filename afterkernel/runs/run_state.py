@@ -23,12 +23,12 @@ import torch
 
 from afterkernel.config import Config, device, training_id
 from afterkernel.errors import UserError
+from afterkernel.files.json_data import decode, encode
 from afterkernel.launchers.job import LOG
 from afterkernel.records.files import LOCKS, RECORDS, REPLACED, STATE, write_atomic
 from afterkernel.records.store import fence_records
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import CHECKPOINT, checkpoint_identity
-from afterkernel.training.facts import decode, encode
 from afterkernel.training.identity import mismatch, start_of, training_identity
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from afterkernel.records.config_file import config_of
 from afterkernel.records.files import CONFIG, RECORDS
 from afterkernel.records.record import Record
 from afterkernel.records.store import RunFolder, read_runs
+from afterkernel.training.options import snapshot_epochs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ def wanted_epochs(config: dict[str, Any], final_epoch: int | None) -> tuple[int,
         last = final_epoch
     if not isinstance(epochs, list) or not all(type(epoch) is int for epoch in [*epochs, last]):
         return None
-    return tuple(sorted({epoch for epoch in epochs if epoch <= last} | {last}))
+    return tuple(snapshot_epochs(epochs, last))
 
 
 def lookup(config: Any, *names: str) -> Any:

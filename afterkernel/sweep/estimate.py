@@ -21,7 +21,6 @@ from afterkernel.records.files import CONFIG
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.run import cpu_threads
 from afterkernel.runs.run_lock import owner_of
-from afterkernel.runs.status import wanted_epochs
 from afterkernel.sweep.grid import Entry, finished
 from afterkernel.text import duration, print_table
 
@@ -94,7 +93,7 @@ class Estimator:
             self._costs[key] = _measure(config, problem)
         step_s, snapshot = self._costs[key]
         steps = config.training.epochs * math.ceil(len(problem.x_train) / config.training.batch_size)
-        count = len(wanted_epochs({"snapshot": vars(config.snapshot), "training": vars(config.training)}, None) or ())
+        count = len(config.snapshot.until(config.training.epochs))
         return replace(
             snapshot,
             wall_s_train=steps * step_s,

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from afterkernel.errors import UserError
@@ -83,27 +84,6 @@ class KeepRandomState(pl.Callback):
                 torch.cuda.set_rng_state_all(restored["cuda"])
 
 
-class Clock(pl.Callback):
-    """Seconds of training, those before a break included."""
-
-    def __init__(self) -> None:
-        self._before = 0.0
-        self._started = time.monotonic()
-
-    @property
-    def wall_s(self) -> float:
-        """Seconds so far."""
-        return self._before + time.monotonic() - self._started
-
-    def state_dict(self) -> dict[str, Any]:
-        """Seconds so far."""
-        return {"wall_s": self.wall_s}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
-        self._before = float(state_dict["wall_s"])
-
-
 class SaveSnapshots(pl.Callback):
     """Saves the network at initialisation, after the chosen epochs, and at the end of training.
 
@@ -111,9 +91,9 @@ class SaveSnapshots(pl.Callback):
     """
 
     def __init__(
-        self, run_dir: Path, epochs: Collection[int], clock: Clock, identity: str, check_cancelled: Callable[[], None]
+        self, run_dir: Path, epochs: Collection[int], timer: Timer, identity: str, check_cancelled: Callable[[], None]
     ) -> None:
-        self.run_dir, self.epochs, self.clock = run_dir, frozenset(epochs), clock
+        self.run_dir, self.epochs, self.timer = run_dir, frozenset(epochs), timer
         self.identity, self.check_cancelled = identity, check_cancelled
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -129,7 +109,7 @@ class SaveSnapshots(pl.Callback):
 
     def _save(self, module: Classifier) -> None:
         measured = module.measure()
-        facts = replace(measured, wall_s_train=self.clock.wall_s, run=self.identity)
+        facts = replace(measured, wall_s_train=self.timer.time_elapsed(), run=self.identity)
         self.check_cancelled()
         snapshot.save(self.run_dir, facts, module.network)
         log.info(

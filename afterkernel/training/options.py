@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from afterkernel.options import option
@@ -41,6 +42,15 @@ class Snapshots:
     """When the network is saved, in addition to the end of training."""
 
     epochs: list[int] = option([0, 1, 2, 5, 10], "epochs after which to snapshot; 0 is the initialisation", at_least=0)
+
+    def until(self, last: int) -> list[int]:
+        """The epochs of all snapshots of a training that ends after epoch `last`."""
+        return snapshot_epochs(self.epochs, last)
+
+
+def snapshot_epochs(epochs: Iterable[int], last: int) -> list[int]:
+    """The epochs of all snapshots where `epochs` were asked for and training ends after epoch `last`."""
+    return sorted({epoch for epoch in epochs if epoch < last} | {last})
 
 
 @dataclass

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
+from afterkernel.files.json_data import decode, encode
 from afterkernel.files.reading import read_bytes, read_text
 from afterkernel.records.files import write_atomic
-from afterkernel.training.facts import decode, encode
 
 DIRECTORY = "snapshots"
 SUMMARY = "training.json"

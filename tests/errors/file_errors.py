@@ -174,7 +174,7 @@ SNAPSHOTS = [
     E("facts of a snapshot that are cut short", f"run/{LAST}.json is not a snapshot of this version (it is not valid JSON, perhaps cut short: ...): train the run again.", edited(f"{LAST}.json", lambda data: data[:-40])),
     E("facts of a later version", f"run/{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", edited(f"{LAST}.json", facts(version=2))),
     E("facts of another epoch", f"run/{LAST}.json is not a snapshot of this version (it is of epoch 7): train the run again.", edited(f"{LAST}.json", facts(epoch=7))),
-    E("facts with a wrong type", f"run/{LAST}.json is not a snapshot of this version (step is 'two', where a whole number belongs): train the run again.", edited(f"{LAST}.json", facts(step="two"))),
+    E("facts with a wrong type", f"run/{LAST}.json is not a snapshot of this version (step: Input should be a valid integer): train the run again.", edited(f"{LAST}.json", facts(step="two"))),
     E("facts without a number", f"run/{LAST}.json is not a snapshot of this version (step is missing): train the run again.", edited(f"{LAST}.json", lambda data: json.dumps({k: v for k, v in json.loads(data).items() if k != "step"}).encode())),
 ]
 # fmt: on
