@@ -25,7 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"liblinear": {"loss": "hinge"}, "thundersv
 
 
 @dataclass(frozen=True)
-class Row:
+class CheckResult:
     """One line of the report: a backend with its measured errors, or a version. `advice` is empty if all is well."""
 
     name: str
@@ -50,35 +50,35 @@ def known_problem(pairs: int = 20) -> tuple[Float[Tensor, "n n"], Int[Tensor, " 
     return torch.diag(radii**2) + torch.outer(signs, signs) / 4, y, math.sqrt(0.25 + 1 / float((radii**-2).sum()))
 
 
-def check_backend(name: str) -> Row:
+def check_backend(name: str) -> CheckResult:
     """Run one backend on `known_problem`; it is right if the margin is off by no more than its own tolerance."""
     K, y, margin = known_problem()
     begin = time.perf_counter()
     try:
         machine = HardMarginSVM(name, **OPTIONS.get(name, {})).fit(K, y)
     except Exception as error:  # a broken library must not hide the state of the others
-        return Row(name, False, name == REQUIRED, wall_s=time.perf_counter() - begin, advice=str(error))
+        return CheckResult(name, False, name == REQUIRED, wall_s=time.perf_counter() - begin, advice=str(error))
     wall_s = time.perf_counter() - begin
     off = abs(machine.margin_ - margin) / margin
     ok = machine.converged_ and off <= machine.backend.tol and bool((machine.predict(K) == y).all())
     advice = "" if ok else f"wrong answer ({machine.path_}): do not use svm={name} on this machine"
-    return Row(name, ok, name == REQUIRED, off, machine.gap_, wall_s, advice)
+    return CheckResult(name, ok, name == REQUIRED, off, machine.gap_, wall_s, advice)
 
 
-def check() -> list[Row]:
+def check() -> list[CheckResult]:
     """Every backend, then the versions of Python, torch and what the rest of the project uses."""
     rows = [check_backend(name) for name in sorted(BACKENDS, key=lambda name: (name != REQUIRED, name))]
-    rows.append(Row(f"python {platform.python_version()}", True))
-    rows.append(Row(f"torch {torch.__version__}", True))
+    rows.append(CheckResult(f"python {platform.python_version()}", True))
+    rows.append(CheckResult(f"torch {torch.__version__}", True))
     if torch.cuda.is_available():
-        rows.append(Row(f"cuda {torch.version.cuda}: {torch.cuda.get_device_name()}", True))
+        rows.append(CheckResult(f"cuda {torch.version.cuda}: {torch.cuda.get_device_name()}", True))
     else:
-        rows.append(Row("cuda", False, advice="no GPU seen by torch: everything runs on the CPU"))
+        rows.append(CheckResult("cuda", False, advice="no GPU seen by torch: everything runs on the CPU"))
     for package in OPTIONAL_PACKAGES:
         try:
-            rows.append(Row(f"{package} {importlib.metadata.version(package)}", True))
+            rows.append(CheckResult(f"{package} {importlib.metadata.version(package)}", True))
         except importlib.metadata.PackageNotFoundError:
-            rows.append(Row(package, False, advice=f"not installed: pip install {package}"))
+            rows.append(CheckResult(package, False, advice=f"not installed: pip install {package}"))
     return rows
 
 

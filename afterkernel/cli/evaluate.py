@@ -28,11 +28,11 @@ def main(argv: Sequence[str]) -> int:
     from afterkernel.config import override, run_id, training_difference
     from afterkernel.config.overrides import check_single_run
     from afterkernel.runs.artifacts import check_checkpoints
-    from afterkernel.runs.progress_file import watching
+    from afterkernel.runs.progress_file import writing_progress
     from afterkernel.runs.run import read_config, reevaluate
     from afterkernel.runs.run_lock import LockedError, run_lock
     from afterkernel.runs.worker import Terminal
-    from afterkernel.sweep.progress import one_shown
+    from afterkernel.sweep.progress import display_run
     from afterkernel.training import snapshot
 
     check_single_run("evaluate", arguments.overrides)
@@ -54,8 +54,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         with (
             run_lock(arguments.run_dir) as lock,
-            watching(lock),
-            one_shown(run_id(trained), arguments.run_dir),
+            writing_progress(lock),
+            display_run(run_id(trained), arguments.run_dir),
         ):
             reevaluate(config, arguments.run_dir, run_id(trained), lock=lock)
     except LockedError as error:

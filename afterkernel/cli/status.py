@@ -18,14 +18,14 @@ from afterkernel.runs.planned import planned
 from afterkernel.runs.progress_file import read_progress
 from afterkernel.runs.run_lock import owner_of
 from afterkernel.runs.status import RunStatus, status
-from afterkernel.sweep.progress import in_progress, words
+from afterkernel.sweep.progress import describe_progress, run_timing
 from afterkernel.sweep.time_remaining import TimeRemaining, mean_run_s, time_left
 from afterkernel.text import print_table
 
-State = Literal["done", "running", "failed", "damaged", "cut off", "to go"]
+StatusName = Literal["done", "running", "failed", "damaged", "cut off", "to go"]
 
 
-def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[State, str]:
+def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[StatusName, str]:
     """What a run is at this moment, and a word on it: what it does, why it failed, what is missing or damaged.
 
     `whole_s` is what such a run takes, where that is known.
@@ -33,8 +33,8 @@ def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[State, str]:
     owner = owner_of(run.run_dir)
     if owner is not None:
         report = read_progress(run.run_dir)
-        word = last_line(run.run_dir) if report is None else words(report)
-        left = in_progress(report, time.time() - owner.since).left(whole_s)
+        word = last_line(run.run_dir) if report is None else describe_progress(report)
+        left = run_timing(report, time.time() - owner.since).left(whole_s)
         return "running", f"{word}{'' if left is None else f', {left}'} ({owner})"
     if run.done:
         return "done", ""
@@ -50,7 +50,7 @@ def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[State, str]:
 def sweep_left(runs: Sequence[RunStatus], to_go: int) -> TimeRemaining | None:
     """What the runs in progress and those to go will take, as many at once as run now; None if that is unknown."""
     running = [
-        in_progress(read_progress(run.run_dir), time.time() - owner.since)
+        run_timing(read_progress(run.run_dir), time.time() - owner.since)
         for run in runs
         if (owner := owner_of(run.run_dir)) is not None
     ]
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     directory = parser.parse_args(argv).directory
     to_come = planned(directory) if directory.is_dir() else {}
     runs = status(directory, read_runs(directory), may_be_none=bool(to_come))
-    rows, counts, size = [], dict.fromkeys(get_args(State), 0), Counter[str]()
+    rows, counts, size = [], dict.fromkeys(get_args(StatusName), 0), Counter[str]()
     whole_s = mean_run_s(_finished_s(runs), [])
     several = len({run_dir.parent for run_dir in (*to_come, *(run.run_dir for run in runs))}) > 1
 

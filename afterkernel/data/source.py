@@ -116,7 +116,7 @@ class Source:
 
     def _pair(self, train: bool, cap: int | None) -> Split:
         images, names = self._arrays(train)
-        positions, y = pick_pair(names, self.minus, self.plus, cap)
+        positions, y = select_pair(names, self.minus, self.plus, cap)
         chosen = images[positions]
         # Bytes become floats only now: a whole data set of floats would be four times as large.
         scaled = chosen.float().div_(255) if chosen.dtype == torch.uint8 else chosen.float()
@@ -155,17 +155,17 @@ class Source:
         return _read_facts[key]
 
 
-def pick_pair(
+def select_pair(
     names: Sequence[str], minus: str, plus: str, cap: int | None
 ) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:
     """Positions, ascending, of the images of two classes among the `names` of all, capped; and their labels 0, 1."""
     positions = torch.tensor([index for index, name in enumerate(names) if name in (minus, plus)], dtype=torch.int64)
     y = torch.tensor([int(name == plus) for name in names if name in (minus, plus)], dtype=torch.int64)
-    kept = capped(y, cap)
+    kept = stratified_subset(y, cap)
     return positions[kept], y[kept]
 
 
-def capped(y: Int[Tensor, " n"], cap: int | None) -> Int[Tensor, " k"]:
+def stratified_subset(y: Int[Tensor, " n"], cap: int | None) -> Int[Tensor, " k"]:
     """Positions, ascending, of `cap` of the labels 0 and 1, both classes in proportion (each at least one).
 
     Each class is put in a random order drawn from a fixed seed, and its first ones are taken: so a cap always names

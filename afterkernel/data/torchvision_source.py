@@ -16,7 +16,7 @@ import torch
 
 from afterkernel.data.source import Source
 from afterkernel.errors import UserError
-from afterkernel.files.reading import expanded, is_file, is_folder
+from afterkernel.files.reading import expand_user, is_file, is_folder
 from afterkernel.options import option
 
 # What torchvision raises for a failed download, a truncated file or a wrong checksum.
@@ -35,7 +35,7 @@ class TorchvisionSource(Source):
 
     def check_files(self) -> None:
         """Raise UserError for a file that is missing and is not to be downloaded, or is not a regular file."""
-        is_folder("dataset.root", expanded("dataset.root", self.root))
+        is_folder("dataset.root", expand_user("dataset.root", self.root))
         missing = [file for file in self.files if not is_file("dataset.root", self._folder / file)]
         if missing and not self.download:
             raise UserError(
@@ -48,7 +48,7 @@ class TorchvisionSource(Source):
 
     @property
     def _folder(self) -> Path:
-        return expanded("dataset.root", self.root) / self.folder
+        return expand_user("dataset.root", self.root) / self.folder
 
     def _dataset(self, root: Path, train: bool) -> Any:
         """The torchvision data set, with `data` (n, h, w[, c]) in uint8 and `targets` (n)."""
@@ -56,7 +56,7 @@ class TorchvisionSource(Source):
 
     def read(self, train: bool) -> tuple[Any, Any]:
         """Images (n, h, w) or (n, c, h, w) in uint8, and labels."""
-        root = expanded("dataset.root", self.root)
+        root = expand_user("dataset.root", self.root)
         try:
             if self.download:
                 root.mkdir(parents=True, exist_ok=True)

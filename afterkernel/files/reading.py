@@ -66,7 +66,7 @@ def _is_a(kind: Callable[[int], bool], words: str, option: str, path: Path) -> b
     return True
 
 
-def expanded(option: str, text: str) -> Path:
+def expand_user(option: str, text: str) -> Path:
     """A path with ~ replaced. Raises UserError for the home of a user that does not exist."""
     try:
         return Path(text).expanduser()

@@ -22,7 +22,7 @@ def interrupted_once() -> Iterator[threading.Event]:
     """
     force_stop, first_s = threading.Event(), list[float]()
 
-    def hear(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
         now_s = time.monotonic()
         if not first_s:
             first_s.append(now_s)
@@ -30,10 +30,10 @@ def interrupted_once() -> Iterator[threading.Event]:
         if now_s - first_s[0] >= TOGETHER_S:
             force_stop.set()
 
-    heard = callable(signal.getsignal(signal.SIGINT)) and threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, hear) if heard else None
+    installed = callable(signal.getsignal(signal.SIGINT)) and threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, on_signal) if installed else None
     try:
         yield force_stop
     finally:
-        if heard:
+        if installed:
             signal.signal(signal.SIGINT, before)

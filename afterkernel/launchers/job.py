@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 # "plain" for one run at a time, "named" where several share a terminal, "none" for the log file alone.
 Echo = Literal["plain", "named", "none"]
-State = Literal["finished", "skipped", "locked", "failed", "interrupted"]
+JobState = Literal["finished", "skipped", "locked", "failed", "interrupted"]
 
 LOG = "run.log"
 
@@ -43,7 +43,7 @@ class Outcome:
     """
 
     run_id: str
-    state: State
+    state: JobState
     message: str
     log: str
     wall_s: float

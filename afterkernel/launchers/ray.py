@@ -108,10 +108,10 @@ class RayLauncher(Launcher):
             live[ref] = RayTask(job, attempt, mark, time.monotonic())
 
         room = self._room()
-        go_on = True
+        may_start = True
         try:
-            while live or (go_on and waiting):
-                while go_on and waiting and len(live) < room:
+            while live or (may_start and waiting):
+                while may_start and waiting and len(live) < room:
                     submit(waiting.pop(0), 0)
                 for running in live.values():
                     if running.mark.exists():
@@ -120,11 +120,11 @@ class RayLauncher(Launcher):
                 for ref in done:
                     running = live.pop(ref)
                     outcome, died = self._outcome(ref, running, logs)
-                    if died and go_on and running.attempt < self.retries:
+                    if died and may_start and running.attempt < self.retries:
                         log.warning("%s: %s; it is begun again", running.job.run_id, outcome.message)
                         submit(running.job, running.attempt + 1)
-                    elif (go_on or running.mark.exists()) and not events.on_finish(outcome) and go_on:
-                        go_on = False
+                    elif (may_start or running.mark.exists()) and not events.on_finish(outcome) and may_start:
+                        may_start = False
                         for each, other in live.items():
                             if not other.mark.exists():
                                 ray.cancel(each)
@@ -150,7 +150,7 @@ class RayLauncher(Launcher):
             most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in asked}
             raise UserError(
                 f"launcher=ray: no node of the cluster has what a job asks for (launcher.cpus={self.cpus}, "
-                f"launcher.gpus={self.gpus:g}, launcher.memory_gb={memory}): the most of one node is {_told(most)}."
+                f"launcher.gpus={self.gpus:g}, launcher.memory_gb={memory}): the most of one node is {_describe(most)}."
             )
         return fitting if self.jobs is None else min(self.jobs, fitting)
 
@@ -249,7 +249,7 @@ def _connect(address: str, **common: Any) -> Any:
         raise UserError(f"launcher=ray: {address} is no Ray cluster of this version and Python: {error}.") from error
 
 
-def _told(most: Mapping[str, float]) -> str:
+def _describe(most: Mapping[str, float]) -> str:
     words = []
     for name, amount in most.items():
         words.append(f"{amount / _GB:.1f} GB of memory" if name == "memory" else f"{amount:g} {name}s")

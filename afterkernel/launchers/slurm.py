@@ -36,7 +36,7 @@ LATE_S = 60.0
 
 
 @dataclass
-class Submitted:
+class SubmittedJob:
     """A job that was submitted, when it was first seen begun and ended, and whether it must no longer begin."""
 
     job: Job
@@ -122,12 +122,12 @@ class Slurm(Launcher):
             return
         folder = Path(jobs[0].run_dir).parent / FOLDER / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         executor = self._executor(folder)
-        waiting, live = list(jobs), list[Submitted]()
-        go_on = True
+        waiting, live = list(jobs), list[SubmittedJob]()
+        may_start = True
         try:
-            while live or (go_on and waiting):
+            while live or (may_start and waiting):
                 # One array at a time if there is a limit, since SLURM counts the jobs at once by array.
-                if go_on and waiting and not (live and self.jobs is not None):
+                if may_start and waiting and not (live and self.jobs is not None):
                     room = slurm_commands.largest_array()
                     live += self._submit(executor, execute, waiting[:room])
                     del waiting[:room]
@@ -137,8 +137,8 @@ class Slurm(Launcher):
                         events.on_start(each.job)
                 for each, outcome in _ended(live):
                     live.remove(each)
-                    if outcome is not None and not events.on_finish(outcome) and go_on:
-                        go_on = False
+                    if outcome is not None and not events.on_finish(outcome) and may_start:
+                        may_start = False
                         _cancel_pending(live)
                 if live:
                     time.sleep(self.poll_s)
@@ -176,19 +176,19 @@ class Slurm(Launcher):
         executor.update_parameters(**{name: value for name, value in wanted.items() if value is not None})
         return executor
 
-    def _submit(self, executor: Executor, execute: Execute, jobs: Sequence[Job]) -> list[Submitted]:
+    def _submit(self, executor: Executor, execute: Execute, jobs: Sequence[Job]) -> list[SubmittedJob]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         tasks = [JobTask(execute, job, self.cpus, self.timeout_min, self.max_requeues) for job in jobs]
         try:
-            with slurm_commands.outside_of_a_job():
+            with slurm_commands.without_slurm_environment():
                 handles = executor.submit_array(tasks)
         except (FailedJobError, FailedSubmissionError) as error:
             reason = " ".join(str(error).replace("sbatch: error:", "").split())
             raise UserError(f"launcher=slurm: sbatch refused the jobs: {reason}") from error
         array, folder = handles[0].job_id.partition("_")[0], handles[0].paths.folder
         log.info("submitted %d jobs to SLURM as %s; logs in %s", len(handles), array, folder)
-        return [Submitted(job, handle) for job, handle in zip(jobs, handles, strict=True)]
+        return [SubmittedJob(job, handle) for job, handle in zip(jobs, handles, strict=True)]
 
 
 def _flag(word: str) -> tuple[str, str | bool]:
@@ -196,20 +196,20 @@ def _flag(word: str) -> tuple[str, str | bool]:
     return name, value if equals else True
 
 
-def _ids(live: Sequence[Submitted]) -> list[str]:
+def _ids(live: Sequence[SubmittedJob]) -> list[str]:
     return [each.handle.job_id for each in live]
 
 
-def _cancel_pending(live: Sequence[Submitted]) -> None:
+def _cancel_pending(live: Sequence[SubmittedJob]) -> None:
     for each in live:
         each.cancelled = True
     slurm_commands.cancel(_ids(live), "--state=PENDING")
 
 
-def _ended(live: Sequence[Submitted]) -> list[tuple[Submitted, Outcome | None]]:
+def _ended(live: Sequence[SubmittedJob]) -> list[tuple[SubmittedJob, Outcome | None]]:
     """The jobs that have ended, with their outcomes; None for one that was cancelled before it began."""
     states = slurm_commands.read_states(_ids(live)) if live else {}
-    found: list[tuple[Submitted, Outcome | None]] = []
+    found: list[tuple[SubmittedJob, Outcome | None]] = []
     for each in live:
         if each.handle.paths.result_pickle.exists():
             found.append((each, _read_result(each)))
@@ -224,7 +224,7 @@ def _ended(live: Sequence[Submitted]) -> list[tuple[Submitted, Outcome | None]]:
     return found
 
 
-def _is_final(ended: Submitted, state: str) -> bool:
+def _is_final(ended: SubmittedJob, state: str) -> bool:
     """Whether a job that is over has had time enough for its result to appear."""
     now_s, folder = time.monotonic(), ended.handle.paths.folder
     ended.ended_s = ended.ended_s or now_s
@@ -234,7 +234,7 @@ def _is_final(ended: Submitted, state: str) -> bool:
     return now_s - ended.ended_s >= late_s
 
 
-def _read_result(ended: Submitted) -> Outcome:
+def _read_result(ended: SubmittedJob) -> Outcome:
     from submitit.core.utils import pickle_load
 
     try:

@@ -29,7 +29,7 @@ from afterkernel.records.store import (
     check_distinct,
     folder_name,
     read_file,
-    select,
+    select_records,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _SIGNATURE = json.dumps([SCHEMA_VERSION, _TYPES]).encode()
 _Known = dict[str, tuple[Stamp, RunName]]
 
 
-def gather(execute: Execute, runs: Sequence[RunFolder], directory: Path | str, folder: Path) -> list[str]:
+def collect_rows(execute: Execute, runs: Sequence[RunFolder], directory: Path | str, folder: Path) -> list[str]:
     """The rows of the records that count, as one or more tables in DuckDB's SQL over Parquet files in `folder`.
 
     `runs` are those at or below `directory`. Rows are in the order of their files, whichever come from a cache.
@@ -78,7 +78,7 @@ def gather(execute: Execute, runs: Sequence[RunFolder], directory: Path | str, f
     return parts
 
 
-def text(value: str) -> str:
+def sql_string(value: str) -> str:
     """A string in SQL."""
     return "'" + value.replace("'", "''") + "'"
 
@@ -101,7 +101,7 @@ def _rows_of(run: RunFolder, known: dict[str, _Known]) -> tuple[set[RunName], li
         record = read_file(file)
         return file.name, (record.sweep, record.run_id), _lines(record, f"{folder}/{file.name}", file.stamp)
 
-    chosen = select(run, load, lambda one: one[1][1])
+    chosen = select_records(run, load, lambda one: one[1][1])
     for name, _, lines in chosen:
         if not lines:
             del cached[name]
@@ -123,14 +123,14 @@ def _merged(execute: Execute, lines: Iterable[str], cached: str, path: Path) -> 
     source, target = path.with_suffix(".json"), path.with_suffix(".parquet")
     with source.open("w", encoding="utf-8", newline="") as file:
         file.writelines(lines)
-    columns = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in _TYPES.items())
+    columns = ", ".join(f"{sql_string(name)}: {sql_string(kind)}" for name, kind in _TYPES.items())
     query = (
-        f"FROM read_json({text(escape(str(source)))}, format = 'newline_delimited', columns = {{{columns}}}, "
+        f"FROM read_json({sql_string(escape(str(source)))}, format = 'newline_delimited', columns = {{{columns}}}, "
         f"hive_partitioning = false, maximum_object_size = {2**30})"
     )
     if cached:
         query = f"({query}) UNION ALL BY NAME (FROM {cached})"
-    execute(f"COPY ({query} ORDER BY file, place) TO {text(str(target))} (FORMAT parquet)")
+    execute(f"COPY ({query} ORDER BY file, place) TO {sql_string(str(target))} (FORMAT parquet)")
     source.unlink()
     return _parquet(target)
 
@@ -159,7 +159,7 @@ def _known(execute: Execute, path: Path, copy: Path) -> dict[str, _Known]:
 
 def _save(execute: Execute, part: str, draft: Path, path: Path) -> None:
     """Write a cache; nothing happens where the folder can't be written to."""
-    execute(f"COPY (FROM {part}) TO {text(str(draft))} (FORMAT parquet, COMPRESSION zstd)")
+    execute(f"COPY (FROM {part}) TO {sql_string(str(draft))} (FORMAT parquet, COMPRESSION zstd)")
     data = draft.read_bytes()
     draft.unlink()
     with contextlib.suppress(OSError):
@@ -171,6 +171,6 @@ def _digest(data: bytes) -> bytes:
 
 
 def _parquet(path: Path, without: Iterable[str] = ()) -> str:
-    table = f"read_parquet({text(escape(str(path)))}, hive_partitioning = false)"
-    names = ", ".join(map(text, without))
+    table = f"read_parquet({sql_string(escape(str(path)))}, hive_partitioning = false)"
+    names = ", ".join(map(sql_string, without))
     return f"(FROM {table} WHERE file NOT IN ({names}))" if names else table

@@ -16,7 +16,7 @@ from afterkernel.records.store import RunFolder
 _WHOLE = re.compile(rb"dataset:\n(?: *(?:- |\w+:)[ -~]*\n)*force: (?:true|false)\n")
 
 
-def check_config(run: RunFolder) -> None:
+def warn_if_damaged(run: RunFolder) -> None:
     """Name the configuration of a run where it is damaged."""
     path, whole = run.path / CONFIG, None
     with contextlib.suppress(OSError):
@@ -34,15 +34,15 @@ def config_of(run: RunFolder) -> dict[str, Any] | None:
     try:
         config = yaml.load(path.read_text(encoding="utf-8"), Loader=loader) if path.is_file() else path.stat() and None
     except OSError as error:
-        run.skip(str(path), f"can't be read ({error.strerror})")
+        run.warn_skipped(str(path), f"can't be read ({error.strerror})")
         return None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        run.skip(str(path), f"can't be read as YAML: {' '.join(str(error).split())}")
+        run.warn_skipped(str(path), f"can't be read as YAML: {' '.join(str(error).split())}")
         return None
     if not isinstance(config, dict) or not any(isinstance(config.get(name), dict) for name in ("arch", "training")):
-        run.skip(str(path), "is not a configuration of afterkernel" if path.is_file() else "is not a file")
+        run.warn_skipped(str(path), "is not a configuration of afterkernel" if path.is_file() else "is not a file")
         return None
     if "dataset" in config and "force" not in config:
-        run.skip(str(path), "is truncated: it lacks the option force, with which it ends")
+        run.warn_skipped(str(path), "is truncated: it lacks the option force, with which it ends")
         return None
     return config

@@ -58,7 +58,7 @@ def interruptible(engine: duckdb.DuckDBPyConnection, work: Callable[[], _T]) -> 
 
 
 @contextmanager
-def opened(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_results(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that is cut off from all but its table `results`: all rows of the records of these runs that count.
 
     `runs` are those at or below `directory`. The columns are those of the data frame, one for each measure that a
@@ -69,13 +69,13 @@ def opened(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[duckdb.
         def execute(query: str) -> duckdb.DuckDBPyConnection:
             return interruptible(engine, lambda: engine.execute(query))
 
-        parts = cache.gather(execute, runs, directory, Path(folder))
+        parts = cache.collect_rows(execute, runs, directory, Path(folder))
         names = ", ".join([*FRAME, *(column.name for column in COLUMNS if column.name not in FRAME)])
         rows = " UNION ALL ".join(f"SELECT {names} FROM {part}" for part in parts)
         found = execute(f"SELECT DISTINCT unnest(json_keys({MEASURES})) FROM ({rows})").fetchall()
         engine.execute(f"CREATE VIEW results AS {_with_measures(rows, [name for (name,) in found])}")
         # As it is and as a pattern, for it is compared with both.
-        engine.execute(f"SET allowed_directories = [{cache.text(folder)}, {cache.text(escape(folder))}]")
+        engine.execute(f"SET allowed_directories = [{cache.sql_string(folder)}, {cache.sql_string(escape(folder))}]")
         engine.execute(_LOCK)
         yield engine
 
@@ -87,7 +87,7 @@ def _with_measures(rows: str, measures: Iterable[str]) -> str:
     columns = {name.lower(): name for name in sorted(measures) if name.lower() not in taken}.values()
     if not columns:
         return rows
-    types = cache.text(json.dumps(dict.fromkeys(columns, "DOUBLE")))
+    types = cache.sql_string(json.dumps(dict.fromkeys(columns, "DOUBLE")))
     quoted = ['"' + name.replace('"', '""') + '"' for name in sorted(columns)]
     named = ", ".join(f"parsed.{name} AS {name}" for name in quoted)
     parsed = f"SELECT *, from_json({MEASURES}, {types}) AS parsed FROM ({rows})"
@@ -113,12 +113,12 @@ def type_of(engine: duckdb.DuckDBPyConnection, expression: str) -> str:
 
 def message_of(error: Exception) -> tuple[str, int | None]:
     """What the engine says is wrong, and at which byte of the query."""
-    text = str(error).split(" Error: ", 1)[-1]
+    sql_string = str(error).split(" Error: ", 1)[-1]
     try:
-        found = json.loads(text)
+        found = json.loads(sql_string)
         return found["exception_message"], int(found["position"]) if "position" in found else None
     except ValueError:
-        return text, None  # an error of Python's side of the engine
+        return sql_string, None  # an error of Python's side of the engine
 
 
 def check_select(engine: duckdb.DuckDBPyConnection, query: str) -> None:

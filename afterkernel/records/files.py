@@ -34,7 +34,7 @@ _SAFE = re.compile(NAME)
 
 def run_directory(root: Path | str, sweep: str, run_id: str) -> Path:
     """The folder of one run. UserError where a name could not be a folder's."""
-    return Path(root) / safe("sweep", sweep) / safe("run_id", run_id)
+    return Path(root) / check_name("sweep", sweep) / check_name("run_id", run_id)
 
 
 def check_directory(directory: Path) -> None:
@@ -68,7 +68,7 @@ def write_atomic(path: Path | str, content: str | bytes | Iterable[bytes | memor
     _sync_folder(path.parent)
 
 
-def create_bytes(path: Path, data: bytes) -> None:
+def create_file(path: Path, data: bytes) -> None:
     """Write a file that must not exist yet, whole or not at all. FileExistsError where the name is taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _draft(path, [data]) as draft:
@@ -103,7 +103,7 @@ def remove_drafts(run_dir: Path) -> None:
                 draft.unlink(missing_ok=True)
 
 
-def safe(what: str, name: str) -> str:
+def check_name(what: str, name: str) -> str:
     """The name, or UserError where it could not be a file's."""
     if not is_name(name):
         raise UserError(f"{what}={name!r} can't name a file: use letters, digits and _ . = + - alone.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from afterkernel.errors import UserError
 from afterkernel.records import engine
 from afterkernel.records.columns import FRAME, MEASURES, rows
-from afterkernel.records.config_file import check_config
+from afterkernel.records.config_file import warn_if_damaged
 from afterkernel.records.record import Record
 from afterkernel.records.store import find_runs
 
@@ -36,12 +36,15 @@ def results(directory: Path | str, where: str | None = None) -> pd.DataFrame:
     """
     start = f"Can't read {directory}" if where is None else f"Can't pick rows by {where!r}"
     query = f"SELECT {', '.join(FRAME)} FROM results"
-    with _refusing(start, where or "", _LIST if where else "", engine.BEFORE), _opened(directory) as table:
+    with (
+        _explaining_errors(start, where or "", _LIST if where else "", engine.BEFORE),
+        _open_results(directory) as table,
+    ):
         if where is not None:
             if engine.type_of(table, where) != "BOOLEAN":
                 raise UserError(f"{start}: it does not say yes or no for each row.")
             query += f" WHERE ({where}\n)"
-        return _unfolded(engine.select(table, f"{query} ORDER BY {', '.join(_ORDER)}").astype(FRAME))
+        return _with_measure_columns(engine.select(table, f"{query} ORDER BY {', '.join(_ORDER)}").astype(FRAME))
 
 
 def sql(directory: Path | str, query: str) -> pd.DataFrame:
@@ -53,7 +56,7 @@ def sql(directory: Path | str, query: str) -> pd.DataFrame:
     variable. UserError where there are no records, one can't be read, or the query is none.
     """
     start, hint = f"Can't answer {query!r}", f"the table is results, and {_LIST}"
-    with _refusing(start, query, hint), _opened(directory) as table:
+    with _explaining_errors(start, query, hint), _open_results(directory) as table:
         frame = engine.select(table, query)
     for name in frame.columns[frame.isna().any() & (frame.dtypes == "float64")]:
         frame[name] = frame[name].astype("Float64")  # as in `results`: missing is NA
@@ -66,10 +69,10 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
 
     found = [row for record in records for row in rows(record)]
     frame = pd.DataFrame({name: pd.Series([row[name] for row in found], dtype=dtype) for name, dtype in FRAME.items()})
-    return _unfolded(frame.sort_values(_ORDER, kind="stable", ignore_index=True))
+    return _with_measure_columns(frame.sort_values(_ORDER, kind="stable", ignore_index=True))
 
 
-def _unfolded(frame: pd.DataFrame) -> pd.DataFrame:
+def _with_measure_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with a column for each name in `measures`, in its place."""
     import pandas as pd
 
@@ -88,20 +91,22 @@ def check_columns(frame: pd.DataFrame, names: Sequence[str]) -> None:
     """UserError, with the columns of names like it, for the first name that is none of them."""
     for name in names:
         if name not in frame.columns:
-            raise UserError(f"{name} is not a column{_like(name, frame.columns)}; the first line of --csv lists all.")
+            raise UserError(
+                f"{name} is not a column{_similar(name, frame.columns)}; the first line of --csv lists all."
+            )
 
 
 _LIST = '--sql "describe results" lists the columns'
 
 
-def _like(name: str, columns: Iterable[str]) -> str:
+def _similar(name: str, columns: Iterable[str]) -> str:
     """The columns whose names are most like one, as the end of a sentence; empty where none is close."""
     found = difflib.get_close_matches(name.lower(), list(columns), n=3, cutoff=0.6)
     return f", but {', '.join(found)} {'is' if len(found) == 1 else 'are'}" if found else ""
 
 
 @contextmanager
-def _refusing(start: str, words: str, hint: str, before: str = "") -> Iterator[None]:
+def _explaining_errors(start: str, words: str, hint: str, before: str = "") -> Iterator[None]:
     """UserError with what the engine says is wrong with the user's words; in its query they follow `before`."""
     import duckdb
 
@@ -110,31 +115,31 @@ def _refusing(start: str, words: str, hint: str, before: str = "") -> Iterator[N
     except duckdb.Error as error:
         message, position = engine.message_of(error)
         if isinstance(error, duckdb.ParserException):
-            reason, hint = _half(" ".join(message.split())), ""
+            reason, hint = _lower_first(" ".join(message.split())), ""
             if position is not None:  # in bytes; at the end of the query it may lie beyond the user's words
                 place = len(words.encode()[: position - len(before)].decode(errors="ignore")) + 1
                 size = max(len(words), 1)
                 reason += f" (character {min(place, size)} of {size})"
         elif found := re.search(r'Referenced column "(.*?)" (?:was )?not found|have a column named "(.*?)"', message):
             name = found[1] or found[2]
-            like = _like(name, [*FRAME, "config", "provenance"])
+            like = _similar(name, [*FRAME, "config", "provenance"])
             reason = f"{name} is not a column (write text in single quotes){like}"
         else:
-            reason = _half((message.strip().splitlines() or [type(error).__name__])[0].rstrip("!."))
+            reason = _lower_first((message.strip().splitlines() or [type(error).__name__])[0].rstrip("!."))
         raise UserError(f"{start}: {reason}{hint and '; '}{hint}.") from error
 
 
-def _half(sentence: str) -> str:
+def _lower_first(sentence: str) -> str:
     """A sentence as half of one, but for a word in capitals at its start."""
     return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]
 
 
 @contextmanager
-def _opened(directory: Path | str) -> Iterator[duckdb.DuckDBPyConnection]:
+def _open_results(directory: Path | str) -> Iterator[duckdb.DuckDBPyConnection]:
     """The table `results` of the records below a directory; damaged configurations are reported."""
     runs = find_runs(directory)
     for run in runs:
         if run.is_run and run.has_config:
-            check_config(run)
-    with engine.opened([run for run in runs if run.listing], directory) as table:
+            warn_if_damaged(run)
+    with engine.open_results([run for run in runs if run.listing], directory) as table:
         yield table

@@ -37,7 +37,7 @@ def measured(title: str, topic: str, *, unit: str = "") -> Any:
     return column(title, topic, unit=unit, measured=True, default=None)
 
 
-def part() -> Any:
+def required() -> Any:
     """A required field that is not a column with a meaning of its own."""
     return dataclasses.field()
 
@@ -88,7 +88,7 @@ class KernelRecord:
         "invariance under a swap of two quadrants; lower is more global", "invariance", unit=COSINE
     )
     effective_rank: float | None = measured("effective rank: trace / largest eigenvalue", "spectrum")
-    resources: Resources = part()
+    resources: Resources = required()
     kernel_error: float | None = column(
         "largest rounding error in products of sampled entries, relative to the largest entry; blind to ReLU switches",
         "svm",
@@ -164,7 +164,7 @@ class Record:
     config_sha256: str = column("SHA-256 of the options that decide numbers; run_id ends in its first digits", "run")
     commit: str | None = column("commit of afterkernel", "run")
     device: str = column("what computed it", "run")
-    kernels: tuple[KernelRecord, ...] = part()
-    config: dict[str, Any] = part()
-    provenance: dict[str, Any] = part()
+    kernels: tuple[KernelRecord, ...] = required()
+    config: dict[str, Any] = required()
+    provenance: dict[str, Any] = required()
     schema_version: Int64 = column("version of the record", "run", default=SCHEMA_VERSION)

@@ -10,6 +10,6 @@ class SkippedWarning(UserWarning):
     """A file or folder that can't be read or does not belong where it lies, and was therefore skipped."""
 
 
-def skip(path: Path | str, reason: str) -> None:
+def warn_skipped(path: Path | str, reason: str) -> None:
     """Warn that something is skipped; `reason` is the rest of a sentence that begins with the path."""
     warnings.warn(f"{path} {reason}", SkippedWarning, stacklevel=2)

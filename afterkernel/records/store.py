@@ -28,11 +28,11 @@ from afterkernel.records.files import (
     SNAPSHOTS,
     STATE,
     check_directory,
-    create_bytes,
-    safe,
+    check_name,
+    create_file,
 )
 from afterkernel.records.record import Record
-from afterkernel.records.skipped import skip
+from afterkernel.records.skipped import warn_skipped
 
 Key = tuple[int, str]
 # The sweep and run_id of a record.
@@ -41,7 +41,7 @@ RunName = tuple[str, str]
 Stamp = tuple[int, int, int]
 T = TypeVar("T")
 _RUN_ID = attrgetter("run_id")
-LAST = 10**18 - 1
+LARGEST_NUMBER = 10**18 - 1
 # Each number has one spelling, so that no two files can be the same record.
 _INTEGER = "(0|[1-9][0-9]{0,17})"
 _RECORD = re.compile(rf"{_INTEGER}\.({NAME})\.{_INTEGER}\.json")
@@ -92,13 +92,13 @@ class RunFolder:
             elif match := _FENCE.fullmatch(name):
                 floor = max(floor, int(match[1]))
             else:
-                self.skip(path, "is not named STEP.EVALUATION.NUMBER.json")
+                self.warn_skipped(path, "is not named STEP.EVALUATION.NUMBER.json")
         return sorted(file for file in found if file.number >= floor)
 
-    def skip(self, path: str, reason: str) -> None:
+    def warn_skipped(self, path: str, reason: str) -> None:
         """Name a file of the run that is skipped."""
         self.skipped.append(f"{os.path.relpath(path, self.path)} {reason}")
-        skip(path, reason)
+        warn_skipped(path, reason)
 
 
 def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
@@ -108,10 +108,10 @@ def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
     FileExistsError where this holder has written one of the same step and evaluation already, and LockLostError where
     another process has taken over the run. The last is a courtesy: records written later would change nothing.
     """
-    name = f"{record.step}.{safe('evaluation_id', record.evaluation_id)}.{number}.json"
+    name = f"{record.step}.{check_name('evaluation_id', record.evaluation_id)}.{number}.json"
     path = Path(run_dir) / RECORDS / name
     if not _RECORD.fullmatch(name):
-        raise UserError(f"The record can't be written to {path}: step and number are from 0 to {LAST}.")
+        raise UserError(f"The record can't be written to {path}: step and number are from 0 to {LARGEST_NUMBER}.")
     try:
         data = encode(record, number)
     except RecordError as fault:
@@ -119,7 +119,7 @@ def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
     try:
         if next_number(run_dir) > number + 1:
             raise FileNotFoundError
-        create_bytes(path, data)
+        create_file(path, data)
     except FileNotFoundError as error:  # the successor removed the draft or moved the folder
         raise LockLostError(f"{Path(run_dir).name} was taken over by another process") from error
     return path
@@ -127,7 +127,7 @@ def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
 
 def fence_records(run_dir: Path | str, number: int) -> None:
     """From now on only records of this number or a higher one count, as a forced run needs it."""
-    create_bytes(Path(run_dir) / RECORDS / f"{number}.fence", b"")
+    create_file(Path(run_dir) / RECORDS / f"{number}.fence", b"")
 
 
 def next_number(run_dir: Path | str) -> int:
@@ -137,8 +137,10 @@ def next_number(run_dir: Path | str) -> int:
     for name in _names(run_dir / RECORDS):
         if match := _RECORD.fullmatch(name) or _FENCE.fullmatch(name):
             found.append(int(match[match.lastindex or 1]))
-    if max(found) == LAST:
-        raise UserError(f"{run_dir} has a lock or record of number {LAST}, the last that there is: remove that file.")
+    if max(found) == LARGEST_NUMBER:
+        raise UserError(
+            f"{run_dir} has a lock or record of number {LARGEST_NUMBER}, the last that there is: remove that file."
+        )
     return max(found) + 1
 
 
@@ -153,7 +155,7 @@ def read_run(run_dir: Path | str, run_id: str | None = None) -> dict[Key, Record
     """The records of one run by step and evaluation_id; what is damaged or of another run than `run_id` is skipped."""
     run = RunFolder(Path(run_dir))
     _list(run)
-    return {(record.step, record.evaluation_id): record for record in select(run, read_file, _RUN_ID, run_id)}
+    return {(record.step, record.evaluation_id): record for record in select_records(run, read_file, _RUN_ID, run_id)}
 
 
 def read_records(directory: Path | str) -> list[Record]:
@@ -176,7 +178,7 @@ def read_runs(directory: Path | str) -> list[RunFolder]:
     """All runs at or below a directory with their records, sorted by path; two may be the same run."""
     runs = find_runs(directory)
     for run in runs:
-        run.records = select(run, read_file, _RUN_ID)
+        run.records = select_records(run, read_file, _RUN_ID)
     return runs
 
 
@@ -203,13 +205,13 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
     found, pending = [], [str(directory)]
     while pending:
         folder = pending.pop()
-        inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in _entries(folder, skip)}
+        inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in _entries(folder, warn_skipped)}
         run = RunFolder(Path(folder), has_config=CONFIG in inside)
         if RECORDS in inside:
             _list(run)
-        for lock in _entries(f"{folder}/{LOCKS}", run.skip) if LOCKS in inside else ():
+        for lock in _entries(f"{folder}/{LOCKS}", run.warn_skipped) if LOCKS in inside else ():
             if lock.name.endswith(".json") and not _LOCK.fullmatch(lock.name):
-                run.skip(lock.path, "is not the name of a lock: remove it")
+                run.warn_skipped(lock.path, "is not the name of a lock: remove it")
         # A sweep may be called records.
         has_records = any(map(_RECORD.fullmatch, run.listing))
         marked = LOCKS in inside or STATE in inside
@@ -226,7 +228,7 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
     return sorted(found, key=lambda run: run.path.parts)
 
 
-def select(
+def select_records(
     run: RunFolder, load: Callable[[RecordFile], T], run_id_of: Callable[[T], str], run_id: str | None = None
 ) -> list[T]:
     """What `load` gives for each record of a run that counts, by step and evaluation; everything else is skipped.
@@ -241,16 +243,16 @@ def select(
         except FileNotFoundError:
             continue  # moved away since it was listed
         except RecordError as fault:
-            run.skip(file.path, str(fault))
+            run.warn_skipped(file.path, str(fault))
         except OSError as error:
-            run.skip(file.path, f"can't be read ({error.strerror})")
+            run.warn_skipped(file.path, f"can't be read ({error.strerror})")
     ids = {run_id_of(one) for _, one in loaded}
     own = run_id or _own_id(run.path, ids)
     best: dict[Key, T] = {}
     for file, one in loaded:
         if run_id_of(one) != own:
             whose = f"the run {own}" if own else f"one run: the folder holds records of {', '.join(sorted(ids))}"
-            run.skip(file.path, f"is a record of the run {run_id_of(one)}, not of {whose}")
+            run.warn_skipped(file.path, f"is a record of the run {run_id_of(one)}, not of {whose}")
             continue
         best[file.step, file.evaluation_id] = one  # the last is that of the highest number
     return list(best.values())
@@ -283,19 +285,19 @@ def _own_id(path: Path, ids: set[str]) -> str | None:
 
 def _list(run: RunFolder) -> None:
     """Look at the files in a run's folder of records."""
-    for entry in _entries(f"{run.path}/{RECORDS}", run.skip):
+    for entry in _entries(f"{run.path}/{RECORDS}", run.warn_skipped):
         if entry.name[0] == "." or not entry.name.endswith((".json", ".fence")):
             continue
         try:
             facts = entry.stat()
         except OSError as error:
             if entry.is_symlink() or not isinstance(error, FileNotFoundError):
-                run.skip(entry.path, f"can't be read ({error.strerror})")
+                run.warn_skipped(entry.path, f"can't be read ({error.strerror})")
             continue
         if stat.S_ISREG(facts.st_mode):
             run.listing[entry.name] = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
         elif _RECORD.fullmatch(entry.name):
-            run.skip(entry.path, "is not a file")
+            run.warn_skipped(entry.path, "is not a file")
 
 
 def _entries(folder: str, report: Callable[[str, str], None]) -> list[os.DirEntry[str]]:

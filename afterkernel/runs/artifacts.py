@@ -6,7 +6,7 @@ from pathlib import Path
 
 from afterkernel.config import Config
 from afterkernel.errors import UserError
-from afterkernel.runs.kept import check_manifest
+from afterkernel.runs.saved_grams import check_manifest
 from afterkernel.runs.warm_start import samples
 from afterkernel.training import snapshot
 
@@ -35,7 +35,7 @@ def check_checkpoints(run_dir: Path) -> None:
         )
 
 
-def check_kept(config: Config, run_dir: Path) -> None:
+def check_saved_grams(config: Config, run_dir: Path) -> None:
     """Raise UserError where Gram matrices are to be kept and the manifest of those that lie there is damaged."""
     if "gram" in config.keep:
         check_manifest(run_dir)

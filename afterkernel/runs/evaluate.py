@@ -25,9 +25,9 @@ from afterkernel.records import KernelRecord, Record, Resources, write_atomic
 from afterkernel.records.columns import NAMES
 from afterkernel.records.record import MEASURED
 from afterkernel.runs import numeric_warnings
-from afterkernel.runs.kept import KeptKernel, keep_grams
 from afterkernel.runs.provenance import device_name, git_commit, provenance
 from afterkernel.runs.run_state import OWNER
+from afterkernel.runs.saved_grams import SavedKernel, save_grams
 from afterkernel.runs.warm_start import WarmStarts
 from afterkernel.svm import HardMarginSVM
 from afterkernel.text import cosine
@@ -126,8 +126,8 @@ class Evaluator:
             K, K_test = K.cpu(), K_test.cpu()
             warnings += numeric_warnings.of_kernel(K, grams.relative_error, config.kernel.dtype)
             if self.run_dir is not None and "gram" in config.keep:
-                kept = KeptKernel(context.epoch, evaluation_id(config), name, norm)
-                keep_grams(self.run_dir, kept, K, K_test, problem.y_train, problem.y_test)
+                kept = SavedKernel(context.epoch, evaluation_id(config), name, norm)
+                save_grams(self.run_dir, kept, K, K_test, problem.y_train, problem.y_test)
             kernel_done = time.perf_counter()
 
             svm_numbers = self._classify(name, K, K_test, warnings)

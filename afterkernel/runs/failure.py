@@ -28,6 +28,6 @@ def read_failure(run_dir: Path) -> str | None:
         return None
 
 
-def forget_failure(run_dir: Path) -> None:
+def remove_failure(run_dir: Path) -> None:
     """The run is tried again."""
     (run_dir / FAILURE).unlink(missing_ok=True)

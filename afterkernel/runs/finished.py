@@ -14,7 +14,7 @@ from afterkernel.training import snapshot
 from afterkernel.training.snapshot import Snapshot, TrainingSummary
 
 
-def finished_on(config: Config, run_dir: Path) -> str | None:
+def finished_data_sha256(config: Config, run_dir: Path) -> str | None:
     """SHA-256 of the images on which a run is finished; None where it is not, or its files do not say so."""
     try:
         state = read_state(run_dir)

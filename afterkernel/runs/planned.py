@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from afterkernel.files.reading import read_text
-from afterkernel.records.skipped import skip
+from afterkernel.records.skipped import warn_skipped
 
 GRIDS = "grids"
 
@@ -22,5 +22,5 @@ def planned(directory: Path | str) -> dict[Path, list[str]]:
             named = json.loads(read_text(path))["runs"]
             runs |= {path.parent.parent / str(name): [str(word) for word in words] for name, words in named.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            skip(path, f"is not a grid of a sweep ({error}): remove it; the next start of the sweep makes it")
+            warn_skipped(path, f"is not a grid of a sweep ({error}): remove it; the next start of the sweep makes it")
     return runs

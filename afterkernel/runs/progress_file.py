@@ -25,9 +25,9 @@ BETWEEN_S = 2.0
 
 
 @contextlib.contextmanager
-def watching(lock: RunLock) -> Iterator[None]:
+def writing_progress(lock: RunLock) -> Iterator[None]:
     """Write the progress of the run while its lock is held and the block runs; no failure of a disk ends it."""
-    writer = Writer(lock.path.with_suffix(PROGRESS))
+    writer = ProgressWriter(lock.path.with_suffix(PROGRESS))
     ended = threading.Event()
     with watched() as work:
         thread = threading.Thread(target=_keep, args=(writer, work, ended, lock), name="progress", daemon=True)
@@ -40,7 +40,7 @@ def watching(lock: RunLock) -> Iterator[None]:
             writer.remove()
 
 
-def _keep(writer: Writer, work: Work, ended: threading.Event, lock: RunLock) -> None:
+def _keep(writer: ProgressWriter, work: Work, ended: threading.Event, lock: RunLock) -> None:
     wait_s = FIRST_S
     with contextlib.suppress(LockLostError):  # the work raises it too
         while not ended.wait(wait_s):
@@ -49,7 +49,7 @@ def _keep(writer: Writer, work: Work, ended: threading.Event, lock: RunLock) -> 
             wait_s = BETWEEN_S
 
 
-class Writer:
+class ProgressWriter:
     """Writes the file whole or not at all, where it says something new."""
 
     def __init__(self, path: Path) -> None:

@@ -22,11 +22,11 @@ from afterkernel.measures import MeasureState
 from afterkernel.progress.work import stage
 from afterkernel.records import Record, next_number, write_atomic, write_record
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
-from afterkernel.runs.artifacts import check_checkpoints, check_kept, delete_unkept_artifacts
+from afterkernel.runs.artifacts import check_checkpoints, check_saved_grams, delete_unkept_artifacts
 from afterkernel.runs.evaluate import Evaluator
 from afterkernel.runs.finished import is_finished, snapshots, valid_records
 from afterkernel.runs.run_lock import RunLock
-from afterkernel.runs.run_state import RunState, begin, check_tiles, discard_replaced, state_to_evaluate
+from afterkernel.runs.run_state import RunState, begin_run, check_tiles, discard_replaced, state_to_evaluate
 from afterkernel.runs.warm_start import read_warm_starts, sample_path, warm_start_path, write_warm_starts
 from afterkernel.training import snapshot
 from afterkernel.training.execution import Execution
@@ -52,7 +52,7 @@ def run(
         problem = config.dataset.load()
     with cpu_threads(config):
         lock_number = next_number(run_dir) if lock is None else lock.number
-        state = begin(config, run_dir, problem.fingerprint, lock_number, check_cancelled)
+        state = begin_run(config, run_dir, problem.fingerprint, lock_number, check_cancelled)
         work = _Work(config, problem, run_dir, run_id(config), state, lock_number, check_cancelled)
         summary = snapshot.read_summary(run_dir)
         done = summary is not None and is_finished(config, run_dir, state, summary)
@@ -92,7 +92,7 @@ class _Work:
 
 def _run(work: _Work) -> None:
     config, problem, run_dir = work.config, work.problem, work.run_dir
-    check_kept(config, run_dir)
+    check_saved_grams(config, run_dir)
     log.info(
         "%s %s against %s: %d training and %d test images",
         config.dataset.name,
@@ -104,18 +104,18 @@ def _run(work: _Work) -> None:
     config.measure.warn_of_images(*problem.image_shape[1:])
     _write_config(config, run_dir)
     first: dict[str, object] = {"device": work.state.device, "threads": work.state.threads}
-    with wandb_run(config, run_dir, work.run_id) as board:
-        with as_begun(config, run_dir, first) as begun:
+    with wandb_run(config, run_dir, work.run_id) as wandb_mirror:
+        with with_first_execution(config, run_dir, first) as begun:
             training = replace(work, config=begun)
             while _lacks_snapshots(training):
                 work.check_cancelled()
-                snapshot.forget_summary(run_dir)  # a repeated training counts once it has ended
+                snapshot.remove_summary(run_dir)  # a repeated training counts once it has ended
                 _train(training)
         known = work.records()
         for record in known.values():
             first = record.provenance.get("execution", first)
-        with as_begun(config, run_dir, first) as begun:
-            _evaluate_all(replace(work, config=begun), board, known)
+        with with_first_execution(config, run_dir, first) as begun:
+            _evaluate_all(replace(work, config=begun), wandb_mirror, known)
     log.info("records are in %s", run_dir / RECORDS)
 
 
@@ -148,7 +148,7 @@ def _lacks_snapshots(work: _Work) -> bool:
     found, wanted = snapshots(work.run_dir, work.state), work.config.snapshot.until(summary.epochs)
     missing = [epoch for epoch in wanted if epoch not in found]
     if not missing:
-        to_do = _to_do(work, [found[epoch] for epoch in wanted], work.records())
+        to_do = _epochs_to_evaluate(work, [found[epoch] for epoch in wanted], work.records())
         missing = [epoch for epoch in sorted(to_do) if not snapshot.weights_path(work.run_dir, epoch).exists()]
     if missing:
         log.info("the snapshot of epoch %d or its weights are missing: training is repeated", missing[0])
@@ -168,14 +168,14 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
     if not snapshot.paths(run_dir):
         raise UserError(f"{run_dir} has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.")
     check_checkpoints(run_dir)
-    check_kept(config, run_dir)
+    check_saved_grams(config, run_dir)
     with stage("loading the data"):
         problem = config.dataset.load()
     state = state_to_evaluate(config, run_dir, problem.fingerprint)
     config.measure.warn_of_images(*problem.image_shape[1:])
     work = _Work(config, problem, run_dir, name, state, lock_number, check_cancelled)
-    with cpu_threads(config), wandb_run(config, run_dir, name) as board:
-        _evaluate_all(work, board, {})
+    with cpu_threads(config), wandb_run(config, run_dir, name) as wandb_mirror:
+        _evaluate_all(work, wandb_mirror, {})
     delete_unkept_artifacts(config, run_dir)
     log.info("records are in %s", run_dir / RECORDS)
 
@@ -216,7 +216,7 @@ def cpu_threads(config: Config) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def as_begun(config: Config, run_dir: Path, first: dict[str, object]) -> Iterator[Config]:
+def with_first_execution(config: Config, run_dir: Path, first: dict[str, object]) -> Iterator[Config]:
     """The configuration with the device, threads and memory budget that the run began with, in effect in the block.
 
     Other values change last digits, so that a run keeps its first ones. UserError where there is no such device here.
@@ -243,13 +243,13 @@ def as_begun(config: Config, run_dir: Path, first: dict[str, object]) -> Iterato
         yield config
 
 
-def _evaluate_all(work: _Work, board: Mirror, known: dict[int, Record]) -> None:
+def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -> None:
     """Evaluate each snapshot and mirror it; those with a `known` record keep it."""
     config, run_dir, check_cancelled = work.config, work.run_dir, work.check_cancelled
     summary = snapshot.read_summary(run_dir)
     network = config.arch.build(work.problem.image_shape)
     facts_of_all, n = work.snapshots(), len(work.problem.y_train)
-    to_do = _to_do(work, facts_of_all, known)
+    to_do = _epochs_to_evaluate(work, facts_of_all, known)
     evaluator = Evaluator(config, work.problem, work.run_id, run_dir)
     with stage("snapshots", len(facts_of_all), last=True) as progress:
         for number, facts in enumerate(facts_of_all, start=1):
@@ -262,7 +262,7 @@ def _evaluate_all(work: _Work, board: Mirror, known: dict[int, Record]) -> None:
                 record = known[facts.epoch]
                 progress.start_at(number)
             else:
-                snapshot.load(run_dir, network, snapshot.facts_path(run_dir, facts.epoch))
+                snapshot.load(run_dir, network, snapshot.metadata_path(run_dir, facts.epoch))
                 check_tiles(run_dir, tiles, work.state, owner, check_cancelled)
                 final = summary is not None and facts.epoch == summary.epochs
                 record = evaluator.evaluate(network, facts, final=final, tiles=tiles, owner=owner)
@@ -274,21 +274,21 @@ def _evaluate_all(work: _Work, board: Mirror, known: dict[int, Record]) -> None:
                 check_cancelled()  # they may be the successor's
                 shutil.rmtree(run_dir / TILES, ignore_errors=True)
                 progress.advance()
-            board.log(record)
+            wandb_mirror.log(record)
 
 
-def _to_do(work: _Work, facts: list[Snapshot], known: dict[int, Record]) -> set[int]:
+def _epochs_to_evaluate(work: _Work, facts: list[Snapshot], known: dict[int, Record]) -> set[int]:
     """Epochs to evaluate: those without a record, and those whose warm start or sample a later one of them needs."""
     to_do: set[int] = set()
     for i in reversed(range(len(facts))):
         needed = i + 1 < len(facts) and facts[i + 1].epoch in to_do
         needed |= facts[i].epoch == 0 and bool(to_do) and work.config.measure.needs_history
-        if facts[i].epoch not in known or (needed and not _left_whole(work, facts[i])):
+        if facts[i].epoch not in known or (needed and not _has_warm_start(work, facts[i])):
             to_do.add(facts[i].epoch)
     return to_do
 
 
-def _left_whole(work: _Work, facts: Snapshot) -> bool:
+def _has_warm_start(work: _Work, facts: Snapshot) -> bool:
     """Whether what the evaluation of a snapshot left for later ones can be read."""
     path = warm_start_path(work.run_dir, facts.epoch, evaluation_id(work.config))
     owner = _owner(work.state, facts)

@@ -62,14 +62,14 @@ class RunState:
 
 
 def read_state(run_dir: Path) -> RunState | None:
-    """The state of a run; None where it is missing or damaged, which `begin` repairs from the run's other files."""
+    """The state of a run; None where it is missing or damaged, which `begin_run` repairs from the run's other files."""
     try:
         return decode(RunState, (run_dir / STATE).read_text())
     except (OSError, ValueError):
         return None
 
 
-def begin(
+def begin_run(
     config: Config, run_dir: Path, data_sha256: str, lock_number: int, check_cancelled: Callable[[], None]
 ) -> RunState:
     """The state to work with: that of the run in this folder, or of a new start where there is none or `force` asks.
@@ -105,7 +105,7 @@ def begin(
 
 
 def state_to_evaluate(config: Config, run_dir: Path, data_sha256: str) -> RunState:
-    """The state of a run whose snapshots are evaluated again; writes nothing. UserError as `begin`."""
+    """The state of a run whose snapshots are evaluated again; writes nothing. UserError as `begin_run`."""
     fresh = RunState(training_id(config), data_sha256, "", device(config).type, torch.get_num_threads())
     found = read_state(run_dir)
     if found is not None and found.clearing:

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from afterkernel.errors import LockLostError, UserError
-from afterkernel.launchers.job import Echo, Job, Outcome, State
+from afterkernel.launchers.job import Echo, Job, JobState, Outcome
 from afterkernel.progress.display import Where, is_shown, print_above
-from afterkernel.runs.failure import forget_failure, write_failure
-from afterkernel.runs.progress_file import watching
+from afterkernel.runs.failure import remove_failure, write_failure
+from afterkernel.runs.progress_file import writing_progress
 from afterkernel.runs.run_lock import LockedError, RunLock, run_lock
 
 log = logging.getLogger(__name__)
@@ -34,14 +34,14 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
     sys.argv[1:] = job.arguments
     run_dir = Path(job.run_dir)
 
-    def outcome(state: State, message: str = "", *, user_error: bool = False) -> Outcome:
+    def outcome(state: JobState, message: str = "", *, user_error: bool = False) -> Outcome:
         return Outcome(job.run_id, state, message, job.log, time.monotonic() - started, user_error, tuple(warned))
 
     warned: list[str] = []
     with _logging(job, echo, warned):
         try:
-            with run_lock(run_dir) as held, watching(held):
-                forget_failure(run_dir)
+            with run_lock(run_dir) as held, writing_progress(held):
+                remove_failure(run_dir)
                 try:
                     return outcome("finished" if _run(job, run_dir, held) else "skipped")
                 except LockLostError:

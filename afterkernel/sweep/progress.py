@@ -31,22 +31,22 @@ class RunProgress:
 
     def refresh(self) -> None:
         """Read its progress; a file counts while a process holds the lock of the run."""
-        self.report = current_report(self.run_dir)
+        self.report = current_progress(self.run_dir)
 
-    def in_progress(self, now_s: float) -> RunTiming:
+    def run_timing(self, now_s: float) -> RunTiming:
         """What is known of its time."""
-        return in_progress(self.report, now_s - self.begun_s)
+        return run_timing(self.report, now_s - self.begun_s)
 
     def row(self, whole_s: float | None, now_s: float) -> ProgressRow:
         """Its line of the display: of the run as a whole where that is known, else of its present stage."""
-        left, fraction = self.in_progress(now_s).left(whole_s), self.fraction(whole_s, now_s)
+        left, fraction = self.run_timing(now_s).left(whole_s), self.fraction(whole_s, now_s)
         if fraction is None and self.report is not None:
             fraction = self.report.fraction
-        return ProgressRow(self.run_id, words(self.report), fraction, "" if left is None else str(left))
+        return ProgressRow(self.run_id, describe_progress(self.report), fraction, "" if left is None else str(left))
 
     def fraction(self, whole_s: float | None, now_s: float) -> float | None:
         """The part of the run that is done; None where its end is not known."""
-        known = self.in_progress(now_s)
+        known = self.run_timing(now_s)
         left = known.left(whole_s)
         return None if left is None or left.more else known.spent_s / max(known.spent_s + left.wall_s, 1e-9)
 
@@ -89,7 +89,7 @@ class SweepProgress:
     def left(self) -> TimeRemaining | None:
         """What the sweep will still take, from what its runs said last."""
         now_s, running = self.clock(), list(self.running.values())
-        known = [run.in_progress(now_s) for run in running]
+        known = [run.run_timing(now_s) for run in running]
         return time_left(self._finished_s(), known, self.to_go, min(self._most, len(running) + self.to_go))
 
     def summary(self) -> str:
@@ -120,7 +120,7 @@ class SweepProgress:
         """The display of this moment."""
         self.refresh()
         now_s, running = self.clock(), list(self.running.values())
-        whole_s = mean_run_s(self._finished_s(), [run.in_progress(now_s) for run in running])
+        whole_s = mean_run_s(self._finished_s(), [run.run_timing(now_s) for run in running])
         rows = [run.row(whole_s, now_s) for run in running]
         ended = self.before + len(self.outcomes)
         parts = sum(run.fraction(whole_s, now_s) or 0.0 for run in running)
@@ -152,7 +152,7 @@ class SweepProgress:
 
 
 @contextmanager
-def one_shown(run_id: str, run_dir: Path) -> Iterator[None]:
+def display_run(run_id: str, run_dir: Path) -> Iterator[None]:
     """Show a single run, which this process does, on a terminal while the block runs."""
     run = RunProgress(run_id, run_dir, time.monotonic())
 
@@ -164,13 +164,13 @@ def one_shown(run_id: str, run_dir: Path) -> Iterator[None]:
         yield
 
 
-def current_report(run_dir: Path) -> Progress | None:
+def current_progress(run_dir: Path) -> Progress | None:
     """The progress of a run in progress; None if no process works on it, or it has not reported yet."""
     report = read_progress(run_dir)
     return report if report is not None and owner_of(run_dir) is not None else None
 
 
-def in_progress(report: Progress | None, spent_s: float) -> RunTiming:
+def run_timing(report: Progress | None, spent_s: float) -> RunTiming:
     """What is known of a run's time, by what it said and how long ago that was."""
     if report is None:
         return RunTiming(spent_s, None, None)
@@ -181,7 +181,7 @@ def in_progress(report: Progress | None, spent_s: float) -> RunTiming:
     return RunTiming(spent_s, run_left_s, stage_left_s)
 
 
-def words(report: Progress | None) -> str:
+def describe_progress(report: Progress | None) -> str:
     """What a run is at; of a stage that says nothing of itself, for how long."""
     if report is None:
         return "beginning"

@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 
 from afterkernel.config import prepare, to_config
 from afterkernel.runs.worker import execute
-from afterkernel.sweep.grid import job_of
-from afterkernel.sweep.progress import one_shown
+from afterkernel.sweep.grid import make_job
+from afterkernel.sweep.progress import display_run
 
 # Another launcher's process imports this module, and nothing else of ours, before it resolves the configuration.
 prepare()
@@ -18,8 +18,8 @@ prepare()
 
 def task(cfg: DictConfig) -> None:
     """Check the configuration, then run it in its folder."""
-    job = job_of(to_config(cfg))
-    with one_shown(job.run_id, Path(job.run_dir)):
+    job = make_job(to_config(cfg))
+    with display_run(job.run_id, Path(job.run_dir)):
         outcome = execute(job)
     if outcome.state == "locked":
         print(f"{outcome.run_id} is skipped: {outcome.message}.")

@@ -24,7 +24,7 @@ from afterkernel.training.module import Classifier
 log = logging.getLogger(__name__)
 
 
-class CheckedFile(CheckpointIO):
+class CheckpointFile(CheckpointIO):
     """Lets Lightning write and read its checkpoint as `afterkernel.training.checkpoint` does."""
 
     def __init__(self, identity: str) -> None:
@@ -45,7 +45,7 @@ class CheckedFile(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-class KeepCheckpoint(pl.Callback):
+class SaveCheckpoint(pl.Callback):
     """Writes the checkpoint at the end of the first epoch that ends `every_s` seconds or more after the last one.
 
     `check_cancelled` is called before, and may raise.
@@ -64,7 +64,7 @@ class KeepCheckpoint(pl.Callback):
             self._last = time.monotonic()
 
 
-class KeepRandomState(pl.Callback):
+class SaveRandomState(pl.Callback):
     """Carries torch's random state over a break, for networks that draw numbers as they train."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class SaveSnapshots(pl.Callback):
         )
 
 
-class Watch(pl.Callback):
+class CheckCancelled(pl.Callback):
     """Calls a function after every step, which may raise to end training: another process has taken the run over."""
 
     def __init__(self, check_cancelled: Callable[[], None]) -> None:
@@ -164,7 +164,7 @@ class StopAtDivergence(pl.Callback):
             )
 
 
-class TellEpoch(pl.Callback):
+class ReportEpoch(pl.Callback):
     """Tells a stage of progress, whose total is the number of epochs, how far training is and how good."""
 
     def __init__(self, stage: Stage, *, at_most: bool) -> None:

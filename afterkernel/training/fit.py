@@ -16,14 +16,14 @@ from afterkernel.data.problem import Problem
 from afterkernel.models import Network
 from afterkernel.progress.work import stage
 from afterkernel.training.callbacks import (
-    CheckedFile,
-    KeepCheckpoint,
-    KeepRandomState,
+    CheckCancelled,
+    CheckpointFile,
+    ReportEpoch,
+    SaveCheckpoint,
+    SaveRandomState,
     SaveSnapshots,
     StopAtDivergence,
     StopAtLoss,
-    TellEpoch,
-    Watch,
 )
 from afterkernel.training.checkpoint import CHECKPOINT
 from afterkernel.training.execution import Execution
@@ -56,14 +56,14 @@ def fit(
     callbacks = [
         *([target] if target else []),
         StopAtDivergence(),
-        Watch(check_cancelled),
+        CheckCancelled(check_cancelled),
         timer,
-        KeepRandomState(),
+        SaveRandomState(),
         SaveSnapshots(run_dir, snapshots.epochs, timer, identity, check_cancelled),
-        KeepCheckpoint(path, execution.checkpoint_every_s, check_cancelled),
+        SaveCheckpoint(path, execution.checkpoint_every_s, check_cancelled),
     ]
     with stage("training", training.epochs) as progress:
-        callbacks.append(TellEpoch(progress, at_most=target is not None))
+        callbacks.append(ReportEpoch(progress, at_most=target is not None))
         batches = _batches(problem, training, execution.seed)
         _fit(module, batches, callbacks, execution.device, path, identity)
     return module.measure(), timer.time_elapsed(), target.reached if target else None
@@ -102,7 +102,7 @@ def _fit(
             enable_model_summary=False,
             enable_progress_bar=False,
             # One process trains a network, also within a SLURM job, where Lightning would think otherwise.
-            plugins=[CheckedFile(identity), LightningEnvironment()],
+            plugins=[CheckpointFile(identity), LightningEnvironment()],
         )
         try:
             trainer.fit(module, batches, ckpt_path=checkpoint if resumes else None)

@@ -63,7 +63,7 @@ def save(run_dir: Path, snapshot: Snapshot, network: nn.Module) -> None:
     buffer = io.BytesIO()
     torch.save({name: value.detach().cpu() for name, value in network.state_dict().items()}, buffer)
     weights = buffer.getvalue()
-    stem = facts_path(run_dir, snapshot.epoch)
+    stem = metadata_path(run_dir, snapshot.epoch)
     facts = dataclasses.replace(snapshot, sha256=hashlib.sha256(weights).hexdigest())
     if not _is_saved(stem, facts):
         _write(stem.with_suffix(".pt"), weights)
@@ -120,14 +120,14 @@ def read(path: Path) -> Snapshot:
     return found
 
 
-def facts_path(run_dir: Path, epoch: int) -> Path:
+def metadata_path(run_dir: Path, epoch: int) -> Path:
     """Where the facts of one snapshot lie."""
     return run_dir / DIRECTORY / f"epoch={epoch:04d}.json"
 
 
 def weights_path(run_dir: Path, epoch: int) -> Path:
     """Where the weights of one snapshot lie."""
-    return facts_path(run_dir, epoch).with_suffix(".pt")
+    return metadata_path(run_dir, epoch).with_suffix(".pt")
 
 
 def paths(run_dir: Path) -> list[Path]:
@@ -145,7 +145,7 @@ def write_summary(run_dir: Path, summary: TrainingSummary) -> None:
     _write(run_dir / SUMMARY, encode(summary).encode())
 
 
-def forget_summary(run_dir: Path) -> None:
+def remove_summary(run_dir: Path) -> None:
     """Let training count as not done."""
     (run_dir / SUMMARY).unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ import pytest
 from afterkernel.launchers.job import Job, Outcome
 from afterkernel.progress import display as display_module
 from afterkernel.progress.work import Progress
-from afterkernel.runs.progress_file import Writer
+from afterkernel.runs.progress_file import ProgressWriter
 from afterkernel.runs.run_lock import run_lock
 from afterkernel.sweep import progress as module
 from afterkernel.sweep.progress import RunProgress, SweepProgress, words
@@ -86,7 +86,7 @@ def test_a_silent_stage_is_told_to_be_running():
 
 def test_files_are_read_once_a_second_of_runs_in_progress_alone_and_in_turn(tmp_path, clock, monkeypatch):
     looked = []
-    monkeypatch.setattr(module, "current_report", lambda run_dir: looked.append(run_dir.name))
+    monkeypatch.setattr(module, "current_progress", lambda run_dir: looked.append(run_dir.name))
     tally = SweepProgress("s", 10_000, 0, clock)
     for number in range(100):
         tally.on_start(job(tmp_path, str(number)))
@@ -105,7 +105,7 @@ def test_the_whole_moves_with_its_parts(tmp_path, clock):
     tally = SweepProgress("s", 4, 1, clock)
     tally.on_start(job(tmp_path, "a"))
     with run_lock(tmp_path / "a") as lock:
-        Writer(lock.path.with_suffix(".progress")).write(told(run_left_s=30.0))
+        ProgressWriter(lock.path.with_suffix(".progress")).write(told(run_left_s=30.0))
         clock.now = 10.0
         view = tally.view()
     assert view.heading.startswith("sweep s: 1 of 4 done, 1 running, 2 to go, about 1 min ")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from afterkernel.data.source import ImageShape, Source, Split, capped
+from afterkernel.data.source import ImageShape, Source, Split, stratified_subset
 from afterkernel.errors import UserError
-from afterkernel.files.reading import expanded, is_folder, read_bytes
+from afterkernel.files.reading import expand_user, is_folder, read_bytes
 from afterkernel.options import option
 from afterkernel.types import Float, Int, Tensor
 
@@ -72,7 +72,7 @@ class ImageFolder(Source):
 
     @property
     def _root(self) -> Path:
-        return expanded("dataset.root", self.root)
+        return expand_user("dataset.root", self.root)
 
     def _files(self, split: str, class_name: str) -> list[Path]:
         entries = sorted((self._root / split / class_name).iterdir())
@@ -88,7 +88,7 @@ class ImageFolder(Source):
     def _chosen(self, split: str, cap: int | None) -> tuple[list[Path], Int[Tensor, " n"]]:
         minus, plus = self._files(split, self.minus), self._files(split, self.plus)
         y = torch.cat([torch.zeros(len(minus), dtype=torch.int64), torch.ones(len(plus), dtype=torch.int64)])
-        kept, files = capped(y, cap), [*minus, *plus]
+        kept, files = stratified_subset(y, cap), [*minus, *plus]
         return [files[i] for i in kept.tolist()], y[kept]
 
 

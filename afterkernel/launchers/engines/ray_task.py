@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from afterkernel.launchers.engines.slurm_task import run_again, set_threads
+from afterkernel.launchers.engines.slurm_task import run_restarted, set_threads
 from afterkernel.launchers.job import Job, Outcome
 
 
@@ -20,4 +20,4 @@ def run_job(
     os.environ.update(environment)
     set_threads(cpus)
     Path(mark).touch()
-    return run_again(function, job) if attempt else function(job)
+    return run_restarted(function, job) if attempt else function(job)

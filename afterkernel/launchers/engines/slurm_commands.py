@@ -101,7 +101,7 @@ def largest_array() -> int:
 
 
 @contextlib.contextmanager
-def outside_of_a_job() -> Iterator[None]:
+def without_slurm_environment() -> Iterator[None]:
     """A sweep that is itself started in a job of SLURM does not pass on what that job was given."""
     inherited = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SUBMITIT_")
     hidden = {}

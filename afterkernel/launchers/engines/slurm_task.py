@@ -55,7 +55,7 @@ class JobTask:
         signal.signal(signal.SIGTERM, end)
         outcome, broken_off = None, None
         try:
-            outcome = run_again(self.function, self.job) if _is_restart() else self.function(self.job)
+            outcome = run_restarted(self.function, self.job) if _is_restart() else self.function(self.job)
         except KeyboardInterrupt as error:
             broken_off = error
         if outcome is not None and (outcome.state in ("finished", "skipped") or not (warned or ending)):
@@ -100,7 +100,7 @@ def set_threads(cpus: int) -> None:
     torch.set_num_threads(cpus)
 
 
-def run_again(function: Callable[[Job], Outcome], job: Job, wait_s: float = STALE_WAIT_S) -> Outcome:
+def run_restarted(function: Callable[[Job], Outcome], job: Job, wait_s: float = STALE_WAIT_S) -> Outcome:
     """Run a job whose process was killed before: its lock may count as alive for a while."""
     deadline = time.monotonic() + wait_s
     while (outcome := function(job)).state == "locked" and time.monotonic() < deadline:

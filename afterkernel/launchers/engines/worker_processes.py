@@ -47,7 +47,7 @@ def run_in_processes(
     waiting, messages = deque(jobs), queue.SimpleQueue[Message]()
     stop = threading.Event()
     slots = [
-        _Slot(waiting, messages, stop, environment, partial(_work, execute, echo))
+        _WorkerThread(waiting, messages, stop, environment, partial(_run_job, execute, echo))
         for environment in environments[: len(jobs)]
     ]
     with interrupted_once() as force_stop:
@@ -76,11 +76,11 @@ def run_in_processes(
                 answered.set()
         except BaseException:
             stop.set()
-            _end([slot for slot in slots if slot.ident is not None], force_stop)
+            _stop_workers([slot for slot in slots if slot.ident is not None], force_stop)
             raise
 
 
-def _end(slots: Sequence[_Slot], force_stop: threading.Event) -> None:
+def _stop_workers(slots: Sequence[_WorkerThread], force_stop: threading.Event) -> None:
     """Interrupt what runs, and kill what has not ended after a grace, or once `force_stop` is set."""
     for slot in slots:
         slot.signal(signal.SIGINT)
@@ -93,7 +93,7 @@ def _end(slots: Sequence[_Slot], force_stop: threading.Event) -> None:
         slot.join()
 
 
-class _Slot(threading.Thread):
+class _WorkerThread(threading.Thread):
     """Feeds one worker process with jobs."""
 
     def __init__(
@@ -129,17 +129,19 @@ class _Slot(threading.Thread):
             started = time.monotonic()
             try:
                 if executor is not None and _ended_thread(executor):
-                    _shut(executor, kill=True)
+                    _shut_down(executor, kill=True)
                     executor = None
                 if executor is None:
-                    executor = ProcessPoolExecutor(1, env=self.environment, initializer=_begin, initargs=(os.getpid(),))
+                    executor = ProcessPoolExecutor(
+                        1, env=self.environment, initializer=_initialise, initargs=(os.getpid(),)
+                    )
                     self.pid = _result(executor, executor.submit(os.getpid))
                 outcome = _result(executor, executor.submit(self.work, job))
             except BaseException as error:  # a process may send any; none is raised in this thread itself
-                outcome = Outcome(job.run_id, "failed", _death(error), job.log, time.monotonic() - started)
+                outcome = Outcome(job.run_id, "failed", _describe_death(error), job.log, time.monotonic() - started)
                 self.pid = None
                 if executor is not None:
-                    _shut(executor, kill=True)
+                    _shut_down(executor, kill=True)
                     executor = None
             answered = threading.Event()
             self.messages.put((outcome, answered))
@@ -148,7 +150,7 @@ class _Slot(threading.Thread):
                 pass
         self.pid = None
         if executor is not None:
-            _shut(executor, kill=False)
+            _shut_down(executor, kill=False)
 
     def signal(self, number: int) -> None:
         """Send a signal to the process, if there is one."""
@@ -182,7 +184,7 @@ def _ended_thread(executor: Any) -> str:
     return next((name for name, thread in threads.items() if thread is not None and not thread.is_alive()), "")
 
 
-def _shut(executor: Any, *, kill: bool) -> None:
+def _shut_down(executor: Any, *, kill: bool) -> None:
     """End an executor and its process, also where the thread that should end the process has ended."""
     processes = list(getattr(executor, "_processes", {}).values())
     executor.shutdown(kill_workers=kill)
@@ -191,7 +193,7 @@ def _shut(executor: Any, *, kill: bool) -> None:
             kill_process_tree(process)
 
 
-def _death(error: BaseException) -> str:
+def _describe_death(error: BaseException) -> str:
     """How a process died, from what loky says."""
     if isinstance(error, _EngineError):
         return f"{error}; its process was ended, and what it recorded is kept"
@@ -203,7 +205,7 @@ def _death(error: BaseException) -> str:
     return f"its process was ended by {how}{hint}; what it recorded is kept"
 
 
-def _begin(parent: int) -> None:
+def _initialise(parent: int) -> None:
     """Set a worker up: Ctrl-C reaches it through its parent alone, and it ends when its parent does."""
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -218,8 +220,8 @@ def _begin(parent: int) -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def _work(execute: Execute, echo: Echo, job: Job) -> Outcome:
-    with _into_log(job) if echo == "none" else contextlib.nullcontext():
+def _run_job(execute: Execute, echo: Echo, job: Job) -> Outcome:
+    with _output_to_log(job) if echo == "none" else contextlib.nullcontext():
         try:
             return execute(job, echo)
         except KeyboardInterrupt:
@@ -227,7 +229,7 @@ def _work(execute: Execute, echo: Echo, job: Job) -> Outcome:
 
 
 @contextlib.contextmanager
-def _into_log(job: Job) -> Iterator[None]:
+def _output_to_log(job: Job) -> Iterator[None]:
     """What libraries print past Python's logging goes to the run's log, and not across a display."""
     sys.stdout.flush()
     sys.stderr.flush()

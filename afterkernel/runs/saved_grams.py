@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from afterkernel.errors import UserError
-from afterkernel.records.files import KERNELS, safe, write_atomic
+from afterkernel.records.files import KERNELS, check_name, write_atomic
 from afterkernel.types import Float, Int, Tensor
 
 MANIFEST = "manifest.json"
@@ -29,7 +29,7 @@ _BYTES_AT_ONCE = 1 << 24
 
 
 @dataclass(frozen=True)
-class KeptGrams:
+class SavedGrams:
     """Gram matrices of one kernel of one snapshot, memory-mapped and read-only, divided by `normalisation`^2.
 
     train (n, n): training images with each other; test (m, n): test images with training images; y_train (n,) and
@@ -45,7 +45,7 @@ class KeptGrams:
 
 
 @dataclass(frozen=True)
-class KeptKernel:
+class SavedKernel:
     """Which kernel of which snapshot and evaluation two Gram matrices are of; `normalisation` is Z."""
 
     epoch: int
@@ -54,9 +54,9 @@ class KeptKernel:
     normalisation: float
 
 
-def keep_grams(
+def save_grams(
     run_dir: Path | str,
-    kept: KeptKernel,
+    kept: SavedKernel,
     train: Float[Tensor, "n n"],
     test: Float[Tensor, "m n"],
     y_train: Int[Tensor, " n"],
@@ -67,7 +67,9 @@ def keep_grams(
     UserError where the manifest that is there is damaged.
     """
     folder = Path(run_dir) / KERNELS
-    stem = f"epoch={kept.epoch:04d}.{safe('evaluation_id', kept.evaluation_id)}.{safe('kernel', kept.kernel)}"
+    stem = (
+        f"epoch={kept.epoch:04d}.{check_name('evaluation_id', kept.evaluation_id)}.{check_name('kernel', kept.kernel)}"
+    )
     files = check_manifest(run_dir)
     for split, matrix, classes in (("train", train, y_train), ("test", test, y_test)):
         files[f"{stem}.{split}.npy"] = asdict(kept) | {"split": split, **_write(folder / f"{stem}.{split}.npy", matrix)}
@@ -76,7 +78,7 @@ def keep_grams(
     write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 
 
-def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str | None = None) -> KeptGrams:
+def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str | None = None) -> SavedGrams:
     """The Gram matrices that a run kept of one kernel ("ntk" or "conjugate") at one epoch.
 
     `evaluation_id` is needed where several evaluations kept theirs. Every file is read once to compare its checksum.
@@ -102,7 +104,7 @@ def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str
     stem = f"epoch={epoch:04d}.{chosen}.{kernel}"
     names = (f"{stem}.train.npy", f"{stem}.test.npy", "labels.train.npy", "labels.test.npy")
     train, test, y_train, y_test = (_open(folder / name, files.get(name)) for name in names)
-    return KeptGrams(
+    return SavedGrams(
         train, test, y_train, y_test, normalisation=float(found[chosen]["normalisation"]), evaluation_id=chosen
     )
 
