@@ -305,5 +305,5 @@ def test_a_run_begun_on_a_gpu_does_not_go_on_without_one(copy):
     shutil.rmtree(copy / RECORDS)
     state = json.loads((copy / STATE).read_text())
     (copy / STATE).write_text(json.dumps(state | {"device": "cuda"}))
-    with pytest.raises(UserError, match="was begun on a GPU, and torch finds none here"):
+    with pytest.raises(UserError, match="was started on a GPU, and torch finds none here"):
         run(made(), copy)

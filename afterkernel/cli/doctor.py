@@ -26,7 +26,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"liblinear": {"loss": "hinge"}, "thundersv
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line of the report: a backend with its measured errors, or a version. `advice` is empty if all is well."""
+    """The result of one check: a backend with its errors, or a version. `advice` is empty if there is no problem."""
 
     name: str
     ok: bool
@@ -51,12 +51,12 @@ def known_problem(pairs: int = 20) -> tuple[Float[Tensor, "n n"], Int[Tensor, " 
 
 
 def check_backend(name: str) -> CheckResult:
-    """Run one backend on `known_problem`; it is right if the margin is off by no more than its own tolerance."""
+    """Run one backend on `known_problem`; its margin must be right within its tolerance."""
     K, y, margin = known_problem()
     begin = time.perf_counter()
     try:
         machine = HardMarginSVM(name, **OPTIONS.get(name, {})).fit(K, y)
-    except Exception as error:  # a broken library must not hide the state of the others
+    except Exception as error:  # one broken library must not hide the others
         return CheckResult(name, False, name == REQUIRED, wall_s=time.perf_counter() - begin, advice=str(error))
     wall_s = time.perf_counter() - begin
     off = abs(machine.margin_ - margin) / margin

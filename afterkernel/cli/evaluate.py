@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
             "and measure alone: start a new run for that."
         )
     check_checkpoints(arguments.run_dir)
-    # All of them before any is judged: a damaged one should not surface at the end of a long evaluation.
+    # All are loaded before any is evaluated: a damaged one should not be found at the end of a long evaluation.
     network = config.arch.build(config.dataset.image_shape())
     for path in snapshot.paths(arguments.run_dir):
         snapshot.load(arguments.run_dir, network, path)
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check_useful(overrides: Sequence[str]) -> None:
-    """Raise UserError for options that say where a run goes and how it is started: evaluate takes the run as it is."""
+    """Raise UserError for options of where and how a run is started, which have no effect here."""
     for word in overrides:
         name = word.partition("=")[0].lstrip("+~")
         if name.partition(".")[0] in ("experiment", "force", "launcher", "output_dir", "sweep"):

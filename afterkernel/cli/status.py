@@ -26,9 +26,9 @@ StatusName = Literal["done", "running", "failed", "damaged", "cut off", "to go"]
 
 
 def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[StatusName, str]:
-    """What a run is at this moment, and a word on it: what it does, why it failed, what is missing or damaged.
+    """The state of a run, and a detail: its progress, why it failed, what is missing or damaged.
 
-    `whole_s` is what such a run takes, where that is known.
+    `whole_s` is the time of such a run, if known.
     """
     owner = owner_of(run.run_dir)
     if owner is not None:
@@ -48,7 +48,7 @@ def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[StatusName, 
 
 
 def sweep_left(runs: Sequence[RunStatus], to_go: int) -> TimeRemaining | None:
-    """What the runs in progress and those to go will take, as many at once as run now; None if that is unknown."""
+    """The time left for running and remaining runs, with as many at once as now; None if unknown."""
     running = [
         run_timing(read_progress(run.run_dir), time.time() - owner.since)
         for run in runs
@@ -62,7 +62,7 @@ def _finished_s(runs: Sequence[RunStatus]) -> list[float]:
 
 
 def last_line(run_dir: Path) -> str:
-    """What the log of a run says last, without its time."""
+    """The last line of a run's log, without its time."""
     try:
         with (run_dir / LOG).open("rb") as file:
             file.seek(0, 2)
@@ -74,7 +74,7 @@ def last_line(run_dir: Path) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`status DIR`: one line per run, also where its records can't be read; UserError where there are no runs."""
+    """`status DIR`: one line per run, also for damaged ones. UserError if there are no runs."""
     parser = CommandParser("status", "Show the progress of each run and the time remaining.", "status runs/demo")
     parser.add_argument(
         "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"

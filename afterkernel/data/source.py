@@ -1,4 +1,4 @@
-"""The base of all sources: which two classes, how many images, and the checks of what a user asks for."""
+"""The base of all data sources: choosing two classes and a number of images, with checks."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Source:
         """Raise UserError where files that must be there are missing; cheap."""
 
     def warnings(self) -> list[str]:
-        """What is doubtful of files that can be read; logged, and recorded with every kernel."""
+        """Warnings about the files; they are logged, and recorded with every kernel."""
         return []
 
     def check(self) -> None:
@@ -168,8 +168,8 @@ def select_pair(
 def stratified_subset(y: Int[Tensor, " n"], cap: int | None) -> Int[Tensor, " k"]:
     """Positions, ascending, of `cap` of the labels 0 and 1, both classes in proportion (each at least one).
 
-    Each class is put in a random order drawn from a fixed seed, and its first ones are taken: so a cap always names
-    the same images, and a smaller cap takes a part of a larger one's, up to one image of rounding.
+    The first images of each class in a random order from a fixed seed are taken. A cap therefore always selects the
+    same images, and a smaller cap a subset of a larger one's, up to one image of rounding.
     """
     if cap is None or cap >= len(y):
         return torch.arange(len(y))

@@ -44,7 +44,7 @@ class TorchvisionSource(Source):
             )
 
     def _check_contents(self) -> None:
-        """Raise UserError for a file that is there and is not what it must be, before any of them is opened."""
+        """Raise UserError for a file with the wrong content, before torchvision opens any."""
 
     @property
     def _folder(self) -> Path:
@@ -79,7 +79,7 @@ class TorchvisionSource(Source):
 
 @contextlib.contextmanager
 def _one_process_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder: the jobs of a sweep must not all write the same download."""
+    """Hold a lock on a folder, since the jobs of a sweep must not write the same download at once."""
     try:
         import fcntl
     except ImportError:
@@ -87,7 +87,7 @@ def _one_process_at_a_time(folder: Path) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        # Some network file systems refuse locks on folders; then each job trusts to luck.
+        # Some network file systems do not support locks on folders; then jobs may download at the same time.
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -25,14 +25,14 @@ class Local(Launcher):
     streams_output: ClassVar[bool] = True
 
     def launch(self, jobs: Sequence[Job], events: JobEvents, execute: Execute) -> None:
-        """Run the jobs, each process one after the other."""
+        """Run the jobs; each process takes one after the other."""
         from afterkernel.launchers.engines.worker_processes import run_in_processes
 
         echo: Echo = "plain" if self.processes == 1 else "named"
         run_in_processes(jobs, events, execute, self.environments(len(jobs)), echo)
 
     def environments(self, jobs: int) -> list[dict[str, str]]:
-        """The environment of each process: its number of CPU threads, and its GPU; one process has all of both."""
+        """Environment variables of each process: its CPU threads and its GPU; a single process has all."""
         if self.processes == 1:
             return [{}]
         gpus, cores = visible_gpus(), available_cores()

@@ -1,4 +1,4 @@
-"""What every architecture offers: options in, a network for images of one shape out."""
+"""The base of all architectures: makes a network for images of one shape from its options."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Architecture:
 
     @property
     def inactive(self) -> frozenset[str]:
-        """Options that decide nothing as the others stand."""
+        """Options without effect, given the others."""
         return frozenset() if self.width is None else frozenset({"budget"})
 
     def check(self, image_shape: ImageShape) -> None:

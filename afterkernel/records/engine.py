@@ -1,7 +1,7 @@
-"""The embedded engine (DuckDB): one table `results` to be asked, and what it says of a faulty query.
+"""DuckDB, the query engine: a table `results` of all records, and the errors of invalid queries.
 
-Connections live in memory. Before a user's query runs, the connection is cut off from files (other than the rows that
-it asks), network, extensions and Python's variables, for good.
+Databases are in memory. Before a user's query runs, the connection loses access to files (other than the rows that it
+reads), network, extensions and Python variables; the query can not undo this.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-# Where `type_of` puts an expression.
+# What `type_of` puts before an expression.
 BEFORE = "SELECT ("
 _LOCK = """
 SET autoinstall_known_extensions = false; SET autoload_known_extensions = false; SET temp_directory = '';
@@ -36,7 +36,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     """A connection in memory."""
     import duckdb
 
-    # With one thread, rows come in the order of the files; its cache of files tells them apart by time alone.
+    # With one thread, rows come in the order of the files. The file cache is off: it compares files by time alone.
     engine = duckdb.connect(":memory:", config={"enable_external_file_cache": "false", "threads": "1"})
     engine.execute("SET enable_progress_bar = false")  # it would be printed among results
     engine.execute("SET errors_as_json = true")
@@ -44,9 +44,9 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 
 def interruptible(engine: duckdb.DuckDBPyConnection, work: Callable[[], _T]) -> _T:
-    """Do work of the engine in a thread, so that what a signal raises here (Ctrl-C) stays what it is and ends it.
+    """Run work of the engine in a thread, so that Ctrl-C interrupts it and stays a KeyboardInterrupt.
 
-    Within its own loops the engine would turn KeyboardInterrupt into an error of its own, or not notice it.
+    In the main thread the engine would replace KeyboardInterrupt by an error of its own, or not notice it.
     """
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(work)
@@ -59,7 +59,7 @@ def interruptible(engine: duckdb.DuckDBPyConnection, work: Callable[[], _T]) -> 
 
 @contextmanager
 def open_results(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that is cut off from all but its table `results`: all rows of the records of these runs that count.
+    """A connection without access to anything but its table `results`: the rows of all valid records of these runs.
 
     `runs` are those at or below `directory`. The columns are those of the data frame, one for each measure that a
     record has, and the JSON texts `measures`, `config` and `provenance`.
@@ -74,7 +74,7 @@ def open_results(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[d
         rows = " UNION ALL ".join(f"SELECT {names} FROM {part}" for part in parts)
         found = execute(f"SELECT DISTINCT unnest(json_keys({MEASURES})) FROM ({rows})").fetchall()
         engine.execute(f"CREATE VIEW results AS {_with_measures(rows, [name for (name,) in found])}")
-        # As it is and as a pattern, for it is compared with both.
+        # As a plain path and with wildcards escaped, since DuckDB compares it with both.
         engine.execute(f"SET allowed_directories = [{cache.sql_string(folder)}, {cache.sql_string(escape(folder))}]")
         engine.execute(_LOCK)
         yield engine
@@ -82,7 +82,7 @@ def open_results(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[d
 
 def _with_measures(rows: str, measures: Iterable[str]) -> str:
     """A query for `rows` with a column for each of the measures that the JSON text `measures` holds."""
-    # DuckDB does not tell names apart by case; the others can still be read from the JSON text.
+    # DuckDB ignores case in names: of names that differ in case alone, one becomes a column.
     taken = {column.name for column in COLUMNS}
     columns = {name.lower(): name for name in sorted(measures) if name.lower() not in taken}.values()
     if not columns:
@@ -95,9 +95,9 @@ def _with_measures(rows: str, measures: Iterable[str]) -> str:
 
 
 def type_of(engine: duckdb.DuckDBPyConnection, expression: str) -> str:
-    """The type of an expression of the columns of `results`; raises duckdb.Error where it is none.
+    """The type of an expression over the columns of `results`; raises duckdb.Error if it is invalid.
 
-    Places in such an error count from the start of BEFORE.
+    Positions in such an error count from the start of BEFORE.
     """
     import duckdb
 
@@ -105,14 +105,14 @@ def type_of(engine: duckdb.DuckDBPyConnection, expression: str) -> str:
     try:
         check_select(engine, query)
     except duckdb.ParserException:
-        # Of an unclosed string or bracket the added bracket would be blamed.
+        # For an unclosed string or bracket, the error would otherwise point at the added bracket.
         engine.extract_statements(f"{BEFORE[:-1]} {expression}")
         raise
     return str(engine.sql(query).types[0])
 
 
 def message_of(error: Exception) -> tuple[str, int | None]:
-    """What the engine says is wrong, and at which byte of the query."""
+    """The message of an error, and the byte of the query that it points at."""
     sql_string = str(error).split(" Error: ", 1)[-1]
     try:
         found = json.loads(sql_string)
@@ -122,7 +122,7 @@ def message_of(error: Exception) -> tuple[str, int | None]:
 
 
 def check_select(engine: duckdb.DuckDBPyConnection, query: str) -> None:
-    """Raise duckdb.Error where a query is not one SELECT."""
+    """Raise duckdb.Error for anything but a single SELECT."""
     import duckdb
 
     statements = engine.extract_statements(query)
@@ -131,6 +131,6 @@ def check_select(engine: duckdb.DuckDBPyConnection, query: str) -> None:
 
 
 def select(engine: duckdb.DuckDBPyConnection, query: str) -> pd.DataFrame:
-    """What a SELECT gives; duckdb.Error where the query is none."""
+    """The result of a SELECT; duckdb.Error for any other query."""
     check_select(engine, query)
     return interruptible(engine, lambda: engine.execute(query).df())

@@ -1,4 +1,4 @@
-"""Results as data frames: all of them, those that a condition picks, or whatever a query asks."""
+"""Results as data frames: all rows, those that meet a condition, or the result of a query."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def results(directory: Path | str, where: str | None = None) -> pd.DataFrame:
     The NTK at initialisation is the row with kernel "ntk" and epoch 0; the after kernel the rows of later epochs.
     Errors are fractions in [0, 1], times seconds, memory bytes. After the fixed columns come the measures whose names
     depend on options or plugins, such as eigenvalue_1 or shift_2px_invariance. `where` is an SQL condition for the rows
-    to keep, such as "epoch = 5 and kernel = 'ntk'" or "eigenvalue_1 > 0.5"; a missing value fits nothing. UserError
-    where there are no records, one can't be read, or the condition is none.
+    to keep, such as "epoch = 5 and kernel = 'ntk'" or "eigenvalue_1 > 0.5"; a missing value meets no condition.
+    UserError if there are no records, or if the condition is invalid.
     """
     start = f"Can't read {directory}" if where is None else f"Can't pick rows by {where!r}"
     query = f"SELECT {', '.join(FRAME)} FROM results"
@@ -48,12 +48,12 @@ def results(directory: Path | str, where: str | None = None) -> pd.DataFrame:
 
 
 def sql(directory: Path | str, query: str) -> pd.DataFrame:
-    """What a SELECT over the table `results` gives: one row per snapshot and kernel of all runs below a directory.
+    """The result of a SELECT over the table `results`: one row per snapshot and kernel of all runs below a directory.
 
     The table has the columns of `results` and, as JSON text, `measures`, `config` and `provenance`, as in
     "select arch, avg(svm_test_error) from results where config->>'$.training.augment' = 'true' group by arch". The
-    language is DuckDB's. Only columns that the query needs are read, and it reaches no file, no network and no
-    variable. UserError where there are no records, one can't be read, or the query is none.
+    language is DuckDB's. Only the columns that a query needs are read; it has no access to files, network or
+    variables. UserError if there are no records, or if the query is invalid.
     """
     start, hint = f"Can't answer {query!r}", f"the table is results, and {_LIST}"
     with _explaining_errors(start, query, hint), _open_results(directory) as table:
@@ -64,7 +64,7 @@ def sql(directory: Path | str, query: str) -> pd.DataFrame:
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """The records as `results` gives them."""
+    """The data frame of `results` for records in memory."""
     import pandas as pd
 
     found = [row for record in records for row in rows(record)]
@@ -73,7 +73,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def _with_measure_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with a column for each name in `measures`, in its place."""
+    """The frame with `measures` replaced by one column per name in it."""
     import pandas as pd
 
     parsed = [json.loads(text) for text in frame.pop(MEASURES)]
@@ -83,12 +83,12 @@ def _with_measure_columns(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Numbers within names in the order of numbers."""
+    """A key that sorts numbers within names by their value."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def check_columns(frame: pd.DataFrame, names: Sequence[str]) -> None:
-    """UserError, with the columns of names like it, for the first name that is none of them."""
+    """Raise UserError, with similar names, for the first name that is not a column."""
     for name in names:
         if name not in frame.columns:
             raise UserError(
@@ -100,14 +100,14 @@ _LIST = '--sql "describe results" lists the columns'
 
 
 def _similar(name: str, columns: Iterable[str]) -> str:
-    """The columns whose names are most like one, as the end of a sentence; empty where none is close."""
+    """The columns with the most similar names, as the end of a sentence; empty if none is close."""
     found = difflib.get_close_matches(name.lower(), list(columns), n=3, cutoff=0.6)
     return f", but {', '.join(found)} {'is' if len(found) == 1 else 'are'}" if found else ""
 
 
 @contextmanager
 def _explaining_errors(start: str, words: str, hint: str, before: str = "") -> Iterator[None]:
-    """UserError with what the engine says is wrong with the user's words; in its query they follow `before`."""
+    """Turn errors of the engine into UserErrors; in its query the user's text, `words`, follows `before`."""
     import duckdb
 
     try:
@@ -116,7 +116,7 @@ def _explaining_errors(start: str, words: str, hint: str, before: str = "") -> I
         message, position = engine.message_of(error)
         if isinstance(error, duckdb.ParserException):
             reason, hint = _lower_first(" ".join(message.split())), ""
-            if position is not None:  # in bytes; at the end of the query it may lie beyond the user's words
+            if position is not None:  # in bytes; it may be past the end of the user's text
                 place = len(words.encode()[: position - len(before)].decode(errors="ignore")) + 1
                 size = max(len(words), 1)
                 reason += f" (character {min(place, size)} of {size})"
@@ -130,7 +130,7 @@ def _explaining_errors(start: str, words: str, hint: str, before: str = "") -> I
 
 
 def _lower_first(sentence: str) -> str:
-    """A sentence as half of one, but for a word in capitals at its start."""
+    """The sentence with a small first letter, unless it starts with a word in capitals."""
     return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]
 
 

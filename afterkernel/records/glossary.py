@@ -1,6 +1,6 @@
-"""What every column of the results and every measure means, and in which unit: the one place where that is said.
+"""The meaning and unit of every column and measure, for docs/definitions.md, W&B notes and dashboards.
 
-The page of definitions, the notes of W&B runs and the titles of dashboards are drawn from here.
+Columns are declared in `afterkernel.records.record`; measures whose names contain a number or a kernel are listed here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from afterkernel.records.record import COSINE, SHARE, KernelRecord, Record, Resources
 
-# Topics, in the order in which a dashboard shows them; the last two are no numbers to plot.
+# Topics in the order of a dashboard; columns of the last two are not plotted.
 TOPICS = {
     "network": "Network",
     "error": "Test errors",
@@ -81,9 +81,9 @@ _PATTERNS = [
 
 
 def term(name: str) -> Term:
-    """The term of a column or measure; of LAYER/NAME that of NAME, with the layer in its title.
+    """The term of a column or measure; for LAYER/NAME that of NAME, with the layer in its title.
 
-    A measure that is not listed, such as a user's own, is called by its name.
+    The title of a measure that is not listed, such as a plugin's, is its name.
     """
     layer, _, bare = name.rpartition("/")
     found = BY_NAME.get(bare) or _matched(bare) or Term(name, bare.replace("_", " "), "", "other")

@@ -1,9 +1,8 @@
-"""The record of one snapshot: what was trained, what each of its kernels gave, and where that came from.
+"""The record of one snapshot: what was trained, the results of each kernel, and their origin.
 
-A record is plain data (numbers, strings, lists), versioned by `SCHEMA_VERSION`. What decides numbers is in
-`Record` and `KernelRecord`. What varies from run to run on one machine are times and memory (`Resources` and
-`wall_s_train`) and provenance (`commit`, `device`, `config_sha256`, `config`, `provenance`): two runs with one seed
-have equal records but for these.
+A record is plain data (numbers, strings, lists), versioned by `SCHEMA_VERSION`. Two runs with the same options and seed
+on one machine have equal records, except for times and memory (`Resources`, `wall_s_train`) and provenance (`commit`,
+`device`, `config_sha256`, `config`, `provenance`).
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ SHARE, COSINE, SECONDS = "share in [0, 1]", "mean cosine in [-1, 1]", "s"
 
 
 def column(title: str, topic: str, *, unit: str = "", measured: bool = False, **default: Any) -> Any:
-    """A field of the record, declared once: what it means, its topic (a key of `glossary.TOPICS`) and its unit.
+    """A field of the record with its meaning, its topic (a key of `glossary.TOPICS`) and its unit.
 
-    Storage, columns of the results, docs, W&B and dashboards follow. A field with a default is optional: records
-    written before it was added read as that default.
+    Storage, columns of the results, docs, W&B and dashboards are derived from this declaration. A field with a default
+    is optional: records written before it was added read as that default.
     """
     metadata = {"title": title, "topic": topic, "unit": unit, "measured": measured}
     return dataclasses.field(metadata=metadata, **default)
 
 
 def measured(title: str, topic: str, *, unit: str = "") -> Any:
-    """A column that a measure gives under this name; None where it was not asked for or does not exist."""
+    """A column for the number of this name of a measure; None if it was not measured or does not exist."""
     return column(title, topic, unit=unit, measured=True, default=None)
 
 
 def required() -> Any:
-    """A required field that is not a column with a meaning of its own."""
+    """A required field that is not a column by itself."""
     return dataclasses.field()
 
 
@@ -55,15 +54,15 @@ class Resources:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KernelRecord:
-    """What one kernel of one snapshot gave; `None` where a number does not exist.
+    """The results of one kernel of one snapshot; `None` for a number that does not exist.
 
     `kernel` is its name, such as "ntk". `margin` is that of the normalised embedding; it is `None` where the training
     data are not separable. `gap` is the relative duality gap, certified outside the solver. The invariances are
     mean cosines in [-1, 1]. `effective_rank` is `None` where K is zero. `kernel_error` is the largest difference of a
     sample of the Gram matrix from the same gradients multiplied in float64, relative to its largest entry (from exact
-    gradients for tf32 and bf16). What follows it is measured on a sample (docs/definitions.md); `None` also where it
-    was not asked for. `measures` holds by name what depends on options: eigenvalues, other strengths of a transform,
-    single layers. `warnings` says in sentences what is numerically doubtful about these numbers.
+    gradients for tf32 and bf16). The columns after it are measured on a sample (docs/definitions.md) and `None` if
+    not measured. `measures` holds, by name, numbers whose names depend on options or plugins: eigenvalues, other
+    strengths of a transform, single layers. `warnings` lists numerical problems in sentences.
     """
 
     __pydantic_config__ = _PYDANTIC

@@ -1,8 +1,10 @@
 """Writing and reading the records of runs: one write-once file each, RUN/records/STEP.EVALUATION.NUMBER.json.
 
-NUMBER is the number of the lock under which the record was written (see `afterkernel.runs.run_lock`). No file is ever
-replaced; per step and evaluation the highest number counts. So a process that was paused, lost its lock and wakes can't
-change what its successor wrote: its own files have lower numbers.
+NUMBER is the number of the lock under which the record was written (see `afterkernel.runs.run_lock`). Files are never
+replaced; for each step and evaluation the highest number is valid. So a process that was paused, lost its lock and
+continues can not change the results of its successor: its own files have lower numbers.
+
+RUN/records/NUMBER.fence makes all records with lower numbers invalid, which force=true needs.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ _INTEGER = "(0|[1-9][0-9]{0,17})"
 _RECORD = re.compile(rf"{_INTEGER}\.({NAME})\.{_INTEGER}\.json")
 _FENCE = re.compile(rf"{_INTEGER}\.fence")
 _LOCK = re.compile(r"([0-9]{4}|[1-9][0-9]{4,17})\.json")
-# The end of a run's id, a hash of its configuration.
+# The end of a run's id: a hash of its configuration.
 _HASH = re.compile(r".*-([0-9a-f]{10})")
 
 
@@ -70,8 +72,8 @@ class RecordFile(NamedTuple):
 class RunFolder:
     """A folder with records or a config.yaml, and, once they are read, the records.
 
-    `is_run` says whether more than a config.yaml marks it as a run; `listing` is what lies in its folder of records;
-    `skipped` says what is wrong with each skipped file.
+    `is_run` is true if the folder holds more of a run than a config.yaml; `listing` has the files in its folder of
+    records; `skipped` describes each skipped file.
     """
 
     path: Path
@@ -83,7 +85,7 @@ class RunFolder:
 
     @functools.cached_property
     def files(self) -> list[RecordFile]:
-        """The files of its records, by step, evaluation and number, without those below a fence."""
+        """The files of its records by step, evaluation and number, without those that a fence makes invalid."""
         found, floor = [], 0
         for name, stamp in self.listing.items():
             path = f"{self.path}/{RECORDS}/{name}"
@@ -96,7 +98,7 @@ class RunFolder:
         return sorted(file for file in found if file.number >= floor)
 
     def warn_skipped(self, path: str, reason: str) -> None:
-        """Name a file of the run that is skipped."""
+        """Warn that a file of the run is skipped."""
         self.skipped.append(f"{os.path.relpath(path, self.path)} {reason}")
         warn_skipped(path, reason)
 
@@ -104,9 +106,9 @@ class RunFolder:
 def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
     """Write one record under the lock with this number and return its path.
 
-    UserError where the record could not be read back as it is (a number that is not finite, a wrong type),
-    FileExistsError where this holder has written one of the same step and evaluation already, and LockLostError where
-    another process has taken over the run. The last is a courtesy: records written later would change nothing.
+    UserError if the record could not be read back unchanged (a number that is not finite, a wrong type),
+    FileExistsError if one of this step, evaluation and number exists, and LockLostError if another process has taken
+    over the run; a record written in spite of that would be invalid.
     """
     name = f"{record.step}.{check_name('evaluation_id', record.evaluation_id)}.{number}.json"
     path = Path(run_dir) / RECORDS / name
@@ -120,18 +122,18 @@ def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
         if next_number(run_dir) > number + 1:
             raise FileNotFoundError
         create_file(path, data)
-    except FileNotFoundError as error:  # the successor removed the draft or moved the folder
+    except FileNotFoundError as error:  # the successor has removed the draft or moved the folder
         raise LockLostError(f"{Path(run_dir).name} was taken over by another process") from error
     return path
 
 
 def fence_records(run_dir: Path | str, number: int) -> None:
-    """From now on only records of this number or a higher one count, as a forced run needs it."""
+    """Make all records below this number invalid, as force=true needs it."""
     create_file(Path(run_dir) / RECORDS / f"{number}.fence", b"")
 
 
 def next_number(run_dir: Path | str) -> int:
-    """The number for the next lock: 1 + the highest among locks and records. UserError where there is none."""
+    """The number for the next lock: 1 + the highest among locks and records. UserError if all are used."""
     run_dir = Path(run_dir)
     found = [0, *lock_numbers(run_dir)]
     for name in _names(run_dir / RECORDS):
@@ -152,7 +154,7 @@ def lock_numbers(run_dir: Path) -> dict[int, Path]:
 
 
 def read_run(run_dir: Path | str, run_id: str | None = None) -> dict[Key, Record]:
-    """The records of one run by step and evaluation_id; what is damaged or of another run than `run_id` is skipped."""
+    """The records of one run by step and evaluation_id; damaged ones and those of other runs are skipped."""
     run = RunFolder(Path(run_dir))
     _list(run)
     return {(record.step, record.evaluation_id): record for record in select_records(run, read_file, _RUN_ID, run_id)}
@@ -161,7 +163,7 @@ def read_run(run_dir: Path | str, run_id: str | None = None) -> dict[Key, Record
 def read_records(directory: Path | str) -> list[Record]:
     """Every record at or below a directory (a run, a sweep, all sweeps), by path, step and evaluation.
 
-    Damaged files are skipped with a SkippedWarning. UserError where there is no record, or two folders hold the same
+    Damaged files are skipped with a SkippedWarning. UserError if there is no record, or if two folders hold the same
     run.
     """
     return [record for run in read_distinct_runs(directory) for record in run.records]
@@ -183,7 +185,7 @@ def read_runs(directory: Path | str) -> list[RunFolder]:
 
 
 def check_distinct(directory: Path | str, runs: Mapping[Path, set[RunName]]) -> None:
-    """UserError where no folder holds records of a run, or two hold the same; folders are given with their runs."""
+    """Raise UserError if no folder holds records of a run, or if two hold the same run."""
     first: dict[RunName, Path] = {}
     for path, names in runs.items():
         for name in names:
@@ -196,7 +198,7 @@ def check_distinct(directory: Path | str, runs: Mapping[Path, set[RunName]]) -> 
 def find_runs(directory: Path | str) -> list[RunFolder]:
     """The folders of all runs at or below a directory, sorted by path: those with records or a config.yaml.
 
-    A run holds no runs, so nothing below one is looked at, nor are hidden folders. UserError where it is none.
+    Runs are not nested, so nothing below one is searched, nor are hidden folders. UserError if there is no directory.
     """
     if not isinstance(directory, (str, os.PathLike)) or not str(directory).strip():
         raise UserError(f"{directory!r} is not a directory: name a run, a sweep, or the folder of all sweeps.")
@@ -231,10 +233,10 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
 def select_records(
     run: RunFolder, load: Callable[[RecordFile], T], run_id_of: Callable[[T], str], run_id: str | None = None
 ) -> list[T]:
-    """What `load` gives for each record of a run that counts, by step and evaluation; everything else is skipped.
+    """The result of `load` for each valid record of a run, by step and evaluation; other files are skipped.
 
-    `load` raises RecordError or OSError for a damaged file. A record of another run than the folder's is skipped: the
-    folder's is `run_id` where that is given, else the one that the folder is named by, else that of all its records.
+    `load` raises RecordError or OSError for a damaged file. Records of other runs are skipped: the folder's run is
+    `run_id` if given, else the run that the folder is named after, else the one run that all its records are of.
     """
     loaded: list[tuple[RecordFile, T]] = []
     for file in run.files:
@@ -254,12 +256,12 @@ def select_records(
             whose = f"the run {own}" if own else f"one run: the folder holds records of {', '.join(sorted(ids))}"
             run.warn_skipped(file.path, f"is a record of the run {run_id_of(one)}, not of {whose}")
             continue
-        best[file.step, file.evaluation_id] = one  # the last is that of the highest number
+        best[file.step, file.evaluation_id] = one  # files are sorted, so the highest number comes last
     return list(best.values())
 
 
 def read_file(file: RecordFile) -> Record:
-    """The record in a file. RecordError where it is damaged or its name is not that of its content."""
+    """The record in a file. RecordError if it is damaged, or if its name does not match its content."""
     data = Path(file.path).read_bytes()
     record = decode(data)
     number = data.partition(b",")[0].removeprefix(b'{"number":').decode(errors="replace")
@@ -284,7 +286,7 @@ def _own_id(path: Path, ids: set[str]) -> str | None:
 
 
 def _list(run: RunFolder) -> None:
-    """Look at the files in a run's folder of records."""
+    """List the files in a run's folder of records."""
     for entry in _entries(f"{run.path}/{RECORDS}", run.warn_skipped):
         if entry.name[0] == "." or not entry.name.endswith((".json", ".fence")):
             continue
@@ -301,7 +303,7 @@ def _list(run: RunFolder) -> None:
 
 
 def _entries(folder: str, report: Callable[[str, str], None]) -> list[os.DirEntry[str]]:
-    """What is in a folder: nothing where it is missing, or where it can't be read, which is reported."""
+    """The entries of a folder; empty if it is missing, or if it can not be read, which is reported."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)
@@ -313,7 +315,7 @@ def _entries(folder: str, report: Callable[[str, str], None]) -> list[os.DirEntr
 
 
 def _names(folder: Path) -> list[str]:
-    """The names in a folder, where the next number depends on them: OSError where they can't be read."""
+    """The names in a folder; empty if it is missing. OSError if it can not be read: the next number depends on it."""
     try:
         return [entry.name for entry in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -321,5 +323,5 @@ def _names(folder: Path) -> list[str]:
 
 
 def _of_wandb(folder: Path, name: str) -> bool:
-    """Whether it is what W&B keeps of a run's files."""
+    """Whether a folder holds copies of files that W&B has made of a run."""
     return name == "files" and "run-" in folder.name and folder.parent.name == "wandb"

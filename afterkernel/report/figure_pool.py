@@ -42,7 +42,7 @@ def figure_pool(n_figures: int) -> Iterator[Executor]:
         yield others
     except BrokenProcessPool as error:
         raise UserError(
-            "A process that drew figures was ended from outside, perhaps for want of memory: make the report again."
+            "A process that drew figures was ended from outside, perhaps because memory ran out: make the report again."
         ) from error
     finally:
         others.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""One checkpoint in, one record out: the only place that puts kernels, SVM and measures together."""
+"""Evaluation of one snapshot: its kernels, their SVMs and measures, as one record."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Evaluator:
             budget_bytes=config.kernel.budget_bytes,
         )
         evaluated = []
-        for name in (known for known in KINDS if known in config.kernel.names):  # in one order, however they were named
+        for name in (known for known in KINDS if known in config.kernel.names):  # always in the same order
             with stage(name):
                 evaluated.append(self._evaluate_kernel(name, network, context, tiles and tiles / name, owner))
         with stage("measures"):
@@ -157,7 +157,7 @@ class Evaluator:
         problem, options = self.problem, self.config.svm
         if not (K.diagonal() > 0).any():
             # Of zero embeddings the only w is 0, so that every image is taken for class 0, as where f(x) = 0.
-            warnings.append("the kernel is zero everywhere: the network is dead, and nothing was there to classify")
+            warnings.append("the kernel is zero everywhere: the network is dead, so there is nothing to classify")
             wrong, wrong_train = (y.double().mean().item() for y in (problem.y_test, problem.y_train))
             numbers = dict.fromkeys(("margin", "gap")) | {"n_support": 0, "separable": False, "converged": False}
             path = "none: the kernel is zero everywhere"
@@ -179,7 +179,7 @@ class Evaluator:
 
 
 def execution(config: Config) -> dict[str, Any]:
-    """How the numbers are computed, as far as that changes last digits: no part of a run's identity, but recorded."""
+    """What changes the last digits of the numbers: not part of a run's identity, but recorded."""
     return {
         "device": device(config).type,
         "threads": torch.get_num_threads(),
@@ -201,7 +201,7 @@ def _with_measures(kernel: KernelRecord, numbers: Numbers, context: Context) -> 
 
 
 def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None, owner: str) -> Grams:
-    """The Gram matrices; long ones by way of a store on disk, where the options allow it."""
+    """The Gram matrices; long ones are computed in tiles that are stored on disk, if the options allow it."""
     images = phi, problem.x_train, problem.x_test
     budget_bytes, dtype = config.kernel.budget_bytes, config.kernel.dtype
     if tiles is None or not config.kernel.resumable:
@@ -212,12 +212,12 @@ def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None,
     if not tiles.parent.exists():
         write_atomic(tiles.parent / OWNER, owner)
     grams = train_test_grams(*images, budget_bytes=budget_bytes, dtype=dtype, store=tiles)
-    # What lies on disk stays as it is: the matrices are normalised in memory.
+    # Copies, since the matrices are normalised in place and the files must stay unchanged.
     return replace(grams, train=grams.train.clone(), test=grams.test.clone())
 
 
 def _normalise(K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"]) -> float:
-    """Divide phi by Z = 1e-4 + the mean over the training set of |phi(x)| (arXiv 2105.10585), in place; return Z."""
+    """Divide phi by Z = 1e-4 + the mean of |phi(x)| over the training set (arXiv 2105.10585), in place; return Z."""
     norm = NORM_OFFSET + K.diagonal().double().sqrt().mean().item()
     K /= norm**2
     K_test /= norm**2
@@ -229,7 +229,7 @@ def _or_none(value: float) -> float | None:
 
 
 def _peak_bytes(place: torch.device) -> int:
-    """Peak memory: of the GPU where there is one, else of this process since it started."""
+    """Peak memory of the GPU, or of this process if the kernels are computed on the CPU."""
     if place.type == "cuda":
         return torch.cuda.max_memory_allocated(place)
     unit = 1 if sys.platform == "darwin" else 1024

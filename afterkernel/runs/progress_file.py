@@ -1,10 +1,10 @@
-"""Progress of a run, in its folder, so that any process can read it, on any machine.
+"""Progress of a run as a file in its folder, which any process on any machine can read.
 
-RUN_ID/locks/0003.progress    what the holder of lock 0003 is doing
+RUN_ID/locks/0003.progress    the progress of the process that holds lock 0003
 
-It is written by a thread of its own, so that the work never waits for a disk, and is deleted when the run ends. Its
-name is that of the lock, so a process that lost the run cannot replace what its successor writes. A file that a killed
-process left counts as little as its lock does, and goes with it.
+A separate thread writes the file, so that the work never waits for a disk, and deletes it when the run ends. The file
+is named after the lock: a process that lost the run can not overwrite the progress of its successor. The file of a
+killed process is ignored as soon as its lock is, and deleted with it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BETWEEN_S = 2.0
 
 @contextlib.contextmanager
 def writing_progress(lock: RunLock) -> Iterator[None]:
-    """Write the progress of the run while its lock is held and the block runs; no failure of a disk ends it."""
+    """Write the progress of the run while the block runs; errors of the disk are ignored."""
     writer = ProgressWriter(lock.path.with_suffix(PROGRESS))
     ended = threading.Event()
     with watched() as work:
@@ -42,7 +42,7 @@ def writing_progress(lock: RunLock) -> Iterator[None]:
 
 def _keep(writer: ProgressWriter, work: Work, ended: threading.Event, lock: RunLock) -> None:
     wait_s = FIRST_S
-    with contextlib.suppress(LockLostError):  # the work raises it too
+    with contextlib.suppress(LockLostError):  # the main thread raises it too
         while not ended.wait(wait_s):
             lock.check()
             writer.write(work.report())
@@ -50,7 +50,7 @@ def _keep(writer: ProgressWriter, work: Work, ended: threading.Event, lock: RunL
 
 
 class ProgressWriter:
-    """Writes the file whole or not at all, where it says something new."""
+    """Writes the file atomically, and only if the progress has changed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,12 +58,12 @@ class ProgressWriter:
         self._last: tuple[object, ...] | None = None
 
     def write(self, report: Progress) -> None:
-        """Write it, unless it says what the file says."""
+        """Write the progress, unless the file holds it already."""
         now = report.words, report.fraction, report.silent_since
         if now == self._last:
             return
         with contextlib.suppress(OSError):
-            # Not synced: after a power cut the progress is of no interest.
+            # Not synced: after a power failure the progress is out of date anyway.
             self._draft.write_text(encode(report), encoding="utf-8")
             self._draft.replace(self.path)
             self._last = now
@@ -76,7 +76,7 @@ class ProgressWriter:
 
 
 def read_progress(run_dir: Path) -> Progress | None:
-    """What the run said last, also long ago: ask `owner_of` whether it counts. None where it says nothing."""
+    """The last progress written, however old: `owner_of` tells whether the run is still active. None without one."""
     try:
         return decode(Progress, read_text(progress_of(run_dir)))
     except (OSError, ValueError):

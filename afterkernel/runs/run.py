@@ -40,12 +40,11 @@ log = logging.getLogger(__name__)
 def run(
     config: Config, run_dir: Path, *, lock: RunLock | None = None, check_cancelled: Callable[[], None] = lambda: None
 ) -> bool:
-    """Train and evaluate one network, unless the same run has done so: what is finished is skipped.
+    """Train and evaluate one network; returns False if the run was finished already.
 
-    A run that broke off continues from its checkpoint, or with the snapshots that have no record; `force` begins anew.
-    `check_cancelled` is called often, and before any file is written; it may raise to end the run. Returns whether
-    there was anything to do. `lock` is the lock of the run. Raises UserError for a mistake that only the data or the
-    training can show.
+    An interrupted run continues from its checkpoint, or with the snapshots that have no record; with `force` it starts
+    over. `check_cancelled` is called often, and before any file is written; it may raise to end the run. `lock` is the
+    lock of the run. Raises UserError for a mistake that only the data or the training can show.
     """
     remove_drafts(run_dir)
     with stage("loading the data"):
@@ -69,7 +68,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Work:
-    """One run in progress: its configuration and images, its folder and id, which start of it this is, its lock."""
+    """One run in progress: configuration, images, folder, id, state and number of the lock."""
 
     config: Config
     problem: Problem
@@ -109,7 +108,7 @@ def _run(work: _Work) -> None:
             training = replace(work, config=begun)
             while _lacks_snapshots(training):
                 work.check_cancelled()
-                snapshot.remove_summary(run_dir)  # a repeated training counts once it has ended
+                snapshot.remove_summary(run_dir)  # training counts as finished only when it has ended again
                 _train(training)
         known = work.records()
         for record in known.values():
@@ -141,7 +140,7 @@ def _train(work: _Work) -> None:
 
 
 def _lacks_snapshots(work: _Work) -> bool:
-    """Whether a snapshot is missing, or the weights of one that is still to be evaluated: then training is repeated."""
+    """Whether training must be repeated: a snapshot is missing, or the weights of one that has no record."""
     summary = snapshot.read_summary(work.run_dir)
     if summary is None:
         return True
@@ -160,7 +159,7 @@ def _lacks_snapshots(work: _Work) -> bool:
 def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None = None) -> None:
     """Recompute kernels, SVM and measures of a run's snapshots, without training; `name` is the id of the run.
 
-    `lock` is the lock of the run. Raises UserError where the run has no snapshots, or where they are damaged or another
+    `lock` is the lock of the run. Raises UserError if the run has no snapshots, or if they are damaged or another
     run's.
     """
     lock_number = next_number(run_dir) if lock is None else lock.number
@@ -181,7 +180,7 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
 
 
 def read_config(run_dir: Path) -> Config:
-    """The configuration that a run was made with. Raises UserError where it is missing or of another version."""
+    """The configuration of a run. Raises UserError if it is missing or of another version."""
     check_run_folder(run_dir)
     path = run_dir / CONFIG
     try:
@@ -192,7 +191,7 @@ def read_config(run_dir: Path) -> Config:
 
 
 def _repair_config(config: Config, run_dir: Path) -> None:
-    """Write the configuration, unless the one that is there is of the same run."""
+    """Write the configuration, unless the existing one is of the same run."""
     with contextlib.suppress(UserError):
         if run_id(read_config(run_dir)) == run_id(config):
             return
@@ -205,7 +204,7 @@ def _write_config(config: Config, run_dir: Path) -> None:
 
 @contextlib.contextmanager
 def cpu_threads(config: Config) -> Iterator[None]:
-    """Take as many CPU threads as trainer.threads asks for, within the block."""
+    """Use as many CPU threads as trainer.threads asks for within the block."""
     before = torch.get_num_threads()
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
@@ -217,9 +216,9 @@ def cpu_threads(config: Config) -> Iterator[None]:
 
 @contextlib.contextmanager
 def with_first_execution(config: Config, run_dir: Path, first: dict[str, object]) -> Iterator[Config]:
-    """The configuration with the device, threads and memory budget that the run began with, in effect in the block.
+    """The configuration with the device, threads and memory budget that the run was started with; active in the block.
 
-    Other values change last digits, so that a run keeps its first ones. UserError where there is no such device here.
+    Other values would change the last digits of the numbers. UserError if this machine has no such device.
     """
     asked = {
         "device": device(config).type,
@@ -231,11 +230,14 @@ def with_first_execution(config: Config, run_dir: Path, first: dict[str, object]
     changed = [f"{options[key]}={begun[key]} (not {asked[key]})" for key in options if begun[key] != asked[key]]
     if begun["device"] == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            f"{run_dir} was begun on a GPU, and torch finds none here: continue it where there is one, or begin anew "
-            "with force=true."
+            f"{run_dir} was started on a GPU, and torch finds none here: continue it on a machine with a GPU, or start "
+            "over with force=true."
         )
     if changed:
-        log.info("as it began, the run continues with %s: others would change last digits", ", ".join(changed))
+        log.info(
+            "the run continues with %s, as it was started: other values would change the last digits",
+            ", ".join(changed),
+        )
         trainer = replace(config.trainer, device=str(begun["device"]), threads=int(str(begun["threads"])))
         kernel = replace(config.kernel, budget_bytes=int(str(begun["budget_bytes"])))
         config = replace(config, trainer=trainer, kernel=kernel)
@@ -244,7 +246,7 @@ def with_first_execution(config: Config, run_dir: Path, first: dict[str, object]
 
 
 def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -> None:
-    """Evaluate each snapshot and mirror it; those with a `known` record keep it."""
+    """Evaluate each snapshot without a `known` record, and send all records to W&B."""
     config, run_dir, check_cancelled = work.config, work.run_dir, work.check_cancelled
     summary = snapshot.read_summary(run_dir)
     network = config.arch.build(work.problem.image_shape)
@@ -271,14 +273,14 @@ def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -
                 evaluator.history.save(sample_path(path), owner)
                 check_cancelled()
                 write_record(run_dir, record, work.lock_number)
-                check_cancelled()  # they may be the successor's
+                check_cancelled()  # the tiles may be the successor's
                 shutil.rmtree(run_dir / TILES, ignore_errors=True)
                 progress.advance()
             wandb_mirror.log(record)
 
 
 def _epochs_to_evaluate(work: _Work, facts: list[Snapshot], known: dict[int, Record]) -> set[int]:
-    """Epochs to evaluate: those without a record, and those whose warm start or sample a later one of them needs."""
+    """Epochs to evaluate: those without a record, and those whose lost warm start or sample a later one needs."""
     to_do: set[int] = set()
     for i in reversed(range(len(facts))):
         needed = i + 1 < len(facts) and facts[i + 1].epoch in to_do
@@ -289,7 +291,7 @@ def _epochs_to_evaluate(work: _Work, facts: list[Snapshot], known: dict[int, Rec
 
 
 def _has_warm_start(work: _Work, facts: Snapshot) -> bool:
-    """Whether what the evaluation of a snapshot left for later ones can be read."""
+    """Whether the files that the evaluation of a snapshot wrote for later ones can be read."""
     path = warm_start_path(work.run_dir, facts.epoch, evaluation_id(work.config))
     owner = _owner(work.state, facts)
     if read_warm_starts(path, len(work.problem.y_train), owner) is None:
@@ -302,7 +304,7 @@ def _owner(state: RunState, facts: Snapshot) -> str:
 
 
 def wandb_run(config: Config, run_dir: Path, name: str) -> AbstractContextManager[Mirror]:
-    """The W&B run; an evaluation with other options than the run's own has one of its own."""
+    """The W&B run; an evaluation with other options gets a separate one."""
     plain = config_to_dict(config)
     return mirror(
         config.logger.wandb,

@@ -62,7 +62,7 @@ def save_grams(
     y_train: Int[Tensor, " n"],
     y_test: Int[Tensor, " m"],
 ) -> None:
-    """Write the Gram matrices of one kernel of one snapshot, and put them into the manifest; no matrix is copied.
+    """Write the Gram matrices of one kernel of one snapshot and add them to the manifest; no matrix is copied.
 
     UserError where the manifest that is there is damaged.
     """
@@ -110,13 +110,13 @@ def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str
 
 
 def check_manifest(run_dir: Path | str) -> dict[str, dict[str, Any]]:
-    """What the manifest of a run's kernels says of each file; nothing where there is none yet. UserError if damaged."""
+    """The manifest of a run's kernels, by file; empty if there is none yet. UserError if it is damaged."""
     folder = Path(run_dir) / KERNELS
     return _manifest(folder) if (folder / MANIFEST).exists() else {}
 
 
 def _write(path: Path, matrix: Tensor) -> dict[str, Any]:
-    """Write a tensor as .npy, in parts, and return what the manifest says of the file."""
+    """Write a tensor as .npy, in parts, and return the entry of the manifest for the file."""
     values = np.ascontiguousarray(matrix.detach().cpu().numpy())
     header = io.BytesIO()
     facts = {"descr": np.lib.format.dtype_to_descr(values.dtype), "fortran_order": False, "shape": values.shape}
@@ -169,7 +169,7 @@ def _open(path: Path, facts: dict[str, Any] | None) -> np.ndarray[Any, np.dtype[
             while part := file.read(_BYTES_AT_ONCE):
                 digest.update(part)
         if digest.hexdigest() != facts["sha256"]:
-            raise ValueError("its checksum does not fit")
+            raise ValueError("its checksum differs")
         found: np.ndarray[Any, np.dtype[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
         if (list(found.shape), str(found.dtype)) != (facts["shape"], facts["dtype"]):
             raise ValueError(f"it is {found.shape} of {found.dtype}")

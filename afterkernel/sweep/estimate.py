@@ -1,4 +1,4 @@
-"""`sweep.dry_run=true`: the table of runs, what is done already, and what the others will cost."""
+"""`sweep.dry_run=true`: a table of the runs, those that are finished, and the cost of the others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from afterkernel.runs.run_lock import owner_of
 from afterkernel.sweep.grid import PlannedRun, finished
 from afterkernel.text import duration, print_table
 
-# Beside tensors: what Python, torch and Lightning take, a run's records and its W&B log.
+# Memory of Python, torch and Lightning without tensors; disk space of records and W&B log, and of snapshot metadata.
 LIBRARIES_BYTES = 800_000_000
 RECORDS_BYTES, SNAPSHOT_FACTS_BYTES = 150_000, 4_096
 STEPS_TIMED = 3
@@ -32,7 +32,7 @@ STEPS_TIMED = 3
 
 @dataclass(frozen=True)
 class RunCost:
-    """What a run will take: seconds of training and of kernels, bytes of memory at the peak and on disk."""
+    """The cost of a run: seconds of training and of kernels, bytes of peak memory and on disk."""
 
     wall_s_train: float
     wall_s_kernels: float
@@ -41,7 +41,7 @@ class RunCost:
 
 
 def print_plan(planned_runs: Sequence[PlannedRun]) -> None:
-    """Print the table and its totals; nothing is run but a few steps of each network, to see how long one takes."""
+    """Print the table and its totals. Only a few steps of each network are run, to measure their time."""
     done = finished(planned_runs)
     estimator = CostEstimator()
     rows, wanted = [], []
@@ -78,14 +78,14 @@ def print_plan(planned_runs: Sequence[PlannedRun]) -> None:
 
 
 class CostEstimator:
-    """Estimates by a few steps of training and by the plan of the kernels; what runs share is measured once."""
+    """Estimates costs from a few training steps and the plan of the kernels; shared parts are measured once."""
 
     def __init__(self) -> None:
         self._problems: dict[str, Problem] = {}
         self._costs: dict[str, tuple[float, RunCost]] = {}
 
     def estimate(self, config: Config) -> RunCost:
-        """What one run will take, from its start."""
+        """The cost of one run from its start."""
         problem = self._problem(config)
         parts = (config.dataset, config.arch, config.kernel, config.training.batch_size, config.trainer)
         key = " ".join(map(str, parts))
@@ -109,7 +109,7 @@ class CostEstimator:
 
 
 def _measure(config: Config, problem: Problem) -> tuple[float, RunCost]:
-    """Seconds of a training step, and what one snapshot takes."""
+    """Seconds of a training step, and the cost of one snapshot."""
     with cpu_threads(config):
         return _measure_here(config, problem)
 
@@ -125,7 +125,7 @@ def _measure_here(config: Config, problem: Problem) -> tuple[float, RunCost]:
         phi = embedding(network, name, dtype=config.kernel.dtype, device=place)
         steps = train_test_plan(phi, problem.x_train, problem.x_test, config.kernel.budget_bytes, config.kernel.dtype)
         rate = matmul_rate(phi.device, phi.dtype, torch.get_num_threads())
-        # An embedding is a forward and a backward pass, as a step is.
+        # An embedding takes a forward and a backward pass, as a training step does.
         wall_s += steps.multiplications / rate + steps.collected * sample_s
         peak = max(peak, steps.held_bytes + steps.result_bytes)
     images = sum(part.numel() * part.element_size() for part in (problem.x_train, problem.x_test))
@@ -135,7 +135,7 @@ def _measure_here(config: Config, problem: Problem) -> tuple[float, RunCost]:
 
 
 def _step_s(network: Network, problem: Problem, batch_size: int, place: torch.device) -> float:
-    """Seconds of a step: the best of a few, after a first."""
+    """Seconds of a training step: the minimum of a few, after one to warm up."""
     network.to(memory_format=memory_format(network))
     images, labels = problem.x_train[:batch_size].to(place), problem.y_train[:batch_size].double().to(place)
     best = math.inf
@@ -156,4 +156,4 @@ def _state(planned: PlannedRun) -> str:
     failure = read_failure(planned.run_dir)
     if failure is not None:
         return "failed, to be tried again"
-    return "begun" if (planned.run_dir / CONFIG).exists() else "new"
+    return "started" if (planned.run_dir / CONFIG).exists() else "new"

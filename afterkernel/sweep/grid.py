@@ -1,4 +1,4 @@
-"""The grid of a sweep: every run composed, checked and named before the first one starts."""
+"""The grid of a sweep: all runs are composed, checked and named before the first one starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from afterkernel.runs.planned import GRIDS
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of the grid: its overrides, those of them that differ between runs, its configuration, its job."""
+    """One run of the grid: all its overrides, those that differ between runs, its configuration and its job."""
 
     overrides: tuple[str, ...]
     varied: tuple[str, ...]
@@ -33,12 +33,12 @@ class PlannedRun:
 
     @property
     def run_dir(self) -> Path:
-        """Where its results go."""
+        """The folder of its results."""
         return Path(self.job.run_dir)
 
 
 def make_job(config: Config) -> Job:
-    """A configuration as a job; a relative folder of images is made absolute, so that it is found from anywhere."""
+    """The job of a configuration. Relative folders of images are made absolute, so that any process finds them."""
     name = run_id(config)
     plain = config_to_dict(config)
     plain["dataset"] |= getattr(config.dataset, "canonical", {})
@@ -49,7 +49,7 @@ def make_job(config: Config) -> Job:
 def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequence[str]]) -> list[PlannedRun]:
     """Compose and check every run; `load` composes one from its overrides.
 
-    Raises UserError for the first that can't work, and for two that would be one run.
+    Raises UserError for the first invalid run, and for two that are the same run.
     """
     if not grid:
         raise UserError("the sweep has no run: an option is swept over no value at all.")
@@ -73,7 +73,7 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
 
 
 def finished(planned_runs: Sequence[PlannedRun]) -> set[Path]:
-    """The folders of the runs that need no work: all recorded, on the images that are there now, and not forced."""
+    """The folders of the finished runs: all snapshots are recorded, on the present images, and `force` is not set."""
     images: dict[str, str | None] = {}
     done = set()
     for planned in planned_runs:
@@ -92,7 +92,7 @@ def _fingerprint(source: Source) -> str | None:
     try:
         return source.load().fingerprint
     except (UserError, OSError):
-        return None  # the run itself will say what is wrong with its images
+        return None  # the run itself reports what is wrong with its images
 
 
 def varied_options(grid: Sequence[Sequence[str]]) -> set[str]:
@@ -108,7 +108,7 @@ def varied_options(grid: Sequence[Sequence[str]]) -> set[str]:
 def save_grid(planned_runs: Sequence[PlannedRun]) -> None:
     """Save the planned runs in the sweep's folder, so that `status` and `report` know which are missing.
 
-    One file for each grid, named by what is in it, so that several processes on one sweep write the same.
+    One file per grid, named by a hash of its content, so that several processes on one sweep write the same file.
     """
     by_sweep: dict[Path, dict[str, list[str]]] = {}
     for planned in planned_runs:

@@ -1,4 +1,4 @@
-"""What Hydra calls for a single run."""
+"""The task function that Hydra calls for a single run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from afterkernel.runs.worker import execute
 from afterkernel.sweep.grid import make_job
 from afterkernel.sweep.progress import display_run
 
-# Another launcher's process imports this module, and nothing else of ours, before it resolves the configuration.
+# The process of a Hydra launcher imports only this module before it resolves the configuration.
 prepare()
 
 

@@ -1,4 +1,4 @@
-"""What we add to Lightning: checkpoints and snapshots, the training-loss target, divergence, how far training is."""
+"""Lightning callbacks: checkpoints and snapshots, the training-loss target, divergence, progress."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class CheckpointFile(CheckpointIO):
-    """Lets Lightning write and read its checkpoint as `afterkernel.training.checkpoint` does."""
+    """Makes Lightning write and read its checkpoint in the format of `afterkernel.training.checkpoint`."""
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
@@ -56,7 +56,7 @@ class SaveCheckpoint(pl.Callback):
         self._last = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write, unless training ends here: then its last snapshot says all."""
+        """Write the checkpoint, unless training ends here and its last snapshot is all that is needed."""
         ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         if not ends and time.monotonic() - self._last >= self.every_s:
             self.check_cancelled()
@@ -65,18 +65,18 @@ class SaveCheckpoint(pl.Callback):
 
 
 class SaveRandomState(pl.Callback):
-    """Carries torch's random state over a break, for networks that draw numbers as they train."""
+    """Saves torch's random state in the checkpoint, for networks that draw random numbers in training."""
 
     def state_dict(self) -> dict[str, Any]:
         """The states of the CPU and of every GPU."""
         return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the states up again when training starts, after everything that draws numbers before."""
+        """Keep the states until training starts, since its preparation draws random numbers."""
         self._restored = state_dict
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set what was restored, if anything was."""
+        """Set the restored states, if there are any."""
         restored = self.__dict__.pop("_restored", None)
         if restored is not None:
             torch.set_rng_state(restored["cpu"])
@@ -97,7 +97,7 @@ class SaveSnapshots(pl.Callback):
         self.identity, self.check_cancelled = identity, check_cancelled
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save epoch 0, the network as initialised; a resumed training has saved it before."""
+        """Save epoch 0, the initialised network, unless training resumes."""
         if 0 in self.epochs and trainer.global_step == 0:
             self._save(cast(Classifier, pl_module))
 
@@ -122,7 +122,7 @@ class SaveSnapshots(pl.Callback):
 
 
 class CheckCancelled(pl.Callback):
-    """Calls a function after every step, which may raise to end training: another process has taken the run over."""
+    """Calls a function after every step, which raises to end training if another process has taken over the run."""
 
     def __init__(self, check_cancelled: Callable[[], None]) -> None:
         self.check_cancelled = check_cancelled
@@ -130,7 +130,7 @@ class CheckCancelled(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, *_: object
     ) -> None:
-        """Call it."""
+        """Call the function."""
         self.check_cancelled()
 
 
@@ -142,7 +142,7 @@ class StopAtLoss(pl.Callback):
         self.reached = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Evaluate in evaluation mode on the whole training set, and stop there."""
+        """Evaluate the whole training set in evaluation mode, and stop if the target is reached."""
         if cast(Classifier, pl_module).measure().train_loss <= self.target:
             self.reached = True
             trainer.should_stop = True
@@ -154,7 +154,7 @@ class StopAtDivergence(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, *_: object
     ) -> None:
-        """Look at the loss of the batch."""
+        """Check the loss of the batch."""
         loss = float(outputs["loss"]) if isinstance(outputs, dict) else math.nan
         if not math.isfinite(loss):
             lr = cast(Classifier, pl_module).options.lr
@@ -165,24 +165,24 @@ class StopAtDivergence(pl.Callback):
 
 
 class ReportEpoch(pl.Callback):
-    """Tells a stage of progress, whose total is the number of epochs, how far training is and how good."""
+    """Reports epoch and loss to a stage of progress, whose total is the number of epochs."""
 
     def __init__(self, stage: Stage, *, at_most: bool) -> None:
         self.stage, self.of = stage, "of at most" if at_most else "of"
         self._losses = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start, perhaps after an interruption."""
+        """Start at the present epoch, which is not 0 if training resumes."""
         self.stage.start_at(trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The mean loss is that of an epoch's batches."""
+        """Reset the sum of losses."""
         self._losses = 0.0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: object, batch_idx: int
     ) -> None:
-        """Tell epoch and mean loss of the epoch's batches so far, in nats."""
+        """Report the epoch and the mean loss (nats) of its batches so far."""
         self._losses += float(outputs["loss"])
         epoch, batches = trainer.current_epoch, batch_idx + 1
         self.stage.at(

@@ -44,7 +44,7 @@ def fit(
     run_dir: Path,
     execution: Execution,
 ) -> tuple[Snapshot, float, bool | None]:
-    """Train for at least one epoch, as `afterkernel.training.train.train` says.
+    """Train for at least one epoch, as described in `afterkernel.training.train.train`.
 
     Returns the last snapshot, the seconds of training, and whether the loss target was reached (None without one).
     """
@@ -52,7 +52,7 @@ def fit(
     target = StopAtLoss(training.loss_target) if training.loss_target is not None else None
     path = run_dir / CHECKPOINT
     module = Classifier(network, problem, training)
-    # The target comes first, for it decides whether an epoch is the last.
+    # The target comes first: it decides whether an epoch is the last.
     callbacks = [
         *([target] if target else []),
         StopAtDivergence(),
@@ -89,7 +89,7 @@ def _fit(
     if resumes:
         log.info("resuming from %s", checkpoint)
     with warnings.catch_warnings():
-        # One process feeds whole batches from memory: workers would only copy them.
+        # Batches are in memory, so worker processes would only copy them.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*`srun` command is available.*")
         trainer = pl.Trainer(
@@ -101,7 +101,7 @@ def _fit(
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=False,
-            # One process trains a network, also within a SLURM job, where Lightning would think otherwise.
+            # Within a SLURM job Lightning would otherwise try to train on all tasks of the job.
             plugins=[CheckpointFile(identity), LightningEnvironment()],
         )
         try:

@@ -27,7 +27,7 @@ class Training:
 
     @property
     def inactive(self) -> frozenset[str]:
-        """Options that decide nothing as the others stand. The learning rate is recorded even without training."""
+        """Options without effect, given the others. The learning rate is recorded even without training."""
         off = {"augment_angle_deg", "augment_shift_px"} if not self.augment or self.epochs == 0 else set()
         return frozenset(off | ({"batch_size", "loss_target", "augment"} if self.epochs == 0 else set()))
 
@@ -62,7 +62,7 @@ class Trainer:
     )
     checkpoint_every_s: float = option(
         10.0,
-        "seconds of training after which the end of an epoch is kept, to go on from after a break; 0 for every epoch",
+        "seconds of training between checkpoints, which are made at the end of an epoch; 0 for every epoch",
         at_least=0,
         affects_results=False,
     )

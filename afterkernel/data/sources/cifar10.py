@@ -42,7 +42,7 @@ class CIFAR10(TorchvisionSource):
         return datasets.CIFAR10(root, train=train, download=self.download)
 
     def _check_contents(self) -> None:
-        """Its authors store it as pickles, which can run code: no file but theirs may be opened."""
+        """CIFAR-10 consists of pickles, which can run code: only the published files may be opened."""
         from torchvision.datasets import cifar
         from torchvision.datasets.utils import check_md5
 

@@ -73,7 +73,7 @@ class MNIST(TorchvisionSource):
         return [f"{name} is not the published file of MNIST: its SHA-256 differs" for name in other]
 
     def _count(self, file: Path, inner: tuple[int, ...]) -> int | None:
-        """How many samples of a shape an IDX file holds, by its header; None where it is not there."""
+        """The number of samples in an IDX file, from its header; None if there is no file. UserError for damage."""
         if not file.is_file():
             return None
         dims = 1 + len(inner)
