@@ -13,7 +13,7 @@ from afterkernel.progress.work import Progress
 from afterkernel.runs.progress_file import ProgressWriter
 from afterkernel.runs.run_lock import run_lock
 from afterkernel.sweep import progress as module
-from afterkernel.sweep.progress import RunProgress, SweepProgress, words
+from afterkernel.sweep.progress import RunProgress, SweepProgress, describe_progress
 from afterkernel.sweep.run_sweep import SweepEvents
 
 
@@ -78,10 +78,10 @@ def test_a_row_is_of_the_run_where_that_is_known_else_of_its_stage(tmp_path):
 
 
 def test_a_silent_stage_is_told_to_be_running():
-    assert words(told()) == "epoch 1: ntk"
-    assert words(told(silent_since=time.time() + 100)) == "epoch 1: ntk"  # another machine's clock is ahead
-    assert re.fullmatch(r"epoch 1: ntk, running, 1 h 1\d min", words(told(silent_since=time.time() - 4200)))
-    assert words(None) == "beginning"
+    assert describe_progress(told()) == "epoch 1: ntk"
+    assert describe_progress(told(silent_since=time.time() + 100)) == "epoch 1: ntk"  # another machine's clock is ahead
+    assert re.fullmatch(r"epoch 1: ntk, running, 1 h 1\d min", describe_progress(told(silent_since=time.time() - 4200)))
+    assert describe_progress(None) == "beginning"
 
 
 def test_files_are_read_once_a_second_of_runs_in_progress_alone_and_in_turn(tmp_path, clock, monkeypatch):
