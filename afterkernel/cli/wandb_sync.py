@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
 def offline_runs(directory: Path) -> list[list[Path]]:
     """The offline W&B runs below a directory, grouped by folder and id, oldest first.
 
-    Raises UserError where there is none.
+    Raises UserError if there is none.
     """
     check_directory(directory)
     found: dict[tuple[Path, str], list[Path]] = {}
@@ -72,7 +72,7 @@ def unsynced(runs: Sequence[Path]) -> list[Path]:
 
 
 def upload(folder: Path) -> str | None:
-    """Upload one offline W&B run; why it failed, or None where it did not.
+    """Upload one offline W&B run; why it failed, or None if it did not.
 
     `wandb sync` exits with 0 even if it failed; a successful one leaves a .synced file.
     """

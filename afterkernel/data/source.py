@@ -75,7 +75,7 @@ class Source:
         return self.shape or self._facts()[1]
 
     def check_files(self) -> None:
-        """Raise UserError where files that must be there are missing; cheap."""
+        """Raise UserError if files that must be there are missing; cheap."""
 
     def warnings(self) -> list[str]:
         """Warnings about the files; they are logged, and recorded with every kernel."""
@@ -102,7 +102,7 @@ class Source:
         self.check_files()
 
     def load(self) -> Problem:
-        """The problem of telling `plus` from `minus`. Raises UserError where options or files do not allow it."""
+        """The problem of telling `plus` from `minus`. Raises UserError if options or files do not allow it."""
         self.check()
         (x_train, y_train), (x_test, y_test) = self._splits()
         warnings = tuple(self.warnings())

@@ -21,7 +21,7 @@ _ODD_NUMBER = re.compile(r"[-+]?(0[0-7_]+|0x[\da-fA-F_]+|0b[01_]+|\d[\d_]*(:[0-5
 def read_bytes(path: Path, most: int | None = None) -> bytes:
     """The content of a regular file, of at most so many bytes.
 
-    Raises OSError where it can't be read, and UserError where it is not a regular file: opening a named pipe would wait
+    Raises OSError where it can't be read, and UserError if it is not a regular file: opening a named pipe would wait
     for ever, and a device may have no end.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -78,7 +78,7 @@ def read_yaml_text(path: Path) -> str:
     """The text of a YAML file that holds data alone: no tags, which could name code, and no aliases, which could make
     a small file endless.
 
-    Raises UserError where it can't be read, or isn't such YAML.
+    Raises UserError if it can't be read, or isn't such YAML.
     """
     import yaml  # imported here, since kernels read files too and need torch and numpy alone
 

@@ -49,7 +49,7 @@ class Launcher:
     streams_output: ClassVar[bool] = False
 
     def check(self) -> None:
-        """Raise UserError where the engine can't run here; called before any job starts."""
+        """Raise UserError if the engine can't run here; called before any job starts."""
 
     def launch(self, jobs: Sequence[Job], events: JobEvents, execute: Execute) -> None:
         """Run the jobs by `execute` and report each one's start and outcome, also if its process died.

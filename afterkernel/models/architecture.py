@@ -82,7 +82,7 @@ class Architecture:
             return _count(self.module(width, image_shape))
 
     def choose_width(self, image_shape: ImageShape) -> int:
-        """The width that the options ask for. Raises UserError where the budget is below the smallest network."""
+        """The width that the options ask for. Raises UserError if the budget is below the smallest network."""
         self.check(image_shape)
         if self.width is not None:
             return self.width

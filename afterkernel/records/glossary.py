@@ -73,11 +73,19 @@ OPTIONAL = [
     Term("label_energy_N", "share of the labels' energy in the leading N eigenvectors", SHARE, "spectrum"),
 ]
 BY_NAME = {term.name: term for term in TERMS}
-_PLACEHOLDER = re.compile(r"KERNEL|N")
+_PLACEHOLDER = re.compile(r"KERNEL|(?<![A-Za-z])N(?![A-Z])")
 _VALUES = {"KERNEL": r"([a-z]\w*)", "N": r"(\d[\d.e+-]*)"}
-_PATTERNS = [
-    (re.compile(_PLACEHOLDER.sub(lambda match: _VALUES[match[0]], re.escape(term.name))), term) for term in OPTIONAL
-]
+_PATTERNS: list[tuple[re.Pattern[str], Term]] = []
+
+
+def declare(terms: Iterable[Term]) -> None:
+    """Add terms for the numbers of a measure, such as a plugin's."""
+    for one in terms:
+        pattern = _PLACEHOLDER.sub(lambda match: _VALUES[match[0]], re.escape(one.name))
+        _PATTERNS.append((re.compile(pattern), one))
+
+
+declare(OPTIONAL)
 
 
 def term(name: str) -> Term:
@@ -99,8 +107,10 @@ def markdown(terms: Iterable[Term]) -> str:
 
 def _matched(name: str) -> Term | None:
     for pattern, found in _PATTERNS:
-        match = pattern.fullmatch(name)
-        if match:
-            title = re.sub(rf"\b({_PLACEHOLDER.pattern})\b", match[1], found.title)
-            return dataclasses.replace(found, name=name, title=title, family=found.family or found.title)
+        if (match := pattern.fullmatch(name)) is None:
+            continue
+        if not match.groups():
+            return found
+        title = re.sub(rf"\b({_PLACEHOLDER.pattern})\b", match[1], found.title)
+        return dataclasses.replace(found, name=name, title=title, family=found.family or found.title)
     return None

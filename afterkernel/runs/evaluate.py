@@ -65,7 +65,7 @@ class Evaluator:
         """The record of one snapshot, whose weights `network` already holds; `final` if training ended with it.
 
         `tiles` is a folder for the tiles of long Gram matrices, with which a killed evaluation continues; `owner` names
-        the run and weights that they belong to. Raises UserError where a kernel is not finite.
+        the run and weights that they belong to. Raises UserError if a kernel is not finite.
         """
         config, problem = self.config, self.problem
         context = Context(
@@ -188,7 +188,7 @@ def execution(config: Config) -> dict[str, Any]:
 
 
 def _with_measures(kernel: KernelRecord, numbers: Numbers, context: Context) -> KernelRecord:
-    """The record with what was measured, and how long that took. UserError where a measure takes a column's name."""
+    """The record with what was measured, and how long that took. UserError if a measure takes a column's name."""
     if taken := sorted(numbers.keys() & (NAMES - MEASURED)):
         raise UserError(f"a measure gives a number named {taken[0]}, which is another column of the record: rename it.")
     own: dict[str, Any] = {name: numbers[name] for name in numbers.keys() & MEASURED}

@@ -38,7 +38,7 @@ def is_finished(config: Config, run_dir: Path, state: RunState, summary: Trainin
 
 
 def snapshots(run_dir: Path, state: RunState) -> dict[int, Snapshot]:
-    """The facts of the snapshots of this start of a run, by epoch. UserError where one is damaged."""
+    """The facts of the snapshots of this start of a run, by epoch. UserError if one is damaged."""
     found = (snapshot.read(path) for path in snapshot.paths(run_dir))
     return {facts.epoch: facts for facts in found if facts.run == state.identity}
 

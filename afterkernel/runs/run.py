@@ -104,8 +104,8 @@ def _run(work: _Work) -> None:
     _write_config(config, run_dir)
     first: dict[str, object] = {"device": work.state.device, "threads": work.state.threads}
     with wandb_run(config, run_dir, work.run_id) as wandb_mirror:
-        with with_first_execution(config, run_dir, first) as begun:
-            training = replace(work, config=begun)
+        with original_execution(config, run_dir, first) as started:
+            training = replace(work, config=started)
             while _lacks_snapshots(training):
                 work.check_cancelled()
                 snapshot.remove_summary(run_dir)  # training counts as finished only when it has ended again
@@ -113,8 +113,8 @@ def _run(work: _Work) -> None:
         known = work.records()
         for record in known.values():
             first = record.provenance.get("execution", first)
-        with with_first_execution(config, run_dir, first) as begun:
-            _evaluate_all(replace(work, config=begun), wandb_mirror, known)
+        with original_execution(config, run_dir, first) as started:
+            _evaluate_all(replace(work, config=started), wandb_mirror, known)
     log.info("records are in %s", run_dir / RECORDS)
 
 
@@ -215,7 +215,7 @@ def cpu_threads(config: Config) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def with_first_execution(config: Config, run_dir: Path, first: dict[str, object]) -> Iterator[Config]:
+def original_execution(config: Config, run_dir: Path, first: dict[str, object]) -> Iterator[Config]:
     """The configuration with the device, threads and memory budget that the run was started with; active in the block.
 
     Other values would change the last digits of the numbers. UserError if this machine has no such device.
@@ -225,10 +225,10 @@ def with_first_execution(config: Config, run_dir: Path, first: dict[str, object]
         "threads": torch.get_num_threads(),
         "budget_bytes": config.kernel.budget_bytes,
     }
-    begun = asked | first
+    started = asked | first
     options = {"device": "trainer.device", "threads": "trainer.threads", "budget_bytes": "kernel.budget_bytes"}
-    changed = [f"{options[key]}={begun[key]} (not {asked[key]})" for key in options if begun[key] != asked[key]]
-    if begun["device"] == "cuda" and not torch.cuda.is_available():
+    changed = [f"{options[key]}={started[key]} (not {asked[key]})" for key in options if started[key] != asked[key]]
+    if started["device"] == "cuda" and not torch.cuda.is_available():
         raise UserError(
             f"{run_dir} was started on a GPU, and torch finds none here: continue it on a machine with a GPU, or start "
             "over with force=true."
@@ -238,8 +238,8 @@ def with_first_execution(config: Config, run_dir: Path, first: dict[str, object]
             "the run continues with %s, as it was started: other values would change the last digits",
             ", ".join(changed),
         )
-        trainer = replace(config.trainer, device=str(begun["device"]), threads=int(str(begun["threads"])))
-        kernel = replace(config.kernel, budget_bytes=int(str(begun["budget_bytes"])))
+        trainer = replace(config.trainer, device=str(started["device"]), threads=int(str(started["threads"])))
+        kernel = replace(config.kernel, budget_bytes=int(str(started["budget_bytes"])))
         config = replace(config, trainer=trainer, kernel=kernel)
     with cpu_threads(config):
         yield config

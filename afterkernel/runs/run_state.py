@@ -64,7 +64,7 @@ class RunState:
 
 
 def read_state(run_dir: Path) -> RunState | None:
-    """The state of a run; None where it is missing or damaged, which `begin_run` repairs from the run's other files."""
+    """The state of a run; None if it is missing or damaged, which `begin_run` repairs from the run's other files."""
     try:
         return decode(RunState, (run_dir / STATE).read_text())
     except (OSError, ValueError):
@@ -120,7 +120,7 @@ def state_to_evaluate(config: Config, run_dir: Path, data_sha256: str) -> RunSta
 
 
 def check_files(run_dir: Path, state: RunState, check_cancelled: Callable[[], None] | None = None) -> None:
-    """Raise UserError where a snapshot or the summary of training is damaged or not of this start.
+    """Raise UserError if a snapshot or the summary of training is damaged or not of this start.
 
     With `check_cancelled`, files that a process of a replaced start wrote late are moved away instead.
     """

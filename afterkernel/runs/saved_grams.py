@@ -64,7 +64,7 @@ def save_grams(
 ) -> None:
     """Write the Gram matrices of one kernel of one snapshot and add them to the manifest; no matrix is copied.
 
-    UserError where the manifest that is there is damaged.
+    UserError if the manifest that is there is damaged.
     """
     folder = Path(run_dir) / KERNELS
     stem = (
@@ -82,7 +82,7 @@ def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str
     """The Gram matrices that a run kept of one kernel ("ntk" or "conjugate") at one epoch.
 
     `evaluation_id` is needed where several evaluations kept theirs. Every file is read once to compare its checksum.
-    UserError where they were not kept, or a file is missing, damaged or of a later version.
+    UserError if they were not kept, or a file is missing, damaged or of a later version.
     """
     folder = Path(run_dir) / KERNELS
     files = _manifest(folder)

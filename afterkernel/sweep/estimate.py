@@ -90,7 +90,8 @@ class CostEstimator:
         parts = (config.dataset, config.arch, config.kernel, config.training.batch_size, config.trainer)
         key = " ".join(map(str, parts))
         if key not in self._costs:
-            self._costs[key] = _measure(config, problem)
+            with cpu_threads(config):
+                self._costs[key] = _measure(config, problem)
         step_s, snapshot = self._costs[key]
         steps = config.training.epochs * math.ceil(len(problem.x_train) / config.training.batch_size)
         count = len(config.snapshot.until(config.training.epochs))
@@ -110,11 +111,6 @@ class CostEstimator:
 
 def _measure(config: Config, problem: Problem) -> tuple[float, RunCost]:
     """Seconds of a training step, and the cost of one snapshot."""
-    with cpu_threads(config):
-        return _measure_here(config, problem)
-
-
-def _measure_here(config: Config, problem: Problem) -> tuple[float, RunCost]:
     place = device(config)
     network = config.arch.build(problem.image_shape).to(place)
     step_s = _step_s(network, problem, config.training.batch_size, place)

@@ -37,7 +37,7 @@ class CheckpointFile(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read the checkpoint. Raises UserError where it is damaged, of a later version, or of another training."""
+        """Read the checkpoint. Raises UserError if it is damaged, of a later version, or of another training."""
         return read_checkpoint(Path(path), self.identity)
 
     def remove_checkpoint(self, path: Any) -> None:

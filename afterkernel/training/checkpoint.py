@@ -34,7 +34,7 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any], identity: str) -> N
 
 
 def read_checkpoint(path: Path, identity: str) -> dict[str, Any]:
-    """Read a checkpoint. Raises UserError where it is damaged, of a later version, or of another training."""
+    """Read a checkpoint. Raises UserError if it is damaged, of a later version, or of another training."""
     head, body = _read(path)
     if head.get("version") != VERSION:
         raise UserError(

@@ -82,7 +82,7 @@ def _is_saved(stem: Path, facts: Snapshot) -> bool:
 def load(run_dir: Path, network: nn.Module, path: Path) -> Snapshot:
     """Load a snapshot's weights into the network, after checking their hash.
 
-    Raises UserError where the file is damaged, was altered, or belongs to another network.
+    Raises UserError if the file is damaged, was altered, or belongs to another network.
     """
     snapshot = read(path)
     weights_path = path.with_suffix(".pt")

@@ -3,6 +3,7 @@
 import definitions_page
 import pytest
 
+from afterkernel.measures import Measure
 from afterkernel.records import glossary
 from afterkernel.records.columns import COLUMNS
 
@@ -37,6 +38,20 @@ def test_the_page_of_definitions_is_drawn_from_it():
 )
 def test_a_name_has_its_words(name, words):
     assert glossary.term(name).words == words
+
+
+def test_a_measure_declares_the_words_of_its_numbers(monkeypatch):
+    monkeypatch.setattr(glossary, "_PATTERNS", [*glossary._PATTERNS])
+
+    class Sharpness(Measure):
+        terms = (
+            glossary.Term("NTK_sharpness", "sharpness of the NTK", "1 / step", "spectrum"),
+            glossary.Term("sharpness_N", "sharpness after N steps", "", "spectrum"),
+        )
+
+    assert glossary.term("NTK_sharpness").words == "sharpness of the NTK (1 / step)"
+    found = glossary.term("layers.1/sharpness_20")
+    assert (found.words, found.topic) == ("sharpness after 20 steps, layer layers.1", "spectrum")
 
 
 @pytest.mark.parametrize("name", ["eigenvalue_", "eigenvalue_N", "my_own_measure", "shift_px_invariance"])

@@ -39,7 +39,7 @@ class ImageFolder(Source):
     root: str = option("", "folder that holds train/CLASS/ and test/CLASS/ with image files", redact=True)
 
     def class_names(self) -> list[str]:
-        """Names of the folders below root/train, in alphabetical order; UserError where a folder is missing."""
+        """Names of the folders below root/train, in alphabetical order; UserError if a folder is missing."""
         if not self.root:
             raise UserError("dataset.root is not set: give the folder that holds train/CLASS/ and test/CLASS/.")
         for split in ("train", "test"):
