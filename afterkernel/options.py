@@ -38,10 +38,10 @@ def option(
     A list or a dictionary as default is copied for each instance, and a class or a function is called. `choices` are
     the strings allowed, or a registry whose names are allowed; `at_least`, `above` and `at_most` bound a number (or
     each number of a list). Numbers are finite, whole numbers at most `LARGEST_INT` in size where no bound says
-    otherwise, and a list holds no value twice unless `unique` is false. `affects_results` says whether a run's numbers depend on the
-    value, which is then part of the run's identity: a device, a path or a memory budget is not. `redact` marks what
-    stays on this machine, such as a local path: it is never sent to W&B. `unordered` says that the order of a list
-    changes no number.
+    otherwise, and a list holds no value twice unless `unique` is false. `affects_results` says whether a run's numbers
+    depend on the value, which is then part of the run's identity: a device, a path or a memory budget is not. `redact`
+    marks what stays on this machine, such as a local path: it is never sent to W&B. `unordered` says that the order of
+    a list changes no number.
     """
     metadata = {
         "help": help,

@@ -49,14 +49,14 @@ class GridSweeper(BasicSweeper):
                 check_override(override)
             check_runs(count_runs(parsed), cast(Any, OmegaConf.to_object(config.sweep)))
             (grid,) = self.split_arguments(parsed, None)
-            entries = compose_grid(Composer(lambda overrides: loader.load_sweep_config(config, overrides)), grid)
-            first = entries[0].config
+            planned_runs = compose_grid(Composer(lambda overrides: loader.load_sweep_config(config, overrides)), grid)
+            first = planned_runs[0].config
             if first.sweep.dry_run:
                 from afterkernel.sweep.estimate import print_plan
 
-                print_plan(entries)
+                print_plan(planned_runs)
                 return None
-            code = run_sweep(entries, first.launcher, first.sweep.on_error)
+            code = run_sweep(planned_runs, first.launcher, first.sweep.on_error)
         except UserError as error:
             # Not raised: Hydra would add a hint at a stack trace.
             print(f"afterkernel: {error}", file=sys.stderr)

@@ -16,7 +16,6 @@ from afterkernel.measures.spectrum import Spectrum, spectrum
 from afterkernel.measures.state import MeasureState
 from afterkernel.measures.target_alignment import target_alignment
 from afterkernel.plugins import Registry
-from afterkernel.records.glossary import Term
 
 MEASURES: Registry[type[Measure]] = Registry(__name__, Measure)
 
@@ -24,12 +23,6 @@ MEASURES: Registry[type[Measure]] = Registry(__name__, Measure)
 def measure_options(**options: Any) -> Measures:
     """The section `measure` of a configuration, which has the options of every measure in MEASURES."""
     return section(MEASURES)(**options)
-
-
-
-def declared_terms() -> list[Term]:
-    """The terms that all measures declare."""
-    return [term for measure in MEASURES.values() for term in measure.terms()]
 
 
 __all__ = [
@@ -44,7 +37,6 @@ __all__ = [
     "Spectrum",
     "alignment",
     "cka",
-    "declared_terms",
     "effective_rank",
     "invariance",
     "invariances",

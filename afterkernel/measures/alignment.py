@@ -14,10 +14,8 @@ from typing import ClassVar
 import torch
 
 from afterkernel.errors import UserError
-from afterkernel.kernel_kinds import KINDS
 from afterkernel.measures.matrices import UndefinedError, check_pair, largest_entry, or_none, row_chunks
 from afterkernel.measures.measure import Measure, Numbers, SampleGram
-from afterkernel.records.glossary import Term
 from afterkernel.types import Float, Tensor
 
 
@@ -54,18 +52,6 @@ class Alignment(Measure):
     by_default: ClassVar[bool] = True
     of_test_images: ClassVar[bool] = False
     needs_history: ClassVar[bool] = True
-
-    @classmethod
-    def terms(cls) -> list[Term]:
-        """Alignment and CKA with every kernel, and with every learned kernel at initialisation."""
-        others = {kind.name: kind.label if kind.is_learned else kind.start_label for kind in KINDS.values()}
-        others |= {f"initial_{kind.name}": kind.start_label for kind in KINDS.values() if kind.is_learned}
-        numbers = {"alignment": "alignment", "cka": "CKA"}
-        return [
-            Term(f"{number}_with_{name}", f"{title} with the {other}", topic="alignment")
-            for name, other in others.items()
-            for number, title in numbers.items()
-        ]
 
     def of_sample(self, gram: SampleGram) -> Numbers:
         """alignment_with_NAME and cka_with_NAME."""

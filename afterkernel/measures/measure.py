@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from afterkernel.kernels.embedding import BlockSource
-from afterkernel.records.glossary import Term
+from afterkernel.records.glossary import Term, declare
 from afterkernel.types import Float, Int, Tensor
 
 # Numbers by name; None where a number does not exist, as the distance to an initialisation that was not saved.
@@ -52,11 +52,12 @@ class Measure:
     by_default: ClassVar[bool] = False
     needs_history: ClassVar[bool] = False
     of_test_images: ClassVar[bool] = True
+    # Titles, units and topics of its numbers in reports and W&B; a number without a term is called by its name.
+    terms: ClassVar[tuple[Term, ...]] = ()
 
-    @classmethod
-    def terms(cls) -> Sequence[Term]:
-        """What its numbers mean, for reports and dashboards; those of `glossary.TERMS` and MEASURE_TERMS are known."""
-        return ()
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        declare(vars(cls).get("terms", ()))
 
     def check(self) -> None:
         """Raise UserError for options that can't work together; called before any long work."""

@@ -1,6 +1,6 @@
-"""The meaning and unit of every column of the results and of every number that a measure declares.
+"""The meaning and unit of every column and measure, for docs/definitions.md, W&B notes and dashboards.
 
-The page of definitions, the notes of W&B runs, and the titles in reports and dashboards are derived from it.
+Columns are declared in `afterkernel.records.record`; measures whose names contain a number or a kernel are listed here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from afterkernel.records.record import COSINE, SHARE, KernelRecord, Record, Resources
 
-# Topics, in the order in which a dashboard shows them; columns of the last two are not plotted.
+# Topics in the order of a dashboard; columns of the last two are not plotted.
 TOPICS = {
     "network": "Network",
     "error": "Test errors",
@@ -26,18 +26,17 @@ TOPICS = {
     "run": "The run",
     "note": "Notes",
 }
-_NUMBER = r"(\d[\d.e+-]*)"
 
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """A column of the results, or a number of a measure; a capital N in a measure's name stands for any number.
+    """A column of the results, or a number of a measure.
 
-    `title` says what it is, in `unit` ("" for none). `topic` is a key of TOPICS, or the title of a topic of its own.
-    `label` is the short title in figures and tables of the report; columns of the record, and names with N, are drawn
-    only if they have one.
-    A `headline` number is also a column of the report's table of changes. `log` says that it spans orders of magnitude
-    and is never 0. `family` is the title of all numbers that differ in N alone.
+    In a `name`, N stands for any number and KERNEL for the name of any kernel; `family` is then the title of all such
+    numbers together. `title` says what it is, in `unit` ("" for none). `topic` is a key of TOPICS, or the title of a
+    topic of its own. `label` is the short title in figures and tables of the report; columns of the record, and names
+    with N or KERNEL, are drawn only if they have one. A `headline` number is also a column of the report's table of
+    changes. `log` says that it spans orders of magnitude and is never 0.
     """
 
     name: str
@@ -64,19 +63,11 @@ class Term:
         """The range of its values, where the unit sets one."""
         return {SHARE: (0.0, 1.0), COSINE: (-1.0, 1.0)}.get(self.unit)
 
-    def match(self, name: str) -> Term | None:
-        """The term of one name, with its number in the texts; None for a name of another term."""
-        found = re.fullmatch(re.escape(self.name).replace("N", _NUMBER, 1), name)
-        if found is None or not found.groups():
-            return None if found is None else self
-        title, label = (re.sub(r"\bN\b", found[1], text) for text in (self.title, self.label))
-        return dataclasses.replace(self, name=name, title=title, label=label, family=self.family or self.title)
-
 
 def _declared(owner: type[Any]) -> Iterator[Term]:
     for field in dataclasses.fields(owner):
-        if field.metadata:
-            yield Term(field.name, **field.metadata)
+        if "term" in field.metadata:
+            yield Term(field.name, **field.metadata["term"])
 
 
 # In the order of the columns: schema_version comes last.
@@ -84,9 +75,17 @@ TERMS = sorted(
     (term for owner in (Record, KernelRecord, Resources) for term in _declared(owner)),
     key=lambda term: term.name == "schema_version",
 )
-BY_NAME = {term.name: term for term in TERMS}
 # Numbers of measures that most runs have: declared here and not by `Measure.terms`, so that a report needs no torch.
+_OTHERS = "alignment and CKA with other kernels"
 MEASURE_TERMS = [
+    Term(f"{number.lower()}_with_{when}KERNEL", f"{number} with KERNEL {title}", "", "alignment", label, family=_OTHERS)
+    for number in ("alignment", "CKA")
+    for when, title, label in (
+        ("initial_", "at epoch 0", f"{number} with KERNEL at epoch 0"),
+        ("", "of the snapshot", f"{number} with KERNEL"),
+    )
+]
+MEASURE_TERMS += [
     Term(
         "shift_Npx_invariance", "invariance under a shift by N pixels", COSINE, "invariance", "shift invariance, N px"
     ),
@@ -109,25 +108,41 @@ MEASURE_TERMS = [
         "label energy in N eigenvectors",
     ),
 ]
+BY_NAME = {term.name: term for term in TERMS}
+_PLACEHOLDER = re.compile(r"KERNEL|(?<![A-Za-z])N(?![A-Z])")
+_VALUES = {"KERNEL": r"([a-z]\w*)", "N": r"(\d[\d.e+-]*)"}
+_PATTERNS: list[tuple[re.Pattern[str], Term]] = []
 
 
-def term(name: str, declared: Iterable[Term] = ()) -> Term:
-    """The term of a column or of a measure's number; `declared` adds the terms of `Measure.terms`.
+def declare(terms: Iterable[Term]) -> None:
+    """Add terms for the numbers of a measure, such as a plugin's."""
+    for one in terms:
+        pattern = _PLACEHOLDER.sub(lambda match: _VALUES[match[0]], re.escape(one.name))
+        _PATTERNS.append((re.compile(pattern), one))
 
-    LAYER/NAME has the term of NAME, with the layer in its title. A number that is not declared is called by its name.
+
+declare(MEASURE_TERMS)
+
+
+def term(name: str) -> Term:
+    """The term of a column or measure; for LAYER/NAME that of NAME, with the layer in its title.
+
+    The title of a measure that is not listed, such as a plugin's, is its name.
     """
     layer, _, bare = name.rpartition("/")
-    found = _find(bare, (*MEASURE_TERMS, *declared)) or Term(name, bare.replace("_", " "))
+    found = BY_NAME.get(bare) or _matched(bare) or Term(name, bare.replace("_", " "))
     return dataclasses.replace(found, name=name, title=f"{found.title}, layer {layer}") if layer else found
 
 
-def is_known(name: str) -> bool:
-    """Whether a term is declared here, so that `term` needs none of those that measures declare."""
-    return _find(name.rpartition("/")[2], MEASURE_TERMS) is not None
+def is_declared(name: str) -> bool:
+    """Whether a column or measure of that name has been declared."""
+    bare = name.rpartition("/")[2]
+    return bare in BY_NAME or _matched(bare) is not None
 
 
-def _find(name: str, declared: Iterable[Term]) -> Term | None:
-    return BY_NAME.get(name) or next((match for each in declared if (match := each.match(name))), None)
+def declared_terms() -> list[Term]:
+    """The terms of all columns, and of all measures that have been imported."""
+    return [*TERMS, *dict.fromkeys(found for _, found in _PATTERNS)]
 
 
 def markdown(terms: Iterable[Term]) -> str:
@@ -135,3 +150,14 @@ def markdown(terms: Iterable[Term]) -> str:
     lines = ["| name | meaning | unit |", "| --- | --- | --- |"]
     lines += [f"| `{one.name}` | {one.title} | {one.unit} |" for one in terms]
     return "\n".join(lines)
+
+
+def _matched(name: str) -> Term | None:
+    for pattern, found in _PATTERNS:
+        if (match := pattern.fullmatch(name)) is None:
+            continue
+        if not match.groups():
+            return found
+        title, label = (re.sub(rf"\b({_PLACEHOLDER.pattern})\b", match[1], text) for text in (found.title, found.label))
+        return dataclasses.replace(found, name=name, title=title, label=label, family=found.family or found.title)
+    return None

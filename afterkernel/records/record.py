@@ -1,9 +1,8 @@
-"""The record of one snapshot: what was trained, what each of its kernels gave, and where that came from.
+"""The record of one snapshot: what was trained, the results of each kernel, and their origin.
 
-A record is plain data (numbers, strings, lists), versioned by `SCHEMA_VERSION`. What decides numbers is in
-`Record` and `KernelRecord`. What varies from run to run on one machine are times and memory (`Resources` and
-`wall_s_train`) and provenance (`commit`, `device`, `config_sha256`, `config`, `provenance`): two runs with one seed
-have equal records but for these.
+A record is plain data (numbers, strings, lists), versioned by `SCHEMA_VERSION`. Two runs with the same options and seed
+on one machine have equal records, except for times and memory (`Resources`, `wall_s_train`) and provenance (`commit`,
+`device`, `config_sha256`, `config`, `provenance`).
 """
 
 from __future__ import annotations
@@ -20,33 +19,32 @@ _PYDANTIC = {"strict": True, "allow_inf_nan": False, "extra": "ignore"}
 
 
 SHARE, COSINE, SECONDS = "share in [0, 1]", "mean cosine in [-1, 1]", "s"
+_REQUIRED: Any = dataclasses.MISSING
 
 
-def column(
-    title: str,
-    topic: str,
-    *,
-    unit: str = "",
-    label: str = "",
-    headline: bool = False,
-    log: bool = False,
-    **default: Any,
-) -> Any:
-    """A field of the record, declared once. `glossary.Term` explains the arguments.
+def column(title: str, topic: str, *, measured: bool = False, default: Any = _REQUIRED, **shown: Any) -> Any:
+    """A field of the record with its title, its topic (a key of `glossary.TOPICS`) and what else a `glossary.Term` has.
 
-    Storage, columns of the results, report, docs, W&B and dashboards follow. A field with a default is optional:
-    records written before it was added read as that default.
+    Storage, columns of the results, docs, reports, W&B and dashboards are derived from this declaration. A field with a
+    default is optional: records written before it was added read as that default.
     """
-    shown = {"title": title, "topic": topic, "unit": unit, "label": label, "headline": headline, "log": log}
-    return dataclasses.field(metadata=shown, **default)
+    metadata = {"measured": measured, "term": {"title": title, "topic": topic, **shown}}
+    if callable(default):
+        return dataclasses.field(metadata=metadata, default_factory=default)
+    return dataclasses.field(metadata=metadata, default=default)
 
 
-def part() -> Any:
-    """A required field that is not a column with a meaning of its own."""
+def measured(title: str, topic: str, **shown: Any) -> Any:
+    """A column for the number of this name of a measure; None if it was not measured or does not exist."""
+    return column(title, topic, measured=True, default=None, **shown)
+
+
+def required() -> Any:
+    """A required field that is not a column by itself."""
     return dataclasses.field()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Resources:
     """What one kernel of one snapshot cost. Times in seconds, memory in bytes (peak of the process so far)."""
 
@@ -57,17 +55,17 @@ class Resources:
     peak_bytes: Int64 = column("peak memory of the process so far, or of the GPU", "cost", unit="bytes")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class KernelRecord:
-    """What one kernel of one snapshot gave; `None` where a number does not exist.
+    """The results of one kernel of one snapshot; `None` for a number that does not exist.
 
     `kernel` is its name, such as "ntk". `margin` is that of the normalised embedding; it is `None` where the training
     data are not separable. `gap` is the relative duality gap, certified outside the solver. The invariances are
     mean cosines in [-1, 1]. `effective_rank` is `None` where K is zero. `kernel_error` is the largest difference of a
     sample of the Gram matrix from the same gradients multiplied in float64, relative to its largest entry (from exact
-    gradients for tf32 and bf16). What follows it is measured on a sample (docs/definitions.md); `None` also where it
-    was not asked for. `measures` holds by name what depends on options: eigenvalues, other strengths of a transform,
-    single layers. `warnings` says in sentences what is numerically doubtful about these numbers.
+    gradients for tf32 and bf16). The columns after it are measured on a sample (docs/definitions.md) and `None` if
+    not measured. `measures` holds, by name, numbers whose names depend on options or plugins: eigenvalues, other
+    strengths of a transform, single layers. `warnings` lists numerical problems in sentences.
     """
 
     __pydantic_config__ = _PYDANTIC
@@ -87,108 +85,92 @@ class KernelRecord:
     converged: bool = column("whether the gap is within svm.tol", "svm", unit="0 or 1")
     svm_path: str = column("how the SVM was solved", "note")
     embedding_norm: float = column("what the embedding is divided by: 1e-4 + its mean norm on the training set", "svm")
-    shift_invariance: float | None = column(
+    shift_invariance: float | None = measured(
         "invariance under a shift", "invariance", unit=COSINE, label="shift invariance", headline=True
     )
-    rotation_invariance: float | None = column(
+    rotation_invariance: float | None = measured(
         "invariance under a rotation", "invariance", unit=COSINE, label="rotation invariance", headline=True
     )
-    zoom_invariance: float | None = column(
+    zoom_invariance: float | None = measured(
         "invariance under a zoom", "invariance", unit=COSINE, label="zoom invariance", headline=True
     )
-    swap_invariance: float | None = column(
+    swap_invariance: float | None = measured(
         "invariance under a swap of two quadrants; lower is more global",
         "invariance",
         unit=COSINE,
         label="swap invariance (lower = more global)",
         headline=True,
     )
-    effective_rank: float | None = column(
+    effective_rank: float | None = measured(
         "effective rank: trace / largest eigenvalue", "spectrum", label="effective rank", headline=True
     )
-    resources: Resources = part()
+    resources: Resources = required()
     kernel_error: float | None = column(
         "largest rounding error in products of sampled entries, relative to the largest entry; blind to ReLU switches",
         "svm",
         default=None,
     )
-    alignment_with_ntk: float | None = column(
-        "alignment with the NTK or after kernel of the snapshot",
-        "alignment",
-        label="alignment with the NTK / AK",
-        default=None,
+    alignment_with_ntk: float | None = measured(
+        "alignment with the NTK or after kernel of the snapshot", "alignment", label="alignment with the NTK / AK"
     )
-    alignment_with_conjugate: float | None = column(
-        "alignment with the conjugate kernel of the snapshot", "alignment", label="alignment with the CK", default=None
+    alignment_with_conjugate: float | None = measured(
+        "alignment with the conjugate kernel of the snapshot", "alignment", label="alignment with the CK"
     )
-    alignment_with_initial_ntk: float | None = column(
-        "alignment with the NTK at epoch 0", "alignment", label="alignment with the NTK at epoch 0", default=None
+    alignment_with_initial_ntk: float | None = measured(
+        "alignment with the NTK at epoch 0", "alignment", label="alignment with the NTK at epoch 0"
     )
-    alignment_with_initial_conjugate: float | None = column(
-        "alignment with the conjugate kernel at epoch 0",
-        "alignment",
-        label="alignment with the CK at epoch 0",
-        default=None,
+    alignment_with_initial_conjugate: float | None = measured(
+        "alignment with the conjugate kernel at epoch 0", "alignment", label="alignment with the CK at epoch 0"
     )
-    cka_with_ntk: float | None = column(
-        "CKA with the NTK or after kernel of the snapshot", "alignment", label="CKA with the NTK / AK", default=None
+    cka_with_ntk: float | None = measured(
+        "CKA with the NTK or after kernel of the snapshot", "alignment", label="CKA with the NTK / AK"
     )
-    cka_with_conjugate: float | None = column(
-        "CKA with the conjugate kernel of the snapshot", "alignment", label="CKA with the CK", default=None
+    cka_with_conjugate: float | None = measured(
+        "CKA with the conjugate kernel of the snapshot", "alignment", label="CKA with the CK"
     )
-    cka_with_initial_ntk: float | None = column(
-        "CKA with the NTK at epoch 0", "alignment", label="CKA with the NTK at epoch 0", default=None
+    cka_with_initial_ntk: float | None = measured(
+        "CKA with the NTK at epoch 0", "alignment", label="CKA with the NTK at epoch 0"
     )
-    cka_with_initial_conjugate: float | None = column(
-        "CKA with the conjugate kernel at epoch 0", "alignment", label="CKA with the CK at epoch 0", default=None
+    cka_with_initial_conjugate: float | None = measured(
+        "CKA with the conjugate kernel at epoch 0", "alignment", label="CKA with the CK at epoch 0"
     )
-    target_alignment: float | None = column(
-        "alignment with the labels", "alignment", label="alignment with the labels", default=None
+    target_alignment: float | None = measured(
+        "alignment with the labels", "alignment", label="alignment with the labels"
     )
-    target_cka: float | None = column("CKA with the labels", "alignment", label="CKA with the labels", default=None)
-    distance_to_initial: float | None = column(
-        "distance to the same kernel at epoch 0: 1 - alignment",
-        "distance",
-        label="distance to initialisation",
-        default=None,
+    target_cka: float | None = measured("CKA with the labels", "alignment", label="CKA with the labels")
+    distance_to_initial: float | None = measured(
+        "distance to the same kernel at epoch 0: 1 - alignment", "distance", label="distance to initialisation"
     )
-    kernel_velocity: float | None = column(
+    kernel_velocity: float | None = measured(
         "distance to the previous snapshot, per epoch",
         "distance",
         unit="1 / epoch",
         label="velocity (distance per epoch)",
-        default=None,
     )
-    ridge_test_error: float | None = column(
-        "test error of kernel ridge regression on the sample",
-        "error",
-        unit=SHARE,
-        label="kernel ridge test error",
-        default=None,
+    ridge_test_error: float | None = measured(
+        "test error of kernel ridge regression on the sample", "error", unit=SHARE, label="kernel ridge test error"
     )
-    ridge_loo_error: float | None = column(
+    ridge_loo_error: float | None = measured(
         "leave-one-out error of kernel ridge regression on the sample",
         "error",
         unit=SHARE,
         label="kernel ridge leave-one-out error",
-        default=None,
     )
-    ridge: float | None = column(
-        "ridge of least leave-one-out error, relative to the largest diagonal entry", "error", default=None
+    ridge: float | None = measured(
+        "ridge of least leave-one-out error, relative to the largest diagonal entry", "error"
     )
-    decay_exponent: float | None = column(
-        "decay exponent of the eigenvalues", "spectrum", label="decay exponent", default=None
-    )
+    decay_exponent: float | None = measured("decay exponent of the eigenvalues", "spectrum", label="decay exponent")
     warnings: tuple[str, ...] = column("what is numerically doubtful", "note", default=())
     measures: dict[str, float | None] = column(
-        "numbers that depend on options, by name, as JSON: the rows below", "note", default_factory=dict
+        "numbers that depend on options, by name, as JSON: the rows below", "note", default=dict
     )
 
 
-KERNEL_FIELDS = frozenset(field.name for field in dataclasses.fields(KernelRecord))
+# The columns that measures fill; their other numbers go to `measures`.
+MEASURED = frozenset(field.name for field in dataclasses.fields(KernelRecord) if field.metadata.get("measured"))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
     """One snapshot of one run, evaluated. Epoch 0 is the initialisation, so its NTK is the NTK, later ones AKs.
 
@@ -228,7 +210,7 @@ class Record:
     config_sha256: str = column("SHA-256 of the options that decide numbers; run_id ends in its first digits", "run")
     commit: str | None = column("commit of afterkernel", "run")
     device: str = column("what computed it", "run")
-    kernels: tuple[KernelRecord, ...] = part()
-    config: dict[str, Any] = part()
-    provenance: dict[str, Any] = part()
+    kernels: tuple[KernelRecord, ...] = required()
+    config: dict[str, Any] = required()
+    provenance: dict[str, Any] = required()
     schema_version: Int64 = column("version of the record", "run", default=SCHEMA_VERSION)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from afterkernel.kernel_kinds import describe
 from afterkernel.records.columns import FRAME
-from afterkernel.records.glossary import TERMS, Term, is_known, term
-from afterkernel.records.record import KERNEL_FIELDS, SHARE
+from afterkernel.records.glossary import Term, is_declared, term
+from afterkernel.records.record import SHARE, KernelRecord
 from afterkernel.report.sections import LABELS
 
 if TYPE_CHECKING:
@@ -20,18 +21,18 @@ NETWORK = "network"
 
 def terms_of(names: Iterable[str]) -> list[Term]:
     """What columns and numbers of measures mean, in the order given."""
-    names, declared = list(names), []
-    if not all(map(is_known, names)):
+    names = list(names)
+    if not all(map(is_declared, names)):
         # Torch takes seconds to import, and most reports have no such measure.
-        from afterkernel.measures import declared_terms
+        from afterkernel.measures import MEASURES
 
-        declared = declared_terms()
-    return [term(name, declared) for name in names]
+        list(MEASURES)  # loads the measures of plugins, which declare the terms of their numbers
+    return [term(name) for name in names]
 
 
 def measured(rows: pd.DataFrame) -> list[Term]:
     """What was measured of whole kernels and is shown: columns of the record with a label, and numbers of measures."""
-    labelled = {one.name for one in TERMS if one.name in KERNEL_FIELDS and one.label}
+    labelled = {field.name for field in dataclasses.fields(KernelRecord) if field.metadata.get("term", {}).get("label")}
     names = [name for name in rows.columns if name in labelled or not (name in FRAME or name in LABELS or "/" in name)]
     terms = terms_of(name for name in names if bool(rows[name].notna().any()))
     return [term for term in terms if term.label or not term.family]

@@ -1,4 +1,4 @@
-"""What Hydra calls for a single run."""
+"""The task function that Hydra calls for a single run."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from omegaconf import DictConfig
 
 from afterkernel.config import prepare, to_config
 from afterkernel.runs.worker import execute
-from afterkernel.sweep.grid import job_of
-from afterkernel.sweep.progress import one_shown
+from afterkernel.sweep.grid import make_job
+from afterkernel.sweep.progress import display_run
 
-# Another launcher's process imports this module, and nothing else of ours, before it resolves the configuration.
+# The process of a Hydra launcher imports only this module before it resolves the configuration.
 prepare()
 
 
 def task(cfg: DictConfig) -> None:
     """Check the configuration, then run it in its folder."""
-    job = job_of(to_config(cfg))
-    with one_shown(job.run_id, Path(job.run_dir)):
+    job = make_job(to_config(cfg))
+    with display_run(job.run_id, Path(job.run_dir)):
         outcome = execute(job)
     if outcome.state == "locked":
         print(f"{outcome.run_id} is skipped: {outcome.message}.")

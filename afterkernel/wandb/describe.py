@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from afterkernel.kernel_kinds import describe
-from afterkernel.records.glossary import MEASURE_TERMS, TERMS, markdown
+from afterkernel.records.glossary import declared_terms, markdown
 
 _LONGEST_TAG = 64
 
@@ -43,10 +43,7 @@ def _kernels(config: Mapping[str, Any]) -> str:
 
 
 def _glossary() -> str:
-    from afterkernel.measures import declared_terms  # it imports torch
-
-    terms = {term.name: term for term in [*declared_terms(), *MEASURE_TERMS, *TERMS]}  # those of columns count first
-    return markdown(term for term in terms.values() if term.topic not in ("run", "note"))
+    return markdown(term for term in declared_terms() if term.topic not in ("run", "note"))
 
 
 def _data(config: Mapping[str, Any], pattern: str) -> str:

@@ -55,7 +55,7 @@ def test_what_was_saved_is_remembered_where_the_rest_fails(tmp_path):
     def report():
         raise ConnectionError("gone")
 
-    with pytest.raises(UserError, match=r"W&B did not take the dashboard \(gone\)"):
+    with pytest.raises(UserError, match=r"W&B did not accept the dashboard \(gone\)"):
         remote.save(tmp_path, "me", "mine", View(), report)
     assert json.loads((tmp_path / "saved.json").read_text()) == {"me/mine": {"workspace": "new-new-new"}}
 

@@ -64,7 +64,7 @@ def test_a_refusal_fails_and_leaves_the_rest_waiting(resumed, account, monkeypat
         at(monkeypatch, server.address)
         assert main(["wandb-sync", str(resumed.runs)]) == 1
     out, err = capsys.readouterr()
-    assert out.count("NOT uploaded: W&B gives no reason; is the API key right") == 1
+    assert out.count("NOT uploaded: W&B gives no reason; is the API key valid") == 1
     assert out.count("\n") == 1
     assert err == "afterkernel: 1 of 1 runs not uploaded; wandb-sync tries again.\n"
 
