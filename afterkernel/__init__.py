@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from afterkernel.measures import alignment, cka, effective_rank, kernel_distance, spectrum, target_alignment
     from afterkernel.measures import model_invariance as invariance
     from afterkernel.records import results, sql
-    from afterkernel.runs.kept import saved_grams
+    from afterkernel.runs.saved_grams import saved_grams
     from afterkernel.svm import HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath
 
 __version__ = "0.1.0"
@@ -56,7 +56,7 @@ _HOMES = {
         "target_alignment",
     ),
     "records": ("results", "sql"),
-    "runs.kept": ("saved_grams",),
+    "runs.saved_grams": ("saved_grams",),
     "svm": ("HardMarginSVM", "KernelRidge", "MinimumNormInterpolator", "OneVsRestSVM", "SoftMarginPath"),
 }
 

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = str(error.filename)
         shown = name if len(name) <= 200 else f"{name[:200]}..."
         if error.errno in _FULL:
-            message = "the disk is full: make space and give the same command again; what is recorded is kept."
+            message = "the disk is full: make space and run the same command again; what is recorded is kept."
         elif error.errno in _BAD_PATH:
             message = f"{shown} can't be used ({error.strerror}): name another file or folder."
         else:

@@ -13,6 +13,7 @@ import argparse
 import copy
 
 import torch
+from torch import nn
 
 import afterkernel as ak
 from afterkernel.data.sources.mnist import MNIST
@@ -24,10 +25,11 @@ def oracle(network: Network, x: Tensor, dtype: torch.dtype) -> dict[str, Float[T
     """Both embeddings, one image and one backward pass at a time, computed in `dtype` and given in float64."""
     network = copy.deepcopy(network).to(dtype)
     gradients, features = [], []
+    hidden = nn.Sequential(*list(network.layers.children())[:-1])
     for image in x.to(dtype):
         parts = torch.autograd.grad(network(image[None]).squeeze(), list(network.parameters()))
         gradients.append(torch.cat([part.flatten() for part in parts]))
-        features.append(network.layers[:-1](image[None]).flatten().detach())
+        features.append(hidden(image[None]).flatten().detach())
     return {"ntk": torch.stack(gradients).double(), "conjugate": torch.stack(features).double()}
 
 

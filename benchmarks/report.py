@@ -133,7 +133,7 @@ def made_kernel(name: str, epoch: int, level: float, generator: np.random.Genera
         distance_to_initial=float(turn + abs(noise[4])),
         kernel_velocity=float(turn / (1 + epoch)),
         ridge_test_error=float(level + 0.1 * abs(noise[5])),
-        resources=Resources(1.0, 0.1, 0.5, 10**9),
+        resources=Resources(wall_s_kernel=1.0, wall_s_svm=0.1, wall_s_measures=0.5, peak_bytes=10**9),
     )
 
 

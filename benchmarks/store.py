@@ -67,7 +67,12 @@ def make_record(config: dict[str, Any], run: int, epoch: int) -> Record:
             zoom_invariance=0.9 - noise / 7,
             swap_invariance=0.5 + noise / 7,
             effective_rank=12.0 + noise,
-            resources=Resources(1.5 + noise, 0.25 + noise, 2.0 + noise, 123456789 + run),
+            resources=Resources(
+                wall_s_kernel=1.5 + noise,
+                wall_s_svm=0.25 + noise,
+                wall_s_measures=2.0 + noise,
+                peak_bytes=123456789 + run,
+            ),
             kernel_error=1e-7 * noise,
         )
         for kernel in KERNELS

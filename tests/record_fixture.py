@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -6,7 +7,6 @@ from afterkernel.records import KernelRecord, Record, Resources
 
 _RESOURCES = Resources(wall_s_kernel=1.5, wall_s_svm=0.25, wall_s_measures=2.0, peak_bytes=123456789)
 _KERNEL = {
-    "measures": {},
     "kernel": "ntk",
     "svm_backend": "exact",
     "svm_intercept": False,
@@ -25,7 +25,6 @@ _KERNEL = {
     "swap_invariance": 0.5,
     "effective_rank": 12.0,
     "resources": _RESOURCES,
-    "warnings": (),
 }
 _RECORD = {
     "run_id": "run0",
@@ -61,7 +60,8 @@ def make_record() -> Callable[..., Record]:
     """A record with any field, of itself or of its kernels, replaced; `kernels` names them."""
 
     def make(kernels: tuple[str, ...] = ("ntk",), **fields: object) -> Record:
-        inner = {name: fields.pop(name) for name in list(fields) if name in _KERNEL}
+        inner = {field.name for field in dataclasses.fields(KernelRecord)}
+        inner = {name: fields.pop(name) for name in list(fields) if name in inner}
         made = tuple(KernelRecord(**{**_KERNEL, **inner, "kernel": kernel}) for kernel in kernels)
         steps = {"step": 4 * fields["epoch"]} if "epoch" in fields else {}
         return Record(**{**_RECORD, **steps, **fields, "kernels": made})

@@ -10,7 +10,7 @@ from afterkernel.config import compose, to_config
 from afterkernel.measures import Context
 from afterkernel.records import read_run, write_record
 from afterkernel.runs import numeric_warnings as doubts
-from afterkernel.runs.evaluate import evaluate
+from afterkernel.runs.evaluate import Evaluator
 from afterkernel.training.snapshot import Snapshot
 
 OPTIONS = ["dataset=digits", "dataset.max_train=30", "dataset.max_test=20", "arch=mlp", "arch.budget=1300"]
@@ -25,7 +25,8 @@ def judged(*options, weights=None):
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.fill_(weights)
-    return evaluate(network, Snapshot(0, 0, 0.7, 0.5, 0.5), problem, config, run_id="run0", final=True), problem
+    evaluator = Evaluator(config, problem, "run0")
+    return evaluator.evaluate(network, Snapshot(0, 0, 0.7, 0.5, 0.5), final=True), problem
 
 
 def test_a_kernel_without_doubts_has_none():

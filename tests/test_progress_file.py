@@ -10,9 +10,9 @@ import pytest
 from afterkernel.errors import LockLostError
 from afterkernel.progress.work import Progress, Work, stage
 from afterkernel.runs import progress_file as module
-from afterkernel.runs.progress_file import Writer, read_progress, watching
+from afterkernel.runs.progress_file import ProgressWriter, read_progress, writing_progress
 from afterkernel.runs.run_lock import RunLock, run_lock
-from afterkernel.sweep.progress import current_report
+from afterkernel.sweep.progress import current_progress
 
 REPORT = Progress("SVM exact", "ntk: SVM exact, gap 3e-07", None, None, 0.5, 20.0, None, 1.0, 2.0)
 
@@ -31,7 +31,7 @@ def files(run_dir):
 def test_it_is_there_while_the_run_is_and_gone_at_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FIRST_S", 0.01)
     with run_lock(tmp_path) as lock:
-        with watching(lock), stage("training", 10) as training:
+        with writing_progress(lock), stage("training", 10) as training:
             training.at(2.5, "epoch 3 of 10")
             wait_for(tmp_path)
             found = read_progress(tmp_path)
@@ -45,7 +45,7 @@ def test_it_is_gone_when_the_run_is_broken_off(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FIRST_S", 0.01)
 
     def broken_off():
-        with run_lock(tmp_path) as lock, watching(lock):
+        with run_lock(tmp_path) as lock, writing_progress(lock):
             wait_for(tmp_path)
             raise KeyboardInterrupt
 
@@ -72,7 +72,7 @@ class Ended(threading.Event):
         return len(self.waits) == self.looks
 
 
-class Counts(Writer):
+class Counts(ProgressWriter):
     times = 0
 
     def write(self, report):
@@ -102,14 +102,14 @@ def test_a_process_that_lost_its_run_changes_nothing_of_the_next_one(tmp_path):
     """It may have been paused anywhere: between its look at the lock and the write, or at its end."""
     first, second = tmp_path / "locks" / "0001.progress", tmp_path / "locks" / "0002.progress"
     with run_lock(tmp_path) as lock:
-        writer = Writer(first)
+        writer = ProgressWriter(first)
         writer.write(REPORT)
         first.with_name(".0001.progress.tmp").write_text("{")
         lock.release()  # as if it had gone stale
         with run_lock(tmp_path) as later:
             assert later.number == 2
             news = Progress(**{**REPORT.__dict__, "words": "of the next one"})
-            Writer(second).write(news)
+            ProgressWriter(second).write(news)
             writer.write(Progress(**{**REPORT.__dict__, "words": "late"}))
             assert read_progress(tmp_path) == news
             writer.remove()
@@ -123,7 +123,7 @@ def test_a_process_that_lost_its_run_changes_nothing_of_the_next_one(tmp_path):
 def test_it_is_replaced_as_a_whole_and_left_alone_where_it_says_the_same(tmp_path):
     with run_lock(tmp_path) as lock:
         path = lock.path.with_suffix(".progress")
-        writer = Writer(path)
+        writer = ProgressWriter(path)
         writer.write(REPORT)
         assert read_progress(tmp_path) == REPORT
         first = path.stat()
@@ -138,11 +138,11 @@ def test_it_is_replaced_as_a_whole_and_left_alone_where_it_says_the_same(tmp_pat
 
 def test_a_disk_that_takes_nothing_ends_no_run(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FIRST_S", 0.01)
-    with run_lock(tmp_path / "run") as lock, watching(lock):
+    with run_lock(tmp_path / "run") as lock, writing_progress(lock):
         shutil.rmtree(tmp_path / "run")
         (tmp_path / "run").write_text("no folder")
         time.sleep(0.1)
-    writer = Writer(tmp_path / "absent" / "locks" / "0001.progress")
+    writer = ProgressWriter(tmp_path / "absent" / "locks" / "0001.progress")
     writer.write(REPORT)
     with run_lock(tmp_path / "absent"):
         writer.write(REPORT)  # it had not been written, so that it is news
@@ -151,13 +151,13 @@ def test_a_disk_that_takes_nothing_ends_no_run(tmp_path, monkeypatch):
 
 def test_what_a_killed_process_left_counts_only_while_somebody_works_there(tmp_path):
     with run_lock(tmp_path) as lock:
-        Writer(lock.path.with_suffix(".progress")).write(REPORT)
-        assert current_report(tmp_path) == REPORT
-    assert current_report(tmp_path) is None
-    with run_lock(tmp_path) as lock, watching(lock):  # whoever takes the run over begins anew
-        assert current_report(tmp_path) is None
+        ProgressWriter(lock.path.with_suffix(".progress")).write(REPORT)
+        assert current_progress(tmp_path) == REPORT
+    assert current_progress(tmp_path) is None
+    with run_lock(tmp_path) as lock, writing_progress(lock):  # whoever takes the run over begins anew
+        assert current_progress(tmp_path) is None
         assert files(tmp_path) == ["locks/0002.json"]
-    assert current_report(tmp_path) is None
+    assert current_progress(tmp_path) is None
 
 
 @pytest.mark.parametrize(

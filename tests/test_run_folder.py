@@ -186,13 +186,13 @@ def test_a_copied_folder_is_the_same_run(copy, whole):
 @pytest.fixture
 def new_images(monkeypatch):
     """Other images from here on, under the same options."""
-    read = Digits._read
+    read = Digits.read
 
-    def inverted(self):
-        (x_train, y_train), test = read(self)
-        return (1 - x_train, y_train), test
+    def inverted(self, train):
+        images, labels = read(self, train)
+        return 1 - images if train else images, labels
 
-    monkeypatch.setattr(Digits, "_read", inverted)
+    monkeypatch.setattr(Digits, "read", inverted)
 
 
 class KilledError(BaseException):
@@ -305,5 +305,5 @@ def test_a_run_begun_on_a_gpu_does_not_go_on_without_one(copy):
     shutil.rmtree(copy / RECORDS)
     state = json.loads((copy / STATE).read_text())
     (copy / STATE).write_text(json.dumps(state | {"device": "cuda"}))
-    with pytest.raises(UserError, match="was begun on a GPU, and torch finds none here"):
+    with pytest.raises(UserError, match="was started on a GPU, and torch finds none here"):
         run(made(), copy)

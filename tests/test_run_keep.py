@@ -12,6 +12,7 @@ from afterkernel.__main__ import main
 from afterkernel.config import compose, to_config
 from afterkernel.errors import UserError
 from afterkernel.records import read_records
+from afterkernel.runs.evaluate import Evaluator
 from afterkernel.runs.run import run
 from afterkernel.training import snapshot
 
@@ -171,17 +172,15 @@ def test_without_checkpoints_weights_go_when_all_is_recorded_and_the_run_is_fini
 
 
 def test_weights_stay_while_a_record_is_missing(tmp_path, monkeypatch):
-    import afterkernel.runs.run as run_module
+    evaluate = Evaluator.evaluate
 
-    evaluate = run_module.evaluate
-
-    def stopped(network, facts, *rest, **named):
-        if facts.epoch == 1:
+    def stopped(self, network, snapshot, **named):
+        if snapshot.epoch == 1:
             raise KeyboardInterrupt
-        return evaluate(network, facts, *rest, **named)
+        return evaluate(self, network, snapshot, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "evaluate", stopped)
+        patch.setattr(Evaluator, "evaluate", stopped)
         with pytest.raises(KeyboardInterrupt):
             made(tmp_path, "keep=[]")
     assert len(list((tmp_path / "snapshots").glob("*.pt"))) == 2

@@ -5,56 +5,53 @@ Paired: the after kernel at the end of training with the NTK of the same run. Ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from afterkernel.claims.hypothesis import Hypothesis, Part
+from afterkernel.claims.claim import Claim, Part
 from afterkernel.claims.inference import Region
-from afterkernel.claims.pairing import differences, end, plain, start, values
-from afterkernel.claims.panel import COSINE, PLAIN, Condition, Panel
+from afterkernel.claims.pairing import at_end, at_initialisation, paired_differences, without_augmentation
+from afterkernel.claims.panel import COSINE, WITHOUT_AUGMENTATION, Panel
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class MoreGlobal(Hypothesis):
+class MoreGlobal(Claim):
     """Swap invariance of the after kernel minus that of the NTK, by architecture."""
 
-    name: str = "c2"
-    statement: str = (
+    name = "c2"
+    statement = (
         "The after kernel of VGG nets is more global than their NTK (its swap invariance is lower); that of MLPs is "
         "less global."
     )
-    comparison: str = (
+    comparison = (
         "Swap invariance of the after kernel at the end of training, minus that of the NTK of the same run; without "
         "augmentation; learning rates averaged seed by seed."
     )
-    rule: str = (
+    rule = (
         "Confirmed where it is shown to be lower for every VGG net and higher for every MLP, on every pair of classes; "
         "refuted where the contrary is shown for one of them."
     )
-    panels: tuple[Panel, ...] = (
+    panels = (
         Panel("Swap invariance of the NTK (epoch 0) and the after kernel", COSINE, ("ntk/swap_invariance",)),
         Panel("Swap invariance at the end", COSINE, ("ntk/swap_invariance",), kind="bars", by="arch.name"),
     )
-    conditions: tuple[Condition, ...] = (PLAIN,)
+    conditions = (WITHOUT_AUGMENTATION,)
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:
-        """One part an architecture: the change of a mean cosine."""
+        """One part per architecture: the change of a mean cosine."""
         return [self._part(rows, "vgg", "VGG nets", Region(high=0.0)), self._part(rows, "mlp", "MLPs", Region(low=0.0))]
 
-    def _part(self, rows: pd.DataFrame, arch: str, words: str, region: Region) -> Part:
-        ntk = plain(rows)
+    def _part(self, rows: pd.DataFrame, arch: str, networks: str, region: Region) -> Part:
+        ntk = without_augmentation(rows)
         ntk = ntk[ntk["arch"] == arch]
-        before, after = (values(part, "swap_invariance") for part in (start(ntk), end(ntk)))
         return Part(
-            title=f"swap invariance, {words}",
+            title=f"swap invariance, {networks}",
             quantifier="all",
             region=region,
             unit="cosine",
             decimals=3,
             sides=("NTK", "after kernel"),
-            samples=differences(before, after),
+            samples=paired_differences(at_initialisation(ntk), at_end(ntk), "swap_invariance"),
             missing=f"no finished run of arch={arch} has the swap invariance of its NTK and its after kernel",
         )

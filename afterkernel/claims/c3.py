@@ -7,58 +7,59 @@ found: the gain must be shown to be below a margin stated here. Table and figure
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from afterkernel.claims.hypothesis import Hypothesis, Part
+from afterkernel.claims.claim import Claim, Part
 from afterkernel.claims.inference import Region
-from afterkernel.claims.pairing import differences, end, plain, start, values
+from afterkernel.claims.pairing import at_end, at_initialisation, paired_differences, without_augmentation
 from afterkernel.claims.panel import COSINE, Panel
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TRANSFORMS = ("shift", "rotation", "zoom")
+SMALL_TRANSFORMS = ("shift", "rotation", "zoom")
 # A gain of a mean cosine that is too small to matter.
 MARGIN = 0.02
 
 
-@dataclass(frozen=True)
-class MoreInvariant(Hypothesis):
+class MoreInvariant(Claim):
     """Invariances of the after kernel minus those of the NTK, and what augmentation adds."""
 
-    name: str = "c3"
-    statement: str = (
+    name = "c3"
+    statement = (
         "The after kernel is more invariant to small shifts, rotations and zooms than the NTK; augmentation does not "
         "add to that."
     )
-    comparison: str = (
+    comparison = (
         "Invariance of the after kernel at the end of training, minus that of the NTK of the same run; and that of the "
-        "after kernel with augmentation minus without (same seed, data, net, learning rate); learning rates averaged "
-        "seed by seed."
+        "after kernel with augmentation minus without (same seed, data, network, learning rate); learning rates "
+        "averaged seed by seed."
     )
-    rule: str = (
-        "Confirmed where every invariance is shown to grow for every pair of data and net, and what augmentation adds "
-        f"is shown to be below {MARGIN:g}; refuted where one is shown to fall, or augmentation to add more than that."
+    rule = (
+        "Confirmed where every invariance is shown to grow for every pair of data and network, and what augmentation "
+        f"adds is shown to be below {MARGIN:g}; refuted where one is shown to fall, or augmentation to add "
+        "more than that."
     )
-    panels: tuple[Panel, ...] = (
-        *(Panel(f"{one.capitalize()} invariance", COSINE, (f"ntk/{one}_invariance",)) for one in TRANSFORMS),
+    panels = (
+        *(Panel(f"{one.capitalize()} invariance", COSINE, (f"ntk/{one}_invariance",)) for one in SMALL_TRANSFORMS),
         Panel(
             "Invariances at the end, with augmentation against without",
             COSINE,
-            tuple(f"ntk/{one}_invariance" for one in TRANSFORMS),
+            tuple(f"ntk/{one}_invariance" for one in SMALL_TRANSFORMS),
             kind="bars",
             by="training.augment",
         ),
     )
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:
-        """Two parts a transform: the change by training, and by augmentation."""
-        return [*(self._training(rows, one) for one in TRANSFORMS), *(self._augment(rows, one) for one in TRANSFORMS)]
+        """Two parts per transform: the change by training, and by augmentation."""
+        return [
+            *(self._training(rows, one) for one in SMALL_TRANSFORMS),
+            *(self._augment(rows, one) for one in SMALL_TRANSFORMS),
+        ]
 
     def _training(self, rows: pd.DataFrame, transform: str) -> Part:
-        ntk = plain(rows)
-        before, after = (values(part, f"{transform}_invariance") for part in (start(ntk), end(ntk)))
+        ntk = without_augmentation(rows)
         return Part(
             title=f"{transform} invariance",
             quantifier="all",
@@ -66,15 +67,13 @@ class MoreInvariant(Hypothesis):
             unit="cosine",
             decimals=3,
             sides=("NTK", "after kernel"),
-            samples=differences(before, after),
+            samples=paired_differences(at_initialisation(ntk), at_end(ntk), f"{transform}_invariance"),
             missing=f"no finished run has the {transform} invariance of its NTK and its after kernel",
         )
 
     def _augment(self, rows: pd.DataFrame, transform: str) -> Part:
-        ended = end(rows[rows["kernel"] == "ntk"])
-        without, augmented = (
-            values(part, f"{transform}_invariance") for part in (ended[~ended["augment"]], ended[ended["augment"]])
-        )
+        ended = at_end(rows[rows["kernel"] == "ntk"])
+        without, augmented = ended[~ended["augment"]], ended[ended["augment"]]
         return Part(
             title=f"{transform} invariance, what augmentation adds",
             quantifier="all",
@@ -82,6 +81,6 @@ class MoreInvariant(Hypothesis):
             unit="cosine",
             decimals=3,
             sides=("without augmentation", "with augmentation"),
-            samples=differences(without, augmented),
+            samples=paired_differences(without, augmented, f"{transform}_invariance"),
             missing="no pair of finished runs differs in training.augment alone",
         )

@@ -6,13 +6,13 @@ here, before any number is seen. Table and figure: claim_c4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from afterkernel.claims.hypothesis import Hypothesis, Part, Sample
+from afterkernel.claims.claim import Claim, Part, Sample
 from afterkernel.claims.inference import Region
-from afterkernel.claims.pairing import differences, end, levels, plain, start, values
-from afterkernel.claims.panel import PLAIN, SHARE, Condition, Panel
+from afterkernel.claims.pairing import at_end, at_initialisation, paired_differences, seed_values, without_augmentation
+from afterkernel.claims.panel import SHARE, WITHOUT_AUGMENTATION, Panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,26 +22,25 @@ WELL_POINTS = 1.0
 _ALIGNMENT = "alignment_with_conjugate"
 
 
-@dataclass(frozen=True)
-class SometimesClose(Hypothesis):
+class SometimesClose(Claim):
     """Alignment of the conjugate kernel with the NTK or after kernel, and the difference of their SVM test errors."""
 
-    name: str = "c4"
-    statement: str = (
+    name = "c4"
+    statement = (
         "The conjugate kernel approximates the NTK and the after kernel well sometimes, not always: in alignment and "
         "in SVM test error."
     )
-    comparison: str = (
+    comparison = (
         "Alignment of the conjugate kernel with the NTK (at initialisation) and the after kernel (at the end of "
         "training) of the same snapshot, and the difference of their SVM test errors; without augmentation; learning "
         "rates averaged seed by seed."
     )
-    rule: str = (
+    rule = (
         f"Well: an alignment above {WELL_ALIGNED:g}, SVM test errors within {WELL_POINTS:g} percentage point of each "
-        "other. Confirmed where, by each measure, that is shown for one pair of data and net and its contrary for "
+        "other. Confirmed where, by each measure, that is shown for one pair of data and network and its contrary for "
         "another; refuted where by one measure it is shown for all, or its contrary for all."
     )
-    panels: tuple[Panel, ...] = (
+    panels = (
         Panel("Alignment of the conjugate kernel with NTK and after kernel", "", (f"ntk/{_ALIGNMENT}",)),
         Panel("SVM test error on both kernels", SHARE, ("ntk/svm_test_error", "conjugate/svm_test_error")),
         Panel(
@@ -52,18 +51,17 @@ class SometimesClose(Hypothesis):
             against="ntk/svm_test_error",
         ),
     )
-    conditions: tuple[Condition, ...] = (PLAIN,)
+    conditions = (WITHOUT_AUGMENTATION,)
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:
         """Two parts: alignments, and differences of test errors in percentage points."""
-        stages = {"at initialisation": start, "at the end": end}
+        stages = {"at initialisation": at_initialisation, "at the end": at_end}
         aligned: list[Sample] = []
         errors: list[Sample] = []
         for stage, pick in stages.items():
-            ntk, conjugate = pick(plain(rows, "ntk")), pick(plain(rows, "conjugate"))
-            aligned += _at(stage, levels(values(ntk, _ALIGNMENT)))
-            both = (values(ntk, "svm_test_error"), values(conjugate, "svm_test_error"))
-            errors += _at(stage, differences(*both, 100))
+            ntk, conjugate = pick(without_augmentation(rows, "ntk")), pick(without_augmentation(rows, "conjugate"))
+            aligned += _at(stage, seed_values(ntk, _ALIGNMENT))
+            errors += _at(stage, paired_differences(ntk, conjugate, "svm_test_error", 100))
         return [
             Part(
                 title="alignment with the conjugate kernel",
@@ -73,7 +71,7 @@ class SometimesClose(Hypothesis):
                 decimals=3,
                 sides=("", ""),
                 samples=aligned,
-                missing="no snapshot has the alignment of its kernels: take measure.names with alignment",
+                missing="no snapshot has the alignment of its kernels: add alignment to measure.names",
             ),
             Part(
                 title="SVM test error",
@@ -83,7 +81,7 @@ class SometimesClose(Hypothesis):
                 decimals=2,
                 sides=("NTK or after kernel", "conjugate kernel"),
                 samples=errors,
-                missing="no snapshot has both kernels: take kernel.names=[ntk,conjugate]",
+                missing="no snapshot has both kernels: set kernel.names=[ntk,conjugate]",
             ),
         ]
 

@@ -6,47 +6,43 @@ training-loss target. Table and figure: claim_c5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from afterkernel.claims.hypothesis import Hypothesis, Part
+from afterkernel.claims.claim import Claim, Part
 from afterkernel.claims.inference import Region
-from afterkernel.claims.pairing import losses_at_stop, plain, reached, slopes, values
-from afterkernel.claims.panel import AT_LOSS_TARGET, PLAIN, SHARE, Condition, Panel, against_rate
+from afterkernel.claims.pairing import at_loss_target, learning_rate_slopes, losses_at_stop, without_augmentation
+from afterkernel.claims.panel import AT_LOSS_TARGET, SHARE, WITHOUT_AUGMENTATION, Panel, against_rate
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MISSING = (
-    "no pair of data and net has two learning rates that stopped at one training.loss_target, without augmentation"
+    "no pair of data and network has two learning rates that stopped at one training.loss_target, without augmentation"
 )
 
 
-@dataclass(frozen=True)
-class LargerRateMoreAccurate(Hypothesis):
+class LargerRateMoreAccurate(Claim):
     """Slope of the after kernel's SVM test error over the logarithm of the learning rate, at equal training loss."""
 
-    name: str = "c5"
-    statement: str = (
-        "At equal training loss, a larger learning rate gives a better after kernel: a lower SVM test error."
-    )
-    comparison: str = (
+    name = "c5"
+    statement = "At equal training loss, a larger learning rate gives a better after kernel: a lower SVM test error."
+    comparison = (
         "SVM test error of the after kernels of runs that stopped at the same training-loss target and differ in the "
         "learning rate alone: seed by seed, the slope over the learning rate's logarithm; without augmentation."
     )
-    rule: str = (
-        "Confirmed where the error is shown to fall with the learning rate for every pair of data and net; refuted "
+    rule = (
+        "Confirmed where the error is shown to fall with the learning rate for every pair of data and network; refuted "
         "where it is shown to grow for one."
     )
-    panels: tuple[Panel, ...] = (
+    panels = (
         *against_rate("SVM test error of the after kernel", SHARE, "ntk/svm_test_error"),
         Panel("Training loss, down to the one at which runs stop", "nats", ("network/train_loss",), log_y=True),
     )
-    conditions: tuple[Condition, ...] = (PLAIN, AT_LOSS_TARGET)
+    conditions = (WITHOUT_AUGMENTATION, AT_LOSS_TARGET)
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:
-        """One part: the slope in percentage points a tenfold learning rate."""
-        found = values(reached(plain(rows)), "svm_test_error")
+        """One part: the slope in percentage points per tenfold learning rate."""
+        ended = at_loss_target(without_augmentation(rows))
         return [
             Part(
                 title="SVM test error",
@@ -55,7 +51,7 @@ class LargerRateMoreAccurate(Hypothesis):
                 unit="percentage points per tenfold learning rate",
                 decimals=2,
                 sides=("smallest learning rate", "largest learning rate"),
-                samples=slopes(found, 100),
+                samples=learning_rate_slopes(ended, "svm_test_error", 100),
                 missing=MISSING,
             )
         ]

@@ -6,50 +6,48 @@ figure: claim_c6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from afterkernel.claims.c3 import TRANSFORMS
+from afterkernel.claims.c3 import SMALL_TRANSFORMS
 from afterkernel.claims.c5 import MISSING
-from afterkernel.claims.hypothesis import Hypothesis, Part
+from afterkernel.claims.claim import Claim, Part
 from afterkernel.claims.inference import Region
-from afterkernel.claims.pairing import losses_at_stop, plain, reached, slopes, values
-from afterkernel.claims.panel import AT_LOSS_TARGET, COSINE, PLAIN, Condition, Panel, against_rate
+from afterkernel.claims.pairing import at_loss_target, learning_rate_slopes, losses_at_stop, without_augmentation
+from afterkernel.claims.panel import AT_LOSS_TARGET, COSINE, WITHOUT_AUGMENTATION, against_rate
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class LargerRateMoreInvariant(Hypothesis):
+class LargerRateMoreInvariant(Claim):
     """Slopes of the after kernel's invariances over the logarithm of the learning rate, at equal training loss."""
 
-    name: str = "c6"
-    statement: str = (
+    name = "c6"
+    statement = (
         "At equal training loss, a larger learning rate gives an after kernel that is more global (lower swap "
         "invariance), and more invariant to shifts, rotations and zooms."
     )
-    comparison: str = (
+    comparison = (
         "Invariances of the after kernels of runs that stopped at the same training-loss target and differ in the "
         "learning rate alone: seed by seed, the slope over the learning rate's logarithm; without augmentation."
     )
-    rule: str = (
-        "Confirmed where, for every pair of data and net, swap invariance is shown to fall and the others to grow with "
-        "the learning rate; refuted where the contrary is shown for one of them."
+    rule = (
+        "Confirmed where, for every pair of data and network, swap invariance is shown to fall and the others to grow "
+        "with the learning rate; refuted where the contrary is shown for one of them."
     )
-    panels: tuple[Panel, ...] = (
+    panels = (
         *(
             panel
-            for one in ("swap", *TRANSFORMS)
+            for one in ("swap", *SMALL_TRANSFORMS)
             for panel in against_rate(f"{one.capitalize()} invariance", COSINE, f"ntk/{one}_invariance")
         ),
     )
-    conditions: tuple[Condition, ...] = (PLAIN, AT_LOSS_TARGET)
+    conditions = (WITHOUT_AUGMENTATION, AT_LOSS_TARGET)
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:
-        """One part a transform: the slope of a mean cosine a tenfold learning rate."""
-        ended = reached(plain(rows))
-        regions = {"swap": Region(high=0.0), **dict.fromkeys(TRANSFORMS, Region(low=0.0))}
+        """One part per transform: the slope of a mean cosine per tenfold learning rate."""
+        ended = at_loss_target(without_augmentation(rows))
+        regions = {"swap": Region(high=0.0), **dict.fromkeys(SMALL_TRANSFORMS, Region(low=0.0))}
         return [
             Part(
                 title=f"{transform} invariance",
@@ -58,7 +56,7 @@ class LargerRateMoreInvariant(Hypothesis):
                 unit="cosine per tenfold learning rate",
                 decimals=3,
                 sides=("smallest learning rate", "largest learning rate"),
-                samples=slopes(values(ended, f"{transform}_invariance")),
+                samples=learning_rate_slopes(ended, f"{transform}_invariance"),
                 missing=MISSING,
             )
             for transform, region in regions.items()

@@ -1,6 +1,6 @@
 """Inference from one paired difference per seed: Student's interval, a bootstrap interval, p-values, their correction.
 
-The seeds are taken as independent draws; the images are the same for all of them, so that nothing is said of others.
+The seeds are taken as independent draws. The images are the same for all of them, so nothing is inferred about others.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from afterkernel.claims.stats import estimate
+from afterkernel.claims.stats import mean_over_seeds
 
 LEVEL = 0.05
 FEWEST_SEEDS = 5
@@ -18,7 +18,7 @@ _RESAMPLES = 2000
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """Where a claim places a mean effect: above `low`, below `high`, or between the two; None means no bound."""
+    """The region in which a claim places a mean effect: above `low`, below `high`, or both; None means no bound."""
 
     low: float | None = None
     high: float | None = None
@@ -33,11 +33,11 @@ class Region:
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """What the differences of `n` seeds say of their mean.
+    """The mean of the differences of `n` seeds, and its test against a region.
 
-    `low` and `high` are Student's 95 % interval. `p_for` is below 0.05 exactly where that interval lies within the
-    region, `p_against` where it lies wholly outside: each is twice a one-sided p-value. `obstacle` says in words why
-    there is no test, and then there are no p-values.
+    `low` and `high` are Student's 95 % interval. `p_holds` is below 0.05 exactly if that interval lies within the
+    region, `p_fails` if it lies entirely outside: each is twice a one-sided p-value. Where there is no test both are
+    None and `obstacle` says why.
     """
 
     n: int
@@ -45,8 +45,8 @@ class Inference:
     error: float | None
     low: float | None
     high: float | None
-    p_for: float | None
-    p_against: float | None
+    p_holds: float | None
+    p_fails: float | None
     obstacle: str = ""
 
 
@@ -55,7 +55,7 @@ def infer(values: Sequence[float], region: Region) -> Inference:
 
     Between two bounds it is the two one-sided tests of equivalence (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987).
     """
-    found = estimate(values)
+    found = mean_over_seeds(values)
     if found is None:
         return Inference(0, None, None, None, None, None, None, "no seed has both sides of the comparison")
     summary = (found.n, found.mean, found.error, found.low, found.high)
@@ -74,8 +74,8 @@ def infer(values: Sequence[float], region: Region) -> Inference:
 def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """The 95 % percentile-bootstrap interval of the mean; None below two values.
 
-    It asks for no normal distribution, but with few seeds it is too narrow (about 83 % instead of 95 % with five), so
-    that it is shown next to Student's interval and decides nothing. The resampling is seeded.
+    It assumes no normal distribution, but with few seeds it is too narrow (about 83 % coverage instead of 95 % with
+    five). It is shown next to Student's interval and decides nothing. The resampling is seeded.
     """
     import numpy as np
     from scipy import stats
@@ -102,10 +102,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _obstacle(values: Sequence[float], n: int) -> str:
     if n < FEWEST_SEEDS:
-        return f"n = {n}, and {FEWEST_SEEDS} seeds are needed"
+        return f"n = {n}; {FEWEST_SEEDS} seeds are needed"
     low, high = min(values), max(values)
     if high - low <= 1e-9 * max(abs(low), abs(high)):
-        return f"all {n} differences are {'0' if high == low == 0 else 'equal'}, so that they have no spread to test by"
+        return f"all {n} differences are {'0' if high == low == 0 else 'equal'}: no spread to test against"
     return ""
 
 

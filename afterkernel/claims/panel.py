@@ -1,13 +1,13 @@
-"""A panel that shows a claim on a dashboard, declared with the claim, in the names that a run logs to W&B."""
+"""A dashboard panel that shows a claim, declared with the claim, in terms of the metrics that a run logs to W&B."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-# Options of a run that must hold for the claim to speak of it: name, operator, value.
+# A condition on an option of a run that a claim is about: name, operator, value.
 Condition = tuple[str, str, float | bool]
-PLAIN: Condition = ("training.augment", "=", False)
+WITHOUT_AUGMENTATION: Condition = ("training.augment", "=", False)
 AT_LOSS_TARGET: Condition = ("training.loss_target", ">=", 0.0)
 SHARE, COSINE = "share of images", "mean cosine"
 
@@ -16,9 +16,9 @@ SHARE, COSINE = "share of images", "mean cosine"
 class Panel:
     """One panel: its title, the unit of its values, and the metrics that it plots.
 
-    "curve" is against epochs: the mean over seeds in a band of one standard error. "bars" are the same of the last
-    values, for each value of the option `by`. "scatter" has a point for each group of seeds: the last value of the
-    metric, which is one, against the option or the last value of the metric `against`, coloured by that of `colour`.
+    "curve" is drawn against epochs: the mean over seeds in a band of one standard error. "bars" show the last values,
+    one bar per value of the option `by`. "scatter" has one point per group of seeds: the last value of its one metric
+    against the option, or the last value of the metric, `against`, coloured by the metric `colour`.
     """
 
     title: str
@@ -38,7 +38,7 @@ class Panel:
 
 
 def against_rate(title: str, unit: str, metric: str) -> tuple[Panel, Panel]:
-    """The last value of a metric against the learning rate: a point a group, coloured by the loss reached; and bars."""
+    """Two panels of the last value of a metric by learning rate: points coloured by the training loss, and bars."""
     points = Panel(
         f"{title} against learning rate; colour: training loss reached",
         unit,

@@ -1,4 +1,4 @@
-"""Means over seeds, with what is known of their error."""
+"""Means over seeds, with their standard error and confidence interval."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from afterkernel.text import is_missing
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
+class SeedMean:
     """A mean over `n` seeds, its standard error and Student's 95 % confidence interval (None below two seeds)."""
 
     mean: float
@@ -21,12 +21,12 @@ class Estimate:
     n: int
 
 
-def estimate(values: Iterable[Any], bounds: tuple[float, float] | None = None) -> Estimate | None:
-    """The estimate from one value per seed, missing ones left out; None where none is left.
+def mean_over_seeds(values: Iterable[Any], bounds: tuple[float, float] | None = None) -> SeedMean | None:
+    """The mean of one value per seed without the missing ones; None if all are missing.
 
     The standard error is the sample standard deviation (n - 1) over sqrt(n). The interval takes the seeds as
-    independent draws from a normal distribution, and is cut off at `bounds`, outside which the mean can't lie: that
-    leaves its coverage as it is.
+    independent draws from a normal distribution. It is clipped to `bounds`, the range in which the mean must lie, which
+    does not change its coverage.
     """
     numbers = [float(value) for value in values if not is_missing(value)]
     n = len(numbers)
@@ -34,7 +34,7 @@ def estimate(values: Iterable[Any], bounds: tuple[float, float] | None = None) -
         return None
     mean = math.fsum(numbers) / n
     if n == 1:
-        return Estimate(mean, None, None, None, 1)
+        return SeedMean(mean, None, None, None, 1)
     from scipy.special import stdtrit
 
     error = math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / (n - 1) / n)
@@ -42,11 +42,11 @@ def estimate(values: Iterable[Any], bounds: tuple[float, float] | None = None) -
     low, high = mean - half, mean + half
     if bounds is not None:
         low, high = max(low, bounds[0]), min(high, bounds[1])
-    return Estimate(mean, error, low, high, n)
+    return SeedMean(mean, error, low, high, n)
 
 
-def columns(result: Estimate | None, prefix: str = "") -> dict[str, float | int | None]:
-    """The estimate as named numbers for a table: mean, standard_error, ci95_low, ci95_high, n_seeds."""
+def columns(result: SeedMean | None, prefix: str = "") -> dict[str, float | int | None]:
+    """The mean as named numbers for a table: mean, standard_error, ci95_low, ci95_high, n_seeds."""
     names = ["mean", "standard_error", "ci95_low", "ci95_high", "n_seeds"]
     numbers = (None, None, None, None, 0) if result is None else dataclasses.astuple(result)
     return {f"{prefix}{name}": number for name, number in zip(names, numbers, strict=True)}

@@ -1,7 +1,7 @@
-"""The command line: one module per command, named as the command is, with `main(argv)`; and what they share.
+"""The command line: one module per command, named after it, with `main(argv)`; and the shared parser.
 
-The first line of a command's module is its line of the overview. A command imports what is slow to import, torch above
-all, in its functions: help and wrong paths must not wait for it.
+The first line of a command's docstring is its line in the overview. Slow imports, such as torch, are made in functions:
+help and wrong paths must not wait for them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from afterkernel.errors import UserError
 from afterkernel.text import closest
 
-# The command that needs no name.
+# The command without a name.
 DEFAULT = "run"
 
 
@@ -27,7 +27,7 @@ def commands() -> list[str]:
 
 
 def main_of(command: str) -> Callable[[Sequence[str]], int]:
-    """The function that runs a command with its arguments, and returns its exit code."""
+    """The function of a command: takes its arguments and returns its exit code."""
     found: Callable[[Sequence[str]], int] = importlib.import_module(_module(command)).main
     return found
 
@@ -57,7 +57,7 @@ def _module(command: str) -> str:
 
 
 def folder_argument(text: str) -> Path:
-    """The type of an argument that names a file or a folder: an empty one would be the current folder."""
+    """The type of a path argument: refuses an empty one, which would be the current folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty: give the name of a folder")
     return Path(text)
@@ -89,7 +89,7 @@ class CommandParser(argparse.ArgumentParser):
         for word in rest:
             if word.startswith("-"):
                 self.unknown_flag(word)
-            self.error(f"{word} is one argument too many")
+            self.error(f"{word} is an unexpected argument")
         return parsed
 
     def parse_overrides(self, argv: list[str]) -> argparse.Namespace:
@@ -115,7 +115,7 @@ class CommandParser(argparse.ArgumentParser):
         return parsed
 
     def unknown_flag(self, word: str) -> NoReturn:
-        """Raise UserError for a flag that the command does not have, with the one that is close."""
+        """Raise UserError for an unknown flag, with the most similar one."""
         flag = word.partition("=")[0]
         near = closest(flag, [*self._option_string_actions, *([] if self.command else ["--version"])], 0.75)
         hint = f"did you mean {near}?" if near else f"{self.prog} --help lists them."

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from afterkernel.records.skipped import SkippedWarning
 
-# What a command exits with that did its job but had to skip something.
+# The exit code of a command that succeeded but had to skip something.
 EXIT_CODE = 3
 
 

@@ -1,4 +1,4 @@
-"""dashboard DIR: the same for W&B: a workspace, a report, a run with the figures."""
+"""dashboard DIR: the report for W&B: a workspace, a report, a run with the figures."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from afterkernel import text as fmt
 from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.cli import wandb_sync as sync
-from afterkernel.dashboard import remote as saved
+from afterkernel.dashboard import remote
 from afterkernel.errors import UserError
 from afterkernel.records.files import check_directory, write_atomic
-from afterkernel.report.page import Made, make
+from afterkernel.report.page import WrittenReport, write_report
 from afterkernel.wandb.account import check_server, is_wandb_name, reason
 
-if TYPE_CHECKING:  # it imports torch, for which help and a wrong path must not wait
-    from afterkernel.dashboard.inputs import Material
+if TYPE_CHECKING:  # it imports torch, which would delay help and errors
+    from afterkernel.dashboard.inputs import DashboardInputs
 
 FOLDER = "dashboard"
 
@@ -28,13 +28,13 @@ FOLDER = "dashboard"
 def main(argv: Sequence[str]) -> int:
     """`dashboard DIR`: build the dashboard of a sweep in DIR/dashboard, and with --upload save it on W&B too.
 
-    UserError for what is not a sweep, a missing package, and, to upload, no account, no network or a server that
-    does not take it.
+    Raises UserError if DIR is not a sweep or a package is missing, and with --upload if there is no account, no
+    network, or the server refuses.
     """
     parser = CommandParser("dashboard", "Build the W&B dashboard of a sweep.", "dashboard runs/demo --upload")
     parser.add_argument("directory", type=folder_argument, metavar="DIR", help="the folder of one sweep")
     parser.add_argument(
-        "--upload", action="store_true", help="save it on W&B, which needs an account; else on disk alone"
+        "--upload", action="store_true", help="save it on W&B, which needs an account; by default only on disk"
     )
     parser.add_argument("--project", help="W&B project; that of the runs by default")
     parser.add_argument(
@@ -48,56 +48,56 @@ def main(argv: Sequence[str]) -> int:
     check_directory(options.directory)
     from afterkernel.dashboard.inputs import read
 
-    material = read(options.directory, options.project, options.entity)
+    inputs = read(options.directory, options.project, options.entity)
     if options.upload:
-        # W&B's own telemetry says on standard error what the key, or the network, fails it in.
+        # W&B's telemetry would print errors of the key or the network.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         check_server("dashboard --upload")
-        saved.remembered(options.directory / FOLDER)
+        remote.saved_urls(options.directory / FOLDER)
     folder = options.directory / FOLDER
     try:
-        return _build(material, folder, upload=options.upload)
+        return _build(inputs, folder, upload=options.upload)
     except OSError as error:
         raise UserError(f"{folder}: the dashboard can't be written there ({error.strerror}).") from error
 
 
-def _build(material: Material, folder: Path, *, upload: bool) -> int:
-    from afterkernel.dashboard import wandb_report as story
-    from afterkernel.dashboard import workspace
+def _build(inputs: DashboardInputs, folder: Path, *, upload: bool) -> int:
+    from afterkernel.dashboard import wandb_report
+    from afterkernel.dashboard import workspace as workspaces
 
-    entity = (material.entity or saved.default_entity()) if upload else (material.entity or "")
-    made = make(material.records, material.runs, folder / "report" / "index.html", f"runs/{material.sweep}")
-    board = workspace.workspace(material, made.findings, entity)
-    tale = story.report(material, made.findings, entity, online=False)
-    for name, spec in (("workspace", workspace.spec(board)), ("report", story.spec(tale))):
-        _write(folder / f"{name}.json", {"project": material.project, "entity": material.entity, **spec})
+    entity = (inputs.entity or remote.default_entity()) if upload else (inputs.entity or "")
+    written = write_report(inputs.records, inputs.runs, folder / "report" / "index.html", f"runs/{inputs.sweep}")
+    workspace = workspaces.workspace(inputs, written.findings, entity)
+    report = wandb_report.wandb_report(inputs, written.findings, entity, online=False)
+    for name, spec in (("workspace", workspaces.spec(workspace)), ("report", wandb_report.spec(report))):
+        _write(folder / f"{name}.json", {"project": inputs.project, "entity": inputs.entity, **spec})
         print(folder / f"{name}.json")
-    logged = _logged(material, made, folder)
+    logged = _log(inputs, written, folder)
     print(logged)
     if upload:
         fault = sync.upload(logged)
         if fault is not None:
             raise UserError(f"{logged} is not uploaded ({fault}): dashboard --upload tries again.")
-        urls = saved.save(
-            *(folder, entity, material.project, board),
-            lambda: story.report(material, made.findings, entity, online=True),
+        urls = remote.save(
+            *(folder, entity, inputs.project, workspace),
+            lambda: wandb_report.wandb_report(inputs, written.findings, entity, online=True),
         )
         for url in urls.values():
             print(url)
-    _say_what_lacks(material, folder.parent, upload=upload)
+    _warn_of_missing_runs(inputs, folder.parent, upload=upload)
     return 0
 
 
-def _logged(material: Material, made: Made, folder: Path) -> Path:
+def _log(inputs: DashboardInputs, written: WrittenReport, folder: Path) -> Path:
     from afterkernel.dashboard import report_run
 
     try:
-        return report_run.log(material, made, folder)
+        return report_run.log(inputs, written, folder)
     except OSError:
         raise
-    # The library is silenced, so its errors may be of any type.
+    # The library's errors may be of any type.
     except Exception as error:
-        raise UserError(f"W&B does not take the report's figures and tables ({reason(error)}).") from error
+        raise UserError(f"W&B did not accept the report's figures and tables ({reason(error)}).") from error
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
@@ -109,15 +109,18 @@ def _check_name(option: str, name: str | None) -> None:
         raise UserError(f"--{option}={name} is not a valid W&B name: leave out / \\ # ? % :.")
 
 
-def _say_what_lacks(material: Material, directory: Path, *, upload: bool) -> None:
-    """What keeps the panels empty: runs that were never logged to W&B, and runs that are not uploaded yet."""
-    if material.n_silent:
-        silent = f"{fmt.plural(material.n_silent, 'run')} had logger.wandb.mode=disabled"
-        print(f"afterkernel: {silent}: the dashboard's panels lack them.", file=sys.stderr)
+def _warn_of_missing_runs(inputs: DashboardInputs, directory: Path, *, upload: bool) -> None:
+    """Warn of runs that are missing from the panels: those never logged to W&B, and those not uploaded yet."""
+    if inputs.n_not_logged:
+        runs = f"{fmt.plural(inputs.n_not_logged, 'run')} had logger.wandb.mode=disabled"
+        print(f"afterkernel: {runs}: the dashboard's panels lack them.", file=sys.stderr)
     if upload:
         try:
             waiting = sum(bool(sync.unsynced(runs)) for runs in sync.offline_runs(directory))
         except UserError:
             waiting = 0
         if waiting:
-            print(f"afterkernel: {waiting} W&B runs wait here: wandb-sync {directory} uploads them.", file=sys.stderr)
+            print(
+                f"afterkernel: {waiting} W&B runs are not uploaded: wandb-sync {directory} uploads them.",
+                file=sys.stderr,
+            )

@@ -14,6 +14,7 @@ import torch
 
 from afterkernel.cli import CommandParser
 from afterkernel.svm import BACKENDS, HardMarginSVM
+from afterkernel.text import print_table
 from afterkernel.types import Float, Int, Tensor
 
 REQUIRED = "exact"
@@ -24,8 +25,8 @@ OPTIONS: dict[str, dict[str, Any]] = {"liblinear": {"loss": "hinge"}, "thundersv
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the report: a backend with its measured errors, or a version. `advice` is empty if all is well."""
+class CheckResult:
+    """The result of one check: a backend with its errors, or a version. `advice` is empty if there is no problem."""
 
     name: str
     ok: bool
@@ -49,35 +50,35 @@ def known_problem(pairs: int = 20) -> tuple[Float[Tensor, "n n"], Int[Tensor, " 
     return torch.diag(radii**2) + torch.outer(signs, signs) / 4, y, math.sqrt(0.25 + 1 / float((radii**-2).sum()))
 
 
-def check_backend(name: str) -> Row:
-    """Run one backend on `known_problem`; it is right if the margin is off by no more than its own tolerance."""
+def check_backend(name: str) -> CheckResult:
+    """Run one backend on `known_problem`; its margin must be right within its tolerance."""
     K, y, margin = known_problem()
     begin = time.perf_counter()
     try:
         machine = HardMarginSVM(name, **OPTIONS.get(name, {})).fit(K, y)
-    except Exception as error:  # a broken library must not hide the state of the others
-        return Row(name, False, name == REQUIRED, wall_s=time.perf_counter() - begin, advice=str(error))
+    except Exception as error:  # one broken library must not hide the others
+        return CheckResult(name, False, name == REQUIRED, wall_s=time.perf_counter() - begin, advice=str(error))
     wall_s = time.perf_counter() - begin
     off = abs(machine.margin_ - margin) / margin
     ok = machine.converged_ and off <= machine.backend.tol and bool((machine.predict(K) == y).all())
     advice = "" if ok else f"wrong answer ({machine.path_}): do not use svm={name} on this machine"
-    return Row(name, ok, name == REQUIRED, off, machine.gap_, wall_s, advice)
+    return CheckResult(name, ok, name == REQUIRED, off, machine.gap_, wall_s, advice)
 
 
-def check() -> list[Row]:
+def check() -> list[CheckResult]:
     """Every backend, then the versions of Python, torch and what the rest of the project uses."""
     rows = [check_backend(name) for name in sorted(BACKENDS, key=lambda name: (name != REQUIRED, name))]
-    rows.append(Row(f"python {platform.python_version()}", True))
-    rows.append(Row(f"torch {torch.__version__}", True))
+    rows.append(CheckResult(f"python {platform.python_version()}", True))
+    rows.append(CheckResult(f"torch {torch.__version__}", True))
     if torch.cuda.is_available():
-        rows.append(Row(f"cuda {torch.version.cuda}: {torch.cuda.get_device_name()}", True))
+        rows.append(CheckResult(f"cuda {torch.version.cuda}: {torch.cuda.get_device_name()}", True))
     else:
-        rows.append(Row("cuda", False, advice="no GPU seen by torch: everything runs on the CPU"))
+        rows.append(CheckResult("cuda", False, advice="no GPU seen by torch: everything runs on the CPU"))
     for package in OPTIONAL_PACKAGES:
         try:
-            rows.append(Row(f"{package} {importlib.metadata.version(package)}", True))
+            rows.append(CheckResult(f"{package} {importlib.metadata.version(package)}", True))
         except importlib.metadata.PackageNotFoundError:
-            rows.append(Row(package, False, advice=f"not installed: pip install {package}"))
+            rows.append(CheckResult(package, False, advice=f"not installed: pip install {package}"))
     return rows
 
 
@@ -85,14 +86,12 @@ def main(argv: Sequence[str]) -> int:
     """`doctor`: print the rows as a table; the exit code is 0 if the required backend is right."""
     CommandParser("doctor", "Check each SVM backend on a problem with a known answer.", "doctor").parse_args(argv)
     rows = check()
-    lines = [("", "name", "margin error", "gap", "seconds", "what to do")]
+    lines = []
     for row in rows:
         mark = "ok" if row.ok else "FAIL" if row.required else "no"
         wall = "" if row.wall_s is None else f"{row.wall_s:.2f}"
         lines.append((mark, row.name, _number(row.margin_error), _number(row.gap), wall, row.advice))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print_table(["", "name", "margin error", "gap", "seconds", "what to do"], lines)
     return 0 if all(row.ok for row in rows if row.required) else 1
 
 

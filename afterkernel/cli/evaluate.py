@@ -27,11 +27,11 @@ def main(argv: Sequence[str]) -> int:
     check_run_folder(arguments.run_dir)
     from afterkernel.config import check_single_run, override, run_id, training_difference
     from afterkernel.runs.artifacts import check_checkpoints
-    from afterkernel.runs.progress_file import watching
+    from afterkernel.runs.progress_file import writing_progress
     from afterkernel.runs.run import read_config, reevaluate
     from afterkernel.runs.run_lock import LockedError, run_lock
     from afterkernel.runs.worker import Terminal
-    from afterkernel.sweep.progress import one_shown
+    from afterkernel.sweep.progress import display_run
     from afterkernel.training import snapshot
 
     check_single_run("evaluate", arguments.overrides)
@@ -46,15 +46,15 @@ def main(argv: Sequence[str]) -> int:
             "and measure alone: start a new run for that."
         )
     check_checkpoints(arguments.run_dir)
-    # All of them before any is judged: a damaged one should not surface at the end of a long evaluation.
+    # All are loaded before any is evaluated: a damaged one should not be found at the end of a long evaluation.
     network = config.arch.build(config.dataset.image_shape())
     for path in snapshot.paths(arguments.run_dir):
         snapshot.load(arguments.run_dir, network, path)
     try:
         with (
             run_lock(arguments.run_dir) as lock,
-            watching(lock),
-            one_shown(run_id(trained), arguments.run_dir),
+            writing_progress(lock),
+            display_run(run_id(trained), arguments.run_dir),
         ):
             reevaluate(config, arguments.run_dir, run_id(trained), lock=lock)
     except LockedError as error:
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check_useful(overrides: Sequence[str]) -> None:
-    """Raise UserError for options that say where a run goes and how it is started: evaluate takes the run as it is."""
+    """Raise UserError for options of where and how a run is started, which have no effect here."""
     for word in overrides:
         name = word.partition("=")[0].lstrip("+~")
         if name.partition(".")[0] in ("experiment", "force", "launcher", "output_dir", "sweep"):

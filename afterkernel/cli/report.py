@@ -10,7 +10,7 @@ from afterkernel.report.page import build
 
 
 def main(argv: Sequence[str]) -> int:
-    """`report DIR [--output PATH]`: write the page and say where it is. UserError where there is nothing to show."""
+    """`report DIR [--output PATH]`: write the page and print its path. Raises UserError if there are no records."""
     parser = CommandParser("report", "Write the report of a run, a sweep, or all sweeps.", "report runs/demo")
     parser.add_argument(
         "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"

@@ -17,7 +17,7 @@ from afterkernel.text import print_table
 if TYPE_CHECKING:
     import pandas as pd
 
-# What the terminal shows by default: column, heading, format.
+# The columns on the terminal by default: column, heading, format.
 _MAIN: list[tuple[str, str, Callable[[Any], str]]] = [
     ("sweep", "sweep", str),
     ("dataset", "dataset", str),
@@ -39,7 +39,7 @@ _MAIN: list[tuple[str, str, Callable[[Any], str]]] = [
     ("converged", "conv", fmt.flag),
 ]
 _LEAST = ["net_test_error", "converged", "margin", "zoom_invariance", "rotation_invariance", "sweep", "svm_backend"]
-_SHARED = 5  # The first columns leave the table for a line above it where all rows agree.
+_SHARED = 5  # These first columns are printed in a line above the table if all rows agree.
 
 
 def main(argv: Sequence[str]) -> int:
@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
         print("  ".join(f"{name}={frame[name].iloc[0]}" for name in shared))
     left_out = _print([column for column in _MAIN if column[0] not in shared], frame, droppable=_LEAST)
     if left_out:
-        print(f"Left out for lack of width: {', '.join(left_out)} (--columns picks them).")
+        print(f"Columns that do not fit: {', '.join(left_out)} (--columns picks them).")
     return 0
 
 
@@ -120,7 +120,7 @@ def _sorted(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 def _print(
     columns: list[tuple[str, str, Callable[[Any], str]]], frame: pd.DataFrame, droppable: Sequence[str] = ()
 ) -> list[str]:
-    # The columns that a terminal had no room for.
+    # Returns the columns that do not fit on the terminal.
     shown = {name: [heading, *map(form, frame[name])] for name, heading, form in columns}
     left_out = []
     for name in droppable:

@@ -20,7 +20,7 @@ from afterkernel.errors import UserError
 from afterkernel.runs.worker import failure_message
 from afterkernel.sweep.composer import Composer
 from afterkernel.sweep.estimate import print_plan
-from afterkernel.sweep.grid import compose_grid, entry_of, grid_of
+from afterkernel.sweep.grid import compose_grid, grid_of, planned_run
 from afterkernel.sweep.run_one import run_one
 from afterkernel.sweep.run_sweep import run_sweep
 
@@ -92,18 +92,18 @@ def main(argv: Sequence[str]) -> int:
     config = to_config(held)
     if not config.sweep.dry_run:
         return run_one(config)
-    print_plan([entry_of(config)])
+    print_plan([planned_run(config)])
     return 0
 
 
 def _run_grid(words: Sequence[str], held: DictConfig) -> int:
     """Compose and check every run of the grid that these overrides span, then run what is not finished."""
     try:
-        entries = compose_grid(Composer(compose), grid_of(words, held))
-        first = entries[0].config
+        planned_runs = compose_grid(Composer(compose), grid_of(words, held))
+        first = planned_runs[0].config
         if not first.sweep.dry_run:
-            return run_sweep(entries, first.launcher, first.sweep.on_error)
-        print_plan(entries)
+            return run_sweep(planned_runs, first.launcher, first.sweep.on_error)
+        print_plan(planned_runs)
     except UserError:
         raise
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,29 +12,29 @@ from afterkernel import text as fmt
 from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.launchers.job import LOG
 from afterkernel.records.store import read_runs
-from afterkernel.runs.disk import DiskUse, disk_use
+from afterkernel.runs.disk import describe_use, disk_use
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
 from afterkernel.runs.progress_file import read_progress
 from afterkernel.runs.run_lock import owner_of
 from afterkernel.runs.status import RunStatus, status
-from afterkernel.sweep.progress import in_progress, words
+from afterkernel.sweep.progress import describe_progress, run_timing
 from afterkernel.sweep.time_remaining import TimeRemaining, mean_run_s, time_left
 from afterkernel.text import print_table
 
-State = Literal["done", "running", "failed", "damaged", "cut off", "to go"]
+StatusName = Literal["done", "running", "failed", "damaged", "cut off", "to go"]
 
 
-def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[State, str]:
-    """What a run is at this moment, and a word on it: what it does, why it failed, what is missing or damaged.
+def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[StatusName, str]:
+    """The state of a run, and a detail: its progress, why it failed, what is missing or damaged.
 
-    `whole_s` is what such a run takes, where that is known.
+    `whole_s` is the time of such a run, if known.
     """
     owner = owner_of(run.run_dir)
     if owner is not None:
         report = read_progress(run.run_dir)
-        word = last_line(run.run_dir) if report is None else words(report)
-        left = in_progress(report, time.time() - owner.since).left(whole_s)
+        word = last_line(run.run_dir) if report is None else describe_progress(report)
+        left = run_timing(report, time.time() - owner.since).left(whole_s)
         return "running", f"{word}{'' if left is None else f', {left}'} ({owner})"
     if run.done:
         return "done", ""
@@ -47,9 +48,9 @@ def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[State, str]:
 
 
 def sweep_left(runs: Sequence[RunStatus], to_go: int) -> TimeRemaining | None:
-    """What the runs in progress and those to go will take, as many at once as run now; None if that is unknown."""
+    """The time left for running and remaining runs, with as many at once as now; None if unknown."""
     running = [
-        in_progress(read_progress(run.run_dir), time.time() - owner.since)
+        run_timing(read_progress(run.run_dir), time.time() - owner.since)
         for run in runs
         if (owner := owner_of(run.run_dir)) is not None
     ]
@@ -61,7 +62,7 @@ def _finished_s(runs: Sequence[RunStatus]) -> list[float]:
 
 
 def last_line(run_dir: Path) -> str:
-    """What the log of a run says last, without its time."""
+    """The last line of a run's log, without its time."""
     try:
         with (run_dir / LOG).open("rb") as file:
             file.seek(0, 2)
@@ -73,7 +74,7 @@ def last_line(run_dir: Path) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`status DIR`: one line per run, also where its records can't be read; UserError where there are no runs."""
+    """`status DIR`: one line per run, also for damaged ones. UserError if there are no runs."""
     parser = CommandParser("status", "Show the progress of each run and the time remaining.", "status runs/demo")
     parser.add_argument(
         "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"
@@ -81,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     directory = parser.parse_args(argv).directory
     to_come = planned(directory) if directory.is_dir() else {}
     runs = status(directory, read_runs(directory), may_be_none=bool(to_come))
-    rows, counts, size = [], dict.fromkeys(get_args(State), 0), DiskUse()
+    rows, counts, size = [], dict.fromkeys(get_args(StatusName), 0), Counter[str]()
     whole_s = mean_run_s(_finished_s(runs), [])
     several = len({run_dir.parent for run_dir in (*to_come, *(run.run_dir for run in runs))}) > 1
 
@@ -96,12 +97,12 @@ def main(argv: Sequence[str]) -> int:
         snapshots = f"{len(run.recorded)}/{'?' if run.wanted is None else len(run.wanted)}"
         rate, seed = fmt.general(run.learning_rate), fmt.MISSING if run.seed is None else str(run.seed)
         cells = [name(run.run_dir, run.run_id), run.arch or fmt.MISSING, rate, seed, snapshots, state]
-        rows.append([*cells, fmt.size(used.total), word])
+        rows.append([*cells, fmt.size(used.total()), word])
     for run_dir in sorted(to_come.keys() - {run.run_dir for run in runs}):
         counts["to go"] += 1
         rows.append([name(run_dir, run_dir.name), "", "", "", "", "to go", "", " ".join(to_come[run_dir])])
     print_table(["run", "arch", "lr", "seed", "snapshots", "state", "disk", ""], rows)
-    print(f"on disk {size.describe()}")
+    print(f"on disk {describe_use(size)}")
     others = "".join(f", {count} {state}" for state, count in counts.items() if count and state != "done")
     left = sweep_left(runs, counts["to go"] + counts["cut off"])
     print(f"{counts['done']} of {fmt.plural(len(rows), 'run')} done{others}{'' if left is None else f', {left}'}")

@@ -19,10 +19,10 @@ _LIMIT_S = 600.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """`wandb-sync DIR`: upload the offline W&B runs below a directory; 1 if one of them could not be.
+    """`wandb-sync DIR`: upload the offline W&B runs below a directory; returns 1 if an upload failed.
 
-    Runs of one folder go in the order in which they were made, so that the last one, which is complete in itself,
-    counts. UserError where there is nothing to upload, no account or no network.
+    Runs of one folder are uploaded in the order in which they were made, so that the last one, which is complete,
+    counts. Raises UserError if there is no offline run, no account or no network.
     """
     parser = CommandParser("wandb-sync", "Upload offline W&B runs.", "wandb-sync runs/demo")
     parser.add_argument(
@@ -49,10 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def offline_runs(directory: Path) -> list[list[Path]]:
-    """The offline W&B runs below a directory, those of one run's folder and one id together, oldest first.
-
-    Raises UserError where there is none.
-    """
+    """The offline W&B runs below a directory, grouped by folder and id, oldest first. Raises UserError if none."""
     check_directory(directory)
     found: dict[tuple[Path, str], list[Path]] = {}
     for folder in sorted(directory.rglob("wandb/offline-run-*"), key=_natural):
@@ -61,20 +58,20 @@ def offline_runs(directory: Path) -> list[list[Path]]:
         for file in folder.glob("*.wandb"):
             found.setdefault((folder.parent, file.name), []).append(folder)
     if not found:
-        raise UserError(f"{directory} holds no offline W&B run: no wandb/offline-run-* lies below it.")
+        raise UserError(f"{directory} holds no offline W&B run: there is no wandb/offline-run-* below it.")
     return list(found.values())
 
 
 def unsynced(runs: Sequence[Path]) -> list[Path]:
-    """Of the W&B runs of one id, oldest first, those after the last one that is synced; older ones are superseded."""
+    """Of the W&B runs of one id, oldest first, those after the last synced one, which supersedes the older ones."""
     last = max((index for index, folder in enumerate(runs) if _is_synced(folder)), default=-1)
     return list(runs[last + 1 :])
 
 
 def upload(folder: Path) -> str | None:
-    """Upload one offline W&B run; why it failed, or None where it did not.
+    """Upload one offline W&B run; returns why it failed, or None.
 
-    `wandb sync` says success by its exit code even where it failed: what counts is the mark that it leaves.
+    The exit code of `wandb sync` is 0 even if it failed; the mark file that it leaves is reliable.
     """
     command = [sys.executable, "-m", "wandb", "sync", str(folder.absolute())]
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
@@ -96,14 +93,14 @@ def _is_synced(folder: Path) -> bool:
 
 
 def _fault(output: str) -> str:
-    """The most telling line of what `wandb sync` printed."""
+    """The most informative line of the output of `wandb sync`."""
     plain = [re.sub(r"\x1b\[[0-9;]*m", "", line).removeprefix("wandb:").strip() for line in output.splitlines()]
     lines = [line for line in plain if not re.search(r"error logs at|<no message>|\.wandb$", line)]
-    telling = [line for line in lines if re.search(r"error|failed|denied|not auth|invalid", line, re.IGNORECASE)]
-    # What W&B says where a server refuses the key is "<no message>".
-    return telling[-1] if telling else "W&B gives no reason; is the API key right, and may it write to the project?"
+    errors = [line for line in lines if re.search(r"error|failed|denied|not auth|invalid", line, re.IGNORECASE)]
+    # W&B prints "<no message>" if the server refuses the key.
+    return errors[-1] if errors else "W&B gives no reason; is the API key valid, and may it write to the project?"
 
 
 def _natural(folder: Path) -> list[tuple[int, str]]:
-    """Numbers by their size: W&B tells runs of one second apart by a number at the end."""
+    """A key that sorts numbers by value: W&B numbers the runs that start in the same second."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(folder))]

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from afterkernel import plugins
-from afterkernel.claims import HYPOTHESES
+from afterkernel.claims import CLAIMS
 from afterkernel.config.kernel_options import Kernel
 from afterkernel.data import SOURCES, Source
 from afterkernel.errors import MissingPluginError, UserError
@@ -45,7 +45,7 @@ class Sweep:
         affects_results=False,
     )
     claims: list[str] = option(
-        [], "claims that the report is to answer; all by default", choices=HYPOTHESES, affects_results=False
+        [], "claims that the report is to answer; all by default", choices=CLAIMS, affects_results=False
     )
     max_runs: int = option(10_000, "runs that a sweep may have at most", at_least=1, affects_results=False)
     dry_run: bool = option(
@@ -95,7 +95,7 @@ KINDS: dict[str, Registry[type[Any]]] = {
     "launcher": Registry("afterkernel.launchers", Launcher),
 }
 # Everything that a plugin can define.
-_REGISTRIES: list[Registry[Any]] = [*KINDS.values(), KERNEL_KINDS, MEASURES, HYPOTHESES]
+_REGISTRIES: list[Registry[Any]] = [*KINDS.values(), KERNEL_KINDS, MEASURES, CLAIMS]
 
 
 def load_plugins(names: Iterable[str], *, announce: bool = False) -> None:

@@ -1,1 +1,1 @@
-"""The dashboard of a sweep on W&B, as code: a workspace, a report, and one W&B run with the figures and tables."""
+"""The W&B dashboard of a sweep as code: a workspace, a report, and a W&B run with the figures and tables."""

@@ -1,41 +1,36 @@
-"""What a dashboard says of a claim, in Markdown: the words and the verdict of the HTML page."""
+"""The text of a claim on a dashboard, in Markdown: the texts and the verdict of the HTML page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from afterkernel.claims import HYPOTHESES, Finding
-from afterkernel.report import claims
+from afterkernel.claims import CLAIMS, Finding
+from afterkernel.report.claim_cards import summarise_parts
 
-NOT_ASKED = "not asked"
+NOT_REQUESTED = "not asked"
+
+
+def finding_on(name: str, findings: Sequence[Finding]) -> Finding | None:
+    """The finding on a claim; None if the sweep does not ask for it."""
+    return next((finding for finding in findings if finding.claim.name == name), None)
 
 
 def verdict(name: str, findings: Sequence[Finding]) -> str:
-    """The verdict on a claim; "not asked" where the sweep leaves it out."""
-    return next((str(one.verdict) for one in findings if one.hypothesis.name == name), NOT_ASKED)
+    """The verdict on a claim; "not asked" if the sweep does not ask for it."""
+    found = finding_on(name, findings)
+    return NOT_REQUESTED if found is None else found.verdict
 
 
-def claim(name: str, findings: Sequence[Finding], *, partial: bool) -> str:
-    """The statement of a claim, what is compared, the rule, and what these runs say; provisional where some lack."""
-    hypothesis = HYPOTHESES[name]
-    found = next((one for one in findings if one.hypothesis.name == name), None)
-    parts = [
-        hypothesis.statement,
-        f"**Verdict: {_told(found, partial=partial)}**",
-        f"**Compared:** {hypothesis.comparison}",
-        f"**Rule:** {hypothesis.rule}",
-    ]
-    if found is not None:
-        lines = [
-            f"- **{line.title}: {line.verdict}.** {f'{line.effect}. ' if line.effect else ''}{line.reason}."
-            for line in claims.part_lines(found)
-        ]
-        parts.insert(2, "\n".join(lines))
-    return "\n\n".join(parts)
-
-
-def _told(found: Finding | None, *, partial: bool) -> str:
+def claim_text(name: str, findings: Sequence[Finding], *, partial: bool) -> str:
+    """A claim's statement, verdict, comparison and rule; a verdict is provisional if runs are missing (`partial`)."""
+    claim, found = CLAIMS[name], finding_on(name, findings)
     if found is None:
-        return f"{NOT_ASKED} of this sweep."
-    provisional = partial and found.verdict in ("confirmed", "refuted")
-    return f"{found.verdict}{' (provisional)' if provisional else ''}. {found.reason}."
+        texts = [claim.statement, f"**Verdict: {NOT_REQUESTED} of this sweep.**"]
+    else:
+        provisional = " (provisional)" if partial and found.verdict in ("confirmed", "refuted") else ""
+        parts = [
+            f"- **{part.title}: {part.verdict}.** {f'{part.effect}. ' if part.effect else ''}{part.reason}."
+            for part in summarise_parts(found)
+        ]
+        texts = [claim.statement, f"**Verdict: {found.verdict}{provisional}. {found.reason}.**", "\n".join(parts)]
+    return "\n\n".join([*texts, f"**Compared:** {claim.comparison}", f"**Rule:** {claim.rule}"])

@@ -1,6 +1,6 @@
-"""Panels as wandb-workspaces has them, from those that claims declare and from the glossary of what runs log.
+"""Panels of wandb-workspaces, from the panels that claims declare and from the glossary of what runs log.
 
-Curves are drawn against epochs on a linear axis: a logarithmic one would leave out epoch 0, the NTK.
+Curves are drawn against epochs on a linear axis: a logarithmic one would omit epoch 0, the NTK.
 """
 
 from __future__ import annotations
@@ -11,67 +11,69 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from afterkernel.claims.panel import Condition, Panel
-from afterkernel.records.glossary import BY_NAME, TOPICS, term
+from afterkernel.records.glossary import BY_NAME, TOPICS
+from afterkernel.report.terms import NETWORK, kernel_rank, terms_of
 from afterkernel.wandb.mirror import EPOCH
 
-# W&B shows ten lines per panel by default; one here is a group of seeds.
+# W&B shows ten lines per panel by default; here, a line is a group of seeds.
 MOST_LINES = 100
 _COLUMNS, _WIDTH, _HEIGHT = 3, 8, 6
-# Values that span orders of magnitude and are never 0.
-_LOGARITHMIC = {"train_loss", "gap", "eigenvalue_"}
 BY_LAYER = "By layer"
 
 
-def drawn(panels: Iterable[Panel], where: str) -> list[Any]:
-    """Panels of wandb-workspaces, laid out in rows; `where` names their place, which decides their ids."""
-    found = []
+def to_wandb(panels: Iterable[Panel], key: str) -> list[Any]:
+    """Panels of wandb-workspaces, laid out in rows; their ids derive from `key`."""
+    converted = []
     for index, panel in enumerate(panels):
-        one = _drawn(panel)
-        place(one, where, index)
-        found.append(one)
-    return found
+        converted.append(_to_wandb(panel))
+        place(converted[-1], key, index)
+    return converted
 
 
-def place(panel: Any, where: str, index: int = 0) -> None:
-    """Give a panel its place in a grid, and an id that is the same whenever it is built."""
+def place(panel: Any, key: str, index: int = 0) -> None:
+    """Set a panel's place in a grid, and an id that is the same on every build."""
     from wandb_workspaces.reports.v2 import Layout
 
     panel.layout = Layout(_WIDTH * (index % _COLUMNS), _HEIGHT * (index // _COLUMNS), _WIDTH, _HEIGHT)
-    panel._id = identity(where, str(index))
+    panel._id = stable_id(key, str(index))
 
 
-def identity(*words: str) -> str:
-    """An id of W&B's kind, decided by words."""
-    return hashlib.sha256("/".join(words).encode()).hexdigest()[:12]
+def stable_id(*keys: str) -> str:
+    """An id in W&B's format that derives from the keys."""
+    return hashlib.sha256("/".join(keys).encode()).hexdigest()[:12]
 
 
-def topics(metrics: Iterable[str]) -> Iterator[tuple[str, list[Panel]]]:
-    """A section for each topic of the glossary, with a panel for each quantity that is logged, of whatever kernel.
+def by_topic(metrics: Iterable[str]) -> Iterator[tuple[str, list[Panel]]]:
+    """A section for each topic of the glossary, with one panel per quantity that is logged, for all kernels.
 
-    Metrics are named PREFIX/NAME or PREFIX/LAYER/NAME. Those of one family, such as eigenvalues, share a panel a
-    kernel; those of layers have a section of their own, a panel a quantity.
+    Metrics are named PREFIX/NAME or PREFIX/LAYER/NAME. Those of one family, such as eigenvalues, share a panel per
+    kernel; those of layers have a section of their own, with a panel per quantity.
     """
-    sections: dict[str, dict[tuple[str, str, str], list[str]]] = {}
-    for metric in sorted((one for one in metrics if one != EPOCH), key=_natural):
-        prefix, _, name = metric.partition("/")
-        layer, _, bare = name.rpartition("/")
-        one = term(bare)
-        of = f"{prefix}, layer {layer}" if layer else prefix
-        heading = f"{capitalised(one.family)}: {of}" if one.family else capitalised(one.title)
-        section = BY_LAYER if layer else TOPICS[one.topic]
-        key = heading, one.unit, "" if one.family else one.name
-        sections.setdefault(section, {}).setdefault(key, []).append(metric)
-    for title in [*TOPICS.values(), BY_LAYER]:
-        if title in sections:
-            order = {name: index for index, name in enumerate(BY_NAME)}
-            found = sorted(sections[title].items(), key=lambda pair: order.get(pair[0][2], len(order)))
-            yield title, [_panel(heading, unit, found) for (heading, unit, _), found in found]
+    names = sorted((name for name in metrics if name != EPOCH), key=_natural)
+    terms = terms_of(name.rpartition("/")[2] for name in names)
+    order = {name: place for place, name in enumerate(BY_NAME)}
+    sections: dict[str, dict[tuple[float, str, str, bool], list[str]]] = {title: {} for title in TOPICS.values()}
+    for name, one in zip(names, terms, strict=True):
+        prefix, *layer = name.split("/")[:-1]
+        of = ", layer ".join([prefix, *(["/".join(layer)] if layer else [])])
+        heading = capitalised(f"{one.family}: {of}" if one.family else one.title)
+        section = BY_LAYER if layer else TOPICS.get(one.topic, capitalised(one.topic))
+        key = (order.get(one.name, len(order)), heading, one.unit, one.log)
+        sections.setdefault(section, {}).setdefault(key, []).append(name)
+    # The section of layers comes last.
+    for title in sorted(filter(sections.get, sections), key=lambda title: title == BY_LAYER):
+        yield (
+            title,
+            [
+                Panel(f"{heading}", unit, tuple(sorted(found, key=_kernel_rank)), log_y=log)
+                for (_, heading, unit, log), found in sorted(sections[title].items(), key=lambda pair: pair[0][0])
+            ],
+        )
 
 
-def _panel(heading: str, unit: str, metrics: list[str]) -> Panel:
-    log_y = all(metric.rpartition("/")[2].rstrip("0123456789") in _LOGARITHMIC for metric in metrics)
-    # The NTK first, as everywhere.
-    return Panel(heading, unit, tuple(sorted(metrics, key=lambda one: not one.startswith("ntk/"))), log_y=log_y)
+def _kernel_rank(metric: str) -> tuple[float, str]:
+    prefix = metric.partition("/")[0]
+    return (-1.0 if prefix == NETWORK else kernel_rank(prefix)[0]), ""
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -79,23 +81,23 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def capitalised(text: str) -> str:
-    """The text with a capital at its head."""
+    """The text with a capital first letter."""
     return text[:1].upper() + text[1:]
 
 
-def conditions(sweep: str, job_type: str, others: Iterable[Condition] = ()) -> str:
-    """Those W&B runs of a sweep that are of one job type and meet all conditions, as wandb-workspaces filters them."""
+def run_filter(sweep: str, job_type: str, conditions: Iterable[Condition] = ()) -> str:
+    """The filter of wandb-workspaces for the W&B runs of a sweep and a job type that meet all conditions."""
     parts = [f"Metric('Group') = {_quoted(sweep)}", f"Metric('JobType') = {_quoted(job_type)}"]
-    parts += [f"Config({_quoted(name)}) {operator} {value!r}" for name, operator, value in others]
+    parts += [f"Config({_quoted(name)}) {operator} {value!r}" for name, operator, value in conditions]
     return " and ".join(parts)
 
 
 def _quoted(text: str) -> str:
-    # Within a string too, an = would be taken for a comparison.
+    # The library takes any = for a comparison, even in a string.
     return repr(text).replace("=", "\\x3d")
 
 
-def _drawn(panel: Panel) -> Any:
+def _to_wandb(panel: Panel) -> Any:
     import wandb_workspaces.reports.v2 as wr
 
     seeds: Any = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stderr", "max_runs_to_show": MOST_LINES}
@@ -131,7 +133,7 @@ def _drawn(panel: Panel) -> Any:
 
 
 def _axis(name: str) -> Any:
-    """A metric has a slash in its name, an option has none."""
+    """An axis of a scatter plot: the name of a metric contains a slash, that of an option none."""
     import wandb_workspaces.reports.v2 as wr
 
     return wr.SummaryMetric(name) if "/" in name else wr.Config(name)

@@ -1,4 +1,4 @@
-"""Views on a W&B server: a sweep's workspace and report are saved once, and updated from there on."""
+"""Saving on a W&B server: a sweep's workspace and report are created once, then updated."""
 
 from __future__ import annotations
 
@@ -17,69 +17,56 @@ FILE = "saved.json"
 
 
 def default_entity() -> str:
-    """The user or team to which W&B takes what names none. UserError where the server does not say."""
+    """The default user or team of the W&B account. Raises UserError if the server names none."""
     import wandb
 
-    entity = _answered(lambda: wandb.Api().default_entity)
+    entity = _request(lambda: wandb.Api().default_entity)
     if not entity:
         raise UserError("W&B names no default entity for this account: give one with --entity.")
     return str(entity)
 
 
 def save(folder: Path, entity: str, project: str, workspace: Any, report: Callable[[], Any]) -> dict[str, str]:
-    """Save both, updating the views that `folder` remembers for this project, and return their URLs by name.
+    """Save both and return their URLs by name. Views that were saved for this project before are updated.
 
-    `report` builds the report, which may ask the server. UserError where the server does not do it.
+    `report` builds the report, which may need the server. Raises UserError if the server refuses.
     """
-    before = remembered(folder).get(f"{entity}/{project}", {})
+    before = saved_urls(folder).get(f"{entity}/{project}", {})
     urls = {}
     for name, act in (
-        ("workspace", lambda: _workspace(workspace, before.get("workspace"))),
-        ("report", lambda: _report(report(), before.get("report"))),
+        ("workspace", lambda: _save(workspace, before.get("workspace"), "_internal_name", "_internal_id")),
+        ("report", lambda: _save(report(), before.get("report"), "id")),
     ):
-        urls[name] = _answered(act)
-        _remember(folder, entity, project, urls)
+        urls[name] = _request(act)
+        known = saved_urls(folder)
+        known.setdefault(f"{entity}/{project}", {}).update(urls)
+        write_atomic(folder / FILE, json.dumps(known, indent=2, sort_keys=True) + "\n")
     return urls
 
 
-def _workspace(made: Any, url: str | None) -> str:
+def _save(view: Any, url: str | None, *ids: str) -> str:
+    """Save a view, as the one at `url` unless that was deleted; returns its URL. `ids` are the attributes to copy."""
     if url is not None:
-        known = _or_none(lambda: type(made).from_url(url))
-        if known is not None:
-            made._internal_name, made._internal_id = known._internal_name, known._internal_id
-    made.save()
-    return str(made.url)
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            saved = type(view).from_url(url)
+            for name in ids:
+                setattr(view, name, getattr(saved, name))
+    view.save()
+    return str(view.url)
 
 
-def _report(made: Any, url: str | None) -> str:
-    if url is not None:
-        known = _or_none(lambda: type(made).from_url(url))
-        if known is not None:
-            made.id = known.id
-    made.save()
-    return str(made.url)
-
-
-def _or_none(load: Callable[[], Any]) -> Any:
-    """What was saved before; None if it was deleted since."""
+def _request(act: Callable[[], Any]) -> Any:
     try:
-        return load()
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def _answered(act: Callable[[], Any]) -> Any:
-    try:
-        # The library tells its URLs on standard error, and we tell them on standard output.
+        # The library prints its URLs on standard error; we print them on standard output.
         with contextlib.redirect_stderr(io.StringIO()):
             return act()
-    # Transport, the account, the rights, the server's own mistakes: each has an exception of its own.
+    # Network, account, permissions and server errors each have an exception of their own.
     except Exception as error:
-        raise UserError(f"W&B did not take the dashboard ({reason(error)}); what is built lies on disk.") from error
+        raise UserError(f"W&B did not accept the dashboard ({reason(error)}); its files are on disk.") from error
 
 
-def remembered(folder: Path) -> dict[str, dict[str, str]]:
-    """The URLs of what was saved before, by ENTITY/PROJECT and name. UserError where the file is damaged."""
+def saved_urls(folder: Path) -> dict[str, dict[str, str]]:
+    """The URLs of saved views, by ENTITY/PROJECT and name. Raises UserError if the file is damaged."""
     try:
         found = json.loads((folder / FILE).read_text())
     except FileNotFoundError:
@@ -89,9 +76,3 @@ def remembered(folder: Path) -> dict[str, dict[str, str]]:
     if not isinstance(found, dict) or not all(isinstance(urls, dict) for urls in found.values()):
         raise UserError(f"{folder / FILE} holds no URLs by project: remove it to save new views.")
     return found
-
-
-def _remember(folder: Path, entity: str, project: str, urls: dict[str, str]) -> None:
-    known = remembered(folder)
-    known.setdefault(f"{entity}/{project}", {}).update(urls)
-    write_atomic(folder / FILE, json.dumps(known, indent=2, sort_keys=True) + "\n")

@@ -1,4 +1,4 @@
-"""The one W&B run a sweep that holds its report: figures, tables, verdicts and the page itself."""
+"""The W&B run that holds the report of a sweep: figures, tables, verdicts and the page."""
 
 from __future__ import annotations
 
@@ -10,56 +10,60 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afterkernel.claims import Finding
-from afterkernel.dashboard.inputs import Material
+from afterkernel.dashboard.inputs import DashboardInputs
 from afterkernel.report.output import FIGURES, TABLES
-from afterkernel.report.page import Made
-from afterkernel.wandb.mirror import REPORT, let_go, settings
+from afterkernel.report.page import WrittenReport
+from afterkernel.wandb.mirror import REPORT, end_service, settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
 VERDICTS, PAGE = "verdicts", "page"
 _NOTES = (
-    "The report of the sweep {sweep} of afterkernel, made of the records of all its runs: figures, tables as computed "
-    "(fractions, seconds, bytes, nothing rounded), the verdict on each claim in the summary (claim/c1/verdict, "
+    "The report of the sweep {sweep} of afterkernel, from the records of all its runs: figures, unrounded tables "
+    "(fractions, seconds, bytes), the verdict on each claim in the summary (claim/c1/verdict, "
     "effect, unit, interval_low and interval_high of Student's 95 % interval, n in seeds), and the whole page as HTML."
 )
 
 
-def log(material: Material, made: Made, folder: Path) -> Path:
-    """Log the report as the W&B run SWEEP-report, offline below `folder`, replacing an older one; its folder."""
+def log(inputs: DashboardInputs, report: WrittenReport, folder: Path) -> Path:
+    """Log the report as the W&B run SWEEP-report, offline below `folder`, and delete older ones; returns its folder."""
     import wandb
 
-    _forget(folder, _name(material.sweep))
+    name = f"{inputs.sweep}-report"
+    # Each log is complete and holds all figures and tables.
+    for older in _logged(folder, name):
+        shutil.rmtree(older)
+    shutil.rmtree(_staged(folder), ignore_errors=True)
     with _staging(folder):
         run = wandb.init(
             mode="offline",
-            project=material.project,
-            entity=material.entity,
+            project=inputs.project,
+            entity=inputs.entity,
             dir=folder,
-            group=material.sweep,
-            name=f"report of {material.sweep}",
-            id=_name(material.sweep),
+            group=inputs.sweep,
+            name=f"report of {inputs.sweep}",
+            id=name,
             job_type=REPORT,
-            tags=[finding.hypothesis.name.upper() for finding in made.findings],
-            notes=_NOTES.format(sweep=material.sweep),
+            tags=[finding.claim.name.upper() for finding in report.findings],
+            notes=_NOTES.format(sweep=inputs.sweep),
             reinit="finish_previous",
             settings=settings(),
         )
         try:
-            run.log(_content(made))
-            run.summary.update(summary(made.findings))
+            run.log(_content(report))
+            run.summary.update(summary(report.findings))
         except BaseException:
             run.finish(exit_code=1)
             raise
         run.finish()
-    # Until W&B's own process has ended its file may lack an end.
-    let_go()
-    return _logged(folder, _name(material.sweep))[-1]
+    # Until W&B's service process has ended, the file may be incomplete.
+    end_service()
+    return _logged(folder, name)[-1]
 
 
 def verdict_table(findings: Sequence[Finding]) -> tuple[list[str], list[list[Any]]]:
-    """Headings and rows: one a part of each claim, with the comparison that its verdict hangs on."""
+    """Headings and rows: one row per part of a claim, with its decisive comparison."""
     headings = ["claim", "verdict", "part", "part_verdict", "data", "network", "effect", "unit"]
     headings += ["interval_low", "interval_high", "n", "reason", "statement"]
     rows: list[list[Any]] = []
@@ -68,39 +72,39 @@ def verdict_table(findings: Sequence[Finding]) -> tuple[list[str], list[list[Any
             one = part.decisive
             numbers = [None] * 4 if one is None else [one.test.mean, one.test.low, one.test.high, one.test.n]
             where = ["", ""] if one is None else [one.sample.data, one.sample.network]
-            row = [finding.hypothesis.name, finding.verdict, part.part.title, part.verdict, *where, numbers[0]]
-            rows.append([*row, part.part.unit, *numbers[1:], part.reason, finding.hypothesis.statement])
+            row = [finding.claim.name, finding.verdict, part.part.title, part.verdict, *where, numbers[0]]
+            rows.append([*row, part.part.unit, *numbers[1:], part.reason, finding.claim.statement])
     return headings, rows
 
 
 def summary(findings: Sequence[Finding]) -> dict[str, Any]:
-    """claim/NAME/verdict, and of the comparison that tells: part, effect, unit, interval_low, interval_high, n."""
+    """claim/NAME/verdict, and of the decisive comparison: part, effect, unit, interval_low, interval_high, n."""
     found: dict[str, Any] = {}
     for finding in findings:
-        name = f"claim/{finding.hypothesis.name}"
+        name = f"claim/{finding.claim.name}"
         found[f"{name}/verdict"] = finding.verdict
         part = finding.decisive
         if part is not None and part.decisive is not None:
             test = part.decisive.test
-            words = {"part": part.part.title, "unit": part.part.unit}
-            numbers = {"effect": test.mean, "interval_low": test.low, "interval_high": test.high, "n": test.n}
-            found |= {f"{name}/{key}": value for key, value in {**words, **numbers}.items()}
+            facts = {"part": part.part.title, "unit": part.part.unit, "effect": test.mean}
+            facts |= {"interval_low": test.low, "interval_high": test.high, "n": test.n}
+            found |= {f"{name}/{key}": value for key, value in facts.items()}
     return found
 
 
-def _content(made: Made) -> dict[str, Any]:
+def _content(report: WrittenReport) -> dict[str, Any]:
     import wandb
 
-    folder = made.page.parent
+    folder = report.page.parent
     content: dict[str, Any] = {}
-    for name, picture in made.output.pictures.items():
-        png = next(file for file in picture.files if file.endswith(".png"))
-        content[f"{FIGURES}/{name}"] = wandb.Image(str(folder / png), caption=picture.caption)
-    for name, frame in made.output.frames.items():
+    for name, figure in report.files.figures.items():
+        png = next(file for file in figure.files if file.endswith(".png"))
+        content[f"{FIGURES}/{name}"] = wandb.Image(str(folder / png), caption=figure.caption)
+    for name, frame in report.files.frames.items():
         if len(frame):
             content[f"{TABLES}/{name}"] = _table([str(column) for column in frame.columns], _rows(frame))
-    content[VERDICTS] = _table(*verdict_table(made.findings))
-    content[PAGE] = wandb.Html(str(made.page), inject=False)
+    content[VERDICTS] = _table(*verdict_table(report.findings))
+    content[PAGE] = wandb.Html(str(report.page), inject=False)
     return content
 
 
@@ -115,17 +119,6 @@ def _rows(frame: pd.DataFrame) -> list[Any]:
     return plain.where(frame.notna(), None).to_numpy().tolist()
 
 
-def _name(sweep: str) -> str:
-    return f"{sweep}-report"
-
-
-def _forget(folder: Path, name: str) -> None:
-    # Each is complete in itself, and holds figures and tables once more.
-    for run in _logged(folder, name):
-        shutil.rmtree(run)
-    shutil.rmtree(_staged(folder), ignore_errors=True)
-
-
 def _logged(folder: Path, name: str) -> list[Path]:
     return [file.parent for file in sorted(folder.glob(f"wandb/offline-run-*/run-{name}.wandb"))]
 
@@ -136,7 +129,7 @@ def _staged(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _staging(folder: Path) -> Iterator[None]:
-    """W&B copies tables to where it uploads them from; offline they must last, so they lie next to the run."""
+    """Have W&B stage its copies of tables next to the run: offline they must last until the upload."""
     before = os.environ.get("WANDB_DATA_DIR")
     os.environ["WANDB_DATA_DIR"] = str(_staged(folder).absolute())
     try:

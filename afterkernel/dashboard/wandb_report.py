@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from afterkernel import text as fmt
-from afterkernel.claims import HYPOTHESES, Finding
+from afterkernel.claims import CLAIMS, Finding
 from afterkernel.claims.panel import Condition
-from afterkernel.dashboard import claim_text as words
 from afterkernel.dashboard import panels
-from afterkernel.dashboard.inputs import Material
-from afterkernel.report import claims, facts
+from afterkernel.dashboard.claim_text import claim_text, finding_on, verdict
+from afterkernel.dashboard.inputs import DashboardInputs
+from afterkernel.report import facts
+from afterkernel.report.claim_cards import METHOD
 from afterkernel.report.output import FIGURES
 from afterkernel.wandb.mirror import REPORT, RUN
 
 _LONGEST_TITLE = 128
 
 
-def report(material: Material, findings: Sequence[Finding], entity: str, *, online: bool) -> Any:
-    """The report, not saved. Online its run sets name their project, for whose id a server is asked."""
+def wandb_report(inputs: DashboardInputs, findings: Sequence[Finding], entity: str, *, online: bool) -> Any:
+    """The report, not saved. With `online` its run sets name their project, whose id the library asks of the server."""
     import wandb_workspaces.reports.v2 as wr
 
     return wr.Report(
         entity=entity,
-        project=material.project,
-        title=f"After kernels: {material.sweep}"[:_LONGEST_TITLE],
-        description=_lead(material),
+        project=inputs.project,
+        title=f"After kernels: {inputs.sweep}"[:_LONGEST_TITLE],
+        description=_description(inputs),
         blocks=[
             wr.TableOfContents(),
-            wr.MarkdownBlock(text=_verdicts(findings, partial=material.runs.partial)),
-            *[block for name in HYPOTHESES for block in _claim(name, material, findings, entity if online else "")],
+            wr.MarkdownBlock(text=_verdicts(findings, partial=inputs.runs.partial)),
+            *(block for name in CLAIMS for block in _claim(name, inputs, findings, entity if online else "")),
             wr.H2(text="To reproduce"),
-            wr.MarkdownBlock(text=_reproduce(material)),
+            wr.MarkdownBlock(text=_reproduce(inputs)),
         ],
         width="fluid",
     )
 
 
 def spec(made: Any) -> dict[str, Any]:
-    """What of a report is the same whenever it is built, as plain data."""
+    """The parts of a report that are the same on every build, as plain data."""
     model = made._to_model()
     return {
         "title": model.display_name,
@@ -48,65 +49,59 @@ def spec(made: Any) -> dict[str, Any]:
     }
 
 
-def _lead(material: Material) -> str:
-    known = material.runs
-    done = f"{known.n_done} of {fmt.plural(len(known.runs), 'run')} of the sweep {material.sweep} are done"
-    return f"{done} ({known.counts()}): a partial report." if known.partial else f"{done}."
+def _description(inputs: DashboardInputs) -> str:
+    runs = inputs.runs
+    done = f"{runs.n_done} of {fmt.plural(len(runs.runs), 'run')} of the sweep {inputs.sweep} are done"
+    return f"{done} ({runs.counts()}): a partial report." if runs.partial else f"{done}."
 
 
 def _verdicts(findings: Sequence[Finding], *, partial: bool) -> str:
-    rows = [
-        f"| {name.upper()} | {one.statement} | {words.verdict(name, findings)} |" for name, one in HYPOTHESES.items()
-    ]
+    rows = [f"| {name.upper()} | {claim.statement} | {verdict(name, findings)} |" for name, claim in CLAIMS.items()]
     note = " Verdicts are provisional: not all runs are done." if partial else ""
-    return "\n".join(["| | claim | verdict |", "| --- | --- | --- |", *rows, "", f"{claims.METHOD}{note}"])
+    return "\n".join(["| | claim | verdict |", "| --- | --- | --- |", *rows, "", f"{METHOD}{note}"])
 
 
-def _claim(name: str, material: Material, findings: Sequence[Finding], entity: str) -> list[Any]:
+def _claim(name: str, inputs: DashboardInputs, findings: Sequence[Finding], entity: str) -> Iterator[Any]:
     import wandb_workspaces.reports.v2 as wr
 
-    hypothesis = HYPOTHESES[name]
-    runs = _runset(material, entity, f"{name}/runs", "runs of the sweep", RUN, hypothesis.conditions)
-    blocks = [
-        wr.H2(text=f"{name.upper()}: {words.verdict(name, findings)}"),
-        wr.MarkdownBlock(text=words.claim(name, findings, partial=material.runs.partial)),
-        wr.PanelGrid(runsets=[runs], panels=panels.drawn(hypothesis.panels, f"report/{name}")),
-    ]
-    if any(finding.hypothesis.name == name and finding.comparisons for finding in findings):
-        drawn = wr.MediaBrowser(title="Effects with intervals", media_keys=[f"{FIGURES}/claim_{name}"], num_columns=1)
-        panels.place(drawn, f"report/{name}/figure")
-        drawn.layout.w, drawn.layout.h = 24, 14
-        made = _runset(material, entity, f"{name}/report", "report of the sweep", REPORT)
-        blocks.append(wr.PanelGrid(runsets=[made], panels=[drawn]))
-    return blocks
+    claim, found = CLAIMS[name], finding_on(name, findings)
+    runs = _runset(inputs, entity, f"{name}/runs", "runs of the sweep", RUN, claim.conditions)
+    yield wr.H2(text=f"{name.upper()}: {verdict(name, findings)}")
+    yield wr.MarkdownBlock(text=claim_text(name, findings, partial=inputs.runs.partial))
+    yield wr.PanelGrid(runsets=[runs], panels=panels.to_wandb(claim.panels, f"report/{name}"))
+    if found is not None and found.comparisons:
+        figure = wr.MediaBrowser(title="Effects with intervals", media_keys=[f"{FIGURES}/claim_{name}"], num_columns=1)
+        panels.place(figure, f"report/{name}/figure")
+        figure.layout.w, figure.layout.h = 24, 14
+        report = _runset(inputs, entity, f"{name}/report", "report of the sweep", REPORT)
+        yield wr.PanelGrid(runsets=[report], panels=[figure])
 
 
 def _runset(
-    material: Material, entity: str, where: str, name: str, job_type: str, others: Sequence[Condition] = ()
+    inputs: DashboardInputs, entity: str, key: str, name: str, job_type: str, conditions: Sequence[Condition] = ()
 ) -> Any:
     import wandb_workspaces.reports.v2 as wr
 
     made = wr.Runset(
         entity=entity,
-        project=material.project if entity else "",
+        project=inputs.project if entity else "",
         name=name,
-        filters=panels.conditions(material.sweep, job_type, others),
-        groupby=[f"config.{option}" for option in material.grouping] if job_type == RUN else [],
+        filters=panels.run_filter(inputs.sweep, job_type, conditions),
+        groupby=[f"config.{option}" for option in inputs.grouping] if job_type == RUN else [],
     )
-    made._id = panels.identity("report", where)
+    made._id = panels.stable_id("report", key)
     return made
 
 
-def _reproduce(material: Material) -> str:
-    origin = facts.provenance(material.records)
-    rows = [f"| `{name}` | {value} |" for name, value in [*origin.shared, *origin.vary]]
-    commands = facts.commands(material.records)
-    made = [f"python -m afterkernel {word} runs/{material.sweep}" for word in ("report", "dashboard")]
+def _reproduce(inputs: DashboardInputs) -> str:
+    origin = facts.provenance(inputs.records)
+    commands = facts.commands(inputs.records)
+    commands += [f"python -m afterkernel {command} runs/{inputs.sweep}" for command in ("report", "dashboard")]
     return "\n".join(
         [
-            "Take the commit named below and give the commands that made the records, each PATH being a place of your "
-            "own; what is finished is left alone.",
-            *("", "```sh", *commands, *made, "```", "", "| provenance | |", "| --- | --- |"),
-            *rows,
+            "Check out the commit named below and run the commands that made the records, with a path of your own for "
+            "each PATH; finished runs are skipped.",
+            *("", "```sh", *commands, "```", "", "| provenance | |", "| --- | --- |"),
+            *(f"| `{name}` | {value} |" for name, value in [*origin.shared, *origin.varying]),
         ]
     )

@@ -1,62 +1,55 @@
-"""The W&B workspace of a sweep: a section a claim, then one for every topic of what its runs log."""
+"""The W&B workspace of a sweep: one section per claim, then one per topic of what its runs log."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from afterkernel.claims import HYPOTHESES, Finding
-from afterkernel.dashboard import claim_text as words
+from afterkernel.claims import CLAIMS, Finding
 from afterkernel.dashboard import panels
-from afterkernel.dashboard.inputs import Material
+from afterkernel.dashboard.claim_text import claim_text, finding_on
+from afterkernel.dashboard.inputs import DashboardInputs
 from afterkernel.wandb.mirror import EPOCH, RUN
 
 
-def workspace(material: Material, findings: Sequence[Finding], entity: str) -> Any:
-    """The workspace, not saved: runs of the sweep alone, one line for each group of seeds, all of it against epochs."""
+def workspace(inputs: DashboardInputs, findings: Sequence[Finding], entity: str) -> Any:
+    """The workspace, not saved. It shows only runs of the sweep, one line per group of seeds, against epochs."""
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
 
     made = ws.Workspace(
         entity=entity,
-        project=material.project,
-        # The library takes these for emojis, and refuses them.
-        name=f"afterkernel: {material.sweep.replace('=', '_').replace('+', '_')}",
-        sections=[*_claims(material, findings), *_topics(material)],
+        project=inputs.project,
+        # The library takes = and + for parts of emojis, and refuses them.
+        name=f"afterkernel: {inputs.sweep.replace('=', '_').replace('+', '_')}",
+        sections=list(_sections(inputs, findings)),
         settings=ws.WorkspaceSettings(x_axis=EPOCH, smoothing_type="none", max_runs=panels.MOST_LINES),
         runset_settings=ws.RunsetSettings(
-            filters=panels.conditions(material.sweep, RUN),
-            groupby=[expr.Config(name) for name in material.grouping],
+            filters=panels.run_filter(inputs.sweep, RUN),
+            groupby=[expr.Config(name) for name in inputs.grouping],
         ),
     )
-    made._internal_runset_id = panels.identity(material.sweep, "runs")
+    made._internal_runset_id = panels.stable_id(inputs.sweep, "runs")
     return made
 
 
 def spec(made: Any) -> dict[str, Any]:
-    """What of a workspace is the same whenever and for whomever it is built, as plain data."""
+    """The parts of a workspace that are the same on every build and for every user, as plain data."""
     model = made._to_model()
     return {"name": model.display_name, "spec": model.spec.model_dump(mode="json", by_alias=True, exclude_none=True)}
 
 
-def _claims(material: Material, findings: Sequence[Finding]) -> list[Any]:
+def _sections(inputs: DashboardInputs, findings: Sequence[Finding]) -> Iterator[Any]:
     import wandb_workspaces.reports.v2 as wr
 
-    asked = {finding.hypothesis.name for finding in findings}
-    sections = []
-    for name, hypothesis in HYPOTHESES.items():
-        text = wr.MarkdownPanel(markdown=words.claim(name, findings, partial=material.runs.partial))
+    for name, claim in CLAIMS.items():
+        text = wr.MarkdownPanel(markdown=claim_text(name, findings, partial=inputs.runs.partial))
         panels.place(text, f"workspace/{name}/words")
-        title = f"{name.upper()}: {hypothesis.statement.rstrip('.')}"
-        sections.append(_section(title, [text, *panels.drawn(hypothesis.panels, f"workspace/{name}")], name in asked))
-    return sections
-
-
-def _topics(material: Material) -> list[Any]:
-    return [
-        _section(title, panels.drawn(found, f"workspace/{title}"), opened=False)
-        for title, found in panels.topics(material.metrics)
-    ]
+        title = f"{name.upper()}: {claim.statement.rstrip('.')}"
+        shown = [text, *panels.to_wandb(claim.panels, f"workspace/{name}")]
+        yield _section(title, shown, opened=finding_on(name, findings) is not None)
+    for title, found in panels.by_topic(inputs.metrics):
+        yield _section(title, panels.to_wandb(found, f"workspace/{title}"), opened=False)
 
 
 def _section(name: str, found: list[Any], opened: bool) -> Any:

@@ -17,9 +17,9 @@ _ORDER, _AUGMENTATION = 0, 1
 class Batches:
     """One pass over images and labels in random order, batch by batch; the last batch may be smaller.
 
-    The order is drawn from (seed, epoch) and the augmentation of a batch from (seed, epoch, step), so that a run
-    resumed at an epoch sees what an unbroken one does. Whole batches are indexed at once, in this process: that is
-    faster than a torch DataLoader, which fetches image by image, on data that lie in memory.
+    The order is drawn from (seed, epoch) and the augmentation of a batch from (seed, epoch, step), so that a resumed
+    run sees the same batches as an uninterrupted one. Whole batches are indexed at once: for data in memory this is
+    faster than a torch DataLoader, which fetches image by image.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class Batches:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch, from 0, that the next pass is of."""
+        """Set the epoch (from 0) of the next pass."""
         self.epoch = epoch
 
     @property
     def sampler(self) -> Batches:
-        """Itself: Lightning calls `set_epoch` of a loader's `sampler` when an epoch starts."""
+        """Itself, since Lightning calls `set_epoch` of a loader's `sampler` when an epoch starts."""
         return self
 
     def __len__(self) -> int:
@@ -58,6 +58,6 @@ class Batches:
 
 
 def _generator(*key: int) -> torch.Generator:
-    # SeedSequence spreads near keys over unrelated seeds; all keys are of one length, for it ignores trailing zeros.
+    # SeedSequence maps similar keys to unrelated seeds. It ignores trailing zeros, so all keys have one length.
     state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state)

@@ -16,9 +16,9 @@ from afterkernel.types import Float, Int, Tensor
 class Problem:
     """Two classes of images, `minus` (y = 0) and `plus` (y = 1); the splits are never merged.
 
-    Images are float32 in [0, 1], their pixels scaled and nothing else; labels are int64. `warnings` are doubts about
-    the files that they come from; every record repeats them.
-    Raises UserError where images and labels do not fit together, or where a split lacks a class.
+    Images are float32 in [0, 1], their pixels scaled and nothing else; labels are int64. `warnings` are
+    about the files that they come from; they are stored in every record.
+    Raises UserError if images and labels do not match, or if a split lacks a class.
     """
 
     x_train: Float[Tensor, "n_train c h w"]

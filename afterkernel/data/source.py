@@ -1,12 +1,16 @@
-"""The base of all sources: which two classes, how many images, and the checks of what a user asks for."""
+"""The base of all data sources: choosing two classes and a number of images, with checks."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
+from torch.utils.data import Dataset
 
 from afterkernel.data.problem import Problem
 from afterkernel.errors import UserError
@@ -15,19 +19,34 @@ from afterkernel.text import did_you_mean
 from afterkernel.types import Float, Int, Tensor
 
 Split = tuple[Float[Tensor, "_ c h w"], Int[Tensor, " _"]]
+ImageShape = tuple[int, int, int]
 
 log = logging.getLogger(__name__)
 
 # Fixed, so that one cap names the same images in every run.
 CAP_SEED = 0
+# Class names and image shape of the sources that had to be read for them, by their options.
+_read_facts: dict[tuple[type[Source], str], tuple[list[str], ImageShape]] = {}
 
 
 @dataclass
 class Source:
     """A data set of images by class, and the pair of classes to tell apart; also a structured config.
 
-    A subclass gives `class_names`, `check_files` and `_read`, and the defaults of its options; its file in
-    `afterkernel/data/sources/` is all that it needs.
+    A subclass needs a `name`, its own options as fields, and `read`:
+
+        @dataclass
+        class Scans(Source):
+            name: str = option("scans", "source of the images")
+            path: str = option("scans.npz", "file with x_train, y_train, x_test and y_test", redact=True)
+
+            def read(self, train: bool) -> Any:
+                arrays, split = np.load(self.path), "train" if train else "test"
+                return arrays[f"x_{split}"], arrays[f"y_{split}"]
+
+    Everything else is derived. `classes`, where it is set, names the classes of the labels 0, 1, ...; without it a
+    class is called as its label. With `classes` and `shape` (channels, height, width) set, options are checked before
+    any image is read.
     """
 
     name: str = option("", "source of the images")
@@ -36,27 +55,34 @@ class Source:
     max_train: int | None = option(None, "at most this many training images, in the classes' proportion", at_least=2)
     max_test: int | None = option(None, "at most this many test images, in the classes' proportion", at_least=2)
 
-    def class_names(self) -> list[str]:
-        """Names of all classes, in the order of their labels."""
-        raise TypeError(f"{type(self).__name__} does not say what its classes are")
+    classes: ClassVar[tuple[str, ...]] = ()
+    shape: ClassVar[ImageShape | None] = None
 
-    def check_files(self) -> None:
-        """Raise UserError where files that must be there are missing; cheap."""
+    def read(self, train: bool) -> tuple[Any, Any] | Dataset[Any]:
+        """Images and labels of the training or the test split, or a torch Dataset of (image, label) pairs.
 
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images, without reading them all."""
-        raise TypeError(f"{type(self).__name__} does not say the shape of its images")
-
-    def _read(self) -> tuple[Split, Split]:
-        """The training and the test split, images float32 in [0, 1], labels 0 and 1."""
+        Images are a tensor or array of shape (n, c, h, w) or (n, h, w), of bytes or of floats in [0, 1]; labels are n
+        numbers or names. Images of other classes than `minus` and `plus` may be left out.
+        """
         raise TypeError(f"{type(self).__name__} does not say how to read its images")
 
-    def _warnings(self) -> list[str]:
-        """What is doubtful of files that can be read; logged, and recorded with every kernel."""
+    def class_names(self) -> list[str]:
+        """Names of all classes, in the order of their labels."""
+        return list(self.classes) or self._facts()[0]
+
+    def image_shape(self) -> ImageShape:
+        """Channels, height and width of the images."""
+        return self.shape or self._facts()[1]
+
+    def check_files(self) -> None:
+        """Raise UserError if files that must be there are missing; cheap."""
+
+    def warnings(self) -> list[str]:
+        """Warnings about the files; they are logged, and recorded with every kernel."""
         return []
 
     def check(self) -> None:
-        """Raise UserError for the first option that cannot work; reads no image."""
+        """Raise UserError for the first option that cannot work."""
         try:
             self._check()
         except OSError as error:
@@ -76,30 +102,74 @@ class Source:
         self.check_files()
 
     def load(self) -> Problem:
-        """The problem of telling `plus` from `minus`. Raises UserError where options or files do not allow it."""
+        """The problem of telling `plus` from `minus`. Raises UserError if options or files do not allow it."""
         self.check()
-        (x_train, y_train), (x_test, y_test) = self._read()
-        warnings = tuple(self._warnings())
+        (x_train, y_train), (x_test, y_test) = self._splits()
+        warnings = tuple(self.warnings())
         for warning in warnings:
             log.warning("dataset: %s", warning)
         return Problem(x_train, y_train, x_test, y_test, self.minus, self.plus, warnings)
 
+    def _splits(self) -> tuple[Split, Split]:
+        """The training and the test split of the pair, capped; images float32 in [0, 1], labels 0 and 1."""
+        return self._pair(True, self.max_train), self._pair(False, self.max_test)
 
-def pick_pair(
-    labels: Int[Tensor, " n"], minus: int, plus: int, cap: int | None
+    def _pair(self, train: bool, cap: int | None) -> Split:
+        images, names = self._arrays(train)
+        positions, y = select_pair(names, self.minus, self.plus, cap)
+        chosen = images[positions]
+        # Bytes become floats only now: a whole data set of floats would be four times as large.
+        scaled = chosen.float().div_(255) if chosen.dtype == torch.uint8 else chosen.float()
+        if scaled.numel() and not (scaled.min() >= 0 and scaled.max() <= 1):
+            raise UserError(f"dataset={self.name} has pixels that are not in [0, 1]: scale them, or give bytes.")
+        return scaled.contiguous(), y
+
+    def _arrays(self, train: bool) -> tuple[Tensor, list[str]]:
+        """All images of a split (n, c, h, w) as they were read, and the names of their classes."""
+        found = self.read(train)
+        if not isinstance(found, tuple):
+            dataset: Any = found
+            pairs = [dataset[index] for index in range(len(dataset))]
+            found = torch.stack([torch.as_tensor(image) for image, _ in pairs]), [label for _, label in pairs]
+        images, labels = torch.as_tensor(found[0]), found[1]
+        labels = [label.item() if hasattr(label, "item") else label for label in labels]
+        images = images.unsqueeze(1) if images.dim() == 3 else images
+        if images.dim() != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
+            kind = f"{tuple(images.shape)} of {str(images.dtype).removeprefix('torch.')}"
+            raise UserError(
+                f"dataset={self.name} gives images of shape {kind}: they must be (n, c, h, w) or (n, h, w), of uint8 "
+                "or of floats in [0, 1]."
+            )
+        if len(images) != len(labels):
+            raise UserError(f"dataset={self.name} gives {len(images)} images and {len(labels)} labels: give one each.")
+        return images, [self.classes[label] if self.classes else str(label) for label in labels]
+
+    def _facts(self) -> tuple[list[str], ImageShape]:
+        """Class names and image shape, by reading the training split once a process."""
+        own = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("max_train", "max_test")}
+        key = type(self), json.dumps(own, sort_keys=True)
+        if key not in _read_facts:
+            images, names = self._arrays(True)
+            c, h, w = images.shape[1:]
+            _read_facts[key] = sorted(set(names), key=_natural), (c, h, w)
+        return _read_facts[key]
+
+
+def select_pair(
+    names: Sequence[str], minus: str, plus: str, cap: int | None
 ) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:
-    """Positions, ascending, of the images of two classes among `labels`, capped; and their labels 0 and 1."""
-    positions = ((labels == minus) | (labels == plus)).nonzero().flatten()
-    y = (labels[positions] == plus).long()
-    kept = capped(y, cap)
+    """Positions, ascending, of the images of two classes among the `names` of all, capped; and their labels 0, 1."""
+    positions = torch.tensor([index for index, name in enumerate(names) if name in (minus, plus)], dtype=torch.int64)
+    y = torch.tensor([int(name == plus) for name in names if name in (minus, plus)], dtype=torch.int64)
+    kept = stratified_subset(y, cap)
     return positions[kept], y[kept]
 
 
-def capped(y: Int[Tensor, " n"], cap: int | None) -> Int[Tensor, " k"]:
+def stratified_subset(y: Int[Tensor, " n"], cap: int | None) -> Int[Tensor, " k"]:
     """Positions, ascending, of `cap` of the labels 0 and 1, both classes in proportion (each at least one).
 
-    Each class is put in a random order drawn from a fixed seed, and its first ones are taken: so a cap always names
-    the same images, and a smaller cap takes a part of a larger one's, up to one image of rounding.
+    The first images of each class in a random order from a fixed seed are taken. A cap therefore always selects the
+    same images, and a smaller cap a subset of a larger one's, up to one image of rounding.
     """
     if cap is None or cap >= len(y):
         return torch.arange(len(y))
@@ -115,3 +185,7 @@ def capped(y: Int[Tensor, " n"], cap: int | None) -> Int[Tensor, " k"]:
 def _listed(names: Sequence[str], most: int = 20) -> str:
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
+
+
+def _natural(name: str) -> tuple[int, str]:
+    return (len(name), name) if name.isdecimal() else (0, name)

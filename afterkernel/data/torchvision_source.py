@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from afterkernel.data.source import Source, Split, pick_pair
+from afterkernel.data.source import Source
 from afterkernel.errors import UserError
-from afterkernel.files.reading import expanded, is_file, is_folder
+from afterkernel.files.reading import expand_user, is_file, is_folder
 from afterkernel.options import option
 
 # What torchvision raises for a failed download, a truncated file or a wrong checksum.
@@ -30,22 +30,12 @@ class TorchvisionSource(Source):
     root: str = option("data", "folder of the data sets, in torchvision's layout", affects_results=False, redact=True)
     download: bool = option(True, "download into root what is missing there", affects_results=False)
 
-    classes: ClassVar[tuple[str, ...]] = ()
     folder: ClassVar[str] = ""
     files: ClassVar[tuple[str, ...]] = ()
-    shape: ClassVar[tuple[int, int, int]]
-
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of every image of the set."""
-        return self.shape
-
-    def class_names(self) -> list[str]:
-        """Names of the ten classes, in the order of their labels."""
-        return list(self.classes)
 
     def check_files(self) -> None:
         """Raise UserError for a file that is missing and is not to be downloaded, or is not a regular file."""
-        is_folder("dataset.root", expanded("dataset.root", self.root))
+        is_folder("dataset.root", expand_user("dataset.root", self.root))
         missing = [file for file in self.files if not is_file("dataset.root", self._folder / file)]
         if missing and not self.download:
             raise UserError(
@@ -54,21 +44,19 @@ class TorchvisionSource(Source):
             )
 
     def _check_contents(self) -> None:
-        """Raise UserError for a file that is there and is not what it must be, before any of them is opened."""
+        """Raise UserError for a file with the wrong content, before torchvision opens any."""
 
     @property
     def _folder(self) -> Path:
-        return expanded("dataset.root", self.root) / self.folder
+        return expand_user("dataset.root", self.root) / self.folder
 
     def _dataset(self, root: Path, train: bool) -> Any:
         """The torchvision data set, with `data` (n, h, w[, c]) in uint8 and `targets` (n)."""
         raise TypeError(f"{type(self).__name__} does not name its torchvision data set")
 
-    def _read(self) -> tuple[Split, Split]:
-        return self._split(True, self.max_train), self._split(False, self.max_test)
-
-    def _split(self, train: bool, cap: int | None) -> Split:
-        root = expanded("dataset.root", self.root)
+    def read(self, train: bool) -> tuple[Any, Any]:
+        """Images (n, h, w) or (n, c, h, w) in uint8, and labels."""
+        root = expand_user("dataset.root", self.root)
         try:
             if self.download:
                 root.mkdir(parents=True, exist_ok=True)
@@ -85,16 +73,13 @@ class TorchvisionSource(Source):
                 f"dataset.root={self.root}: {self.name} could not be {tried} ({type(error).__name__}: {reason}): "
                 f"place {', '.join(self.files)} in {self._folder}."
             ) from error
-        minus, plus = (self.classes.index(name) for name in (self.minus, self.plus))
-        positions, y = pick_pair(torch.as_tensor(dataset.targets), minus, plus, cap)
-        pixels = torch.as_tensor(dataset.data)[positions]
-        images = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2)
-        return images.float().div_(255).contiguous(), y
+        pixels = torch.as_tensor(dataset.data)
+        return pixels.permute(0, 3, 1, 2) if pixels.dim() == 4 else pixels, dataset.targets
 
 
 @contextlib.contextmanager
 def _one_process_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder: the jobs of a sweep must not all write the same download."""
+    """Hold a lock on a folder, since the jobs of a sweep must not write the same download at once."""
     try:
         import fcntl
     except ImportError:
@@ -102,7 +87,7 @@ def _one_process_at_a_time(folder: Path) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        # Some network file systems refuse locks on folders; then each job trusts to luck.
+        # Some network file systems do not support locks on folders; then jobs may download at the same time.
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield

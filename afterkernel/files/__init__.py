@@ -1,1 +1,1 @@
-"""Reading files that others may have written: only regular files, and YAML that is data alone."""
+"""Reading files safely: regular files, plain YAML, and JSON that is checked against types."""

@@ -1,4 +1,4 @@
-"""Reading files that others may have written: only regular files, and YAML that is nothing but data."""
+"""Reading files that may come from others: only regular files, and only YAML without tags or aliases."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from afterkernel.errors import UserError
 _MOST_BYTES = 10_000_000
 _DEEPEST = 50
 _TAGS = ("!", *(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")))
-# What YAML 1.1 takes for a number, though it is hardly meant: 1:30 is 90, 010 is 8, 1_0 is 10.
+# Numbers of YAML 1.1 that are probably not meant as such: 1:30 is 90, 010 is 8, 1_0 is 10.
 _ODD_NUMBER = re.compile(r"[-+]?(0[0-7_]+|0x[\da-fA-F_]+|0b[01_]+|\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?|\d+(_\d+)+)")
 
 
 def read_bytes(path: Path, most: int | None = None) -> bytes:
     """The content of a regular file, of at most so many bytes.
 
-    Raises OSError where it can't be read, and UserError where it is not a regular file: opening a named pipe would wait
+    Raises OSError where it can't be read, and UserError if it is not a regular file: opening a named pipe would wait
     for ever, and a device may have no end.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -41,7 +41,7 @@ def read_text(path: Path) -> str:
 
 
 def is_file(option: str, path: Path) -> bool:
-    """Whether a regular file is there. Raises UserError where something else is, or if that is unknown."""
+    """Whether a regular file exists. Raises UserError for anything else of that name, or if it can not be checked."""
     return _is_a(stat.S_ISREG, "a regular file", option, path)
 
 
@@ -66,8 +66,8 @@ def _is_a(kind: Callable[[int], bool], words: str, option: str, path: Path) -> b
     return True
 
 
-def expanded(option: str, text: str) -> Path:
-    """A path with ~ replaced. Raises UserError for the home of a user that does not exist."""
+def expand_user(option: str, text: str) -> Path:
+    """The path with ~ expanded. Raises UserError for an unknown user."""
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -78,13 +78,13 @@ def read_yaml_text(path: Path) -> str:
     """The text of a YAML file that holds data alone: no tags, which could name code, and no aliases, which could make
     a small file endless.
 
-    Raises UserError where it can't be read, or isn't such YAML.
+    Raises UserError if it can't be read, or isn't such YAML.
     """
-    import yaml  # only here: the kernels read files too, and need no more than torch and numpy
+    import yaml  # imported here, since kernels read files too and need torch and numpy alone
 
     try:
         text = read_bytes(path, _MOST_BYTES).decode("utf-8")
-        # Of each collection that is open: the keys of a mapping so far, and whether a key comes next; None for a list.
+        # For each open collection: the keys of a mapping so far, and whether a key comes next; None for a list.
         within: list[tuple[set[str], bool] | None] = []
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.CollectionEndEvent):
@@ -116,7 +116,7 @@ def read_yaml_text(path: Path) -> str:
 
 
 def _check_yaml(path: Path, event: Any) -> None:
-    """Raise UserError for an alias, a tag that is not one of plain data, and a number that is hardly meant."""
+    """Raise UserError for an alias, a tag that is not of plain data, or a number that is probably not meant as one."""
     import yaml
 
     if isinstance(event, yaml.AliasEvent):

@@ -1,1 +1,1 @@
-"""Launchers: where the jobs of a sweep run, one engine per file."""
+"""Launchers: where the jobs of a sweep run. Each launcher is one file."""

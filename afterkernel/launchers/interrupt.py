@@ -1,4 +1,4 @@
-"""Ctrl-C in a sweep: the first one ends it in order, and no further one breaks that off."""
+"""Ctrl-C in a sweep: the first one stops it in order, and further ones do not interrupt the stopping."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# Interrupts closer together count as one: keys that bounce, or `timeout`, which signals the program and its group.
+# Interrupts closer together count as one: `timeout`, for example, signals both the program and its group.
 TOGETHER_S = 1.0
 
 
@@ -17,12 +17,12 @@ TOGETHER_S = 1.0
 def interrupted_once() -> Iterator[threading.Event]:
     """Within the block the first Ctrl-C raises KeyboardInterrupt, and later ones raise nothing.
 
-    One that comes a second or more after the first sets the event that is given: what runs is to be ended at once.
-    Where Ctrl-C is ignored, or this is not the main thread, nothing changes.
+    One that comes `TOGETHER_S` or more after the first sets the yielded event: running jobs are then to be killed.
+    If Ctrl-C is ignored, or outside the main thread, nothing changes.
     """
     force_stop, first_s = threading.Event(), list[float]()
 
-    def hear(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
         now_s = time.monotonic()
         if not first_s:
             first_s.append(now_s)
@@ -30,10 +30,10 @@ def interrupted_once() -> Iterator[threading.Event]:
         if now_s - first_s[0] >= TOGETHER_S:
             force_stop.set()
 
-    heard = callable(signal.getsignal(signal.SIGINT)) and threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, hear) if heard else None
+    installed = callable(signal.getsignal(signal.SIGINT)) and threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, on_signal) if installed else None
     try:
         yield force_stop
     finally:
-        if heard:
+        if installed:
             signal.signal(signal.SIGINT, before)

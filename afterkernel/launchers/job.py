@@ -1,4 +1,4 @@
-"""A job of a sweep, in plain data that travels to any process, and what came of it."""
+"""A job of a sweep, as plain data that can be sent to any process, and its outcome."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any, Literal
 
 # "plain" for one run at a time, "named" where several share a terminal, "none" for the log file alone.
 Echo = Literal["plain", "named", "none"]
-State = Literal["finished", "skipped", "locked", "failed", "interrupted"]
+JobState = Literal["finished", "skipped", "locked", "failed", "interrupted"]
 
 LOG = "run.log"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run to do: its resolved configuration as plain data, its folder, and where relative paths start.
+    """One run to do: its resolved configuration as plain data, its folder, and the working directory.
 
-    A process that takes it needs no Hydra, only this package; `run_dir` and `cwd` are absolute. `arguments` are those
-    of the command line that asked for the run, for its provenance.
+    The process that runs it does not need Hydra. `run_dir` and `cwd` are absolute. `arguments` are those of the command
+    line, for the provenance.
     """
 
     run_id: str
@@ -37,13 +37,13 @@ class Job:
 class Outcome:
     """The outcome of a job: its state, why if it did not succeed (`message`), and the path of its log.
 
-    States: `finished`; `skipped`, since it was finished before; `locked` by another process that works on it; `failed`,
-    by an error, an exit, a signal or lack of memory; `interrupted`, so that it continues when it is run again.
-    `user_error` says that a user's mistake caused the failure. `warnings` are those of the run's log.
+    States: `finished`; `skipped`, if it was finished before; `locked` by another process; `failed`, by an error, an
+    exit, a signal or lack of memory; `interrupted`, so that it continues when it is run again. `user_error` is true
+    if a mistake of the user caused the failure. `warnings` are those in the run's log.
     """
 
     run_id: str
-    state: State
+    state: JobState
     message: str
     log: str
     wall_s: float

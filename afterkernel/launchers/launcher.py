@@ -1,18 +1,22 @@
-"""What every launcher offers: jobs in, outcomes out as they arrive."""
+"""The base of all launchers: runs jobs and reports their outcomes as they arrive."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
 from afterkernel.launchers.job import Echo, Job, Outcome
 from afterkernel.options import option
 
+# Where a run is computed changes none of its numbers.
+launcher_option = partial(option, affects_results=False)
+
 
 @runtime_checkable
 class Execute(Protocol):
-    """What does a job in the process that a launcher gives it; a function of a module, found there by its name."""
+    """The function that runs a job in the process of a launcher; a module-level function, so that it can be pickled."""
 
     def __call__(self, job: Job, echo: Echo = "plain") -> Outcome:
         """Do the job and return its outcome; only KeyboardInterrupt is raised."""
@@ -21,7 +25,7 @@ class Execute(Protocol):
 
 @runtime_checkable
 class JobEvents(Protocol):
-    """What a launcher reports of its jobs, from one thread."""
+    """Receives the events of a launcher, all from one thread."""
 
     def on_start(self, job: Job) -> None:
         """A job has started; reported again if it is restarted."""
@@ -39,19 +43,19 @@ class Launcher:
     The subclass is found by the default of its `name`; its fields are also its section of the configuration.
     """
 
-    name: str = option("", "which launcher (set by launcher=NAME)", affects_results=False)
+    name: str = launcher_option("", "which launcher (set by launcher=NAME)")
 
-    # Whether the lines that runs print reach this terminal.
+    # Whether the output of runs appears on this terminal.
     streams_output: ClassVar[bool] = False
 
     def check(self) -> None:
-        """Raise UserError where the engine can't run here; called before any job starts."""
+        """Raise UserError if the engine can't run here; called before any job starts."""
 
     def launch(self, jobs: Sequence[Job], events: JobEvents, execute: Execute) -> None:
         """Run the jobs by `execute` and report each one's start and outcome, also if its process died.
 
-        Once `on_finish` returns False no further job starts, and those that have started end. A job that exits, is
-        killed or runs out of memory is reported as failed, and the others go on. On KeyboardInterrupt the jobs in
-        progress are stopped, and the exception passes on.
+        Once `on_finish` returns False, no further job starts, and running jobs are completed. A job that exits, is
+        killed or runs out of memory is reported as failed, and the others continue. On KeyboardInterrupt running jobs
+        are stopped, and the exception is raised again.
         """
         raise TypeError(f"{type(self).__name__} does not say how to launch")

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from afterkernel.launchers.job import Echo, Job
-from afterkernel.launchers.launcher import Execute, JobEvents, Launcher
-from afterkernel.options import option
+from afterkernel.launchers.launcher import Execute, JobEvents, Launcher, launcher_option
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -18,22 +17,22 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 class Local(Launcher):
     """Runs on this machine; several at once divide its cores and GPUs among them."""
 
-    name: str = option("local", "which launcher (set by launcher=NAME)", affects_results=False)
-    processes: int = option(
-        1, "runs at once, which divide the cores and GPUs among them", at_least=1, at_most=1024, affects_results=False
+    name: str = launcher_option("local", "which launcher (set by launcher=NAME)")
+    processes: int = launcher_option(
+        1, "runs at once, which divide the cores and GPUs among them", at_least=1, at_most=1024
     )
 
     streams_output: ClassVar[bool] = True
 
     def launch(self, jobs: Sequence[Job], events: JobEvents, execute: Execute) -> None:
-        """Run the jobs, each process one after the other."""
+        """Run the jobs; each process takes one after the other."""
         from afterkernel.launchers.engines.worker_processes import run_in_processes
 
         echo: Echo = "plain" if self.processes == 1 else "named"
         run_in_processes(jobs, events, execute, self.environments(len(jobs)), echo)
 
     def environments(self, jobs: int) -> list[dict[str, str]]:
-        """The environment of each process: its number of CPU threads, and its GPU; one process has all of both."""
+        """Environment variables of each process: its CPU threads and its GPU; a single process has all."""
         if self.processes == 1:
             return [{}]
         gpus, cores = visible_gpus(), available_cores()

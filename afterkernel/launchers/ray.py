@@ -1,4 +1,4 @@
-"""Ray: each job a task in a process of its own, on a running cluster or on one of this machine for the sweep."""
+"""Ray: each job is a task in its own process, on a running cluster or on one started on this machine."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from afterkernel.errors import UserError
 from afterkernel.launchers.engines.ray_task import run_job
 from afterkernel.launchers.interrupt import interrupted_once
 from afterkernel.launchers.job import Job, Outcome
-from afterkernel.launchers.launcher import Execute, JobEvents, Launcher
-from afterkernel.options import option
+from afterkernel.launchers.launcher import Execute, JobEvents, Launcher, launcher_option
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ _STOP_S = 10.0
 
 @dataclass
 class RayTask:
-    """A task: its job, how often that was begun before, the file that says that it has begun, since when it waits."""
+    """A task: its job, how often it was started before, the file that marks its start, and when it was submitted."""
 
     job: Job
     attempt: int
@@ -43,33 +42,32 @@ class RayTask:
 class RayLauncher(Launcher):
     """Tasks of a Ray cluster whose nodes have this package and share the file system of the results."""
 
-    name: str = option("ray", "which launcher (set by launcher=NAME)", affects_results=False)
-    address: str | None = option(
+    name: str = launcher_option("ray", "which launcher (set by launcher=NAME)")
+    address: str | None = launcher_option(
         None,
         "HOST:PORT of a cluster, or local to start one; null takes RAY_ADDRESS, a cluster that runs here, or local",
-        affects_results=False,
     )
-    jobs: int | None = option(
-        None, "jobs at most at once; null is as many as fit", at_least=1, at_most=100_000, affects_results=False
+    jobs: int | None = launcher_option(
+        None, "jobs at most at once; null is as many as fit", at_least=1, at_most=100_000
     )
-    cpus: int = option(1, "CPUs, and CPU threads, a job", at_least=1, at_most=1024, affects_results=False)
-    gpus: float = option(
-        0.0, "GPUs a job; 0.5 lets two jobs share one, 0 shows none", at_least=0, at_most=1024, affects_results=False
+    cpus: int = launcher_option(1, "CPUs, and CPU threads, a job", at_least=1, at_most=1024)
+    gpus: float = launcher_option(
+        0.0, "GPUs a job; 0.5 lets two jobs share one, 0 shows none", at_least=0, at_most=1024
     )
-    memory_gb: float | None = option(
-        None, "memory that a job reserves; null reserves none", above=0, at_most=1e6, affects_results=False
+    memory_gb: float | None = launcher_option(
+        None, "memory that a job reserves; null reserves none", above=0, at_most=1e6
     )
-    retries: int = option(
-        0, "times that a job whose process died is begun again, and goes on", at_least=0, affects_results=False
+    retries: int = launcher_option(
+        0, "times that a job whose process died is restarted from its checkpoint", at_least=0
     )
-    env: list[str] = option(
-        [], "names of variables that go to the jobs, in addition to those that begin with WANDB_", affects_results=False
+    env: list[str] = launcher_option(
+        [], "names of variables that go to the jobs, in addition to those that begin with WANDB_"
     )
-    log_to_driver: bool = option(False, "print here what the jobs print", affects_results=False)
-    object_store_gb: float = option(
-        0.1, "object store of a cluster that we start", at_least=0.08, at_most=1e6, affects_results=False
+    log_to_driver: bool = launcher_option(False, "print here what the jobs print")
+    object_store_gb: float = launcher_option(
+        0.1, "object store of a cluster that is started for the sweep", at_least=0.08, at_most=1e6
     )
-    poll_s: float = option(1.0, "time between two looks at the tasks", above=0, at_most=3600, affects_results=False)
+    poll_s: float = launcher_option(1.0, "seconds between two checks of the tasks", above=0, at_most=3600)
 
     def check(self) -> None:
         """Raise UserError without Ray, or for a variable that is not set."""
@@ -101,7 +99,7 @@ class RayLauncher(Launcher):
     def _launch(self, waiting: list[Job], events: JobEvents, execute: Execute, marks: Path, logs: str) -> None:
         import ray
 
-        # Restarts are ours to count; and a process that did one job is ended, so that its memory is free.
+        # Restarts are counted here, not by Ray. Each process does one job and ends, which frees its memory.
         remote = ray.remote(max_retries=0, max_calls=1, **self._resources())(run_job)
         environment = {
             name: value for name, value in os.environ.items() if name.startswith("WANDB_") or name in self.env
@@ -114,10 +112,10 @@ class RayLauncher(Launcher):
             live[ref] = RayTask(job, attempt, mark, time.monotonic())
 
         room = self._room()
-        go_on = True
+        may_start = True
         try:
-            while live or (go_on and waiting):
-                while go_on and waiting and len(live) < room:
+            while live or (may_start and waiting):
+                while may_start and waiting and len(live) < room:
                     submit(waiting.pop(0), 0)
                 for running in live.values():
                     if running.mark.exists():
@@ -126,17 +124,17 @@ class RayLauncher(Launcher):
                 for ref in done:
                     running = live.pop(ref)
                     outcome, died = self._outcome(ref, running, logs)
-                    if died and go_on and running.attempt < self.retries:
-                        log.warning("%s: %s; it is begun again", running.job.run_id, outcome.message)
+                    if died and may_start and running.attempt < self.retries:
+                        log.warning("%s: %s; it is restarted", running.job.run_id, outcome.message)
                         submit(running.job, running.attempt + 1)
-                    elif (go_on or running.mark.exists()) and not events.on_finish(outcome) and go_on:
-                        go_on = False
+                    elif (may_start or running.mark.exists()) and not events.on_finish(outcome) and may_start:
+                        may_start = False
                         for each, other in live.items():
                             if not other.mark.exists():
                                 ray.cancel(each)
         except BaseException:
             self._stop(list(live))
-            log.warning("cancelled the %d jobs that were under way", len(live))
+            log.warning("cancelled %d unfinished jobs", len(live))
             raise
 
     def _resources(self) -> dict[str, Any]:
@@ -144,7 +142,7 @@ class RayLauncher(Launcher):
         return {"num_cpus": self.cpus, "num_gpus": self.gpus} | memory
 
     def _room(self) -> int:
-        """How many jobs to hand over at once: as many as the cluster holds. Raises UserError where it holds none."""
+        """How many jobs to submit at once: as many as fit in the cluster. Raises UserError if none fits."""
         import ray
 
         memory = "null" if self.memory_gb is None else f"{self.memory_gb:g}"
@@ -156,7 +154,7 @@ class RayLauncher(Launcher):
             most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in asked}
             raise UserError(
                 f"launcher=ray: no node of the cluster has what a job asks for (launcher.cpus={self.cpus}, "
-                f"launcher.gpus={self.gpus:g}, launcher.memory_gb={memory}): the most of one node is {_told(most)}."
+                f"launcher.gpus={self.gpus:g}, launcher.memory_gb={memory}): the largest node has {_describe(most)}."
             )
         return fitting if self.jobs is None else min(self.jobs, fitting)
 
@@ -183,11 +181,11 @@ class RayLauncher(Launcher):
         except Exception as error:
             return ended("failed", f"its result can't be read ({type(error).__name__}: {error})"), False
         if not isinstance(value, Outcome):
-            return ended("failed", f"it gave no outcome but {type(value).__name__}"), False
+            return ended("failed", f"it returned {type(value).__name__} instead of an outcome"), False
         return value, False
 
     def _stop(self, refs: list[Any]) -> None:
-        """Stop tasks in order, as by Ctrl-C, and after a while without."""
+        """Interrupt tasks as by Ctrl-C, and kill those that have not ended after a while."""
         import ray
 
         for ref in refs:
@@ -198,7 +196,7 @@ class RayLauncher(Launcher):
 
     @contextlib.contextmanager
     def _cluster(self) -> Iterator[str]:
-        """Connected to a cluster, one of our own where there is no other; gives the folder of Ray's logs."""
+        """Connect to a cluster, or start one if there is none; yields the folder of Ray's logs."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that we start sends no reports
         import ray
 
@@ -212,8 +210,8 @@ class RayLauncher(Launcher):
         elif address != "local":
             context = _connect(address, **common)
         if context is None:
-            os.environ.setdefault("RAY_AUTH_MODE", "token")  # no other user runs code in a cluster that we start
-            # An object store's size and a dashboard are a cluster's own to choose, and Ray takes them for no other.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")  # no other user can run code in a cluster that we start
+            # Ray accepts these options only for a cluster that it starts.
             store = round(self.object_store_gb * _GB)
             context = ray.init(address="local", include_dashboard=False, object_store_memory=store, **common)
         try:
@@ -221,14 +219,14 @@ class RayLauncher(Launcher):
             log.info("launcher=ray: at most %d jobs at once on the cluster at %s", self._room(), where)
             yield str(Path(context.address_info["session_dir"]) / "logs")
         finally:
-            ray.shutdown()  # a cluster that is not ours goes on
+            ray.shutdown()  # a cluster that we did not start keeps running
 
     def _address(self) -> str | None:
         return self.address or os.environ.get("RAY_ADDRESS") or None
 
 
 def _check_address(option_name: str, address: str) -> None:
-    """Ray itself tries for minutes to reach a cluster that is not there, and then ends the process."""
+    """Check an address: Ray itself would try for minutes to reach a missing cluster, and then exit."""
     host, _, port = address.rpartition(":")
     if address.startswith("ray://") or not host or not port.isdigit():
         raise UserError(f"{option_name}={address}: write HOST:PORT of a cluster's head, on one of its nodes, or local.")
@@ -255,7 +253,7 @@ def _connect(address: str, **common: Any) -> Any:
         raise UserError(f"launcher=ray: {address} is no Ray cluster of this version and Python: {error}.") from error
 
 
-def _told(most: Mapping[str, float]) -> str:
+def _describe(most: Mapping[str, float]) -> str:
     words = []
     for name, amount in most.items():
         words.append(f"{amount / _GB:.1f} GB of memory" if name == "memory" else f"{amount:g} {name}s")

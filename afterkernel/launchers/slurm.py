@@ -1,4 +1,4 @@
-"""SLURM, through submitit: each job is one of an array, and goes on after its time limit or a pre-emption."""
+"""SLURM, through submitit: jobs are submitted as arrays, and continue after a time limit or a pre-emption."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from afterkernel.launchers.engines import slurm_commands
 from afterkernel.launchers.engines.slurm_task import JobTask
 from afterkernel.launchers.interrupt import interrupted_once
 from afterkernel.launchers.job import Job, Outcome
-from afterkernel.launchers.launcher import Execute, JobEvents, Launcher
-from afterkernel.options import option
+from afterkernel.launchers.launcher import Execute, JobEvents, Launcher, launcher_option
 
 if TYPE_CHECKING:
     from submitit import Executor
@@ -30,30 +29,30 @@ log = logging.getLogger(__name__)
 
 # Below the sweep's folder, hidden, so that it is not taken for a run.
 FOLDER = ".submitit"
-# SLURM looks at time limits every 30 s, so that its signal may come so much early, and a process must have begun then.
+# SLURM checks time limits every 30 s, so its signal may come this early, when the process must have started.
 EARLY_S = 45
-# A shared file system may show a result this much later than SLURM says that the job has ended.
+# A shared file system may show a result this long after the job has ended for SLURM.
 LATE_S = 60.0
 
 
 @dataclass
-class Submitted:
-    """A job that was submitted, when it was first seen begun and ended, and whether it must no longer begin."""
+class SubmittedJob:
+    """A submitted job, when its start and end were first seen, and whether it was cancelled."""
 
     job: Job
     handle: Handle[Outcome]
-    begun_s: float | None = None
+    started_s: float | None = None
     ended_s: float | None = None
     cancelled: bool = False
 
     @property
-    def never_begins(self) -> bool:
-        """Whether it was cancelled before it began."""
-        return self.cancelled and self.begun_s is None
+    def never_started(self) -> bool:
+        """Whether it was cancelled before it started."""
+        return self.cancelled and self.started_s is None
 
     def failed(self, reason: str) -> Outcome:
-        """The outcome of a job that gave none itself."""
-        wall_s = 0.0 if self.begun_s is None else time.monotonic() - self.begun_s
+        """The outcome of a job that did not return one."""
+        wall_s = 0.0 if self.started_s is None else time.monotonic() - self.started_s
         return Outcome(self.job.run_id, "failed", f"{reason}; see {self.handle.paths.stdout}", self.job.log, wall_s)
 
 
@@ -61,48 +60,36 @@ class Submitted:
 class Slurm(Launcher):
     """Jobs of a SLURM cluster, as arrays; the results' folder must be on a file system that its nodes share."""
 
-    name: str = option("slurm", "which launcher (set by launcher=NAME)", affects_results=False)
-    jobs: int | None = option(
-        None,
-        "jobs of the array at most at once; null leaves it to SLURM",
-        at_least=1,
-        at_most=100_000,
-        affects_results=False,
+    name: str = launcher_option("slurm", "which launcher (set by launcher=NAME)")
+    jobs: int | None = launcher_option(
+        None, "jobs of the array at most at once; null leaves it to SLURM", at_least=1, at_most=100_000
     )
-    cpus: int = option(1, "CPUs, and CPU threads, per job", at_least=1, at_most=1024, affects_results=False)
-    gpus: int | None = option(
-        None, "GPUs per job, by --gpus-per-node; null asks for none", at_least=0, at_most=1024, affects_results=False
+    cpus: int = launcher_option(1, "CPUs, and CPU threads, per job", at_least=1, at_most=1024)
+    gpus: int | None = launcher_option(
+        None, "GPUs per job, by --gpus-per-node; null asks for none", at_least=0, at_most=1024
     )
-    memory_gb: float | None = option(
-        None, "memory per job; null is the partition's default", above=0, at_most=1e6, affects_results=False
+    memory_gb: float | None = launcher_option(
+        None, "memory per job; null is the partition's default", above=0, at_most=1e6
     )
-    timeout_min: int = option(
-        60,
-        "time limit of a job, which is then requeued and goes on",
-        at_least=1,
-        at_most=527_040,
-        affects_results=False,
+    timeout_min: int = launcher_option(
+        60, "time limit of a job, which is then requeued and continues", at_least=1, at_most=527_040
     )
-    signal_delay_s: int = option(
+    signal_delay_s: int = launcher_option(
         90,
         "time before the limit at which a job receives the signal to stop; saving its state must fit in here",
         at_least=1,
-        at_most=540,  # beyond 10 minutes submitit takes a time limit for a pre-emption, and counts no requeue
+        at_most=540,  # above 10 minutes submitit mistakes time limits for pre-emptions, and does not count requeues
         affects_results=False,
     )
-    max_requeues: int = option(10, "times that a job goes on after its time limit", at_least=0, affects_results=False)
-    poll_s: float = option(2.0, "time between two looks at the jobs", above=0, at_most=3600, affects_results=False)
-    partition: str | None = option(None, "partition; null is the cluster's default", affects_results=False)
-    account: str | None = option(None, "account that is charged", affects_results=False)
-    qos: str | None = option(None, "quality of service", affects_results=False)
-    constraint: str | None = option(None, "features that a node must have", affects_results=False)
-    sbatch: list[str] = option(
-        [], "further options of sbatch, such as ['gres=gpu:a100:1',exclusive]", affects_results=False
-    )
-    setup: list[str] = option(
-        [], "shell commands before each job, such as ['module load cuda']", unique=False, affects_results=False
-    )
-    job_name: str = option("afterkernel", "name of the jobs in SLURM", affects_results=False)
+    max_requeues: int = launcher_option(10, "times that a job is requeued after its time limit", at_least=0)
+    poll_s: float = launcher_option(2.0, "seconds between two checks of the jobs", above=0, at_most=3600)
+    partition: str | None = launcher_option(None, "partition; null is the cluster's default")
+    account: str | None = launcher_option(None, "account that is charged")
+    qos: str | None = launcher_option(None, "quality of service")
+    constraint: str | None = launcher_option(None, "features that a node must have")
+    sbatch: list[str] = launcher_option([], "further options of sbatch, such as ['gres=gpu:a100:1',exclusive]")
+    setup: list[str] = launcher_option([], "shell commands before each job, such as ['module load cuda']", unique=False)
+    job_name: str = launcher_option("afterkernel", "name of the jobs in SLURM")
 
     def check(self) -> None:
         """Raise UserError where submitit or SLURM is missing, or an option can't work."""
@@ -135,29 +122,29 @@ class Slurm(Launcher):
             return
         folder = Path(jobs[0].run_dir).parent / FOLDER / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         executor = self._executor(folder)
-        waiting, live = list(jobs), list[Submitted]()
-        go_on = True
+        waiting, live = list(jobs), list[SubmittedJob]()
+        may_start = True
         try:
-            while live or (go_on and waiting):
-                # One array at a time if there is a limit, since SLURM counts the jobs at once by array.
-                if go_on and waiting and not (live and self.jobs is not None):
+            while live or (may_start and waiting):
+                # With a limit, one array at a time: SLURM limits the running jobs of each array.
+                if may_start and waiting and not (live and self.jobs is not None):
                     room = slurm_commands.largest_array()
                     live += self._submit(executor, execute, waiting[:room])
                     del waiting[:room]
                 for each in live:
-                    if each.begun_s is None and each.handle.paths.stdout.exists():
-                        each.begun_s = time.monotonic()
+                    if each.started_s is None and each.handle.paths.stdout.exists():
+                        each.started_s = time.monotonic()
                         events.on_start(each.job)
                 for each, outcome in _ended(live):
                     live.remove(each)
-                    if outcome is not None and not events.on_finish(outcome) and go_on:
-                        go_on = False
+                    if outcome is not None and not events.on_finish(outcome) and may_start:
+                        may_start = False
                         _cancel_pending(live)
                 if live:
                     time.sleep(self.poll_s)
         except BaseException:
             slurm_commands.cancel(_ids(live))
-            log.warning("cancelled the %d jobs that were under way; their logs are in %s", len(live), folder)
+            log.warning("cancelled %d unfinished jobs; their logs are in %s", len(live), folder)
             raise
         finally:
             _keep_logs_only(folder)
@@ -181,27 +168,27 @@ class Slurm(Launcher):
             "array_parallelism": self.jobs or slurm_commands.largest_array(),
             "stderr_to_stdout": True,
             "setup": list(self.setup) or None,
-            # Since SLURM 22.05 srun does not take the CPUs from sbatch, and would leave a job one; and a job that is
-            # requeued must not overwrite its log.
+            # Since SLURM 22.05 srun ignores the CPUs of sbatch and would give a job one. A requeued job must not
+            # overwrite its log.
             "srun_args": ["--open-mode=append", f"--cpus-per-task={self.cpus}"],
             "additional_parameters": {"requeue": True} | dict(map(_flag, self.sbatch)),
         }
         executor.update_parameters(**{name: value for name, value in wanted.items() if value is not None})
         return executor
 
-    def _submit(self, executor: Executor, execute: Execute, jobs: Sequence[Job]) -> list[Submitted]:
+    def _submit(self, executor: Executor, execute: Execute, jobs: Sequence[Job]) -> list[SubmittedJob]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         tasks = [JobTask(execute, job, self.cpus, self.timeout_min, self.max_requeues) for job in jobs]
         try:
-            with slurm_commands.outside_of_a_job():
+            with slurm_commands.without_slurm_environment():
                 handles = executor.submit_array(tasks)
         except (FailedJobError, FailedSubmissionError) as error:
             reason = " ".join(str(error).replace("sbatch: error:", "").split())
             raise UserError(f"launcher=slurm: sbatch refused the jobs: {reason}") from error
         array, folder = handles[0].job_id.partition("_")[0], handles[0].paths.folder
         log.info("submitted %d jobs to SLURM as %s; logs in %s", len(handles), array, folder)
-        return [Submitted(job, handle) for job, handle in zip(jobs, handles, strict=True)]
+        return [SubmittedJob(job, handle) for job, handle in zip(jobs, handles, strict=True)]
 
 
 def _flag(word: str) -> tuple[str, str | bool]:
@@ -209,27 +196,27 @@ def _flag(word: str) -> tuple[str, str | bool]:
     return name, value if equals else True
 
 
-def _ids(live: Sequence[Submitted]) -> list[str]:
+def _ids(live: Sequence[SubmittedJob]) -> list[str]:
     return [each.handle.job_id for each in live]
 
 
-def _cancel_pending(live: Sequence[Submitted]) -> None:
+def _cancel_pending(live: Sequence[SubmittedJob]) -> None:
     for each in live:
         each.cancelled = True
     slurm_commands.cancel(_ids(live), "--state=PENDING")
 
 
-def _ended(live: Sequence[Submitted]) -> list[tuple[Submitted, Outcome | None]]:
-    """The jobs that have ended, with their outcomes; None for one that was cancelled before it began."""
+def _ended(live: Sequence[SubmittedJob]) -> list[tuple[SubmittedJob, Outcome | None]]:
+    """The jobs that have ended, with their outcomes; None for one that was cancelled before it started."""
     states = slurm_commands.read_states(_ids(live)) if live else {}
-    found: list[tuple[Submitted, Outcome | None]] = []
+    found: list[tuple[SubmittedJob, Outcome | None]] = []
     for each in live:
         if each.handle.paths.result_pickle.exists():
             found.append((each, _read_result(each)))
         elif states is not None:
             state, code = states.get(each.handle.job_id, ("", ""))
             if slurm_commands.is_over(state) and _is_final(each, state):
-                died = None if each.never_begins else each.failed(slurm_commands.describe_end(state, code))
+                died = None if each.never_started else each.failed(slurm_commands.describe_end(state, code))
                 found.append((each, died))
     for each, _ in found:
         each.handle.paths.result_pickle.unlink(missing_ok=True)
@@ -237,17 +224,17 @@ def _ended(live: Sequence[Submitted]) -> list[tuple[Submitted, Outcome | None]]:
     return found
 
 
-def _is_final(ended: Submitted, state: str) -> bool:
-    """Whether a job that is over has had time enough for its result to appear."""
+def _is_final(ended: SubmittedJob, state: str) -> bool:
+    """Whether enough time has passed for the result of an ended job to appear."""
     now_s, folder = time.monotonic(), ended.handle.paths.folder
     ended.ended_s = ended.ended_s or now_s
-    with contextlib.suppress(OSError):  # makes a network file system look again
+    with contextlib.suppress(OSError):  # makes a network file system refresh its cache
         folder.chmod(folder.stat().st_mode)
-    late_s = 0.0 if ended.never_begins else LATE_S if state in ("", "COMPLETED") else 2.0
+    late_s = 0.0 if ended.never_started else LATE_S if state in ("", "COMPLETED") else 2.0
     return now_s - ended.ended_s >= late_s
 
 
-def _read_result(ended: Submitted) -> Outcome:
+def _read_result(ended: SubmittedJob) -> Outcome:
     from submitit.core.utils import pickle_load
 
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from afterkernel.kernels.embedding import BlockSource
+from afterkernel.records.glossary import Term, declare
 from afterkernel.types import Float, Int, Tensor
 
 # Numbers by name; None where a number does not exist, as the distance to an initialisation that was not saved.
@@ -51,6 +52,12 @@ class Measure:
     by_default: ClassVar[bool] = False
     needs_history: ClassVar[bool] = False
     of_test_images: ClassVar[bool] = True
+    # Titles, units and topics of its numbers in reports and W&B; a number without a term is called by its name.
+    terms: ClassVar[tuple[Term, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        declare(vars(cls).get("terms", ()))
 
     def check(self) -> None:
         """Raise UserError for options that can't work together; called before any long work."""

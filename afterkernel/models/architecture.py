@@ -1,4 +1,4 @@
-"""What every architecture offers: options in, a network for images of one shape out."""
+"""The base of all architectures: makes a network for images of one shape from its options."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from afterkernel.errors import UserError
@@ -20,7 +21,7 @@ ImageShape = tuple[int, int, int]
 class Network(nn.Module):
     """A network with one logit a sample: images (n, c, h, w) to logits (n,). `width` is the size that was chosen."""
 
-    def __init__(self, layers: nn.Sequential, width: int) -> None:
+    def __init__(self, layers: nn.Module, width: int) -> None:
         super().__init__()
         self.layers = layers
         self.width = width
@@ -28,60 +29,73 @@ class Network(nn.Module):
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
         """Logits of class 1 ("plus")."""
         logits: Tensor = self.layers(images)
-        return logits.squeeze(-1)
+        return logits.squeeze(-1) if logits.dim() > 1 else logits
 
     @property
     def parameter_count(self) -> int:
-        """The exact number of trainable parameters (the budget counts as the paper does, a little differently)."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+        """The exact number of trainable parameters (the budget may count a little differently, as the paper does)."""
+        return _count(self)
 
 
 @dataclass
 class Architecture:
     """A family of networks that differ in width; one subclass per file of this package.
 
-    The width is the smallest from `minimum_width` up whose `count` reaches the parameter budget, the counting rule
-    being that of the paper's program (arXiv 2105.10585); a width set by hand overrides it.
+    A subclass needs a `name`, its own options as fields, and `module`:
+
+        @dataclass
+        class MyNet(Architecture):
+            name: str = option("my_net", "which architecture (set by arch=NAME)")
+            depth: int = option(3, "number of residual blocks", at_least=1)
+
+            def module(self, width: int, image_shape: ImageShape) -> nn.Module:
+                return MyModule(image_shape[0], width, self.depth)
+
+    The width is the smallest from `minimum_width` up whose `count` reaches the parameter budget; `arch.width` overrides
+    it. A module whose size does not depend on the width is taken as it is.
     """
 
     name: str = option("", "which architecture (set by arch=NAME)")
     budget: int = option(
         100_000, "parameter budget: the width is the smallest whose count reaches it", at_least=1, at_most=10**12
     )
-    width: int | None = option(None, "width set by hand; overrides the budget", at_least=1)
+    width: int | None = option(None, "width of the network; overrides the budget", at_least=1)
     init: str = option("glorot", "initialiser of the weights", choices=INITIALISERS)
 
     minimum_width = 1
 
     @property
     def inactive(self) -> frozenset[str]:
-        """Options that decide nothing as the others stand."""
+        """Options without effect, given the others."""
         return frozenset() if self.width is None else frozenset({"budget"})
 
     def check(self, image_shape: ImageShape) -> None:
         """Raise UserError where no such network exists for images of this shape (channels, height, width)."""
 
-    def count(self, width: int, image_shape: ImageShape) -> float:
-        """The number of parameters as the budget counts them."""
-        raise TypeError(f"{type(self).__name__} does not say how to count parameters")
+    def module(self, width: int, image_shape: ImageShape) -> nn.Module:
+        """A freshly initialised module for images (n, c, h, w), with one logit a sample: (n, 1) or (n,)."""
+        raise TypeError(f"{type(self).__name__} does not say how its network is made")
 
-    def layers(self, width: int, image_shape: ImageShape) -> nn.Sequential:
-        """The layers of the network, ending in one logit."""
-        raise TypeError(f"{type(self).__name__} does not say what its layers are")
+    def count(self, width: int, image_shape: ImageShape) -> float:
+        """The number of parameters as the budget counts them: here, those of the module."""
+        with torch.device("meta"):
+            return _count(self.module(width, image_shape))
 
     def choose_width(self, image_shape: ImageShape) -> int:
-        """The width that the options ask for. Raises UserError where the budget is below the smallest network."""
+        """The width that the options ask for. Raises UserError if the budget is below the smallest network."""
         self.check(image_shape)
         if self.width is not None:
             return self.width
         smallest = self.count(self.minimum_width, image_shape)
+        most = 2 * self.minimum_width
+        if self.count(most, image_shape) == smallest:
+            return self.minimum_width
         if self.budget < smallest:
             shape = "x".join(map(str, image_shape))
             raise UserError(
                 f"arch.budget={self.budget} is too small: {self.name} on {shape} images counts at least "
                 f"{smallest:.0f} parameters (width {self.minimum_width})."
             )
-        most = 2 * self.minimum_width
         while self.count(most, image_shape) < self.budget:
             most *= 2
         widths = range(self.minimum_width, most + 1)
@@ -90,7 +104,7 @@ class Architecture:
     def build(self, image_shape: ImageShape) -> Network:
         """A freshly initialised network for images (channels, height, width), drawn from torch's global generator.
 
-        Raises UserError where its weights would not fit into this machine's memory.
+        Raises UserError where its weights would not fit into this machine's memory, or it does not give one logit.
         """
         width = self.choose_width(image_shape)
         parameters, memory = self.count(width, image_shape), _memory_bytes()
@@ -100,7 +114,31 @@ class Architecture:
                 f"{given} is too large: {self.name} of width {width} has about {parameters:.2g} parameters, which do "
                 f"not fit into this machine's memory of {memory / 2**30:.3g} GiB."
             )
-        return Network(self.layers(width, image_shape), width)
+        network = Network(self.module(width, image_shape), width)
+        if torch.get_default_device().type == "meta":  # as the check of a configuration builds it
+            self._check_output(network.layers, image_shape)
+        return network
+
+    def _check_output(self, module: nn.Module, image_shape: ImageShape) -> None:
+        try:
+            with torch.no_grad():
+                outputs = module(torch.empty(2, *image_shape))
+        except RuntimeError as error:
+            if "meta" in str(error):
+                return  # it needs numbers, which tensors of the meta device do not have
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(f"arch={self.name} does not run on images of shape {image_shape}: {reason}") from error
+        if not isinstance(outputs, Tensor) or outputs.shape not in ((2, 1), (2,)):
+            shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise UserError(
+                f"arch={self.name} gives outputs of shape {shape} for 2 images: a network must give one logit a "
+                "sample, (2, 1) or (2,)."
+            )
+
+
+def _count(module: nn.Module) -> int:
+    """Trainable parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def _memory_bytes() -> int:

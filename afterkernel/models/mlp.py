@@ -27,7 +27,7 @@ class MLP(Architecture):
         """d w + (layers - 1)(w + 1) w + w + 1, as in the paper."""
         return prod(image_shape) * width + (self.num_layers - 1) * (width + 1) * width + width + 1
 
-    def layers(self, width: int, image_shape: ImageShape) -> nn.Sequential:
+    def module(self, width: int, image_shape: ImageShape) -> nn.Sequential:
         """Flatten, hidden layers, linear."""
         sizes = [prod(image_shape)] + [width] * self.num_layers
         hidden = [layer for pair in pairwise(sizes) for layer in (linear(*pair, self.init), nn.ReLU())]

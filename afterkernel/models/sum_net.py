@@ -27,11 +27,7 @@ class Sum(Architecture):
 
     name: str = option("sum", "which architecture (set by arch=NAME)")
 
-    def count(self, width: int, image_shape: ImageShape) -> float:
-        """The exact count: w weights and w biases, then w weights and one bias."""
-        return 3 * width + 1
-
-    def layers(self, width: int, image_shape: ImageShape) -> nn.Sequential:
+    def module(self, width: int, image_shape: ImageShape) -> nn.Sequential:
         """Sum, hidden layer, linear."""
         return nn.Sequential(
             PixelSum(), linear(1, width, self.init), nn.ReLU(), linear(width, 1, self.init, OUTPUT_GAIN)

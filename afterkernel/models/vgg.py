@@ -53,7 +53,7 @@ class VGG(Architecture):
         last = (height / 2**self.num_blocks) * (width_px / 2**self.num_blocks) * channels[-1] + 1
         return float(convolutions + last)
 
-    def layers(self, width: int, image_shape: ImageShape) -> nn.Sequential:
+    def module(self, width: int, image_shape: ImageShape) -> nn.Sequential:
         """Convolutions, pools (odd sizes rounded up), flatten, linear."""
         channels = self._channels(width, image_shape)
         per_block = self.num_layers // self.num_blocks

@@ -1,4 +1,4 @@
-"""Records: typed, versioned, write-once files on disk, and one way to query them. Reading records needs no torch."""
+"""Records: typed, versioned, write-once files on disk, and queries over them. Reading records needs no torch."""
 
 from afterkernel.records.files import run_directory, write_atomic
 from afterkernel.records.frame import results, sql

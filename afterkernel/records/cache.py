@@ -2,9 +2,9 @@
 
 SWEEP/.results.cache    a line with the SHA-256 of the rest, then a Parquet file
 
-It is derived and may be removed. A row is used only where its record file still has the size and the times of change
-(mtime, ctime) that it had when it was read; other files are read anew. A cache that is damaged, of another version or
-of another folder is not used, and where it can't be written nothing happens.
+It is derived from the records and may be deleted. A row is used only if its record file still has the size and the
+times of change (mtime, ctime) of when it was read; other files are read again. A cache that is damaged or of another
+version or folder is ignored. If the cache can not be written, queries work without it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from afterkernel.records.store import (
     check_distinct,
     folder_name,
     read_file,
-    select,
+    select_records,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Execute = Callable[[str], "duckdb.DuckDBPyConnection"]
 CACHE = ".results.cache"
-# So few new records are read faster than a cache is written.
+# Fewer new records than this are read faster than a cache is written.
 FROM_RECORDS = 64
 _STAMP = ("size", "mtime_ns", "ctime_ns")
 _TYPES = (
@@ -48,11 +48,11 @@ _SIGNATURE = json.dumps([SCHEMA_VERSION, _TYPES]).encode()
 _Known = dict[str, tuple[Stamp, RunName]]
 
 
-def gather(execute: Execute, runs: Sequence[RunFolder], directory: Path | str, folder: Path) -> list[str]:
-    """The rows of the records that count, as one or more tables in DuckDB's SQL over Parquet files in `folder`.
+def collect_rows(execute: Execute, runs: Sequence[RunFolder], directory: Path | str, folder: Path) -> list[str]:
+    """The rows of all valid records, as one or more SQL table expressions over Parquet files in `folder`.
 
-    `runs` are those at or below `directory`. Rows are in the order of their files, whichever come from a cache.
-    UserError where there are none, or two folders hold the same run.
+    `runs` are those at or below `directory`. Rows are in the order of their files, from a cache or not. UserError if
+    there are none, or if two folders hold the same run.
     """
     sweeps: dict[Path, list[RunFolder]] = {}
     for run in runs:
@@ -78,17 +78,17 @@ def gather(execute: Execute, runs: Sequence[RunFolder], directory: Path | str, f
     return parts
 
 
-def text(value: str) -> str:
-    """A string in SQL."""
+def sql_string(value: str) -> str:
+    """A string as an SQL literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def _rows_of(run: RunFolder, known: dict[str, _Known]) -> tuple[set[RunName], list[str]]:
-    """Which run the records of a folder that count are of, and their rows as JSON where the cache does not have them.
+    """The runs that the valid records of a folder belong to, and the rows as JSON that the cache lacks.
 
-    The files whose rows the cache has are taken out of `known`.
+    Files whose rows are in the cache are removed from `known`.
     """
-    # ASCII, whatever a folder is called: a name may have bytes that are no text.
+    # In ASCII, since the name of a folder may have bytes that are not UTF-8.
     folder = ascii(folder_name(run.path))
     cached = known.get(folder, {})
     if cached and run.listing == {name: stamp for name, (stamp, _) in cached.items()}:
@@ -101,7 +101,7 @@ def _rows_of(run: RunFolder, known: dict[str, _Known]) -> tuple[set[RunName], li
         record = read_file(file)
         return file.name, (record.sweep, record.run_id), _lines(record, f"{folder}/{file.name}", file.stamp)
 
-    chosen = select(run, load, lambda one: one[1][1])
+    chosen = select_records(run, load, lambda one: one[1][1])
     for name, _, lines in chosen:
         if not lines:
             del cached[name]
@@ -119,24 +119,24 @@ def _lines(record: Record, file: str, stamp: Stamp) -> str:
 
 
 def _merged(execute: Execute, lines: Iterable[str], cached: str, path: Path) -> str:
-    """Rows that were read, and those of the cache, as one table in the order of their files."""
+    """New rows and those of the cache, as one table in the order of their files."""
     source, target = path.with_suffix(".json"), path.with_suffix(".parquet")
     with source.open("w", encoding="utf-8", newline="") as file:
         file.writelines(lines)
-    columns = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in _TYPES.items())
+    columns = ", ".join(f"{sql_string(name)}: {sql_string(kind)}" for name, kind in _TYPES.items())
     query = (
-        f"FROM read_json({text(escape(str(source)))}, format = 'newline_delimited', columns = {{{columns}}}, "
+        f"FROM read_json({sql_string(escape(str(source)))}, format = 'newline_delimited', columns = {{{columns}}}, "
         f"hive_partitioning = false, maximum_object_size = {2**30})"
     )
     if cached:
         query = f"({query}) UNION ALL BY NAME (FROM {cached})"
-    execute(f"COPY ({query} ORDER BY file, place) TO {text(str(target))} (FORMAT parquet)")
+    execute(f"COPY ({query} ORDER BY file, place) TO {sql_string(str(target))} (FORMAT parquet)")
     source.unlink()
     return _parquet(target)
 
 
 def _known(execute: Execute, path: Path, copy: Path) -> dict[str, _Known]:
-    """What a cache has, by the run's folder; it is copied to a safe name. Nothing if it can't be used."""
+    """The files in a cache by run folder; it is copied to `copy`, a name without wildcards. Empty if unusable."""
     import duckdb
 
     if not path.is_file():
@@ -158,8 +158,8 @@ def _known(execute: Execute, path: Path, copy: Path) -> dict[str, _Known]:
 
 
 def _save(execute: Execute, part: str, draft: Path, path: Path) -> None:
-    """Write a cache; nothing happens where the folder can't be written to."""
-    execute(f"COPY (FROM {part}) TO {text(str(draft))} (FORMAT parquet, COMPRESSION zstd)")
+    """Write a cache, unless the folder can not be written to."""
+    execute(f"COPY (FROM {part}) TO {sql_string(str(draft))} (FORMAT parquet, COMPRESSION zstd)")
     data = draft.read_bytes()
     draft.unlink()
     with contextlib.suppress(OSError):
@@ -171,6 +171,6 @@ def _digest(data: bytes) -> bytes:
 
 
 def _parquet(path: Path, without: Iterable[str] = ()) -> str:
-    table = f"read_parquet({text(escape(str(path)))}, hive_partitioning = false)"
-    names = ", ".join(map(text, without))
+    table = f"read_parquet({sql_string(escape(str(path)))}, hive_partitioning = false)"
+    names = ", ".join(map(sql_string, without))
     return f"(FROM {table} WHERE file NOT IN ({names}))" if names else table

@@ -57,13 +57,13 @@ COLUMNS = sorted(
     key=lambda column: column.name == "schema_version",
 )
 NAMES = {column.name for column in COLUMNS}
-# What every row of a data frame is made of, in order; the other JSON texts can be asked for in SQL.
+# The columns of the data frame, in order; the other JSON texts are columns of SQL queries alone.
 MEASURES = "measures"
 FRAME = {column.name: column.dtype for column in COLUMNS if column.kind is not dict or column.name == MEASURES}
 
 
 def rows(record: Record) -> Iterator[dict[str, Any]]:
-    """The values of all columns, one row per kernel. ValueError where JSON can't hold them."""
+    """The values of all columns, one row per kernel. ValueError for values that JSON can not hold."""
     common = _values(record)
     for kernel in record.kernels:
         yield common | _values(kernel) | _values(kernel.resources)

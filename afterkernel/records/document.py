@@ -2,33 +2,34 @@
 
     {"number":3,"run_id":...,...,"kernels":[{...}],...,"schema_version":3,"sha256":"<64 digits>"}
 
-`number`, always the first, is that of the lock under which the record was written. The SHA-256 is that of all bytes
-before `,"sha256":`. The line after it is exact, so that every changed or missing byte is noticed. Missing optional
-fields read as their default and unknown ones are ignored, so that versions can add fields without a new schema_version.
+`number`, always the first, is the number of the lock under which the record was written. The SHA-256 covers all bytes
+before `,"sha256":`, and the bytes after it are fixed, so that every changed or missing byte is detected. Missing
+optional fields read as their default and unknown ones are ignored: a version can add fields without a new
+schema_version.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 from typing import TYPE_CHECKING
 
+from afterkernel.files.json_data import adapter
 from afterkernel.records.record import SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
 _SEAL = b',"sha256":"'
 
 
 class RecordError(ValueError):
-    """What is wrong with a record, as the second half of a sentence; the caller names the file."""
+    """What is wrong with a record, as the second half of a sentence that begins with the file."""
 
 
 def encode(record: Record, number: int) -> bytes:
-    """The document of a record. RecordError where it could not be read back as it is."""
+    """The document of a record. RecordError if it could not be read back unchanged."""
     tree = {"number": number, **dataclasses.asdict(record)}
     try:
         body = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()[:-1]
@@ -43,12 +44,12 @@ def encode(record: Record, number: int) -> bytes:
 
 
 def seal(body: bytes) -> bytes:
-    """A document from its JSON without the closing brace."""
+    """The document for a JSON object that is given without its closing brace."""
     return b'%b%b%b"}\n' % (body, _SEAL, hashlib.sha256(body).hexdigest().encode())
 
 
 def decode(data: bytes) -> Record:
-    """The record in a document. RecordError where it is damaged, of another version or incomplete."""
+    """The record in a document. RecordError if it is damaged, incomplete or of another version."""
     from pydantic import ValidationError
     from pydantic_core import from_json
 
@@ -56,7 +57,7 @@ def decode(data: bytes) -> Record:
     if not body or seal(body) != data:
         raise RecordError("is truncated or was altered (its checksum does not match)")
     try:
-        record = _adapter().validate_json(data)
+        record: Record = adapter(Record).validate_json(data)
     except ValidationError as error:
         try:
             version = from_json(data)["schema_version"]
@@ -69,13 +70,6 @@ def decode(data: bytes) -> Record:
     if len(set(names)) != len(names) or not names:
         raise RecordError(f"has the kernels {', '.join(names) or 'none'}: it needs one or more, each once")
     return record
-
-
-@functools.cache
-def _adapter() -> TypeAdapter[Record]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Record)
 
 
 def _other_version(version: object) -> str:

@@ -1,14 +1,14 @@
-"""The embedded engine (DuckDB): one table `results` to be asked, and what it says of a faulty query.
+"""DuckDB, the query engine: a table `results` of all records, and the errors of invalid queries.
 
-Connections live in memory. Before a user's query runs, the connection is cut off from files (other than the rows that
-it asks), network, extensions and Python's variables, for good.
+Databases are in memory. Before a user's query runs, the connection loses access to files (other than the rows that it
+reads), network, extensions and Python variables; the query can not undo this.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from glob import escape
@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from afterkernel.records import cache
-from afterkernel.records.columns import COLUMNS, FRAME
+from afterkernel.records.columns import COLUMNS, FRAME, MEASURES
 from afterkernel.records.store import RunFolder
 
 if TYPE_CHECKING:
     import duckdb
+    import pandas as pd
 
-# Where `type_of` puts an expression.
+# What `type_of` puts before an expression.
 BEFORE = "SELECT ("
 _LOCK = """
 SET autoinstall_known_extensions = false; SET autoload_known_extensions = false; SET temp_directory = '';
@@ -35,7 +36,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     """A connection in memory."""
     import duckdb
 
-    # With one thread, rows come in the order of the files; its cache of files tells them apart by time alone.
+    # With one thread, rows come in the order of the files. The file cache is off: it compares files by time alone.
     engine = duckdb.connect(":memory:", config={"enable_external_file_cache": "false", "threads": "1"})
     engine.execute("SET enable_progress_bar = false")  # it would be printed among results
     engine.execute("SET errors_as_json = true")
@@ -43,9 +44,9 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 
 def interruptible(engine: duckdb.DuckDBPyConnection, work: Callable[[], _T]) -> _T:
-    """Do work of the engine in a thread, so that what a signal raises here (Ctrl-C) stays what it is and ends it.
+    """Run work of the engine in a thread, so that Ctrl-C interrupts it and stays a KeyboardInterrupt.
 
-    Within its own loops the engine would turn KeyboardInterrupt into an error of its own, or not notice it.
+    In the main thread the engine would replace KeyboardInterrupt by an error of its own, or not notice it.
     """
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(work)
@@ -57,61 +58,79 @@ def interruptible(engine: duckdb.DuckDBPyConnection, work: Callable[[], _T]) -> 
 
 
 @contextmanager
-def opened(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that is cut off from all but its table `results`: all rows of the records of these runs that count.
+def open_results(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection without access to anything but its table `results`: the rows of all valid records of these runs.
 
-    `runs` are those at or below `directory`.
-    Columns are those of the data frame and the JSON texts `config` and `provenance`.
+    `runs` are those at or below `directory`. The columns are those of the data frame, one for each measure that a
+    record has, and the JSON texts `measures`, `config` and `provenance`.
     """
     with tempfile.TemporaryDirectory(prefix="afterkernel-") as folder, connect() as engine:
 
         def execute(query: str) -> duckdb.DuckDBPyConnection:
             return interruptible(engine, lambda: engine.execute(query))
 
-        parts = cache.gather(execute, runs, directory, Path(folder))
+        parts = cache.collect_rows(execute, runs, directory, Path(folder))
         names = ", ".join([*FRAME, *(column.name for column in COLUMNS if column.name not in FRAME)])
-        view = " UNION ALL ".join(f"SELECT {names} FROM {part}" for part in parts)
-        engine.execute(f"CREATE VIEW results AS {view}")
-        # As it is and as a pattern, for it is compared with both.
-        engine.execute(f"SET allowed_directories = [{cache.text(folder)}, {cache.text(escape(folder))}]")
+        rows = " UNION ALL ".join(f"SELECT {names} FROM {part}" for part in parts)
+        found = execute(f"SELECT DISTINCT unnest(json_keys({MEASURES})) FROM ({rows})").fetchall()
+        engine.execute(f"CREATE VIEW results AS {_with_measures(rows, [name for (name,) in found])}")
+        # As a plain path and with wildcards escaped, since DuckDB compares it with both.
+        engine.execute(f"SET allowed_directories = [{cache.sql_string(folder)}, {cache.sql_string(escape(folder))}]")
         engine.execute(_LOCK)
         yield engine
 
 
-def type_of(expression: str) -> str:
-    """The type of an expression of the columns of `results`; raises duckdb.Error where it is none.
+def _with_measures(rows: str, measures: Iterable[str]) -> str:
+    """A query for `rows` with a column for each of the measures that the JSON text `measures` holds."""
+    # DuckDB ignores case in names: of names that differ in case alone, one becomes a column.
+    taken = {column.name for column in COLUMNS}
+    columns = {name.lower(): name for name in sorted(measures) if name.lower() not in taken}.values()
+    if not columns:
+        return rows
+    types = cache.sql_string(json.dumps(dict.fromkeys(columns, "DOUBLE")))
+    quoted = ['"' + name.replace('"', '""') + '"' for name in sorted(columns)]
+    named = ", ".join(f"parsed.{name} AS {name}" for name in quoted)
+    parsed = f"SELECT *, from_json({MEASURES}, {types}) AS parsed FROM ({rows})"
+    return f"SELECT * EXCLUDE (parsed), {named} FROM ({parsed})"
 
-    Places in such an error count from the start of BEFORE.
+
+def type_of(engine: duckdb.DuckDBPyConnection, expression: str) -> str:
+    """The type of an expression over the columns of `results`; raises duckdb.Error if it is invalid.
+
+    Positions in such an error count from the start of BEFORE.
     """
     import duckdb
 
-    with connect() as engine:
-        engine.execute(f"CREATE TABLE results ({', '.join(f'{column.name} {column.sql}' for column in COLUMNS)})")
-        engine.execute(_LOCK)
-        query = f"{BEFORE}{expression}\n) AS value FROM results"
-        try:
-            check_select(engine, query)
-        except duckdb.ParserException:
-            # Of an unclosed string or bracket the added bracket would be blamed.
-            engine.extract_statements(f"{BEFORE[:-1]} {expression}")
-            raise
-        return str(engine.sql(query).types[0])
+    query = f"{BEFORE}{expression}\n) AS value FROM results"
+    try:
+        check_select(engine, query)
+    except duckdb.ParserException:
+        # For an unclosed string or bracket, the error would otherwise point at the added bracket.
+        engine.extract_statements(f"{BEFORE[:-1]} {expression}")
+        raise
+    return str(engine.sql(query).types[0])
 
 
 def message_of(error: Exception) -> tuple[str, int | None]:
-    """What the engine says is wrong, and at which byte of the query."""
-    text = str(error).split(" Error: ", 1)[-1]
+    """The message of an error, and the byte of the query that it points at."""
+    sql_string = str(error).split(" Error: ", 1)[-1]
     try:
-        found = json.loads(text)
+        found = json.loads(sql_string)
         return found["exception_message"], int(found["position"]) if "position" in found else None
     except ValueError:
-        return text, None  # an error of Python's side of the engine
+        return sql_string, None  # an error of Python's side of the engine
 
 
 def check_select(engine: duckdb.DuckDBPyConnection, query: str) -> None:
-    """Raise duckdb.Error where a query is not one SELECT."""
+    """Raise duckdb.Error for anything but a single SELECT."""
     import duckdb
 
     statements = engine.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise duckdb.InvalidInputException("it is not one SELECT")
+
+
+def select(engine: duckdb.DuckDBPyConnection, query: str) -> pd.DataFrame:
+    """The result of a SELECT; duckdb.Error for any other query."""
+    check_select(engine, query)
+    return interruptible(engine, lambda: engine.execute(query).df())

@@ -1,11 +1,11 @@
-"""Where things lie below a sweep's directory, and how they are written: whole, or not at all.
+"""The files below a sweep's directory, and atomic writing.
 
 SWEEP/RUN_ID/config.yaml                              the resolved configuration
-SWEEP/RUN_ID/snapshots/epoch=0005.pt, .json           a checkpoint and its facts
-SWEEP/RUN_ID/records/STEP.EVALUATION.NUMBER.json      one evaluation of one checkpoint
+SWEEP/RUN_ID/snapshots/epoch=0005.pt, .json           the weights of a snapshot, and its metadata
+SWEEP/RUN_ID/records/STEP.EVALUATION.NUMBER.json      one evaluation of one snapshot
 SWEEP/RUN_ID/kernels/                                 Gram matrices, where keep=[gram] asks for them
-SWEEP/RUN_ID/run.json                                 which start of the run these files belong to
-SWEEP/RUN_ID/locks/                                   which process works on the run
+SWEEP/RUN_ID/run.json                                 the state of the run: what its files must belong to
+SWEEP/RUN_ID/locks/                                   lock files: which process works on the run
 SWEEP/RUN_ID/replaced/                                what force=true replaced, until the new run has finished
 """
 
@@ -33,25 +33,25 @@ _SAFE = re.compile(NAME)
 
 
 def run_directory(root: Path | str, sweep: str, run_id: str) -> Path:
-    """The folder of one run. UserError where a name could not be a folder's."""
-    return Path(root) / safe("sweep", sweep) / safe("run_id", run_id)
+    """The folder of one run. UserError for a name that no folder can have."""
+    return Path(root) / check_name("sweep", sweep) / check_name("run_id", run_id)
 
 
 def check_directory(directory: Path) -> None:
-    """UserError where there is no such directory."""
+    """Raise UserError if there is no such directory."""
     if not directory.is_dir():
         raise UserError(f"{directory} is not a directory: name a run, a sweep, or the folder of all sweeps.")
 
 
 def check_run_folder(run_dir: Path) -> None:
-    """UserError where a folder is not one of a run with its configuration."""
+    """Raise UserError for a folder without the configuration of a run."""
     if not (run_dir / CONFIG).exists():
         raise UserError(f"{run_dir} is not a run: it has no {CONFIG}; name a folder runs/SWEEP/RUN_ID.")
     check_folders(run_dir)
 
 
 def check_folders(run_dir: Path) -> None:
-    """UserError where something else lies in the place of a folder that a run writes to."""
+    """Raise UserError if a folder that a run writes to exists and is not a folder."""
     for name in (SNAPSHOTS, RECORDS, KERNELS, LOCKS, REPLACED, TILES):
         place = run_dir / name
         if os.path.lexists(place) and not place.is_dir():
@@ -59,7 +59,7 @@ def check_folders(run_dir: Path) -> None:
 
 
 def write_atomic(path: Path | str, content: str | bytes | Iterable[bytes | memoryview]) -> None:
-    """Write a file so that a reader, or a crash, finds the old content or the new, never a part; text in UTF-8."""
+    """Write a file atomically: readers see the old content or the new, even after a crash. Text is UTF-8."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = content.encode() if isinstance(content, str) else content
@@ -68,8 +68,8 @@ def write_atomic(path: Path | str, content: str | bytes | Iterable[bytes | memor
     _sync_folder(path.parent)
 
 
-def create_bytes(path: Path, data: bytes) -> None:
-    """Write a file that must not exist yet, whole or not at all. FileExistsError where the name is taken."""
+def create_file(path: Path, data: bytes) -> None:
+    """Write a file that must not exist yet, atomically. FileExistsError if it exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _draft(path, [data]) as draft:
         link(draft, path)
@@ -77,13 +77,13 @@ def create_bytes(path: Path, data: bytes) -> None:
 
 
 def link(draft: Path, path: Path) -> None:
-    """Give a finished file its name unless that is taken (FileExistsError): one of several racing processes wins."""
+    """Name a complete file, unless the name exists (FileExistsError): of several racing processes one wins."""
     try:
         os.link(draft, path)
     except (FileExistsError, FileNotFoundError):
         raise
     except OSError:
-        # No hard links here: then exclusive creation, which every file system since NFS 3 has.
+        # Without hard links: exclusive creation, which every file system since NFS 3 has.
         data = draft.read_bytes()
         with path.open("xb") as file:
             try:
@@ -96,28 +96,28 @@ def link(draft: Path, path: Path) -> None:
 
 
 def remove_drafts(run_dir: Path) -> None:
-    """Remove unfinished files of killed writers; only for the process that holds the run's lock."""
+    """Remove drafts of killed processes; only the process that holds the run's lock may call this."""
     for folder in (run_dir, *run_dir.glob("[!.]*/")):
         if folder.name not in (LOCKS, REPLACED, "wandb"):
             for draft in folder.glob(".*.tmp"):
                 draft.unlink(missing_ok=True)
 
 
-def safe(what: str, name: str) -> str:
-    """The name, or UserError where it could not be a file's."""
+def check_name(what: str, name: str) -> str:
+    """The name; UserError if no file can have it."""
     if not is_name(name):
         raise UserError(f"{what}={name!r} can't name a file: use letters, digits and _ . = + - alone.")
     return name
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can name a folder everywhere: letters, digits and _ . = + -, the first a letter, a digit or _."""
+    """Whether every file system allows a name: letters, digits and _ . = + -, the first a letter, a digit or _."""
     return _SAFE.fullmatch(text) is not None
 
 
 @contextlib.contextmanager
 def _draft(path: Path, parts: Iterable[bytes | memoryview]) -> Iterator[Path]:
-    """A complete file in the folder of `path`; it is removed at the end of the block unless it was renamed."""
+    """A complete temporary file next to `path`; it is deleted at the end of the block unless it was renamed."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with draft.open("xb") as file:
@@ -131,10 +131,12 @@ def _draft(path: Path, parts: Iterable[bytes | memoryview]) -> Iterator[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    # Without this a power cut may take back the new name, though not the file.
+    # Without this, a power failure may undo the renaming.
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(OSError):  # some network file systems refuse it; the file itself is safe
+        with contextlib.suppress(
+            OSError
+        ):  # some network file systems do not support it; the content is synced in any case
             os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,6 +1,6 @@
-"""What every column of the results and every measure means, and in which unit: the one place where that is said.
+"""The meaning and unit of every column and measure, for docs/definitions.md, W&B notes and dashboards.
 
-The page of definitions, the notes of W&B runs and the titles of dashboards are drawn from here.
+Columns are declared in `afterkernel.records.record`; measures whose names contain a number or a kernel are listed here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from afterkernel.records.record import COSINE, SHARE, KernelRecord, Record, Resources
 
-# Topics, in the order in which a dashboard shows them; the last two are no numbers to plot.
+# Topics in the order of a dashboard; columns of the last two are not plotted.
 TOPICS = {
     "network": "Network",
     "error": "Test errors",
@@ -30,27 +30,44 @@ TOPICS = {
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """A column or a measure: `name`, where N is any number, its `title`, `unit` ("" for none) and topic.
+    """A column of the results, or a number of a measure.
 
-    Of one that a number is part of, `family` is the title of all of them together.
+    In a `name`, N stands for any number and KERNEL for the name of any kernel; `family` is then the title of all such
+    numbers together. `title` says what it is, in `unit` ("" for none). `topic` is a key of TOPICS, or the title of a
+    topic of its own. `label` is the short title in figures and tables of the report; columns of the record, and names
+    with N or KERNEL, are drawn only if they have one. A `headline` number is also a column of the report's table of
+    changes. `log` says that it spans orders of magnitude and is never 0.
     """
 
     name: str
     title: str
-    unit: str
-    topic: str
+    unit: str = ""
+    topic: str = "other"
+    label: str = ""
+    headline: bool = False
+    log: bool = False
     family: str = ""
 
     @property
-    def words(self) -> str:
+    def heading(self) -> str:
         """The title, followed by the unit."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    @property
+    def short(self) -> str:
+        """The label, or else the title."""
+        return self.label or self.title
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The range of its values, where the unit sets one."""
+        return {SHARE: (0.0, 1.0), COSINE: (-1.0, 1.0)}.get(self.unit)
 
 
 def _declared(owner: type[Any]) -> Iterator[Term]:
     for field in dataclasses.fields(owner):
-        if field.metadata:
-            yield Term(field.name, **field.metadata)
+        if "term" in field.metadata:
+            yield Term(field.name, **field.metadata["term"])
 
 
 # In the order of the columns: schema_version comes last.
@@ -58,27 +75,74 @@ TERMS = sorted(
     (term for owner in (Record, KernelRecord, Resources) for term in _declared(owner)),
     key=lambda term: term.name == "schema_version",
 )
-# Entries of `measures`.
-OPTIONAL = [
-    Term("shift_Npx_invariance", "invariance under a shift by N pixels", COSINE, "invariance"),
-    Term("rotation_Nrad_invariance", "invariance under a rotation by N rad", COSINE, "invariance"),
-    Term("zoom_N_invariance", "invariance under a crop to N of a side", COSINE, "invariance"),
-    Term("eigenvalue_N", "eigenvalue N of K / n", "", "spectrum", "leading eigenvalues of K / n"),
-    Term("label_energy_N", "share of the labels' energy in the leading N eigenvectors", SHARE, "spectrum"),
+# Numbers of measures that most runs have: declared here and not by `Measure.terms`, so that a report needs no torch.
+_OTHERS = "alignment and CKA with other kernels"
+MEASURE_TERMS = [
+    Term(f"{number.lower()}_with_{when}KERNEL", f"{number} with KERNEL {title}", "", "alignment", label, family=_OTHERS)
+    for number in ("alignment", "CKA")
+    for when, title, label in (
+        ("initial_", "at epoch 0", f"{number} with KERNEL at epoch 0"),
+        ("", "of the snapshot", f"{number} with KERNEL"),
+    )
+]
+MEASURE_TERMS += [
+    Term(
+        "shift_Npx_invariance", "invariance under a shift by N pixels", COSINE, "invariance", "shift invariance, N px"
+    ),
+    Term(
+        "rotation_Nrad_invariance",
+        "invariance under a rotation by N rad",
+        COSINE,
+        "invariance",
+        "rotation invariance, N rad",
+    ),
+    Term(
+        "zoom_N_invariance", "invariance under a crop to N of a side", COSINE, "invariance", "zoom invariance, crop N"
+    ),
+    Term("eigenvalue_N", "eigenvalue N of K / n", "", "spectrum", log=True, family="leading eigenvalues of K / n"),
+    Term(
+        "label_energy_N",
+        "share of the labels' energy in the leading N eigenvectors",
+        SHARE,
+        "spectrum",
+        "label energy in N eigenvectors",
+    ),
 ]
 BY_NAME = {term.name: term for term in TERMS}
-_NUMBER = r"(\d[\d.e+-]*)"
-_PATTERNS = [(re.compile(re.escape(term.name).replace("N", _NUMBER, 1)), term) for term in OPTIONAL]
+_PLACEHOLDER = re.compile(r"KERNEL|(?<![A-Za-z])N(?![A-Z])")
+_VALUES = {"KERNEL": r"([a-z]\w*)", "N": r"(\d[\d.e+-]*)"}
+_PATTERNS: list[tuple[re.Pattern[str], Term]] = []
+
+
+def declare(terms: Iterable[Term]) -> None:
+    """Add terms for the numbers of a measure, such as a plugin's."""
+    for one in terms:
+        pattern = _PLACEHOLDER.sub(lambda match: _VALUES[match[0]], re.escape(one.name))
+        _PATTERNS.append((re.compile(pattern), one))
+
+
+declare(MEASURE_TERMS)
 
 
 def term(name: str) -> Term:
-    """The term of a column or measure; of LAYER/NAME that of NAME, with the layer in its title.
+    """The term of a column or measure; for LAYER/NAME that of NAME, with the layer in its title.
 
-    A measure that is not listed, such as a user's own, is called by its name.
+    The title of a measure that is not listed, such as a plugin's, is its name.
     """
     layer, _, bare = name.rpartition("/")
-    found = BY_NAME.get(bare) or _numbered(bare) or Term(name, bare.replace("_", " "), "", "other")
+    found = BY_NAME.get(bare) or _matched(bare) or Term(name, bare.replace("_", " "))
     return dataclasses.replace(found, name=name, title=f"{found.title}, layer {layer}") if layer else found
+
+
+def is_declared(name: str) -> bool:
+    """Whether a column or measure of that name has been declared."""
+    bare = name.rpartition("/")[2]
+    return bare in BY_NAME or _matched(bare) is not None
+
+
+def declared_terms() -> list[Term]:
+    """The terms of all columns, and of all measures that have been imported."""
+    return [*TERMS, *dict.fromkeys(found for _, found in _PATTERNS)]
 
 
 def markdown(terms: Iterable[Term]) -> str:
@@ -88,10 +152,12 @@ def markdown(terms: Iterable[Term]) -> str:
     return "\n".join(lines)
 
 
-def _numbered(name: str) -> Term | None:
+def _matched(name: str) -> Term | None:
     for pattern, found in _PATTERNS:
-        match = pattern.fullmatch(name)
-        if match:
-            title = re.sub(r"\bN\b", match[1], found.title)
-            return dataclasses.replace(found, name=name, title=title, family=found.family or found.title)
+        if (match := pattern.fullmatch(name)) is None:
+            continue
+        if not match.groups():
+            return found
+        title, label = (re.sub(rf"\b({_PLACEHOLDER.pattern})\b", match[1], text) for text in (found.title, found.label))
+        return dataclasses.replace(found, name=name, title=title, label=label, family=found.family or found.title)
     return None

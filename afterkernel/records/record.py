@@ -1,9 +1,8 @@
-"""The record of one snapshot: what was trained, what each of its kernels gave, and where that came from.
+"""The record of one snapshot: what was trained, the results of each kernel, and their origin.
 
-A record is plain data (numbers, strings, lists), versioned by `SCHEMA_VERSION`. What decides numbers is in
-`Record` and `KernelRecord`. What varies from run to run on one machine are times and memory (`Resources` and
-`wall_s_train`) and provenance (`commit`, `device`, `config_sha256`, `config`, `provenance`): two runs with one seed
-have equal records but for these.
+A record is plain data (numbers, strings, lists), versioned by `SCHEMA_VERSION`. Two runs with the same options and seed
+on one machine have equal records, except for times and memory (`Resources`, `wall_s_train`) and provenance (`commit`,
+`device`, `config_sha256`, `config`, `provenance`).
 """
 
 from __future__ import annotations
@@ -20,23 +19,32 @@ _PYDANTIC = {"strict": True, "allow_inf_nan": False, "extra": "ignore"}
 
 
 SHARE, COSINE, SECONDS = "share in [0, 1]", "mean cosine in [-1, 1]", "s"
+_REQUIRED: Any = dataclasses.MISSING
 
 
-def column(title: str, topic: str, *, unit: str = "", **default: Any) -> Any:
-    """A field of the record, declared once: what it means, its topic (a key of `glossary.TOPICS`) and its unit.
+def column(title: str, topic: str, *, measured: bool = False, default: Any = _REQUIRED, **shown: Any) -> Any:
+    """A field of the record with its title, its topic (a key of `glossary.TOPICS`) and what else a `glossary.Term` has.
 
-    Storage, columns of the results, docs, W&B and dashboards follow. A field with a default is optional: records
-    written before it was added read as that default.
+    Storage, columns of the results, docs, reports, W&B and dashboards are derived from this declaration. A field with a
+    default is optional: records written before it was added read as that default.
     """
-    return dataclasses.field(metadata={"title": title, "topic": topic, "unit": unit}, **default)
+    metadata = {"measured": measured, "term": {"title": title, "topic": topic, **shown}}
+    if callable(default):
+        return dataclasses.field(metadata=metadata, default_factory=default)
+    return dataclasses.field(metadata=metadata, default=default)
 
 
-def part() -> Any:
-    """A required field that is not a column with a meaning of its own."""
+def measured(title: str, topic: str, **shown: Any) -> Any:
+    """A column for the number of this name of a measure; None if it was not measured or does not exist."""
+    return column(title, topic, measured=True, default=None, **shown)
+
+
+def required() -> Any:
+    """A required field that is not a column by itself."""
     return dataclasses.field()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Resources:
     """What one kernel of one snapshot cost. Times in seconds, memory in bytes (peak of the process so far)."""
 
@@ -47,17 +55,17 @@ class Resources:
     peak_bytes: Int64 = column("peak memory of the process so far, or of the GPU", "cost", unit="bytes")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class KernelRecord:
-    """What one kernel of one snapshot gave; `None` where a number does not exist.
+    """The results of one kernel of one snapshot; `None` for a number that does not exist.
 
     `kernel` is its name, such as "ntk". `margin` is that of the normalised embedding; it is `None` where the training
     data are not separable. `gap` is the relative duality gap, certified outside the solver. The invariances are
     mean cosines in [-1, 1]. `effective_rank` is `None` where K is zero. `kernel_error` is the largest difference of a
     sample of the Gram matrix from the same gradients multiplied in float64, relative to its largest entry (from exact
-    gradients for tf32 and bf16). What follows it is measured on a sample (docs/definitions.md); `None` also where it
-    was not asked for. `measures` holds by name what depends on options: eigenvalues, other strengths of a transform,
-    single layers. `warnings` says in sentences what is numerically doubtful about these numbers.
+    gradients for tf32 and bf16). The columns after it are measured on a sample (docs/definitions.md) and `None` if
+    not measured. `measures` holds, by name, numbers whose names depend on options or plugins: eigenvalues, other
+    strengths of a transform, single layers. `warnings` lists numerical problems in sentences.
     """
 
     __pydantic_config__ = _PYDANTIC
@@ -66,74 +74,103 @@ class KernelRecord:
     )
     svm_backend: str = column("solver of the SVM", "run")
     svm_intercept: bool = column("whether the SVM has an intercept", "svm", unit="0 or 1")
-    svm_test_error: float = column("test error of the hard-margin SVM on the kernel", "error", unit=SHARE)
+    svm_test_error: float = column(
+        "test error of the hard-margin SVM on the kernel", "error", unit=SHARE, label="SVM test error", headline=True
+    )
     svm_train_error: float = column("training error of the SVM", "svm", unit=SHARE)
-    margin: float | None = column("margin of the SVM on the normalised embedding", "svm")
-    gap: float | None = column("relative duality gap of the SVM, certified outside the solver", "svm")
+    margin: float | None = column("margin of the SVM on the normalised embedding", "svm", label="SVM margin")
+    gap: float | None = column("relative duality gap of the SVM, certified outside the solver", "svm", log=True)
     n_support: Int64 = column("support vectors", "svm", unit="images")
     separable: bool | None = column("whether the training data are separable", "svm", unit="0 or 1")
     converged: bool = column("whether the gap is within svm.tol", "svm", unit="0 or 1")
     svm_path: str = column("how the SVM was solved", "note")
     embedding_norm: float = column("what the embedding is divided by: 1e-4 + its mean norm on the training set", "svm")
-    shift_invariance: float | None = column("invariance under a shift", "invariance", unit=COSINE)
-    rotation_invariance: float | None = column("invariance under a rotation", "invariance", unit=COSINE)
-    zoom_invariance: float | None = column("invariance under a zoom", "invariance", unit=COSINE)
-    swap_invariance: float | None = column(
-        "invariance under a swap of two quadrants; lower is more global", "invariance", unit=COSINE
+    shift_invariance: float | None = measured(
+        "invariance under a shift", "invariance", unit=COSINE, label="shift invariance", headline=True
     )
-    effective_rank: float | None = column("effective rank: trace / largest eigenvalue", "spectrum")
-    resources: Resources = part()
+    rotation_invariance: float | None = measured(
+        "invariance under a rotation", "invariance", unit=COSINE, label="rotation invariance", headline=True
+    )
+    zoom_invariance: float | None = measured(
+        "invariance under a zoom", "invariance", unit=COSINE, label="zoom invariance", headline=True
+    )
+    swap_invariance: float | None = measured(
+        "invariance under a swap of two quadrants; lower is more global",
+        "invariance",
+        unit=COSINE,
+        label="swap invariance (lower = more global)",
+        headline=True,
+    )
+    effective_rank: float | None = measured(
+        "effective rank: trace / largest eigenvalue", "spectrum", label="effective rank", headline=True
+    )
+    resources: Resources = required()
     kernel_error: float | None = column(
         "largest rounding error in products of sampled entries, relative to the largest entry; blind to ReLU switches",
         "svm",
         default=None,
     )
-    alignment_with_ntk: float | None = column(
-        "alignment with the NTK or after kernel of the snapshot", "alignment", default=None
+    alignment_with_ntk: float | None = measured(
+        "alignment with the NTK or after kernel of the snapshot", "alignment", label="alignment with the NTK / AK"
     )
-    alignment_with_conjugate: float | None = column(
-        "alignment with the conjugate kernel of the snapshot", "alignment", default=None
+    alignment_with_conjugate: float | None = measured(
+        "alignment with the conjugate kernel of the snapshot", "alignment", label="alignment with the CK"
     )
-    alignment_with_initial_ntk: float | None = column("alignment with the NTK at epoch 0", "alignment", default=None)
-    alignment_with_initial_conjugate: float | None = column(
-        "alignment with the conjugate kernel at epoch 0", "alignment", default=None
+    alignment_with_initial_ntk: float | None = measured(
+        "alignment with the NTK at epoch 0", "alignment", label="alignment with the NTK at epoch 0"
     )
-    cka_with_ntk: float | None = column("CKA with the NTK or after kernel of the snapshot", "alignment", default=None)
-    cka_with_conjugate: float | None = column(
-        "CKA with the conjugate kernel of the snapshot", "alignment", default=None
+    alignment_with_initial_conjugate: float | None = measured(
+        "alignment with the conjugate kernel at epoch 0", "alignment", label="alignment with the CK at epoch 0"
     )
-    cka_with_initial_ntk: float | None = column("CKA with the NTK at epoch 0", "alignment", default=None)
-    cka_with_initial_conjugate: float | None = column(
-        "CKA with the conjugate kernel at epoch 0", "alignment", default=None
+    cka_with_ntk: float | None = measured(
+        "CKA with the NTK or after kernel of the snapshot", "alignment", label="CKA with the NTK / AK"
     )
-    target_alignment: float | None = column("alignment with the labels", "alignment", default=None)
-    target_cka: float | None = column("CKA with the labels", "alignment", default=None)
-    distance_to_initial: float | None = column(
-        "distance to the same kernel at epoch 0: 1 - alignment", "distance", default=None
+    cka_with_conjugate: float | None = measured(
+        "CKA with the conjugate kernel of the snapshot", "alignment", label="CKA with the CK"
     )
-    kernel_velocity: float | None = column(
-        "distance to the snapshot before, an epoch", "distance", unit="1 / epoch", default=None
+    cka_with_initial_ntk: float | None = measured(
+        "CKA with the NTK at epoch 0", "alignment", label="CKA with the NTK at epoch 0"
     )
-    ridge_test_error: float | None = column(
-        "test error of kernel ridge regression on the sample", "error", unit=SHARE, default=None
+    cka_with_initial_conjugate: float | None = measured(
+        "CKA with the conjugate kernel at epoch 0", "alignment", label="CKA with the CK at epoch 0"
     )
-    ridge_loo_error: float | None = column(
-        "leave-one-out error of kernel ridge regression on the sample", "error", unit=SHARE, default=None
+    target_alignment: float | None = measured(
+        "alignment with the labels", "alignment", label="alignment with the labels"
     )
-    ridge: float | None = column(
-        "ridge of least leave-one-out error, relative to the largest diagonal entry", "error", default=None
+    target_cka: float | None = measured("CKA with the labels", "alignment", label="CKA with the labels")
+    distance_to_initial: float | None = measured(
+        "distance to the same kernel at epoch 0: 1 - alignment", "distance", label="distance to initialisation"
     )
-    decay_exponent: float | None = column("decay exponent of the eigenvalues", "spectrum", default=None)
+    kernel_velocity: float | None = measured(
+        "distance to the previous snapshot, per epoch",
+        "distance",
+        unit="1 / epoch",
+        label="velocity (distance per epoch)",
+    )
+    ridge_test_error: float | None = measured(
+        "test error of kernel ridge regression on the sample", "error", unit=SHARE, label="kernel ridge test error"
+    )
+    ridge_loo_error: float | None = measured(
+        "leave-one-out error of kernel ridge regression on the sample",
+        "error",
+        unit=SHARE,
+        label="kernel ridge leave-one-out error",
+    )
+    ridge: float | None = measured(
+        "ridge of least leave-one-out error, relative to the largest diagonal entry", "error"
+    )
+    decay_exponent: float | None = measured("decay exponent of the eigenvalues", "spectrum", label="decay exponent")
     warnings: tuple[str, ...] = column("what is numerically doubtful", "note", default=())
     measures: dict[str, float | None] = column(
-        "what depends on options, by name, as JSON: the rows below", "note", default_factory=dict
+        "numbers that depend on options, by name, as JSON: the rows below", "note", default=dict
     )
 
 
-KERNEL_FIELDS = frozenset(field.name for field in dataclasses.fields(KernelRecord))
+# The columns that measures fill; their other numbers go to `measures`.
+MEASURED = frozenset(field.name for field in dataclasses.fields(KernelRecord) if field.metadata.get("measured"))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
     """One snapshot of one run, evaluated. Epoch 0 is the initialisation, so its NTK is the NTK, later ones AKs.
 
@@ -153,21 +190,27 @@ class Record:
     n_train: Int64 = column("training images", "run", unit="images")
     n_test: Int64 = column("test images", "run", unit="images")
     arch: str = column("architecture", "run")
-    width: Int64 = column("width of the network", "run")
-    parameters: Int64 = column("trainable parameters", "run")
+    width: Int64 = column("width of the network", "run", label="width")
+    parameters: Int64 = column("trainable parameters", "run", label="parameters")
     learning_rate: float = column("learning rate of SGD", "run")
     seed: Int64 = column("seed of initialisation, order of images and augmentation", "run")
-    epoch: Int64 = column("epochs of training up to the snapshot; 0 is the initialisation", "run", unit="epochs")
-    step: Int64 = column("steps of SGD up to the snapshot", "network", unit="steps")
+    epoch: Int64 = column(
+        "epochs of training up to the snapshot; 0 is the initialisation", "run", unit="epochs", label="last epoch"
+    )
+    step: Int64 = column("steps of SGD up to the snapshot", "network", unit="steps", label="SGD steps")
     final: bool = column("whether the snapshot ends the run", "run")
-    train_loss: float = column("cross-entropy on the training set", "network", unit="nats")
-    net_train_error: float = column("training error of the network itself", "network", unit=SHARE)
-    net_test_error: float = column("test error of the network itself", "network", unit=SHARE)
+    train_loss: float = column(
+        "cross-entropy on the training set", "network", unit="nats", label="training loss", log=True
+    )
+    net_train_error: float = column(
+        "training error of the network itself", "network", unit=SHARE, label="training error"
+    )
+    net_test_error: float = column("test error of the network itself", "network", unit=SHARE, label="test error")
     wall_s_train: float = column("time of training up to the snapshot", "cost", unit=SECONDS)
     config_sha256: str = column("SHA-256 of the options that decide numbers; run_id ends in its first digits", "run")
     commit: str | None = column("commit of afterkernel", "run")
     device: str = column("what computed it", "run")
-    kernels: tuple[KernelRecord, ...] = part()
-    config: dict[str, Any] = part()
-    provenance: dict[str, Any] = part()
+    kernels: tuple[KernelRecord, ...] = required()
+    config: dict[str, Any] = required()
+    provenance: dict[str, Any] = required()
     schema_version: Int64 = column("version of the record", "run", default=SCHEMA_VERSION)

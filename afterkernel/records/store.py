@@ -1,8 +1,10 @@
 """Writing and reading the records of runs: one write-once file each, RUN/records/STEP.EVALUATION.NUMBER.json.
 
-NUMBER is the number of the lock under which the record was written (see `afterkernel.runs.run_lock`). No file is ever
-replaced; per step and evaluation the highest number counts. So a process that was paused, lost its lock and wakes can't
-change what its successor wrote: its own files have lower numbers.
+NUMBER is the number of the lock under which the record was written (see `afterkernel.runs.run_lock`). Files are never
+replaced; for each step and evaluation the highest number is valid. So a process that was paused, lost its lock and
+continues can not change the results of its successor: its own files have lower numbers.
+
+RUN/records/NUMBER.fence makes all records with lower numbers invalid, which force=true needs.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ from afterkernel.records.files import (
     SNAPSHOTS,
     STATE,
     check_directory,
-    create_bytes,
-    safe,
+    check_name,
+    create_file,
 )
 from afterkernel.records.record import Record
-from afterkernel.records.skipped import skip
+from afterkernel.records.skipped import warn_skipped
 
 Key = tuple[int, str]
 # The sweep and run_id of a record.
@@ -41,13 +43,13 @@ RunName = tuple[str, str]
 Stamp = tuple[int, int, int]
 T = TypeVar("T")
 _RUN_ID = attrgetter("run_id")
-LAST = 10**18 - 1
+LARGEST_NUMBER = 10**18 - 1
 # Each number has one spelling, so that no two files can be the same record.
 _INTEGER = "(0|[1-9][0-9]{0,17})"
 _RECORD = re.compile(rf"{_INTEGER}\.({NAME})\.{_INTEGER}\.json")
 _FENCE = re.compile(rf"{_INTEGER}\.fence")
 _LOCK = re.compile(r"([0-9]{4}|[1-9][0-9]{4,17})\.json")
-# The end of a run's id, a hash of its configuration.
+# The end of a run's id: a hash of its configuration.
 _HASH = re.compile(r".*-([0-9a-f]{10})")
 
 
@@ -70,8 +72,8 @@ class RecordFile(NamedTuple):
 class RunFolder:
     """A folder with records or a config.yaml, and, once they are read, the records.
 
-    `is_run` says whether more than a config.yaml marks it as a run; `listing` is what lies in its folder of records;
-    `skipped` says what is wrong with each skipped file.
+    `is_run` is true if the folder holds more of a run than a config.yaml; `listing` has the files in its folder of
+    records; `skipped` describes each skipped file.
     """
 
     path: Path
@@ -83,7 +85,7 @@ class RunFolder:
 
     @functools.cached_property
     def files(self) -> list[RecordFile]:
-        """The files of its records, by step, evaluation and number, without those below a fence."""
+        """The files of its records by step, evaluation and number, without those that a fence makes invalid."""
         found, floor = [], 0
         for name, stamp in self.listing.items():
             path = f"{self.path}/{RECORDS}/{name}"
@@ -92,26 +94,26 @@ class RunFolder:
             elif match := _FENCE.fullmatch(name):
                 floor = max(floor, int(match[1]))
             else:
-                self.skip(path, "is not named STEP.EVALUATION.NUMBER.json")
+                self.warn_skipped(path, "is not named STEP.EVALUATION.NUMBER.json")
         return sorted(file for file in found if file.number >= floor)
 
-    def skip(self, path: str, reason: str) -> None:
-        """Name a file of the run that is skipped."""
+    def warn_skipped(self, path: str, reason: str) -> None:
+        """Warn that a file of the run is skipped."""
         self.skipped.append(f"{os.path.relpath(path, self.path)} {reason}")
-        skip(path, reason)
+        warn_skipped(path, reason)
 
 
 def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
     """Write one record under the lock with this number and return its path.
 
-    UserError where the record could not be read back as it is (a number that is not finite, a wrong type),
-    FileExistsError where this holder has written one of the same step and evaluation already, and LockLostError where
-    another process has taken over the run. The last is a courtesy: records written later would change nothing.
+    UserError if the record could not be read back unchanged (a number that is not finite, a wrong type),
+    FileExistsError if one of this step, evaluation and number exists, and LockLostError if another process has taken
+    over the run; a record written in spite of that would be invalid.
     """
-    name = f"{record.step}.{safe('evaluation_id', record.evaluation_id)}.{number}.json"
+    name = f"{record.step}.{check_name('evaluation_id', record.evaluation_id)}.{number}.json"
     path = Path(run_dir) / RECORDS / name
     if not _RECORD.fullmatch(name):
-        raise UserError(f"The record can't be written to {path}: step and number are from 0 to {LAST}.")
+        raise UserError(f"The record can't be written to {path}: step and number are from 0 to {LARGEST_NUMBER}.")
     try:
         data = encode(record, number)
     except RecordError as fault:
@@ -119,26 +121,28 @@ def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
     try:
         if next_number(run_dir) > number + 1:
             raise FileNotFoundError
-        create_bytes(path, data)
-    except FileNotFoundError as error:  # the successor removed the draft or moved the folder
+        create_file(path, data)
+    except FileNotFoundError as error:  # the successor has removed the draft or moved the folder
         raise LockLostError(f"{Path(run_dir).name} was taken over by another process") from error
     return path
 
 
 def fence_records(run_dir: Path | str, number: int) -> None:
-    """From now on only records of this number or a higher one count, as a forced run needs it."""
-    create_bytes(Path(run_dir) / RECORDS / f"{number}.fence", b"")
+    """Make all records below this number invalid, as force=true needs it."""
+    create_file(Path(run_dir) / RECORDS / f"{number}.fence", b"")
 
 
 def next_number(run_dir: Path | str) -> int:
-    """The number for the next lock: 1 + the highest among locks and records. UserError where there is none."""
+    """The number for the next lock: 1 + the highest among locks and records. UserError if all are used."""
     run_dir = Path(run_dir)
     found = [0, *lock_numbers(run_dir)]
     for name in _names(run_dir / RECORDS):
         if match := _RECORD.fullmatch(name) or _FENCE.fullmatch(name):
             found.append(int(match[match.lastindex or 1]))
-    if max(found) == LAST:
-        raise UserError(f"{run_dir} has a lock or record of number {LAST}, the last that there is: remove that file.")
+    if max(found) == LARGEST_NUMBER:
+        raise UserError(
+            f"{run_dir} has a lock or record of number {LARGEST_NUMBER}, the last that there is: remove that file."
+        )
     return max(found) + 1
 
 
@@ -150,16 +154,16 @@ def lock_numbers(run_dir: Path) -> dict[int, Path]:
 
 
 def read_run(run_dir: Path | str, run_id: str | None = None) -> dict[Key, Record]:
-    """The records of one run by step and evaluation_id; what is damaged or of another run than `run_id` is skipped."""
+    """The records of one run by step and evaluation_id; damaged ones and those of other runs are skipped."""
     run = RunFolder(Path(run_dir))
     _list(run)
-    return {(record.step, record.evaluation_id): record for record in select(run, read_file, _RUN_ID, run_id)}
+    return {(record.step, record.evaluation_id): record for record in select_records(run, read_file, _RUN_ID, run_id)}
 
 
 def read_records(directory: Path | str) -> list[Record]:
     """Every record at or below a directory (a run, a sweep, all sweeps), by path, step and evaluation.
 
-    Damaged files are skipped with a SkippedWarning. UserError where there is no record, or two folders hold the same
+    Damaged files are skipped with a SkippedWarning. UserError if there is no record, or if two folders hold the same
     run.
     """
     return [record for run in read_distinct_runs(directory) for record in run.records]
@@ -176,12 +180,12 @@ def read_runs(directory: Path | str) -> list[RunFolder]:
     """All runs at or below a directory with their records, sorted by path; two may be the same run."""
     runs = find_runs(directory)
     for run in runs:
-        run.records = select(run, read_file, _RUN_ID)
+        run.records = select_records(run, read_file, _RUN_ID)
     return runs
 
 
 def check_distinct(directory: Path | str, runs: Mapping[Path, set[RunName]]) -> None:
-    """UserError where no folder holds records of a run, or two hold the same; folders are given with their runs."""
+    """Raise UserError if no folder holds records of a run, or if two hold the same run."""
     first: dict[RunName, Path] = {}
     for path, names in runs.items():
         for name in names:
@@ -194,7 +198,7 @@ def check_distinct(directory: Path | str, runs: Mapping[Path, set[RunName]]) -> 
 def find_runs(directory: Path | str) -> list[RunFolder]:
     """The folders of all runs at or below a directory, sorted by path: those with records or a config.yaml.
 
-    A run holds no runs, so nothing below one is looked at, nor are hidden folders. UserError where it is none.
+    Runs are not nested, so nothing below one is searched, nor are hidden folders. UserError if there is no directory.
     """
     if not isinstance(directory, (str, os.PathLike)) or not str(directory).strip():
         raise UserError(f"{directory!r} is not a directory: name a run, a sweep, or the folder of all sweeps.")
@@ -203,13 +207,13 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
     found, pending = [], [str(directory)]
     while pending:
         folder = pending.pop()
-        inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in _entries(folder, skip)}
+        inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in _entries(folder, warn_skipped)}
         run = RunFolder(Path(folder), has_config=CONFIG in inside)
         if RECORDS in inside:
             _list(run)
-        for lock in _entries(f"{folder}/{LOCKS}", run.skip) if LOCKS in inside else ():
+        for lock in _entries(f"{folder}/{LOCKS}", run.warn_skipped) if LOCKS in inside else ():
             if lock.name.endswith(".json") and not _LOCK.fullmatch(lock.name):
-                run.skip(lock.path, "is not the name of a lock: remove it")
+                run.warn_skipped(lock.path, "is not the name of a lock: remove it")
         # A sweep may be called records.
         has_records = any(map(_RECORD.fullmatch, run.listing))
         marked = LOCKS in inside or STATE in inside
@@ -226,13 +230,13 @@ def find_runs(directory: Path | str) -> list[RunFolder]:
     return sorted(found, key=lambda run: run.path.parts)
 
 
-def select(
+def select_records(
     run: RunFolder, load: Callable[[RecordFile], T], run_id_of: Callable[[T], str], run_id: str | None = None
 ) -> list[T]:
-    """What `load` gives for each record of a run that counts, by step and evaluation; everything else is skipped.
+    """The result of `load` for each valid record of a run, by step and evaluation; other files are skipped.
 
-    `load` raises RecordError or OSError for a damaged file. A record of another run than the folder's is skipped: the
-    folder's is `run_id` where that is given, else the one that the folder is named by, else that of all its records.
+    `load` raises RecordError or OSError for a damaged file. Records of other runs are skipped: the folder's run is
+    `run_id` if given, else the run that the folder is named after, else the one run that all its records are of.
     """
     loaded: list[tuple[RecordFile, T]] = []
     for file in run.files:
@@ -241,23 +245,23 @@ def select(
         except FileNotFoundError:
             continue  # moved away since it was listed
         except RecordError as fault:
-            run.skip(file.path, str(fault))
+            run.warn_skipped(file.path, str(fault))
         except OSError as error:
-            run.skip(file.path, f"can't be read ({error.strerror})")
+            run.warn_skipped(file.path, f"can't be read ({error.strerror})")
     ids = {run_id_of(one) for _, one in loaded}
     own = run_id or _own_id(run.path, ids)
     best: dict[Key, T] = {}
     for file, one in loaded:
         if run_id_of(one) != own:
             whose = f"the run {own}" if own else f"one run: the folder holds records of {', '.join(sorted(ids))}"
-            run.skip(file.path, f"is a record of the run {run_id_of(one)}, not of {whose}")
+            run.warn_skipped(file.path, f"is a record of the run {run_id_of(one)}, not of {whose}")
             continue
-        best[file.step, file.evaluation_id] = one  # the last is that of the highest number
+        best[file.step, file.evaluation_id] = one  # files are sorted, so the highest number comes last
     return list(best.values())
 
 
 def read_file(file: RecordFile) -> Record:
-    """The record in a file. RecordError where it is damaged or its name is not that of its content."""
+    """The record in a file. RecordError if it is damaged, or if its name does not match its content."""
     data = Path(file.path).read_bytes()
     record = decode(data)
     number = data.partition(b",")[0].removeprefix(b'{"number":').decode(errors="replace")
@@ -282,24 +286,24 @@ def _own_id(path: Path, ids: set[str]) -> str | None:
 
 
 def _list(run: RunFolder) -> None:
-    """Look at the files in a run's folder of records."""
-    for entry in _entries(f"{run.path}/{RECORDS}", run.skip):
+    """List the files in a run's folder of records."""
+    for entry in _entries(f"{run.path}/{RECORDS}", run.warn_skipped):
         if entry.name[0] == "." or not entry.name.endswith((".json", ".fence")):
             continue
         try:
             facts = entry.stat()
         except OSError as error:
             if entry.is_symlink() or not isinstance(error, FileNotFoundError):
-                run.skip(entry.path, f"can't be read ({error.strerror})")
+                run.warn_skipped(entry.path, f"can't be read ({error.strerror})")
             continue
         if stat.S_ISREG(facts.st_mode):
             run.listing[entry.name] = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
         elif _RECORD.fullmatch(entry.name):
-            run.skip(entry.path, "is not a file")
+            run.warn_skipped(entry.path, "is not a file")
 
 
 def _entries(folder: str, report: Callable[[str, str], None]) -> list[os.DirEntry[str]]:
-    """What is in a folder: nothing where it is missing, or where it can't be read, which is reported."""
+    """The entries of a folder; empty if it is missing, or if it can not be read, which is reported."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)
@@ -311,7 +315,7 @@ def _entries(folder: str, report: Callable[[str, str], None]) -> list[os.DirEntr
 
 
 def _names(folder: Path) -> list[str]:
-    """The names in a folder, where the next number depends on them: OSError where they can't be read."""
+    """The names in a folder; empty if it is missing. OSError if it can not be read: the next number depends on it."""
     try:
         return [entry.name for entry in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -319,5 +323,5 @@ def _names(folder: Path) -> list[str]:
 
 
 def _of_wandb(folder: Path, name: str) -> bool:
-    """Whether it is what W&B keeps of a run's files."""
+    """Whether a folder holds copies of files that W&B has made of a run."""
     return name == "files" and "run-" in folder.name and folder.parent.name == "wandb"

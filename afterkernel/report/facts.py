@@ -1,4 +1,4 @@
-"""What the runs share, where they differ, and what they came from."""
+"""Options and provenance of the runs: what they share, and where they differ."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from afterkernel import text as fmt
 from afterkernel.records.record import Record
-from afterkernel.report.sections import differing, flatten_all
+from afterkernel.report.grouping import differing, flatten_all
 
 _MOST_VALUES, _MOST_COMMANDS = 8, 20
 _HASH = re.compile(r"[0-9a-f]{32,}")
@@ -19,24 +19,24 @@ _HASH = re.compile(r"[0-9a-f]{32,}")
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """Settings by dotted name: `shared` by all records, and the values of those that `vary`."""
+    """Names and values: those `shared` by all records, and all values of those that are `varying`."""
 
     shared: list[tuple[str, str]]
-    vary: list[tuple[str, str]]
+    varying: list[tuple[str, str]]
 
 
 def configuration(records: Sequence[Record]) -> Facts:
-    """The settings of the runs."""
+    """The options of the runs."""
     return _facts(flatten_all([record.config for record in records]))
 
 
 def provenance(records: Sequence[Record]) -> Facts:
-    """Versions, commit, device and the like; `commands` lists the commands."""
+    """Versions, commit, device and so on; `commands` lists the commands."""
     return _facts(flatten_all([_provenance(record) for record in records]))
 
 
 def commands(records: Iterable[Record]) -> list[str]:
-    """The commands that made the records, each once, in order; the first few where there are many."""
+    """The commands that made the records, each once, in order; the first ones if there are many."""
     found: dict[str, None] = {}
     for record in records:
         command: Any = record.provenance.get("command")
@@ -54,12 +54,12 @@ def _provenance(record: Record) -> dict[str, Any]:
 
 
 def _facts(trees: list[dict[str, str]]) -> Facts:
-    vary = differing(trees)
-    shared = sorted((name, value) for name, value in trees[0].items() if name not in vary)
-    return Facts(shared, [(name, _several(values)) for name, values in vary.items()])
+    varying = differing(trees)
+    shared = sorted((name, value) for name, value in trees[0].items() if name not in varying)
+    return Facts(shared, [(name, _listed(values)) for name, values in varying.items()])
 
 
-def _several(values: list[str]) -> str:
+def _listed(values: list[str]) -> str:
     if len(values) > _MOST_VALUES and all(_HASH.fullmatch(value) for value in values):
         return f"{len(values):,} different hashes"
     values = sorted(("(not set)" if value == "" else value for value in values), key=_order)

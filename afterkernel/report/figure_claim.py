@@ -1,11 +1,11 @@
-"""Figure of a claim: every comparison with its interval, a panel a part, shaded where the part places it."""
+"""Figure of a claim: every comparison with its interval, one panel per part, its claimed region shaded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from afterkernel.claims.verdict import Comparison, Finding, PartFinding
+from afterkernel.claims import Comparison, ComparisonOutcome, Finding, PartFinding
 from afterkernel.report import style
 
 if TYPE_CHECKING:
@@ -13,24 +13,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROW_IN, _PANEL_IN = 0.24, 0.95
-# Blue, vermilion and grey of Okabe and Ito's palette, with different shapes too.
-LOOKS: dict[str, dict[str, Any]] = {
-    "for": {"marker": "o", "color": "#0072B2", "markerfacecolor": "#0072B2"},
-    "against": {"marker": "X", "color": "#D55E00", "markerfacecolor": "#D55E00"},
-    "open": {"marker": "D", "color": style.GREY, "markerfacecolor": "white"},
+# Blue, vermilion and grey of Okabe and Ito's palette; the shapes differ too.
+_MARKERS: dict[ComparisonOutcome, dict[str, Any]] = {
+    ComparisonOutcome.HOLDS: {"marker": "o", "color": "#0072B2", "markerfacecolor": "#0072B2"},
+    ComparisonOutcome.FAILS: {"marker": "X", "color": "#D55E00", "markerfacecolor": "#D55E00"},
+    ComparisonOutcome.OPEN: {"marker": "D", "color": style.GREY, "markerfacecolor": "white"},
 }
-WORDS = {"for": "shown to hold", "against": "shown not to hold", "open": "open"}
 
 
 def measured(finding: Finding) -> list[PartFinding]:
-    """The parts of which anything was measured: what there is to draw."""
+    """The parts for which anything was measured."""
     return [part for part in finding.parts if any(one.test.mean is not None for one in part.comparisons)]
 
 
 def draw(parts: Sequence[PartFinding]) -> Figure:
-    """The figure of the parts that were `measured`."""
+    """The figure of the `measured` parts."""
     heights = [_PANEL_IN + _ROW_IN * len(part.comparisons) for part in parts]
-    with style.drawing():
+    with style.figure_style():
         figure = style.new_figure(8.4, sum(heights) + 0.4)
         grid: Any = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)
         for (axes,), part in zip(grid, parts, strict=True):
@@ -61,16 +60,16 @@ def _panel(axes: Axes, found: PartFinding) -> None:
 
 
 def _row(axes: Axes, one: Comparison, place: int) -> None:
-    look = LOOKS[one.state]
+    marker = _MARKERS[one.outcome]
     mean, low, high = one.test.mean, one.test.low, one.test.high
     assert mean is not None
     spread = None if low is None or high is None else [[mean - low], [high - mean]]
-    axes.errorbar(mean, place, xerr=spread, **look, linestyle="", elinewidth=1.4, capsize=3, markersize=6.5, zorder=3)
+    axes.errorbar(mean, place, xerr=spread, **marker, linestyle="", elinewidth=1.4, capsize=3, markersize=6.5, zorder=3)
 
 
 def _legend(figure: Figure) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles: list[Any] = [Line2D([], [], linestyle="", label=WORDS[state], **look) for state, look in LOOKS.items()]
-    style.legend(figure, handles, [Patch(color="#0072B2", alpha=0.15, linewidth=0, label="where the claim places it")])
+    handles: list[Any] = [Line2D([], [], linestyle="", label=one.value, **marker) for one, marker in _MARKERS.items()]
+    style.legend(figure, handles, [Patch(color="#0072B2", alpha=0.15, linewidth=0, label="claimed region")])

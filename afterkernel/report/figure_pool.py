@@ -1,4 +1,4 @@
-"""Who draws the figures of a report: this process where they are few, several others where they are many."""
+"""Drawing the figures of a report: in this process if they are few, in several others if they are many."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from afterkernel.errors import UserError
 
-# To begin with, a process imports what it draws with, which takes as long as drawing a few figures.
-_FIGURES_A_PROCESS, _MOST_PROCESSES = 8, 8
+# A new process first imports matplotlib and pandas, which takes as long as drawing a few figures.
+_FIGURES_PER_PROCESS, _MOST_PROCESSES = 8, 8
 _IDLE_S = 60
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -22,12 +22,12 @@ _T = TypeVar("_T")
 
 @contextlib.contextmanager
 def figure_pool(n_figures: int) -> Iterator[Executor]:
-    """Takes the drawing of about so many figures, each on its own, so that they are the same wherever they are drawn.
+    """An executor that draws about `n_figures` figures. Figures are the same whichever process draws them.
 
-    Processes are joblib's, loky; they end with the `with` block, or, should this process be killed, a minute later.
-    UserError where one of them is killed.
+    The processes (loky's, from joblib) end with the `with` block, or a minute later if this process is killed. Raises
+    UserError if one of them is killed.
     """
-    wanted = min(n_figures // _FIGURES_A_PROCESS, _MOST_PROCESSES)
+    wanted = min(n_figures // _FIGURES_PER_PROCESS, _MOST_PROCESSES)
     if wanted > 1:
         from joblib.externals.loky import cpu_count
 
@@ -37,19 +37,19 @@ def figure_pool(n_figures: int) -> Iterator[Executor]:
         return
     from joblib.externals.loky import ProcessPoolExecutor
 
-    others = _Others(ProcessPoolExecutor(wanted, timeout=_IDLE_S, initializer=_begin))
+    pool = _ProcessPool(ProcessPoolExecutor(wanted, timeout=_IDLE_S, initializer=_initialise))
     try:
-        yield others
+        yield pool
     except BrokenProcessPool as error:
         raise UserError(
-            "A process that drew figures was ended from outside, perhaps for want of memory: make the report again."
+            "A process that drew figures was killed, perhaps because memory ran out: build the report again."
         ) from error
     finally:
-        others.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
 
 
 class _InlineExecutor(Executor):
-    """Does at once what it is given."""
+    """Runs each task at once, in this process."""
 
     def submit(self, work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         done: Future[Any] = Future()
@@ -57,25 +57,25 @@ class _InlineExecutor(Executor):
         return done
 
 
-class _Others(Executor):
-    """The processes of a pool. What has not begun can be called off, which loky's own `shutdown` can't do."""
+class _ProcessPool(Executor):
+    """A pool of processes whose shutdown can cancel tasks that have not begun, which loky's own can't."""
 
     def __init__(self, pool: Executor) -> None:
         self._pool = pool
-        self._given: list[Future[Any]] = []
+        self._submitted: list[Future[Any]] = []
 
     def submit(self, work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        self._given.append(self._pool.submit(_tidily, work, *args, **kwargs))
-        return self._given[-1]
+        self._submitted.append(self._pool.submit(_then_collect_garbage, work, *args, **kwargs))
+        return self._submitted[-1]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        for future in self._given if cancel_futures else ():
+        for future in self._submitted if cancel_futures else ():
             future.cancel()
         self._pool.shutdown(wait)
 
 
-def _begin() -> None:
-    """Set a process up: Ctrl-C is its parent's to see, and garbage is looked for once a figure."""
+def _initialise() -> None:
+    """Set a process up: its parent handles Ctrl-C, and garbage is collected once per figure."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("pandas", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"):
         importlib.import_module(name)
@@ -84,8 +84,8 @@ def _begin() -> None:
     gc.disable()
 
 
-def _tidily(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Work, then free what it left: a figure is a net of cycles, and one collection is cheaper than many."""
+def _then_collect_garbage(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Do the work, then free its memory: a figure is full of reference cycles, and one collection is cheap."""
     try:
         return work(*args, **kwargs)
     finally:

@@ -1,4 +1,4 @@
-"""Tables of the page as LaTeX, in the style of the package booktabs."""
+"""Tables of the page as LaTeX, with the booktabs package."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SYMBOLS = {
 
 
 def booktabs(table: Table, name: str) -> str:
-    """A table environment with caption, label tab:NAME, and the cells as the page shows them, rounded."""
+    """A table environment with caption and label tab:NAME; cells are rounded as on the page."""
     import pandas as pd
 
     data = [[f"{text} ({below})" if below else text for text, below in row.cells] for row in table.rows]
-    # By position, since two columns may have one heading.
+    # Columns by position, since two may have the same heading.
     frame = pd.DataFrame(data, columns=range(len(table.headings)), dtype=str)
     headings = [_escape(str(heading)) for heading in table.headings]
     style = (

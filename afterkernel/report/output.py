@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TABLES, FIGURES = "tables", "figures"
-_KINDS = ("png", "svg")
+_FORMATS = ("png", "svg")
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """A figure of the page, embedded; `files` are paths relative to the page. `svg` may still be drawn."""
+class PageFigure:
+    """A figure of the page. `files` are paths relative to the page. `svg` may still be being drawn."""
 
     alt: str
     caption: str
@@ -38,41 +38,41 @@ class Picture:
 
 
 @dataclasses.dataclass(frozen=True)
-class Output:
-    """Writes the other files of the report to `folder`, figures by the `figure_pool`; keeps by name what it wrote."""
+class ReportFiles:
+    """Writes the tables and figures of a report below `folder`, figures in the `pool`; keeps them by name."""
 
     folder: Path
-    figure_pool: Executor
+    pool: Executor
     frames: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
-    pictures: dict[str, Picture] = dataclasses.field(default_factory=dict)
+    figures: dict[str, PageFigure] = dataclasses.field(default_factory=dict)
 
     def data(self, frame: pd.DataFrame, name: str) -> str:
-        """Write a data frame as it is, tables/NAME.csv; the path relative to the page."""
+        """Write a data frame to tables/NAME.csv, unrounded; returns the path relative to the page."""
         file = f"{TABLES}/{name}.csv"
         write_atomic(self.folder / file, frame.to_csv(index=False, lineterminator="\n"))
         self.frames[name] = frame
         return file
 
     def table(self, frame: pd.DataFrame, table: Table, name: str) -> Table:
-        """Write tables/NAME.csv, unrounded, and tables/NAME.tex, as shown; the table with these files."""
+        """Write tables/NAME.csv, unrounded, and tables/NAME.tex, as shown; returns the table with these files."""
         files = [self.data(frame, name)]
         if table.rows:
             files.append(f"{TABLES}/{name}.tex")
             write_atomic(self.folder / files[-1], booktabs(table, name))
         return dataclasses.replace(table, files=files)
 
-    def picture(self, name: str, alt: str, caption: str, draw: Callable[..., Figure], *drawn: Any) -> Picture:
-        """Have the figure that `draw(*drawn)` gives written as figures/NAME.png and .svg; the picture for the page."""
-        files = [f"{FIGURES}/{name}.{kind}" for kind in _KINDS]
-        svg = self.figure_pool.submit(_write_figure, [self.folder / file for file in files], draw, *drawn)
-        self.pictures[name] = Picture(alt, caption, svg, files)
-        return self.pictures[name]
+    def figure(self, name: str, alt: str, caption: str, draw: Callable[..., Figure], *drawn: Any) -> PageFigure:
+        """Have the figure `draw(*drawn)` written to figures/NAME.png and .svg, and return it for the page."""
+        files = [f"{FIGURES}/{name}.{kind}" for kind in _FORMATS]
+        svg = self.pool.submit(_write_figure, [self.folder / file for file in files], draw, *drawn)
+        self.figures[name] = PageFigure(alt, caption, svg, files)
+        return self.figures[name]
 
 
 def _write_figure(paths: list[Path], draw: Callable[..., Figure], *drawn: Any) -> bytes:
-    """Draw a figure once and write it in every kind; the SVG."""
+    """Draw a figure once, write it in every format, and return the SVG."""
     figure = draw(*drawn)
-    for path, kind in zip(paths, _KINDS, strict=True):
+    for path, kind in zip(paths, _FORMATS, strict=True):
         image = style.render(figure, kind)
         write_atomic(path, image)
     return image

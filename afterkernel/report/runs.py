@@ -1,4 +1,4 @@
-"""The runs that there are to be and how far each is: done, begun, failed (and why), not begun."""
+"""The runs of a sweep, planned ones included, and the state of each: done, not done, failed (and why), not begun."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from afterkernel import text as fmt
 from afterkernel.records.store import RunFolder
-from afterkernel.report.table_format import Row, Table
+from afterkernel.report.table_format import Table, TableRow
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
 from afterkernel.runs.status import status
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """One run. `options` tell it from the others of its sweep; `failure` says why it failed last."""
+class SweepRun:
+    """One run. `options` distinguish it from the others of its sweep; `failure` says why its last attempt failed."""
 
     run_id: str
     options: str
@@ -27,7 +27,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """In words: done, failed, not done (begun), or not begun."""
+        """The state as text: done, failed, not done (but begun), or not begun."""
         if self.done:
             return "done"
         if self.failure is not None:
@@ -36,56 +36,56 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class Runs:
-    """All runs below a directory, and those that its grids name but that have not begun."""
+class SweepRuns:
+    """All runs below a directory, and those of its grids that have not begun."""
 
-    runs: list[Run]
+    runs: list[SweepRun]
 
     @property
     def n_done(self) -> int:
-        """How many are done."""
+        """The number of runs that are done."""
         return sum(run.done for run in self.runs)
 
     @property
     def partial(self) -> bool:
-        """Whether any is not."""
+        """Whether a run is not done."""
         return self.n_done < len(self.runs)
 
     def counts(self) -> str:
-        """How many there are in each state that is not done: "2 failed, 1 not begun"."""
+        """The number of runs in each state but done: "2 failed, 1 not begun"."""
         states = [run.state for run in self.runs if not run.done]
         return ", ".join(
             f"{states.count(state)} {state}" for state in ("failed", "not done", "not begun") if state in states
         )
 
 
-def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) -> Runs:
-    """The runs below a directory; `runs` where they have been read already. UserError where there is none."""
-    named = {path.resolve(): words for path, words in planned(directory).items()}
+def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) -> SweepRuns:
+    """The runs below a directory; `runs` if they have been read already. UserError if there is none."""
+    named = {path.resolve(): overrides for path, overrides in planned(directory).items()}
     found = []
     for one in status(directory, runs):
-        words = named.pop(one.run_dir.resolve(), None)
-        options = words if words is not None else [f"seed={one.seed}", f"training.lr={fmt.general(one.learning_rate)}"]
+        default = [f"seed={one.seed}", f"training.lr={fmt.general(one.learning_rate)}"]
+        options = named.pop(one.run_dir.resolve(), default)
         missing = one.missing if one.wanted is not None else None
         failure = None if one.done else read_failure(one.run_dir)
-        found.append(Run(one.run_id, " ".join(options), one.recorded, missing, one.done, failure))
-    for path, words in sorted(named.items()):
-        found.append(Run(path.name, " ".join(words), (), (), False, read_failure(path)))
-    return Runs(found)
+        found.append(SweepRun(one.run_id, " ".join(options), one.recorded, missing, one.done, failure))
+    for path, overrides in sorted(named.items()):
+        found.append(SweepRun(path.name, " ".join(overrides), (), (), False, read_failure(path)))
+    return SweepRuns(found)
 
 
-def table(runs: Runs) -> Table:
+def table(runs: SweepRuns) -> Table:
     """The runs that are not done: state, reason, epochs recorded and missing; failed ones come first."""
     rows = []
     order = {"failed": 0, "not done": 1, "not begun": 2}
     for run in sorted((run for run in runs.runs if not run.done), key=lambda run: order[run.state]):
-        lacks = "unknown: its config does not say" if run.missing is None else ", ".join(map(str, run.missing))
+        lacks = "unknown: not in its config" if run.missing is None else ", ".join(map(str, run.missing))
         has = ", ".join(map(str, run.recorded))
         cells = [run.run_id, run.options, run.state, run.failure or "", has or "none", lacks or fmt.MISSING]
-        rows.append(Row([(cell, "") for cell in cells], alert=run.state == "failed"))
+        rows.append(TableRow([(cell, "") for cell in cells], alert=run.state == "failed"))
     headings = ["run", "options", "state", "reason", "epochs recorded", "epochs missing"]
     note = (
-        "Runs that are named in grids/*.json of the sweep, or have a folder, and lack a record. The same command goes "
-        "on with them; a grid that is no longer wanted can be removed."
+        "Runs that have a folder or are named in the sweep's grids/*.json, and lack a record. The same command "
+        "continues them; delete a grid file that is no longer wanted."
     )
     return Table("Runs that are not done", note, headings, rows, 4, long=len(rows) > 12)

@@ -1,4 +1,4 @@
-"""How the figures look: one scale of colours and markers for learning rates, one set of sizes, one way to save."""
+"""The style of all figures: colours and markers of learning rates, font sizes, legends, and how figures are saved."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
+
+from afterkernel import text as fmt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,8 +49,8 @@ _SETTINGS: Any = {
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """The settings of all figures, for the time of a `with` block and without a word to pyplot."""
+def figure_style() -> Iterator[None]:
+    """The matplotlib settings of all figures, within a `with` block."""
     import matplotlib
 
     with matplotlib.rc_context(_SETTINGS):
@@ -56,12 +58,12 @@ def drawing() -> Iterator[None]:
 
 
 def rate_styles(rates: Sequence[float]) -> dict[float, dict[str, Any]]:
-    """Colour and marker of each learning rate: small rates dark, large ones bright, distinct without colour too."""
+    """Colour and marker of each learning rate: small rates dark, large ones bright; markers differ too."""
     from matplotlib import colormaps
 
     ordered = sorted(rates)
     scale = [index / max(len(ordered) - 1, 1) for index in range(len(ordered))]
-    # The yellow end of the map vanishes on white.
+    # The yellow end of the map is invisible on white.
     return {
         rate: {"color": colormaps["viridis"](0.05 + 0.75 * place), "marker": _MARKERS[index % len(_MARKERS)]}
         for index, (rate, place) in enumerate(zip(ordered, scale, strict=True))
@@ -72,7 +74,7 @@ EPOCH_LABEL = "epoch (log(1 + epoch), from 0)"
 
 
 def epoch_axis(axes: Axes, epochs: Sequence[int], gap: float = 0.08) -> None:
-    """A logarithmic axis of epochs that shows 0 too: log(1 + epoch), ticks at snapshots, `gap` of the axis apart."""
+    """A logarithmic axis of epochs that includes 0: log(1 + epoch), with ticks at snapshots at least `gap` apart."""
     import numpy as np
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -90,8 +92,8 @@ def epoch_axis(axes: Axes, epochs: Sequence[int], gap: float = 0.08) -> None:
 def curves(axes: Axes, table: pd.DataFrame, scale: float, styles: dict[float, dict[str, Any]], **sizes: Any) -> None:
     """Means against epochs by learning rate, with bars of one standard error to each side.
 
-    A line joins the means over all seeds, the others are open. `table` has one row per learning rate and epoch, with
-    learning_rate, epoch, mean, standard_error and n_seeds.
+    A line joins the means over all seeds; means over fewer seeds are open markers. `table` has one row per learning
+    rate and epoch, with learning_rate, epoch, mean, standard_error and n_seeds.
     """
     import numpy as np
 
@@ -104,7 +106,7 @@ def curves(axes: Axes, table: pd.DataFrame, scale: float, styles: dict[float, di
         error = scale * part["standard_error"].to_numpy(dtype=float, na_value=0.0)
         whole = (part["n_seeds"] == part["n_seeds"].max()).to_numpy()
         if error.any():
-            # One broken line for all bars: an artist for each would take most of the time.
+            # One line with gaps for all bars: one artist per bar would take most of the drawing time.
             ends = np.stack([mean - error, mean + error, np.full_like(mean, np.nan)], axis=1).ravel()
             axes.plot(np.repeat(epoch, 3), ends, color=color, linewidth=1.2, solid_capstyle="butt", zorder=1)
         axes.plot(epoch[whole], mean[whole], f"{marker}-", color=color, **sizes)
@@ -112,22 +114,45 @@ def curves(axes: Axes, table: pd.DataFrame, scale: float, styles: dict[float, di
             axes.plot(epoch[~whole], mean[~whole], marker, color=color, markerfacecolor="white", zorder=3, **sizes)
 
 
-def open_handle() -> Artist:
-    """What the legend says of open markers."""
+def rate_handles(styles: dict[float, dict[str, Any]], **options: Any) -> list[Artist]:
+    """The legend entries of learning rates."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label="open: fewer seeds", color=GREY, marker="o", markerfacecolor="white", linestyle="")
+    return [
+        Line2D([], [], label=f"learning rate {fmt.general(rate)}", **look, **options) for rate, look in styles.items()
+    ]
 
 
-def bar_handle() -> Artist:
-    """What the legend says of error bars."""
+def bar_handles(table: pd.DataFrame, column: str = "n_seeds") -> list[Artist]:
+    """The legend entry of error bars, if any mean is over several seeds."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=GREY, linestyle="", marker="|", markersize=9, label="bar: ± standard error over seeds")
+    label = "bar: ± standard error over seeds"
+    several = bool((table[column] > 1).any())
+    return [Line2D([], [], color=GREY, linestyle="", marker="|", markersize=9, label=label)] if several else []
+
+
+def open_handles(table: pd.DataFrame, keys: Sequence[str]) -> list[Artist]:
+    """The legend entry of open markers, if any mean of these keys is over fewer seeds than another."""
+    from matplotlib.lines import Line2D
+
+    fewer = bool((table["n_seeds"] < table.groupby(list(keys))["n_seeds"].transform("max")).any())
+    look: Any = {"color": GREY, "marker": "o", "markerfacecolor": "white", "linestyle": ""}
+    return [Line2D([], [], label="open: fewer seeds", **look)] if fewer else []
+
+
+def two_lines(label: str, width: int = 36) -> str:
+    """A label that is longer than `width`, broken before its bracket if possible."""
+    import textwrap
+
+    before, bracket, inside = label.partition(" (")
+    if bracket and len(label) > width >= len(before):
+        return f"{before}\n({inside}"
+    return "\n".join(textwrap.wrap(label, width))
 
 
 def new_figure(width_in: float, height_in: float, layout: str | None = "constrained") -> Figure:
-    """An empty figure on the Agg canvas, sizes in inches, laid out so that nothing overlaps (None: by the caller)."""
+    """An empty figure on the Agg canvas, sizes in inches; with `layout=None` the caller places the axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -137,7 +162,7 @@ def new_figure(width_in: float, height_in: float, layout: str | None = "constrai
 
 
 def row_label(axes: Axes, text: str) -> None:
-    """A bold label for a row of panels, to the left of its y label; long ones in several lines."""
+    """A bold label for a row of panels, to the left of its y label; long labels are wrapped."""
     import textwrap
 
     axes.annotate(
@@ -184,18 +209,18 @@ def render(figure: Figure, kind: str) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    with drawing():
+    with figure_style():
         if (engine := figure.get_layout_engine()) is not None:
             engine.execute(figure)
-            figure.set_layout_engine("none")  # Neither kind need lay it out again.
-        # Not savefig, which draws all of it once more beforehand.
+            figure.set_layout_engine("none")  # The layout is done.
+        # Not savefig, which would draw the figure twice.
         if kind == "svg":
             FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
         else:
             canvas: Any = FigureCanvasAgg(figure)
             canvas.draw()
-            # Nothing shows through, so that three channels say all; the default of 6 takes twice as long for 3 % less.
+            # The figure is opaque: three channels are enough. The default compression of 6 takes twice as long for 3 %.
             image = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
             image.save(buffer, "png", compress_level=3, dpi=(figure.dpi, figure.dpi))
-    # A hundredth of a point is finer than any eye; further digits are a third of the file.
+    # Digits below a hundredth of a point are invisible and would be a third of the file.
     return buffer.getvalue() if kind == "png" else _LONG.sub(rb"\1", buffer.getvalue())

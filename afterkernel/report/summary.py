@@ -1,45 +1,45 @@
-"""What a section found, in plain words and computed numbers."""
+"""The main results of a section in sentences."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
+from afterkernel.report.table_format import error_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def sentences(rows: pd.DataFrame, table: pd.DataFrame, n_test: int) -> list[str]:
-    """One or two sentences a panel, about its after kernel at its best learning rate. `rows`: one evaluation's, `table`
-    their `changes`.
+    """One or two sentences per panel, about its after kernel at its best learning rate.
+
+    `rows` are those of one evaluation group, `table` their `changes`.
     """
     decimals = fmt.percent_decimals(n_test)
     found = []
     for panel in sorted(rows["panel"].unique()):
-        errors = table[(table["panel"] == panel) & (table["kernel"] == "ntk") & (table["measure"] == "svm_test_error")]
+        ntk = table[(table["panel"] == panel) & (table["kernel"] == "ntk")]
+        errors = ntk[ntk["measure"] == "svm_test_error"]
         ended = errors[errors["after_n_seeds"] > 0]
         if ended.empty:
             found.append(f"{panel}: only the kernels at initialisation are recorded so far.")
             continue
         best: Any = ended.loc[ended["after_mean"].astype(float).idxmin()]
-        swap: Any = table[
-            (table["panel"] == panel)
-            & (table["kernel"] == "ntk")
-            & (table["measure"] == "swap_invariance")
-            & (table["learning_rate"] == best["learning_rate"])
-        ].iloc[0]
-        found.append(_error(panel, best, decimals, several=len(ended) > 1) + _swap(swap))
+        swap = ntk[(ntk["measure"] == "swap_invariance") & (ntk["learning_rate"] == best["learning_rate"])]
+        found.append(
+            _error(panel, best, decimals, several=len(ended) > 1) + "".join(map(_swap, swap.to_dict("records")))
+        )
     return found
 
 
 def _error(panel: str, row: Any, decimals: int, *, several: bool) -> str:
     rate = f"learning rate {fmt.general(row['learning_rate'])}"
     where = f"at its best {rate}" if several else f"at {rate}"
-    after = f"{percent_spread(row, 'after_', decimals)} % with the after kernel at {_when(row)}"
+    after = f"{error_text(row, 'after_', decimals)} % with the after kernel at {_when(row)}"
     if row["before_n_seeds"] == 0:
         return f"{panel}, {where}: the SVM's test error is {after}; its NTK is not recorded."
-    before = f"{percent_spread(row, 'before_', decimals)} % with the NTK"
+    before = f"{error_text(row, 'before_', decimals)} % with the NTK"
     return (
         f"{panel}, {where}: the SVM's test error goes from {before} to {after} "
         f"(lower in {int(row['n_lower'])} of {fmt.plural(int(row['change_n_seeds']), 'run')})."
@@ -60,9 +60,3 @@ def _swap(row: Any) -> str:
 def _when(row: Any) -> str:
     epochs = f"epoch {row['epochs']}" if row["epochs"].isdigit() else f"epochs {row['epochs']}"
     return epochs if row["final"] else f"{epochs}, where training has not ended"
-
-
-def percent_spread(row: Any, prefix: str, decimals: int) -> str:
-    """A mean error in percent and, where there are several seeds, its standard error."""
-    mean = fmt.percent(row[f"{prefix}mean"], decimals)
-    return fmt.spread(mean, fmt.percent(row[f"{prefix}standard_error"], decimals))

@@ -2,72 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from afterkernel.claims.stats import columns, estimate
-from afterkernel.kernel_kinds import describe
+from afterkernel.claims.stats import columns, mean_over_seeds
+from afterkernel.records.glossary import BY_NAME
+from afterkernel.records.record import Resources
 from afterkernel.report.sections import KEYS
+from afterkernel.report.terms import NETWORK, measured
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TRANSFORMS = ["shift", "rotation", "zoom", "swap"]
-MEASURES = ["svm_test_error", *(f"{name}_invariance" for name in TRANSFORMS), "effective_rank"]
-NETWORK = "network"
-BOUNDS = {"svm_test_error": (0.0, 1.0), **{f"{name}_invariance": (-1.0, 1.0) for name in TRANSFORMS}}
-_RATE = (0.0, 1.0)
-
-
-def kernel_rank(name: str) -> tuple[int, str]:
-    """The position of a kernel among others: in the order that their declarations give, the network itself last."""
-    return (2**31 if name == NETWORK else describe(name).order), name
-
-
-def kernel_order(names: Iterable[str]) -> list[str]:
-    """The different names, in that order."""
-    return sorted(set(names), key=kernel_rank)
+# Columns of the record by what they are.
+TIMES = [field.name for field in dataclasses.fields(Resources) if field.name.startswith("wall_s_")]
+NETWORK_NUMBERS = [term.name for term in BY_NAME.values() if term.topic == "network"]
+NETWORK_SIZES = ["width", "parameters", "n_train", "n_test", "epoch"]
 
 
 def errors_by_epoch(rows: pd.DataFrame) -> pd.DataFrame:
     """Test error by panel, learning rate, kernel and epoch, over seeds: the SVM's by kernel, and the network's own.
 
-    Columns: panel, learning_rate, kernel ("ntk", "conjugate" or "network"), epoch, then mean, standard_error, ci95_low,
-    ci95_high (fractions) and n_seeds. `rows` are those of one evaluation.
+    Columns: panel, learning_rate, kernel (a kernel's name, or "network"), epoch, then mean, standard_error, ci95_low,
+    ci95_high (fractions) and n_seeds. `rows` are those of one evaluation group.
     """
     import pandas as pd
 
     found = []
     for key, group in _groups(rows, [*KEYS, "kernel", "epoch"]):
-        found.append({**key, **columns(estimate(group["svm_test_error"], _RATE))})
+        found.append({**key, **_error(group, "svm_test_error")})
     own = rows.drop_duplicates([*KEYS, "seed", "epoch"])
     for key, group in _groups(own, [*KEYS, "epoch"]):
-        found.append({**key, "kernel": NETWORK, **columns(estimate(group["net_test_error"], _RATE))})
+        found.append({**key, "kernel": NETWORK, **_error(group, "net_test_error")})
     return pd.DataFrame(found)
 
 
 def errors_at_start(rows: pd.DataFrame) -> pd.DataFrame:
-    """SVM test error at epoch 0 by panel and kernel, over seeds: there a seed's kernel knows no learning rate yet."""
+    """SVM test error at epoch 0 by panel and kernel, over seeds: a seed's kernel has no learning rate there yet."""
     import pandas as pd
 
     start = rows[rows["epoch"] == 0].groupby(["panel", "kernel", "seed"])[["svm_test_error"]].mean().reset_index()
-    found = [
-        {**key, **columns(estimate(group["svm_test_error"], _RATE))}
-        for key, group in _groups(start, ["panel", "kernel"])
-    ]
+    found = [{**key, **_error(group, "svm_test_error")} for key, group in _groups(start, ["panel", "kernel"])]
     return pd.DataFrame(found, columns=["panel", "kernel", *columns(None)])
 
 
 def changes(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each measure at initialisation and at the last snapshot, by panel, learning rate and kernel, over seeds.
+    """All that was measured at initialisation and at the last snapshot, by panel, learning rate and kernel, over seeds.
 
     Columns: panel, learning_rate, kernel, measure, epochs (of the last snapshots, as text), final (whether these end
     their runs), n_lower (runs in which the measure fell), then before_, after_ and change_ with mean, standard_error,
-    ci95_low, ci95_high, n_seeds. Where some runs have both ends recorded, these alone count, and the
-    change is taken run by run, so its error is that of the paired difference.
+    ci95_low, ci95_high, n_seeds. Where some runs have both ends recorded, only these count. The change is taken run by
+    run, so its error is that of the paired difference.
     """
     import pandas as pd
 
+    terms = measured(rows)
     found = []
     for key, group in _groups(rows, [*KEYS, "kernel"]):
         start = group[group["epoch"] == 0].set_index(["sweep", "run_id"])
@@ -77,36 +67,39 @@ def changes(rows: pd.DataFrame) -> pd.DataFrame:
             start, end = start.loc[both], end.loc[both]
         epochs = sorted({int(epoch) for epoch in end["epoch"]})
         text = "" if not epochs else str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
-        for measure in MEASURES:
-            difference = (end[measure] - start[measure]).dropna()
+        for term in terms:
+            before, after = (side[term.name].astype("Float64") for side in (start, end))
+            if before.isna().all() and after.isna().all():
+                continue
+            difference = (after - before).dropna()
             found.append(
                 {
                     **key,
-                    "measure": measure,
+                    "measure": term.name,
                     "epochs": text,
                     "final": bool(len(end)) and bool(end["final"].all()),
                     "n_lower": int((difference < 0).sum()),
-                    **columns(estimate(start[measure], BOUNDS.get(measure)), "before_"),
-                    **columns(estimate(end[measure], BOUNDS.get(measure)), "after_"),
-                    **columns(estimate(difference), "change_"),
+                    **columns(mean_over_seeds(before, term.bounds), "before_"),
+                    **columns(mean_over_seeds(after, term.bounds), "after_"),
+                    **columns(mean_over_seeds(difference), "change_"),
                 }
             )
     return pd.DataFrame(found)
 
 
 def unchanged(rows: pd.DataFrame, tolerance: float = 1e-3) -> list[str]:
-    """Transforms that leave all images as they are: the NTK's invariances are all 1 within the tolerance.
+    """The invariances that are trivial, since their transform changes no image: all are 1 within the tolerance.
 
-    The conjugate kernel is asked only where there is no NTK: the 1e-4 added to its smaller norms may exceed it.
+    Other kernels than the NTK count only where there is none: the 1e-4 added to their smaller norms may exceed it.
     """
     ntk = rows[rows["kernel"] == "ntk"]
     rows = rows if ntk.empty else ntk
-    values = {name: rows[f"{name}_invariance"].dropna() for name in TRANSFORMS}
-    return [name for name, value in values.items() if len(value) and bool(((value - 1).abs() <= tolerance).all())]
+    invariances = [term for term in measured(rows) if term.topic == "invariance"]
+    return [term.short for term in invariances if bool(((rows[term.name].dropna() - 1).abs() <= tolerance).all())]
 
 
 def health(rows: pd.DataFrame) -> pd.DataFrame:
-    """How the SVMs ended, by panel, learning rate, kernel and epoch, over seeds; of the gap the largest counts."""
+    """How the SVMs ended, by panel, learning rate, kernel and epoch, over seeds; with the largest of the gaps."""
     import pandas as pd
 
     found = []
@@ -132,14 +125,13 @@ def health(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def costs(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean seconds a snapshot, by panel and kernel, their sum over all snapshots, and the largest peak of memory."""
+    """Mean seconds per snapshot by panel and kernel, their sum over all snapshots, and the peak memory."""
     import pandas as pd
 
-    times = ["wall_s_kernel", "wall_s_svm", "wall_s_measures"]
     found = []
     for key, group in _groups(rows, ["panel", "kernel"]):
-        means = {f"mean_{name}": float(group[name].mean()) for name in times}
-        total, peak = float(group[times].to_numpy().sum()), int(group["peak_bytes"].max())
+        means = {f"mean_{name}": float(group[name].mean()) for name in TIMES}
+        total, peak = float(group[TIMES].to_numpy().sum()), int(group["peak_bytes"].max())
         found.append({**key, "n": len(group), **means, "total_wall_s": total, "largest_peak_bytes": peak})
     return pd.DataFrame(found)
 
@@ -151,11 +143,12 @@ def networks(rows: pd.DataFrame) -> pd.DataFrame:
     found = []
     for key, group in _groups(rows[rows["last"]].drop_duplicates([*KEYS, "seed"]), KEYS):
         row: dict[str, Any] = {**key, "n_seeds": len(group)}
-        for name in ["width", "parameters", "n_train", "n_test", "epoch", "step"]:
-            low, high = int(group[name].min()), int(group[name].max())
-            row[name] = str(low) if low == high else f"{low} to {high}"
-        for name in ["train_loss", "net_train_error", "net_test_error"]:
-            row[f"mean_{name}"] = float(group[name].mean())
+        for name in [*NETWORK_SIZES, *NETWORK_NUMBERS]:
+            if group[name].dtype.kind == "i":
+                low, high = int(group[name].min()), int(group[name].max())
+                row[name] = str(low) if low == high else f"{low} to {high}"
+            else:
+                row[f"mean_{name}"] = float(group[name].mean())
         found.append(row)
     return pd.DataFrame(found)
 
@@ -163,3 +156,7 @@ def networks(rows: pd.DataFrame) -> pd.DataFrame:
 def _groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     for values, group in rows.groupby(keys, sort=True):
         yield dict(zip(keys, values, strict=True)), group
+
+
+def _error(group: pd.DataFrame, column: str) -> dict[str, float | int | None]:
+    return columns(mean_over_seeds(group[column], BY_NAME[column].bounds))

@@ -7,92 +7,85 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
-from afterkernel.kernel_kinds import describe
-from afterkernel.report.summary import percent_spread
-from afterkernel.report.table_data import MEASURES, NETWORK, TRANSFORMS, kernel_rank
+from afterkernel.records.glossary import BY_NAME, Term
+from afterkernel.records.record import COSINE, SHARE
+from afterkernel.report.table_data import NETWORK_NUMBERS, NETWORK_SIZES, TIMES
+from afterkernel.report.terms import heading, kernel_label, kernel_rank, terms_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-def kernel_label(name: str) -> str:
-    """A kernel's name in tables; the network's own errors are a column of the same tables."""
-    return "network itself" if name == NETWORK else describe(name).label
+# A cell: its text, and a second line or "".
+Cell = tuple[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """Cells, each one or two lines of text; `alert` marks a row that failed or is not done."""
+class TableRow:
+    """Cells, each one or two lines of text; `alert` marks a row that needs attention."""
 
-    cells: list[tuple[str, str]]
+    cells: list[Cell]
     alert: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of the page. The first `n_keys` columns say what a row is; `long` ones are folded away at first.
+    """A table of the page. The first `n_keys` columns identify a row; `long` tables are collapsed at first.
 
-    `files` hold it as well, named relative to the page.
+    `files` hold the same table, named relative to the page.
     """
 
     title: str
     note: str
     headings: Sequence[str]
-    rows: list[Row]
+    rows: list[TableRow]
     n_keys: int
     long: bool = False
     files: Sequence[str] = ()
 
     @property
     def n_alerts(self) -> int:
-        """Rows that need attention."""
+        """The number of rows that need attention."""
         return sum(row.alert for row in self.rows)
 
 
 def error_table(table: pd.DataFrame, decimals: int) -> Table:
-    """Test errors, a column an epoch, the number of seeds and the confidence interval under each mean."""
+    """Test errors, one column per epoch, with the number of seeds and the confidence interval below each mean."""
     epochs = sorted(table["epoch"].unique())
     rows = []
-    for (panel, rate, kernel), group in _groups(table):
-        at = {row["epoch"]: row for _, row in group.iterrows()}
-        cells = [
-            (percent_spread(at[e], "", decimals), _below(at[e], decimals)) if e in at else ("", "") for e in epochs
-        ]
-        rows.append(((panel, rate, kernel_rank(kernel)), _keys(panel, fmt.general(rate), kernel_label(kernel)) + cells))
+    for keys, group in _groups(table):
+        at_epoch = {row["epoch"]: row for row in group}
+        cells = [_error(at_epoch[epoch], decimals) if epoch in at_epoch else ("", "") for epoch in epochs]
+        rows.append(TableRow([*keys, *cells]))
     return Table(
         title="Test error (%)",
-        note="Mean ± standard error over seeds; below it Student's 95 % confidence interval, cut off at 0 and 100 %, "
-        "and the number of seeds. "
-        "NTK / AK and CK: of the SVM on that kernel, epoch 0 being the initialisation. A gap: not recorded.",
+        note="Mean ± standard error over seeds; below, Student's 95 % confidence interval of the mean (clipped to 0 "
+        "and 100 %) and the number of seeds. Rows of a kernel are of the SVM on it; epoch 0 is the initialisation. "
+        "Empty cells are not recorded.",
         headings=["network", "learning rate", "of", *(f"epoch {epoch}" for epoch in epochs)],
-        rows=[Row(cells) for _, cells in sorted(rows, key=lambda pair: pair[0])],
+        rows=rows,
         n_keys=3,
     )
 
 
 def change_table(table: pd.DataFrame, decimals: int) -> Table:
-    """Each measure before and after training; the change, paired run by run, below."""
+    """Each headline number before and after training; the change, paired run by run, below."""
+    terms = [term for term in terms_of(table["measure"].unique()) if term.headline]
     rows = []
-    for (panel, rate, kernel), group in _groups(table):
-        by = {row["measure"]: row for _, row in group.iterrows()}
-        cells = [_change(by[measure], measure, decimals) for measure in MEASURES]
-        first = by[MEASURES[0]]
-        when = first["epochs"] or fmt.MISSING
-        when = when if first["final"] or not first["epochs"] else f"{when} (not ended)"
+    for keys, group in _groups(table):
+        by_measure = {row["measure"]: row for row in group}
+        first = group[0]
+        last_epoch = first["epochs"] or fmt.MISSING
+        if first["epochs"] and not first["final"]:
+            last_epoch += " (not ended)"
         n_runs = max(first["before_n_seeds"], first["after_n_seeds"])
-        keys = _keys(panel, fmt.general(rate), kernel_label(kernel), when, str(int(n_runs)))
-        rows.append(((panel, rate, kernel_rank(kernel)), keys + cells))
+        changes = [_change(by_measure.get(term.name), term, decimals) for term in terms]
+        rows.append(TableRow([*keys, (last_epoch, ""), (str(int(n_runs)), ""), *changes]))
     return Table(
         title="Before and after: from initialisation to the last snapshot",
-        note="Means over seeds; below, the mean change ± standard error, taken run by run over the runs "
-        "that have both. Invariances are mean "
-        "cosines: 1 means unchanged. Swap is read the other way: lower is more global.",
-        headings=[
-            *("network", "learning rate", "kernel", "last epoch", "runs", "SVM test error (%)"),
-            *(name + (" (lower = more global)" if name == "swap" else "") for name in TRANSFORMS),
-            "effective rank",
-        ],
-        rows=[Row(cells) for _, cells in sorted(rows, key=lambda pair: pair[0])],
+        note="Means over seeds; below, the mean change ± standard error, computed run by run over the runs "
+        "that have both. Invariances are mean cosines: 1 means unchanged.",
+        headings=["network", "learning rate", "kernel", "last epoch", "runs", *map(heading, terms)],
+        rows=rows,
         n_keys=5,
     )
 
@@ -112,11 +105,11 @@ def health_table(table: pd.DataFrame) -> Table:
             *(fmt.scientific(row["largest_gap"]), fmt.significant(row["mean_margin"])),
             *(" to ".join(map(fmt.count, support)), fmt.percent(row["mean_train_error"])),
         ]
-        rows.append(Row(_keys(*cells), alert=row["n_converged"] < row["n"]))
+        rows.append(TableRow(_cells(*cells), alert=row["n_converged"] < row["n"]))
     headings = ["network", "learning rate", "kernel", "epoch", "backend", "path", "converged", "separable"]
     headings += ["largest gap", "mean margin", "support vectors", "training error (%)"]
     note = (
-        "The gap is the relative duality gap, certified apart from the solver; margins are of the normalised "
+        "The gap is the relative duality gap, certified outside the solver; margins are of the normalised "
         "embedding. Rows with an SVM that did not converge are marked and come first."
     )
     rows.sort(key=lambda row: not row.alert)
@@ -124,69 +117,70 @@ def health_table(table: pd.DataFrame) -> Table:
 
 
 def cost_table(table: pd.DataFrame) -> Table:
-    """Mean seconds a snapshot and the largest peak of memory."""
-    rows = [
-        Row(
-            _keys(
-                *(row["panel"], kernel_label(row["kernel"]), str(row["n"])),
-                *(fmt.seconds(row[f"mean_wall_s_{name}"]) for name in ("kernel", "svm", "measures")),
-                *(fmt.seconds(row["total_wall_s"]), fmt.size(row["largest_peak_bytes"])),
-            )
-        )
-        for row in _records(table)
-    ]
-    headings = ["network", "kernel", "evaluated", "kernel (s)", "SVM (s)", "measures (s)", "all together (s)"]
-    note = "Wall time, mean of a snapshot, and its sum over all; the peak is that of the process up to then."
+    """Mean seconds per snapshot and the peak memory."""
+    rows = []
+    for row in _records(table):
+        times = [fmt.seconds(row[name]) for name in [*(f"mean_{name}" for name in TIMES), "total_wall_s"]]
+        keys = [row["panel"], kernel_label(row["kernel"]), str(row["n"])]
+        rows.append(TableRow(_cells(*keys, *times, fmt.size(row["largest_peak_bytes"]))))
+    headings = ["network", "kernel", "snapshots", *(BY_NAME[name].heading for name in TIMES), "sum over snapshots (s)"]
+    note = "Wall time: mean per snapshot, and the sum over all snapshots. Peak memory is that of the process so far."
     return Table("Costs", note, [*headings, "peak memory"], rows, 2)
 
 
 def network_table(table: pd.DataFrame, decimals: int) -> Table:
     """The networks at their last snapshot."""
+    terms = terms_of([*NETWORK_SIZES, *NETWORK_NUMBERS])
     rows = [
-        Row(
-            _keys(
+        TableRow(
+            _cells(
                 *(row["panel"], fmt.general(row["learning_rate"]), str(row["n_seeds"])),
-                *(_thousands(row[name]) for name in ("width", "parameters", "n_train", "n_test", "epoch", "step")),
-                fmt.significant(row["mean_train_loss"]),
-                fmt.percent(row["mean_net_train_error"], decimals),
-                fmt.percent(row["mean_net_test_error"], decimals),
+                *(
+                    _thousands(row[term.name])
+                    if term.name in row
+                    else _number(row[f"mean_{term.name}"], term, decimals)
+                    for term in terms
+                ),
             )
         )
         for row in _records(table)
     ]
-    headings = ["network", "learning rate", "seeds", "width", "parameters", "training images", "test images"]
-    headings += ["last epoch", "last step", "training loss", "training error (%)", "test error (%)"]
+    headings = ["network", "learning rate", "seeds", *map(heading, terms)]
     return Table("Networks at their last snapshot", "Means over seeds.", headings, rows, 2)
 
 
-def _change(row: Any, measure: str, decimals: int) -> tuple[str, str]:
-    def form(value: Any) -> str:
-        if measure == "svm_test_error":
-            return fmt.percent(value, decimals)
-        return fmt.fixed(value) if measure == "effective_rank" else fmt.cosine(value)
+def error_text(row: Any, prefix: str, decimals: int) -> str:
+    """A mean error in percent with its standard error, if there are several seeds."""
+    mean = fmt.percent(row[f"{prefix}mean"], decimals)
+    return fmt.spread(mean, fmt.percent(row[f"{prefix}standard_error"], decimals))
 
-    if row["before_n_seeds"] + row["after_n_seeds"] == 0:
+
+def _error(row: Any, decimals: int) -> Cell:
+    below = f"n = {int(row['n_seeds'])}"
+    if not fmt.is_missing(row["ci95_low"]):
+        low, high = (fmt.percent(row[name], decimals) for name in ("ci95_low", "ci95_high"))
+        below = f"[{low}, {high}], {below}"
+    return error_text(row, "", decimals), below
+
+
+def _change(row: Any, term: Term, decimals: int) -> Cell:
+    if row is None:
         return fmt.MISSING, ""
-    both = f"{form(row['before_mean'])} → {form(row['after_mean'])}"
-    if row["change_n_seeds"] == 0:
-        return both, ""
-    change = fmt.signed(form(row["change_mean"]), row["change_mean"])
-    return both, fmt.spread(change, form(row["change_standard_error"]))
+    before, after, change, error = (
+        _number(row[name], term, decimals)
+        for name in ("before_mean", "after_mean", "change_mean", "change_standard_error")
+    )
+    both = f"{before} → {after}"
+    return both, "" if row["change_n_seeds"] == 0 else fmt.spread(fmt.signed(change, row["change_mean"]), error)
 
 
-def _below(row: Any, decimals: int) -> str:
-    seeds = f"n = {int(row['n_seeds'])}"
-    if fmt.is_missing(row["ci95_low"]):
-        return seeds
-    return f"[{fmt.percent(row['ci95_low'], decimals)}, {fmt.percent(row['ci95_high'], decimals)}], {seeds}"
+def _number(value: Any, term: Term, decimals: int) -> str:
+    if term.unit == SHARE:
+        return fmt.percent(value, decimals)
+    return fmt.cosine(value) if term.unit == COSINE else fmt.significant(value, 4)
 
 
-def _groups(table: pd.DataFrame) -> Iterable[tuple[tuple[str, float, str], pd.DataFrame]]:
-    for (panel, rate, kernel), group in table.groupby(["panel", "learning_rate", "kernel"], sort=False):
-        yield (str(panel), float(str(rate)), str(kernel)), group
-
-
-def _keys(*texts: str) -> list[tuple[str, str]]:
+def _cells(*texts: str) -> list[Cell]:
     return [(text, "") for text in texts]
 
 
@@ -194,7 +188,17 @@ def _thousands(text: str) -> str:
     return " to ".join(fmt.count(part) for part in text.split(" to "))
 
 
-def _records(table: pd.DataFrame) -> Iterable[dict[str, Any]]:
+def _groups(table: pd.DataFrame) -> Iterable[tuple[list[Cell], list[dict[str, Any]]]]:
+    """The rows by network, learning rate and kernel, and the cells that name them."""
+    groups: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
+    for row in _records(table):
+        groups.setdefault((row["panel"], row["learning_rate"], row["kernel"]), []).append(row)
+    for (panel, rate, kernel), rows in groups.items():
+        yield _cells(panel, fmt.general(rate), kernel_label(kernel)), rows
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows in order of network, learning rate, kernel and epoch."""
     order = [name for name in ("panel", "learning_rate", "kernel", "epoch") if name in table.columns]
     rows: list[dict[str, Any]] = [{str(name): row[name] for name in row} for row in table.to_dict("records")]
     return sorted(rows, key=lambda row: [kernel_rank(row[name]) if name == "kernel" else row[name] for name in order])

@@ -1,4 +1,4 @@
-"""What stays of a run once every snapshot has its record: with keep=[checkpoint] its weights, else none of them."""
+"""Deletes the files that `keep` does not ask for, once every snapshot of a run has its record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from afterkernel.config import Config
 from afterkernel.errors import UserError
-from afterkernel.runs.kept import check_manifest
+from afterkernel.runs.saved_grams import check_manifest
 from afterkernel.runs.warm_start import samples
 from afterkernel.training import snapshot
 
@@ -14,8 +14,8 @@ from afterkernel.training import snapshot
 def delete_unkept_artifacts(config: Config, run_dir: Path) -> None:
     """Remove the weights of a run's snapshots, unless keep=[checkpoint]; each snapshot's metadata stays.
 
-    With them go the Gram matrices of samples, by which later snapshots were measured, unless keep=[gram]: as long as
-    there are weights, a record that is lost can be made again without the others.
+    With keep=[] the Gram matrices of the samples are removed too. With weights they stay: a lost record can then be
+    recomputed without evaluating the other snapshots again.
     """
     if "checkpoint" not in config.keep:
         for path in snapshot.paths(run_dir):
@@ -26,7 +26,7 @@ def delete_unkept_artifacts(config: Config, run_dir: Path) -> None:
 
 
 def check_checkpoints(run_dir: Path) -> None:
-    """Raise UserError where weights of a run's snapshots are gone."""
+    """Raise UserError if weights of a run's snapshots are missing."""
     gone = [path.with_suffix(".pt").name for path in snapshot.paths(run_dir) if not path.with_suffix(".pt").exists()]
     if gone:
         raise UserError(
@@ -35,7 +35,7 @@ def check_checkpoints(run_dir: Path) -> None:
         )
 
 
-def check_kept(config: Config, run_dir: Path) -> None:
-    """Raise UserError where Gram matrices are to be kept and the manifest of those that lie there is damaged."""
+def check_saved_grams(config: Config, run_dir: Path) -> None:
+    """Raise UserError if Gram matrices are to be kept and the manifest of the existing ones is damaged."""
     if "gram" in config.keep:
         check_manifest(run_dir)

@@ -1,61 +1,25 @@
-"""What a run takes on disk, by kind."""
+"""Disk space that a run takes, by kind of file."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
+from collections import Counter
 from pathlib import Path
 
 from afterkernel import text as fmt
-from afterkernel.records.files import KERNELS, RECORDS, REPLACED, SNAPSHOTS
+from afterkernel.records.files import KERNELS, RECORDS, REPLACED, SNAPSHOTS, TILES
 
-_KINDS = {
-    RECORDS: "records",
-    SNAPSHOTS: "snapshots",
-    KERNELS: "kernels",
-    "tiles": "tiles",
-    "supports": "samples",
-    "wandb": "wandb",
-    REPLACED: "replaced",
+# Folders of a run by the kind of their files: `samples` is what the next snapshot is compared with, `replaced` the old
+# contents of a forced run that has not finished. Files elsewhere (configuration, logs) are "other".
+_KINDS = {folder: folder for folder in (RECORDS, SNAPSHOTS, KERNELS, TILES, "wandb", REPLACED)} | {
+    "supports": "samples"
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class DiskUse:
-    """Bytes of the files of a run, or of several.
-
-    `samples` is what the next snapshot is compared with; `replaced` the old contents of a forced run that has not
-    finished; `other` configuration, logs and the like.
-    """
-
-    records: int = 0
-    snapshots: int = 0
-    kernels: int = 0
-    tiles: int = 0
-    samples: int = 0
-    wandb: int = 0
-    replaced: int = 0
-    other: int = 0
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return sum(dataclasses.astuple(self))
-
-    def __add__(self, more: DiskUse) -> DiskUse:
-        return DiskUse(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(more), strict=True)))
-
-    def describe(self) -> str:
-        """The total, and in brackets its parts, the largest first: 1.20 MiB (snapshots 1.00 MiB, wandb 205 KiB)."""
-        parts = sorted(dataclasses.asdict(self).items(), key=lambda part: -part[1])
-        listed = ", ".join(f"{kind} {fmt.size(count)}" for kind, count in parts if count)
-        return f"{fmt.size(self.total)} ({listed})" if listed else fmt.size(0)
-
-
-def disk_use(run_dir: Path | str) -> DiskUse:
-    """What a run takes on disk; links are not followed, and files that go away meanwhile count as nothing."""
+def disk_use(run_dir: Path | str) -> Counter[str]:
+    """Bytes of the files of a run by kind; links are not followed, and files removed meanwhile are left out."""
     run_dir = Path(run_dir)
-    found = dict.fromkeys([*_KINDS.values(), "other"], 0)
+    found: Counter[str] = Counter()
     for folder, _, names in os.walk(run_dir):
         for name in names:
             path = Path(folder, name)
@@ -64,4 +28,10 @@ def disk_use(run_dir: Path | str) -> DiskUse:
             except FileNotFoundError:
                 continue
             found[_KINDS.get(path.relative_to(run_dir).parts[0], "other")] += count
-    return DiskUse(**found)
+    return found
+
+
+def describe_use(found: Counter[str]) -> str:
+    """The total, and in brackets its parts, the largest first: 1.20 MiB (snapshots 1.00 MiB, wandb 205 KiB)."""
+    listed = ", ".join(f"{kind} {fmt.size(count)}" for kind, count in found.most_common() if count)
+    return fmt.size(found.total()) + (f" ({listed})" if listed else "")

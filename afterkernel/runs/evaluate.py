@@ -1,4 +1,4 @@
-"""One checkpoint in, one record out: the only place that puts kernels, SVM and measures together."""
+"""Evaluation of one snapshot: its kernels, their SVMs and measures, as one record."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ import torch
 
 from afterkernel.config import Config, config_sha256, config_to_dict, device, evaluation_id
 from afterkernel.data import Problem
+from afterkernel.errors import UserError
 from afterkernel.kernel_kinds import KINDS
 from afterkernel.kernels import Embedding, Grams, train_test_grams, train_test_plan
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.models import Network
 from afterkernel.progress.work import stage
 from afterkernel.records import KernelRecord, Record, Resources, write_atomic
-from afterkernel.records.record import KERNEL_FIELDS
+from afterkernel.records.columns import NAMES
+from afterkernel.records.record import MEASURED
 from afterkernel.runs import numeric_warnings
-from afterkernel.runs.kept import keep_grams
 from afterkernel.runs.provenance import device_name, git_commit, provenance
 from afterkernel.runs.run_state import OWNER
+from afterkernel.runs.saved_grams import SavedKernel, save_grams
 from afterkernel.runs.warm_start import WarmStarts
 from afterkernel.svm import HardMarginSVM
 from afterkernel.text import cosine
@@ -42,87 +44,142 @@ GPU_FACTOR = 200
 
 
 @dataclass
-class Carried:
-    """What the evaluations of a run's snapshots, in order, hand on to the next one, and where they keep files.
+class Evaluator:
+    """Evaluates the snapshots of one run, which it must be given in their order.
 
-    `warm_starts` holds the support of each kernel's last hard margin on the same images, and `history` what measures
-    need of earlier snapshots; both are updated. `tiles` is a folder for the tiles of long Gram matrices, with which a
-    killed evaluation continues; `owner` names the run and weights that they belong to. With keep=[gram] the Gram
-    matrices are kept below `run_dir`.
+    `run_id` names the run that made the snapshots, however they are evaluated. `warm_starts` holds the support of each
+    kernel's last hard margin on the same images, and `history` what measures need of earlier snapshots; both are
+    updated. With keep=[gram] the Gram matrices are kept below `run_dir`.
     """
 
+    config: Config
+    problem: Problem
+    run_id: str
+    run_dir: Path | None = None
     warm_starts: WarmStarts = field(default_factory=dict)
     history: MeasureState = field(default_factory=MeasureState)
-    run_dir: Path | None = None
-    tiles: Path | None = None
-    owner: str = ""
 
+    def evaluate(
+        self, network: Network, snapshot: Snapshot, *, final: bool, tiles: Path | None = None, owner: str = ""
+    ) -> Record:
+        """The record of one snapshot, whose weights `network` already holds; `final` if training ended with it.
 
-def evaluate(
-    network: Network,
-    snapshot: Snapshot,
-    problem: Problem,
-    config: Config,
-    *,
-    run_id: str,
-    final: bool,
-    carried: Carried | None = None,
-) -> Record:
-    """Judge every kernel of one snapshot, whose weights `network` already holds.
+        `tiles` is a folder for the tiles of long Gram matrices, with which a killed evaluation continues; `owner` names
+        the run and weights that they belong to. Raises UserError if a kernel is not finite.
+        """
+        config, problem = self.config, self.problem
+        context = Context(
+            config.measure,
+            problem,
+            snapshot.epoch,
+            self.history,
+            dtype=config.kernel.dtype,
+            budget_bytes=config.kernel.budget_bytes,
+        )
+        evaluated = []
+        for name in (known for known in KINDS if known in config.kernel.names):  # always in the same order
+            with stage(name):
+                evaluated.append(self._evaluate_kernel(name, network, context, tiles and tiles / name, owner))
+        with stage("measures"):
+            numbers = measure_all(context)
+        kernels = tuple(_with_measures(kernel, numbers[kernel.kernel], context) for kernel in evaluated)
+        for kernel in kernels:
+            log.info("epoch %d, %s", snapshot.epoch, _line(kernel))
+        of_snapshot = {name: value for name, value in vars(snapshot).items() if name in NAMES}
+        return Record(
+            **of_snapshot,
+            run_id=self.run_id,
+            evaluation_id=evaluation_id(config),
+            sweep=config.sweep.name,
+            dataset=config.dataset.name,
+            minus=problem.minus,
+            plus=problem.plus,
+            n_train=len(problem.x_train),
+            n_test=len(problem.x_test),
+            arch=config.arch.name,
+            width=network.width,
+            parameters=network.parameter_count,
+            learning_rate=config.training.lr,
+            seed=config.seed,
+            final=final,
+            config_sha256=config_sha256(config),
+            commit=git_commit(),
+            device=device_name(device(config)),
+            kernels=kernels,
+            config=config_to_dict(config),
+            provenance=provenance(problem.fingerprint, snapshot.sha256) | {"execution": execution(config)},
+        )
 
-    `run_id` names the run that made the snapshot, however it is judged; `final` says whether the snapshot is the end
-    of its training. Raises UserError where a kernel is not finite.
-    """
-    carried = carried or Carried()
-    context = Context(
-        config.measure,
-        problem,
-        snapshot.epoch,
-        carried.history,
-        dtype=config.kernel.dtype,
-        budget_bytes=config.kernel.budget_bytes,
-    )
-    judged = []
-    for name in (known for known in KINDS if known in config.kernel.names):  # in one order, however they were named
-        with stage(name):
-            judged.append(_judge(name, network, problem, config, carried, context))
-    with stage("measures"):
-        numbers = measure_all(context)
-    kernels = tuple(_with_measures(kernel, numbers[kernel.kernel], context) for kernel in judged)
-    for kernel in kernels:
-        log.info("epoch %d, %s", snapshot.epoch, _line(kernel))
-    return Record(
-        run_id=run_id,
-        evaluation_id=evaluation_id(config),
-        sweep=config.sweep.name,
-        dataset=config.dataset.name,
-        minus=problem.minus,
-        plus=problem.plus,
-        n_train=len(problem.x_train),
-        n_test=len(problem.x_test),
-        arch=config.arch.name,
-        width=network.width,
-        parameters=network.parameter_count,
-        learning_rate=config.training.lr,
-        seed=config.seed,
-        epoch=snapshot.epoch,
-        step=snapshot.step,
-        final=final,
-        train_loss=snapshot.train_loss,
-        net_train_error=snapshot.net_train_error,
-        net_test_error=snapshot.net_test_error,
-        wall_s_train=snapshot.wall_s_train,
-        config_sha256=config_sha256(config),
-        commit=git_commit(),
-        device=device_name(device(config)),
-        kernels=kernels,
-        config=config_to_dict(config),
-        provenance=provenance(problem.fingerprint, snapshot.sha256) | {"execution": execution(config)},
-    )
+    def _evaluate_kernel(
+        self, name: str, network: Network, context: Context, tiles: Path | None, owner: str
+    ) -> KernelRecord:
+        config, problem = self.config, self.problem
+        warnings = list(problem.warnings)
+        with numeric_warnings.python_warnings(warnings):
+            place = device(config)
+            phi = KINDS[name].embedding(network, problem.x_train, config.kernel.dtype, place)
+
+            started = time.perf_counter()
+            grams = _grams(phi, problem, config, tiles, owner)
+            K, K_test = grams.train, grams.test
+            norm = _normalise(K, K_test)
+            K, K_test = K.cpu(), K_test.cpu()
+            warnings += numeric_warnings.of_kernel(K, grams.relative_error, config.kernel.dtype)
+            if self.run_dir is not None and "gram" in config.keep:
+                kept = SavedKernel(context.epoch, evaluation_id(config), name, norm)
+                save_grams(self.run_dir, kept, K, K_test, problem.y_train, problem.y_test)
+            kernel_done = time.perf_counter()
+
+            svm_numbers = self._classify(name, K, K_test, warnings)
+            svm_done = time.perf_counter()
+
+            context.add(name, phi, K, K_test, norm)
+        return KernelRecord(
+            **svm_numbers,
+            kernel=name,
+            svm_backend=config.svm.name,
+            svm_intercept=config.svm.has_intercept,
+            embedding_norm=norm,
+            kernel_error=grams.relative_error,
+            warnings=tuple(warnings),
+            resources=Resources(
+                wall_s_kernel=kernel_done - started,
+                wall_s_svm=svm_done - kernel_done,
+                wall_s_measures=0.0,
+                peak_bytes=_peak_bytes(place),
+            ),
+        )
+
+    def _classify(
+        self, name: str, K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"], warnings: list[str]
+    ) -> dict[str, Any]:
+        """The columns of a record that an SVM on kernel `name` gives; what is doubtful is added to `warnings`."""
+        problem, options = self.problem, self.config.svm
+        if not (K.diagonal() > 0).any():
+            # Of zero embeddings the only w is 0, so that every image is taken for class 0, as where f(x) = 0.
+            warnings.append("the kernel is zero everywhere: the network is dead, so there is nothing to classify")
+            wrong, wrong_train = (y.double().mean().item() for y in (problem.y_test, problem.y_train))
+            numbers = dict.fromkeys(("margin", "gap")) | {"n_support": 0, "separable": False, "converged": False}
+            path = "none: the kernel is zero everywhere"
+            return numbers | {"svm_test_error": wrong, "svm_train_error": wrong_train, "svm_path": path}
+        svm = HardMarginSVM(options).fit(K, problem.y_train, start=self.warm_starts.get(name))
+        if svm.soft_certificate_ is None:  # a soft margin's support, most of the samples, would be a slow start
+            self.warm_starts[name] = svm.support_
+        warnings += numeric_warnings.of_svm(svm, options.tol)
+        return {
+            "svm_test_error": (svm.predict(K_test) != problem.y_test).double().mean().item(),
+            "svm_train_error": svm.train_error_,
+            "margin": _or_none(svm.margin_),
+            "gap": _or_none(svm.gap_),
+            "n_support": svm.n_support_,
+            "separable": svm.separable_,
+            "converged": svm.converged_,
+            "svm_path": svm.path_,
+        }
 
 
 def execution(config: Config) -> dict[str, Any]:
-    """How the numbers are computed, as far as that changes last digits: no part of a run's identity, but recorded."""
+    """What changes the last digits of the numbers: not part of a run's identity, but recorded."""
     return {
         "device": device(config).type,
         "threads": torch.get_num_threads(),
@@ -130,116 +187,21 @@ def execution(config: Config) -> dict[str, Any]:
     }
 
 
-def _judge(
-    name: str, network: Network, problem: Problem, config: Config, carried: Carried, context: Context
-) -> KernelRecord:
-    warnings = list(problem.warnings)
-    with numeric_warnings.python_warnings(warnings):
-        place = device(config)
-        phi = KINDS[name].embedding(network, problem.x_train, config.kernel.dtype, place)
-
-        started = time.perf_counter()
-        grams = _grams(phi, problem, config, None if carried.tiles is None else carried.tiles / name, carried.owner)
-        K, K_test = grams.train, grams.test
-        norm = _normalise(K, K_test)
-        K, K_test = K.cpu(), K_test.cpu()
-        warnings += numeric_warnings.of_kernel(K, grams.relative_error, config.kernel.dtype)
-        if carried.run_dir is not None and "gram" in config.keep:
-            labels = problem.y_train, problem.y_test
-            place_in_store = carried.run_dir, context.epoch, evaluation_id(config), name
-            keep_grams(*place_in_store, train=K, test=K_test, labels=labels, normalisation=norm)
-        kernel_done = time.perf_counter()
-
-        answer = _classify(K, K_test, problem, config, name, carried.warm_starts, warnings)
-        svm_done = time.perf_counter()
-
-        context.add(name, phi, K, K_test, norm)
-    return KernelRecord(
-        kernel=name,
-        svm_backend=config.svm.name,
-        svm_intercept=config.svm.has_intercept,
-        svm_test_error=answer.test_error,
-        svm_train_error=answer.train_error,
-        margin=answer.margin,
-        gap=answer.gap,
-        n_support=answer.n_support,
-        separable=answer.separable,
-        converged=answer.converged,
-        svm_path=answer.path,
-        embedding_norm=norm,
-        shift_invariance=None,
-        rotation_invariance=None,
-        zoom_invariance=None,
-        swap_invariance=None,
-        effective_rank=None,
-        resources=Resources(
-            wall_s_kernel=kernel_done - started,
-            wall_s_svm=svm_done - kernel_done,
-            wall_s_measures=0.0,
-            peak_bytes=_peak_bytes(place),
-        ),
-        kernel_error=grams.relative_error,
-        warnings=tuple(warnings),
-    )
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What the SVM says of one kernel; None where a number does not exist."""
-
-    test_error: float
-    train_error: float
-    margin: float | None
-    gap: float | None
-    n_support: int
-    separable: bool | None
-    converged: bool
-    path: str
-
-
-def _classify(
-    K: Float[Tensor, "n n"],
-    K_test: Float[Tensor, "m n"],
-    problem: Problem,
-    config: Config,
-    name: str,
-    warm_starts: WarmStarts,
-    warnings: list[str],
-) -> _Answer:
-    if not (K.diagonal() > 0).any():
-        # Of zero embeddings the only w is 0, so that every image is taken for class 0, as where f(x) = 0.
-        warnings.append("the kernel is zero everywhere: the network is dead, and nothing was there to classify")
-        wrong, wrong_train = (y.double().mean().item() for y in (problem.y_test, problem.y_train))
-        return _Answer(wrong, wrong_train, None, None, 0, False, False, "none: the kernel is zero everywhere")
-    svm = HardMarginSVM(config.svm).fit(K, problem.y_train, start=warm_starts.get(name))
-    if svm.soft_certificate_ is None:  # a soft margin's support, most of the samples, would be a slow start
-        warm_starts[name] = svm.support_
-    warnings += numeric_warnings.of_svm(svm, config.svm.tol)
-    return _Answer(
-        test_error=(svm.predict(K_test) != problem.y_test).double().mean().item(),
-        train_error=svm.train_error_,
-        margin=_or_none(svm.margin_),
-        gap=_or_none(svm.gap_),
-        n_support=svm.n_support_,
-        separable=svm.separable_,
-        converged=svm.converged_,
-        path=svm.path_,
-    )
-
-
 def _with_measures(kernel: KernelRecord, numbers: Numbers, context: Context) -> KernelRecord:
-    """The record with what was measured, and how long that took."""
-    own: dict[str, Any] = {name: value for name, value in numbers.items() if name in KERNEL_FIELDS}
+    """The record with what was measured, and how long that took. UserError if a measure takes a column's name."""
+    if taken := sorted(numbers.keys() & (NAMES - MEASURED)):
+        raise UserError(f"a measure gives a number named {taken[0]}, which is another column of the record: rename it.")
+    own: dict[str, Any] = {name: numbers[name] for name in numbers.keys() & MEASURED}
     return replace(
         kernel,
         **own,
-        measures={name: value for name, value in numbers.items() if name not in own},
+        measures={name: value for name, value in numbers.items() if name not in MEASURED},
         resources=replace(kernel.resources, wall_s_measures=context.kernels[kernel.kernel].wall_s),
     )
 
 
 def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None, owner: str) -> Grams:
-    """The Gram matrices; long ones by way of a store on disk, where the options allow it."""
+    """The Gram matrices; long ones are computed in tiles that are stored on disk, if the options allow it."""
     images = phi, problem.x_train, problem.x_test
     budget_bytes, dtype = config.kernel.budget_bytes, config.kernel.dtype
     if tiles is None or not config.kernel.resumable:
@@ -250,12 +212,12 @@ def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None,
     if not tiles.parent.exists():
         write_atomic(tiles.parent / OWNER, owner)
     grams = train_test_grams(*images, budget_bytes=budget_bytes, dtype=dtype, store=tiles)
-    # What lies on disk stays as it is: the matrices are normalised in memory.
+    # Copies, since the matrices are normalised in place and the files must stay unchanged.
     return replace(grams, train=grams.train.clone(), test=grams.test.clone())
 
 
 def _normalise(K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"]) -> float:
-    """Divide phi by Z = 1e-4 + the mean over the training set of |phi(x)| (arXiv 2105.10585), in place; return Z."""
+    """Divide phi by Z = 1e-4 + the mean of |phi(x)| over the training set (arXiv 2105.10585), in place; return Z."""
     norm = NORM_OFFSET + K.diagonal().double().sqrt().mean().item()
     K /= norm**2
     K_test /= norm**2
@@ -267,7 +229,7 @@ def _or_none(value: float) -> float | None:
 
 
 def _peak_bytes(place: torch.device) -> int:
-    """Peak memory: of the GPU where there is one, else of this process since it started."""
+    """Peak memory of the GPU, or of this process if the kernels are computed on the CPU."""
     if place.type == "cuda":
         return torch.cuda.max_memory_allocated(place)
     unit = 1 if sys.platform == "darwin" else 1024

@@ -1,4 +1,4 @@
-"""Why a run failed last, kept with its results until it is tried again."""
+"""The reason of a run's last failure, RUN/failure.json, until the run is started again."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ FAILURE = "failure.json"
 
 
 def write_failure(run_dir: Path, message: str) -> None:
-    """Keep the message; if the disk does not take it, the log and the terminal have it."""
+    """Write the message; errors are ignored, since the log and the terminal show it too."""
     content = {"message": message, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     with contextlib.suppress(OSError):
         write_atomic(run_dir / FAILURE, json.dumps(content) + "\n")
 
 
 def read_failure(run_dir: Path) -> str | None:
-    """Why the run failed last; None if it did not, or that is unknown."""
+    """The reason of the last failure; None if there is none, or it can not be read."""
     try:
         return str(json.loads(read_text(run_dir / FAILURE))["message"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def forget_failure(run_dir: Path) -> None:
-    """The run is tried again."""
+def remove_failure(run_dir: Path) -> None:
+    """Remove the reason, as the run is started again."""
     (run_dir / FAILURE).unlink(missing_ok=True)

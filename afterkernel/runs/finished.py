@@ -1,4 +1,4 @@
-"""What a run has left to do: by its configuration and by matching hashes of images and weights."""
+"""Which parts of a run are finished, by its configuration and the hashes of its images and weights."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from afterkernel.training import snapshot
 from afterkernel.training.snapshot import Snapshot, TrainingSummary
 
 
-def finished_on(config: Config, run_dir: Path) -> str | None:
-    """SHA-256 of the images on which a run is finished; None where it is not, or its files do not say so."""
+def finished_data_sha256(config: Config, run_dir: Path) -> str | None:
+    """SHA-256 of the images that a finished run was trained on; None for an unfinished run or damaged files."""
     try:
         state = read_state(run_dir)
         if state is None or state.clearing or state.training_id != training_id(config):
@@ -25,25 +25,20 @@ def finished_on(config: Config, run_dir: Path) -> str | None:
             return None
         return state.data_sha256 if is_finished(config, run_dir, state, summary) else None
     except UserError:
-        return None  # the run itself will say what is wrong with them
+        return None  # the run itself reports what is wrong with them
 
 
 def is_finished(config: Config, run_dir: Path, state: RunState, summary: TrainingSummary) -> bool:
-    """Whether each snapshot that the configuration asks for is there, with its record."""
-    wanted = wanted_epochs(config, summary.epochs)
+    """Whether each snapshot that the configuration asks for exists, with its record."""
+    wanted = config.snapshot.until(summary.epochs)
     found = snapshots(run_dir, state)
     if not all(epoch in found for epoch in wanted):
         return False
     return set(wanted) <= set(valid_records(config, run_dir, run_id(config), state, found, summary))
 
 
-def wanted_epochs(config: Config, last: int) -> list[int]:
-    """The epochs of the snapshots that a configuration asks for, where training ended after epoch `last`."""
-    return sorted({epoch for epoch in config.snapshot.epochs if epoch <= last} | {last})
-
-
 def snapshots(run_dir: Path, state: RunState) -> dict[int, Snapshot]:
-    """The facts of the snapshots of this start of a run, by epoch. UserError where one is damaged."""
+    """The facts of the snapshots of this start of a run, by epoch. UserError if one is damaged."""
     found = (snapshot.read(path) for path in snapshot.paths(run_dir))
     return {facts.epoch: facts for facts in found if facts.run == state.identity}
 
@@ -56,10 +51,10 @@ def valid_records(
     found: dict[int, Snapshot],
     summary: TrainingSummary | None,
 ) -> dict[int, Record]:
-    """The records of a configuration's evaluation by epoch, as far as they are of these images and these weights.
+    """The records of a configuration's evaluation by epoch that were made from these images and these weights.
 
-    All of them were computed with the same memory budget, threads and device: a few that were not are left out, so that
-    they are made again.
+    All were computed with the same memory budget, threads and device; records that differ from most in these are left
+    out, so that they are recomputed.
     """
     records = {}
     for record in read_run(run_dir, name).values():

@@ -1,4 +1,4 @@
-"""Numeric warnings about a kernel's numbers, recorded with them."""
+"""Warnings about the numerical quality of a kernel and its SVM; they are stored in the record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KERNEL_ERRORS = {"float64": 1e-11, "float32": 1e-5, "tf32": 1e-2, "bf16": 5e-2}
 
 
 def of_kernel(K: Float[Tensor, "n n"], error: float | None, dtype: str) -> list[str]:
-    """Doubts about a Gram matrix: images without an embedding, and an error that its precision does not explain."""
+    """Warnings about a Gram matrix: images whose embedding is zero, and an error larger than rounding explains."""
     found = []
     if zero := int((K.diagonal() <= 0).sum()):
         found.append(f"{zero} of {len(K)} training images have an embedding of zero")
@@ -26,7 +26,7 @@ def of_kernel(K: Float[Tensor, "n n"], error: float | None, dtype: str) -> list[
 
 
 def of_svm(svm: HardMarginSVM, tol: float) -> list[str]:
-    """Doubts about a fitted SVM: not separable, or not converged to its tolerance."""
+    """Warnings about a fitted SVM: data that are not separable, or a solver that did not converge."""
     found = []
     if svm.separable_ is False:
         found.append("the training data are not separable by this kernel: there is no hard margin")
@@ -44,9 +44,9 @@ def of_svm(svm: HardMarginSVM, tol: float) -> list[str]:
 
 @contextmanager
 def python_warnings(found: list[str]) -> Iterator[None]:
-    """Adds the warnings that are raised within the block to `found`, each once; they are shown all the same."""
+    """Add the Python warnings raised within the block to `found`, each once; they are still shown."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", PrecisionWarning)  # recorded even where they are not shown
+        warnings.simplefilter("always", PrecisionWarning)  # recorded even if a filter hides them
         yield
     for warning in caught:
         lines = str(warning.message).strip().splitlines() or [""]

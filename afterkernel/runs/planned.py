@@ -1,4 +1,4 @@
-"""The planned runs of a sweep, from the grids saved in its folder."""
+"""The planned runs of a sweep, from the grids saved in SWEEP/grids/*.json."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 from afterkernel.files.reading import read_text
-from afterkernel.records.skipped import skip
+from afterkernel.records.skipped import warn_skipped
 
 GRIDS = "grids"
 
 
 def planned(directory: Path | str) -> dict[Path, list[str]]:
-    """The folder of every run that a grid below a directory names, with the overrides that tell it from the others.
+    """The folder of every run planned below a directory, with the overrides that differ between runs.
 
     A grid that can't be read is skipped with a SkippedWarning.
     """
@@ -22,5 +22,7 @@ def planned(directory: Path | str) -> dict[Path, list[str]]:
             named = json.loads(read_text(path))["runs"]
             runs |= {path.parent.parent / str(name): [str(word) for word in words] for name, words in named.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            skip(path, f"is not a grid of a sweep ({error}): remove it; the next start of the sweep makes it")
+            warn_skipped(
+                path, f"is not a grid of a sweep ({error}): remove it; the next start of the sweep writes it again"
+            )
     return runs

@@ -1,35 +1,33 @@
-"""Progress of a run, in its folder, so that any process can read it, on any machine.
+"""Progress of a run as a file in its folder, which any process on any machine can read.
 
-RUN_ID/locks/0003.progress    what the holder of lock 0003 is doing
+RUN_ID/locks/0003.progress    the progress of the process that holds lock 0003
 
-It is written by a thread of its own, so that the work never waits for a disk, and is deleted when the run ends. Its
-name is that of the lock, so a process that lost the run cannot replace what its successor writes. A file that a killed
-process left counts as little as its lock does, and goes with it.
+A separate thread writes the file, so that the work never waits for a disk, and deletes it when the run ends. The file
+is named after the lock: a process that lost the run can not overwrite the progress of its successor. The file of a
+killed process is ignored as soon as its lock is, and deleted with it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 from afterkernel.errors import LockLostError
+from afterkernel.files.json_data import decode, encode
 from afterkernel.files.reading import read_text
 from afterkernel.progress.work import Progress, Work, watched
 from afterkernel.runs.run_lock import PROGRESS, RunLock, progress_of
 
-VERSION = 1
 FIRST_S = 0.5
 BETWEEN_S = 2.0
 
 
 @contextlib.contextmanager
-def watching(lock: RunLock) -> Iterator[None]:
-    """Write the progress of the run while its lock is held and the block runs; no failure of a disk ends it."""
-    writer = Writer(lock.path.with_suffix(PROGRESS))
+def writing_progress(lock: RunLock) -> Iterator[None]:
+    """Write the progress of the run while the block runs; errors of the disk are ignored."""
+    writer = ProgressWriter(lock.path.with_suffix(PROGRESS))
     ended = threading.Event()
     with watched() as work:
         thread = threading.Thread(target=_keep, args=(writer, work, ended, lock), name="progress", daemon=True)
@@ -42,17 +40,17 @@ def watching(lock: RunLock) -> Iterator[None]:
             writer.remove()
 
 
-def _keep(writer: Writer, work: Work, ended: threading.Event, lock: RunLock) -> None:
+def _keep(writer: ProgressWriter, work: Work, ended: threading.Event, lock: RunLock) -> None:
     wait_s = FIRST_S
-    with contextlib.suppress(LockLostError):  # the work raises it too
+    with contextlib.suppress(LockLostError):  # the main thread raises it too
         while not ended.wait(wait_s):
             lock.check()
             writer.write(work.report())
             wait_s = BETWEEN_S
 
 
-class Writer:
-    """Writes the file whole or not at all, where it says something new."""
+class ProgressWriter:
+    """Writes the file atomically, and only if the progress has changed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,13 +58,13 @@ class Writer:
         self._last: tuple[object, ...] | None = None
 
     def write(self, report: Progress) -> None:
-        """Write it, unless it says what the file says."""
+        """Write the progress, unless the file holds it already."""
         now = report.words, report.fraction, report.silent_since
         if now == self._last:
             return
         with contextlib.suppress(OSError):
-            # Not synced: after a power cut the progress is of no interest.
-            self._draft.write_text(json.dumps({"version": VERSION, **asdict(report)}) + "\n", encoding="utf-8")
+            # Not synced: after a power failure the progress is out of date anyway.
+            self._draft.write_text(encode(report), encoding="utf-8")
             self._draft.replace(self.path)
             self._last = now
 
@@ -78,20 +76,8 @@ class Writer:
 
 
 def read_progress(run_dir: Path) -> Progress | None:
-    """What the run said last, also long ago: ask `owner_of` whether it counts. None where it says nothing."""
+    """The last progress written, however old: `owner_of` tells whether the run is still active. None without one."""
     try:
-        found = json.loads(read_text(progress_of(run_dir)))
-        if found.pop("version") != VERSION:
-            return None
-        report = Progress(**found)
-        _check(report)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return decode(Progress, read_text(progress_of(run_dir)))
+    except (OSError, ValueError):
         return None
-    return report
-
-
-def _check(report: Progress) -> None:
-    for name, value in asdict(report).items():
-        wanted = str if name in ("stage", "words") else int | float | None
-        if not isinstance(value, wanted):
-            raise TypeError(name)

@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, commit, device, data."""
+"""The origin of a record: versions, commit, device, hashes of the data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def git_commit() -> str | None:
-    """The commit of the checkout that this package lies in, with -dirty where it has changes; None outside one."""
+    """The commit of the git checkout of this package, with -dirty if it was changed; None outside a checkout."""
     folder = Path(__file__).resolve().parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
@@ -43,8 +43,8 @@ def git_commit() -> str | None:
 
 
 def device_name(device: torch.device) -> str:
-    """The device in words."""
-    import torch  # Only here: a report names versions and commits and needs no tensor.
+    """A description of the device."""
+    import torch  # Imported here, since reports need versions and commits without torch.
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -22,11 +22,11 @@ from afterkernel.measures import MeasureState
 from afterkernel.progress.work import stage
 from afterkernel.records import Record, next_number, write_atomic, write_record
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
-from afterkernel.runs.artifacts import check_checkpoints, check_kept, delete_unkept_artifacts
-from afterkernel.runs.evaluate import Carried, evaluate
-from afterkernel.runs.finished import is_finished, snapshots, valid_records, wanted_epochs
+from afterkernel.runs.artifacts import check_checkpoints, check_saved_grams, delete_unkept_artifacts
+from afterkernel.runs.evaluate import Evaluator
+from afterkernel.runs.finished import is_finished, snapshots, valid_records
 from afterkernel.runs.run_lock import RunLock
-from afterkernel.runs.run_state import RunState, begin, check_tiles, discard_replaced, state_to_evaluate
+from afterkernel.runs.run_state import RunState, begin_run, check_tiles, discard_replaced, state_to_evaluate
 from afterkernel.runs.warm_start import read_warm_starts, sample_path, warm_start_path, write_warm_starts
 from afterkernel.training import snapshot
 from afterkernel.training.execution import Execution
@@ -40,19 +40,18 @@ log = logging.getLogger(__name__)
 def run(
     config: Config, run_dir: Path, *, lock: RunLock | None = None, check_cancelled: Callable[[], None] = lambda: None
 ) -> bool:
-    """Train and evaluate one network, unless the same run has done so: what is finished is skipped.
+    """Train and evaluate one network; returns False if the run was finished already.
 
-    A run that broke off continues from its checkpoint, or with the snapshots that have no record; `force` begins anew.
-    `check_cancelled` is called often, and before any file is written; it may raise to end the run. Returns whether
-    there was anything to do. `lock` is the lock of the run. Raises UserError for a mistake that only the data or the
-    training can show.
+    An interrupted run continues from its checkpoint, or with the snapshots that have no record; with `force` it starts
+    over. `check_cancelled` is called often, and before any file is written; it may raise to end the run. `lock` is the
+    lock of the run. Raises UserError for a mistake that only the data or the training can show.
     """
     remove_drafts(run_dir)
     with stage("loading the data"):
         problem = config.dataset.load()
     with cpu_threads(config):
         lock_number = next_number(run_dir) if lock is None else lock.number
-        state = begin(config, run_dir, problem.fingerprint, lock_number, check_cancelled)
+        state = begin_run(config, run_dir, problem.fingerprint, lock_number, check_cancelled)
         work = _Work(config, problem, run_dir, run_id(config), state, lock_number, check_cancelled)
         summary = snapshot.read_summary(run_dir)
         done = summary is not None and is_finished(config, run_dir, state, summary)
@@ -69,7 +68,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Work:
-    """One run in progress: its configuration and images, its folder and id, which start of it this is, its lock."""
+    """One run in progress: configuration, images, folder, id, state and number of the lock."""
 
     config: Config
     problem: Problem
@@ -92,7 +91,7 @@ class _Work:
 
 def _run(work: _Work) -> None:
     config, problem, run_dir = work.config, work.problem, work.run_dir
-    check_kept(config, run_dir)
+    check_saved_grams(config, run_dir)
     log.info(
         "%s %s against %s: %d training and %d test images",
         config.dataset.name,
@@ -104,18 +103,18 @@ def _run(work: _Work) -> None:
     config.measure.warn_of_images(*problem.image_shape[1:])
     _write_config(config, run_dir)
     first: dict[str, object] = {"device": work.state.device, "threads": work.state.threads}
-    with wandb_run(config, run_dir, work.run_id) as board:
-        with as_begun(config, run_dir, first) as begun:
-            training = replace(work, config=begun)
+    with wandb_run(config, run_dir, work.run_id) as wandb_mirror:
+        with original_execution(config, run_dir, first) as started:
+            training = replace(work, config=started)
             while _lacks_snapshots(training):
                 work.check_cancelled()
-                snapshot.forget_summary(run_dir)  # a repeated training counts once it has ended
+                snapshot.remove_summary(run_dir)  # training counts as finished only when it has ended again
                 _train(training)
         known = work.records()
         for record in known.values():
             first = record.provenance.get("execution", first)
-        with as_begun(config, run_dir, first) as begun:
-            _evaluate_all(replace(work, config=begun), board, known)
+        with original_execution(config, run_dir, first) as started:
+            _evaluate_all(replace(work, config=started), wandb_mirror, known)
     log.info("records are in %s", run_dir / RECORDS)
 
 
@@ -141,14 +140,14 @@ def _train(work: _Work) -> None:
 
 
 def _lacks_snapshots(work: _Work) -> bool:
-    """Whether a snapshot is missing, or the weights of one that is still to be evaluated: then training is repeated."""
+    """Whether training must be repeated: a snapshot is missing, or the weights of one that has no record."""
     summary = snapshot.read_summary(work.run_dir)
     if summary is None:
         return True
-    found, wanted = snapshots(work.run_dir, work.state), wanted_epochs(work.config, summary.epochs)
+    found, wanted = snapshots(work.run_dir, work.state), work.config.snapshot.until(summary.epochs)
     missing = [epoch for epoch in wanted if epoch not in found]
     if not missing:
-        to_do = _to_do(work, [found[epoch] for epoch in wanted], work.records())
+        to_do = _epochs_to_evaluate(work, [found[epoch] for epoch in wanted], work.records())
         missing = [epoch for epoch in sorted(to_do) if not snapshot.weights_path(work.run_dir, epoch).exists()]
     if missing:
         log.info("the snapshot of epoch %d or its weights are missing: training is repeated", missing[0])
@@ -160,7 +159,7 @@ def _lacks_snapshots(work: _Work) -> bool:
 def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None = None) -> None:
     """Recompute kernels, SVM and measures of a run's snapshots, without training; `name` is the id of the run.
 
-    `lock` is the lock of the run. Raises UserError where the run has no snapshots, or where they are damaged or another
+    `lock` is the lock of the run. Raises UserError if the run has no snapshots, or if they are damaged or another
     run's.
     """
     lock_number = next_number(run_dir) if lock is None else lock.number
@@ -168,20 +167,20 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
     if not snapshot.paths(run_dir):
         raise UserError(f"{run_dir} has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.")
     check_checkpoints(run_dir)
-    check_kept(config, run_dir)
+    check_saved_grams(config, run_dir)
     with stage("loading the data"):
         problem = config.dataset.load()
     state = state_to_evaluate(config, run_dir, problem.fingerprint)
     config.measure.warn_of_images(*problem.image_shape[1:])
     work = _Work(config, problem, run_dir, name, state, lock_number, check_cancelled)
-    with cpu_threads(config), wandb_run(config, run_dir, name) as board:
-        _evaluate_all(work, board, {})
+    with cpu_threads(config), wandb_run(config, run_dir, name) as wandb_mirror:
+        _evaluate_all(work, wandb_mirror, {})
     delete_unkept_artifacts(config, run_dir)
     log.info("records are in %s", run_dir / RECORDS)
 
 
 def read_config(run_dir: Path) -> Config:
-    """The configuration that a run was made with. Raises UserError where it is missing or of another version."""
+    """The configuration of a run. Raises UserError if it is missing or of another version."""
     check_run_folder(run_dir)
     path = run_dir / CONFIG
     try:
@@ -194,7 +193,7 @@ def read_config(run_dir: Path) -> Config:
 
 
 def _repair_config(config: Config, run_dir: Path) -> None:
-    """Write the configuration, unless the one that is there is of the same run."""
+    """Write the configuration, unless the existing one is of the same run."""
     with contextlib.suppress(UserError):
         if run_id(read_config(run_dir)) == run_id(config):
             return
@@ -207,7 +206,7 @@ def _write_config(config: Config, run_dir: Path) -> None:
 
 @contextlib.contextmanager
 def cpu_threads(config: Config) -> Iterator[None]:
-    """Take as many CPU threads as trainer.threads asks for, within the block."""
+    """Use as many CPU threads as trainer.threads asks for within the block."""
     before = torch.get_num_threads()
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
@@ -218,82 +217,83 @@ def cpu_threads(config: Config) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def as_begun(config: Config, run_dir: Path, first: dict[str, object]) -> Iterator[Config]:
-    """The configuration with the device, threads and memory budget that the run began with, in effect in the block.
+def original_execution(config: Config, run_dir: Path, first: dict[str, object]) -> Iterator[Config]:
+    """The configuration with the device, threads and memory budget that the run was started with; active in the block.
 
-    Other values change last digits, so that a run keeps its first ones. UserError where there is no such device here.
+    Other values would change the last digits of the numbers. UserError if this machine has no such device.
     """
     asked = {
         "device": device(config).type,
         "threads": torch.get_num_threads(),
         "budget_bytes": config.kernel.budget_bytes,
     }
-    begun = asked | first
+    started = asked | first
     options = {"device": "trainer.device", "threads": "trainer.threads", "budget_bytes": "kernel.budget_bytes"}
-    changed = [f"{options[key]}={begun[key]} (not {asked[key]})" for key in options if begun[key] != asked[key]]
-    if begun["device"] == "cuda" and not torch.cuda.is_available():
+    changed = [f"{options[key]}={started[key]} (not {asked[key]})" for key in options if started[key] != asked[key]]
+    if started["device"] == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            f"{run_dir} was begun on a GPU, and torch finds none here: continue it where there is one, or begin anew "
-            "with force=true."
+            f"{run_dir} was started on a GPU, and torch finds none here: continue it on a machine with a GPU, or start "
+            "over with force=true."
         )
     if changed:
-        log.info("as it began, the run continues with %s: others would change last digits", ", ".join(changed))
-        trainer = replace(config.trainer, device=str(begun["device"]), threads=int(str(begun["threads"])))
-        kernel = replace(config.kernel, budget_bytes=int(str(begun["budget_bytes"])))
+        log.info(
+            "the run continues with %s, as it was started: other values would change the last digits",
+            ", ".join(changed),
+        )
+        trainer = replace(config.trainer, device=str(started["device"]), threads=int(str(started["threads"])))
+        kernel = replace(config.kernel, budget_bytes=int(str(started["budget_bytes"])))
         config = replace(config, trainer=trainer, kernel=kernel)
     with cpu_threads(config):
         yield config
 
 
-def _evaluate_all(work: _Work, board: Mirror, known: dict[int, Record]) -> None:
-    """Evaluate each snapshot and mirror it; those with a `known` record keep it."""
+def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -> None:
+    """Evaluate each snapshot without a `known` record, and send all records to W&B."""
     config, run_dir, check_cancelled = work.config, work.run_dir, work.check_cancelled
     summary = snapshot.read_summary(run_dir)
     network = config.arch.build(work.problem.image_shape)
     facts_of_all, n = work.snapshots(), len(work.problem.y_train)
-    to_do = _to_do(work, facts_of_all, known)
-    carried = Carried(run_dir=run_dir)
-    tiles = run_dir / TILES
+    to_do = _epochs_to_evaluate(work, facts_of_all, known)
+    evaluator = Evaluator(config, work.problem, work.run_id, run_dir)
     with stage("snapshots", len(facts_of_all), last=True) as progress:
         for number, facts in enumerate(facts_of_all, start=1):
             progress.name = f"epoch {facts.epoch} (snapshot {number} of {len(facts_of_all)})"
             path = warm_start_path(run_dir, facts.epoch, evaluation_id(config))
-            carried.owner, carried.tiles = _owner(work.state, facts), tiles / f"epoch={facts.epoch}"
+            owner, tiles = _owner(work.state, facts), run_dir / TILES / f"epoch={facts.epoch}"
             if facts.epoch not in to_do:
-                carried.warm_starts = read_warm_starts(path, n, carried.owner) or {}
-                carried.history.load(sample_path(path), facts.epoch, carried.owner)
+                evaluator.warm_starts = read_warm_starts(path, n, owner) or {}
+                evaluator.history.load(sample_path(path), facts.epoch, owner)
                 record = known[facts.epoch]
                 progress.start_at(number)
             else:
-                snapshot.load(run_dir, network, snapshot.facts_path(run_dir, facts.epoch))
-                check_tiles(run_dir, carried.tiles, work.state, carried.owner, check_cancelled)
+                snapshot.load(run_dir, network, snapshot.metadata_path(run_dir, facts.epoch))
+                check_tiles(run_dir, tiles, work.state, owner, check_cancelled)
                 final = summary is not None and facts.epoch == summary.epochs
-                images = work.problem, config
-                record = evaluate(network, facts, *images, run_id=work.run_id, final=final, carried=carried)
+                record = evaluator.evaluate(network, facts, final=final, tiles=tiles, owner=owner)
                 check_cancelled()
-                write_warm_starts(path, carried.warm_starts, carried.owner)
-                carried.history.save(sample_path(path), carried.owner)
+                write_warm_starts(path, evaluator.warm_starts, owner)
+                evaluator.history.save(sample_path(path), owner)
                 check_cancelled()
                 write_record(run_dir, record, work.lock_number)
-                check_cancelled()  # they may be the successor's
-                shutil.rmtree(tiles, ignore_errors=True)
+                check_cancelled()  # the tiles may be the successor's
+                shutil.rmtree(run_dir / TILES, ignore_errors=True)
                 progress.advance()
-            board.log(record)
+            wandb_mirror.log(record)
 
 
-def _to_do(work: _Work, facts: list[Snapshot], known: dict[int, Record]) -> set[int]:
-    """Epochs to evaluate: those without a record, and those whose warm start or sample a later one of them needs."""
+def _epochs_to_evaluate(work: _Work, facts: list[Snapshot], known: dict[int, Record]) -> set[int]:
+    """Epochs to evaluate: those without a record, and those whose lost warm start or sample a later one needs."""
     to_do: set[int] = set()
     for i in reversed(range(len(facts))):
         needed = i + 1 < len(facts) and facts[i + 1].epoch in to_do
         needed |= facts[i].epoch == 0 and bool(to_do) and work.config.measure.needs_history
-        if facts[i].epoch not in known or (needed and not _left_whole(work, facts[i])):
+        if facts[i].epoch not in known or (needed and not _has_warm_start(work, facts[i])):
             to_do.add(facts[i].epoch)
     return to_do
 
 
-def _left_whole(work: _Work, facts: Snapshot) -> bool:
-    """Whether what the evaluation of a snapshot left for later ones can be read."""
+def _has_warm_start(work: _Work, facts: Snapshot) -> bool:
+    """Whether the files that the evaluation of a snapshot wrote for later ones can be read."""
     path = warm_start_path(work.run_dir, facts.epoch, evaluation_id(work.config))
     owner = _owner(work.state, facts)
     if read_warm_starts(path, len(work.problem.y_train), owner) is None:
@@ -306,13 +306,14 @@ def _owner(state: RunState, facts: Snapshot) -> str:
 
 
 def wandb_run(config: Config, run_dir: Path, name: str) -> AbstractContextManager[Mirror]:
-    """The W&B run; an evaluation with other options than the run's own has one of its own."""
+    """The W&B run; an evaluation with other options gets a separate one."""
     plain = config_to_dict(config)
+    root = plain["dataset"].get("root")
     return mirror(
         config.logger.wandb,
         run_dir,
         name=name if run_id(config) == name else f"{name}-{evaluation_id(config)}",
         sweep=config.sweep.name,
         config=public(plain),
-        places=[str(plain["output_dir"]), *([str(plain["dataset"]["root"])] if plain["dataset"].get("root") else [])],
+        local_paths=[str(path) for path in (plain["output_dir"], root) if path],
     )

@@ -1,17 +1,16 @@
 """Run locks: at most one process works on a run, on one machine or on several that share a file system.
 
 RUN_ID/locks/0003.json        who holds the run, and since when; its time of change is the holder's heartbeat
-RUN_ID/locks/0003.progress    what the holder is doing (see `afterkernel.runs.progress_file`)
+RUN_ID/locks/0003.progress    the progress of the holder (see `afterkernel.runs.progress_file`)
 
-The lock with the highest number counts, and it is never deleted, only followed by a higher one. So no other lock is
-needed: processes race only to create a file (a hard link to a finished file, atomic also on NFS), and a process that
-decided by what was true some time ago loses that race. The number is a fencing token: it names the records that are
-written under the lock (see `afterkernel.records.store`) and is higher than that of any record.
+The lock with the highest number is valid; it is never deleted, only superseded by a higher one. Processes therefore
+race only to create a file (a hard link to a complete file, atomic also on NFS), and a process that acts on outdated
+information loses that race. The number is a fencing token: it names the records that are written under the lock (see
+`afterkernel.records.store`) and is higher than that of any record.
 
 A lock ends when its holder releases it, when its process has ended (on the same machine), or when its heartbeat has
-stopped for `STALE_S` by the file system's clock. Clocks jump: before a lock of another machine is taken over it must
-also be seen unchanged for two heartbeats of one's own monotonic clock, and for `STALE_S` where its time lies in the
-future.
+stopped for `STALE_S` by the file system's clock. Since clocks may jump, a lock of another machine must also be seen
+unchanged for two heartbeats of this process's monotonic clock, and for `STALE_S` if its time is in the future.
 """
 
 from __future__ import annotations
@@ -26,10 +25,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from afterkernel.errors import LockLostError
+from afterkernel.files.json_data import parse
 from afterkernel.records.files import LOCKS, link, write_atomic
 from afterkernel.records.store import lock_numbers, next_number
 
@@ -38,13 +38,13 @@ HEARTBEAT_S = 10.0
 STALE_S = 120.0
 UNWRITTEN_S = 2.0
 LOOK_S = 1.0
-# Files of locks as this process saw them: time of change, and since when (monotonic) it has been that.
+# Lock files as this process saw them: time of change, and since when (monotonic) it has not changed.
 _seen: dict[Path, tuple[int, float]] = {}
 
 
 @dataclass(frozen=True)
 class LockOwner:
-    """The process that holds a lock, named so that no process on another machine or after a restart is taken for it.
+    """The process that holds a lock; it can not be confused with one on another machine or after a restart.
 
     `machine` is the kernel's boot and process namespace, within which `process` (number and start time) is unique.
     `since` is in seconds since 1970, by the owner's clock.
@@ -79,7 +79,7 @@ class RunLock:
     def check(self) -> None:
         """Raise LockLostError where another process has taken over the run.
 
-        It looks at most once per second: a process that was paused for longer, as a takeover needs, notices at once.
+        The files are read at most once per second. A takeover takes longer, so a paused process notices it at once.
         """
         now_s = time.monotonic()
         if now_s - self._looked_s > LOOK_S:
@@ -90,14 +90,14 @@ class RunLock:
             raise LockLostError(f"{self.path.parent.parent.name} was taken over by another process")
 
     def beat(self) -> None:
-        """Show a sign of life, and look whether the lock still counts."""
-        with contextlib.suppress(OSError):  # a full or absent disk for a moment is not a reason to give up
+        """Renew the heartbeat, and check whether the lock is still valid."""
+        with contextlib.suppress(OSError):  # the disk may be full or unreachable for a moment
             self._lost = self._lost or not self._counts()
             if not self._lost:
                 os.utime(self.path)
 
     def release(self) -> None:
-        """Say that the run is free; if the disk is too full to say so, the lock is found stale later."""
+        """Mark the lock as released; if the disk is too full for that, the lock becomes stale later."""
         with contextlib.suppress(OSError):
             if self._counts():
                 write_atomic(self.path, json.dumps(asdict(replace(self.owner, released=True))))
@@ -110,7 +110,7 @@ class RunLock:
 def run_lock(run_dir: Path, *, heartbeat_s: float = HEARTBEAT_S, stale_s: float = STALE_S) -> Iterator[RunLock]:
     """Hold the lock of a run for the length of the block. Raises LockedError where another process holds it.
 
-    Where it has to be seen whether the owner is alive, on another machine, this waits for two heartbeats or `stale_s`.
+    To find out whether an owner on another machine is alive, this waits for two heartbeats or `stale_s`.
     """
     held = _acquire(run_dir, heartbeat_s, stale_s)
     ended = threading.Event()
@@ -135,7 +135,7 @@ def owner_of(run_dir: Path, *, stale_s: float = STALE_S) -> LockOwner | None:
     found = _read(path)
     if found is None or found.released or _has_ended(found):
         return None
-    # A process of this machine may be stopped, which keeps its lock.
+    # A stopped process of this machine keeps its lock.
     return found if found.machine == _machine() or max(_age_s(path, time.time())) <= stale_s else None
 
 
@@ -153,11 +153,11 @@ def _acquire(run_dir: Path, heartbeat_s: float, stale_s: float) -> RunLock:
     try:
         draft.write_text(json.dumps(asdict(mine)))
         while True:
-            # Before the look by which is decided: a number from after it could lie above that of a new holder.
+            # Read before the decision below: a number read later could be above that of a new holder.
             least = next_number(run_dir)
             number, path = _highest(run_dir)
             if number:
-                os.utime(draft)  # its time of change is then the file system's own present
+                os.utime(draft)  # its time of change is then the present time of the file system
                 wait_s = _wait_s(path, draft.stat().st_mtime, heartbeat_s, stale_s)
                 if wait_s > 0.0:
                     time.sleep(min(wait_s, heartbeat_s / 2, UNWRITTEN_S / 10))
@@ -168,7 +168,7 @@ def _acquire(run_dir: Path, heartbeat_s: float, stale_s: float) -> RunLock:
                 link(draft, wanted)
             except FileExistsError:
                 continue
-            if _highest(run_dir)[0] != number:  # it was decided by what was true long ago
+            if _highest(run_dir)[0] != number:  # another process was faster
                 wanted.unlink(missing_ok=True)
                 continue
             _tidy(run_dir, number, before=draft.stat().st_mtime - stale_s)
@@ -178,9 +178,9 @@ def _acquire(run_dir: Path, heartbeat_s: float, stale_s: float) -> RunLock:
 
 
 def _wait_s(path: Path, now: float, heartbeat_s: float, stale_s: float) -> float:
-    """Seconds until the lock in a file is over if its owner shows no sign of life, 0 if it is over already.
+    """Seconds until the lock in a file ends unless its owner renews the heartbeat; 0 if it has ended.
 
-    Raises LockedError where the owner is alive, or was so `stale_s` ago.
+    Raises LockedError if the owner is alive, or was alive `stale_s` ago.
     """
     age_s, unchanged_s = _age_s(path, now)
     found = _read(path)
@@ -194,9 +194,9 @@ def _wait_s(path: Path, now: float, heartbeat_s: float, stale_s: float) -> float
 
 
 def _age_s(path: Path, now: float) -> tuple[float, float]:
-    """Seconds since a file was changed (negative for a future time), and for which this process has seen no change.
+    """Seconds since a file was changed (negative for a future time), and since this process saw it change.
 
-    Both without end where it was removed.
+    Both are infinite if the file was removed.
     """
     try:
         changed = path.stat().st_mtime_ns
@@ -215,7 +215,7 @@ def _highest(run_dir: Path) -> tuple[int, Path]:
 
 
 def _tidy(run_dir: Path, number: int, before: float) -> None:
-    """Remove lower locks (a process that reads them creates a number below the highest, and loses) and leftovers."""
+    """Remove lower locks (a process that has read them tries a number that is too low, and fails) and old drafts."""
     lower = {path for other, path in lock_numbers(run_dir).items() if other < number}
     for path in (run_dir / LOCKS).iterdir():
         with contextlib.suppress(OSError):  # removed meanwhile, or a folder of that name
@@ -226,15 +226,12 @@ def _tidy(run_dir: Path, number: int, before: float) -> None:
 
 
 def _read(path: Path) -> LockOwner | None:
-    """The owner in a lock's file; None where the file is not whole, as after a crash without hard links."""
+    """The owner in a lock file; None if the file is incomplete, as after a crash without hard links."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        owner = LockOwner(**{field.name: found[field.name] for field in fields(LockOwner)})
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        owner = parse(LockOwner, path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    texts = owner.host, owner.machine, owner.process, owner.token
-    whole = all(type(text) is str for text in texts) and type(owner.since) in (int, float)
-    return owner if whole and re.fullmatch(r"[0-9]{1,18}@[0-9]*", owner.process) else None
+    return owner if re.fullmatch(r"[0-9]{1,18}@[0-9]*", owner.process) else None
 
 
 def _has_ended(found: LockOwner) -> bool:
@@ -244,7 +241,7 @@ def _has_ended(found: LockOwner) -> bool:
 
 
 def _machine() -> str:
-    """The kernel's boot and process namespace; the host's name where there is no /proc."""
+    """The kernel's boot id and process namespace; the host's name if there is no /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -253,10 +250,7 @@ def _machine() -> str:
 
 
 def _process(number: int) -> str:
-    """A process by number and, where /proc shows it, start time, by which a later one with its number is another.
-
-    "ended" where there is no such process.
-    """
+    """A process by number and (from /proc) start time, since numbers are reused; "ended" if there is none."""
     try:
         stat = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,12 +1,13 @@
-"""Which start of a run the files in its folder belong to: RUN/run.json, and what force=true does to them.
+"""The state of a run, RUN/run.json: which files in the folder belong to the run, and what force=true does to them.
 
-The state names the options of training, the images, and one start of the run. Every file that a run writes and reads
-again carries these three (`afterkernel.training.identity`), so that no file of another run, of other images, or of an
-earlier start is taken for its own. The state also keeps how the run computes (device, threads): a run that continues
-does not change that.
+The state holds a hash of the training options, a hash of the images, and a random name for this start of the run. Every
+file that a run reads back carries these three (`afterkernel.training.identity`). A file of another run, of other images
+or of an earlier start is therefore never used by mistake. The state also holds the device and the number of threads,
+which do not change when a run continues.
 
-force=true replaces the state in one step (`clearing`), then moves the old contents to RUN/replaced/START; any
-process that works on the run next finishes the move. RUN/replaced/ is deleted once the new start has finished.
+force=true first writes a state with `clearing` set, then moves the old contents to RUN/replaced/START. If the process
+dies in between, the next process that works on the run completes the move. RUN/replaced/ is deleted when the new start
+has finished.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ import torch
 
 from afterkernel.config import Config, device, training_id
 from afterkernel.errors import UserError
+from afterkernel.files.json_data import decode, encode
 from afterkernel.launchers.job import LOG
 from afterkernel.records.files import LOCKS, RECORDS, REPLACED, STATE, write_atomic
 from afterkernel.records.store import fence_records
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import CHECKPOINT, checkpoint_identity
-from afterkernel.training.facts import decode, encode
 from afterkernel.training.identity import mismatch, start_of, training_identity
 
 log = logging.getLogger(__name__)
 
-# What belongs to the folder rather than to one start of the run.
+# Files that belong to the folder rather than to one start of the run.
 _PERMANENT = (STATE, REPLACED, LOCKS, LOG)
 OWNER = "owner"
 _DISCARDED = ".discarded"
@@ -43,8 +44,9 @@ _DISCARDED = ".discarded"
 class RunState:
     """One start of a run.
 
-    `start` is its random name, `earlier` are the names of those that force=true replaced. `clearing` says that their
-    files are still being moved away. `device` ("cpu" or "cuda") and `threads` are those of the first process.
+    `start` is its random name, `earlier` holds the names of the starts that force=true replaced. While `clearing` is
+    true, their files are still being moved away. `device` ("cpu" or "cuda") and `threads` are those of the first
+    process.
     """
 
     training_id: str
@@ -57,25 +59,25 @@ class RunState:
 
     @property
     def identity(self) -> str:
-        """What the files of this start carry."""
+        """The identity that all files of this start carry."""
         return training_identity(self.training_id, self.data_sha256, self.start)
 
 
 def read_state(run_dir: Path) -> RunState | None:
-    """The state of a run; None where it is missing or damaged, which `begin` repairs from the run's other files."""
+    """The state of a run; None if it is missing or damaged, which `begin_run` repairs from the run's other files."""
     try:
         return decode(RunState, (run_dir / STATE).read_text())
     except (OSError, ValueError):
         return None
 
 
-def begin(
+def begin_run(
     config: Config, run_dir: Path, data_sha256: str, lock_number: int, check_cancelled: Callable[[], None]
 ) -> RunState:
-    """The state to work with: that of the run in this folder, or of a new start where there is none or `force` asks.
+    """The state of the run in this folder; a new one if there is none, or for `force`.
 
     `check_cancelled` is called before anything is moved or written, and raises if the run was taken over. Raises
-    UserError where the folder holds files of another run, or of other images.
+    UserError if the folder holds files of another run, or of other images.
     """
     shutil.rmtree(run_dir / _DISCARDED, ignore_errors=True)
     fresh = RunState(
@@ -105,13 +107,11 @@ def begin(
 
 
 def state_to_evaluate(config: Config, run_dir: Path, data_sha256: str) -> RunState:
-    """The state of a run whose snapshots are evaluated again; writes nothing. UserError as `begin`."""
+    """The state of a run whose snapshots are evaluated again; writes nothing. UserError as for `begin_run`."""
     fresh = RunState(training_id(config), data_sha256, "", device(config).type, torch.get_num_threads())
     found = read_state(run_dir)
     if found is not None and found.clearing:
-        raise UserError(
-            f"{run_dir} was begun anew with force=true and is not trained yet: run its command again first."
-        )
+        raise UserError(f"{run_dir} was restarted with force=true and is not trained yet: run its command again first.")
     if found is None:
         found = replace(fresh, start=_start_of_files(run_dir, fresh))
     _check_options(run_dir, found, fresh)
@@ -120,7 +120,7 @@ def state_to_evaluate(config: Config, run_dir: Path, data_sha256: str) -> RunSta
 
 
 def check_files(run_dir: Path, state: RunState, check_cancelled: Callable[[], None] | None = None) -> None:
-    """Raise UserError where a snapshot or the summary of training is damaged or not of this start.
+    """Raise UserError if a snapshot or the summary of training is damaged or not of this start.
 
     With `check_cancelled`, files that a process of a replaced start wrote late are moved away instead.
     """
@@ -139,7 +139,8 @@ def check_files(run_dir: Path, state: RunState, check_cancelled: Callable[[], No
 def check_tiles(run_dir: Path, tiles: Path, state: RunState, owner: str, check_cancelled: Callable[[], None]) -> None:
     """The same for the tiles of one snapshot; those of weights that training has since replaced are removed.
 
-    `owner` is the identity of this start and the hash of the weights. Tiles without one have their manifest alone.
+    `owner` is the identity of this start and the hash of the weights. Tiles without an owner file are checked by their
+    manifest alone.
     """
     try:
         found = (tiles / OWNER).read_text()
@@ -168,7 +169,7 @@ def _check_file(
         return
     if start_of(identity) not in state.earlier:
         raise UserError(
-            f"{path} is not of this run, as {reason}: restore this run's own file, or begin anew with force=true."
+            f"{path} is not of this run, as {reason}: restore this run's own file, or start over with force=true."
         )
     if check_cancelled is None:
         raise UserError(f"{path} is of a run that force=true replaced: run the same command again, then evaluate.")
@@ -180,7 +181,7 @@ def _check_options(run_dir: Path, found: RunState, wanted: RunState) -> None:
     if found.training_id != wanted.training_id:
         raise UserError(
             f"{run_dir / STATE} is of a run with other options (network, training or seed): restore this run's own "
-            "file, or begin anew with force=true."
+            "file, or start over with force=true."
         )
     if found.data_sha256 != wanted.data_sha256:
         raise UserError(_other_images(run_dir))
@@ -191,13 +192,13 @@ def _other_images(run_dir: Path) -> str:
 
 
 def _start_of_files(run_dir: Path, wanted: RunState) -> str:
-    """The name of the start that the files of a run without a state carry; empty where there are none of this run."""
+    """The name of the start that the files of a run without a state carry; empty if no file is of this run."""
     identities = []
     for path in snapshot.paths(run_dir):
         try:
             identities.append(snapshot.read(path).run)
         except UserError:
-            continue  # it is refused later, by name
+            continue  # `check_files` reports it by name
     summary = snapshot.read_summary(run_dir)
     identities += [summary.run] if summary else []
     identities.append(checkpoint_identity(run_dir / CHECKPOINT) or "")
@@ -209,19 +210,19 @@ def _start_of_files(run_dir: Path, wanted: RunState) -> str:
 
 
 def _computed(run_dir: Path) -> bool:
-    """Whether training has left anything that a later process continues from."""
+    """Whether training has written anything that a later process continues from."""
     files = (run_dir / CHECKPOINT, run_dir / snapshot.SUMMARY)
     return bool(snapshot.paths(run_dir)) or any(file.exists() for file in files)
 
 
 def _contents(run_dir: Path) -> Iterator[Path]:
-    """What a run has written, records first: no command shall judge the others by them."""
+    """What a run has written, records first: without them no command takes the rest for a finished run."""
     entries = sorted(run_dir.iterdir(), key=lambda entry: entry.name != RECORDS)
     return (entry for entry in entries if entry.name not in _PERMANENT and entry.name[0] != ".")
 
 
 def _clear(run_dir: Path, state: RunState, lock_number: int, check_cancelled: Callable[[], None]) -> RunState:
-    """Move the contents of earlier starts away; killed at any moment, the next process goes on with it."""
+    """Move the contents of earlier starts away; if this process is killed, the next one completes the move."""
     check_cancelled()
     write_atomic(run_dir / STATE, encode(state))
     for entry in list(_contents(run_dir)):

@@ -1,4 +1,4 @@
-"""Progress of the runs below a directory: which snapshots are recorded, and which are wanted."""
+"""The status of the runs below a directory: which snapshots are recorded, and which are still missing."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from afterkernel.records.config_file import config_of
 from afterkernel.records.files import CONFIG, RECORDS
 from afterkernel.records.record import Record
 from afterkernel.records.store import RunFolder, read_runs
+from afterkernel.training.options import snapshot_epochs
 
 
 @dataclasses.dataclass(frozen=True)
 class RunStatus:
     """One run: epochs recorded (by the evaluation that got furthest) and wanted; `wanted` is None where unknown.
 
-    `wall_s` is what its training and that evaluation took; None without records. `damaged` says what is wrong with the
-    first of its files that had to be skipped; None where there is none.
+    `wall_s` is the time of its training and of that evaluation; None without records. `damaged` describes the first of
+    its files that had to be skipped; None if there is none.
     """
 
     run_dir: Path
@@ -40,7 +41,7 @@ class RunStatus:
 
     @property
     def done(self) -> bool:
-        """Whether every snapshot wanted is recorded (False where it is unknown what is wanted)."""
+        """Whether every wanted snapshot is recorded; False if it is unknown which are wanted."""
         return self.wanted is not None and not self.missing
 
 
@@ -49,7 +50,7 @@ def status(
 ) -> list[RunStatus]:
     """One entry per run below a directory, sorted by architecture, learning rate and seed.
 
-    A run is a folder with records or with a config.yaml of ours; `runs` are those, where they have been read. Damaged
+    A run is a folder with records or with a config.yaml of afterkernel; `runs` are these if already read. Damaged
     files are skipped with a SkippedWarning. UserError if the directory holds no runs, unless `may_be_none`.
     """
     found = [one for run in (read_runs(directory) if runs is None else runs) if (one := _one(run)) is not None]
@@ -59,20 +60,20 @@ def status(
 
 
 def wanted_epochs(config: dict[str, Any], final_epoch: int | None) -> tuple[int, ...] | None:
-    """Epochs of the snapshots that a configuration asks for, the last one included; None where it does not say.
+    """Epochs of the snapshots that a configuration asks for, the last one included; None if it does not tell.
 
-    `final_epoch` is the epoch at which training did stop (a loss target may stop it early), None while unknown.
+    `final_epoch` is the epoch at which training stopped (a loss target may stop it early), None while unknown.
     """
     epochs, last = lookup(config, "snapshot.epochs"), lookup(config, "training.epochs")
     if final_epoch is not None:
         last = final_epoch
     if not isinstance(epochs, list) or not all(type(epoch) is int for epoch in [*epochs, last]):
         return None
-    return tuple(sorted({epoch for epoch in epochs if epoch <= last} | {last}))
+    return tuple(snapshot_epochs(epochs, last))
 
 
 def lookup(config: Any, *names: str) -> Any:
-    """The value at the first dotted name that the configuration has; None where it has none of them."""
+    """The value of the first dotted name that the configuration has; None if it has none of them."""
     for name in names:
         node = config
         for key in name.split("."):
@@ -83,7 +84,7 @@ def lookup(config: Any, *names: str) -> Any:
 
 
 def _one(run: RunFolder) -> RunStatus | None:
-    """The status of a run; None where its only sign is a configuration that is damaged or not ours."""
+    """The status of a run; None if all there is is a configuration that is damaged or another program's."""
     config = config_of(run) if run.has_config else None
     if config is None and not run.is_run:
         return None

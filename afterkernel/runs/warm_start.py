@@ -1,6 +1,9 @@
-"""Support vectors of a run's kernels, kept with its records: where the SVM of the next snapshot starts.
+"""Support vectors of a run's kernels, from which the SVMs of the next snapshot start.
 
-So a run that was cut off goes on from the same starts, and ends with the same numbers.
+RUN/supports/epoch=0005.EVALUATION_ID.json    indices of the support vectors by kernel
+RUN/supports/epoch=0005.EVALUATION_ID.npz     Gram matrices of the sample that measures compare later snapshots with
+
+They are stored so that an interrupted run continues from the same starts and ends with the same numbers.
 """
 
 from __future__ import annotations
@@ -19,29 +22,29 @@ WarmStarts = dict[str, Int[Tensor, " _"]]
 
 
 def warm_start_path(run_dir: Path, epoch: int, evaluation_id: str) -> Path:
-    """Where the supports of one snapshot and one evaluation lie."""
+    """The file of the support vectors of one snapshot and evaluation."""
     return run_dir / "supports" / f"epoch={epoch:04d}.{evaluation_id}.json"
 
 
 def sample_path(supports: Path) -> Path:
-    """The file of a snapshot's sample Gram matrices, in the folder of its supports."""
+    """The file of a snapshot's sample Gram matrices, next to its support vectors."""
     return supports.with_suffix(".npz")
 
 
 def samples(run_dir: Path) -> list[Path]:
-    """The Gram matrices of all samples of a run."""
+    """The files of all sample Gram matrices of a run."""
     return sorted((run_dir / "supports").glob("*.npz"))
 
 
 def write_warm_starts(path: Path, supports: Mapping[str, Int[Tensor, " _"]], owner: str) -> None:
-    """Write the indices of the support vectors by kernel, with their owner: the run and weights that they are of."""
+    """Write the indices of the support vectors by kernel; `owner` identifies the run and the weights."""
     path.parent.mkdir(exist_ok=True)
     kernels = {name: index.tolist() for name, index in supports.items()}
     write_atomic(path, json.dumps({"owner": owner, "kernels": kernels}))
 
 
 def read_warm_starts(path: Path, n: int, owner: str) -> WarmStarts | None:
-    """The supports by kernel among n samples; None where the file is missing, damaged or another owner's."""
+    """The support vectors by kernel among n samples; None if the file is missing, damaged or another owner's."""
     try:
         held = json.loads(read_text(path))
         if held["owner"] != owner:

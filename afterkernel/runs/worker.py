@@ -1,4 +1,4 @@
-"""What a launcher's process calls: one job, from its plain data to its outcome."""
+"""Runs one job in the current process: takes its lock, logs, and turns whatever ends it into an outcome."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from afterkernel.errors import LockLostError, UserError
-from afterkernel.launchers.job import Echo, Job, Outcome, State
+from afterkernel.launchers.job import Echo, Job, JobState, Outcome
 from afterkernel.progress.display import Where, is_shown, print_above
-from afterkernel.runs.failure import forget_failure, write_failure
-from afterkernel.runs.progress_file import watching
+from afterkernel.runs.failure import remove_failure, write_failure
+from afterkernel.runs.progress_file import writing_progress
 from afterkernel.runs.run_lock import LockedError, RunLock, run_lock
 
 log = logging.getLogger(__name__)
@@ -28,32 +28,32 @@ LIGHTNING = ("pytorch_lightning", "lightning_fabric", "lightning")
 
 
 def execute(job: Job, echo: Echo = "plain") -> Outcome:
-    """Do one run in this process. An error or an exit in it is an outcome, and only KeyboardInterrupt is raised."""
+    """Run one job in this process. Errors and exits become outcomes; only KeyboardInterrupt is raised."""
     started = time.monotonic()
     os.chdir(job.cwd)
     sys.argv[1:] = job.arguments
     run_dir = Path(job.run_dir)
 
-    def outcome(state: State, message: str = "", *, user_error: bool = False) -> Outcome:
+    def outcome(state: JobState, message: str = "", *, user_error: bool = False) -> Outcome:
         return Outcome(job.run_id, state, message, job.log, time.monotonic() - started, user_error, tuple(warned))
 
     warned: list[str] = []
     with _logging(job, echo, warned):
         try:
-            with run_lock(run_dir) as held, watching(held):
-                forget_failure(run_dir)
+            with run_lock(run_dir) as held, writing_progress(held):
+                remove_failure(run_dir)
                 try:
                     return outcome("finished" if _run(job, run_dir, held) else "skipped")
                 except LockLostError:
                     raise
                 except KeyboardInterrupt:
-                    log.warning("interrupted; the same command goes on from here")
+                    log.warning("interrupted; the same command continues from here")
                     raise
                 except BaseException as error:
                     held.beat()
-                    held.check()  # the process that took the run over may have moved files: that is not a failure
+                    held.check()  # if another process took the run over, its moving files is not a failure of this run
                     message = failure_message(error)
-                    # For the log alone: on the terminal the caller prints the outcome.
+                    # Only to the log file: the caller prints the outcome on the terminal.
                     log.error("failed: %s", message, exc_info=not isinstance(error, UserError), extra=LOG_ONLY)
                     write_failure(run_dir, message)
                     return outcome("failed", message, user_error=isinstance(error, UserError))
@@ -66,7 +66,7 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
 
 
 def _run(job: Job, run_dir: Path, lock: RunLock) -> bool:
-    # Imported here, so that an installation that lacks something fails as a run, by name.
+    # Imported here, so that a missing package is reported as the failure of a run.
     from afterkernel.config import config_from_dict
     from afterkernel.plugins import load
     from afterkernel.runs.run import run
@@ -77,29 +77,29 @@ def _run(job: Job, run_dir: Path, lock: RunLock) -> bool:
 
 
 def failure_message(error: BaseException) -> str:
-    """What ended a run, in one sentence."""
+    """The reason why a run ended, in one sentence."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, SystemExit):
-        return f"it called for an exit with code {error.code}"
+        return f"it exited with code {error.code}"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "memory ran out: take a smaller kernel.budget_bytes, or fewer images"
+        return "out of memory: reduce kernel.budget_bytes or the number of images"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = f" ({error.filename})" if error.filename else ""
-        return f"the disk is full{place}: make space and give the same command again; what is recorded is kept"
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no more is known")
+        return f"the disk is full{place}: make space and run the same command again; what is recorded is kept"
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no further information")
     return f"{type(error).__name__}: {first}"
 
 
 class Terminal(logging.Handler):
-    """Lines for the user, above the display where there is one, which then shows itself how far the work is."""
+    """Prints log lines, above the progress display if one is shown, without those that the display shows."""
 
     def __init__(self, where: Where = "out") -> None:
         super().__init__()
         self.where = where
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print it."""
+        """Print the line."""
         if is_shown() and hasattr(record, "on_display"):
             return
         try:
@@ -109,37 +109,37 @@ class Terminal(logging.Handler):
 
 
 class _Warnings(logging.Handler):
-    """Keeps the first few warnings, a line each."""
+    """Keeps the first line of the first few warnings."""
 
     def __init__(self, kept: list[str]) -> None:
         super().__init__(logging.WARNING)
         self.kept = kept
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep it."""
+        """Keep the warning."""
         if len(self.kept) < WARNINGS_KEPT:
             self.kept.append(record.getMessage().strip().partition("\n")[0])
 
 
 class _LogFile(logging.FileHandler):
-    """The run's log; a disk that does not take a line takes no run down with it."""
+    """The run's log file; a failed write, such as on a full disk, does not end the run."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        """Go on."""
+        """Ignore the error."""
 
     def close(self) -> None:
-        """Close the file, with what it takes."""
+        """Close the file, even if the last lines can not be written."""
         with contextlib.suppress(OSError):
             super().close()
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Lightning's own lines repeat what ours say."""
+    """Whether a line is not one of Lightning's own messages, which repeat ours."""
     return record.levelno >= logging.WARNING or not record.name.startswith(LIGHTNING)
 
 
 def _hush_lightning() -> None:
-    """Where Lightning was imported before there were handlers, it has given itself one, past ours."""
+    """Remove the handler that Lightning adds for itself if it is imported before any other is configured."""
     for name in LIGHTNING:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
@@ -147,7 +147,7 @@ def _hush_lightning() -> None:
 
 @contextmanager
 def _logging(job: Job, echo: Echo, warned: list[str]) -> Iterator[None]:
-    """Log lines to the run's file and, as `echo` says, to the terminal; warnings to `warned` too."""
+    """Log to the run's file and, depending on `echo`, to the terminal; collect warnings in `warned`."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     handlers: list[logging.Handler] = [_Warnings(warned)]
@@ -155,7 +155,7 @@ def _logging(job: Job, echo: Echo, warned: list[str]) -> Iterator[None]:
         Path(job.run_dir).mkdir(parents=True, exist_ok=True)
         handlers.append(_LogFile(job.log))
     except OSError:
-        pass  # what follows fails for the same reason, with a message
+        pass  # taking the lock fails for the same reason, with a message
     if echo != "none":
         handlers.append(Terminal())
     named = f"{job.run_id}  " if echo == "named" else ""
@@ -171,7 +171,7 @@ def _logging(job: Job, echo: Echo, warned: list[str]) -> Iterator[None]:
     logging.captureWarnings(True)
     try:
         with warnings.catch_warnings():
-            # What libraries say to each other's authors does not concern a user.
+            # Deprecations are for the authors of libraries, not for the user.
             for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
                 warnings.filterwarnings("ignore", category=category)
             yield

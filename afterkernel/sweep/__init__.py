@@ -1,1 +1,1 @@
-"""Sweeps: one run or a grid of them, by Hydra."""
+"""Sweeps: one run or a grid of runs, composed by Hydra."""

@@ -1,4 +1,4 @@
-"""Runs of a grid composed quickly: Hydra reads the files once for each choice of them, not once for each run."""
+"""Composes the runs of a grid quickly: Hydra reads its files once per choice of config groups, not once per run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from afterkernel.config.schema import every_option
 
 
 class Composer:
-    """Composes a run from its overrides, as `load` does; 240 runs of 48 choices of files in a fifth of the time.
+    """Composes a run from its overrides, as `load` does; 240 runs with 48 choices of groups in a fifth of the time.
 
-    Overrides that only set an option are left out of what `load` is asked for, and set on a copy of its answer by
-    Hydra's own function, as Hydra does it. Raises what `load` raises.
+    `load` is called without the overrides that only set an option; Hydra's own function then sets these on a copy of
+    its result. Raises what `load` raises.
     """
 
     def __init__(self, load: Callable[[list[str]], DictConfig]) -> None:
@@ -31,7 +31,7 @@ class Composer:
         values = [override for override in parsed if self._sets_an_option(override)]
         rest = [override for override in parsed if not self._sets_an_option(override)]
         if any("." in override.key_or_group for override in rest):
-            # One that adds or deletes an option, or is of Hydra itself: the order may matter.
+            # It adds or deletes an option, or is an option of Hydra: the order may matter.
             return self._load(list(overrides))
         key = tuple(override.input_line for override in rest)
         if key not in self._composed:

@@ -1,4 +1,4 @@
-"""`sweep.dry_run=true`: the table of runs, what is done already, and what the others will cost."""
+"""`sweep.dry_run=true`: a table of the runs, those that are finished, and the cost of the others."""
 
 from __future__ import annotations
 
@@ -22,19 +22,18 @@ from afterkernel.records.files import CONFIG
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.run import cpu_threads
 from afterkernel.runs.run_lock import owner_of
-from afterkernel.runs.status import wanted_epochs
-from afterkernel.sweep.grid import Entry, finished
+from afterkernel.sweep.grid import PlannedRun, finished
 from afterkernel.text import duration, print_table
 
-# Beside tensors: what Python, torch and Lightning take, a run's records and its W&B log.
+# Memory of Python, torch and Lightning without tensors; disk space of records and W&B log, and of snapshot metadata.
 LIBRARIES_BYTES = 800_000_000
 RECORDS_BYTES, SNAPSHOT_FACTS_BYTES = 150_000, 4_096
 STEPS_TIMED = 3
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a run will take: seconds of training and of kernels, bytes of memory at the peak and on disk."""
+class RunCost:
+    """The cost of a run: seconds of training and of kernels, bytes of peak memory and on disk."""
 
     wall_s_train: float
     wall_s_kernels: float
@@ -42,23 +41,23 @@ class Estimate:
     disk_bytes: float
 
 
-def print_plan(entries: Sequence[Entry]) -> None:
-    """Print the table and its totals; nothing is run but a few steps of each network, to see how long one takes."""
-    done = finished(entries)
-    estimator = Estimator()
+def print_plan(planned_runs: Sequence[PlannedRun]) -> None:
+    """Print the table and its totals. Only a few steps of each network are run, to measure their time."""
+    done = finished(planned_runs)
+    estimator = CostEstimator()
     rows, wanted = [], []
-    for entry in entries:
-        state = "finished" if entry.run_dir in done else _state(entry)
-        options = " ".join(entry.swept)
-        if entry.run_dir in done:
-            rows.append([entry.job.run_id, options, state, "", "", "", ""])
+    for planned in planned_runs:
+        state = "finished" if planned.run_dir in done else _state(planned)
+        options = " ".join(planned.varied)
+        if planned.run_dir in done:
+            rows.append([planned.job.run_id, options, state, "", "", "", ""])
             continue
-        cost = estimator.estimate(entry.config)
+        cost = estimator.estimate(planned.config)
         wanted.append(cost)
         times = [duration(cost.wall_s_train), duration(cost.wall_s_kernels)]
         rows.append(
             [
-                entry.job.run_id,
+                planned.job.run_id,
                 options,
                 state,
                 *times,
@@ -67,7 +66,7 @@ def print_plan(entries: Sequence[Entry]) -> None:
             ]
         )
     print_table(["run", "options", "state", "training", "kernels", "memory", "disk"], rows)
-    runs = fmt.plural(len(entries), "run")
+    runs = fmt.plural(len(planned_runs), "run")
     print(f"{runs}, {len(done)} finished, {len(wanted)} to do; nothing was run (sweep.dry_run=true)")
     if wanted:
         total_s = sum(cost.wall_s_train + cost.wall_s_kernels for cost in wanted)
@@ -79,23 +78,24 @@ def print_plan(entries: Sequence[Entry]) -> None:
         )
 
 
-class Estimator:
-    """Estimates by a few steps of training and by the plan of the kernels; what runs share is measured once."""
+class CostEstimator:
+    """Estimates costs from a few training steps and the plan of the kernels; shared parts are measured once."""
 
     def __init__(self) -> None:
         self._problems: dict[str, Problem] = {}
-        self._costs: dict[str, tuple[float, Estimate]] = {}
+        self._costs: dict[str, tuple[float, RunCost]] = {}
 
-    def estimate(self, config: Config) -> Estimate:
-        """What one run will take, from its start."""
+    def estimate(self, config: Config) -> RunCost:
+        """The cost of one run from its start."""
         problem = self._problem(config)
         parts = (config.dataset, config.arch, config.kernel, config.training.batch_size, config.trainer)
         key = " ".join(map(str, parts))
         if key not in self._costs:
-            self._costs[key] = _measure(config, problem)
+            with cpu_threads(config):
+                self._costs[key] = _measure(config, problem)
         step_s, snapshot = self._costs[key]
         steps = config.training.epochs * math.ceil(len(problem.x_train) / config.training.batch_size)
-        count = len(wanted_epochs({"snapshot": vars(config.snapshot), "training": vars(config.training)}, None) or ())
+        count = len(config.snapshot.until(config.training.epochs))
         return replace(
             snapshot,
             wall_s_train=steps * step_s,
@@ -110,13 +110,8 @@ class Estimator:
         return self._problems[key]
 
 
-def _measure(config: Config, problem: Problem) -> tuple[float, Estimate]:
-    """Seconds of a training step, and what one snapshot takes."""
-    with cpu_threads(config):
-        return _measure_here(config, problem)
-
-
-def _measure_here(config: Config, problem: Problem) -> tuple[float, Estimate]:
+def _measure(config: Config, problem: Problem) -> tuple[float, RunCost]:
+    """Seconds of a training step, and the cost of one snapshot."""
     place = device(config)
     network = config.arch.build(problem.image_shape).to(place)
     step_s = _step_s(network, problem, config.training.batch_size, place)
@@ -127,17 +122,17 @@ def _measure_here(config: Config, problem: Problem) -> tuple[float, Estimate]:
         phi = KINDS[name].embedding(network, problem.x_train, config.kernel.dtype, place)
         steps = train_test_plan(phi, problem.x_train, problem.x_test, config.kernel.budget_bytes, config.kernel.dtype)
         rate = matmul_rate(phi.device, phi.dtype, torch.get_num_threads())
-        # An embedding is a forward and a backward pass, as a step is.
+        # An embedding takes a forward and a backward pass, as a training step does.
         wall_s += steps.multiplications / rate + steps.collected * sample_s
         peak = max(peak, steps.held_bytes + steps.result_bytes)
     images = sum(part.numel() * part.element_size() for part in (problem.x_train, problem.x_test))
     kept = n * (n + m) * config.kernel.precision.held.itemsize * len(config.kernel.names)
     disk = network.parameter_count * 4 + SNAPSHOT_FACTS_BYTES + (kept if "gram" in config.keep else 0)
-    return step_s, Estimate(0.0, wall_s, LIBRARIES_BYTES + images + peak, disk)
+    return step_s, RunCost(0.0, wall_s, LIBRARIES_BYTES + images + peak, disk)
 
 
 def _step_s(network: Network, problem: Problem, batch_size: int, place: torch.device) -> float:
-    """Seconds of a step: the best of a few, after a first."""
+    """Seconds of a training step: the minimum of a few, after one to warm up."""
     network.to(memory_format=memory_format(network))
     images, labels = problem.x_train[:batch_size].to(place), problem.y_train[:batch_size].double().to(place)
     best = math.inf
@@ -151,11 +146,11 @@ def _step_s(network: Network, problem: Problem, batch_size: int, place: torch.de
     return best
 
 
-def _state(entry: Entry) -> str:
-    owner = owner_of(entry.run_dir)
+def _state(planned: PlannedRun) -> str:
+    owner = owner_of(planned.run_dir)
     if owner is not None:
         return f"running ({owner})"
-    failure = read_failure(entry.run_dir)
+    failure = read_failure(planned.run_dir)
     if failure is not None:
         return "failed, to be tried again"
-    return "begun" if (entry.run_dir / CONFIG).exists() else "new"
+    return "started" if (planned.run_dir / CONFIG).exists() else "new"

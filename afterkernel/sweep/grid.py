@@ -1,4 +1,4 @@
-"""The grid of a sweep: every run composed, checked and named before the first one starts."""
+"""The grid of a sweep: all runs are composed, checked and named before the first one starts."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from afterkernel.data import Source
 from afterkernel.errors import UserError
 from afterkernel.launchers.job import Job
 from afterkernel.records import run_directory, write_atomic
-from afterkernel.runs.finished import finished_on
+from afterkernel.runs.finished import finished_data_sha256
 from afterkernel.runs.planned import GRIDS
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One run of the grid: its overrides, those of them that differ between runs, its configuration, its job."""
+class PlannedRun:
+    """One run of the grid: all its overrides, those that differ between runs, its configuration and its job."""
 
     overrides: tuple[str, ...]
-    swept: tuple[str, ...]
+    varied: tuple[str, ...]
     config: Config
     job: Job
 
     @property
     def run_dir(self) -> Path:
-        """Where its results go."""
+        """The folder of its results."""
         return Path(self.job.run_dir)
 
 
-def job_of(config: Config) -> Job:
-    """A configuration as a job; a relative folder of images is made absolute, so that it is found from anywhere."""
+def make_job(config: Config) -> Job:
+    """The job of a configuration. Relative folders of images are made absolute, so that any process finds them."""
     name = run_id(config)
     plain = config_to_dict(config)
     plain["dataset"] |= getattr(config.dataset, "canonical", {})
@@ -50,9 +50,9 @@ def job_of(config: Config) -> Job:
     return Job(name, plain, str(folder), str(Path.cwd()), tuple(sys.argv[1:]))
 
 
-def entry_of(config: Config, overrides: Sequence[str] = (), swept: Sequence[str] = ()) -> Entry:
+def planned_run(config: Config, overrides: Sequence[str] = (), varied: Sequence[str] = ()) -> PlannedRun:
     """A run by its configuration."""
-    return Entry(tuple(overrides), tuple(swept), config, job_of(config))
+    return PlannedRun(tuple(overrides), tuple(varied), config, make_job(config))
 
 
 def grid_of(words: Sequence[str], held: DictConfig) -> Sequence[Sequence[str]]:
@@ -67,15 +67,15 @@ def grid_of(words: Sequence[str], held: DictConfig) -> Sequence[Sequence[str]]:
     return grid
 
 
-def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequence[str]]) -> list[Entry]:
+def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequence[str]]) -> list[PlannedRun]:
     """Compose and check every run; `load` composes one from its overrides.
 
-    Raises UserError for the first that can't work, and for two that would be one run.
+    Raises UserError for the first invalid run, and for two that are the same run.
     """
     if not grid:
         raise UserError("the sweep has no run: an option is swept over no value at all.")
-    entries: dict[str, Entry] = {}
-    varied = swept(grid)
+    planned_runs: dict[str, PlannedRun] = {}
+    varied = varied_options(grid)
     for overrides in grid:
         own = tuple(word for word in overrides if word.partition("=")[0] in varied)
         job = f"job {' '.join(own or overrides)}"
@@ -85,27 +85,27 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
             raise UserError(f"{job}: {error}") from error
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(f"{job}: {explain(error)}") from error
-        entry = entry_of(config, overrides, own)
-        if entry.job.run_dir in entries:
-            twin = " ".join(entries[entry.job.run_dir].swept or overrides)
+        planned = planned_run(config, overrides, own)
+        if planned.job.run_dir in planned_runs:
+            twin = " ".join(planned_runs[planned.job.run_dir].varied or overrides)
             raise UserError(f"job {twin} and {job} are one run: take one of them out.")
-        entries[entry.job.run_dir] = entry
-    return list(entries.values())
+        planned_runs[planned.job.run_dir] = planned
+    return list(planned_runs.values())
 
 
-def finished(entries: Sequence[Entry]) -> set[Path]:
-    """The folders of the runs that need no work: all recorded, on the images that are there now, and not forced."""
+def finished(planned_runs: Sequence[PlannedRun]) -> set[Path]:
+    """The folders of the finished runs: all snapshots are recorded, on the present images, and `force` is not set."""
     images: dict[str, str | None] = {}
     done = set()
-    for entry in entries:
-        finished_with = None if entry.config.force else finished_on(entry.config, entry.run_dir)
+    for planned in planned_runs:
+        finished_with = None if planned.config.force else finished_data_sha256(planned.config, planned.run_dir)
         if finished_with is None:
             continue
-        key = json.dumps(entry.job.config["dataset"], sort_keys=True)
+        key = json.dumps(planned.job.config["dataset"], sort_keys=True)
         if key not in images:
-            images[key] = _fingerprint(entry.config.dataset)
+            images[key] = _fingerprint(planned.config.dataset)
         if finished_with == images[key]:
-            done.add(entry.run_dir)
+            done.add(planned.run_dir)
     return done
 
 
@@ -113,10 +113,10 @@ def _fingerprint(source: Source) -> str | None:
     try:
         return source.load().fingerprint
     except (UserError, OSError):
-        return None  # the run itself will say what is wrong with its images
+        return None  # the run itself reports what is wrong with its images
 
 
-def swept(grid: Sequence[Sequence[str]]) -> set[str]:
+def varied_options(grid: Sequence[Sequence[str]]) -> set[str]:
     """The names of the options that differ between runs."""
     values: dict[str, set[str]] = {}
     for overrides in grid:
@@ -126,14 +126,14 @@ def swept(grid: Sequence[Sequence[str]]) -> set[str]:
     return {name for name, found in values.items() if len(found) > 1}
 
 
-def keep_grid(entries: Sequence[Entry]) -> None:
+def save_grid(planned_runs: Sequence[PlannedRun]) -> None:
     """Save the planned runs in the sweep's folder, so that `status` and `report` know which are missing.
 
-    One file for each grid, named by what is in it, so that several processes on one sweep write the same.
+    One file per grid, named by a hash of its content, so that several processes on one sweep write the same file.
     """
     by_sweep: dict[Path, dict[str, list[str]]] = {}
-    for entry in entries:
-        by_sweep.setdefault(entry.run_dir.parent, {})[entry.job.run_id] = list(entry.swept)
+    for planned in planned_runs:
+        by_sweep.setdefault(planned.run_dir.parent, {})[planned.job.run_id] = list(planned.varied)
     for folder, runs in by_sweep.items():
         text = json.dumps({"version": 1, "runs": runs}, indent=1, sort_keys=True) + "\n"
         path = folder / GRIDS / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}.json"

@@ -23,30 +23,30 @@ LOOKS_AT_ONCE = 40  # files read a second at most, however many runs are in prog
 
 
 class RunProgress:
-    """A run in progress, and what it said last."""
+    """A run in progress, and its last reported progress."""
 
     def __init__(self, run_id: str, run_dir: Path, begun_s: float) -> None:
         self.run_id, self.run_dir, self.begun_s = run_id, run_dir, begun_s
         self.report: Progress | None = None
 
     def refresh(self) -> None:
-        """Read its progress; a file counts while a process holds the lock of the run."""
-        self.report = current_report(self.run_dir)
+        """Read its progress, which is valid while a process holds the lock of the run."""
+        self.report = current_progress(self.run_dir)
 
-    def in_progress(self, now_s: float) -> RunTiming:
-        """What is known of its time."""
-        return in_progress(self.report, now_s - self.begun_s)
+    def run_timing(self, now_s: float) -> RunTiming:
+        """Its time so far and the time left, as far as known."""
+        return run_timing(self.report, now_s - self.begun_s)
 
     def row(self, whole_s: float | None, now_s: float) -> ProgressRow:
-        """Its line of the display: of the run as a whole where that is known, else of its present stage."""
-        left, fraction = self.in_progress(now_s).left(whole_s), self.fraction(whole_s, now_s)
+        """Its row of the display: for the whole run if known, else for its present stage."""
+        left, fraction = self.run_timing(now_s).left(whole_s), self.fraction(whole_s, now_s)
         if fraction is None and self.report is not None:
             fraction = self.report.fraction
-        return ProgressRow(self.run_id, words(self.report), fraction, "" if left is None else str(left))
+        return ProgressRow(self.run_id, describe_progress(self.report), fraction, "" if left is None else str(left))
 
     def fraction(self, whole_s: float | None, now_s: float) -> float | None:
-        """The part of the run that is done; None where its end is not known."""
-        known = self.in_progress(now_s)
+        """The part of the run that is done; None if its end is not known."""
+        known = self.run_timing(now_s)
         left = known.left(whole_s)
         return None if left is None or left.more else known.spent_s / max(known.spent_s + left.wall_s, 1e-9)
 
@@ -87,9 +87,9 @@ class SweepProgress:
         return max(self.total - self.before - len(self.outcomes) - len(self.running), 0)
 
     def left(self) -> TimeRemaining | None:
-        """What the sweep will still take, from what its runs said last."""
+        """The time that the sweep will still take, from the last progress of its runs."""
         now_s, running = self.clock(), list(self.running.values())
-        known = [run.in_progress(now_s) for run in running]
+        known = [run.run_timing(now_s) for run in running]
         return time_left(self._finished_s(), known, self.to_go, min(self._most, len(running) + self.to_go))
 
     def summary(self) -> str:
@@ -104,7 +104,7 @@ class SweepProgress:
         return ", ".join([*parts, str(left)] if left is not None else parts)
 
     def refresh(self) -> None:
-        """Read what the runs in progress say, not more than once per second, and in turn where they are many."""
+        """Read the progress of running jobs, at most once per second, and in turn if they are many."""
         now_s = self.clock()
         if now_s - self._looked_s < SECONDS_BETWEEN_LOOKS:
             return
@@ -120,7 +120,7 @@ class SweepProgress:
         """The display of this moment."""
         self.refresh()
         now_s, running = self.clock(), list(self.running.values())
-        whole_s = mean_run_s(self._finished_s(), [run.in_progress(now_s) for run in running])
+        whole_s = mean_run_s(self._finished_s(), [run.run_timing(now_s) for run in running])
         rows = [run.row(whole_s, now_s) for run in running]
         ended = self.before + len(self.outcomes)
         parts = sum(run.fraction(whole_s, now_s) or 0.0 for run in running)
@@ -128,7 +128,7 @@ class SweepProgress:
 
     @contextmanager
     def shown(self, *, streams_output: bool) -> Iterator[None]:
-        """Show it on a terminal while the block runs; elsewhere a line a minute, unless the runs print here."""
+        """Show the progress on a terminal during the block; elsewhere a line per minute, unless the runs print here."""
         with display(self.view) as on_terminal:
             if on_terminal or streams_output:
                 yield
@@ -152,8 +152,8 @@ class SweepProgress:
 
 
 @contextmanager
-def one_shown(run_id: str, run_dir: Path) -> Iterator[None]:
-    """Show a single run, which this process does, on a terminal while the block runs."""
+def display_run(run_id: str, run_dir: Path) -> Iterator[None]:
+    """Show the progress of a single run on a terminal while the block runs."""
     run = RunProgress(run_id, run_dir, time.monotonic())
 
     def view() -> ProgressView:
@@ -164,14 +164,14 @@ def one_shown(run_id: str, run_dir: Path) -> Iterator[None]:
         yield
 
 
-def current_report(run_dir: Path) -> Progress | None:
-    """The progress of a run in progress; None if no process works on it, or it has not reported yet."""
+def current_progress(run_dir: Path) -> Progress | None:
+    """The progress of a running run; None if no process works on it, or it has not reported yet."""
     report = read_progress(run_dir)
     return report if report is not None and owner_of(run_dir) is not None else None
 
 
-def in_progress(report: Progress | None, spent_s: float) -> RunTiming:
-    """What is known of a run's time, by what it said and how long ago that was."""
+def run_timing(report: Progress | None, spent_s: float) -> RunTiming:
+    """The timing of a run, from its last progress and how long ago that was."""
     if report is None:
         return RunTiming(spent_s, None, None)
     age_s = max(time.time() - report.written, 0.0)
@@ -181,8 +181,8 @@ def in_progress(report: Progress | None, spent_s: float) -> RunTiming:
     return RunTiming(spent_s, run_left_s, stage_left_s)
 
 
-def words(report: Progress | None) -> str:
-    """What a run is at; of a stage that says nothing of itself, for how long."""
+def describe_progress(report: Progress | None) -> str:
+    """The progress of a run in words; for a stage that reports none, for how long it has been running."""
     if report is None:
         return "beginning"
     silent_s = 0.0 if report.silent_since is None else time.time() - report.silent_since

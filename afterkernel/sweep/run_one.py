@@ -6,15 +6,15 @@ import sys
 
 from afterkernel.config import Config
 from afterkernel.runs.worker import execute
-from afterkernel.sweep.grid import entry_of
-from afterkernel.sweep.progress import one_shown
+from afterkernel.sweep.grid import planned_run
+from afterkernel.sweep.progress import display_run
 
 
 def run_one(config: Config) -> int:
     """Run a checked configuration in its folder; 0 unless it failed, then 2 for a user's mistake or else 1."""
-    entry = entry_of(config)
-    with one_shown(entry.job.run_id, entry.run_dir):
-        outcome = execute(entry.job)
+    planned = planned_run(config)
+    with display_run(planned.job.run_id, planned.run_dir):
+        outcome = execute(planned.job)
     if outcome.state == "locked":
         print(f"{outcome.run_id} is skipped: {outcome.message}.")
     if outcome.state != "failed":

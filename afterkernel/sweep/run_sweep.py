@@ -11,7 +11,7 @@ from afterkernel.launchers.launcher import Launcher
 from afterkernel.progress.display import is_shown, print_above
 from afterkernel.runs.failure import write_failure
 from afterkernel.runs.worker import execute
-from afterkernel.sweep.grid import Entry, finished, keep_grid
+from afterkernel.sweep.grid import PlannedRun, finished, save_grid
 from afterkernel.sweep.progress import SweepProgress
 from afterkernel.text import duration
 
@@ -19,7 +19,7 @@ FAILED = 1
 
 
 class SweepEvents:
-    """Prints outcomes as they arrive; `streams_output` says that the runs' own lines show on this terminal."""
+    """Prints outcomes as they arrive; `streams_output` if the output of the runs appears on this terminal."""
 
     def __init__(self, progress: SweepProgress, on_error: str, *, streams_output: bool) -> None:
         self.progress, self.on_error, self.streams_output = progress, on_error, streams_output
@@ -53,15 +53,15 @@ class SweepEvents:
         return "" if left is None else f"; {left}"
 
 
-def run_sweep(entries: Sequence[Entry], launcher: Launcher, on_error: str) -> int:
-    """Run what is not finished; 0 if nothing failed. Ctrl-C passes on, after printing how to continue."""
-    done = finished(entries)
-    jobs = [entry.job for entry in entries if entry.run_dir not in done]
-    keep_grid(entries)
-    name = entries[0].config.sweep.name
+def run_sweep(planned_runs: Sequence[PlannedRun], launcher: Launcher, on_error: str) -> int:
+    """Run what is not finished; returns 0 if nothing failed. Ctrl-C prints how to continue and is raised again."""
+    done = finished(planned_runs)
+    jobs = [planned.job for planned in planned_runs if planned.run_dir not in done]
+    save_grid(planned_runs)
+    name = planned_runs[0].config.sweep.name
     before = f", {len(done)} finished before" if done else ""
-    print(f"sweep {name}: {len(entries)} runs{before}, {len(jobs)} to do (launcher={launcher.name})", flush=True)
-    progress = SweepProgress(name, len(entries), len(done))
+    print(f"sweep {name}: {len(planned_runs)} runs{before}, {len(jobs)} to do (launcher={launcher.name})", flush=True)
+    progress = SweepProgress(name, len(planned_runs), len(done))
     try:
         if jobs:
             with progress.shown(streams_output=launcher.streams_output):
@@ -80,6 +80,6 @@ def _summary(progress: SweepProgress, wanted: int) -> None:
         parts.append(f"{len(elsewhere)} left to other processes")
     if left := wanted - len(progress.outcomes) + len(progress.of("interrupted")):
         parts.append(f"{left} to go")
-    print(", ".join(parts) + ("; give the same command again to go on" if good < progress.total else ""), flush=True)
+    print(", ".join(parts) + ("; run the same command again to continue" if good < progress.total else ""), flush=True)
     for outcome in failed:
         print(f"  failed: {outcome.run_id}: {outcome.message}\n    log: {outcome.log}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""How long a sweep will still take, from how long its runs took and how far those in progress are."""
+"""Estimates of the time that a sweep will still take, from its finished runs and the progress of the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from afterkernel.text import duration
 
 @dataclass(frozen=True)
 class TimeRemaining:
-    """Seconds left; if the time of a whole run is unknown, it is more than that."""
+    """Seconds left; a lower bound if `more`, as when the time of a whole run is unknown."""
 
     wall_s: float
     more: bool = False
@@ -28,7 +28,7 @@ class RunTiming:
     stage_left_s: float | None
 
     def left(self, whole_s: float | None) -> TimeRemaining | None:
-        """What it will still take, given what a run takes as a whole."""
+        """The time left, given the time that a whole run takes."""
         stage_left_s = self.stage_left_s or 0.0
         if self.run_left_s is not None:
             return TimeRemaining(max(self.run_left_s, stage_left_s))
@@ -38,7 +38,7 @@ class RunTiming:
 
 
 def mean_run_s(finished_s: Sequence[float], running: Sequence[RunTiming]) -> float | None:
-    """What a run takes: the mean of those that finished and of those that know their end; None without any."""
+    """The time of a run: the mean over finished runs and those with a known end; None if there are none."""
     known = [run.spent_s + run.run_left_s for run in running if run.run_left_s is not None]
     whole = [*finished_s, *known]
     return sum(whole) / len(whole) if whole else None
@@ -47,10 +47,10 @@ def mean_run_s(finished_s: Sequence[float], running: Sequence[RunTiming]) -> flo
 def time_left(
     finished_s: Sequence[float], running: Sequence[RunTiming], to_go: int, at_once: int = 1
 ) -> TimeRemaining | None:
-    """What the sweep will still take, so many runs `at_once` (or as many as are in progress); None if unknown.
+    """The time that the sweep will still take with `at_once` runs at a time (or as many as run now); None if unknown.
 
-    A run takes as long as the mean of those that are known as a whole; where there is none, longer than the stages that
-    are known.
+    Each run is assumed to take the mean time of the runs with a known end. Without any, the known stages give a lower
+    bound.
     """
     whole_s = mean_run_s(finished_s, running)
     lefts = [run.left(whole_s) for run in running]
@@ -64,6 +64,6 @@ def time_left(
         each_s = whole_s
     work_s = sum(known) + to_go * each_s
     places = max(at_once, len(running), 1)
-    # No run is shared out among places.
+    # One run can not be divided among processes.
     least_s = max([*known, each_s if to_go else 0.0])
     return TimeRemaining(max(work_s / places, least_s), more=whole_s is None)

@@ -1,4 +1,4 @@
-"""What we add to Lightning: checkpoints and snapshots, the training-loss target, divergence, how far training is."""
+"""Lightning callbacks: checkpoints and snapshots, the training-loss target, divergence, progress."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from afterkernel.errors import UserError
@@ -23,8 +24,8 @@ from afterkernel.training.module import Classifier
 log = logging.getLogger(__name__)
 
 
-class CheckedFile(CheckpointIO):
-    """Lets Lightning write and read its checkpoint as `afterkernel.training.checkpoint` does."""
+class CheckpointFile(CheckpointIO):
+    """Makes Lightning write and read its checkpoint in the format of `afterkernel.training.checkpoint`."""
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
@@ -36,7 +37,7 @@ class CheckedFile(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read the checkpoint. Raises UserError where it is damaged, of a later version, or of another training."""
+        """Read the checkpoint. Raises UserError if it is damaged, of a later version, or of another training."""
         return read_checkpoint(Path(path), self.identity)
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -44,7 +45,7 @@ class CheckedFile(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-class KeepCheckpoint(pl.Callback):
+class SaveCheckpoint(pl.Callback):
     """Writes the checkpoint at the end of the first epoch that ends `every_s` seconds or more after the last one.
 
     `check_cancelled` is called before, and may raise.
@@ -55,7 +56,7 @@ class KeepCheckpoint(pl.Callback):
         self._last = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write, unless training ends here: then its last snapshot says all."""
+        """Write the checkpoint, unless training ends here and its last snapshot is all that is needed."""
         ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         if not ends and time.monotonic() - self._last >= self.every_s:
             self.check_cancelled()
@@ -63,45 +64,24 @@ class KeepCheckpoint(pl.Callback):
             self._last = time.monotonic()
 
 
-class KeepRandomState(pl.Callback):
-    """Carries torch's random state over a break, for networks that draw numbers as they train."""
+class SaveRandomState(pl.Callback):
+    """Saves torch's random state in the checkpoint, for networks that draw random numbers in training."""
 
     def state_dict(self) -> dict[str, Any]:
         """The states of the CPU and of every GPU."""
         return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the states up again when training starts, after everything that draws numbers before."""
+        """Keep the states until training starts, since its preparation draws random numbers."""
         self._restored = state_dict
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set what was restored, if anything was."""
+        """Set the restored states, if there are any."""
         restored = self.__dict__.pop("_restored", None)
         if restored is not None:
             torch.set_rng_state(restored["cpu"])
             if len(restored["cuda"]) == torch.cuda.device_count():
                 torch.cuda.set_rng_state_all(restored["cuda"])
-
-
-class Clock(pl.Callback):
-    """Seconds of training, those before a break included."""
-
-    def __init__(self) -> None:
-        self._before = 0.0
-        self._started = time.monotonic()
-
-    @property
-    def wall_s(self) -> float:
-        """Seconds so far."""
-        return self._before + time.monotonic() - self._started
-
-    def state_dict(self) -> dict[str, Any]:
-        """Seconds so far."""
-        return {"wall_s": self.wall_s}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
-        self._before = float(state_dict["wall_s"])
 
 
 class SaveSnapshots(pl.Callback):
@@ -111,13 +91,13 @@ class SaveSnapshots(pl.Callback):
     """
 
     def __init__(
-        self, run_dir: Path, epochs: Collection[int], clock: Clock, identity: str, check_cancelled: Callable[[], None]
+        self, run_dir: Path, epochs: Collection[int], timer: Timer, identity: str, check_cancelled: Callable[[], None]
     ) -> None:
-        self.run_dir, self.epochs, self.clock = run_dir, frozenset(epochs), clock
+        self.run_dir, self.epochs, self.timer = run_dir, frozenset(epochs), timer
         self.identity, self.check_cancelled = identity, check_cancelled
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save epoch 0, the network as initialised; a resumed training has saved it before."""
+        """Save epoch 0, the initialised network, unless training resumes."""
         if 0 in self.epochs and trainer.global_step == 0:
             self._save(cast(Classifier, pl_module))
 
@@ -129,7 +109,7 @@ class SaveSnapshots(pl.Callback):
 
     def _save(self, module: Classifier) -> None:
         measured = module.measure()
-        facts = replace(measured, wall_s_train=self.clock.wall_s, run=self.identity)
+        facts = replace(measured, wall_s_train=self.timer.time_elapsed(), run=self.identity)
         self.check_cancelled()
         snapshot.save(self.run_dir, facts, module.network)
         log.info(
@@ -141,8 +121,8 @@ class SaveSnapshots(pl.Callback):
         )
 
 
-class Watch(pl.Callback):
-    """Calls a function after every step, which may raise to end training: another process has taken the run over."""
+class CheckCancelled(pl.Callback):
+    """Calls a function after every step, which raises to end training if another process has taken over the run."""
 
     def __init__(self, check_cancelled: Callable[[], None]) -> None:
         self.check_cancelled = check_cancelled
@@ -150,7 +130,7 @@ class Watch(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, *_: object
     ) -> None:
-        """Call it."""
+        """Call the function."""
         self.check_cancelled()
 
 
@@ -162,7 +142,7 @@ class StopAtLoss(pl.Callback):
         self.reached = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Evaluate in evaluation mode on the whole training set, and stop there."""
+        """Evaluate the whole training set in evaluation mode, and stop if the target is reached."""
         if cast(Classifier, pl_module).measure().train_loss <= self.target:
             self.reached = True
             trainer.should_stop = True
@@ -174,7 +154,7 @@ class StopAtDivergence(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, *_: object
     ) -> None:
-        """Look at the loss of the batch."""
+        """Check the loss of the batch."""
         loss = float(outputs["loss"]) if isinstance(outputs, dict) else math.nan
         if not math.isfinite(loss):
             lr = cast(Classifier, pl_module).options.lr
@@ -184,25 +164,25 @@ class StopAtDivergence(pl.Callback):
             )
 
 
-class TellEpoch(pl.Callback):
-    """Tells a stage of progress, whose total is the number of epochs, how far training is and how good."""
+class ReportEpoch(pl.Callback):
+    """Reports epoch and loss to a stage of progress, whose total is the number of epochs."""
 
     def __init__(self, stage: Stage, *, at_most: bool) -> None:
         self.stage, self.of = stage, "of at most" if at_most else "of"
         self._losses = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start, perhaps after an interruption."""
+        """Start at the present epoch, which is not 0 if training resumes."""
         self.stage.start_at(trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The mean loss is that of an epoch's batches."""
+        """Reset the sum of losses."""
         self._losses = 0.0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: object, batch_idx: int
     ) -> None:
-        """Tell epoch and mean loss of the epoch's batches so far, in nats."""
+        """Report the epoch and the mean loss (nats) of its batches so far."""
         self._losses += float(outputs["loss"])
         epoch, batches = trainer.current_epoch, batch_idx + 1
         self.stage.at(

@@ -1,7 +1,9 @@
-"""The checkpoint that a training in progress goes on from: weights, optimizer, random state, epoch, time so far.
+"""The checkpoint from which an interrupted training resumes: weights, optimizer, random state, epoch, time so far.
 
-One file, RUN_ID/training.ckpt, replaced whole at the end of an epoch: a line of JSON (version, SHA-256 of what follows,
-which training it is of), then what Lightning keeps, loaded with `weights_only=True`. It goes once training has ended.
+RUN_ID/training.ckpt    a line of JSON (version, SHA-256 of the rest, identity of the training), then Lightning's
+                        checkpoint, which is loaded with `weights_only=True`
+
+The file is replaced atomically at the end of an epoch, and deleted when training has ended.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ VERSION = 1
 
 
 def write_checkpoint(path: Path, checkpoint: dict[str, Any], identity: str) -> None:
-    """Write a checkpoint atomically; `identity` names the training that it belongs to."""
+    """Write a checkpoint atomically; `identity` is that of the training."""
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     body = buffer.getvalue()
@@ -32,7 +34,7 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any], identity: str) -> N
 
 
 def read_checkpoint(path: Path, identity: str) -> dict[str, Any]:
-    """Read a checkpoint. Raises UserError where it is damaged, of a later version, or of another training."""
+    """Read a checkpoint. Raises UserError if it is damaged, of a later version, or of another training."""
     head, body = _read(path)
     if head.get("version") != VERSION:
         raise UserError(
@@ -48,7 +50,7 @@ def read_checkpoint(path: Path, identity: str) -> dict[str, Any]:
         )
     try:
         loaded = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch tells what is not plain data by an error of its own kind
+    except Exception as error:  # torch raises errors of many types for data that are not plain
         raise UserError(_damaged(path)) from error
     if not isinstance(loaded, dict):
         raise UserError(_damaged(path))
@@ -70,7 +72,7 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def checkpoint_identity(path: Path) -> str | None:
-    """Which training a checkpoint is of, by its first line; None where it is missing or damaged."""
+    """The identity of the training in the first line of a checkpoint; None if it is missing or damaged."""
     try:
         with path.open("rb") as file:
             head = json.loads(file.readline())

@@ -1,4 +1,4 @@
-"""How a training is carried out."""
+"""Settings of a training that do not change its numbers, apart from the seed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 @dataclass(frozen=True)
 class Execution:
-    """How a training is carried out: none of this but the seed changes its numbers, up to last digits.
+    """How a training is executed. Except for the seed, nothing here changes its numbers beyond the last digits.
 
-    All files carry `identity`, that of the training. `check_cancelled` is called after every step and before every
+    `identity` of the training is stored in all its files. `check_cancelled` is called after every step and before each
     file is written, and may raise to end the training.
     """
 

@@ -9,21 +9,21 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.callbacks import Timer
 
-from afterkernel.data.module import ProblemDataModule
+from afterkernel.data.batches import Batches
 from afterkernel.data.problem import Problem
 from afterkernel.models import Network
 from afterkernel.progress.work import stage
 from afterkernel.training.callbacks import (
-    CheckedFile,
-    Clock,
-    KeepCheckpoint,
-    KeepRandomState,
+    CheckCancelled,
+    CheckpointFile,
+    ReportEpoch,
+    SaveCheckpoint,
+    SaveRandomState,
     SaveSnapshots,
     StopAtDivergence,
     StopAtLoss,
-    TellEpoch,
-    Watch,
 )
 from afterkernel.training.checkpoint import CHECKPOINT
 from afterkernel.training.execution import Execution
@@ -44,50 +44,52 @@ def fit(
     run_dir: Path,
     execution: Execution,
 ) -> tuple[Snapshot, float, bool | None]:
-    """Train for at least one epoch, as `afterkernel.training.train.train` says.
+    """Train for at least one epoch, as described in `afterkernel.training.train.train`.
 
     Returns the last snapshot, the seconds of training, and whether the loss target was reached (None without one).
     """
-    clock, identity, check_cancelled = Clock(), execution.identity, execution.check_cancelled
+    timer, identity, check_cancelled = Timer(verbose=False), execution.identity, execution.check_cancelled
     target = StopAtLoss(training.loss_target) if training.loss_target is not None else None
     path = run_dir / CHECKPOINT
     module = Classifier(network, problem, training)
-    # The target comes first, for it decides whether an epoch is the last.
+    # The target comes first: it decides whether an epoch is the last.
     callbacks = [
         *([target] if target else []),
         StopAtDivergence(),
-        Watch(check_cancelled),
-        clock,
-        KeepRandomState(),
-        SaveSnapshots(run_dir, snapshots.epochs, clock, identity, check_cancelled),
-        KeepCheckpoint(path, execution.checkpoint_every_s, check_cancelled),
+        CheckCancelled(check_cancelled),
+        timer,
+        SaveRandomState(),
+        SaveSnapshots(run_dir, snapshots.epochs, timer, identity, check_cancelled),
+        SaveCheckpoint(path, execution.checkpoint_every_s, check_cancelled),
     ]
-    with stage("training", training.epochs) as how_far:
-        callbacks.append(TellEpoch(how_far, at_most=target is not None))
-        _fit(module, _data(problem, training, execution.seed), callbacks, execution.device, path, identity)
-    return module.measure(), clock.wall_s, target.reached if target else None
+    with stage("training", training.epochs) as progress:
+        callbacks.append(ReportEpoch(progress, at_most=target is not None))
+        batches = _batches(problem, training, execution.seed)
+        _fit(module, batches, callbacks, execution.device, path, identity)
+    return module.measure(), timer.time_elapsed(), target.reached if target else None
 
 
-def _data(problem: Problem, training: Training, seed: int) -> ProblemDataModule:
+def _batches(problem: Problem, training: Training, seed: int) -> Batches:
     def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
         return augment(images, generator, training.augment_angle_rad, training.augment_shift_px)
 
-    return ProblemDataModule(problem, training.batch_size, seed, augmented if training.augment else None)
+    augmentation = augmented if training.augment else None
+    return Batches(problem.x_train, problem.y_train, training.batch_size, seed, augmentation)
 
 
 def _fit(
     module: Classifier,
-    data: ProblemDataModule,
+    batches: Batches,
     callbacks: list[pl.Callback],
     device: torch.device,
     checkpoint: Path,
     identity: str,
 ) -> None:
-    goes_on = checkpoint.exists()
-    if goes_on:
-        log.info("going on from %s", checkpoint)
+    resumes = checkpoint.exists()
+    if resumes:
+        log.info("resuming from %s", checkpoint)
     with warnings.catch_warnings():
-        # One process feeds whole batches from memory: workers would only copy them.
+        # Batches are in memory, so worker processes would only copy them.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*`srun` command is available.*")
         trainer = pl.Trainer(
@@ -99,13 +101,13 @@ def _fit(
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=False,
-            # One process trains a network, also within a SLURM job, where Lightning would think otherwise.
-            plugins=[CheckedFile(identity), LightningEnvironment()],
+            # Within a SLURM job Lightning would otherwise try to train on all tasks of the job.
+            plugins=[CheckpointFile(identity), LightningEnvironment()],
         )
         try:
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint if goes_on else None)
+            trainer.fit(module, batches, ckpt_path=checkpoint if resumes else None)
         except SystemExit as error:
-            # Lightning turns Ctrl-C into an exit; the command line tells it better.
+            # Lightning turns Ctrl-C into an exit; the command line has a better message for it.
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise

@@ -1,7 +1,8 @@
-"""Which training a file belongs to: snapshots, checkpoint, tiles and warm starts all carry it.
+"""The identity of a training, stored in all its files: snapshots, checkpoint, tiles and warm starts.
 
-An identity is a text of three words: the hash of the options of training, the hash of the images, and the random name
-of one start of the run (another one for each force=true).
+TRAINING_ID DATA_SHA256 START    hash of the training options, hash of the images, random name of one start of the run
+
+Each force=true makes a new start.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ def training_identity(training_id: str, data_sha256: str, start: str) -> str:
 
 
 def start_of(identity: str) -> str:
-    """The name of the start; empty for a text that is not an identity."""
+    """The name of the start in an identity; empty for any other text."""
     words = identity.split(" ")
     return words[2] if len(words) == 3 else ""
 
 
 def mismatch(found: str, wanted: str) -> str | None:
-    """Why a file of identity `found` does not belong to the training `wanted`; None where it does."""
+    """Why a file of identity `found` does not belong to the training `wanted`; None if it does."""
     if found == wanted:
         return None
     here, there = found.split(" "), wanted.split(" ")

@@ -37,7 +37,7 @@ def loss_and_error(
 
 
 def measure(network: nn.Module, problem: Problem, *, epoch: int, step: int) -> Snapshot:
-    """What a snapshot says of a network: training loss in nats, training and test error in [0, 1]."""
+    """The metrics of a snapshot: training loss in nats, training and test error in [0, 1]."""
     train_loss, train_error = loss_and_error(network, problem.x_train, problem.y_train)
     _, test_error = loss_and_error(network, problem.x_test, problem.y_test)
     return Snapshot(epoch, step, train_loss, train_error, test_error)

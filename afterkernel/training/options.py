@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from afterkernel.options import option
@@ -26,7 +27,7 @@ class Training:
 
     @property
     def inactive(self) -> frozenset[str]:
-        """Options that decide nothing as the others stand. The learning rate is recorded even without training."""
+        """Options without effect, given the others. The learning rate is recorded even without training."""
         off = {"augment_angle_deg", "augment_shift_px"} if not self.augment or self.epochs == 0 else set()
         return frozenset(off | ({"batch_size", "loss_target", "augment"} if self.epochs == 0 else set()))
 
@@ -42,6 +43,15 @@ class Snapshots:
 
     epochs: list[int] = option([0, 1, 2, 5, 10], "epochs after which to snapshot; 0 is the initialisation", at_least=0)
 
+    def until(self, last: int) -> list[int]:
+        """The epochs of all snapshots of a training that ends after epoch `last`."""
+        return snapshot_epochs(self.epochs, last)
+
+
+def snapshot_epochs(epochs: Iterable[int], last: int) -> list[int]:
+    """The epochs of all snapshots where `epochs` were asked for and training ends after epoch `last`."""
+    return sorted({epoch for epoch in epochs if epoch < last} | {last})
+
 
 @dataclass
 class Trainer:
@@ -52,7 +62,7 @@ class Trainer:
     )
     checkpoint_every_s: float = option(
         10.0,
-        "seconds of training after which the end of an epoch is kept, to go on from after a break; 0 for every epoch",
+        "seconds of training between checkpoints, which are made at the end of an epoch; 0 for every epoch",
         at_least=0,
         affects_results=False,
     )

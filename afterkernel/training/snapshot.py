@@ -1,6 +1,6 @@
-"""Snapshots on disk: a plain state dict, and a JSON file with its epoch, losses and hash.
+"""Snapshots on disk: a state dict (epoch=0005.pt), and its metadata (epoch=0005.json): epoch, losses, hash.
 
-Nothing that is loaded can run code: weights load with `weights_only=True`, the rest is JSON.
+Loading can not run code: weights are loaded with `weights_only=True`, and the rest is JSON.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
+from afterkernel.files.json_data import decode, encode
 from afterkernel.files.reading import read_bytes, read_text
 from afterkernel.records.files import write_atomic
-from afterkernel.training.facts import decode, encode
 
 DIRECTORY = "snapshots"
 SUMMARY = "training.json"
@@ -56,14 +56,14 @@ class TrainingSummary:
 
 
 def save(run_dir: Path, snapshot: Snapshot, network: nn.Module) -> None:
-    """Write the weights, then the JSON that makes them count, each atomically.
+    """Write the weights, then the metadata, which make them valid, each atomically.
 
     Files of the same training with the same weights stay as they are.
     """
     buffer = io.BytesIO()
     torch.save({name: value.detach().cpu() for name, value in network.state_dict().items()}, buffer)
     weights = buffer.getvalue()
-    stem = facts_path(run_dir, snapshot.epoch)
+    stem = metadata_path(run_dir, snapshot.epoch)
     facts = dataclasses.replace(snapshot, sha256=hashlib.sha256(weights).hexdigest())
     if not _is_saved(stem, facts):
         _write(stem.with_suffix(".pt"), weights)
@@ -80,9 +80,9 @@ def _is_saved(stem: Path, facts: Snapshot) -> bool:
 
 
 def load(run_dir: Path, network: nn.Module, path: Path) -> Snapshot:
-    """Put a snapshot's weights into the network, after checking them against their hash.
+    """Load a snapshot's weights into the network, after checking their hash.
 
-    Raises UserError where the file is damaged, was altered, or belongs to another network.
+    Raises UserError if the file is damaged, was altered, or belongs to another network.
     """
     snapshot = read(path)
     weights_path = path.with_suffix(".pt")
@@ -99,7 +99,7 @@ def load(run_dir: Path, network: nn.Module, path: Path) -> Snapshot:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             state = torch.load(io.BytesIO(weights), weights_only=True)
-    # What torch raises for a file that is none of its own, or would run code, is of many types.
+    # torch raises errors of many types for files that are not its own or would run code.
     except Exception as error:
         raise UserError(f"{weights_path} holds no plain weights, so it is not loaded: train the run again.") from error
     try:
@@ -110,7 +110,7 @@ def load(run_dir: Path, network: nn.Module, path: Path) -> Snapshot:
 
 
 def read(path: Path) -> Snapshot:
-    """The facts of one snapshot (its .json file). Raises UserError where they are damaged."""
+    """The metadata of one snapshot (its .json file). Raises UserError if they are damaged."""
     try:
         found = decode(Snapshot, read_text(path))
         if found.epoch != _epoch(path):
@@ -120,14 +120,14 @@ def read(path: Path) -> Snapshot:
     return found
 
 
-def facts_path(run_dir: Path, epoch: int) -> Path:
-    """Where the facts of one snapshot lie."""
+def metadata_path(run_dir: Path, epoch: int) -> Path:
+    """The file of the metadata of one snapshot."""
     return run_dir / DIRECTORY / f"epoch={epoch:04d}.json"
 
 
 def weights_path(run_dir: Path, epoch: int) -> Path:
-    """Where the weights of one snapshot lie."""
-    return facts_path(run_dir, epoch).with_suffix(".pt")
+    """The file of the weights of one snapshot."""
+    return metadata_path(run_dir, epoch).with_suffix(".pt")
 
 
 def paths(run_dir: Path) -> list[Path]:
@@ -141,17 +141,17 @@ def _epoch(path: Path) -> int:
 
 
 def write_summary(run_dir: Path, summary: TrainingSummary) -> None:
-    """Write how training ended; its presence says that training is done."""
+    """Write how training ended; training counts as finished while this file exists."""
     _write(run_dir / SUMMARY, encode(summary).encode())
 
 
-def forget_summary(run_dir: Path) -> None:
-    """Let training count as not done."""
+def remove_summary(run_dir: Path) -> None:
+    """Delete the summary, so that training counts as not finished."""
     (run_dir / SUMMARY).unlink(missing_ok=True)
 
 
 def read_summary(run_dir: Path) -> TrainingSummary | None:
-    """How training ended, or None where it has not."""
+    """How training ended; None if it has not ended."""
     path = run_dir / SUMMARY
     if not path.exists():
         return None

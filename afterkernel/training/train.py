@@ -1,4 +1,4 @@
-"""Training one network, snapshots and all."""
+"""Training one network, with its snapshots."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def train(
     run_dir: Path,
     execution: Execution,
 ) -> TrainingSummary:
-    """Train `network` in place; snapshots and a summary are written below `run_dir`.
+    """Train `network` in place, and write snapshots and a summary below `run_dir`.
 
-    Training resumes from a checkpoint there of the same identity, and gives the same numbers as without interruption:
-    the order of the images and their augmentation follow from the seed and the epoch alone.
+    Training resumes from a checkpoint of the same identity in `run_dir`, with the same numbers as without interruption:
+    the order of the images and their augmentation depend on the seed and the epoch alone.
 
-    Raises UserError if training diverges (the snapshots made by then stay) or the checkpoint can't be resumed.
+    Raises UserError if training diverges (snapshots made before are kept) or the checkpoint can't be resumed.
     """
     if beyond := [epoch for epoch in snapshots.epochs if epoch > training.epochs]:
         listed = ",".join(map(str, beyond))
         log.info("no snapshot at epochs %s: training.epochs=%d ends before them", listed, training.epochs)
-    # With channels last a CPU takes half the time for convolutions.
+    # With channels last, convolutions take half the time on a CPU.
     network.to(memory_format=memory_format(network))
     path = run_dir / CHECKPOINT
     if training.epochs == 0:
@@ -47,7 +47,7 @@ def train(
         save(run_dir, replace(last, run=execution.identity), network)
         wall_s, reached = time.monotonic() - started, None if training.loss_target is None else False
     else:
-        # Here, because the import of Lightning takes seconds: what trains no network does without.
+        # Imported here, since importing Lightning takes seconds.
         from afterkernel.training.fit import fit
 
         last, wall_s, reached = fit(network, problem, training, snapshots, run_dir, execution)

@@ -13,18 +13,18 @@ _PROBE_S = 10.0
 
 
 def reason(error: BaseException) -> str:
-    """An error's own words on one line, or its name where it has none."""
+    """An error's message on one line, or its type if it has none."""
     text = " ".join(str(error).split())
     return re.sub(r"\.$", "", text) or type(error).__name__
 
 
 def is_wandb_name(name: str) -> bool:
-    """Whether W&B takes this as the name of a project, a user or a team."""
+    """Whether this is a valid name of a W&B project, user or team."""
     return bool(name.strip()) and len(name) <= 128 and not set(name) & set("/\\#?%:")
 
 
 def check_server(command: str) -> None:
-    """Raise UserError, for what is to be uploaded by this command, where there is no account or no network."""
+    """Raise UserError if there is no account or no network; `command` is what the user should run again."""
     if not knows_account():
         raise UserError("no W&B account is known here: run `wandb login`, or set WANDB_API_KEY.")
     address = server()
@@ -33,7 +33,7 @@ def check_server(command: str) -> None:
 
 
 def knows_account() -> bool:
-    """Whether an API key of W&B lies here, by environment or by `wandb login`; whether it is accepted is not asked."""
+    """Whether the environment or `wandb login` gives an API key; the server is not asked whether it is valid."""
     from requests.utils import get_netrc_auth
 
     named = any(os.environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"))
@@ -41,14 +41,14 @@ def knows_account() -> bool:
 
 
 def server() -> str:
-    """The address of the W&B server in use: that of WANDB_BASE_URL or of the settings, else the public one."""
+    """The address of the W&B server: from WANDB_BASE_URL or W&B's settings, else the public one."""
     import wandb
 
     return str(wandb.setup().settings.base_url)
 
 
 def unreachable(address: str) -> str | None:
-    """Why a server does not answer, or None where it does, in whatever words. W&B itself would try for hours."""
+    """Why a server does not answer; None if it does, even with an error. W&B itself would retry for hours."""
     try:
         urllib.request.urlopen(address, timeout=_PROBE_S).close()
     except urllib.error.HTTPError:

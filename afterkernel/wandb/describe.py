@@ -1,24 +1,23 @@
-"""The description of a W&B run for a reader who opens it alone: notes with a glossary, and tags."""
+"""The description of a W&B run: notes with a glossary, and tags."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 from afterkernel.kernel_kinds import describe
-from afterkernel.records.glossary import OPTIONAL, TERMS, markdown
+from afterkernel.records.glossary import declared_terms, markdown
 
 _LONGEST_TAG = 64
 
 
 def notes(config: Mapping[str, Any]) -> str:
-    """In Markdown: what was trained and measured, and what every metric means, in which unit."""
+    """In Markdown: what was trained and measured, and the meaning and unit of every metric."""
     return f"{_what(config)}\n\n{_glossary()}"
 
 
 def tags(config: Mapping[str, Any]) -> list[str]:
-    """Data set with its pair of classes, architecture, the claims that the sweep is to answer."""
+    """The data set with its pair of classes, the architecture, and the claims that the sweep asks for."""
     claims = [str(name).upper() for name in _part(config, "sweep").get("claims", [])]
     found = [_data(config, "{name} {minus}/{plus}"), str(_part(config, "arch").get("name", "")), *claims]
     return [tag[:_LONGEST_TAG] for tag in dict.fromkeys(found) if tag]
@@ -29,10 +28,10 @@ def _what(config: Mapping[str, Any]) -> str:
     data = _data(config, "{name}, {minus} against {plus}")
     details = f"learning rate {training.get('lr')}, seed {config.get('seed')}"
     return (
-        f"A network of arch={arch.get('name')} on {data} ({details}), one job of a sweep of afterkernel. It was saved "
-        "at several epochs, and kernels of each snapshot were computed and judged. The x-axis of all metrics is "
-        f"`epoch`; epoch 0 is the initialisation. {_kernels(config)} `network/...` is of the network itself. "
-        "The summary is that of the last snapshot. Definitions: "
+        f"A network of arch={arch.get('name')} on {data} ({details}), one run of a sweep of afterkernel. Kernels were "
+        "computed and evaluated at several epochs of its training. The x-axis of all metrics is `epoch`; epoch 0 is "
+        f"the initialisation. {_kernels(config)} `network/...` is of the network itself. The summary is of the last "
+        "snapshot. Definitions: "
         "P. M. Long, [Properties of the After Kernel](https://arxiv.org/abs/2105.10585)."
     )
 
@@ -43,9 +42,8 @@ def _kernels(config: Mapping[str, Any]) -> str:
     return " ".join(f"`{kind.name}/...` is of {kind.definition}." for kind in kinds)
 
 
-@functools.cache
 def _glossary() -> str:
-    return markdown(term for term in [*TERMS, *OPTIONAL] if term.topic not in ("run", "note"))
+    return markdown(term for term in declared_terms() if term.topic not in ("run", "note"))
 
 
 def _data(config: Mapping[str, Any], pattern: str) -> str:

@@ -1,8 +1,8 @@
-"""Weights & Biases as a mirror of the store: one W&B run a job, grouped by sweep, finished inside the job.
+"""Weights & Biases as a mirror of the records: one W&B run per run, grouped by sweep, finished inside the job.
 
-Offline unless asked otherwise: the files lie in RUN_DIR/wandb and `wandb-sync` uploads them. Each of them is complete
-in itself, so that the last one of a run, resumed or not, replaces those before it. The store holds the truth: where
-W&B fails, a run goes on without it.
+By default it is offline: the files are in RUN_DIR/wandb and `wandb-sync` uploads them. Each file is complete, so the
+last one of a resumed run replaces those before it. The records are authoritative: if W&B fails, the run continues
+without it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from afterkernel.errors import UserError
 from afterkernel.options import option
+from afterkernel.records.glossary import BY_NAME
 from afterkernel.records.record import KernelRecord, Record
 from afterkernel.wandb.account import reason
 from afterkernel.wandb.describe import notes, tags
@@ -25,12 +26,15 @@ from afterkernel.wandb.redact import without_paths
 log = logging.getLogger(__name__)
 
 EPOCH = "epoch"
-# Job types: a job of the sweep, and what is made of all of them.
+# Job types of W&B runs: a run of the sweep, and the report of the sweep.
 RUN, REPORT = "run", "report"
-NETWORK_COLUMNS = ("train_loss", "net_train_error", "net_test_error", "wall_s_train")
-FACTS = ("parameters", "width", "n_train", "n_test", "config_sha256", "commit", "device")
+# Columns of a record, apart from its kernels: those logged as metrics, and those that are facts about the run.
+_RECORD_TERMS = [BY_NAME[field.name] for field in dataclasses.fields(Record) if field.name in BY_NAME]
+NETWORK_COLUMNS = [term.name for term in _RECORD_TERMS if term.topic in ("network", "cost")]
+FACTS = [term.name for term in _RECORD_TERMS if term.topic == "run" and term.name not in (EPOCH, "final")]
 INIT_TIMEOUT_S = 30.0
-_BY_REACH = ("disabled", "offline", "online")
+# From the least that is sent to the most.
+_MODES = ("disabled", "offline", "online")
 
 
 @dataclasses.dataclass
@@ -39,30 +43,30 @@ class Wandb:
 
     mode: str = option(
         "offline",
-        "offline needs no account; online mirrors as it runs; disabled logs nothing; WANDB_MODE may lower it",
+        "offline needs no account; online uploads during the run; disabled logs nothing; WANDB_MODE may lower it",
         choices=("offline", "online", "disabled"),
         affects_results=False,
     )
-    project: str = option("afterkernel", "project that the runs go to", affects_results=False)
+    project: str = option("afterkernel", "W&B project of the runs", affects_results=False)
     entity: str | None = option(
         None, "user or team that owns the project; your default one by default", affects_results=False
     )
 
     def effective_mode(self) -> str:
-        """`mode`, or what the environment's WANDB_MODE says where that sends less: disabled, then offline, then online.
+        """Whichever of `mode` and the environment's WANDB_MODE sends less: disabled, offline, then online.
 
         Raises UserError for a WANDB_MODE that is none of these.
         """
-        said = os.environ.get("WANDB_MODE", "")
-        wanted = {"": self.mode, "dryrun": "offline", "run": "online"}.get(said.lower(), said.lower())
-        if wanted not in _BY_REACH:
-            raise UserError(f"WANDB_MODE={said} is not known: set it to online, offline or disabled, or unset it.")
-        return min(self.mode, wanted, key=_BY_REACH.index)
+        variable = os.environ.get("WANDB_MODE", "")
+        wanted = {"": self.mode, "dryrun": "offline", "run": "online"}.get(variable.lower(), variable.lower())
+        if wanted not in _MODES:
+            raise UserError(f"WANDB_MODE={variable} is not known: set it to online, offline or disabled, or unset it.")
+        return min(self.mode, wanted, key=_MODES.index)
 
 
 @dataclasses.dataclass
 class Logger:
-    """Where numbers are mirrored, in addition to the records."""
+    """Services to which numbers are sent, in addition to the records."""
 
     wandb: Wandb = option(Wandb, "Weights & Biases")
 
@@ -72,16 +76,16 @@ class Mirror(Protocol):
     """Receives every record as it is written."""
 
     def log(self, record: Record) -> None:
-        """Mirror one record."""
+        """Send one record."""
 
 
-class _Silent:
+class _NoMirror:
     def log(self, record: Record) -> None:
-        """Mirror nothing."""
+        """Send nothing."""
 
 
 class _WandbMirror:
-    """A W&B run that never raises: its first failure is one warning, and from there on it mirrors nothing."""
+    """A W&B run that never raises: its first failure is one warning, after which it sends nothing."""
 
     def __init__(self, start: Callable[[], Any]) -> None:
         self._defined: set[str] = set()
@@ -89,11 +93,11 @@ class _WandbMirror:
         self.run = self._attempt(start)
 
     def log(self, record: Record) -> None:
-        """Log one snapshot against its epoch; the last one's numbers are the run's summary."""
+        """Log one snapshot against its epoch; the numbers of the last one are the run's summary."""
         self._attempt(lambda: self._log(record))
 
     def end(self, state: str, error: str | None = None) -> None:
-        """Finish the W&B run: "finished", or "failed" or "interrupted" for this reason."""
+        """Finish the W&B run as "finished", or as "failed" or "interrupted" with a reason."""
         self._attempt(lambda: self._end(state, error))
 
     def _log(self, record: Record) -> None:
@@ -103,8 +107,8 @@ class _WandbMirror:
         if not self._defined:
             self.run.config.update(facts_of(record))
         for name in sorted(numbers.keys() - self._defined):
-            # Explicit names: of two globs that match, which one wins varies from run to run. No summary of W&B's
-            # own: it would keep a number, such as a margin, that a later snapshot does not have.
+            # Explicit names: if two globs match, which one wins varies from run to run. No summary by W&B: it would
+            # keep a number, such as a margin, that a later snapshot does not have.
             options = {} if name == EPOCH else {"step_metric": EPOCH}
             self.run.define_metric(name, summary="none", **options)
             self._defined.add(name)
@@ -120,16 +124,16 @@ class _WandbMirror:
     def _attempt(self, action: Callable[[], Any]) -> Any:
         try:
             return action()
-        # Whatever goes wrong with a mirror, the run itself is sound.
+        # Whatever goes wrong with W&B, the run itself is sound.
         except Exception as error:
-            log.warning("W&B logging stopped for this run (%s); the records have all of it", reason(error))
+            log.warning("W&B logging stopped for this run (%s); the records are complete", reason(error))
             self.run = None
-            let_go()
+            end_service()
             return None
 
 
-def let_go() -> None:
-    """End W&B's service, or drop a dead one: what it writes is written, and the next run starts another."""
+def end_service() -> None:
+    """End W&B's service process, if it is alive: its files are complete then, and the next run starts another."""
     with contextlib.suppress(Exception, SystemExit):
         import wandb
 
@@ -138,16 +142,16 @@ def let_go() -> None:
 
 
 def numbers_of(record: Record) -> dict[str, float]:
-    """The numbers of a record by dashboard name: network/..., ntk/..., conjugate/..., the epoch and the step of SGD."""
-    numbers: dict[str, float] = {EPOCH: record.epoch, "network/step": record.step}
-    numbers |= {f"network/{column}": getattr(record, column) for column in NETWORK_COLUMNS}
+    """The numbers of a record by the names of W&B metrics: epoch, network/NAME and KERNEL/NAME."""
+    found = {f"network/{column}": getattr(record, column) for column in NETWORK_COLUMNS}
+    numbers: dict[str, float] = {EPOCH: record.epoch} | {name: one for name, one in found.items() if one is not None}
     for kernel in record.kernels:
         numbers |= {f"{kernel.kernel}/{name}": value for name, value in _scalars(kernel).items()}
     return numbers
 
 
 def facts_of(record: Record) -> dict[str, Any]:
-    """What a record holds besides the options, for the W&B run's config: sizes, and where the numbers come from."""
+    """Facts about a run that are no options, for the W&B run's config: sizes, versions, provenance."""
     provenance = {name: value for name, value in record.provenance.items() if name != "command"}
     return {"facts": {name: getattr(record, name) for name in FACTS} | {"provenance": provenance}}
 
@@ -160,26 +164,26 @@ def _scalars(kernel: KernelRecord) -> dict[str, float]:
 
 @contextlib.contextmanager
 def mirror(
-    options: Wandb, run_dir: Path, *, name: str, sweep: str, config: dict[str, Any], places: Iterable[str] = ()
+    options: Wandb, run_dir: Path, *, name: str, sweep: str, config: dict[str, Any], local_paths: Iterable[str] = ()
 ) -> Iterator[Mirror]:
-    """A W&B run for the length of the block, finished when it ends, and marked failed if it ends by an exception.
+    """A W&B run that is finished at the end of the `with` block, and marked as failed by an exception.
 
-    `config` is the public part of the configuration, as plain data. The W&B run's id is SWEEP-NAME, the same whenever
-    the run is resumed. `places` are local paths that an error may name, and that are cut from what W&B gets.
+    `config` is the public part of the configuration, as plain data. The W&B run's id is SWEEP-NAME, also when the run
+    is resumed. `local_paths` are removed from an error's message before W&B gets it.
     """
     if options.effective_mode() == "disabled":
-        yield _Silent()
+        yield _NoMirror()
         return
-    board = _WandbMirror(lambda: _start(options, run_dir, name=name, sweep=sweep, config=config))
+    run = _WandbMirror(lambda: _start(options, run_dir, name=name, sweep=sweep, config=config))
     try:
-        yield board
+        yield run
     except BaseException as error:
         if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
-            board.end("interrupted", "interrupted before its end")
+            run.end("interrupted", "interrupted before its end")
         else:
-            board.end("failed", without_paths(reason(error), [str(run_dir), *places]))
+            run.end("failed", without_paths(reason(error), [str(run_dir), *local_paths]))
         raise
-    board.end("finished")
+    run.end("finished")
 
 
 def _start(options: Wandb, run_dir: Path, *, name: str, sweep: str, config: dict[str, Any]) -> Any:
@@ -206,15 +210,15 @@ def _start(options: Wandb, run_dir: Path, *, name: str, sweep: str, config: dict
         try:
             return init("online")
         except Exception as error:
-            log.warning("W&B can't be reached (%s): this run is mirrored offline, for wandb-sync", reason(error))
+            log.warning("W&B can't be reached (%s): this run is logged offline; wandb-sync uploads it", reason(error))
     return init("offline")
 
 
 def settings() -> Any:
-    """W&B's settings for every run of ours: it prints nothing, and says nothing of this machine."""
+    """Settings of all our W&B runs: nothing is printed, and nothing about this machine is sent."""
     import wandb
 
-    # W&B's own metadata hold the program's arguments and folders.
+    # W&B's metadata contain the program's arguments and folders.
     return wandb.Settings(
         console="off",
         silent=True,

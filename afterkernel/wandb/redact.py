@@ -1,4 +1,4 @@
-"""Sentences that may leave this machine."""
+"""Removing local paths from messages before they leave this machine."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ _LONGEST = 300
 _PART = r"""[^\s/\\'",;:()]*"""
 
 
-def without_paths(sentence: str, places: Iterable[str] = ()) -> str:
-    """The sentence with every path reduced to its last part, cut to a length that a table can show.
+def without_paths(message: str, local_paths: Iterable[str] = ()) -> str:
+    """The message with every path reduced to its last part, truncated for display.
 
-    `places` are paths that may hold spaces, as text; others are recognised by their slashes.
+    Paths are recognised by their slashes; `local_paths` are paths that may contain spaces.
     """
-    for place in sorted(places, key=len, reverse=True):
-        if len(place) > 1:
-            below = rf"(?<![\w/]){re.escape(place)}(?![\w-])(?:[/\\]{_PART})*"
-            sentence = re.sub(below, lambda found: _last(found[0]), sentence)
-    sentence = re.sub(rf"(?:\b[A-Za-z]:)?{_PART}[/\\](?:{_PART}[/\\])*{_PART}", lambda found: _last(found[0]), sentence)
-    return sentence if len(sentence) <= _LONGEST else f"{sentence[: _LONGEST - 3]}..."
+    for path in sorted(local_paths, key=len, reverse=True):
+        if len(path) > 1:
+            below = rf"(?<![\w/]){re.escape(path)}(?![\w-])(?:[/\\]{_PART})*"
+            message = re.sub(below, lambda found: _last(found[0]), message)
+    message = re.sub(rf"(?:\b[A-Za-z]:)?{_PART}[/\\](?:{_PART}[/\\])*{_PART}", lambda found: _last(found[0]), message)
+    return message if len(message) <= _LONGEST else f"{message[: _LONGEST - 3]}..."
 
 
 def _last(path: str) -> str:

@@ -65,7 +65,7 @@ def bytes_an_image(network: Network, image: Float[Tensor, "one c h w"]) -> int:
         if isinstance(layer, nn.Conv2d):
             unfolded.append(inputs[0].numel() * layer.kernel_size[0] * layer.kernel_size[1])
 
-    handles = [layer.register_forward_hook(seen) for layer in network.layers]
+    handles = [layer.register_forward_hook(seen) for layer in network.layers.children()]
     network(image)
     for handle in handles:
         handle.remove()
@@ -83,7 +83,7 @@ def main() -> None:
         Facts(network.parameter_count, bytes_an_image(network, x[:1])).write(folder)
     arrays = {f"parameter{i}": value.detach().numpy() for i, value in enumerate(network.parameters())}
     arrays |= {f"expected{i}": K.numpy() for i, K in enumerate(ours(network, few, few_test))}
-    layers = np.array([LAYERS[type(layer)] for layer in network.layers])
+    layers = np.array([LAYERS[type(layer)] for layer in network.layers.children()])
     np.savez(folder / "case.npz", allow_pickle=True, x=x.numpy(), x_test=x_test.numpy(), layers=layers, **arrays)
     Outcome().write(folder, task)
 

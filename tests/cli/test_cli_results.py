@@ -77,7 +77,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_is_told(sweep, capsys, monkeyp
     monkeypatch.setenv("COLUMNS", "70")
     main([str(sweep)])
     out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
-    assert "Left out for lack of width: net_test_error" in out
+    assert "Columns that do not fit: net_test_error" in out
     assert all(len(line) <= 70 for line in out.splitlines()[1:-1])
 
 

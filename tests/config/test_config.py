@@ -10,7 +10,7 @@ import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from afterkernel.claims import HYPOTHESES
+from afterkernel.claims import CLAIMS
 from afterkernel.config import compose, config_from_dict, config_to_dict, evaluation_id, override, run_id, to_config
 from afterkernel.config.check import check
 from afterkernel.config.help import help_text
@@ -109,7 +109,7 @@ def test_every_run_of_a_sweep_is_sound_and_the_header_counts_them(name):
     text = (SWEEPS / f"{name}.yaml").read_text()
     assert f"{5 * len(runs)} runs" in text
     claims = [word.strip() for word in re.search(r"claims: \[(.*)\]", text)[1].split(",")]
-    assert claims == ([name] if name in HYPOTHESES else list(HYPOTHESES))
+    assert claims == ([name] if name in CLAIMS else list(CLAIMS))
     if name != "demo":
         assert {one.dataset.name for one in runs} == {"mnist", "cifar10"}
         assert {one.arch.name for one in runs} == {"vgg", "mlp"}

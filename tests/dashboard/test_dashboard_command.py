@@ -18,8 +18,8 @@ from afterkernel.cli import wandb_sync as sync
 from afterkernel.dashboard import report_run
 from afterkernel.records import read_records, results, write_record
 from afterkernel.records.files import CONFIG
-from afterkernel.report.output import Output
-from afterkernel.report.page import Made
+from afterkernel.report.output import ReportFiles
+from afterkernel.report.page import WrittenReport
 from afterkernel.wandb.describe import notes, tags
 
 
@@ -40,8 +40,8 @@ def run(built):
 
 def logged(run, key):
     """The file that was logged by a name."""
-    folder, told = run
-    return folder / "files" / told.history[0][f"{key}/path"]
+    folder, sent = run
+    return folder / "files" / sent.history[0][f"{key}/path"]
 
 
 def test_specs_are_written_and_name_no_account(built):
@@ -53,27 +53,27 @@ def test_specs_are_written_and_name_no_account(built):
 
 
 def test_one_wandb_run_a_sweep_holds_the_report(built, run):
-    folder, told = run
-    assert (told.run.run_id, told.run.job_type, told.run.run_group) == ("tiny-report", "report", "tiny")
-    assert list(told.run.tags) == ["C1", "C3", "C5"]
-    assert told.exit_codes == [0]
-    assert len(told.history) == 1
+    folder, sent = run
+    assert (sent.run.run_id, sent.run.job_type, sent.run.run_group) == ("tiny-report", "report", "tiny")
+    assert list(sent.run.tags) == ["C1", "C3", "C5"]
+    assert sent.exit_codes == [0]
+    assert len(sent.history) == 1
     # wandb-sync takes it with the rest.
     assert [folder] in sync.offline_runs(built.parent)
 
 
 def test_its_summary_and_table_say_the_verdicts_of_the_page(built, run):
-    _, told = run
+    _, sent = run
     page = (built / "report" / "index.html").read_text()
-    names = [name for name in told.summary if name.endswith("/verdict")]
+    names = [name for name in sent.summary if name.endswith("/verdict")]
     assert sorted(names) == ["claim/c1/verdict", "claim/c3/verdict", "claim/c5/verdict"]
     for name in names:
         claim = name.split("/")[1]
         card = page.split(f'id="verdict-{claim}"')[1].split("</h3>")[0]
-        assert f">{told.summary[name]}<" in card
+        assert f">{sent.summary[name]}<" in card
     rows = pd.read_csv(built / "report" / "tables" / "claim_c1.csv")
     assert len(rows) == 1
-    c1 = {name.rsplit("/", 1)[1]: value for name, value in told.summary.items() if name.startswith("claim/c1/")}
+    c1 = {name.rsplit("/", 1)[1]: value for name, value in sent.summary.items() if name.startswith("claim/c1/")}
     assert c1 == {
         "verdict": "undecided",
         "part": "SVM test error",
@@ -87,20 +87,20 @@ def test_its_summary_and_table_say_the_verdicts_of_the_page(built, run):
     verdicts = pd.DataFrame(table["data"], columns=table["columns"])
     assert verdicts.groupby("claim")["verdict"].first().to_dict() == {
         "c1": "undecided",
-        "c3": told.summary["claim/c3/verdict"],
+        "c3": sent.summary["claim/c3/verdict"],
         "c5": "not measured",
     }
     assert len(verdicts[verdicts["claim"] == "c3"]) == 6
 
 
 def test_figures_tables_and_the_page_are_in_it_unrounded(built, run):
-    _, told = run
-    keys = {name.rsplit("/", 1)[0] for name in told.history[0] if name.endswith("/path")}
+    _, sent = run
+    keys = {name.rsplit("/", 1)[0] for name in sent.history[0] if name.endswith("/path")}
     report = built / "report"
     assert {f"figures/{file.stem}" for file in report.glob("figures/*.png")} <= keys
     for file in report.glob("figures/*.png"):
         assert logged(run, f"figures/{file.stem}").read_bytes() == file.read_bytes()
-        assert told.history[0][f"figures/{file.stem}/caption"]
+        assert sent.history[0][f"figures/{file.stem}/caption"]
     assert {f"tables/{file.stem}" for file in report.glob("tables/*.csv")} <= keys
     table = json.loads(logged(run, "tables/results").read_text())
     frame = pd.DataFrame(table["data"], columns=table["columns"])
@@ -122,15 +122,15 @@ def test_nothing_of_it_names_a_local_path(built, run, swept):
 
 
 def test_a_run_opened_alone_makes_sense(swept):
-    for told in swept.mirrored:
-        assert told.run.job_type == "run"
-        assert list(told.run.tags) == ["digits 3/8", "mlp", "C1", "C3", "C5"]
-        assert "A network of arch=mlp on digits, 3 against 8 (learning rate 0.01, seed" in told.run.notes
-        assert "The x-axis of all metrics is `epoch`" in told.run.notes
-        names = {name.rsplit("/", 1)[1] for row in told.history for name in row if "/" in name}
+    for sent in swept.mirrored:
+        assert sent.run.job_type == "run"
+        assert list(sent.run.tags) == ["digits 3/8", "mlp", "C1", "C3", "C5"]
+        assert "A network of arch=mlp on digits, 3 against 8 (learning rate 0.01, seed" in sent.run.notes
+        assert "The x-axis of all metrics is `epoch`" in sent.run.notes
+        names = {name.rsplit("/", 1)[1] for row in sent.history for name in row if "/" in name}
         for name in names & {"svm_test_error", "wall_s_train", "peak_bytes", "step", "swap_invariance", "gap"}:
-            assert f"| `{name}` |" in told.run.notes
-        assert "| `peak_bytes` | peak memory of the process so far, or of the GPU | bytes |" in told.run.notes
+            assert f"| `{name}` |" in sent.run.notes
+        assert "| `peak_bytes` | peak memory of the process so far, or of the GPU | bytes |" in sent.run.notes
 
 
 def test_notes_and_tags_of_whatever_configuration():
@@ -173,8 +173,8 @@ def test_runs_of_two_projects_need_a_choice_and_what_was_built_is_replaced(built
     assert (spec["entity"], spec["project"]) == ("us", "mine")
     (log,) = folder.glob("dashboard/wandb/offline-run-*")
     assert log not in before
-    told = wandb_offline.finished(log)
-    assert (told.run.entity, told.run.project) == ("us", "mine")
+    sent = wandb_offline.finished(log)
+    assert (sent.run.entity, sent.run.project) == ("us", "mine")
 
 
 @pytest.fixture
@@ -183,12 +183,12 @@ def undrawn(swept, tmp_path, monkeypatch):
     folder = tmp_path / "tiny"
     shutil.copytree(swept.folder, folder)
 
-    def make(records, known, page, directory):
+    def write_report(records, known, page, directory):
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text("<html></html>")
-        return Made(page, [], Output(page.parent, Executor()))
+        return WrittenReport(page, [], ReportFiles(page.parent, Executor()))
 
-    monkeypatch.setattr(cli, "make", make)
+    monkeypatch.setattr(cli, "write_report", write_report)
     return folder
 
 
@@ -199,7 +199,7 @@ def test_a_wandb_that_fails_is_one_sentence(undrawn, capfd, monkeypatch):
     monkeypatch.setattr(report_run, "_content", fail)
     assert main(["dashboard", str(undrawn)]) == 2
     err = capfd.readouterr().err
-    assert err == "afterkernel: W&B does not take the report's figures and tables (no such thing).\n"
+    assert err == "afterkernel: W&B did not accept the report's figures and tables (no such thing).\n"
 
 
 def test_an_upload_that_fails_is_one_sentence_and_leaves_what_is_built(undrawn, capfd, monkeypatch):
@@ -216,7 +216,7 @@ def test_an_upload_that_fails_is_one_sentence_and_leaves_what_is_built(undrawn, 
 
     monkeypatch.setattr("wandb_workspaces.workspaces.internal.upsert_view2", fail)
     assert main(["dashboard", str(undrawn), "--upload", "--entity=us"]) == 2
-    assert "W&B did not take the dashboard (no route); what is built lies on disk.\n" in capfd.readouterr().err
+    assert "W&B did not accept the dashboard (no route); its files are on disk.\n" in capfd.readouterr().err
     assert (undrawn / "dashboard" / "workspace.json").is_file()
 
 
@@ -233,17 +233,17 @@ def test_views_are_saved_once_and_updated_from_there_on(swept, tmp_path):
     with serving() as server:
         done = upload(folder, server)
         assert done.returncode == 0, done.stderr
-        assert done.stderr == f"afterkernel: 4 W&B runs wait here: wandb-sync {folder} uploads them.\n"
+        assert done.stderr == f"afterkernel: 4 W&B runs are not uploaded: wandb-sync {folder} uploads them.\n"
         urls = done.stdout.splitlines()[-2:]
         assert urls[0].startswith(f"{server.address}/me/afterkernel?nw=")
         assert urls[1].startswith(f"{server.address}/me/afterkernel/reports/After-kernels:-tiny--")
         kept = json.loads((folder / "dashboard" / "saved.json").read_text())
         assert kept == {"me/afterkernel": {"workspace": urls[0], "report": urls[1]}}
-        board, tale = server.views.values()
-        assert (board["type"], tale["type"]) == ("project-view", "runs")
+        workspace, report = server.views.values()
+        assert (workspace["type"], report["type"]) == ("project-view", "runs")
         written = json.loads((folder / "dashboard" / "workspace.json").read_text())["spec"]
-        assert json.loads(board["spec"]) == written
-        grids = [block["metadata"] for block in json.loads(tale["spec"])["blocks"] if block["type"] == "panel-grid"]
+        assert json.loads(workspace["spec"]) == written
+        grids = [block["metadata"] for block in json.loads(report["spec"])["blocks"] if block["type"] == "panel-grid"]
         projects = [runset["project"] for grid in grids for runset in grid["runSets"]]
         assert {(one["entityName"], one["name"], one["id"]) for one in projects} == {("me", "afterkernel", "7")}
         assert server.exit_codes("tiny-report") == [0]
@@ -251,8 +251,8 @@ def test_views_are_saved_once_and_updated_from_there_on(swept, tmp_path):
         assert str(folder).encode() not in server.sent
 
         # What somebody deleted is made again; the other one is updated.
-        del server.views[tale["id"]]
-        server.views[board["id"]]["displayName"] = "changed by hand"
+        del server.views[report["id"]]
+        server.views[workspace["id"]]["displayName"] = "changed by hand"
         done = upload(folder, server)
         assert done.returncode == 0, done.stderr
         assert {view["displayName"] for view in server.views.values()} == {"afterkernel: tiny", "After kernels: tiny"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from afterkernel.dashboard import remote as saved
+from afterkernel.dashboard import remote
 from afterkernel.errors import UserError
 
 
@@ -45,22 +45,22 @@ def test_what_is_known_is_updated_and_what_is_gone_is_made_again(tmp_path, monke
     monkeypatch.setattr(View, "known", known)
     other = {"me/other": {"workspace": "x"}}
     (tmp_path / "saved.json").write_text(json.dumps(other | {"me/mine": {"workspace": "w", "report": "r"}}))
-    assert saved.save(tmp_path, "me", "mine", View(), View) == urls
+    assert remote.save(tmp_path, "me", "mine", View(), View) == urls
     assert json.loads((tmp_path / "saved.json").read_text()) == other | {"me/mine": urls}
     # Another project has views of its own.
-    assert saved.save(tmp_path, "us", "mine", View(), View)["workspace"] == "new-new-new"
+    assert remote.save(tmp_path, "us", "mine", View(), View)["workspace"] == "new-new-new"
 
 
 def test_what_was_saved_is_remembered_where_the_rest_fails(tmp_path):
     def report():
         raise ConnectionError("gone")
 
-    with pytest.raises(UserError, match=r"W&B did not take the dashboard \(gone\)"):
-        saved.save(tmp_path, "me", "mine", View(), report)
+    with pytest.raises(UserError, match=r"W&B did not accept the dashboard \(gone\)"):
+        remote.save(tmp_path, "me", "mine", View(), report)
     assert json.loads((tmp_path / "saved.json").read_text()) == {"me/mine": {"workspace": "new-new-new"}}
 
 
 def test_a_list_of_another_kind_is_refused(tmp_path):
     (tmp_path / "saved.json").write_text("[1]")
     with pytest.raises(UserError, match=r"saved.json holds no URLs by project: remove it"):
-        saved.remembered(tmp_path)
+        remote.saved_urls(tmp_path)

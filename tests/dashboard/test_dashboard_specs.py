@@ -5,23 +5,24 @@ import json
 
 import pytest
 
-from afterkernel.claims import HYPOTHESES
-from afterkernel.dashboard import claim_text as words
-from afterkernel.dashboard import panels, workspace
-from afterkernel.dashboard import wandb_report as story
-from afterkernel.dashboard.inputs import GROUPING, command, read
-from afterkernel.report.page import make
+from afterkernel.claims import CLAIMS
+from afterkernel.dashboard import panels
+from afterkernel.dashboard import wandb_report as reports
+from afterkernel.dashboard import workspace as workspaces
+from afterkernel.dashboard.claim_text import claim_text, verdict
+from afterkernel.dashboard.inputs import GROUPING, grouping, public_command, read
+from afterkernel.report.page import write_report
 
 
 @pytest.fixture(scope="module")
-def material(swept):
+def inputs(swept):
     return read(swept.folder, None, None)
 
 
 @pytest.fixture(scope="module")
-def findings(material, tmp_path_factory):
+def findings(inputs, tmp_path_factory):
     page = tmp_path_factory.mktemp("page") / "index.html"
-    return make(material.records, material.runs, page, "runs/tiny").findings
+    return write_report(inputs.records, inputs.runs, page, "runs/tiny").findings
 
 
 @pytest.fixture(autouse=True)
@@ -33,30 +34,30 @@ def _offline(monkeypatch):
 
 
 @pytest.fixture
-def board(material, findings):
-    return workspace.spec(workspace.workspace(material, findings, ""))
+def workspace(inputs, findings):
+    return workspaces.spec(workspaces.workspace(inputs, findings, ""))
 
 
 @pytest.fixture
-def tale(material, findings):
-    return story.spec(story.report(material, findings, "", online=False))
+def report(inputs, findings):
+    return reports.spec(reports.wandb_report(inputs, findings, "", online=False))
 
 
-def sections(board):
-    return board["spec"]["section"]["panelBankConfig"]["sections"]
+def sections(workspace):
+    return workspace["spec"]["section"]["panelBankConfig"]["sections"]
 
 
-def grids(tale):
-    return [block["metadata"] for block in tale["spec"]["blocks"] if block["type"] == "panel-grid"]
+def grids(report):
+    return [block["metadata"] for block in report["spec"]["blocks"] if block["type"] == "panel-grid"]
 
 
-def every_panel(board, tale):
-    found = [panel for section in sections(board) for panel in section["panels"]]
-    return found + [panel for grid in grids(tale) for panel in grid["panelBankSectionConfig"]["panels"]]
+def every_panel(workspace, report):
+    found = [panel for section in sections(workspace) for panel in section["panels"]]
+    return found + [panel for grid in grids(report) for panel in grid["panelBankSectionConfig"]["panels"]]
 
 
-def runsets(board, tale):
-    return board["spec"]["section"]["runSets"] + [runset for grid in grids(tale) for runset in grid["runSets"]]
+def runsets(workspace, report):
+    return workspace["spec"]["section"]["runSets"] + [runset for grid in grids(report) for runset in grid["runSets"]]
 
 
 def axes(panel):
@@ -75,38 +76,38 @@ def options_of(panel):
     return {*found, *([panel["config"]["groupBy"]] if "groupBy" in panel["config"] else [])}
 
 
-def test_a_section_for_every_claim_with_its_words_and_panels_then_the_topics(board, findings):
-    found = sections(board)
-    assert [section["name"][:3] for section in found[:6]] == [f"{name.upper()}:" for name in HYPOTHESES]
-    for section, (name, hypothesis) in zip(found, HYPOTHESES.items(), strict=False):
+def test_a_section_for_every_claim_with_its_words_and_panels_then_the_topics(workspace, findings):
+    found = sections(workspace)
+    assert [section["name"][:3] for section in found[:6]] == [f"{name.upper()}:" for name in CLAIMS]
+    for section, (name, claim) in zip(found, CLAIMS.items(), strict=False):
         text, *drawn = section["panels"]
-        told = text["config"]["value"]
-        assert hypothesis.statement in told
-        assert hypothesis.comparison in told
-        assert hypothesis.rule in told
-        assert f"**Verdict: {words.verdict(name, findings)}" in told
-        assert [panel["config"]["chartTitle"] for panel in drawn] == [panel.heading for panel in hypothesis.panels]
+        shown = text["config"]["value"]
+        assert claim.statement in shown
+        assert claim.comparison in shown
+        assert claim.rule in shown
+        assert f"**Verdict: {verdict(name, findings)}" in shown
+        assert [panel["config"]["chartTitle"] for panel in drawn] == [panel.heading for panel in claim.panels]
         assert section["isOpen"] == (name in ("c1", "c3", "c5"))
-    assert words.verdict("c2", findings) == "not asked"
-    assert words.verdict("c1", findings) == "undecided"
+    assert verdict("c2", findings) == "not asked"
+    assert verdict("c1", findings) == "undecided"
     assert [section["name"] for section in found[6:]] == [
         *("Network", "Test errors", "Invariances", "Alignment", "Spectrum and effective rank", "Distance and velocity"),
         *("Health of the SVMs", "Costs", "By layer"),
     ]
 
 
-def test_panels_name_what_runs_log_and_all_of_it(board, tale, swept):
+def test_panels_name_what_runs_log_and_all_of_it(workspace, report, swept):
     logged = {name for run in swept.mirrored for row in run.history for name in row if not name.startswith("_")}
-    named = set().union(*map(metrics_of, every_panel(board, tale)))
+    named = set().union(*map(metrics_of, every_panel(workspace, report)))
     assert {"ntk/swap_invariance", "ntk/alignment_with_conjugate", "network/train_loss"} <= named
     assert named <= logged
-    in_topics = set().union(*(metrics_of(panel) for section in sections(board)[6:] for panel in section["panels"]))
+    in_topics = set().union(*(metrics_of(panel) for section in sections(workspace)[6:] for panel in section["panels"]))
     assert in_topics == logged - {"epoch"}
 
 
-def test_options_that_group_and_filter_are_those_of_a_run(board, tale, swept):
-    named = set().union(*map(options_of, every_panel(board, tale)))
-    for runset in runsets(board, tale):
+def test_options_that_group_and_filter_are_those_of_a_run(workspace, report, swept):
+    named = set().union(*map(options_of, every_panel(workspace, report)))
+    for runset in runsets(workspace, report):
         named |= {key["name"] for key in runset["grouping"]}
         named |= {one["key"]["name"] for one in runset["filters"]["filters"] if one["key"]["section"] == "config"}
     assert {"training.value.augment", "training.augment", "training.loss_target", "arch.value.name"} <= named
@@ -117,8 +118,8 @@ def test_options_that_group_and_filter_are_those_of_a_run(board, tale, swept):
             value = value[part]
 
 
-def test_every_curve_is_against_epochs_over_seeds_and_says_its_unit(board, tale):
-    curves = [panel for panel in every_panel(board, tale) if panel["viewType"] == "Run History Line Plot"]
+def test_every_curve_is_against_epochs_over_seeds_and_says_its_unit(workspace, report):
+    curves = [panel for panel in every_panel(workspace, report) if panel["viewType"] == "Run History Line Plot"]
     assert len(curves) > 40
     for panel in curves:
         config = panel["config"]
@@ -136,9 +137,9 @@ def test_every_curve_is_against_epochs_over_seeds_and_says_its_unit(board, tale)
     assert titles["Invariance under a shift by N pixels: ntk (mean cosine in [-1, 1])"]["metrics"] == [
         "ntk/shift_2px_invariance"
     ]
-    points = next(panel["config"] for panel in every_panel(board, tale) if panel["viewType"] == "Scatter Plot")
+    points = next(panel["config"] for panel in every_panel(workspace, report) if panel["viewType"] == "Scatter Plot")
     assert points["zAxis"] if "lr" in points["xAxis"] else points["xAxis"] == "summary:ntk/svm_test_error"
-    settings = board["spec"]["section"]["settings"]
+    settings = workspace["spec"]["section"]["settings"]
     assert (settings["xAxis"], settings["useRunsTableGroupingInPanels"]) == ("epoch", True)
     assert settings["maxRuns"] == panels.MOST_LINES
 
@@ -147,66 +148,64 @@ def conditions(runset):
     return {one["key"]["name"]: one["value"] for one in runset["filters"]["filters"]}
 
 
-def test_only_the_jobs_of_the_sweep_are_shown_one_line_a_group_of_seeds(board, tale, material):
-    (runset,) = board["spec"]["section"]["runSets"]
+def test_only_the_jobs_of_the_sweep_are_shown_one_line_a_group_of_seeds(workspace, report, inputs):
+    (runset,) = workspace["spec"]["section"]["runSets"]
     assert conditions(runset) == {"group": "tiny", "jobType": "run"}
-    assert material.grouping == GROUPING
+    assert inputs.grouping == GROUPING
     grouped = [key["name"] for key in runset["grouping"]]
     assert grouped == [name.replace(".", ".value.", 1) for name in GROUPING]
     assert "seed.value" not in grouped
-    of_runs = [grid["runSets"][0] for grid in grids(tale) if conditions(grid["runSets"][0])["jobType"] == "run"]
+    of_runs = [grid["runSets"][0] for grid in grids(report) if conditions(grid["runSets"][0])["jobType"] == "run"]
     plain = {"group": "tiny", "jobType": "run", "training.augment": False}
     at_loss = plain | {"training.loss_target": 0.0}
     bare = {"group": "tiny", "jobType": "run"}
     assert [conditions(one) for one in of_runs] == [plain, plain, bare, plain, at_loss, at_loss]
     assert all([key["name"] for key in one["grouping"]] == grouped for one in of_runs)
-    of_report = [grid for grid in grids(tale) if conditions(grid["runSets"][0])["jobType"] == "report"]
+    of_report = [grid for grid in grids(report) if conditions(grid["runSets"][0])["jobType"] == "report"]
     shown = [grid["panelBankSectionConfig"]["panels"][0]["config"]["mediaKeys"] for grid in of_report]
     assert shown == [["figures/claim_c1"], ["figures/claim_c3"]]
 
 
-def test_what_varies_beside_the_usual_tells_groups_apart(material):
+def test_what_varies_beside_the_usual_tells_groups_apart(inputs):
     records = [
         dataclasses.replace(one, config={**one.config, "svm": {**one.config["svm"], "tol": 10.0**-index}})
-        for index, one in enumerate(material.records)
+        for index, one in enumerate(inputs.records)
     ]
-    from afterkernel.dashboard.inputs import _grouping
-
-    assert _grouping(records) == (*GROUPING, "svm.tol")
+    assert grouping(records) == (*GROUPING, "svm.tol")
 
 
-def test_two_builds_are_the_same_and_ids_are_unique(board, tale, material, findings):
-    again = workspace.spec(workspace.workspace(material, findings, ""))
-    assert json.dumps(again) == json.dumps(board)
-    assert json.dumps(story.spec(story.report(material, findings, "", online=False))) == json.dumps(tale)
-    ids = [panel["__id__"] for panel in every_panel(board, tale)]
+def test_two_builds_are_the_same_and_ids_are_unique(workspace, report, inputs, findings):
+    again = workspaces.spec(workspaces.workspace(inputs, findings, ""))
+    assert json.dumps(again) == json.dumps(workspace)
+    assert json.dumps(reports.spec(reports.wandb_report(inputs, findings, "", online=False))) == json.dumps(report)
+    ids = [panel["__id__"] for panel in every_panel(workspace, report)]
     assert len(ids) == len(set(ids))
     assert all(ids)
-    names = [runset["id"] for runset in runsets(board, tale)]
+    names = [runset["id"] for runset in runsets(workspace, report)]
     assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("name", ["a=b", "lr=0.1+seed", "x.y-z_1"])
-def test_a_sweep_is_filtered_by_its_very_name(name, material, findings):
-    other = dataclasses.replace(material, sweep=name)
-    board = workspace.spec(workspace.workspace(other, findings, ""))
-    assert conditions(board["spec"]["section"]["runSets"][0]) == {"group": name, "jobType": "run"}
+def test_a_sweep_is_filtered_by_its_very_name(name, inputs, findings):
+    other = dataclasses.replace(inputs, sweep=name)
+    workspace = workspaces.spec(workspaces.workspace(other, findings, ""))
+    assert conditions(workspace["spec"]["section"]["runSets"][0]) == {"group": name, "jobType": "run"}
 
 
-def test_the_report_says_what_the_page_says_and_how_to_reproduce_it(tale, findings, swept):
-    blocks = tale["spec"]["blocks"]
+def test_the_report_says_what_the_page_says_and_how_to_reproduce_it(report, findings, swept):
+    blocks = report["spec"]["blocks"]
     text = "\n".join(block.get("content", "") for block in blocks)
     headings = [block["children"][0]["text"] for block in blocks if block["type"] == "heading"]
-    assert headings == [*(f"{n.upper()}: {words.verdict(n, findings)}" for n in HYPOTHESES), "To reproduce"]
-    for hypothesis in HYPOTHESES.values():
-        assert all(part in text for part in (hypothesis.statement, hypothesis.comparison, hypothesis.rule))
-    c1 = next(one for one in findings if one.hypothesis.name == "c1")
+    assert headings == [*(f"{n.upper()}: {verdict(n, findings)}" for n in CLAIMS), "To reproduce"]
+    for claim in CLAIMS.values():
+        assert all(part in text for part in (claim.statement, claim.comparison, claim.rule))
+    c1 = next(one for one in findings if one.claim.name == "c1")
     assert f"{c1.verdict}. {c1.reason}." in text
     assert "output_dir=PATH" in text
     assert "python -m afterkernel dashboard runs/tiny" in text
     assert "python -m afterkernel --multirun arch=mlp training=sgd,sgd_augmented" in text
-    assert str(swept.folder.parent) not in json.dumps(tale)
-    assert tale["description"] == "4 of 4 runs of the sweep tiny are done."
+    assert str(swept.folder.parent) not in json.dumps(report)
+    assert report["description"] == "4 of 4 runs of the sweep tiny are done."
 
 
 @pytest.mark.parametrize(
@@ -222,17 +221,15 @@ def test_the_report_says_what_the_page_says_and_how_to_reproduce_it(tale, findin
     ],
 )
 def test_a_command_is_told_without_paths(given, shown):
-    assert command(given) == shown
+    assert public_command(given) == shown
 
 
-def test_verdicts_of_a_partial_sweep_are_provisional(material, findings):
+def test_verdicts_of_a_partial_sweep_are_provisional(inputs, findings):
     confirmed = [dataclasses.replace(findings[0], verdict="confirmed"), *findings[1:]]
-    assert "**Verdict: confirmed (provisional). " in words.claim("c1", confirmed, partial=True)
-    assert "**Verdict: confirmed. " in words.claim("c1", confirmed, partial=False)
-    assert "**Verdict: not asked of this sweep.**" in words.claim("c2", confirmed, partial=True)
-    begun = dataclasses.replace(material.runs.runs[0], done=False, failure="killed by signal 9")
-    partial = dataclasses.replace(
-        material, runs=dataclasses.replace(material.runs, runs=[begun, *material.runs.runs[1:]])
-    )
-    tale = story.spec(story.report(partial, confirmed, "", online=False))
-    assert tale["description"] == "3 of 4 runs of the sweep tiny are done (1 failed): a partial report."
+    assert "**Verdict: confirmed (provisional). " in claim_text("c1", confirmed, partial=True)
+    assert "**Verdict: confirmed. " in claim_text("c1", confirmed, partial=False)
+    assert "**Verdict: not asked of this sweep.**" in claim_text("c2", confirmed, partial=True)
+    begun = dataclasses.replace(inputs.runs.runs[0], done=False, failure="killed by signal 9")
+    partial = dataclasses.replace(inputs, runs=dataclasses.replace(inputs.runs, runs=[begun, *inputs.runs.runs[1:]]))
+    report = reports.spec(reports.wandb_report(partial, confirmed, "", online=False))
+    assert report["description"] == "3 of 4 runs of the sweep tiny are done (1 failed): a partial report."

@@ -5,14 +5,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from afterkernel.data import Problem
 from afterkernel.data.batches import Batches
-from afterkernel.data.module import ProblemDataModule
 from afterkernel.transforms import augment
 
 IMAGES = torch.arange(10.0).reshape(10, 1, 1, 1).expand(10, 1, 4, 4) / 10
 LABELS = torch.arange(10) % 2
-PROBLEM = Problem(IMAGES, LABELS, IMAGES[:2], LABELS[:2], "even", "odd")
 
 
 def batches(epoch=0, seed=0, augmentation=None):
@@ -103,7 +100,7 @@ def fit(folder, max_epochs, seed=0, checkpoint=None):
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    trainer.fit(model, datamodule=ProblemDataModule(PROBLEM, 4, seed), ckpt_path=checkpoint)
+    trainer.fit(model, Batches(IMAGES, LABELS, 4, seed), ckpt_path=checkpoint)
     return trainer, model
 
 
@@ -118,12 +115,6 @@ def test_lightning_sets_the_epoch_and_a_resumed_run_sees_the_same_order(tmp_path
     _, second = fit(tmp_path, 4, checkpoint=str(tmp_path / "last.ckpt"))
     assert first.seen | second.seen == expected
     assert list(second.seen) == [2, 3]
-
-
-def test_the_loader_of_the_module_is_that_of_the_training_split():
-    loader = ProblemDataModule(PROBLEM, 3, 7).train_dataloader()
-    assert (len(loader), loader.seed, loader.augmentation) == (4, 7, None)
-    assert loader.x is PROBLEM.x_train
 
 
 @pytest.mark.parametrize(("n", "size", "count"), [(10, 5, 2), (10, 32, 1), (1, 1, 1)])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from afterkernel.data import SOURCES
-from afterkernel.data.source import capped, pick_pair
+from afterkernel.data.source import select_pair, stratified_subset
 from afterkernel.data.sources.cifar10 import CIFAR10
 from afterkernel.data.sources.digits import Digits
 from afterkernel.data.sources.mnist import MNIST
@@ -78,7 +78,7 @@ def test_caps_apply_to_each_split():
 @given(st.lists(st.integers(0, 1), min_size=2, max_size=60), st.integers(2, 70))
 def test_a_cap_keeps_the_proportion_and_the_order(labels, cap):
     y = torch.tensor([0, 1, *labels])
-    kept = capped(y, cap)
+    kept = stratified_subset(y, cap)
     assert len(kept) == min(cap, len(y))
     assert kept.tolist() == sorted(set(kept.tolist()))
     of_plus = int(y[kept].sum())
@@ -89,13 +89,13 @@ def test_a_cap_keeps_the_proportion_and_the_order(labels, cap):
 
 def test_a_smaller_cap_takes_a_part_of_a_larger_one():
     y = torch.arange(400) % 2
-    sets = [set(capped(y, cap).tolist()) for cap in (10, 100, 300)]
+    sets = [set(stratified_subset(y, cap).tolist()) for cap in (10, 100, 300)]
     assert sets[0] < sets[1] < sets[2]
-    assert capped(y, None).tolist() == list(range(400))
+    assert stratified_subset(y, None).tolist() == list(range(400))
 
 
 def test_pick_pair_keeps_two_classes():
-    positions, y = pick_pair(torch.tensor([5, 2, 7, 2, 5, 5]), minus=5, plus=2, cap=None)
+    positions, y = select_pair(["5", "2", "7", "2", "5", "5"], minus="5", plus="2", cap=None)
     assert positions.tolist() == [0, 1, 3, 4, 5]
     assert y.tolist() == [0, 1, 1, 0, 0]
 

@@ -133,9 +133,9 @@ RUNS = [
     E("an evaluation of nothing", "evaluate: the following arguments are required: RUN_DIR; python -m afterkernel evaluate --help shows its usage.", None, "evaluate"),
     E("an evaluation as a sweep", "--multirun is not an option of evaluate: python -m afterkernel evaluate --help lists them.", lambda at: at.run(), "evaluate run --multirun svm.tol=1e-3,1e-4"),
     E("an evaluation with another seed", "seed=3 differs from what the snapshots were trained with, and evaluate takes options of kernel, svm and measure alone: start a new run for that.", lambda at: at.run(), "evaluate run seed=3"),
-    E("an evaluation while a forced run has not begun", "run was begun anew with force=true and is not trained yet: run its command again first.", edited("run.json", facts(clearing=True))),
+    E("an evaluation while a forced run has not begun", "run was restarted with force=true and is not trained yet: run its command again first.", edited("run.json", facts(clearing=True))),
     E("an evaluation of files that force=true replaced", f"run/{LAST[:-1]}0.json is of a run that force=true replaced: run the same command again, then evaluate.", replaced_start),
-    E("a summary of another run", "run/training.json is not of this run, as ...: restore this run's own file, or begin anew with force=true.", edited("training.json", of_another_run)),
+    E("a summary of another run", "run/training.json is not of this run, as ...: restore this run's own file, or start over with force=true.", edited("training.json", of_another_run)),
     E("a run without snapshots", "run has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.", removed("snapshots")),
     E("a run trained on other images", "the images are not those that run was trained with: restore them, or run again with force=true.", edited("training.json", facts(data_sha256="0" * 64))),
     E("a training summary that is cut short", "run/training.json is not a summary of this version (it is not valid JSON, perhaps cut short: ...): delete it and train the run again.", edited("training.json", lambda data: data[:20])),
@@ -162,8 +162,8 @@ RUNS = [
 
 # fmt: off
 SNAPSHOTS = [
-    E("a snapshot copied from another run", f"run/{LAST}.json is not of this run, as it belongs to another training (other network, options or seed): restore this run's own file, or begin anew with force=true.", edited(f"{LAST}.json", of_another_run)),
-    E("a snapshot whose run is junk", f"run/{LAST}.json is not of this run, as ...: restore this run's own file, or begin anew with force=true.", edited(f"{LAST}.json", facts(run="junk"))),
+    E("a snapshot copied from another run", f"run/{LAST}.json is not of this run, as it belongs to another training (other network, options or seed): restore this run's own file, or start over with force=true.", edited(f"{LAST}.json", of_another_run)),
+    E("a snapshot whose run is junk", f"run/{LAST}.json is not of this run, as ...: restore this run's own file, or start over with force=true.", edited(f"{LAST}.json", facts(run="junk"))),
     E("weights that are cut short", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", lambda data: data[:-100])),
     E("weights with one bit flipped", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", flipped)),
     E("weights that are not there", "run has no weights to evaluate (epoch=0001.pt is missing): keep=[checkpoint], the default, keeps them; run it again with that and force=true.", removed(f"{LAST}.pt")),
@@ -174,7 +174,7 @@ SNAPSHOTS = [
     E("facts of a snapshot that are cut short", f"run/{LAST}.json is not a snapshot of this version (it is not valid JSON, perhaps cut short: ...): train the run again.", edited(f"{LAST}.json", lambda data: data[:-40])),
     E("facts of a later version", f"run/{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", edited(f"{LAST}.json", facts(version=2))),
     E("facts of another epoch", f"run/{LAST}.json is not a snapshot of this version (it is of epoch 7): train the run again.", edited(f"{LAST}.json", facts(epoch=7))),
-    E("facts with a wrong type", f"run/{LAST}.json is not a snapshot of this version (step is 'two', where a whole number belongs): train the run again.", edited(f"{LAST}.json", facts(step="two"))),
+    E("facts with a wrong type", f"run/{LAST}.json is not a snapshot of this version (step: Input should be a valid integer): train the run again.", edited(f"{LAST}.json", facts(step="two"))),
     E("facts without a number", f"run/{LAST}.json is not a snapshot of this version (step is missing): train the run again.", edited(f"{LAST}.json", lambda data: json.dumps({k: v for k, v in json.loads(data).items() if k != "step"}).encode())),
 ]
 # fmt: on
@@ -204,8 +204,8 @@ RESUMED = [
     M("a run again whose summary is cut short", SAME, "...training.json is not a summary of this version (it is not valid JSON, perhaps cut short: ...): delete it and train the run again.", there("training.json", lambda data: data[:20])),
     M("a run again whose summary a later version wrote", SAME, "...training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", there("training.json", facts(version=9))),
     M("a run resumed on weights that are cut short", SAME, f"...{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", there(f"{LAST}.pt", lambda data: data[:-100], RECORDS)),
-    M("a run of a GPU again where there is none", SAME, "...was begun on a GPU, and torch finds none here: continue it where there is one, or begin anew with force=true.", on_gpu),
-    M("a run again with another run's snapshot", SAME, f"...{LAST}.json is not of this run, as ...: restore this run's own file, or begin anew with force=true.", there(f"{LAST}.json", of_another_run)),
+    M("a run of a GPU again where there is none", SAME, "...was started on a GPU, and torch finds none here: continue it on a machine with a GPU, or start over with force=true.", on_gpu),
+    M("a run again with another run's snapshot", SAME, f"...{LAST}.json is not of this run, as ...: restore this run's own file, or start over with force=true.", there(f"{LAST}.json", of_another_run)),
     M("a run resumed on facts that a later version wrote", SAME, f"...{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", there(f"{LAST}.json", facts(version=2), RECORDS)),
 ]
 # fmt: on

@@ -26,7 +26,7 @@ def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(make_jobs, recor
     Local(processes=processes).launch(jobs, events, standin.execute)
     assert events.states == {"a": "finished", "g": "finished"} | dict.fromkeys("bcdef", "failed")
     sentences = {name: outcome.message for name, outcome in events.outcomes.items()}
-    assert "ended by SIGKILL, perhaps for want of memory" in sentences["b"]
+    assert "ended by SIGKILL, perhaps because memory ran out" in sentences["b"]
     assert "ended by EXIT" in sentences["c"]
     assert "no space left" in sentences["d"]
     assert sentences["e"] == "ValueError: on purpose"

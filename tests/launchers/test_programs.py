@@ -107,7 +107,7 @@ def test_slurm_jobs_that_are_requeued_give_the_records_of_an_unbroken_run(unbrok
     logs = [path.read_text() for path in folder.glob(".submitit/*/*_log.out")]
     assert len(logs) == 2
     assert all(text.count("Starting with JobEnvironment") == 2 for text in logs)
-    assert all("going on from" in text for text in logs)
+    assert all("resuming from" in text for text in logs)
     assert any("Requeued job" in text for text in logs)
 
 

@@ -99,7 +99,7 @@ def test_ctrl_c_stops_what_runs_and_passes_on(stand_in, make_jobs, recorder, fol
 
 @pytest.mark.ray
 def test_what_no_node_has_is_refused_in_one_sentence(make_jobs, recorder, address):
-    with pytest.raises(UserError, match=r"launcher.cpus=64, .* the most of one node is 2 CPUs"):
+    with pytest.raises(UserError, match=r"launcher.cpus=64, .* the largest node has 2 CPUs"):
         RayLauncher(address=address, cpus=64).launch(make_jobs(a={}), recorder(), standin.execute)
     with pytest.raises(UserError, match=r"launcher.gpus=1"):
         RayLauncher(address=address, gpus=1).launch(make_jobs(a={}), recorder(), standin.execute)

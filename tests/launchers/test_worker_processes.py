@@ -118,7 +118,7 @@ def test_a_thread_of_the_engine_that_dies_between_jobs_costs_no_run(make_jobs, r
 @pytest.mark.timeout(60)
 def test_slots_that_end_without_a_word_end_the_sweep(monkeypatch, make_jobs, recorder):
     monkeypatch.setattr(processes, "LOOK_S", 0.05)
-    monkeypatch.setattr(processes._Slot, "run", lambda self: None)
+    monkeypatch.setattr(processes._WorkerThread, "run", lambda self: None)
     with pytest.raises(RuntimeError, match="threads that serve the worker processes have ended"):
         run_in_processes(make_jobs(a={}, b={}), recorder(), standin.execute, [{}], "none")
 

@@ -30,15 +30,15 @@ def configured(tmp_path, *words):
 @contextlib.contextmanager
 def mirrored(config, run_dir, name=None, mode="offline"):
     sweep, logger = replace(config.sweep, name="tiny"), replace(config.logger, wandb=Wandb(mode))
-    with wandb_run(replace(config, sweep=sweep, logger=logger), run_dir, name or run_id(config)) as board:
-        yield board
+    with wandb_run(replace(config, sweep=sweep, logger=logger), run_dir, name or run_id(config)) as mirror:
+        yield mirror
 
 
 def broken_off(config, run_dir, error, epochs=1):
     """A run that ends by an exception after some of its snapshots."""
-    with mirrored(config, run_dir) as board:
+    with mirrored(config, run_dir) as mirror:
         for epoch in range(epochs):
-            board.log(logger_records.record(epoch))
+            mirror.log(logger_records.record(epoch))
         raise error
 
 
@@ -49,9 +49,9 @@ def offline(run_dir):
 def test_a_run_by_its_id_group_epochs_and_final_numbers(tmp_path):
     config = configured(tmp_path)
     final = logger_records.record(5, final=True, kernels=(logger_records.kernel(epoch=5, margin=None),))
-    with mirrored(config, tmp_path) as board:
+    with mirrored(config, tmp_path) as mirror:
         for each in (logger_records.record(0), logger_records.record(2), final):
-            board.log(each)
+            mirror.log(each)
     (found,) = offline(tmp_path)
     assert found.run.run_id == f"tiny-{run_id(config)}"
     assert (found.run.run_group, found.run.display_name, found.run.project) == ("tiny", run_id(config), "afterkernel")
@@ -140,9 +140,9 @@ def test_a_resumed_run_keeps_its_id_and_is_complete_in_itself(tmp_path):
     config = configured(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         broken_off(config, tmp_path, KeyboardInterrupt())
-    with mirrored(config, tmp_path) as board:
-        board.log(logger_records.record(0))
-        board.log(logger_records.record(1, final=True))
+    with mirrored(config, tmp_path) as mirror:
+        mirror.log(logger_records.record(0))
+        mirror.log(logger_records.record(1, final=True))
     first, second = offline(tmp_path)
     assert first.run.run_id == second.run.run_id
     assert ([row["epoch"] for row in second.history], second.exit_codes) == ([0, 1], [0])
@@ -152,8 +152,8 @@ def test_a_resumed_run_keeps_its_id_and_is_complete_in_itself(tmp_path):
 def test_an_evaluation_with_other_options_is_a_wandb_run_of_its_own(tmp_path):
     config = configured(tmp_path)
     for made in (config, override(config, ["svm=libsvm"])):
-        with mirrored(made, tmp_path, name=run_id(config)) as board:
-            board.log(logger_records.record(0))
+        with mirrored(made, tmp_path, name=run_id(config)) as mirror:
+            mirror.log(logger_records.record(0))
     first, second = (found.run.run_id for found in offline(tmp_path))
     assert first == f"tiny-{run_id(config)}"
     assert second.startswith(f"{first}-")
@@ -163,9 +163,9 @@ def log_one(folder, seed):
     config = replace(configured(folder), seed=seed)
     run_dir = folder / str(seed)
     run_dir.mkdir()
-    with mirrored(config, run_dir) as board:
+    with mirrored(config, run_dir) as mirror:
         for epoch in range(30):
-            board.log(logger_records.record(epoch, final=epoch == 29, seed=seed))
+            mirror.log(logger_records.record(epoch, final=epoch == 29, seed=seed))
 
 
 def test_runs_in_parallel_lose_nothing(tmp_path):
@@ -199,23 +199,23 @@ def test_a_mirror_that_fails_is_one_warning_and_the_run_goes_on(tmp_path, monkey
     monkeypatch.setattr(
         *{"init": (wandb, "init"), "log": (wandb.Run, "log"), "finish": (wandb.Run, "finish")}[stage], fail
     )
-    with mirrored(configured(tmp_path), tmp_path) as board:
-        board.log(logger_records.record(0))
-        board.log(logger_records.record(1))
+    with mirrored(configured(tmp_path), tmp_path) as mirror:
+        mirror.log(logger_records.record(0))
+        mirror.log(logger_records.record(1))
     (told,) = warnings_of(caplog)
     assert told.startswith("W&B logging stopped for this run ([Errno 28] No space left on device)")
     monkeypatch.undo()
     again = tmp_path / "again"
     again.mkdir()
-    with mirrored(configured(tmp_path), again) as board:
-        board.log(logger_records.record(0))
+    with mirrored(configured(tmp_path), again) as mirror:
+        mirror.log(logger_records.record(0))
     assert offline(again)[0].exit_codes == [0]
 
 
 def test_a_file_in_the_way_is_one_warning(tmp_path, caplog):
     (tmp_path / "wandb").write_text("mine")
-    with mirrored(configured(tmp_path), tmp_path) as board:
-        board.log(logger_records.record(0))
+    with mirrored(configured(tmp_path), tmp_path) as mirror:
+        mirror.log(logger_records.record(0))
     assert len(warnings_of(caplog)) == 1
     assert (tmp_path / "wandb").read_text() == "mine"
 
@@ -226,15 +226,15 @@ from pathlib import Path
 import logger_records, test_wandb_mirror as tests
 logging.basicConfig(format="%(message)s")
 folder = Path(sys.argv[1])
-with tests.mirrored(tests.configured(folder), folder) as board:
-    board.log(logger_records.record(0))
+with tests.mirrored(tests.configured(folder), folder) as mirror:
+    mirror.log(logger_records.record(0))
     children = subprocess.run(["ps", "-o", "pid=,comm=", "--ppid", str(os.getpid())], capture_output=True, text=True)
     for line in children.stdout.splitlines():
         if "wandb-core" in line:
             os.kill(int(line.split()[0]), signal.SIGKILL)
             print("killed", flush=True)
     for epoch in range(1, 50):
-        board.log(logger_records.record(epoch))
+        mirror.log(logger_records.record(epoch))
 print("done")
 """
 
@@ -264,7 +264,7 @@ def test_online_without_a_server_falls_back_to_offline(tmp_path, monkeypatch, ca
 
     monkeypatch.setattr(wandb, "init", init)
     caplog.set_level(logging.WARNING)
-    with mirrored(configured(tmp_path), tmp_path, mode="online") as board:
-        board.log(logger_records.record(0))
-    assert warnings_of(caplog) == ["W&B can't be reached (no route): this run is mirrored offline, for wandb-sync"]
+    with mirrored(configured(tmp_path), tmp_path, mode="online") as mirror:
+        mirror.log(logger_records.record(0))
+    assert warnings_of(caplog) == ["W&B can't be reached (no route): this run is logged offline; wandb-sync uploads it"]
     assert offline(tmp_path)[0].exit_codes == [0]

@@ -34,9 +34,9 @@ def resumed(tmp_path):
     config = mirrors.configured(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         mirrors.broken_off(config, run_dir, KeyboardInterrupt(), epochs=2)
-    with mirrors.mirrored(config, run_dir) as board:
+    with mirrors.mirrored(config, run_dir) as mirror:
         for epoch in range(3):
-            board.log(logger_records.record(epoch, final=epoch == 2))
+            mirror.log(logger_records.record(epoch, final=epoch == 2))
     return SimpleNamespace(runs=tmp_path / "runs", id=f"tiny-{run_id(config)}")
 
 
@@ -64,7 +64,7 @@ def test_a_refusal_fails_and_leaves_the_rest_waiting(resumed, account, monkeypat
         at(monkeypatch, server.address)
         assert main(["wandb-sync", str(resumed.runs)]) == 1
     out, err = capsys.readouterr()
-    assert out.count("NOT uploaded: W&B gives no reason; is the API key right") == 1
+    assert out.count("NOT uploaded: W&B gives no reason; is the API key valid") == 1
     assert out.count("\n") == 1
     assert err == "afterkernel: 1 of 1 runs not uploaded; wandb-sync tries again.\n"
 

@@ -1,6 +1,7 @@
 """Networks: widths and counts of the paper, shapes, initialisers, and what is refused."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 import afterkernel as ak
 from afterkernel.errors import UserError
 from afterkernel.models import Architecture
+from afterkernel.options import option
 from afterkernel.plugins import members
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
@@ -132,3 +134,47 @@ def test_the_smallest_network_is_taken_where_it_reaches_the_budget():
 def test_a_network_larger_than_the_memory_is_refused_before_it_is_made(options):
     with pytest.raises(UserError, match=r"do not fit into this machine's memory of .* GiB"):
         ak.models.mlp(DIGITS, **options)
+
+
+@dataclass
+class Own(Architecture):
+    """A user's own architecture: its name, its options, and one method."""
+
+    name: str = option("own", "which architecture (set by arch=NAME)")
+    outputs: int = option(1, "number of outputs")
+
+    def module(self, width, image_shape):
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(image_shape[0], width, 3),
+            torch.nn.AdaptiveAvgPool2d(1),
+            torch.nn.Flatten(),
+            torch.nn.Linear(width, self.outputs),
+        )
+
+
+def test_parameters_of_an_own_module_are_counted_for_the_budget():
+    before = torch.get_rng_state()
+    assert Own(budget=230).choose_width(CIFAR) == 8  # 27 w + w + w + 1 = 29 w + 1
+    assert torch.equal(torch.get_rng_state(), before)
+    network = Own(budget=230).build(CIFAR)
+    assert (network.width, network.parameter_count) == (8, 233)
+    assert network(torch.rand(3, *CIFAR)).shape == (3,)
+
+
+def test_an_own_module_of_one_size_is_taken_as_it_is():
+    class OneSize(Own):
+        def module(self, width, image_shape):
+            return torch.nn.Sequential(super().module(5, image_shape), torch.nn.Flatten(0))
+
+    network = OneSize(budget=10).build(DIGITS)
+    assert (network.width, network.parameter_count) == (1, 56)
+    assert network(torch.rand(1, *DIGITS)).shape == (1,)
+
+
+def test_an_own_module_must_give_one_logit():
+    with torch.device("meta"):
+        Own(budget=300).build(DIGITS)
+        with pytest.raises(UserError, match=r"arch=own gives outputs of shape \(2, 10\) for 2 images: a network must"):
+            Own(outputs=10).build(DIGITS)
+        with pytest.raises(UserError, match=r"arch=own does not run on images of shape \(1, 2, 2\): .*[Kk]ernel size"):
+            Own(budget=300).build((1, 2, 2))

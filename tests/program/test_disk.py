@@ -22,7 +22,7 @@ def failing(number):
 @pytest.mark.parametrize(
     ("number", "told"),
     [
-        (errno.ENOSPC, "afterkernel: the disk is full: make space and give the same command again; what is recorded"),
+        (errno.ENOSPC, "afterkernel: the disk is full: make space and run the same command again; what is recorded"),
         (errno.EDQUOT, "afterkernel: the disk is full: make space"),
         (errno.EROFS, "afterkernel: file can't be used (Read-only file system): name another file or folder.\n"),
     ],

@@ -16,7 +16,7 @@ FAILURE = re.compile(r"FAILED (\S+): (.*) \(log: (.*)\)")
 # Which run, where, how; and its message.
 FAULTS = {
     "mlp-,seed0,snapshots/.epoch=0001.pt:kill": r"ended by SIGKILL",
-    "mlp-,seed1,snapshots/.epoch=0001.pt:exit": r"it called for an exit with code 0",
+    "mlp-,seed1,snapshots/.epoch=0001.pt:exit": r"it exited with code 0",
     "mlp-,seed2,snapshots/.epoch=0004.pt:memory": r"memory ran out",
     "vgg-,seed0,records,.tmp:kill": r"ended by SIGKILL",
     "vgg-,seed1,records,.tmp:full": r"the disk is full",
@@ -28,7 +28,7 @@ def test_runs_fail_each_in_its_way_and_the_others_go_on(program, unbroken, tmp_p
     done = program(*words, cwd=tmp_path, harm=";".join(FAULTS), mark=tmp_path / "mark")
     assert len(list(tmp_path.glob("mark.*"))) == len(FAULTS), "a fault did not happen"
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "1 of 6 runs finished, 5 failed; give the same command again to go on" in done.stdout
+    assert "1 of 6 runs finished, 5 failed; run the same command again to continue" in done.stdout
     told = {run_id: (sentence, Path(log)) for run_id, sentence, log in FAILURE.findall(done.stderr)}
     assert len(told) == len(FAILURE.findall(done.stderr)) == len(FAULTS)
     for fault, wanted in FAULTS.items():
@@ -66,7 +66,7 @@ def test_ctrl_c_leaves_everything_to_go_on_from(program, unbroken, tmp_path):
             break
     out, err = process.communicate(timeout=400)
     assert process.returncode == 130, out + err
-    assert "give the same command again to go on" in out
+    assert "run the same command again to continue" in out
     assert err.count("\n") == 1
     assert "interrupted" in err
     assert "Traceback" not in out + err

@@ -182,7 +182,7 @@ def test_a_run_that_is_killed_under_the_display_is_told_and_ctrl_c_ends_the_othe
     assert code == 130, text
     failed = re.findall(r"\[1/2\] FAILED (\S+): its process was ended by SIGKILL.*\(log: .*run.log\)\r\n", text)
     assert failed == [locks[0].parents[1].name]
-    assert "0 of 2 runs finished, 1 failed, 1 to go; give the same command again to go on\r\n" in text
+    assert "0 of 2 runs finished, 1 failed, 1 to go; run the same command again to continue\r\n" in text
     assert "Traceback" not in text
     # The one that was killed could not take its file away.
     assert [path.parents[1] for path in tmp_path.rglob("*.progress*")] == [locks[0].parents[1]]

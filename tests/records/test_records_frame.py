@@ -3,9 +3,11 @@ import pytest
 
 from afterkernel.errors import UserError
 from afterkernel.records import read_records, results, sql, write_record
+from afterkernel.records.columns import FRAME
 from afterkernel.records.frame import to_frame
 
-COLUMNS = [
+# The columns that every version has, in their order; a version may add others.
+SURFACE = [
     "run_id",
     "evaluation_id",
     "sweep",
@@ -70,12 +72,14 @@ COLUMNS = [
     "peak_bytes",
     "schema_version",
 ]
+COLUMNS = [name for name in FRAME if name != "measures"]
 
 
 def test_one_row_a_snapshot_and_kernel_with_the_record_s_numbers(tmp_path, make_record):
     write_record(tmp_path, make_record(("ntk", "conjugate"), swap_invariance=0.625), 1)
     frame = results(tmp_path)
     assert list(frame.columns) == COLUMNS
+    assert [name for name in COLUMNS if name in SURFACE] == SURFACE
     assert frame["kernel"].tolist() == ["conjugate", "ntk"]
     assert frame["swap_invariance"].tolist() == [0.625, 0.625]
     assert frame["peak_bytes"].tolist() == [123456789] * 2
@@ -151,3 +155,19 @@ def test_measures_whose_names_depend_on_options_are_columns(tmp_path, make_recor
     assert frame["eigenvalue_2"].tolist() == [pd.NA, 3.0]
     asked = sql(tmp_path, "select epoch, measures->>'$.shift_2px_invariance' as moved from results order by epoch")
     assert asked["moved"].tolist()[1] == "0.25"
+
+
+def test_measures_are_columns_of_queries_and_conditions_too(tmp_path, make_record):
+    names = ["eigenvalue_2", "layers.1/shift_invariance", 'my "own"', "Eigenvalue_2"]
+    numbers = {"alignment_with_centred_ntk": 0.5} | {name: float(index) for index, name in enumerate(names)}
+    write_record(tmp_path, make_record(("centred_ntk",), epoch=1, measures=numbers), 1)
+    write_record(tmp_path, make_record(("ntk",), epoch=2, measures={"alignment_with_centred_ntk": 1}), 1)
+    frame = results(tmp_path, "alignment_with_centred_ntk < 0.75")
+    assert frame["kernel"].tolist() == ["centred_ntk"]
+    assert frame[names].iloc[0].tolist() == [0, 1, 2, 3]
+    assert results(tmp_path, '"layers.1/shift_invariance" = 1 and "my ""own""" = 2')["epoch"].tolist() == [1]
+    asked = sql(tmp_path, "select epoch, alignment_with_centred_ntk, eigenvalue_2 from results order by epoch")
+    assert asked["alignment_with_centred_ntk"].tolist() == [0.5, 1]
+    assert asked["eigenvalue_2"].isna().tolist() == [False, True]
+    with pytest.raises(UserError, match="alignment_with_rbf is not a column"):
+        results(tmp_path, "alignment_with_rbf < 1")

@@ -170,10 +170,10 @@ def test_a_connection_is_cut_off_even_where_a_query_was_not_looked_at(folder):
     import duckdb
 
     path = folder / "run0" / "records" / "0.eval0.1.json"
-    with engine.opened(find_runs(folder), folder) as opened:
+    with engine.open_results(find_runs(folder), folder) as open_results:
         for query in [*ELSEWHERE[:2], *ELSEWHERE[5:8], *ELSEWHERE[11:16]]:
             with pytest.raises(duckdb.Error):
-                opened.execute(query.format(path)).fetchall()
+                open_results.execute(query.format(path)).fetchall()
 
 
 def test_the_examples_in_the_readme_take_one_svm_alone(tmp_path, make_record):

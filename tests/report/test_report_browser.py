@@ -55,7 +55,7 @@ def page(run_writer, tmp_path_factory) -> Path:
                 swap = {0: 0.8, 1: 0.7, 5: (0.6 if arch == "vgg" else 0.9) + 0.002 * seed}
                 write_run(errors, arch=arch, rate=rate, seed=seed, swap=swap)
     run = write_run({0: 0.1}, seed=7, last=5, run_id="a_run_with_a_name_" + "much_longer_" * 5)
-    (run / "failure.json").write_text(json.dumps({"message": "killed by signal 9, perhaps for want of memory"}))
+    (run / "failure.json").write_text(json.dumps({"message": "killed by signal 9, perhaps because memory ran out"}))
     return build(folder)
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from afterkernel.claims import HYPOTHESES, judge
+from afterkernel.claims import CLAIMS, judge
 from afterkernel.records import read_records
 from afterkernel.report import build, figure_claim, figure_errors, figure_invariances, figure_trajectory, style
 from afterkernel.report import table_data as tables
@@ -78,7 +78,7 @@ def test_points_of_fewer_seeds_are_open(write_run, rows):
 
 def test_dumbbells_join_before_and_after(write_run, rows):
     write_run({0: 0.1, 5: 0.02}, swap={0: 0.8, 5: 0.6})
-    figure = figure_invariances.draw(figure_invariances.measured(tables.changes(rows())), [0.1])
+    figure = figure_invariances.draw(figure_invariances.invariance_changes(tables.changes(rows())), [0.1])
     ends = [tuple(line.get_xdata()) for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 2]
     assert (0.8, 0.6) in ends
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -88,7 +88,7 @@ def test_dumbbells_join_before_and_after(write_run, rows):
 def test_no_invariances_no_figure(write_run, rows, tmp_path):
     none = dict.fromkeys([f"{name}_invariance" for name in ("shift", "rotation", "zoom", "swap")])
     write_run({0: 0.1}, kernel_fields=none)
-    assert figure_invariances.measured(tables.changes(rows())).empty
+    assert figure_invariances.invariance_changes(tables.changes(rows())).empty
     build(tmp_path)
     assert not list((tmp_path / "report" / "figures").glob("*_invariances.*"))
 
@@ -122,7 +122,7 @@ def test_trajectories_show_every_measure_from_the_start(write_run, rows):
     assert swap["n_seeds"].tolist() == [3, 3, 2]
     figure = figure_trajectory.draw(table, [0.1])
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
-    assert titles[:3] == ["SVM test error (%)", "SVM margin", "effective rank"]
+    assert titles[:3] == ["SVM test error (%)", "SVM margin", "shift invariance"]
     assert "swap invariance\n(lower = more global)" in titles
     (axes,) = [one for one in figure.axes if one.get_title(loc="left").startswith("SVM test")]
     assert lines(axes)[0] == ([0, 1], pytest.approx([10.0, 100 * (0.05 + 0.06 + 0.06) / 3]))
@@ -143,8 +143,8 @@ def test_the_figure_of_a_claim_tells_states_by_shape_and_shades_what_is_claimed(
         for seed in range(5):
             swap = {0: 0.5, 5: 0.5 + change + seed / 100}
             write_run({0: 0.1, 5: 0.1}, arch=arch, seed=seed, swap=swap)
-    figure = figure_claim.draw(figure_claim.measured(judge(HYPOTHESES["c2"], rows())))
+    figure = figure_claim.draw(figure_claim.measured(judge(CLAIMS["c2"], rows())))
     markers = [line.get_marker() for axes in figure.axes for line in axes.get_lines() if line.get_marker() in "oXD"]
     assert markers == ["o", "X"]
     assert [axes.get_xlabel() for axes in figure.axes] == ["cosine", "cosine"]
-    assert figure_claim.measured(judge(HYPOTHESES["c5"], rows())) == []
+    assert figure_claim.measured(judge(CLAIMS["c5"], rows())) == []

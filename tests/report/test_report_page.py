@@ -47,7 +47,7 @@ def test_the_page_holds_the_numbers_of_the_data(write_run, tmp_path, read):
     assert "7.77 ± 0.00" in text  # the network's own
     for number in ("2.5e-9", "321", "0.0123", "3.00 GiB", "95,267", "2 of 2"):
         assert number in text
-    assert "Complete: every snapshot wanted of all 2 runs is recorded." in text
+    assert "Complete: every planned snapshot of all 2 runs is recorded." in text
 
 
 def test_the_page_loads_nothing_from_elsewhere(write_run, tmp_path, read):
@@ -97,7 +97,7 @@ def test_evaluations_are_shown_apart(write_run, tmp_path, read):
     write_run({0: 0.1, 1: 0.02})
     write_run({0: 0.4}, last=1, evaluation_id="eval1", kernel_fields={"svm_backend": "other"})
     text, _ = read(build(tmp_path))
-    assert "evaluated in 2 ways, which are never averaged together" in text
+    assert "evaluated with 2 sets of options, which are never averaged together" in text
     assert "the one with most rows, eval0 (SVM: exact)" in text
     assert "Test error (%), evaluation eval1 (SVM: other)" in text
     assert "40.00" in text
@@ -117,7 +117,7 @@ def test_pairs_have_sections_of_their_own(write_run, tmp_path, read):
 def test_a_transform_without_effect_is_told_in_the_caption(write_run, tmp_path, read):
     write_run({0: 0.1, 1: 0.02}, kernel_fields={"zoom_invariance": 0.9999})
     text, _ = read(build(tmp_path))
-    assert "these transforms leave such images as they are: zoom." in text
+    assert "1 by construction, since these images do not change: zoom invariance." in text
 
 
 def test_settings_provenance_and_command(write_run, tmp_path, read):

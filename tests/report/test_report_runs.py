@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from afterkernel.claims import HYPOTHESES
+from afterkernel.claims import CLAIMS
 from afterkernel.records import SkippedWarning, read_records
-from afterkernel.report import build, claims, runs
+from afterkernel.report import build, claim_cards, runs
 
 
 def keep(folder, **named):
@@ -52,10 +52,10 @@ def test_a_grid_that_is_none_is_named(write_run, tmp_path):
 
 def test_a_sweep_names_the_claims_that_it_is_to_answer(write_run, tmp_path):
     write_run({0: 0.1, 5: 0.05})
-    assert claims.asked(read_records(tmp_path)) == list(HYPOTHESES)
+    assert claim_cards.requested_claims(read_records(tmp_path)) == list(CLAIMS)
     config = {"training": {"epochs": 5, "lr": 0.1}, "snapshot": {"epochs": [0, 5]}, "sweep": {"claims": ["c4", "c1"]}}
     write_run({0: 0.1, 5: 0.05}, config=config, run_id="asks", seed=1)
-    assert claims.asked(read_records(tmp_path)) == ["c1", "c4"]
+    assert claim_cards.requested_claims(read_records(tmp_path)) == ["c1", "c4"]
     page = build(tmp_path).read_text()
     assert "Not asked of these sweeps: C2, C3, C5, C6." in page
     assert 'id="verdict-c2"' not in page

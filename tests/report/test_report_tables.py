@@ -1,12 +1,10 @@
-import dataclasses
 import math
 
 import pytest
 
-from afterkernel.config.schema import KINDS, Config
 from afterkernel.records import read_records
 from afterkernel.report import table_data as tables
-from afterkernel.report.sections import IDLE, make_sections
+from afterkernel.report.sections import make_sections
 
 
 @pytest.fixture
@@ -139,7 +137,7 @@ def test_evaluations_and_pairs_are_kept_apart(write_run, tmp_path):
     write_run({0: 0.3}, plus="9", run_id="other")
     first, second = make_sections(read_records(tmp_path))
     assert (first.plus, second.plus) == ("8", "9")
-    assert first.ways == ["eval0", "eval1"]
+    assert first.evaluation_groups == ["eval0", "eval1"]
     assert set(first.rows()["evaluation_id"]) == {"eval0"}
     assert first.rows("eval1")["svm_test_error"].tolist() == pytest.approx([0.41, 0.4])
 
@@ -170,13 +168,13 @@ def test_networks_once_a_run(write_run, rows):
 
 def test_a_transform_that_changes_nothing_is_found(write_run, rows):
     write_run({0: 0.1}, kernel_fields={"zoom_invariance": 0.9995, "shift_invariance": 0.998})
-    assert tables.unchanged(rows()) == ["zoom"]
+    assert tables.unchanged(rows()) == ["zoom invariance"]
 
 
 def test_small_norms_of_the_conjugate_kernel_do_not_hide_it(write_run, rows):
     write_run({0: 0.1}, kernels=("ntk",), kernel_fields={"zoom_invariance": 0.9999})
     write_run({5: 0.1}, kernels=("conjugate",), kernel_fields={"zoom_invariance": 0.9985})
-    assert tables.unchanged(rows()) == ["zoom"]
+    assert tables.unchanged(rows()) == ["zoom invariance"]
 
 
 def evaluated(names, budget=1, tol=1e-6):
@@ -188,7 +186,7 @@ def test_evaluations_that_differ_in_the_kernels_asked_for_stand_together(write_r
     write_run({0: 0.1, 1: 0.02}, evaluation_id="eval1", kernels=("conjugate",), config=evaluated(["conjugate"], 2))
     write_run({0: 0.9}, evaluation_id="eval2", last=1, kernels=("ntk",), config=evaluated(["ntk"], tol=1e-3))
     (section,) = make_sections(read_records(tmp_path))
-    assert section.ways == ["eval0", "eval2"]
+    assert section.evaluation_groups == ["eval0", "eval2"]
     assert sorted(zip(section.rows()["epoch"], section.rows()["kernel"], strict=True)) == [
         (0, "conjugate"),
         (0, "ntk"),
@@ -201,22 +199,11 @@ def test_an_evaluation_repeated_in_the_same_way_counts_once(write_run, tmp_path)
     write_run({0: 0.1, 1: 0.02}, config=evaluated(["ntk", "conjugate"]))
     write_run({0: 0.1, 1: 0.02}, evaluation_id="eval1", kernels=("ntk",), config=evaluated(["ntk"]))
     (section,) = make_sections(read_records(tmp_path))
-    assert (section.ways, section.n_dropped) == (["eval0"], 2)
+    assert (section.evaluation_groups, section.n_dropped) == (["eval0"], 2)
     assert tables.errors_by_epoch(section.rows())["n_seeds"].max() == 1
 
 
-def test_what_parts_no_ways_of_evaluation_is_what_decides_nothing():
-    sections = [("kernel", Config().kernel), *(("svm", kind()) for kind in KINDS["svm"].values())]
-    idle = {
-        f"{group}.{field.name}"
-        for group, section in sections
-        for field in dataclasses.fields(section)
-        if not field.metadata["affects_results"]
-    }
-    assert {*idle, "kernel.names"} == IDLE
-
-
-def test_settings_marks_and_targets_come_from_the_configuration(write_run, tmp_path):
+def test_labels_of_rows_come_from_the_configuration(write_run, tmp_path):
     for augment in (False, True):
         training = {"augment": augment, "loss_target": 0.1 if augment else None}
         write_run({0: 0.1, 1: 0.02}, run_id=f"run{augment}", training=training)

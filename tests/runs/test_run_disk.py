@@ -1,5 +1,5 @@
 from afterkernel.records.files import write_atomic
-from afterkernel.runs.disk import disk_use
+from afterkernel.runs.disk import describe_use, disk_use
 
 
 def test_disk_use_is_parted_by_kind(tmp_path):
@@ -16,7 +16,8 @@ def test_disk_use_is_parted_by_kind(tmp_path):
     (tmp_path / "wandb" / "latest-run").symlink_to("offline-run-1")
     (tmp_path / "gone").symlink_to("nowhere")
     found = disk_use(tmp_path)
-    assert (found.records, found.snapshots, found.kernels, found.tiles, found.wandb) == (1, 20, 300, 4000, 50000)
-    assert found.total >= 654321
-    assert (found + found).kernels == 600
-    assert disk_use(tmp_path / "nowhere").describe() == "0 B"
+    kinds = ("records", "snapshots", "kernels", "tiles", "wandb")
+    assert [found[kind] for kind in kinds] == [1, 20, 300, 4000, 50000]
+    assert found.total() >= 654321
+    assert describe_use(found).startswith("639 KiB (other 586 KiB, wandb 48.8 KiB")
+    assert describe_use(disk_use(tmp_path / "nowhere")) == "0 B"

@@ -6,7 +6,7 @@ from svm_problems import normal, random_labels
 
 from afterkernel.config import compose, to_config
 from afterkernel.data import Problem
-from afterkernel.runs.evaluate import _classify
+from afterkernel.runs.evaluate import Evaluator
 from afterkernel.svm import estimator, exact
 from afterkernel.svm.separability import Separability
 
@@ -22,21 +22,21 @@ def test_the_soft_margin_is_recorded_and_no_margin(separable, monkeypatch):
     images = torch.zeros(len(y), 1, 2, 2)
     problem = Problem(images, y, images[:half], y[:half], "0", "1")
     config = to_config(compose(["dataset=digits", "arch=mlp", "svm=exact"]))
-    starts, doubtful = {}, []
-    answer = _classify(K, K[:half], problem, config, "ck", starts, doubtful)
-    assert answer.separable is separable
-    assert answer.margin is None
-    assert answer.gap is None
-    assert answer.converged is True
-    assert "soft margin" in answer.path
-    assert "separable" in doubtful[0]
-    assert starts == {}
+    evaluator, warnings = Evaluator(config, problem, "run0"), []
+    numbers = evaluator._classify("ck", K, K[:half], warnings)
+    assert numbers["separable"] is separable
+    assert numbers["margin"] is None
+    assert numbers["gap"] is None
+    assert numbers["converged"] is True
+    assert "soft margin" in numbers["svm_path"]
+    assert "separable" in warnings[0]
+    assert evaluator.warm_starts == {}
     # squared slacks are the hard margin of K + max K_ii / C I, of full rank: solved by the normal way
     ridged = K + float(K.diagonal().max()) / exact.Exact().soft_C * torch.eye(len(K), dtype=K.dtype)
     dual = _dual(ridged, 2.0 * y - 1)
     wrong = ((K @ dual > 0).long() != y).double()
-    assert answer.train_error == pytest.approx(float(wrong.mean()))
-    assert answer.test_error == pytest.approx(float(wrong[:half].mean()))
+    assert numbers["svm_train_error"] == pytest.approx(float(wrong.mean()))
+    assert numbers["svm_test_error"] == pytest.approx(float(wrong[:half].mean()))
 
 
 def _dual(K, signs):

@@ -36,7 +36,7 @@ def test_one_run_in_two_sweeps_is_finished_where_it_was_run(entries):
 
 
 def test_what_differs_between_runs_is_what_is_swept(entries):
-    assert [entry.swept for entry in entries] == [("sweep.name=a",), ("sweep.name=b",)]
+    assert [entry.varied for entry in entries] == [("sweep.name=a",), ("sweep.name=b",)]
 
 
 def test_one_run_twice_is_a_mistake(tmp_path):

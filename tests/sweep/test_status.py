@@ -13,7 +13,7 @@ from afterkernel.progress.work import Progress
 from afterkernel.records import SkippedWarning
 from afterkernel.runs.failure import write_failure
 from afterkernel.runs.planned import planned
-from afterkernel.runs.progress_file import Writer
+from afterkernel.runs.progress_file import ProgressWriter
 from afterkernel.runs.run_lock import run_lock
 from afterkernel.runs.status import RunStatus
 
@@ -41,10 +41,10 @@ def test_a_run_in_progress_is_told_by_what_it_says_and_the_sweep_s_end_by_its_ru
     now = time.time()
     report = Progress("training", "training: epoch 3 of 5", 0.4, 30.0, None, None, None, now, now)
     with run_lock(run.run_dir) as lock:
-        Writer(lock.path.with_suffix(".progress")).write(report)
+        ProgressWriter(lock.path.with_suffix(".progress")).write(report)
     assert state_of(run) == ("cut off", "missing epochs 5")  # nobody works there any more
     with run_lock(run.run_dir) as lock:
-        Writer(lock.path.with_suffix(".progress")).write(report)
+        ProgressWriter(lock.path.with_suffix(".progress")).write(report)
         assert re.match(r"training: epoch 3 of 5, over \d+ s left \(process ", state_of(run)[1])
         assert re.match(r"training: epoch 3 of 5, about 1 h \d+ min left \(process ", state_of(run, whole_s=5400.0)[1])
         left = sweep_left([run], to_go=2)

@@ -10,10 +10,10 @@ import pytest
 from afterkernel.launchers.job import Job, Outcome
 from afterkernel.progress import display as display_module
 from afterkernel.progress.work import Progress
-from afterkernel.runs.progress_file import Writer
+from afterkernel.runs.progress_file import ProgressWriter
 from afterkernel.runs.run_lock import run_lock
 from afterkernel.sweep import progress as module
-from afterkernel.sweep.progress import RunProgress, SweepProgress, words
+from afterkernel.sweep.progress import RunProgress, SweepProgress, describe_progress
 from afterkernel.sweep.run_sweep import SweepEvents
 
 
@@ -78,15 +78,15 @@ def test_a_row_is_of_the_run_where_that_is_known_else_of_its_stage(tmp_path):
 
 
 def test_a_silent_stage_is_told_to_be_running():
-    assert words(told()) == "epoch 1: ntk"
-    assert words(told(silent_since=time.time() + 100)) == "epoch 1: ntk"  # another machine's clock is ahead
-    assert re.fullmatch(r"epoch 1: ntk, running, 1 h 1\d min", words(told(silent_since=time.time() - 4200)))
-    assert words(None) == "beginning"
+    assert describe_progress(told()) == "epoch 1: ntk"
+    assert describe_progress(told(silent_since=time.time() + 100)) == "epoch 1: ntk"  # another machine's clock is ahead
+    assert re.fullmatch(r"epoch 1: ntk, running, 1 h 1\d min", describe_progress(told(silent_since=time.time() - 4200)))
+    assert describe_progress(None) == "beginning"
 
 
 def test_files_are_read_once_a_second_of_runs_in_progress_alone_and_in_turn(tmp_path, clock, monkeypatch):
     looked = []
-    monkeypatch.setattr(module, "current_report", lambda run_dir: looked.append(run_dir.name))
+    monkeypatch.setattr(module, "current_progress", lambda run_dir: looked.append(run_dir.name))
     tally = SweepProgress("s", 10_000, 0, clock)
     for number in range(100):
         tally.on_start(job(tmp_path, str(number)))
@@ -105,7 +105,7 @@ def test_the_whole_moves_with_its_parts(tmp_path, clock):
     tally = SweepProgress("s", 4, 1, clock)
     tally.on_start(job(tmp_path, "a"))
     with run_lock(tmp_path / "a") as lock:
-        Writer(lock.path.with_suffix(".progress")).write(told(run_left_s=30.0))
+        ProgressWriter(lock.path.with_suffix(".progress")).write(told(run_left_s=30.0))
         clock.now = 10.0
         view = tally.view()
     assert view.heading.startswith("sweep s: 1 of 4 done, 1 running, 2 to go, about 1 min ")

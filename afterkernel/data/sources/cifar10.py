@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from afterkernel.data.source import ImageShape
 from afterkernel.data.torchvision_source import TorchvisionSource
 from afterkernel.errors import UserError
 from afterkernel.options import option
@@ -31,7 +32,7 @@ class CIFAR10(TorchvisionSource):
         "ship",
         "truck",
     )
-    shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
+    shape: ClassVar[ImageShape | None] = (3, 32, 32)
     folder: ClassVar[str] = "cifar-10-batches-py"
     files: ClassVar[tuple[str, ...]] = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
 
@@ -41,7 +42,7 @@ class CIFAR10(TorchvisionSource):
         return datasets.CIFAR10(root, train=train, download=self.download)
 
     def _check_contents(self) -> None:
-        """Its authors store it as pickles, which can run code: no file but theirs may be opened."""
+        """CIFAR-10 consists of pickles, which can run code: only the published files may be opened."""
         from torchvision.datasets import cifar
         from torchvision.datasets.utils import check_md5
 

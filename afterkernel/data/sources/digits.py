@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 
-from afterkernel.data.source import Source, Split, pick_pair
+from afterkernel.data.source import ImageShape, Source
 from afterkernel.options import option
 from afterkernel.types import Bool, Int, Tensor
 
@@ -22,27 +23,17 @@ class Digits(Source):
     minus: str = option("3", "class labelled 0")
     plus: str = option("8", "class labelled 1")
 
-    def class_names(self) -> list[str]:
-        """The ten digits."""
-        return [str(digit) for digit in range(10)]
+    classes: ClassVar[tuple[str, ...]] = tuple(str(digit) for digit in range(10))
+    shape: ClassVar[ImageShape | None] = (1, 8, 8)
 
-    def image_shape(self) -> tuple[int, int, int]:
-        """One grey channel of 8x8 pixels."""
-        return 1, 8, 8
-
-    def _read(self) -> tuple[Split, Split]:
+    def read(self, train: bool) -> tuple[Any, Any]:
+        """Images (n, 8, 8) and labels of one split."""
         from sklearn.datasets import load_digits
 
         data = load_digits()
-        images = torch.from_numpy(data.images / 16).float().unsqueeze(1)
         labels = torch.from_numpy(data.target).long()
-        testing = every_nth_of_class(labels)
-        minus, plus = int(self.minus), int(self.plus)
-        splits = []
-        for part, cap in ((~testing, self.max_train), (testing, self.max_test)):
-            positions, y = pick_pair(labels[part], minus, plus, cap)
-            splits.append((images[part][positions], y))
-        return splits[0], splits[1]
+        chosen = every_nth_of_class(labels) ^ train
+        return torch.from_numpy(data.images / 16)[chosen], labels[chosen]
 
 
 def every_nth_of_class(labels: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:

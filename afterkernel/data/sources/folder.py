@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from afterkernel.data.source import Source, Split, capped
+from afterkernel.data.source import ImageShape, Source, Split, stratified_subset
 from afterkernel.errors import UserError
-from afterkernel.files.reading import expanded, is_folder, read_bytes
+from afterkernel.files.reading import expand_user, is_folder, read_bytes
 from afterkernel.options import option
 from afterkernel.types import Float, Int, Tensor
 
@@ -39,7 +39,7 @@ class ImageFolder(Source):
     root: str = option("", "folder that holds train/CLASS/ and test/CLASS/ with image files", redact=True)
 
     def class_names(self) -> list[str]:
-        """Names of the folders below root/train, in alphabetical order; UserError where a folder is missing."""
+        """Names of the folders below root/train, in alphabetical order; UserError if a folder is missing."""
         if not self.root:
             raise UserError("dataset.root is not set: give the folder that holds train/CLASS/ and test/CLASS/.")
         for split in ("train", "test"):
@@ -60,7 +60,7 @@ class ImageFolder(Source):
                 if not self._files(split, class_name):
                     raise UserError(f"{place} holds no image: it needs files ending in {', '.join(SUFFIXES)}.")
 
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> ImageShape:
         """Shape of the first image of the class minus; a set of mixed channels is read as RGB all the same."""
         image = _read_image(self._files("train", self.minus)[0])
         return image.shape[0], image.shape[1], image.shape[2]
@@ -72,13 +72,14 @@ class ImageFolder(Source):
 
     @property
     def _root(self) -> Path:
-        return expanded("dataset.root", self.root)
+        return expand_user("dataset.root", self.root)
 
     def _files(self, split: str, class_name: str) -> list[Path]:
         entries = sorted((self._root / split / class_name).iterdir())
         return [file for file in entries if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
 
-    def _read(self) -> tuple[Split, Split]:
+    def _splits(self) -> tuple[Split, Split]:
+        # Not by `read`: no file beyond the caps is opened, and the channels of one split depend on the other's.
         train, y_train = self._chosen("train", self.max_train)
         test, y_test = self._chosen("test", self.max_test)
         x = _read_alike([*train, *test])
@@ -87,7 +88,7 @@ class ImageFolder(Source):
     def _chosen(self, split: str, cap: int | None) -> tuple[list[Path], Int[Tensor, " n"]]:
         minus, plus = self._files(split, self.minus), self._files(split, self.plus)
         y = torch.cat([torch.zeros(len(minus), dtype=torch.int64), torch.ones(len(plus), dtype=torch.int64)])
-        kept, files = capped(y, cap), [*minus, *plus]
+        kept, files = stratified_subset(y, cap), [*minus, *plus]
         return [files[i] for i in kept.tolist()], y[kept]
 
 

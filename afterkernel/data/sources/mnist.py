@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from afterkernel.data.source import ImageShape
 from afterkernel.data.torchvision_source import TorchvisionSource
 from afterkernel.errors import UserError
 from afterkernel.options import option
@@ -33,7 +34,7 @@ class MNIST(TorchvisionSource):
     plus: str = option("8", "class labelled 1")
 
     classes: ClassVar[tuple[str, ...]] = tuple(str(digit) for digit in range(10))
-    shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
+    shape: ClassVar[ImageShape | None] = (1, 28, 28)
     folder: ClassVar[str] = "MNIST/raw"
     files: ClassVar[tuple[str, ...]] = (
         "train-images-idx3-ubyte",
@@ -65,13 +66,14 @@ class MNIST(TorchvisionSource):
                     "labels: replace both by the official files."
                 )
 
-    def _warnings(self) -> list[str]:
+    def warnings(self) -> list[str]:
+        """Files that are not those that were published."""
         there = [name for name in self.files if (self._folder / name).is_file()]
         other = [name for name in there if _sha256(self._folder / name) != _PUBLISHED[name]]
         return [f"{name} is not the published file of MNIST: its SHA-256 differs" for name in other]
 
     def _count(self, file: Path, inner: tuple[int, ...]) -> int | None:
-        """How many samples of a shape an IDX file holds, by its header; None where it is not there."""
+        """The number of samples in an IDX file, from its header; None if there is no file. UserError for damage."""
         if not file.is_file():
             return None
         dims = 1 + len(inner)

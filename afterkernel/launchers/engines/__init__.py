@@ -1,1 +1,1 @@
-"""What launchers need of their engines beyond themselves: imported only where the engine is installed."""
+"""What launchers need from their engines; imported only if the engine is installed."""

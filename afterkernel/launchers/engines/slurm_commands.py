@@ -1,4 +1,4 @@
-"""SLURM's own commands: the states of jobs, cancelling, and limits of the cluster."""
+"""SLURM's commands: states of jobs, cancelling, limits of the cluster."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _SENTENCES = {
 
 
 def is_over(state: str) -> bool:
-    """Whether a job in this state will not run again by itself; "" is the state of one that SLURM has forgotten."""
+    """Whether a job in this state has ended for good; "" is the state of a job that SLURM no longer lists."""
     return state not in _STATES_THAT_GO_ON and state not in _STATES_THAT_COME_BACK
 
 
 def read_states(ids: Sequence[str]) -> dict[str, tuple[str, str]] | None:
-    """State and exit code of jobs, by id; SLURM keeps ended ones for a while. None if it does not answer.
+    """State and exit code of jobs, by id; SLURM lists ended ones for a while. None if squeue fails.
 
-    Not by sacct, as submitit itself asks: that needs accounting, which a cluster may lack.
+    sacct, which submitit uses, needs accounting, which a cluster may not have.
     """
     arrays = sorted({job_id.partition("_")[0] for job_id in ids})
     columns = "ArrayJobID:20,ArrayTaskID:.20,State:.30,exit_code:.10"
@@ -64,12 +64,12 @@ def read_states(ids: Sequence[str]) -> dict[str, tuple[str, str]] | None:
 
 
 def describe_end(state: str, code: str) -> str:
-    """How a job ended that left no result, in words."""
+    """Why a job ended without a result, as part of a sentence."""
     if not state:
-        return "SLURM knows it no longer, and it left no result"
+        return "SLURM no longer lists it, and it left no result"
     if state in _SENTENCES:
         return _SENTENCES[state]
-    # squeue gives what wait() gave: the batch script's exit code, or 128 and more for a signal in it.
+    # squeue shows the status of wait(): the exit code of the batch script, or 128 plus the number of a signal.
     status = os.waitstatus_to_exitcode(int(code)) if code.isdigit() else 0
     if status < 0 or status > 128:
         how = f"killed by {_signal_name(-status if status < 0 else status - 128)}"
@@ -79,7 +79,7 @@ def describe_end(state: str, code: str) -> str:
 
 
 def _signal_name(number: int) -> str:
-    """A signal by its name, with what usually sends it if that is not a person."""
+    """The name of a signal, with its usual cause for SIGKILL."""
     try:
         name = signal.Signals(number).name
     except ValueError:
@@ -94,15 +94,15 @@ def cancel(ids: Sequence[str], *options: str) -> None:
 
 
 def largest_array() -> int:
-    """How many jobs SLURM takes in one array."""
+    """The largest number of jobs in one array."""
     answer = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=False)
     found = re.search(r"MaxArraySize\s*=\s*(\d+)", answer.stdout)
     return max(1, int(found[1]) - 1) if found else 1000
 
 
 @contextlib.contextmanager
-def outside_of_a_job() -> Iterator[None]:
-    """A sweep that is itself started in a job of SLURM does not pass on what that job was given."""
+def without_slurm_environment() -> Iterator[None]:
+    """Hide the variables of a SLURM job, so that a sweep started in a job does not pass them on."""
     inherited = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SUBMITIT_")
     hidden = {}
     if "SLURM_JOB_ID" in os.environ:

@@ -1,4 +1,4 @@
-"""What a process of SLURM runs: one job, which a time limit interrupts so that it is requeued and goes on."""
+"""The task that runs in a process of SLURM: one job, which is requeued at its time limit and then continues."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from afterkernel.launchers.job import Job, Outcome
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
 
-# How long a job that is run again waits for the lock of its killed predecessor to become stale.
+# How long a restarted job waits for the lock of its killed predecessor to become stale.
 STALE_WAIT_S = 300.0
 
 
 @dataclass
 class JobTask:
-    """A job with what its process must set up, in plain data but for the function, which travels by its name.
+    """A job, the function that runs it, and the settings of its process.
 
-    submitit signals a process shortly before its time limit. Work is then broken off as by Ctrl-C, so that it is left
-    in order, and only then does submitit's own handler requeue this same task, which goes on from the last checkpoint.
+    submitit signals a process shortly before its time limit. The job is then interrupted as by Ctrl-C, and after that
+    submitit's own handler requeues this task, which continues from the last checkpoint.
     """
 
     function: Callable[[Job], Outcome]
@@ -34,7 +34,7 @@ class JobTask:
     max_requeues: int
 
     def __call__(self) -> Outcome:
-        """Run the job here. Ends the process instead where it was requeued."""
+        """Run the job here. If it is requeued, the process exits instead of returning."""
         from submitit.core.job_environment import JobEnvironment
 
         begun = time.monotonic()
@@ -55,7 +55,7 @@ class JobTask:
         signal.signal(signal.SIGTERM, end)
         outcome, broken_off = None, None
         try:
-            outcome = run_again(self.function, self.job) if _is_restart() else self.function(self.job)
+            outcome = run_restarted(self.function, self.job) if _is_restart() else self.function(self.job)
         except KeyboardInterrupt as error:
             broken_off = error
         if outcome is not None and (outcome.state in ("finished", "skipped") or not (warned or ending)):
@@ -72,14 +72,14 @@ class JobTask:
         return Outcome(
             self.job.run_id,
             "failed",
-            f"it reached its time limit of {self.timeout_min} min {reason}; the same command goes on from its last "
-            "checkpoint, and launcher.timeout_min gives it longer",
+            f"it reached its time limit of {self.timeout_min} min {reason}; the same command continues from its "
+            "last checkpoint, and a larger launcher.timeout_min gives it more time",
             self.job.log,
             time.monotonic() - begun,
         )
 
     def checkpoint(self) -> DelayedSubmission:
-        """What submitit stores to be run after requeueing: this same task, since a run goes on by itself."""
+        """What submitit runs after requeueing: this same task, since a run continues from its files."""
         from submitit.core.utils import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -93,15 +93,15 @@ class JobTask:
 
 
 def set_threads(cpus: int) -> None:
-    """Take that many CPU threads in this process, and in those that it starts."""
+    """Set the number of CPU threads of this process and of those that it starts."""
     import torch
 
     os.environ["OMP_NUM_THREADS"] = str(cpus)
     torch.set_num_threads(cpus)
 
 
-def run_again(function: Callable[[Job], Outcome], job: Job, wait_s: float = STALE_WAIT_S) -> Outcome:
-    """Run a job whose process was killed before: its lock may count as alive for a while."""
+def run_restarted(function: Callable[[Job], Outcome], job: Job, wait_s: float = STALE_WAIT_S) -> Outcome:
+    """Run a job whose process was killed: its old lock may be valid for a while."""
     deadline = time.monotonic() + wait_s
     while (outcome := function(job)).state == "locked" and time.monotonic() < deadline:
         time.sleep(min(10.0, wait_s / 10))
@@ -109,10 +109,10 @@ def run_again(function: Callable[[Job], Outcome], job: Job, wait_s: float = STAL
 
 
 def _await_end() -> None:
-    """Wait for the end that SLURM has announced, by a pre-emption, a requeueing or a cancellation.
+    """Wait until SLURM ends the process, after the signal of a pre-emption, a requeueing or a cancellation.
 
-    What the signal broke off is not a failure of the run (Lightning ends training by an exit), and a job that ended by
-    itself in its time of grace would not be requeued.
+    The interrupted run has not failed (Lightning ends training by an exit), and a job that exits by itself before SLURM
+    ends it would not be requeued.
     """
     time.sleep(STALE_WAIT_S)
 

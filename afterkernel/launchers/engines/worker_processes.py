@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Here, since threads that import side by side can fail.
+# Imported here, since imports in several threads at once can fail.
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 from joblib.externals.loky.backend.utils import kill_process_tree
 
@@ -29,25 +29,24 @@ from afterkernel.progress.display import is_shown
 GRACE_S = 20.0
 LOOK_S = 1.0
 
-# A job that begins, or an outcome and an event that is set once it has been handled; from a process that serves no
-# more None, or
-# what went wrong with serving it.
+# From a worker thread: a job that starts; an outcome, with an event that is set once it has been handled; None when the
+# thread ends; or the error that ended it.
 Message = Job | tuple[Outcome, threading.Event] | BaseException | None
 
 
 def run_in_processes(
     jobs: Sequence[Job], events: JobEvents, execute: Execute, environments: Sequence[Mapping[str, str]], echo: Echo
 ) -> None:
-    """Run jobs in as many processes as there are environments; as `Launcher.launch` otherwise.
+    """Run jobs in as many processes as there are environments, with the contract of `Launcher.launch`.
 
-    A process of joblib's engine, loky, each: where one dies, its one job fails and no other.
+    Each process is a pool of one of loky, joblib's engine: if it dies, only its job fails.
     """
     if is_shown():
-        echo = "none"  # a display has the terminal for itself
+        echo = "none"  # the progress display uses the terminal
     waiting, messages = deque(jobs), queue.SimpleQueue[Message]()
     stop = threading.Event()
     slots = [
-        _Slot(waiting, messages, stop, environment, partial(_work, execute, echo))
+        _WorkerThread(waiting, messages, stop, environment, partial(_run_job, execute, echo))
         for environment in environments[: len(jobs)]
     ]
     with interrupted_once() as force_stop:
@@ -76,12 +75,12 @@ def run_in_processes(
                 answered.set()
         except BaseException:
             stop.set()
-            _end([slot for slot in slots if slot.ident is not None], force_stop)
+            _stop_workers([slot for slot in slots if slot.ident is not None], force_stop)
             raise
 
 
-def _end(slots: Sequence[_Slot], force_stop: threading.Event) -> None:
-    """Interrupt what runs, and kill what has not ended after a grace, or once `force_stop` is set."""
+def _stop_workers(slots: Sequence[_WorkerThread], force_stop: threading.Event) -> None:
+    """Interrupt all workers; kill those that have not ended after GRACE_S, or once `force_stop` is set."""
     for slot in slots:
         slot.signal(signal.SIGINT)
     deadline = time.monotonic() + GRACE_S
@@ -93,7 +92,7 @@ def _end(slots: Sequence[_Slot], force_stop: threading.Event) -> None:
         slot.join()
 
 
-class _Slot(threading.Thread):
+class _WorkerThread(threading.Thread):
     """Feeds one worker process with jobs."""
 
     def __init__(
@@ -113,7 +112,7 @@ class _Slot(threading.Thread):
         """Take jobs until none waits, or no further one is wanted."""
         try:
             self._serve()
-        except BaseException as error:  # else the listener would wait for ever
+        except BaseException as error:  # else the main thread would wait for ever
             self.messages.put(error)
         else:
             self.messages.put(None)
@@ -129,26 +128,28 @@ class _Slot(threading.Thread):
             started = time.monotonic()
             try:
                 if executor is not None and _ended_thread(executor):
-                    _shut(executor, kill=True)
+                    _shut_down(executor, kill=True)
                     executor = None
                 if executor is None:
-                    executor = ProcessPoolExecutor(1, env=self.environment, initializer=_begin, initargs=(os.getpid(),))
+                    executor = ProcessPoolExecutor(
+                        1, env=self.environment, initializer=_initialise, initargs=(os.getpid(),)
+                    )
                     self.pid = _result(executor, executor.submit(os.getpid))
                 outcome = _result(executor, executor.submit(self.work, job))
-            except BaseException as error:  # a process may send any; none is raised in this thread itself
-                outcome = Outcome(job.run_id, "failed", _death(error), job.log, time.monotonic() - started)
+            except BaseException as error:  # the process may raise anything, also SystemExit
+                outcome = Outcome(job.run_id, "failed", _describe_death(error), job.log, time.monotonic() - started)
                 self.pid = None
                 if executor is not None:
-                    _shut(executor, kill=True)
+                    _shut_down(executor, kill=True)
                     executor = None
             answered = threading.Event()
             self.messages.put((outcome, answered))
-            # No next job before it is known whether one is wanted; after a stop no answer comes.
+            # Wait for the answer, which may stop the sweep; after a stop no answer comes.
             while not self.stop.is_set() and not answered.wait(0.1):
                 pass
         self.pid = None
         if executor is not None:
-            _shut(executor, kill=False)
+            _shut_down(executor, kill=False)
 
     def signal(self, number: int) -> None:
         """Send a signal to the process, if there is one."""
@@ -158,23 +159,23 @@ class _Slot(threading.Thread):
 
 
 class _EngineError(Exception):
-    """A part of loky without which no result arrives has ended."""
+    """A thread of loky that is needed for results has ended."""
 
 
 def _result(executor: Any, future: Future[Any]) -> Any:
-    """The result of a call. Raises what the call raised, and _EngineError where nothing can bring a result any more.
+    """The result of a call. Raises what the call raised, and _EngineError if no result can arrive.
 
-    loky reports a process that ends, but not the end of its own threads in this process.
+    loky reports the end of a process, but not of its own threads in this process.
     """
     while not wait([future], LOOK_S).done:
         ended = _ended_thread(executor)
-        if ended and not wait([future], LOOK_S).done:  # it may have brought the result just before
+        if ended and not wait([future], LOOK_S).done:  # the result may have arrived just before
             raise _EngineError(f"the {ended} thread of joblib's engine ended, so that no result can arrive")
     return future.result()
 
 
 def _ended_thread(executor: Any) -> str:
-    """Which of loky's threads has ended: the one that sends jobs or the one that receives results; empty if neither."""
+    """Which of loky's threads has ended: that which sends jobs or that which receives results; else empty."""
     threads = {
         "managing": getattr(executor, "_executor_manager_thread", None),
         "sending": getattr(getattr(executor, "_call_queue", None), "_thread", None),
@@ -182,8 +183,8 @@ def _ended_thread(executor: Any) -> str:
     return next((name for name, thread in threads.items() if thread is not None and not thread.is_alive()), "")
 
 
-def _shut(executor: Any, *, kill: bool) -> None:
-    """End an executor and its process, also where the thread that should end the process has ended."""
+def _shut_down(executor: Any, *, kill: bool) -> None:
+    """End an executor and its process, even if the thread that should end the process has ended."""
     processes = list(getattr(executor, "_processes", {}).values())
     executor.shutdown(kill_workers=kill)
     for process in processes:
@@ -191,35 +192,35 @@ def _shut(executor: Any, *, kill: bool) -> None:
             kill_process_tree(process)
 
 
-def _death(error: BaseException) -> str:
-    """How a process died, from what loky says."""
+def _describe_death(error: BaseException) -> str:
+    """Why a process died, from the error of loky."""
     if isinstance(error, _EngineError):
         return f"{error}; its process was ended, and what it recorded is kept"
     code = re.search(r"exit codes of the workers are \{(.*?)\}", str(error))
     if code is None:
-        return f"its process broke down: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return f"its process failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     how = code[1].split("(")[0]
-    hint = ", perhaps for want of memory" if how == "SIGKILL" else ""
+    hint = ", perhaps because memory ran out" if how == "SIGKILL" else ""
     return f"its process was ended by {how}{hint}; what it recorded is kept"
 
 
-def _begin(parent: int) -> None:
-    """Set a worker up: Ctrl-C reaches it through its parent alone, and it ends when its parent does."""
+def _initialise(parent: int) -> None:
+    """Initialise a worker: it receives Ctrl-C from its parent alone, and ends when its parent does."""
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # With psutil, loky replaces a worker that uses 300 MB more than at first: each run would pay the imports again.
+    # With psutil, loky replaces workers that have grown by 300 MB, and each run would repeat all imports.
     process_executor._USE_PSUTIL = False
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGKILL)  # every file is written whole or not at all
+        os.kill(os.getpid(), signal.SIGKILL)  # files are written atomically, so killing is safe
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def _work(execute: Execute, echo: Echo, job: Job) -> Outcome:
-    with _into_log(job) if echo == "none" else contextlib.nullcontext():
+def _run_job(execute: Execute, echo: Echo, job: Job) -> Outcome:
+    with _output_to_log(job) if echo == "none" else contextlib.nullcontext():
         try:
             return execute(job, echo)
         except KeyboardInterrupt:
@@ -227,13 +228,13 @@ def _work(execute: Execute, echo: Echo, job: Job) -> Outcome:
 
 
 @contextlib.contextmanager
-def _into_log(job: Job) -> Iterator[None]:
-    """What libraries print past Python's logging goes to the run's log, and not across a display."""
+def _output_to_log(job: Job) -> Iterator[None]:
+    """Send what libraries print to the run's log instead of the terminal with the display."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [(number, os.dup(number)) for number in (1, 2)]
     try:
-        with contextlib.suppress(OSError):  # the run itself will say that there is no room for a log
+        with contextlib.suppress(OSError):  # the run itself reports that its log can not be written
             Path(job.run_dir).mkdir(parents=True, exist_ok=True)
             with Path(job.log).open("ab") as log:
                 for number, _ in kept:

@@ -13,14 +13,14 @@ import io
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from afterkernel.errors import UserError
-from afterkernel.records.files import KERNELS, safe, write_atomic
+from afterkernel.records.files import KERNELS, check_name, write_atomic
 from afterkernel.types import Float, Int, Tensor
 
 MANIFEST = "manifest.json"
@@ -29,7 +29,7 @@ _BYTES_AT_ONCE = 1 << 24
 
 
 @dataclass(frozen=True)
-class KeptGrams:
+class SavedGrams:
     """Gram matrices of one kernel of one snapshot, memory-mapped and read-only, divided by `normalisation`^2.
 
     train (n, n): training images with each other; test (m, n): test images with training images; y_train (n,) and
@@ -44,37 +44,45 @@ class KeptGrams:
     evaluation_id: str
 
 
-def keep_grams(
+@dataclass(frozen=True)
+class SavedKernel:
+    """Which kernel of which snapshot and evaluation two Gram matrices are of; `normalisation` is Z."""
+
+    epoch: int
+    evaluation_id: str
+    kernel: str
+    normalisation: float
+
+
+def save_grams(
     run_dir: Path | str,
-    epoch: int,
-    evaluation_id: str,
-    kernel: str,
-    *,
+    kept: SavedKernel,
     train: Float[Tensor, "n n"],
     test: Float[Tensor, "m n"],
-    labels: tuple[Int[Tensor, " n"], Int[Tensor, " m"]],
-    normalisation: float,
+    y_train: Int[Tensor, " n"],
+    y_test: Int[Tensor, " m"],
 ) -> None:
-    """Write the Gram matrices of one kernel of one snapshot, and put them into the manifest; no matrix is copied.
+    """Write the Gram matrices of one kernel of one snapshot and add them to the manifest; no matrix is copied.
 
-    `labels` are those of the rows of both matrices. UserError where the manifest that is there is damaged.
+    UserError if the manifest that is there is damaged.
     """
     folder = Path(run_dir) / KERNELS
-    stem = f"epoch={epoch:04d}.{safe('evaluation_id', evaluation_id)}.{safe('kernel', kernel)}"
-    facts = {"epoch": epoch, "evaluation_id": evaluation_id, "kernel": kernel, "normalisation": normalisation}
+    stem = (
+        f"epoch={kept.epoch:04d}.{check_name('evaluation_id', kept.evaluation_id)}.{check_name('kernel', kept.kernel)}"
+    )
     files = check_manifest(run_dir)
-    for split, matrix, classes in (("train", train, labels[0]), ("test", test, labels[1])):
-        files[f"{stem}.{split}.npy"] = facts | {"split": split, **_write(folder / f"{stem}.{split}.npy", matrix)}
+    for split, matrix, classes in (("train", train, y_train), ("test", test, y_test)):
+        files[f"{stem}.{split}.npy"] = asdict(kept) | {"split": split, **_write(folder / f"{stem}.{split}.npy", matrix)}
         files[f"labels.{split}.npy"] = {"split": split, **_write(folder / f"labels.{split}.npy", classes)}
     manifest = {"version": MANIFEST_VERSION, "files": files}
     write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 
 
-def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str | None = None) -> KeptGrams:
+def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str | None = None) -> SavedGrams:
     """The Gram matrices that a run kept of one kernel ("ntk" or "conjugate") at one epoch.
 
     `evaluation_id` is needed where several evaluations kept theirs. Every file is read once to compare its checksum.
-    UserError where they were not kept, or a file is missing, damaged or of a later version.
+    UserError if they were not kept, or a file is missing, damaged or of a later version.
     """
     folder = Path(run_dir) / KERNELS
     files = _manifest(folder)
@@ -96,19 +104,19 @@ def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str
     stem = f"epoch={epoch:04d}.{chosen}.{kernel}"
     names = (f"{stem}.train.npy", f"{stem}.test.npy", "labels.train.npy", "labels.test.npy")
     train, test, y_train, y_test = (_open(folder / name, files.get(name)) for name in names)
-    return KeptGrams(
+    return SavedGrams(
         train, test, y_train, y_test, normalisation=float(found[chosen]["normalisation"]), evaluation_id=chosen
     )
 
 
 def check_manifest(run_dir: Path | str) -> dict[str, dict[str, Any]]:
-    """What the manifest of a run's kernels says of each file; nothing where there is none yet. UserError if damaged."""
+    """The manifest of a run's kernels, by file; empty if there is none yet. UserError if it is damaged."""
     folder = Path(run_dir) / KERNELS
     return _manifest(folder) if (folder / MANIFEST).exists() else {}
 
 
 def _write(path: Path, matrix: Tensor) -> dict[str, Any]:
-    """Write a tensor as .npy, in parts, and return what the manifest says of the file."""
+    """Write a tensor as .npy, in parts, and return the entry of the manifest for the file."""
     values = np.ascontiguousarray(matrix.detach().cpu().numpy())
     header = io.BytesIO()
     facts = {"descr": np.lib.format.dtype_to_descr(values.dtype), "fortran_order": False, "shape": values.shape}
@@ -161,7 +169,7 @@ def _open(path: Path, facts: dict[str, Any] | None) -> np.ndarray[Any, np.dtype[
             while part := file.read(_BYTES_AT_ONCE):
                 digest.update(part)
         if digest.hexdigest() != facts["sha256"]:
-            raise ValueError("its checksum does not fit")
+            raise ValueError("its checksum differs")
         found: np.ndarray[Any, np.dtype[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
         if (list(found.shape), str(found.dtype)) != (facts["shape"], facts["dtype"]):
             raise ValueError(f"it is {found.shape} of {found.dtype}")

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from afterkernel.claims import HYPOTHESES, Hypothesis, judge
-from afterkernel.claims.hypothesis import Part, Sample
+from afterkernel.claims import CLAIMS, Claim, ComparisonOutcome, judge
+from afterkernel.claims.claim import Part, Sample
 from afterkernel.claims.inference import Region
 
 SEEDS = range(5)
@@ -61,16 +61,16 @@ def wobble(seed, arch="", rate=0.0, size=0.001):
 
 
 def finding(name, frame):
-    return judge(HYPOTHESES[name], frame)
+    return judge(CLAIMS[name], frame)
 
 
 def verdicts(found):
     return [part.verdict for part in found.parts]
 
 
-def test_every_claim_is_there_in_words():
-    assert list(HYPOTHESES) == ["c1", "c2", "c3", "c4", "c5", "c6"]
-    for one in HYPOTHESES.values():
+def test_every_claim_has_its_texts():
+    assert list(CLAIMS) == ["c1", "c2", "c3", "c4", "c5", "c6"]
+    for one in CLAIMS.values():
         assert one.statement.endswith(".")
         assert one.comparison
         assert one.rule
@@ -78,7 +78,7 @@ def test_every_claim_is_there_in_words():
 
 def test_nothing_measured_is_no_verdict():
     empty = rows(lambda *_, **__: 0.5).iloc[:0]
-    for name in HYPOTHESES:
+    for name in CLAIMS:
         found = finding(name, empty)
         assert found.verdict == "not measured"
         assert all(part.reason for part in found.parts)
@@ -91,8 +91,8 @@ def test_c1_is_confirmed_by_one_net_and_pairs_by_seed():
 
     found = finding("c1", rows(value))
     assert found.verdict == "confirmed"
-    states = {one.sample.network: one.state for _, one in found.comparisons}
-    assert states == {"vgg": "for", "mlp": "open"}
+    outcomes = {one.sample.network: one.outcome for _, one in found.comparisons}
+    assert outcomes == {"vgg": ComparisonOutcome.HOLDS, "mlp": ComparisonOutcome.OPEN}
     (part,) = found.parts
     assert part.decisive.sample.network == "vgg"
     assert part.decisive.test.mean == pytest.approx(-1.0, abs=0.15)
@@ -121,7 +121,7 @@ def test_few_seeds_and_ties_leave_it_undecided_with_the_reason():
     few = rows(lambda m, epoch, seed, arch, **_: 0.05 - 0.01 * (epoch > 0) + wobble(seed, arch, epoch), seeds=range(3))
     found = finding("c1", few)
     assert found.verdict == "undecided"
-    assert "n = 3, and 5 seeds are needed" in found.reason
+    assert "n = 3; 5 seeds are needed" in found.reason
     ties = finding("c1", rows(lambda m, **_: 0.05))
     assert ties.verdict == "undecided"
     assert "all 5 differences are 0" in ties.reason
@@ -246,7 +246,7 @@ def test_c5_and_c6_say_how_equal_the_training_losses_are():
     frame["train_loss"] = np.where(frame["learning_rate"] == 0.1, 0.03, 0.09) + frame["seed"] * 0.001
     for name in ("c5", "c6"):
         assert finding(name, frame).remark.startswith(
-            "Training losses where the runs stopped, on average: 0.092 at learning rate 0.03, 0.032 at learning rate "
+            "Mean training losses at which the runs stopped: 0.092 at learning rate 0.03, 0.032 at learning rate "
             "0.1; the target was 0.1."
         )
         assert finding(name, frame[frame["learning_rate"] == 0.1]).remark == ""
@@ -275,7 +275,7 @@ def test_learning_rates_are_averaged_seed_by_seed_and_seeds_that_lack_one_left_o
     assert (one.test.n, one.sample.left_out) == (5, "1 of 6 seeds (a learning rate is missing)")
     diverged = frame[(frame["learning_rate"] == 0.1) | (frame["seed"] == 0)]
     (_, one), *_ = finding("c1", diverged).comparisons
-    assert (one.test.n, one.sample.left_out) == (6, "learning rate 0.3 (most seeds lack it)")
+    assert (one.test.n, one.sample.left_out) == (6, "learning rate 0.3 (missing for most seeds)")
 
 
 def test_unfinished_runs_count_for_no_claim_about_the_end():
@@ -284,11 +284,10 @@ def test_unfinished_runs_count_for_no_claim_about_the_end():
     assert finding("c2", frame).verdict == "not measured"
 
 
-class Drawn(Hypothesis):
+class Drawn(Claim):
     """A claim of several parts, tested by differences that are drawn: seeds by pairs of data and net by parts."""
 
     def __init__(self, draws, quantifier):
-        super().__init__(name="drawn")
         self.draws, self.quantifier = draws, quantifier
 
     def parts(self, rows):
@@ -316,12 +315,12 @@ def simulated(n, quantifier, effect=0.0, n_parts=1):
 @pytest.mark.parametrize(("n", "n_parts"), [(1000, 1), (250, 4)])
 def test_verdicts_on_nothing_are_rare(n, n_parts):
     found = simulated(n, "some", n_parts=n_parts)
-    states = [{one.state for _, one in one_finding.comparisons} for one_finding in found]
+    outcomes = [{one.outcome for _, one in one_finding.comparisons} for one_finding in found]
     # Over all comparisons of a claim together 5 %, half of it each way, and three standard errors of so many sweeps.
     either, each = (level + 3 * np.sqrt(level * (1 - level) / n) for level in (0.05, 0.025))
-    assert 0.005 <= np.mean([one != {"open"} for one in states]) <= either
-    assert np.mean(["for" in one for one in states]) <= each
-    assert np.mean(["against" in one for one in states]) <= each
+    assert 0.005 <= np.mean([one != {ComparisonOutcome.OPEN} for one in outcomes]) <= either
+    assert np.mean([ComparisonOutcome.HOLDS in one for one in outcomes]) <= each
+    assert np.mean([ComparisonOutcome.FAILS in one for one in outcomes]) <= each
     assert np.mean([one.verdict == "confirmed" for one in found]) <= each
 
 

@@ -1,11 +1,11 @@
-"""Facts on disk: later and earlier versions of the same version number read each other's."""
+"""Dataclasses as JSON: later and earlier versions of the same version number read each other's."""
 
 import dataclasses
 import json
 
 import pytest
 
-from afterkernel.training.facts import decode, encode
+from afterkernel.files.json_data import decode, encode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +40,8 @@ def test_an_unknown_field_is_ignored():
     ("changes", "told"),
     [
         ({"epoch": None}, "epoch is missing"),
-        ({"epoch": "3"}, "epoch is '3', where a whole number belongs"),
-        ({"names": [1]}, "names is 1, where a string belongs"),
+        ({"epoch": "3"}, "epoch: Input should be a valid integer"),
+        ({"names": [1]}, "names.0: Input should be a valid string"),
         ({"version": 9}, "its version is 9"),
         ({"version": None}, "it names no version"),
     ],

@@ -10,8 +10,8 @@ from joblib.externals import loky
 
 from afterkernel.errors import UserError
 from afterkernel.report import build
-from afterkernel.report import figure_pool as figure_pool
-from afterkernel.report.figure_pool import figure_pool as artists_for
+from afterkernel.report import figure_pool as pools
+from afterkernel.report.figure_pool import figure_pool
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def test_a_report_is_the_same_wherever_its_figures_are_drawn(write_run, tmp_path
         write_run({0: 0.1 + seed / 100, 5: 0.05}, swap={0: 0.5, 5: 0.4 + seed / 100}, seed=seed)
     build(tmp_path, tmp_path / "here")
     used = []
-    monkeypatch.setattr(figure_pool, "_FIGURES_A_PROCESS", 1)
-    monkeypatch.setattr(figure_pool._InlineExecutor, "submit", lambda *_: used.append("here"))
+    monkeypatch.setattr(pools, "_FIGURES_PER_PROCESS", 1)
+    monkeypatch.setattr(pools._InlineExecutor, "submit", lambda *_: used.append("here"))
     build(tmp_path, tmp_path / "there")
     assert not used
     assert files(tmp_path / "here") == files(tmp_path / "there")
@@ -49,14 +49,14 @@ def test_a_report_is_the_same_wherever_its_figures_are_drawn(write_run, tmp_path
 
 
 def test_few_figures_are_drawn_here_and_many_by_others(two_cores):
-    with artists_for(15) as few, artists_for(16) as many:
+    with figure_pool(15) as few, figure_pool(16) as many:
         assert is_here(few)
         assert not is_here(many)
 
 
 def test_on_one_core_all_figures_are_drawn_here(monkeypatch):
     monkeypatch.setattr(loky, "cpu_count", lambda: 1)
-    with artists_for(100) as executor:
+    with figure_pool(100) as executor:
         assert is_here(executor)
 
 
@@ -64,7 +64,7 @@ def test_an_error_meanwhile_calls_off_what_has_not_begun_and_leaves_no_process(t
     pids, later = [], []
 
     def draw():
-        with artists_for(16) as executor:
+        with figure_pool(16) as executor:
             pids.append(executor.submit(os.getpid).result())
             later.extend(executor.submit(time.sleep, 0.2) for _ in range(100))
             fail(tmp_path / "gone")
@@ -78,13 +78,13 @@ def test_an_error_meanwhile_calls_off_what_has_not_begun_and_leaves_no_process(t
 
 
 def test_an_error_of_drawing_is_raised_as_it_was(two_cores, tmp_path):
-    with pytest.raises(FileNotFoundError, match="gone"), artists_for(16) as executor:
+    with pytest.raises(FileNotFoundError, match="gone"), figure_pool(16) as executor:
         executor.submit(fail, str(tmp_path / "gone")).result()
 
 
 def test_a_process_that_is_killed_is_told_in_a_sentence(two_cores):
     with (
-        pytest.raises(UserError, match="A process that drew figures was ended from outside"),
-        artists_for(16) as executor,
+        pytest.raises(UserError, match="A process that drew figures was killed"),
+        figure_pool(16) as executor,
     ):
         executor.submit(end).result()

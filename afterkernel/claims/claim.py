@@ -1,0 +1,75 @@
+"""What a scientific claim declares: its texts, its dashboard panels, and the samples that test it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from afterkernel.claims.inference import Region
+from afterkernel.claims.panel import Condition, Panel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# For how many pairs of data and network a part of a claim must hold.
+Quantifier = Literal["all", "some", "some but not all"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """One comparison: one value per seed, for one pair of data and network, in the unit of its part.
+
+    Where the values are differences, `before` and `after` are the means of the two sides. `left_out` says which seeds
+    or learning rates are excluded, and why.
+    """
+
+    data: str
+    network: str
+    values: tuple[float, ...]
+    before: float | None = None
+    after: float | None = None
+    left_out: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of a claim: a region for the mean effect, and for how many samples the effect must lie there.
+
+    `sides` names the two sides of a difference. `missing` says what the sweep needs where there is no sample.
+    """
+
+    title: str
+    quantifier: Quantifier
+    region: Region
+    unit: str
+    decimals: int
+    sides: tuple[str, str]
+    samples: list[Sample]
+    missing: str
+
+
+class Claim:
+    """A scientific claim; one subclass per file of this package, found by its `name`.
+
+    `statement` is what is claimed, `comparison` what is paired with what, `rule` what confirms or refutes it. `panels`
+    show it on a dashboard; the W&B report shows them for the runs that meet all `conditions`.
+    """
+
+    name: ClassVar[str] = ""
+    statement: ClassVar[str] = ""
+    comparison: ClassVar[str] = ""
+    rule: ClassVar[str] = ""
+    panels: ClassVar[tuple[Panel, ...]] = ()
+    conditions: ClassVar[tuple[Condition, ...]] = ()
+
+    def parts(self, rows: pd.DataFrame) -> list[Part]:
+        """The parts of the claim, with the samples that these rows give. A pure function.
+
+        `rows` has one row per snapshot and kernel, of one evaluation group, with the columns of the results and
+        `setting` (the architecture and the other options that vary, except augmentation), `augment` and `loss_target`.
+        """
+        raise TypeError(f"{type(self).__name__} does not define its parts")
+
+    def remark(self, rows: pd.DataFrame) -> str:
+        """A remark on these rows, shown with the verdict; empty for none."""
+        return ""

@@ -1,0 +1,86 @@
+"""Which options keep runs apart: all that affect results, as their declarations say, except what is averaged over.
+
+The same rule groups the runs of the report, of the claims and of the W&B dashboard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from afterkernel.records.record import Record
+
+RATE, AUGMENT = "training.lr", "training.augment"
+# Options that affect results and yet keep no runs apart: results are averaged over seeds, and every snapshot and every
+# kernel has rows of its own.
+AVERAGED = {"seed", "snapshot.epochs", "kernel.names"}
+# Options by dotted name, each as JSON.
+Options = dict[str, str]
+
+
+def flatten(tree: Any, prefix: str = "") -> Options:
+    """The leaves of nested mappings by dotted name, each as JSON."""
+    if isinstance(tree, dict) and tree:
+        found: Options = {}
+        for name, value in tree.items():
+            found |= flatten(value, f"{prefix}.{name}" if prefix else str(name))
+        return found
+    return {prefix: tree if isinstance(tree, str) else json.dumps(tree, sort_keys=True)}
+
+
+def flatten_all(trees: Sequence[dict[str, Any]]) -> list[Options]:
+    """Each tree flattened; equal ones once, since the snapshots of a run have one configuration."""
+    texts = [json.dumps(tree, sort_keys=True) for tree in trees]
+    flat = {text: flatten(tree) for text, tree in dict(zip(texts, trees, strict=True)).items()}
+    return [flat[text] for text in texts]
+
+
+def differing(trees: Sequence[Options]) -> dict[str, list[str]]:
+    """The values of each leaf, in order, where the flattened trees differ; a leaf that a tree lacks counts as ''."""
+    names = sorted({name for tree in trees for name in tree})
+    values = {name: list(dict.fromkeys(tree.get(name, "") for tree in trees)) for name in names}
+    return {name: found for name, found in values.items() if len(found) > 1}
+
+
+def separating(configs: Sequence[Options], ignored: Collection[str] = ()) -> list[str]:
+    """The options that differ between these configurations and keep their runs apart, without the `ignored` ones."""
+    names = [name for name in differing(configs) if name not in AVERAGED and name not in ignored]
+    return _affecting(names, configs) if names else []
+
+
+def _affecting(names: Iterable[str], configs: Iterable[Options]) -> list[str]:
+    """Those options that affect results. An undeclared option, such as a plugin's, does if its section can."""
+    # It imports torch, for which a report of runs that differ in nothing else should not wait.
+    from afterkernel.config.schema import KINDS, Config
+    from afterkernel.options import walk
+
+    affects: dict[str, bool] = defaultdict(bool)
+    for chosen in {tuple(config.get(f"{group}.name", "") for group in KINDS) for config in configs}:
+        named = zip(KINDS.items(), chosen, strict=True)
+        sections: dict[str, Any] = {group: kinds[name]() for (group, kinds), name in named if name in kinds}
+        for name, field, _ in walk(Config(**sections)):
+            affects[name] |= field.metadata["affects_results"]
+    inert = {name.split(".")[0] for name in affects} - {name.split(".")[0] for name, does in affects.items() if does}
+    return [name for name in names if affects.get(name, name.split(".")[0] not in inert)]
+
+
+def evaluation_groups(records: Iterable[Record]) -> dict[str, str]:
+    """By evaluation id the group of evaluations that agree in all that keeps runs apart: the first id of the group."""
+    configs = {record.evaluation_id: record.config for record in records}
+    if len(configs) == 1:
+        return {evaluation: evaluation for evaluation in configs}
+    from afterkernel.config.identity import EVALUATION_SECTIONS
+
+    parts = {
+        name: {key: config[key] for key in EVALUATION_SECTIONS if key in config} for name, config in configs.items()
+    }
+    options = {name: flatten(part) for name, part in parts.items()}
+    apart = separating(list(options.values()))
+    first: dict[str, str] = {}
+    groups = {}
+    for name in sorted(options):
+        key = json.dumps([options[name].get(option) for option in apart]) if parts[name] else name
+        groups[name] = first.setdefault(key, name)
+    return groups

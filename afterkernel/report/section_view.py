@@ -1,0 +1,182 @@
+"""One section of the page: its summary, figures and tables."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from afterkernel import text as fmt
+from afterkernel.kernel_kinds import describe
+from afterkernel.records.columns import SEPARATOR
+from afterkernel.records.record import Record
+from afterkernel.report import figure_errors, figure_invariances, figure_trajectory, table_data, table_format
+from afterkernel.report.output import PageFigure, ReportFiles
+from afterkernel.report.sections import Section
+from afterkernel.report.summary import sentences
+from afterkernel.report.terms import kernel_order
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclasses.dataclass(frozen=True)
+class SectionView:
+    """A section as the page shows it; `trajectories` are figures too."""
+
+    slug: str
+    heading: str
+    counts: str
+    notes: list[str]
+    summary: list[str]
+    figures: list[PageFigure]
+    trajectories: list[PageFigure]
+    tables: list[table_format.Table]
+
+
+def n_figures(section: Section) -> int:
+    """The number of figures of a section."""
+    return 2 + len(section.rows()[["panel", "kernel"]].drop_duplicates())
+
+
+def section_view(section: Section, files: ReportFiles) -> SectionView:
+    """The view of a section, with its tables and figures written."""
+    rows = section.rows()
+    n_test = int(rows["n_test"].min())
+    errors, changes = table_data.errors_by_epoch(rows), table_data.changes(rows)
+    return SectionView(
+        slug=section.slug,
+        heading=f"{section.dataset}: {section.minus} against {section.plus}",
+        counts=_counts(section.records),
+        notes=list(_notes(section)),
+        summary=sentences(rows, changes, n_test),
+        figures=list(_figures(section, errors, changes, files)),
+        trajectories=list(_trajectories(section, files)),
+        tables=list(_tables(section, files, fmt.percent_decimals(n_test))),
+    )
+
+
+def _tables(section: Section, files: ReportFiles, decimals: int) -> Iterator[table_format.Table]:
+    for index, group in enumerate(section.evaluation_groups):
+        rows = section.rows(group)
+        errors, changes = table_data.errors_by_epoch(rows), table_data.changes(rows)
+        health, costs = table_data.health(rows), table_data.costs(rows)
+        tables = {
+            "test_error": (errors, table_format.error_table(errors, decimals)),
+            "before_after": (changes, table_format.change_table(changes, decimals)),
+            "svm_health": (health, table_format.health_table(health)),
+            "costs": (costs, table_format.cost_table(costs)),
+        }
+        if index == 0:  # networks are the same in every evaluation
+            networks = table_data.networks(rows)
+            tables["networks"] = (networks, table_format.network_table(networks, decimals))
+        title = f", evaluation {_evaluation(rows)}" if len(section.evaluation_groups) > 1 else ""
+        for name, (frame, table) in tables.items():
+            named = dataclasses.replace(table, title=f"{table.title}{title}")
+            written = files.table(frame, named, f"{section.slug}_{name}{f'_{group}' if index else ''}")
+            if written.rows:
+                yield written
+
+
+def _figures(section: Section, errors: pd.DataFrame, changes: pd.DataFrame, files: ReportFiles) -> Iterator[PageFigure]:
+    rows = section.rows()
+    rates = [float(rate) for rate in rows["learning_rate"].unique()]
+    mean = _over(rows)
+    evaluation = f" Evaluation {_evaluation(rows)}." if len(section.evaluation_groups) > 1 else ""
+    yield files.figure(
+        f"{section.slug}_test_error",
+        "Test error against epochs",
+        "Test error of the hard-margin SVM on each kernel against epochs of training; the dashed line is the kernel at "
+        "initialisation (for the NTK / AK: the NTK; points after epoch 0 are after kernels). Right: the network's own "
+        f"test error, from its first snapshot after the initialisation. {mean}.{evaluation}",
+        figure_errors.draw,
+        rows,
+        errors,
+    )
+    invariances = figure_invariances.invariance_changes(changes)
+    if len(invariances):
+        trivial = table_data.unchanged(rows)
+        note = f" 1 by construction, since these images do not change: {', '.join(trivial)}." if trivial else ""
+        yield files.figure(
+            f"{section.slug}_invariances",
+            "Invariances before and after training",
+            "Invariance of each kernel's embedding under transforms of the images, at initialisation (open) and at the "
+            "last snapshot (filled). Further right is more invariant; for swap, which exchanges two quadrants, further "
+            f"left is more global. {mean}.{note}{evaluation}",
+            figure_invariances.draw,
+            invariances,
+            rates,
+        )
+
+
+def _trajectories(section: Section, files: ReportFiles) -> Iterator[PageFigure]:
+    rows = section.rows()
+    rates = [float(rate) for rate in rows["learning_rate"].unique()]
+    for index, panel in enumerate(sorted(rows["panel"].unique())):
+        for kernel in kernel_order(rows["kernel"]):
+            part, kind = rows[(rows["panel"] == panel) & (rows["kernel"] == kernel)], describe(kernel)
+            table = figure_trajectory.trajectory(part)
+            if table.empty:
+                continue
+            name = f"{section.slug}_trajectory_{index}_{kernel}"
+            files.data(table, name)
+            yield files.figure(
+                name,
+                f"Trajectory: {panel}, {kind.title}",
+                f"Trajectory of {panel}, {kind.title}: each measure against epochs, on the scale log(1 + epoch). "
+                f"Epoch 0: {kind.start_label}. {_over(part)}.",
+                figure_trajectory.draw,
+                table,
+                rates,
+            )
+
+
+def _over(rows: pd.DataFrame) -> str:
+    seeds = rows.groupby(["panel", "learning_rate"])["seed"].nunique()
+    low, high = int(seeds.min()), int(seeds.max())
+    over = fmt.plural(high, "seed") if low == high else f"{low} to {high} seeds"
+    return f"Means over {over}, with bars of one standard error to each side" if high > 1 else "One seed, so no bars"
+
+
+def _notes(section: Section) -> Iterator[str]:
+    if len(section.evaluation_groups) > 1:
+        main = _evaluation(section.rows())
+        yield (
+            f"The snapshots were evaluated with {len(section.evaluation_groups)} sets of options, which are never "
+            f"averaged together. Verdicts, summary and figures are of the one with most rows, {main}; tables show each."
+        )
+    if section.n_dropped:
+        yield (
+            f"{fmt.plural(section.n_dropped, 'duplicate row')}, of runs in several sweeps or evaluated again with the "
+            "same options, left out."
+        )
+    failed = int((~section.frame["converged"]).sum())
+    if failed:
+        yield f"{fmt.plural(failed, 'SVM')} of {len(section.frame):,} did not converge; see the health of the SVMs."
+    warnings = sorted({one for text in section.frame["warnings"] for one in str(text).split(SEPARATOR) if one})
+    if warnings:
+        rest = f" And {len(warnings) - 3} more." if len(warnings) > 3 else ""
+        yield f"Numeric warnings: {' '.join(warnings[:3])}{rest}"
+    inseparable = int((section.frame["separable"] == False).fillna(False).sum())  # noqa: E712
+    if inseparable:
+        rows = fmt.plural(inseparable, "row")
+        yield f"In {rows} the kernel does not separate the training data, so there is no margin."
+
+
+def _evaluation(rows: pd.DataFrame) -> str:
+    backends = ", ".join(sorted(set(rows["svm_backend"])))
+    return (
+        f"{rows['evaluation_id'].iloc[0]} (SVM: {backends}{', with intercept' if rows['svm_intercept'].any() else ''})"
+    )
+
+
+def _counts(records: list[Record]) -> str:
+    runs = len({(one.sweep, one.run_id) for one in records})
+    snapshots = len({(one.sweep, one.run_id, one.epoch) for one in records})
+    train, test = (sorted({getattr(one, name) for one in records}) for name in ("n_train", "n_test"))
+    sizes = [" to ".join(fmt.count(size) for size in sorted({found[0], found[-1]})) for found in (train, test)]
+    seeds = fmt.plural(len({one.seed for one in records}), "seed")
+    return (
+        f"{fmt.plural(runs, 'run')}, {seeds}, {fmt.plural(snapshots, 'snapshot')}; "
+        f"{sizes[0]} training and {sizes[1]} test images"
+    )
