@@ -27,7 +27,7 @@ from afterkernel.runs.kept import keep_grams
 from afterkernel.runs.provenance import device_name, git_commit, provenance
 from afterkernel.runs.run_state import OWNER
 from afterkernel.runs.warm_start import WarmStarts
-from afterkernel.svm import HardMarginSVM
+from afterkernel.svm import HardMarginSVM, Outcome
 from afterkernel.text import cosine
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.types import Float, Tensor
@@ -163,8 +163,8 @@ def _judge(
         margin=answer.margin,
         gap=answer.gap,
         n_support=answer.n_support,
-        separable=answer.separable,
-        converged=answer.converged,
+        separable=answer.outcome.separable,
+        converged=answer.outcome.converged,
         svm_path=answer.path,
         embedding_norm=norm,
         shift_invariance=None,
@@ -192,8 +192,7 @@ class _Answer:
     margin: float | None
     gap: float | None
     n_support: int
-    separable: bool | None
-    converged: bool
+    outcome: Outcome
     path: str
 
 
@@ -210,7 +209,8 @@ def _classify(
         # Of zero embeddings the only w is 0, so that every image is taken for class 0, as where f(x) = 0.
         warnings.append("the kernel is zero everywhere: the network is dead, and nothing was there to classify")
         wrong, wrong_train = (y.double().mean().item() for y in (problem.y_test, problem.y_train))
-        return _Answer(wrong, wrong_train, None, None, 0, False, False, "none: the kernel is zero everywhere")
+        outcome, path = Outcome.NOT_SEPARABLE_NOT_CONVERGED, "none: the kernel is zero everywhere"
+        return _Answer(wrong, wrong_train, None, None, 0, outcome, path)
     svm = HardMarginSVM(config.svm).fit(K, problem.y_train, start=warm_starts.get(name))
     if svm.soft_certificate_ is None:  # a soft margin's support, most of the samples, would be a slow start
         warm_starts[name] = svm.support_
@@ -221,8 +221,7 @@ def _classify(
         margin=_or_none(svm.margin_),
         gap=_or_none(svm.gap_),
         n_support=svm.n_support_,
-        separable=svm.separable_,
-        converged=svm.converged_,
+        outcome=svm.outcome_,
         path=svm.path_,
     )
 
@@ -275,9 +274,10 @@ def _peak_bytes(place: torch.device) -> int:
 
 
 def _line(kernel: KernelRecord) -> str:
-    unknown = "undetermined" if kernel.separable is None else "not separable"
-    gap = unknown if kernel.gap is None else f"gap {kernel.gap:.0e}"
-    gap = gap if kernel.converged else f"{gap}, not converged"
+    outcome = Outcome.of(kernel.separable, kernel.converged, soft=kernel.gap is None)
+    gap = outcome.label if kernel.gap is None else f"gap {kernel.gap:.0e}"
+    if not outcome.converged and kernel.gap is not None:
+        gap += ", not converged"
     backend = "" if kernel.svm_backend == "exact" else f" ({kernel.svm_backend})"
     svm = f"SVM{backend} with intercept," if kernel.svm_intercept else f"SVM{backend}"
     cost = kernel.resources
