@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.computation import GramComputation, GramInputs, processes, slices
+from afterkernel.kernels.derived import DerivedEmbedding
 from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.finite import FiniteCheck
 from afterkernel.kernels.independence import IndependenceChecked
@@ -201,7 +202,7 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
 def _plan(inputs: GramInputs, budget_bytes: int, cell: int | None = None, *, paired: bool = False) -> Plan:
     """The plan of the Gram matrices, or of paired products; `cell` is the tile size of a store begun earlier."""
     phi = inputs.phi
-    if isinstance(phi, IndependenceChecked):
+    if isinstance(phi, (IndependenceChecked, DerivedEmbedding)):
         phi.limit_work(budget_bytes)
     # The longer of the two shows more of whether samples depend on each other.
     layers = phi.plan_layers(max(inputs.rows, inputs.others, key=len), paired=paired)

@@ -15,7 +15,7 @@ import torch
 
 from afterkernel.config import Config, config_sha256, config_to_dict, device, evaluation_id
 from afterkernel.data import Problem
-from afterkernel.kernel_kinds import KINDS
+from afterkernel.kernel_kinds import KINDS, KernelInput
 from afterkernel.kernels import Embedding, Grams, train_test_grams, train_test_plan
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.models import Network
@@ -136,7 +136,7 @@ def _judge(
     warnings = list(problem.warnings)
     with numeric_warnings.python_warnings(warnings):
         place = device(config)
-        phi = KINDS[name].embedding(network, problem.x_train, config.kernel.dtype, place)
+        phi = KINDS[name].embedding(KernelInput(network, problem.x_train, config.kernel.dtype, place))
 
         started = time.perf_counter()
         grams = _grams(phi, problem, config, None if carried.tiles is None else carried.tiles / name, carried.owner)
