@@ -18,7 +18,7 @@ from afterkernel.claims.panel import COSINE, Panel
 if TYPE_CHECKING:
     import pandas as pd
 
-TRANSFORMS = ("shift", "rotation", "zoom")
+SMALL_TRANSFORMS = ("shift", "rotation", "zoom")
 # A gain of a mean cosine that is too small to matter.
 MARGIN = 0.02
 
@@ -42,11 +42,11 @@ class MoreInvariant(Hypothesis):
         f"is shown to be below {MARGIN:g}; refuted where one is shown to fall, or augmentation to add more than that."
     )
     panels: tuple[Panel, ...] = (
-        *(Panel(f"{one.capitalize()} invariance", COSINE, (f"ntk/{one}_invariance",)) for one in TRANSFORMS),
+        *(Panel(f"{one.capitalize()} invariance", COSINE, (f"ntk/{one}_invariance",)) for one in SMALL_TRANSFORMS),
         Panel(
             "Invariances at the end, with augmentation against without",
             COSINE,
-            tuple(f"ntk/{one}_invariance" for one in TRANSFORMS),
+            tuple(f"ntk/{one}_invariance" for one in SMALL_TRANSFORMS),
             kind="bars",
             by="training.augment",
         ),
@@ -54,7 +54,10 @@ class MoreInvariant(Hypothesis):
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:
         """Two parts a transform: the change by training, and by augmentation."""
-        return [*(self._training(rows, one) for one in TRANSFORMS), *(self._augment(rows, one) for one in TRANSFORMS)]
+        return [
+            *(self._training(rows, one) for one in SMALL_TRANSFORMS),
+            *(self._augment(rows, one) for one in SMALL_TRANSFORMS),
+        ]
 
     def _training(self, rows: pd.DataFrame, transform: str) -> Part:
         ntk = plain(rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from afterkernel.claims.c3 import TRANSFORMS
+from afterkernel.claims.c3 import SMALL_TRANSFORMS
 from afterkernel.claims.c5 import MISSING
 from afterkernel.claims.hypothesis import Hypothesis, Part
 from afterkernel.claims.inference import Region
@@ -40,7 +40,7 @@ class LargerRateMoreInvariant(Hypothesis):
     panels: tuple[Panel, ...] = (
         *(
             panel
-            for one in ("swap", *TRANSFORMS)
+            for one in ("swap", *SMALL_TRANSFORMS)
             for panel in against_rate(f"{one.capitalize()} invariance", COSINE, f"ntk/{one}_invariance")
         ),
     )
@@ -49,7 +49,7 @@ class LargerRateMoreInvariant(Hypothesis):
     def parts(self, rows: pd.DataFrame) -> list[Part]:
         """One part a transform: the slope of a mean cosine a tenfold learning rate."""
         ended = reached(plain(rows))
-        regions = {"swap": Region(high=0.0), **dict.fromkeys(TRANSFORMS, Region(low=0.0))}
+        regions = {"swap": Region(high=0.0), **dict.fromkeys(SMALL_TRANSFORMS, Region(low=0.0))}
         return [
             Part(
                 title=f"{transform} invariance",

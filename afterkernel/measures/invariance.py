@@ -31,6 +31,7 @@ from afterkernel.types import Float, Tensor
 
 log = logging.getLogger(__name__)
 
+# Added to lengths that something is divided by (arXiv 2105.10585): here, and where a run normalises its embeddings.
 NORM_OFFSET = 1e-4
 # Images embedded at once if the embedding does not choose.
 IMAGES_AT_ONCE = 64

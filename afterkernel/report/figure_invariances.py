@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from afterkernel import text as fmt
 from afterkernel.kernel_kinds import describe
 from afterkernel.report import style
-from afterkernel.report.table_data import TRANSFORMS, kernel_order
+from afterkernel.report.table_data import INVARIANCES, kernel_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
     """The figure of a table of `measured`; `rates` are all learning rates of the section, so that looks agree."""
     panels = sorted(table["panel"].unique())
     kernels = kernel_order(table["kernel"])
-    names = [name for name in TRANSFORMS if f"{name}_invariance" in set(table["measure"])]
+    names = [name for name in INVARIANCES if f"{name}_invariance" in set(table["measure"])]
     styles = style.rate_styles(rates)
     height = max(len(names) * (len(styles) + _GAP) * 0.17, 1.6)
     with style.drawing():

@@ -12,10 +12,10 @@ from afterkernel.report.sections import KEYS
 if TYPE_CHECKING:
     import pandas as pd
 
-TRANSFORMS = ["shift", "rotation", "zoom", "swap"]
-MEASURES = ["svm_test_error", *(f"{name}_invariance" for name in TRANSFORMS), "effective_rank"]
+INVARIANCES = ["shift", "rotation", "zoom", "swap"]
+TABLE_MEASURES = ["svm_test_error", *(f"{name}_invariance" for name in INVARIANCES), "effective_rank"]
 NETWORK = "network"
-BOUNDS = {"svm_test_error": (0.0, 1.0), **{f"{name}_invariance": (-1.0, 1.0) for name in TRANSFORMS}}
+BOUNDS = {"svm_test_error": (0.0, 1.0), **{f"{name}_invariance": (-1.0, 1.0) for name in INVARIANCES}}
 _RATE = (0.0, 1.0)
 
 
@@ -77,7 +77,7 @@ def changes(rows: pd.DataFrame) -> pd.DataFrame:
             start, end = start.loc[both], end.loc[both]
         epochs = sorted({int(epoch) for epoch in end["epoch"]})
         text = "" if not epochs else str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
-        for measure in MEASURES:
+        for measure in TABLE_MEASURES:
             difference = (end[measure] - start[measure]).dropna()
             found.append(
                 {
@@ -101,7 +101,7 @@ def unchanged(rows: pd.DataFrame, tolerance: float = 1e-3) -> list[str]:
     """
     ntk = rows[rows["kernel"] == "ntk"]
     rows = rows if ntk.empty else ntk
-    values = {name: rows[f"{name}_invariance"].dropna() for name in TRANSFORMS}
+    values = {name: rows[f"{name}_invariance"].dropna() for name in INVARIANCES}
     return [name for name, value in values.items() if len(value) and bool(((value - 1).abs() <= tolerance).all())]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from afterkernel import text as fmt
 from afterkernel.kernel_kinds import describe
 from afterkernel.report.summary import percent_spread
-from afterkernel.report.table_data import MEASURES, NETWORK, TRANSFORMS, kernel_rank
+from afterkernel.report.table_data import INVARIANCES, NETWORK, TABLE_MEASURES, kernel_rank
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,8 +75,8 @@ def change_table(table: pd.DataFrame, decimals: int) -> Table:
     rows = []
     for (panel, rate, kernel), group in _groups(table):
         by = {row["measure"]: row for _, row in group.iterrows()}
-        cells = [_change(by[measure], measure, decimals) for measure in MEASURES]
-        first = by[MEASURES[0]]
+        cells = [_change(by[measure], measure, decimals) for measure in TABLE_MEASURES]
+        first = by[TABLE_MEASURES[0]]
         when = first["epochs"] or fmt.MISSING
         when = when if first["final"] or not first["epochs"] else f"{when} (not ended)"
         n_runs = max(first["before_n_seeds"], first["after_n_seeds"])
@@ -89,7 +89,7 @@ def change_table(table: pd.DataFrame, decimals: int) -> Table:
         "cosines: 1 means unchanged. Swap is read the other way: lower is more global.",
         headings=[
             *("network", "learning rate", "kernel", "last epoch", "runs", "SVM test error (%)"),
-            *(name + (" (lower = more global)" if name == "swap" else "") for name in TRANSFORMS),
+            *(name + (" (lower = more global)" if name == "swap" else "") for name in INVARIANCES),
             "effective rank",
         ],
         rows=[Row(cells) for _, cells in sorted(rows, key=lambda pair: pair[0])],

@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 from afterkernel import text as fmt
-from afterkernel.records.files import KERNELS, RECORDS, REPLACED, SNAPSHOTS
+from afterkernel.records.files import KERNELS_FOLDER, RECORDS, REPLACED, SNAPSHOTS
 
 _KINDS = {
     RECORDS: "records",
     SNAPSHOTS: "snapshots",
-    KERNELS: "kernels",
+    KERNELS_FOLDER: "kernels",
     "tiles": "tiles",
     "supports": "samples",
     "wandb": "wandb",

@@ -18,6 +18,7 @@ from afterkernel.data import Problem
 from afterkernel.kernel_kinds import KINDS, KernelInput
 from afterkernel.kernels import Embedding, Grams, train_test_grams, train_test_plan
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
+from afterkernel.measures.invariance import NORM_OFFSET
 from afterkernel.models import Network
 from afterkernel.progress.work import stage
 from afterkernel.records import KernelRecord, Record, Resources, write_atomic
@@ -33,8 +34,6 @@ from afterkernel.training.snapshot import Snapshot
 from afterkernel.types import Float, Tensor
 
 log = logging.getLogger(__name__)
-
-NORM_OFFSET = 1e-4
 
 # Multiply-adds of a Gram matrix from which its tiles are kept on disk: some ten seconds on two cores, or on a GPU.
 LONG_MULTIPLICATIONS = 10**12

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from afterkernel.errors import UserError
-from afterkernel.records.files import KERNELS, safe, write_atomic
+from afterkernel.records.files import KERNELS_FOLDER, safe, write_atomic
 from afterkernel.types import Float, Int, Tensor
 
 MANIFEST = "manifest.json"
@@ -59,7 +59,7 @@ def keep_grams(
 
     `labels` are those of the rows of both matrices. UserError where the manifest that is there is damaged.
     """
-    folder = Path(run_dir) / KERNELS
+    folder = Path(run_dir) / KERNELS_FOLDER
     stem = f"epoch={epoch:04d}.{safe('evaluation_id', evaluation_id)}.{safe('kernel', kernel)}"
     facts = {"epoch": epoch, "evaluation_id": evaluation_id, "kernel": kernel, "normalisation": normalisation}
     files = check_manifest(run_dir)
@@ -76,7 +76,7 @@ def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str
     `evaluation_id` is needed where several evaluations kept theirs. Every file is read once to compare its checksum.
     UserError where they were not kept, or a file is missing, damaged or of a later version.
     """
-    folder = Path(run_dir) / KERNELS
+    folder = Path(run_dir) / KERNELS_FOLDER
     files = _manifest(folder)
     found = {
         facts["evaluation_id"]: facts
@@ -103,7 +103,7 @@ def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str
 
 def check_manifest(run_dir: Path | str) -> dict[str, dict[str, Any]]:
     """What the manifest of a run's kernels says of each file; nothing where there is none yet. UserError if damaged."""
-    folder = Path(run_dir) / KERNELS
+    folder = Path(run_dir) / KERNELS_FOLDER
     return _manifest(folder) if (folder / MANIFEST).exists() else {}
 
 

@@ -32,7 +32,7 @@ STEPS_TIMED = 3
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """What a run will take: seconds of training and of kernels, bytes of memory at the peak and on disk."""
 
     wall_s_train: float
@@ -83,9 +83,9 @@ class Estimator:
 
     def __init__(self) -> None:
         self._problems: dict[str, Problem] = {}
-        self._costs: dict[str, tuple[float, Estimate]] = {}
+        self._costs: dict[str, tuple[float, CostEstimate]] = {}
 
-    def estimate(self, config: Config) -> Estimate:
+    def estimate(self, config: Config) -> CostEstimate:
         """What one run will take, from its start."""
         problem = self._problem(config)
         parts = (config.dataset, config.arch, config.kernel, config.training.batch_size, config.trainer)
@@ -109,13 +109,13 @@ class Estimator:
         return self._problems[key]
 
 
-def _measure(config: Config, problem: Problem) -> tuple[float, Estimate]:
+def _measure(config: Config, problem: Problem) -> tuple[float, CostEstimate]:
     """Seconds of a training step, and what one snapshot takes."""
     with cpu_threads(config):
         return _measure_here(config, problem)
 
 
-def _measure_here(config: Config, problem: Problem) -> tuple[float, Estimate]:
+def _measure_here(config: Config, problem: Problem) -> tuple[float, CostEstimate]:
     place = device(config)
     network = config.arch.build(problem.image_shape).to(place)
     step_s = _step_s(network, problem, config.training.batch_size, place)
@@ -132,7 +132,7 @@ def _measure_here(config: Config, problem: Problem) -> tuple[float, Estimate]:
     images = sum(part.numel() * part.element_size() for part in (problem.x_train, problem.x_test))
     kept = n * (n + m) * config.kernel.precision.held.itemsize * len(config.kernel.names)
     disk = network.parameter_count * 4 + SNAPSHOT_FACTS_BYTES + (kept if "gram" in config.keep else 0)
-    return step_s, Estimate(0.0, wall_s, LIBRARIES_BYTES + images + peak, disk)
+    return step_s, CostEstimate(0.0, wall_s, LIBRARIES_BYTES + images + peak, disk)
 
 
 def _step_s(network: Network, problem: Problem, batch_size: int, place: torch.device) -> float:
