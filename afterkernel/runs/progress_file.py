@@ -18,7 +18,7 @@ from pathlib import Path
 
 from afterkernel.errors import LockLostError
 from afterkernel.files.reading import read_text
-from afterkernel.progress.work import Progress, Work, watched
+from afterkernel.progress.work import Progress, RunStages, watched
 from afterkernel.runs.run_lock import PROGRESS, RunLock, progress_of
 
 VERSION = 1
@@ -31,8 +31,8 @@ def watching(lock: RunLock) -> Iterator[None]:
     """Write the progress of the run while its lock is held and the block runs; no failure of a disk ends it."""
     writer = Writer(lock.path.with_suffix(PROGRESS))
     ended = threading.Event()
-    with watched() as work:
-        thread = threading.Thread(target=_keep, args=(writer, work, ended, lock), name="progress", daemon=True)
+    with watched() as stages:
+        thread = threading.Thread(target=_keep, args=(writer, stages, ended, lock), name="progress", daemon=True)
         thread.start()
         try:
             yield
@@ -42,12 +42,12 @@ def watching(lock: RunLock) -> Iterator[None]:
             writer.remove()
 
 
-def _keep(writer: Writer, work: Work, ended: threading.Event, lock: RunLock) -> None:
+def _keep(writer: Writer, stages: RunStages, ended: threading.Event, lock: RunLock) -> None:
     wait_s = FIRST_S
     with contextlib.suppress(LockLostError):  # the work raises it too
         while not ended.wait(wait_s):
             lock.check()
-            writer.write(work.report())
+            writer.write(stages.progress())
             wait_s = BETWEEN_S
 
 

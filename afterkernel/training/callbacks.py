@@ -205,7 +205,7 @@ class TellEpoch(pl.Callback):
         """Tell epoch and mean loss of the epoch's batches so far, in nats."""
         self._losses += float(outputs["loss"])
         epoch, batches = trainer.current_epoch, batch_idx + 1
-        self.stage.at(
+        self.stage.update(
             epoch + batches / trainer.num_training_batches,
             f"epoch {epoch + 1} {self.of} {trainer.max_epochs}, loss {self._losses / batches:.3g}",
         )
