@@ -11,6 +11,7 @@ from afterkernel.measures import Context
 from afterkernel.records import read_run, write_record
 from afterkernel.runs import numeric_warnings as doubts
 from afterkernel.runs.evaluate import Evaluator
+from afterkernel.svm import Outcome
 from afterkernel.training.snapshot import Snapshot
 
 OPTIONS = ["dataset=digits", "dataset.max_train=30", "dataset.max_test=20", "arch=mlp", "arch.budget=1300"]
@@ -70,8 +71,10 @@ def test_separability_is_told():
     K, y = torch.ones(4, 4), torch.tensor([0, 1, 0, 1])
     svm = HardMarginSVM().fit(K, y)
     assert doubts.of_svm(svm, 1e-6) == ["the training data are not separable by this kernel: there is no hard margin"]
-    svm.separable_ = None
+    svm.outcome_ = Outcome.UNDETERMINED
     assert "undetermined" in doubts.of_svm(svm, 1e-6)[0]
+    svm.outcome_ = Outcome.BELOW_ROUNDING
+    assert doubts.of_svm(svm, 1e-6) == [Outcome.BELOW_ROUNDING.message]
 
 
 def test_python_s_warnings_are_recorded_once_and_shown_all_the_same(monkeypatch):

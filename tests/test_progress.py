@@ -30,34 +30,34 @@ def clock(monkeypatch):
 
 
 def test_stages_are_told_from_the_outermost_in(clock):
-    with watched() as work:
-        assert work.report().words == "beginning"
+    with watched() as run:
+        assert run.progress().words == "beginning"
         with stage("training", 10) as training:
-            training.at(2.5, "epoch 3 of 10, loss 0.21")
-            assert work.report().words == "training: epoch 3 of 10, loss 0.21"
+            training.update(2.5, "epoch 3 of 10, loss 0.21")
+            assert run.progress().words == "training: epoch 3 of 10, loss 0.21"
         with stage("epoch 5 (snapshot 2 of 3)", 3, last=True), stage("ntk"):
             with progress("Gram matrix", 8.0, unit="tile", units=4) as advance:
-                assert work.report().words == "epoch 5 (snapshot 2 of 3), ntk: Gram matrix, tile 1 of 4"
+                assert run.progress().words == "epoch 5 (snapshot 2 of 3), ntk: Gram matrix, tile 1 of 4"
                 advance(2.0)
-                assert work.report().words == "epoch 5 (snapshot 2 of 3), ntk: Gram matrix, tile 2 of 4"
+                assert run.progress().words == "epoch 5 (snapshot 2 of 3), ntk: Gram matrix, tile 2 of 4"
                 advance(2.0)
-                assert work.report().fraction == 0.5
+                assert run.progress().fraction == 0.5
             with stage("SVM exact"):
                 report("active set on 250 of 900 samples", step=1)
                 report(step=12, gap=3.04e-7)
-                told = work.report()
+                told = run.progress()
                 assert told.words.endswith("ntk: SVM exact, gap 3e-07, step 12, active set on 250 of 900 samples")
                 assert (told.stage, told.fraction, told.silent_since) == ("SVM exact", None, None)
                 report("polishing on 90 samples")
-                assert work.report().words.endswith("SVM exact, polishing on 90 samples")
-    assert work.stages == []
+                assert run.progress().words.endswith("SVM exact, polishing on 90 samples")
+    assert run.stages == []
 
 
 def test_a_stage_that_raises_is_left(clock):
-    with watched() as work:
+    with watched() as run:
         with pytest.raises(ValueError, match="x"), stage("one"), stage("two"):
             raise ValueError("x")
-        assert work.stages == []
+        assert run.stages == []
 
 
 def test_what_is_left_follows_the_pace_behind_a_break(clock):
@@ -65,7 +65,7 @@ def test_what_is_left_follows_the_pace_behind_a_break(clock):
     told.start_at(4)
     assert told.left_s is None
     clock.now += 6
-    told.at(6)
+    told.update(6)
     assert told.left_s == pytest.approx(12)
     clock.now += 5  # no news: less is left
     assert told.left_s == pytest.approx(7)
@@ -74,30 +74,30 @@ def test_what_is_left_follows_the_pace_behind_a_break(clock):
 
 
 def test_the_run_s_end_is_known_from_the_first_snapshot_on(clock):
-    with watched() as work:
+    with watched() as run:
         with stage("training", 2) as training:
             clock.now += 10
-            training.at(1, "epoch 2 of 2")
-            told = work.report()
+            training.update(1, "epoch 2 of 2")
+            told = run.progress()
             assert (told.left_s, told.run_left_s, told.run_fraction) == (pytest.approx(10), None, None)
         with stage("epoch 0", 4, last=True) as snapshots:
             clock.now += 10
             snapshots.advance()
-            told = work.report()
+            told = run.progress()
             assert told.run_left_s == pytest.approx(30)
             assert told.run_fraction == pytest.approx(20 / 50)
             with progress("Gram matrix", 1.0) as advance:
                 clock.now += 20
                 advance(0.1)  # it alone takes longer than the snapshots before it
-                assert work.report().run_left_s == pytest.approx(180)
+                assert run.progress().run_left_s == pytest.approx(180)
 
 
 def test_a_stage_that_says_nothing_tells_since_when(clock):
-    with watched() as work, stage("ntk"):
+    with watched() as run, stage("ntk"):
         clock.now += 5
         with stage("SVM thundersvm"):
             clock.now += 12
-            told = work.report()
+            told = run.progress()
             assert told.words == "ntk: SVM thundersvm"
             assert told.written - told.silent_since == 12
 
@@ -129,10 +129,10 @@ def test_another_thread_s_work_is_its_own():
         report(gap=0.1)
         seen.append(module.is_watched())
 
-    with watched() as work, stage("here"):
+    with watched() as run, stage("here"):
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
-        assert work.report().words == "here"
+        assert run.progress().words == "here"
     assert seen == [False]
     assert not module.is_watched()

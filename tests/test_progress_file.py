@@ -8,7 +8,7 @@ import time
 import pytest
 
 from afterkernel.errors import LockLostError
-from afterkernel.progress.work import Progress, Work, stage
+from afterkernel.progress.work import Progress, RunStages, stage
 from afterkernel.runs import progress_file as module
 from afterkernel.runs.progress_file import ProgressWriter, read_progress, writing_progress
 from afterkernel.runs.run_lock import RunLock, run_lock
@@ -32,7 +32,7 @@ def test_it_is_there_while_the_run_is_and_gone_at_its_end(tmp_path, monkeypatch)
     monkeypatch.setattr(module, "FIRST_S", 0.01)
     with run_lock(tmp_path) as lock:
         with writing_progress(lock), stage("training", 10) as training:
-            training.at(2.5, "epoch 3 of 10")
+            training.update(2.5, "epoch 3 of 10")
             wait_for(tmp_path)
             found = read_progress(tmp_path)
             assert (found.stage, found.words, found.fraction) == ("training", "training: epoch 3 of 10", 0.25)
@@ -81,7 +81,7 @@ class Counts(ProgressWriter):
 
 def test_it_is_written_at_once_and_then_every_other_second(tmp_path):
     writer, ended = Counts(tmp_path / "0001.progress"), Ended(4)
-    module._keep(writer, Work(), ended, Lock())
+    module._keep(writer, RunStages(), ended, Lock())
     assert ended.waits == [0.5, 2.0, 2.0, 2.0]
     assert writer.times == 3
 
@@ -94,7 +94,7 @@ def test_nothing_is_written_any_more_once_the_lock_is_lost(tmp_path):
                 raise LockLostError
 
     writer, ended = Counts(tmp_path / "0001.progress"), Ended(100)
-    module._keep(writer, Work(), ended, Lost())
+    module._keep(writer, RunStages(), ended, Lost())
     assert (writer.times, len(ended.waits)) == (2, 3)
 
 

@@ -4,19 +4,18 @@ Everything else derives from the declaration: choices of `kernel.names`, evaluat
 dashboard, and the documentation. No torch is imported before a kernel is computed, so that reports need none.
 """
 
-from afterkernel.kernel_kinds.kind import KernelKind
+from afterkernel.kernel_kinds.kind import KernelInput, KernelKind
 from afterkernel.plugins import Registry
 
 KINDS: Registry[KernelKind] = Registry(__name__, KernelKind, make=lambda kind: kind())
 
 
 def describe(name: str) -> KernelKind:
-    """The kernel of that name; of one that is not installed here, as a plugin's may be, its name alone is known."""
+    """The kernel of that name; where it is not installed, as a plugin's may not be, only its name is known."""
     if name in KINDS:
         return KINDS[name]
-    texts = {"name": name, "label": name, "title": name, "start_label": f"{name} at initialisation"}
-    unknown: KernelKind = type("UnknownKernel", (KernelKind,), texts)()
+    unknown: KernelKind = type("UnknownKernel", (KernelKind,), {"name": name, "title": name})()
     return unknown
 
 
-__all__ = ["KINDS", "KernelKind", "describe"]
+__all__ = ["KINDS", "KernelInput", "KernelKind", "describe"]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from afterkernel.kernel_kinds.kind import KernelKind
+from afterkernel.kernel_kinds.kind import KernelInput, KernelKind
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from afterkernel.kernels import Embedding
-    from afterkernel.types import Tensor
 
 
 class InfiniteNTK(KernelKind):
@@ -20,7 +18,6 @@ class InfiniteNTK(KernelKind):
     name = "infinite_ntk"
     label = "infinite NTK"
     title = "NTK of the infinitely wide network"
-    start_label = "infinite NTK"
     definition = (
         "the neural tangent kernel of a network of the same depth and infinite width, in the NTK parameterisation "
         "(arch.init=ntk), for fully connected ReLU networks alone; the same for every snapshot"
@@ -34,11 +31,8 @@ class InfiniteNTK(KernelKind):
 
         read_layers(network)
 
-    def embedding(
-        self, network: nn.Module, images: Tensor, dtype: torch.dtype | str, device: torch.device
-    ) -> Embedding:
+    def embedding(self, given: KernelInput) -> Embedding:
         """The pixels, and the depth of the network."""
         from afterkernel.kernels.infinite_width import InfiniteWidthNTK, read_layers
-        from afterkernel.kernels.pixels import PixelEmbedding
 
-        return PixelEmbedding(network, InfiniteWidthNTK(read_layers(network)), dtype, device)
+        return given.of_pixels(InfiniteWidthNTK(read_layers(given.network)))

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from afterkernel.kernels import Embedding
+    from afterkernel.kernels.pixels import KernelFunction
     from afterkernel.types import Tensor
+
+
+@dataclass(frozen=True)
+class KernelInput:
+    """What a kernel is computed from: a network, the training images (n, c, h, w), and in which precision and where."""
+
+    network: nn.Module
+    images: Tensor
+    dtype: torch.dtype | str
+    device: torch.device
+
+    def of_network(self, kernel: str) -> Embedding:
+        """The embedding "ntk" (gradients) or "conjugate" (input of the last linear layer) of the network."""
+        from afterkernel.kernels import embedding
+
+        return embedding(self.network, kernel, dtype=self.dtype, device=self.device)
+
+    def of_pixels(self, function: KernelFunction) -> Embedding:
+        """A kernel that is a function of the pixels alone."""
+        from afterkernel.kernels.pixels import PixelEmbedding
+
+        return PixelEmbedding(self.network, function, self.dtype, self.device)
 
 
 class KernelKind:
     """A kernel that is computed of every snapshot; one subclass per file of this package.
 
-    `name` is its name in options, records and W&B; `label` that in tables, `title` that of figures, `start_label` the
-    label of its value at initialisation, and `definition` one sentence. Kernels are shown by `order`.
+    A subclass declares `name` (in options, records and W&B), `title` (of figures), `definition` (one sentence) and
+    `embedding`. `label` is the name in tables, by default `name`, and `start_label` the label of its value at
+    initialisation. Kernels are shown by `order`.
+
+    `embedding` returns all that Gram matrices and measures are computed from, so that the invariances are always those
+    of the same kernel. It may be the embedding of a network or a function of pixels (see `KernelInput`), or a function
+    of another kernel (`afterkernel.kernels.derived.DerivedEmbedding`), such as a centred NTK.
     """
 
     name: ClassVar[str] = ""
@@ -32,11 +61,14 @@ class KernelKind:
     # Whether it is a sum over layers, so that each layer can be measured by itself.
     has_layers: ClassVar[bool] = False
 
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        cls.label = cls.label or cls.name
+        cls.start_label = cls.start_label or (f"{cls.label} at initialisation" if cls.is_learned else cls.label)
+
     def check(self, network: nn.Module) -> None:
         """Raise UserError if the kernel does not exist for this network, whose weights may lie on the meta device."""
 
-    def embedding(
-        self, network: nn.Module, images: Tensor, dtype: torch.dtype | str, device: torch.device
-    ) -> Embedding:
-        """What Gram matrices and measures are computed from; `images` are the training images (n, c, h, w)."""
-        raise TypeError(f"{type(self).__name__} does not say how it is computed")
+    def embedding(self, given: KernelInput) -> Embedding:
+        """What Gram matrices and measures are computed from."""
+        raise TypeError(f"{type(self).__name__} does not define embedding")

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from afterkernel.kernel_kinds.kind import KernelKind
+from afterkernel.kernel_kinds.kind import KernelInput, KernelKind
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
     from afterkernel.kernels import Embedding
-    from afterkernel.types import Tensor
 
 
 class NTK(KernelKind):
@@ -29,10 +25,6 @@ class NTK(KernelKind):
     by_default = True
     has_layers = True
 
-    def embedding(
-        self, network: nn.Module, images: Tensor, dtype: torch.dtype | str, device: torch.device
-    ) -> Embedding:
+    def embedding(self, given: KernelInput) -> Embedding:
         """Gradients, collected layer by layer."""
-        from afterkernel.kernels import embedding
-
-        return embedding(network, "ntk", dtype=dtype, device=device)
+        return given.of_network("ntk")

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from afterkernel.kernel_kinds.kind import KernelKind
+from afterkernel.kernel_kinds.kind import KernelInput, KernelKind
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
     from afterkernel.kernels import Embedding
-    from afterkernel.types import Tensor
 
 
 class RBF(KernelKind):
@@ -28,10 +24,8 @@ class RBF(KernelKind):
     order = 3
     is_learned = False
 
-    def embedding(
-        self, network: nn.Module, images: Tensor, dtype: torch.dtype | str, device: torch.device
-    ) -> Embedding:
+    def embedding(self, given: KernelInput) -> Embedding:
         """The pixels, and the bandwidth by the median rule. Raises UserError if all images are equal."""
-        from afterkernel.kernels.pixels import GaussianFunction, PixelEmbedding, median_distance
+        from afterkernel.kernels.pixels import GaussianFunction, median_distance
 
-        return PixelEmbedding(network, GaussianFunction(median_distance(images)), dtype, device)
+        return given.of_pixels(GaussianFunction(median_distance(given.images)))

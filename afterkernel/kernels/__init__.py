@@ -1,13 +1,12 @@
 """Kernels of networks: gradients collected layer by layer, and their Gram matrices in bounded memory."""
 
-from afterkernel.kernels.embedding import KERNELS, Embedding, embedding
+from afterkernel.kernels.embedding import Embedding, embedding
 from afterkernel.kernels.gram import Grams, cross_grams, paired_products, train_test_grams, train_test_plan
 from afterkernel.kernels.ntk import conjugate_kernel, conjugate_layer, layer_ntks, ntk, paired_ntk
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan
 
 __all__ = [
     "DEFAULT_BUDGET_BYTES",
-    "KERNELS",
     "Embedding",
     "Grams",
     "Plan",

@@ -18,7 +18,7 @@ from afterkernel.kernels.allocator import keep_freed_memory
 from afterkernel.kernels.capture import Captured, Recorder, Unit, layer_of, output_gradients, resolve
 from afterkernel.kernels.layers import Call, Convolution, Method
 from afterkernel.kernels.layout import Layout, LayoutChangedError, look, try_again
-from afterkernel.kernels.machine import at_once, crashes_channels_last, elementwise_cost
+from afterkernel.kernels.machine import batch_sizes, crashes_channels_last, elementwise_cost
 from afterkernel.kernels.numeric import real_numbers
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import LEAST_BYTES, PerExampleGradients
@@ -93,7 +93,7 @@ class GradientEmbedding:
             return self._samples_given
         if self.layout is None:
             return 1
-        most = at_once(self.device)
+        most = batch_sizes(self.device)
         each = self._sample_work_bytes(self.layout)
         # Few samples are slow: up to a number of them, more memory is worth its while.
         found = max(
@@ -111,7 +111,7 @@ class GradientEmbedding:
         """Bytes of laid-out patches; a budget of a few megabytes counts a part of them, to have room for samples."""
         if all(shape.positions == 1 for shape in layout.shapes.values()):
             return 0
-        most = at_once(self.device).patch_bytes
+        most = batch_sizes(self.device).patch_bytes
         return most if self.work_limit is None else min(most, self.work_limit // 2)
 
     def _fixed_work_bytes(self, layout: Layout) -> int:
@@ -218,7 +218,7 @@ class GradientEmbedding:
             return self._batch(x, None, rows)
         if out is None and len(x) <= samples:
             return self._batch(x)
-        whole = out if out is not None else self._batch(x[:1], observed=False).room_for(len(x))
+        whole = out if out is not None else self._batch(x[:1], observed=False).empty_like(len(x))
         for start in range(0, len(x), samples):
             part = slice(start, min(start + samples, len(x)))
             self._batch(x[part], whole[part])

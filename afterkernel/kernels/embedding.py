@@ -17,9 +17,9 @@ from afterkernel.kernels.output import Output
 from afterkernel.kernels.precision import Precision, precision
 from afterkernel.kernels.protocols import BlockSource, Embedding
 
-KERNELS = ("ntk", "conjugate")
+OF_NETWORKS = ("ntk", "conjugate")
 
-__all__ = ["KERNELS", "BlockSource", "Embedding", "embedding"]
+__all__ = ["OF_NETWORKS", "BlockSource", "Embedding", "embedding"]
 
 
 def embedding(
@@ -39,8 +39,8 @@ def embedding(
     model without trainable parameters for the NTK, or a layer that is not a module of the model.
     """
     kind: Precision = precision(dtype)
-    if kernel not in KERNELS:
-        raise UserError(f"kernel={kernel!r} is not known: choose one of {', '.join(KERNELS)}.")
+    if kernel not in OF_NETWORKS:
+        raise UserError(f"kernel={kernel!r} is not known: choose one of {', '.join(OF_NETWORKS)}.")
     if kernel == "ntk" and layer is not None:
         raise UserError(f"layer={layer!r} belongs to kernel='conjugate': kernel='ntk' is of all trained layers.")
     if kernel == "conjugate" and output is not None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from afterkernel.errors import PrecisionWarning, UserError
 from afterkernel.kernels.last_layer import DataFlow, LastLayer, last_linear_layer
-from afterkernel.kernels.machine import at_once
+from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import Cost, LayerPlan
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.sample_axis import SampleAxis, find_sample_axis
@@ -180,7 +180,7 @@ class FeatureEmbedding:
             )
         self._chosen, self._axis = replace(chosen, input=three[:0]), axis
         per_sample = max(1, RESULTS_HELD * first.largest_bytes // len(probe))
-        self.samples_at_once = max(1, min(MOST_AT_ONCE, at_once(self.device).activation_bytes // per_sample))
+        self.samples_at_once = max(1, min(MOST_AT_ONCE, batch_sizes(self.device).activation_bytes // per_sample))
         self.work_bytes = self.samples_at_once * per_sample
         log_once(f"conjugate kernel: the features are {self.description}")
         return math.prod(axis.others) * axis.rows

@@ -16,16 +16,17 @@ import torch
 import torch.distributed as dist
 
 from afterkernel.errors import UserError
+from afterkernel.kernels.computation import GramComputation, GramInputs, processes, slices
+from afterkernel.kernels.derived import DerivedEmbedding
 from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.finite import FiniteCheck
 from afterkernel.kernels.independence import IndependenceChecked
-from afterkernel.kernels.job import Job, processes, slices
 from afterkernel.kernels.layout import try_again
-from afterkernel.kernels.machine import at_once
+from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan, Setting, plan
-from afterkernel.kernels.precision import Precision, exact_products, precision
+from afterkernel.kernels.precision import exact_products, precision
 from afterkernel.kernels.store import TileStore, fingerprint
-from afterkernel.kernels.tiles import TOTAL, Destination
+from afterkernel.kernels.tiles import TOTAL, TileWriter
 from afterkernel.progress.work import progress
 from afterkernel.types import Float, Tensor
 
@@ -78,7 +79,7 @@ def train_test_grams(
         budget_bytes: bound on the memory in use at once, the result excluded.
         dtype: "tf32" or "bf16" for products of less than the embedding's precision; its own by default.
         per_layer: also give every layer's matrices.
-        store: a folder where tiles are kept as they are done, so that a killed computation goes on there.
+        store: a folder where tiles are kept as they are done, so that a killed computation continues from there.
         result_device: where the matrices lie; where phi computes by default.
 
     Raises UserError as `ntk` does.
@@ -139,7 +140,7 @@ def samples_to_pair(phi: Embedding, x: Tensor, budget_bytes: int | None = None) 
     """
     if budget_bytes is None:
         budget_bytes = getattr(phi, "budget_bytes", DEFAULT_BUDGET_BYTES)
-    steps = _plan(phi, x, x, False, budget_bytes, precision(phi.dtype), paired=True)
+    steps = _plan(GramInputs(phi, x, x, False, precision(phi.dtype)), budget_bytes, paired=True)
     return min(phi.samples_at_once, steps.columns_per_chunk)
 
 
@@ -148,118 +149,88 @@ def train_test_plan(
 ) -> Plan:
     """The plan that `train_test_grams` will follow."""
     kind = precision(phi.dtype if dtype is None else dtype)
-    return _plan(phi, train, test, True, budget_bytes, kind)
+    return _plan(GramInputs(phi, train, test, True, kind), budget_bytes)
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
 def _grams(phi: Embedding, rows: Tensor, others: Tensor, symmetric: bool, options: GramOptions) -> Grams:
-    return try_again(partial(_grams_of_one_layout, phi, rows, others, symmetric, options))
-
-
-def _grams_of_one_layout(phi: Embedding, rows: Tensor, others: Tensor, symmetric: bool, options: GramOptions) -> Grams:
     kind = precision(phi.dtype if options.dtype is None else options.dtype)
-    store, per_layer = options.store, options.per_layer
     if kind.dtype != phi.dtype:
         raise UserError(f"dtype={kind.name} needs an embedding in {kind.dtype}, and this one is in {phi.dtype}.")
+    return try_again(partial(_grams_of_one_layout, GramInputs(phi, rows, others, symmetric, kind), options))
+
+
+def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
+    phi, n, m = inputs.phi, len(inputs.rows), len(inputs.others)
     rank, world = processes()
-    folder = None if store is None else Path(store) / f"{rank}-of-{world}" if world > 1 else Path(store)
-    with exact_products(tf32=kind.tf32):
-        begun = TileStore.begun(folder)
-        steps = _plan(phi, rows, others, symmetric, options.budget_bytes, kind, begun)
-        names = [TOTAL, *(phi.block(rows[:1]).layers if per_layer else ())]
-        opened = None
+    folder = None if options.store is None else Path(options.store)
+    if folder is not None and world > 1:
+        folder /= f"{rank}-of-{world}"
+    with exact_products(tf32=inputs.precision.tf32):
+        steps = _plan(inputs, options.budget_bytes, cell=TileStore.begun(folder))
+        k = phi.outputs  # known once planned
+        names = [TOTAL, *(phi.block(inputs.rows[:1]).layers if options.per_layer else ())]
+        store = None
         if folder is not None:
-            manifest = _manifest(phi, rows, others, symmetric, kind, steps, names)
-            side = -(-steps.n // steps.columns_per_chunk)
-            opened = TileStore(
-                folder, manifest, (side * symmetric - (-steps.n_others // steps.columns_per_chunk), side)
-            )
-        k, n, m = phi.outputs, len(rows), len(others)
-        place = torch.device(options.result_device or phi.device)
+            side = -(-n // steps.columns_per_chunk)
+            cells = side * inputs.symmetric - (-m // steps.columns_per_chunk), side
+            store = TileStore(folder, _manifest(inputs, steps, names), cells)
 
         def matrices(what: str, height: int) -> dict[str, Tensor]:
             shape = (height, n * k)
-            if opened is None:
+            if store is None:
+                place = torch.device(options.result_device or phi.device)
                 return {name: torch.zeros(shape, dtype=phi.dtype, device=place) for name in names}
-            return {name: opened.matrix(f"{what}-{name}" if name else what, shape, phi.dtype) for name in names}
+            return {name: store.matrix(f"{what}-{name}" if name else what, shape, phi.dtype) for name in names}
 
-        train, test = matrices("train", n * k * symmetric), matrices("test", m * k)
-        job = Job(
-            phi,
-            rows,
-            others,
-            symmetric,
-            kind,
-            steps,
-            Destination(train, phi.device, phi.dtype),
-            Destination(test, phi.device, phi.dtype),
-            opened,
-            FiniteCheck(phi.device, per_layer=per_layer),
-        )
-        with progress("Gram matrix", steps.multiplications / world, unit="tile", units=job.tiles) as advance:
-            job.run(advance)
+        train, test = matrices("train", n * k * inputs.symmetric), matrices("test", m * k)
+        to_train, to_test = (TileWriter(part, phi.device, phi.dtype) for part in (train, test))
+        finite = FiniteCheck(phi.device, per_layer=options.per_layer)
+        computation = GramComputation(inputs, steps, to_train, to_test, store, finite)
+        with progress("Gram matrix", steps.multiplications / world, unit="tile", units=computation.tiles) as advance:
+            computation.run(advance)
         if world > 1:
             train, test = (
-                {name: _summed(part if opened is None else part.clone()) for name, part in parts.items()}
+                {name: _summed(part if store is None else part.clone()) for name, part in parts.items()}
                 for parts in (train, test)
             )
     layers = {name: (train[name], test[name]) for name in names if name != TOTAL}
-    return Grams(train[TOTAL], test[TOTAL], layers, steps, job.relative_error)
+    return Grams(train[TOTAL], test[TOTAL], layers, steps, computation.relative_error)
 
 
-def _plan(
-    phi: Embedding,
-    rows: Tensor,
-    others: Tensor,
-    symmetric: bool,
-    budget_bytes: int,
-    kind: Precision,
-    begun: int | None = None,
-    *,
-    paired: bool = False,
-) -> Plan:
-    if isinstance(phi, IndependenceChecked):
+def _plan(inputs: GramInputs, budget_bytes: int, cell: int | None = None, *, paired: bool = False) -> Plan:
+    """The plan of the Gram matrices, or of paired products; `cell` is the tile size of a store begun earlier."""
+    phi = inputs.phi
+    if isinstance(phi, (IndependenceChecked, DerivedEmbedding)):
         phi.limit_work(budget_bytes)
     # The longer of the two shows more of whether samples depend on each other.
-    layers = phi.plan_layers(max(rows, others, key=len), paired=paired)
-    return plan(
-        len(rows),
-        len(others),
-        layers,
-        kind.held.itemsize,
-        budget_bytes,
-        Setting(
-            symmetric=symmetric,
-            rows_a_sample=phi.outputs,
-            result_element_bytes=kind.dtype.itemsize,
-            work_bytes=phi.work_bytes,
-            workers=processes()[1],
-            columns_at_once=at_once(phi.device).columns,
-            cell=begun,
-        ),
+    layers = phi.plan_layers(max(inputs.rows, inputs.others, key=len), paired=paired)
+    setting = Setting(
+        symmetric=inputs.symmetric,
+        rows_a_sample=phi.outputs,
+        result_element_bytes=inputs.precision.dtype.itemsize,
+        work_bytes=phi.work_bytes,
+        workers=processes()[1],
+        columns_at_once=batch_sizes(phi.device).columns,
+        cell=cell,
     )
+    element_bytes = inputs.precision.held.itemsize
+    return plan(len(inputs.rows), len(inputs.others), layers, element_bytes, budget_bytes, setting)
 
 
-def _manifest(
-    phi: Embedding,
-    rows: Tensor,
-    others: Tensor,
-    symmetric: bool,
-    kind: Precision,
-    steps: Plan,
-    names: list[str],
-) -> dict[str, object]:
+def _manifest(inputs: GramInputs, steps: Plan, names: list[str]) -> dict[str, object]:
     """What the tiles of a store depend on. The first embedding's length represents what the network's code does."""
-    first = phi.block(rows[:1])
+    phi = inputs.phi
+    first = phi.block(inputs.rows[:1])
     length = first.paired_products(first).item()
     return {
         **phi.identity,
         "first_length_squared": f"{length:.3e}",
         "weights_sha256": fingerprint(dict(phi.model.state_dict())),
-        "data_sha256": fingerprint({"rows": rows, "others": others}),
-        "symmetric": symmetric,
-        "dtype": kind.name,
+        "data_sha256": fingerprint({"rows": inputs.rows, "others": inputs.others}),
+        "symmetric": inputs.symmetric,
+        "dtype": inputs.precision.name,
         "rows_a_sample": phi.outputs,
         "methods": {layer.layer: layer.cost.method for layer in steps.layers},
         "layers_kept": names[1:],

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from afterkernel.errors import UserError
 from afterkernel.kernels import contract
-from afterkernel.kernels.machine import at_once
+from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.terms import Factors, Gradients, Lookups, Term
 from afterkernel.types import Float, Tensor
 
@@ -100,7 +100,7 @@ class MatrixCall(Call):
         k = g.shape[1]
         numbers = max(q * s * d, k * q * s * o * (k > 1), k * q * o * d * (q > 1))
         # As many samples for one thread as for another.
-        samples = max(1, at_once(g.device).patch_bytes // (numbers * g.element_size() * threads)) * threads
+        samples = max(1, batch_sizes(g.device).patch_bytes // (numbers * g.element_size() * threads)) * threads
         for start in range(0, n, samples):
             part = slice(start, min(start + samples, n))
             contract.weight_gradients(self.positions_of_input(part, bias=bias), g[part], target.rows[part])
@@ -195,7 +195,7 @@ class Convolution(MatrixCall):
 
 
 @dataclass
-class Embedding(Call):
+class Lookup(Call):
     """`torch.nn.functional.embedding` of indices (n, ...)."""
 
     weight: Tensor
@@ -345,7 +345,7 @@ LAYERS: dict[Callable[..., Any], type[Call]] = {
     F.linear: Linear,
     torch.conv1d: Convolution,
     torch.conv2d: Convolution,
-    F.embedding: Embedding,
+    F.embedding: Lookup,
     F.layer_norm: LayerNorm,
     F.rms_norm: RMSNorm,
     F.group_norm: GroupNorm,

@@ -22,7 +22,7 @@ _SIDE, _DEPTH = 512, 1024
 
 
 @dataclass(frozen=True)
-class AtOnce:
+class BatchSizes:
     """How much is done at once.
 
     samples, activation_bytes: bounds on a batch, the second with the activations' gradients; few_samples,
@@ -41,7 +41,7 @@ class AtOnce:
 
 
 # A CPU is fastest within its caches, and a GPU with enough to do for all its cores: measured on an H100.
-ON_CPU = AtOnce(
+ON_CPU = BatchSizes(
     samples=512,
     activation_bytes=1 << 26,
     few_samples=64,
@@ -50,7 +50,7 @@ ON_CPU = AtOnce(
     columns=512,
     rows=1024,
 )
-ON_GPU = AtOnce(
+ON_GPU = BatchSizes(
     samples=2048,
     activation_bytes=1 << 29,
     few_samples=64,
@@ -61,7 +61,7 @@ ON_GPU = AtOnce(
 )
 
 
-def at_once(device: torch.device) -> AtOnce:
+def batch_sizes(device: torch.device) -> BatchSizes:
     """How much to do at once on a device."""
     return ON_CPU if device.type == "cpu" else ON_GPU
 

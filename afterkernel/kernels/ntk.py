@@ -43,7 +43,7 @@ def ntk(
             gradients multiplied in less.
         device: where to compute and where the result is; the model's own by default.
         budget_bytes: bound on the memory in use at once, the result excluded.
-        store: a folder where tiles are kept as they are done, so that a killed computation goes on there.
+        store: a folder where tiles are kept as they are done, so that a killed computation continues from there.
 
     Returns:
         The Gram matrix (n, m); for output="full" with c outputs (n, m, c, c), whose entry [i, j, k, l] is

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.machine import at_once
+from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import Cost, LayerPlan
 from afterkernel.kernels.precision import exact_products, precision
 from afterkernel.kernels.terms import Block, Term
@@ -107,7 +107,7 @@ class FunctionTerm(Term):
     def __getitem__(self, part: slice) -> FunctionTerm:
         return replace(self, rows=self.rows[part])
 
-    def room_for(self, n: int) -> FunctionTerm:
+    def empty_like(self, n: int) -> FunctionTerm:
         """An uninitialised term for n samples."""
         return replace(self, rows=self.rows.new_empty(n, self.rows.shape[1]))
 
@@ -154,7 +154,7 @@ class PixelEmbedding:
     ) -> None:
         self.model, self.function, self.device = model, function, device
         self.dtype: torch.dtype = precision(dtype).dtype
-        self.work_bytes = 8 * TEMPORARIES * STRIP * at_once(device).rows
+        self.work_bytes = 8 * TEMPORARIES * STRIP * batch_sizes(device).rows
 
     @property
     def identity(self) -> Mapping[str, object]:

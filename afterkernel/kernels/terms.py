@@ -32,7 +32,7 @@ class Term(ABC):
     def __getitem__(self, part: slice) -> Term:
         return type(self)(*(tensor[part] for tensor in self._tensors()))
 
-    def room_for(self, n: int) -> Term:
+    def empty_like(self, n: int) -> Term:
         """An uninitialised term of the same kind for n samples."""
         return type(self)(*(tensor.new_empty(n, *tensor.shape[1:]) for tensor in self._tensors()))
 
@@ -215,9 +215,9 @@ class Block:
     def __getitem__(self, part: slice) -> Block:
         return Block({name: tuple(term[part] for term in terms) for name, terms in self.layers.items()})
 
-    def room_for(self, n: int) -> Block:
+    def empty_like(self, n: int) -> Block:
         """An uninitialised block of the same layout for n samples."""
-        return Block({name: tuple(term.room_for(n) for term in terms) for name, terms in self.layers.items()})
+        return Block({name: tuple(term.empty_like(n) for term in terms) for name, terms in self.layers.items()})
 
     def put(self, start: int, other: Block) -> None:
         """Write the samples of another block from `start` on."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from afterkernel.kernels.machine import at_once
+from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import strips
 from afterkernel.kernels.terms import Block
 from afterkernel.types import Float, Tensor
@@ -17,7 +17,7 @@ TOTAL = ""  # the name of the sum over layers
 def fill(columns: Block, rows: Block, out: Mapping[str, Float[Tensor, "mk nk"]], outputs: int) -> None:
     """Write the products of `columns` (down) with `rows` (across) into out[TOTAL], and each layer's into out[layer]."""
     by_layer = [name for name in out if name != TOTAL]
-    height = max(1, at_once(out[TOTAL].device).rows // outputs)
+    height = max(1, batch_sizes(out[TOTAL].device).rows // outputs)
     for start in range(0, len(rows), height):
         part = slice(start, min(start + height, len(rows)))
         across = slice(part.start * outputs, part.stop * outputs)
@@ -42,7 +42,7 @@ def fill_lower(block: Block, out: Mapping[str, Float[Tensor, "nk nk"]], outputs:
         fill(block[strip], block[slice(0, strip.stop)], parts, outputs)
 
 
-class Destination:
+class TileWriter:
     """The matrices that tiles are written to; on another device than the products, by way of pinned buffers.
 
     Copies from a GPU run on a stream of their own, in parallel with the next tile's products; a buffer is

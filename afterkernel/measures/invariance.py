@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.embedding import BlockSource, Embedding, embedding
+from afterkernel.kernel_kinds import KINDS, KernelInput
+from afterkernel.kernels.embedding import OF_NETWORKS, BlockSource, Embedding, embedding
 from afterkernel.kernels.gram import samples_to_pair
 from afterkernel.kernels.inputs import check_arguments, check_images, place_of
 from afterkernel.kernels.layout import try_again
@@ -30,6 +31,7 @@ from afterkernel.types import Float, Tensor
 
 log = logging.getLogger(__name__)
 
+# Added to lengths that something is divided by (arXiv 2105.10585): here, and where a run normalises its embeddings.
 NORM_OFFSET = 1e-4
 # Images embedded at once if the embedding does not choose.
 IMAGES_AT_ONCE = 64
@@ -222,14 +224,24 @@ def model_invariance(
     """Invariance of a model's kernel under a transform, averaged over all images x (n, c, h, w).
 
     transform: "shift", "rotation", "zoom" or "swap"; strength: pixels, radians, or the part of a side that zoom keeps,
-    the paper's by default; kernel: "ntk" or "conjugate"; output: of a model with several outputs, as for `ntk`; layer:
-    whose input is used, as for `conjugate_kernel`; embeddings are computed in `dtype` on `device`, by default the
-    model's. Raises UserError for unknown names, a strength that the transform does not have, no images or what is none,
-    and a model without the kernel.
+    the paper's by default; kernel: the name of a kernel, such as "ntk" or "conjugate" (`afterkernel.kernel_kinds`; one
+    that depends on training images, such as "rbf", takes x for them); output: of a model with several outputs, as for
+    `ntk`; layer: whose input is used, as for `conjugate_kernel`; embeddings are computed in `dtype` on `device`, by
+    default the model's. Raises UserError for unknown names, a strength that the transform does not have, x that is no
+    batch of images, and a model without the kernel.
     """
     check_arguments(model, {"x": x})
     check_images(x)
-    phi = embedding(model, kernel, dtype=dtype, device=place_of(model, x, device), output=output, layer=layer)
+    place = place_of(model, x, device)
+    if kernel in OF_NETWORKS:
+        phi = embedding(model, kernel, dtype=dtype, device=place, output=output, layer=layer)
+    elif not isinstance(kernel, str) or kernel not in KINDS:
+        raise UserError(f"kernel={kernel!r} is not known: choose one of {', '.join(KINDS)}.")
+    elif output is not None or layer is not None:
+        raise UserError(f"kernel={kernel!r} has no output= and layer=: leave them out.")
+    else:
+        KINDS[kernel].check(model)
+        phi = KINDS[kernel].embedding(KernelInput(model, x, dtype, torch.device(place)))
     return invariance(phi, x, transform, strength, images_at_once=images_at_once)
 
 

@@ -1,7 +1,7 @@
-"""The one display of a terminal: bars that stay at its foot while lines scroll above them.
+"""The display of progress on a terminal: bars that stay at the bottom while lines scroll above them.
 
-It is drawn on the standard error, so that what goes to the standard output may go to a file or another program.
-`say` prints lines above it; without a display that is `print`.
+It is drawn on the standard error, so that the standard output may go to a file or another program. `print_above` prints
+lines above it; without a display that is `print`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ProgressRow:
 
 @dataclass(frozen=True)
 class ProgressView:
-    """What is to be seen: rows, and above them a line on the whole with its bar, where there is a whole."""
+    """What the display shows: rows, and above them a heading with the bar of the whole, if there is one."""
 
     rows: Sequence[ProgressRow]
     heading: str = ""
@@ -60,7 +60,7 @@ class Display:
             get_renderable=self.renderable,
             refresh_per_second=REFRESHES_A_SECOND,
             transient=True,
-            # What goes elsewhere must not end up on the terminal.
+            # What is redirected to a file must not appear on the terminal.
             redirect_stdout=self._out.isatty(),
             redirect_stderr=self._err.isatty(),
         )
@@ -81,7 +81,7 @@ class Display:
         if stream.isatty():
             self.console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
         elif _is_pipe(stream):
-            # Whoever reads it, such as tee, may write it on this terminal.
+            # Its reader, such as tee, may write to this terminal.
             self._live.stop()
             print(text, file=stream, flush=True)
             self._live = self._started()  # drawn half a second later
@@ -98,7 +98,7 @@ def is_shown() -> bool:
 
 
 def print_above(text: str, where: Where = "out") -> None:
-    """A line for the user, on the standard output or error; above the display where there is one."""
+    """Print a line on the standard output or error; above the display, if there is one."""
     if _shown is not None:
         _shown.print_above(text, where)
     else:
@@ -107,7 +107,7 @@ def print_above(text: str, where: Where = "out") -> None:
 
 @contextlib.contextmanager
 def display(view: Callable[[], ProgressView]) -> Iterator[bool]:
-    """Show the view, asked for twice a second, while the block runs; False where there is no terminal for it."""
+    """Show the view, redrawn twice a second, while the block runs; the block gets False if there is no terminal."""
     global _shown
     if not _can_show():
         yield False

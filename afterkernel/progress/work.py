@@ -3,16 +3,16 @@
     with progress("Gram matrix", total) as advance: advance(amount)         work whose amount is known
     with stage("SVM exact"): report(step=3, gap=1e-7)                        work whose amount is not
 
-Within `watched` (see `runs.progress_file`) the stages go to a file of the run's folder. Elsewhere a stage
-costs next to nothing, and `progress` alone shows a bar on a terminal. Every `SECONDS_BETWEEN_LINES` a stage that moves
-is a line of the log.
+Within `watched` the stages belong to one run, whose `Progress` can be read at any time (`runs.progress_file` writes it
+to a file). Elsewhere a stage costs next to nothing, and only `progress` shows a bar on a terminal. A stage that is
+updated also logs a line, at most every `SECONDS_BETWEEN_LINES`.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Advance = Callable[[float], None]
 SECONDS_BETWEEN_LINES = 15.0
 
-# What marks a line of the log that a display on the terminal shows already.
+# Marks a line of the log whose content a display on the terminal already shows.
 ON_DISPLAY = {"on_display": True}
 
 
@@ -32,9 +32,9 @@ ON_DISPLAY = {"on_display": True}
 class Progress:
     """The progress of a run. Times of day are in seconds since 1970, by the clock of the run's machine.
 
-    `stage` is the innermost stage, `fraction` the part of it that is done and `left_s` what it will still take; None
-    if unknown. `run_left_s` and `run_fraction` are those of the whole run. `silent_since` is when a stage began
-    that says nothing of how far it is.
+    `stage` is the innermost stage, `fraction` the part of it that is done and `left_s` its remaining time; None if
+    unknown. `run_left_s` and `run_fraction` are those of the whole run. `words` names all stages and how far they
+    are. `silent_since` is the start of an innermost stage that does not report how far it is.
     """
 
     stage: str
@@ -49,40 +49,40 @@ class Progress:
 
 
 class Stage:
-    """One stage of work: what is done of `total`, or only that it goes on where that is None.
+    """One stage of work: how much of `total` is done, or only that it is running where that is None.
 
-    `unit` with `units` says what the calls of `advance` are, such as the tiles of a matrix. The run ends with the stage
-    where it is `last`.
+    `unit` and `units` name and count the calls of `advance`, such as the tiles of a matrix. `last` marks the stage with
+    which the run ends, so that its remaining time is that of the run.
     """
 
     def __init__(
         self, name: str, total: float | None = None, *, unit: str = "", units: int = 0, last: bool = False
     ) -> None:
         self.name, self.total, self.unit, self.units, self.last = name, total, unit, units, last
-        self.done = self.first = 0.0
+        self.done = self.done_before = 0.0
         self.calls = 0
         self.detail = ""
         self.step: int | None = None
         self.gap: float | None = None
         self.since = time.time()
-        self.began = self.moved = self._told = time.monotonic()
+        self.began = self.updated = self._logged = time.monotonic()
 
     def start_at(self, done: float) -> None:
-        """What was done before, and says nothing of how fast the rest will be."""
-        self.done = self.first = done
-        self.began = self.moved = time.monotonic()
+        """Set what was done before this stage began; it does not count for the pace."""
+        self.done = self.done_before = done
+        self.began = self.updated = time.monotonic()
 
     def advance(self, amount: float = 1.0) -> None:
-        """So much more is done."""
+        """Add an amount to what is done."""
         self.calls += 1
-        self.at(self.done + amount)
+        self.update(self.done + amount)
 
-    def at(self, done: float, detail: str | None = None) -> None:
-        """So much is done by now; `detail` says what is being done."""
-        self.done, self.moved = done, time.monotonic()
+    def update(self, done: float, detail: str | None = None) -> None:
+        """Set what is done by now; `detail` says in words what is being done."""
+        self.done, self.updated = done, time.monotonic()
         if detail is not None:
             self.detail = detail
-        self.line()
+        self.log_line()
 
     @property
     def fraction(self) -> float | None:
@@ -91,15 +91,15 @@ class Stage:
 
     @property
     def left_s(self) -> float | None:
-        """What the rest will take at the pace so far; None before the first step."""
-        if not self.total or self.done <= self.first:
+        """The time that the rest will take at the pace so far; None before the first step."""
+        if not self.total or self.done <= self.done_before:
             return None
-        pace = (self.moved - self.began) / (self.done - self.first)
-        return max(pace * (self.total - self.done) - (time.monotonic() - self.moved), 0.0)
+        pace = (self.updated - self.began) / (self.done - self.done_before)
+        return max(pace * (self.total - self.done) - (time.monotonic() - self.updated), 0.0)
 
     @property
     def detail_text(self) -> str:
-        """How far it is, in words; empty where it says nothing, as of a stage whose name says it."""
+        """How far it is, in words; empty for the last stage, whose name says it, and one that reports nothing."""
         words = list[str]()
         if self.last:
             return ""
@@ -115,37 +115,32 @@ class Stage:
             words.append(f"{100 * self.done / self.total:.0f} %")
         return ", ".join(words)
 
-    def line(self) -> None:
-        """A line of the log, where the last one is long enough ago."""
+    def log_line(self) -> None:
+        """Log the stages, if the last line is long enough ago."""
         now = time.monotonic()
-        # What goes on inside the last stage has lines of its own.
-        if now - self._told < SECONDS_BETWEEN_LINES or self.last or (self.total and self.done >= self.total):
+        # The stages inside the last one log their own lines.
+        if now - self._logged < SECONDS_BETWEEN_LINES or self.last or (self.total and self.done >= self.total):
             return
-        self._told = now
-        work = _work.get()
-        words = work.words() if work is not None else _joined([self])
-        log.info(
-            "%s%s", words, "" if self.left_s is None else f", about {duration(self.left_s)} left", extra=ON_DISPLAY
-        )
+        self._logged = now
+        run = _run.get()
+        words = _joined([self] if run is None else run.stages)
+        left = "" if self.left_s is None else f", about {duration(self.left_s)} left"
+        log.info("%s%s", words, left, extra=ON_DISPLAY)
 
 
-class Work:
+class RunStages:
     """The stages that a run is in, the outermost first."""
 
     def __init__(self) -> None:
         self.stages: list[Stage] = []
-        self.said: set[str] = set()
+        self.logged: set[str] = set()
         self.began = time.time()
 
-    def words(self) -> str:
-        """The stages in words."""
-        return _joined(list(self.stages))
-
-    def report(self) -> Progress:
-        """The progress of the run; may be asked for by another thread."""
+    def progress(self) -> Progress:
+        """The progress of the run; may be called from another thread."""
         stages, now = list(self.stages), time.time()
         if not stages:
-            return Progress("", "beginning", None, None, None, None, None, self.began, now)
+            return Progress("", _joined(stages), None, None, None, None, None, self.began, now)
         outer, inner = stages[0], stages[-1]
         left_s = inner.left_s
         run_left_s = outer.left_s if outer.last else None
@@ -153,91 +148,95 @@ class Work:
             run_left_s = max(run_left_s, left_s or 0.0)
         spent_s = max(now - self.began, 1e-9)
         return Progress(
-            inner.name,
-            _joined(stages),
-            inner.fraction,
-            left_s,
-            None if run_left_s is None else spent_s / (spent_s + run_left_s),
-            run_left_s,
-            None if inner.detail_text or inner.last else inner.since,
-            self.began,
-            now,
+            stage=inner.name,
+            words=_joined(stages),
+            fraction=inner.fraction,
+            left_s=left_s,
+            run_fraction=None if run_left_s is None else spent_s / (spent_s + run_left_s),
+            run_left_s=run_left_s,
+            silent_since=None if inner.detail_text or inner.last else inner.since,
+            began=self.began,
+            written=now,
         )
 
 
-def _joined(stages: list[Stage]) -> str:
+def _joined(stages: Sequence[Stage]) -> str:
+    """OUTER, OUTER: INNER, how far it is; or INNER: how far it is."""
     if not stages:
         return "beginning"
-    inner = stages[-1]
-    outer = ", ".join(stage.name for stage in stages[:-1])
+    *outer, inner = stages
+    heads, tails = [stage.name for stage in outer], [inner.name, inner.detail_text]
     if not outer:
-        return ": ".join(filter(None, [inner.name, inner.detail_text]))
-    return f"{outer}: {', '.join(filter(None, [inner.name, inner.detail_text]))}"
+        heads, tails = tails[:1], tails[1:]
+    return ": ".join(filter(None, [", ".join(heads), ", ".join(filter(None, tails))]))
 
 
-_work: ContextVar[Work | None] = ContextVar("work", default=None)
+_run: ContextVar[RunStages | None] = ContextVar("run", default=None)
 
 
 @contextmanager
-def watched() -> Iterator[Work]:
-    """The stages of the block are those of one run, which this gives to look at."""
-    work = Work()
-    before = _work.set(work)
+def watched() -> Iterator[RunStages]:
+    """The stages of the block are those of one run, which the block is given."""
+    run = RunStages()
+    token = _run.set(run)
     try:
-        yield work
+        yield run
     finally:
-        _work.reset(before)
+        _run.reset(token)
 
 
 def is_watched() -> bool:
-    """Whether a run watches; without, what only `report` would tell need not be computed."""
-    return _work.get() is not None
+    """Whether the stages belong to a run; elsewhere numbers that only `report` would use need not be computed."""
+    return _run.get() is not None
 
 
 def log_once(line: str) -> None:
-    """Log a line, but only once in a run; each time where no run watches."""
-    work = _work.get()
-    if work is None or line not in work.said:
+    """Log a line, but only once in a run; each time outside a run."""
+    run = _run.get()
+    if run is None or line not in run.logged:
         log.info("%s", line)
-    if work is not None:
-        work.said.add(line)
+    if run is not None:
+        run.logged.add(line)
 
 
 @contextmanager
 def stage(
     name: str, total: float | None = None, *, unit: str = "", units: int = 0, last: bool = False
 ) -> Iterator[Stage]:
-    """The block is a stage of the run, if one watches."""
+    """The block is a stage of the run, if there is one."""
     entered = Stage(name, total, unit=unit, units=units, last=last)
-    work = _work.get()
-    if work is None:
+    run = _run.get()
+    if run is None:
         yield entered
         return
-    work.stages.append(entered)
+    run.stages.append(entered)
     try:
         yield entered
     finally:
-        work.stages.remove(entered)
+        run.stages.remove(entered)
 
 
 def report(detail: str | None = None, *, step: int | None = None, gap: float | None = None) -> None:
-    """Say how far the innermost stage is: a solver's step, relative gap, or what it does. Costs nothing unwatched."""
-    work = _work.get()
-    if work is None or not work.stages:
+    """Report how far the innermost stage is: a solver's step, its relative gap, or what it does, as `detail`.
+
+    A new detail clears step and gap. Outside a run this does nothing.
+    """
+    run = _run.get()
+    if run is None or not run.stages:
         return
-    inner = work.stages[-1]
+    inner = run.stages[-1]
     if detail is not None:
         inner.detail, inner.step, inner.gap = detail, None, None
     if step is not None:
         inner.step = step
     if gap is not None:
         inner.gap = gap
-    inner.line()
+    inner.log_line()
 
 
 @contextmanager
 def progress(description: str, total: float, *, unit: str = "", units: int = 0) -> Iterator[Advance]:
-    """Show progress towards `total` while the block runs; it is given a function to call with each amount done."""
+    """Show progress towards `total` while the block runs; the block gets a function to call with each amount done."""
     from afterkernel.progress.display import ProgressRow, ProgressView, display
 
     with stage(description, total, unit=unit, units=units) as entered:

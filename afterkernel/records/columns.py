@@ -58,8 +58,8 @@ COLUMNS = sorted(
 )
 NAMES = {column.name for column in COLUMNS}
 # The columns of the data frame, in order; the other JSON texts are columns of SQL queries alone.
-MEASURES = "measures"
-FRAME = {column.name: column.dtype for column in COLUMNS if column.kind is not dict or column.name == MEASURES}
+MEASURES_COLUMN = "measures"
+FRAME = {column.name: column.dtype for column in COLUMNS if column.kind is not dict or column.name == MEASURES_COLUMN}
 
 
 def rows(record: Record) -> Iterator[dict[str, Any]]:

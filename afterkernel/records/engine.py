@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from afterkernel.records import cache
-from afterkernel.records.columns import COLUMNS, FRAME, MEASURES
+from afterkernel.records.columns import COLUMNS, FRAME, MEASURES_COLUMN
 from afterkernel.records.store import RunFolder
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def open_results(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[d
         parts = cache.collect_rows(execute, runs, directory, Path(folder))
         names = ", ".join([*FRAME, *(column.name for column in COLUMNS if column.name not in FRAME)])
         rows = " UNION ALL ".join(f"SELECT {names} FROM {part}" for part in parts)
-        found = execute(f"SELECT DISTINCT unnest(json_keys({MEASURES})) FROM ({rows})").fetchall()
+        found = execute(f"SELECT DISTINCT unnest(json_keys({MEASURES_COLUMN})) FROM ({rows})").fetchall()
         engine.execute(f"CREATE VIEW results AS {_with_measures(rows, [name for (name,) in found])}")
         # As a plain path and with wildcards escaped, since DuckDB compares it with both.
         engine.execute(f"SET allowed_directories = [{cache.sql_string(folder)}, {cache.sql_string(escape(folder))}]")
@@ -90,7 +90,7 @@ def _with_measures(rows: str, measures: Iterable[str]) -> str:
     types = cache.sql_string(json.dumps(dict.fromkeys(columns, "DOUBLE")))
     quoted = ['"' + name.replace('"', '""') + '"' for name in sorted(columns)]
     named = ", ".join(f"parsed.{name} AS {name}" for name in quoted)
-    parsed = f"SELECT *, from_json({MEASURES}, {types}) AS parsed FROM ({rows})"
+    parsed = f"SELECT *, from_json({MEASURES_COLUMN}, {types}) AS parsed FROM ({rows})"
     return f"SELECT * EXCLUDE (parsed), {named} FROM ({parsed})"
 
 

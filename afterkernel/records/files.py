@@ -24,7 +24,7 @@ CONFIG = "config.yaml"
 SNAPSHOTS = "snapshots"
 RECORDS = "records"
 STATE = "run.json"
-KERNELS = "kernels"
+KERNELS_FOLDER = "kernels"
 LOCKS = "locks"
 REPLACED = "replaced"
 TILES = "tiles"
@@ -52,7 +52,7 @@ def check_run_folder(run_dir: Path) -> None:
 
 def check_folders(run_dir: Path) -> None:
     """Raise UserError if a folder that a run writes to exists and is not a folder."""
-    for name in (SNAPSHOTS, RECORDS, KERNELS, LOCKS, REPLACED, TILES):
+    for name in (SNAPSHOTS, RECORDS, KERNELS_FOLDER, LOCKS, REPLACED, TILES):
         place = run_dir / name
         if os.path.lexists(place) and not place.is_dir():
             raise UserError(f"{place} is not a folder, where {name} of the run belong: remove it.")

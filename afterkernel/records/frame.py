@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from afterkernel.errors import UserError
 from afterkernel.records import engine
-from afterkernel.records.columns import FRAME, MEASURES, rows
+from afterkernel.records.columns import FRAME, MEASURES_COLUMN, rows
 from afterkernel.records.config_file import warn_if_damaged
 from afterkernel.records.record import Record
 from afterkernel.records.store import find_runs
@@ -76,7 +76,7 @@ def _with_measure_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with `measures` replaced by one column per name in it."""
     import pandas as pd
 
-    parsed = [json.loads(text) for text in frame.pop(MEASURES)]
+    parsed = [json.loads(text) for text in frame.pop(MEASURES_COLUMN)]
     names = sorted({name for numbers in parsed for name in numbers}, key=_natural)
     found = {name: pd.array([numbers.get(name) for numbers in parsed], dtype="Float64") for name in names}
     return pd.concat([frame, pd.DataFrame(found, index=frame.index)], axis="columns")

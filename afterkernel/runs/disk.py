@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 from afterkernel import text as fmt
-from afterkernel.records.files import KERNELS, RECORDS, REPLACED, SNAPSHOTS, TILES
+from afterkernel.records.files import KERNELS_FOLDER, RECORDS, REPLACED, SNAPSHOTS, TILES
 
 # Folders of a run by the kind of their files: `samples` is what the next snapshot is compared with, `replaced` the old
 # contents of a forced run that has not finished. Files elsewhere (configuration, logs) are "other".
-_KINDS = {folder: folder for folder in (RECORDS, SNAPSHOTS, KERNELS, TILES, "wandb", REPLACED)} | {
+_KINDS = {folder: folder for folder in (RECORDS, SNAPSHOTS, KERNELS_FOLDER, TILES, "wandb", REPLACED)} | {
     "supports": "samples"
 }
 

@@ -16,9 +16,10 @@ import torch
 from afterkernel.config import Config, config_sha256, config_to_dict, device, evaluation_id
 from afterkernel.data import Problem
 from afterkernel.errors import UserError
-from afterkernel.kernel_kinds import KINDS
+from afterkernel.kernel_kinds import KINDS, KernelInput
 from afterkernel.kernels import Embedding, Grams, train_test_grams, train_test_plan
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
+from afterkernel.measures.invariance import NORM_OFFSET
 from afterkernel.models import Network
 from afterkernel.progress.work import stage
 from afterkernel.records import KernelRecord, Record, Resources, write_atomic
@@ -29,14 +30,12 @@ from afterkernel.runs.provenance import device_name, git_commit, provenance
 from afterkernel.runs.run_state import OWNER
 from afterkernel.runs.saved_grams import SavedKernel, save_grams
 from afterkernel.runs.warm_start import WarmStarts
-from afterkernel.svm import HardMarginSVM
+from afterkernel.svm import HardMarginSVM, Outcome
 from afterkernel.text import cosine
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.types import Float, Tensor
 
 log = logging.getLogger(__name__)
-
-NORM_OFFSET = 1e-4
 
 # Multiply-adds of a Gram matrix from which its tiles are kept on disk: some ten seconds on two cores, or on a GPU.
 LONG_MULTIPLICATIONS = 10**12
@@ -117,7 +116,7 @@ class Evaluator:
         warnings = list(problem.warnings)
         with numeric_warnings.python_warnings(warnings):
             place = device(config)
-            phi = KINDS[name].embedding(network, problem.x_train, config.kernel.dtype, place)
+            phi = KINDS[name].embedding(KernelInput(network, problem.x_train, config.kernel.dtype, place))
 
             started = time.perf_counter()
             grams = _grams(phi, problem, config, tiles, owner)
@@ -172,8 +171,8 @@ class Evaluator:
             "margin": _or_none(svm.margin_),
             "gap": _or_none(svm.gap_),
             "n_support": svm.n_support_,
-            "separable": svm.separable_,
-            "converged": svm.converged_,
+            "separable": svm.outcome_.separable,
+            "converged": svm.outcome_.converged,
             "svm_path": svm.path_,
         }
 
@@ -237,9 +236,10 @@ def _peak_bytes(place: torch.device) -> int:
 
 
 def _line(kernel: KernelRecord) -> str:
-    unknown = "undetermined" if kernel.separable is None else "not separable"
-    gap = unknown if kernel.gap is None else f"gap {kernel.gap:.0e}"
-    gap = gap if kernel.converged else f"{gap}, not converged"
+    outcome = Outcome.of(kernel.separable, kernel.converged, soft=kernel.gap is None)
+    gap = outcome.label if kernel.gap is None else f"gap {kernel.gap:.0e}"
+    if not outcome.converged and kernel.gap is not None:
+        gap += ", not converged"
     backend = "" if kernel.svm_backend == "exact" else f" ({kernel.svm_backend})"
     svm = f"SVM{backend} with intercept," if kernel.svm_intercept else f"SVM{backend}"
     cost = kernel.resources

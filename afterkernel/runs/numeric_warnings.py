@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from afterkernel.errors import PrecisionWarning
-from afterkernel.svm import HardMarginSVM
+from afterkernel.svm import HardMarginSVM, Outcome
 from afterkernel.types import Float, Tensor
 
 # The largest difference from products in float64, relative to the largest entry, that rounding in each precision
@@ -26,17 +26,14 @@ def of_kernel(K: Float[Tensor, "n n"], error: float | None, dtype: str) -> list[
 
 
 def of_svm(svm: HardMarginSVM, tol: float) -> list[str]:
-    """Warnings about a fitted SVM: data that are not separable, or a solver that did not converge."""
-    found = []
-    if svm.separable_ is False:
-        found.append("the training data are not separable by this kernel: there is no hard margin")
-    if svm.separable_ is None:
-        found.append("whether the training data are separable by this kernel is undetermined")
+    """Warnings about a fitted SVM: no hard margin, a projected kernel, or a gap above its tolerance."""
+    outcome = svm.outcome_
+    found = [] if outcome in (Outcome.CONVERGED, Outcome.NOT_CONVERGED) else [outcome.message]
     if svm.projected_eigenvalue_ is not None:
         found.append(
             f"the kernel is indefinite (smallest eigenvalue {svm.projected_eigenvalue_:.3g}) and was projected"
         )
-    if not svm.converged_:
+    if not outcome.converged:
         judged = svm.soft_certificate_ or svm.certificate_
         found.append(f"the SVM did not converge: its relative duality gap is {judged.gap:.1e}, above svm.tol={tol:g}")
     return found

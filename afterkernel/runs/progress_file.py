@@ -17,7 +17,7 @@ from pathlib import Path
 from afterkernel.errors import LockLostError
 from afterkernel.files.json_data import decode, encode
 from afterkernel.files.reading import read_text
-from afterkernel.progress.work import Progress, Work, watched
+from afterkernel.progress.work import Progress, RunStages, watched
 from afterkernel.runs.run_lock import PROGRESS, RunLock, progress_of
 
 FIRST_S = 0.5
@@ -29,8 +29,8 @@ def writing_progress(lock: RunLock) -> Iterator[None]:
     """Write the progress of the run while the block runs; errors of the disk are ignored."""
     writer = ProgressWriter(lock.path.with_suffix(PROGRESS))
     ended = threading.Event()
-    with watched() as work:
-        thread = threading.Thread(target=_keep, args=(writer, work, ended, lock), name="progress", daemon=True)
+    with watched() as stages:
+        thread = threading.Thread(target=_keep, args=(writer, stages, ended, lock), name="progress", daemon=True)
         thread.start()
         try:
             yield
@@ -40,12 +40,12 @@ def writing_progress(lock: RunLock) -> Iterator[None]:
             writer.remove()
 
 
-def _keep(writer: ProgressWriter, work: Work, ended: threading.Event, lock: RunLock) -> None:
+def _keep(writer: ProgressWriter, stages: RunStages, ended: threading.Event, lock: RunLock) -> None:
     wait_s = FIRST_S
     with contextlib.suppress(LockLostError):  # the main thread raises it too
         while not ended.wait(wait_s):
             lock.check()
-            writer.write(work.report())
+            writer.write(stages.progress())
             wait_s = BETWEEN_S
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from afterkernel.errors import UserError
-from afterkernel.records.files import KERNELS, check_name, write_atomic
+from afterkernel.records.files import KERNELS_FOLDER, check_name, write_atomic
 from afterkernel.types import Float, Int, Tensor
 
 MANIFEST = "manifest.json"
@@ -66,7 +66,7 @@ def save_grams(
 
     UserError if the manifest that is there is damaged.
     """
-    folder = Path(run_dir) / KERNELS
+    folder = Path(run_dir) / KERNELS_FOLDER
     stem = (
         f"epoch={kept.epoch:04d}.{check_name('evaluation_id', kept.evaluation_id)}.{check_name('kernel', kept.kernel)}"
     )
@@ -84,7 +84,7 @@ def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str
     `evaluation_id` is needed where several evaluations kept theirs. Every file is read once to compare its checksum.
     UserError if they were not kept, or a file is missing, damaged or of a later version.
     """
-    folder = Path(run_dir) / KERNELS
+    folder = Path(run_dir) / KERNELS_FOLDER
     files = _manifest(folder)
     found = {
         facts["evaluation_id"]: facts
@@ -111,7 +111,7 @@ def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str
 
 def check_manifest(run_dir: Path | str) -> dict[str, dict[str, Any]]:
     """The manifest of a run's kernels, by file; empty if there is none yet. UserError if it is damaged."""
-    folder = Path(run_dir) / KERNELS
+    folder = Path(run_dir) / KERNELS_FOLDER
     return _manifest(folder) if (folder / MANIFEST).exists() else {}
 
 

@@ -8,6 +8,7 @@ from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.estimator import HardMarginSVM
 from afterkernel.svm.interpolator import MinimumNormInterpolator
 from afterkernel.svm.one_vs_rest import OneVsRestSVM
+from afterkernel.svm.outcome import Outcome
 from afterkernel.svm.ridge import KernelRidge
 from afterkernel.svm.soft_path import SoftMarginPath
 
@@ -21,6 +22,7 @@ __all__ = [
     "KernelRidge",
     "MinimumNormInterpolator",
     "OneVsRestSVM",
+    "Outcome",
     "SoftMarginPath",
     "Solution",
     "certify",

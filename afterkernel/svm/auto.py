@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,33 +36,24 @@ class Auto(Backend):
     name: str = option("auto", "which backend (set by svm=NAME)")
     intercept: bool = option(False, "fit an intercept")
 
-    @property
-    def has_intercept(self) -> bool:
-        """Whether an intercept is fitted."""
-        return self.intercept
-
-    def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
+    def solve(
+        self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None = None
+    ) -> Solution:
         """The answer of the first backend of `candidates` that is able to give one."""
-        return self._first_answer(K, lambda backend: backend.solve(K, y))
-
-    def solve_from(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"]) -> Solution:
-        """As `solve`, passing the start on to the backend."""
-        return self._first_answer(K, lambda backend: backend.solve_from(K, y, start))
-
-    def _first_answer(self, K: Float[Tensor, "n n"], run: Callable[[Backend], Solution]) -> Solution:
-        *others, last = self.candidates(K)
+        candidates = self.candidates(K)
         skipped = ""
-        for backend, why in others:
+        while True:
+            backend, why = candidates.pop(0)
             # what exact says of K is for the user; what cuml says of itself is not
             failures = (torch.OutOfMemoryError, UserError) if isinstance(backend, CuML) else torch.OutOfMemoryError
             try:
                 with stage(backend.name):
-                    return self._told(run(backend), backend, why + skipped)
+                    solution = backend.solve(K, y, start)
+                return replace(solution, path=f"auto chose {backend.name} ({why}{skipped}): {solution.path}")
             except failures as error:
-                skipped += f"; {backend.name} could not: {str(error).partition(chr(10))[0]}"
-        backend, why = last
-        with stage(backend.name):
-            return self._told(run(backend), backend, why + skipped)
+                if not candidates:
+                    raise
+                skipped += f"; {backend.name} failed: {str(error).partition(chr(10))[0]}"
 
     def candidates(self, K: Float[Tensor, "n n"]) -> list[tuple[Backend, str]]:
         """The backends to try in their order, with the reason for each; the last needs no optional package."""
@@ -77,10 +67,6 @@ class Auto(Backend):
         if K.is_cuda and importlib.util.find_spec("cuml") is not None:
             found.append((CuML(tol=self.tol, intercept=True), f"{why}; intercept, on a GPU"))
         return [*found, (LibSVM(tol=self.tol, intercept=True), f"{why}; intercept")]
-
-    @staticmethod
-    def _told(solution: Solution, backend: Backend, why: str) -> Solution:
-        return replace(solution, path=f"auto chose {backend.name} ({why}): {solution.path}")
 
 
 def free_bytes(device: torch.device) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from afterkernel.options import option
 from afterkernel.svm.separability import Separability
@@ -13,11 +14,11 @@ from afterkernel.types import Float, Int, Tensor
 class Solution:
     """A backend's answer, not yet certified: w = sum_i dual_i y_i phi(x_i), with y in {-1, +1}.
 
-    `dual` is non-negative, float64, one number a training sample. `intercept` is 0 where the backend has none. `path`
-    says in a few words which method was taken and in how many steps. `ridge` is 0 for a hard-margin answer; a backend
-    that finds no hard margin gives instead the hard-margin answer for K + ridge I, a soft-margin SVM. Where the
-    margin is so small that rounding the dual to float64 would show in it, `rest` is what that leaves out. A backend
-    that had to find out whether the data are separable hands on what it found as `separability`.
+    `dual` is non-negative, float64, one number per training sample. `intercept` is 0 where the backend has none. `path`
+    names the method and its number of steps. `ridge` is 0 for a hard-margin answer; a backend that finds no hard margin
+    gives instead the hard-margin answer for K + ridge I, a soft-margin SVM. Where the margin is so small that rounding
+    the dual to float64 would show in it, `rest` is what that leaves out. `separability` is what the backend found out
+    about whether the data are separable, if it had to.
     """
 
     dual: Float[Tensor, " n"]
@@ -37,7 +38,8 @@ class Solution:
 class Backend:
     """A hard-margin SVM solver in the dual, with its options; one subclass per file of this package.
 
-    The subclass is found by the default of its `name`; its fields double as the structured configuration.
+    The subclass is found by the default of its `name`; its fields double as the structured configuration. It never
+    judges its own answer: `HardMarginSVM` certifies the dual and derives the `Outcome` from that.
     """
 
     name: str = option("", "which backend (set by svm=NAME)")
@@ -48,16 +50,23 @@ class Backend:
 
     @property
     def has_intercept(self) -> bool:
-        """Whether this instance fits an intercept."""
-        return False
+        """Whether this instance fits an intercept: as its option `intercept` says, if it has one."""
+        return bool(getattr(self, "intercept", False))
 
     def check(self) -> None:
         """Raise UserError where the backend can't run here; called before any long work."""
 
-    def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
-        """Maximise the margin of the kernel K (symmetric positive semi-definite) for labels y in {-1, +1}."""
-        raise TypeError(f"{type(self).__name__} does not say how to solve")
+    def solve(
+        self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None = None
+    ) -> Solution:
+        """Maximise the margin of the kernel K (symmetric positive semi-definite) for labels y in {-1, +1}.
 
-    def solve_from(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"]) -> Solution:
-        """As `solve`, given samples that are likely to be the support; a backend without warm starts ignores it."""
-        return self.solve(K, y)
+        `start` holds samples that are likely to be the support; a backend without warm starts ignores it.
+        """
+        raise TypeError(f"{type(self).__name__} does not define solve")
+
+
+def slack_weight() -> Any:
+    """The option C of backends that approach the hard margin by a large weight of the slacks."""
+    words = "weight of the slacks, K scaled to unit largest diagonal; large for a hard margin"
+    return option(1e6, words, at_least=1e-12, at_most=1e16)

@@ -12,9 +12,9 @@ import torch
 
 from afterkernel.errors import UserError
 from afterkernel.options import option
-from afterkernel.svm.backend import Backend, Solution
+from afterkernel.svm.backend import Backend, Solution, slack_weight
 from afterkernel.svm.mirror import fold, kernel_to_fit, labels_to_fit
-from afterkernel.types import Float, Tensor
+from afterkernel.types import Float, Int, Tensor
 
 
 @dataclass
@@ -29,19 +29,9 @@ class CuML(Backend):
     name: str = option("cuml", "which backend (set by svm=NAME)")
     tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
     intercept: bool = option(False, "fit an intercept; without one, the problem is solved on twice the samples")
-    C: float = option(
-        1e6,
-        "weight of the slacks, K scaled to unit largest diagonal; large for a hard margin",
-        at_least=1e-12,
-        at_most=1e16,
-    )
+    C: float = slack_weight()
     stop_tol: float = option(1e-5, "cuML's own stopping tolerance", above=0, at_most=1)
     max_iter: int = option(100_000, "outer iterations after which it stops, converged or not", at_least=1)
-
-    @property
-    def has_intercept(self) -> bool:
-        """Whether an intercept is fitted."""
-        return self.intercept
 
     def check(self) -> None:
         """Raise UserError if there is no CUDA device or the package is missing."""
@@ -53,7 +43,9 @@ class CuML(Backend):
         if importlib.util.find_spec("cuml") is None:
             raise UserError(f"svm=cuml needs the package cuml: install it with {install}, or use svm=exact.")
 
-    def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
+    def solve(
+        self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None = None
+    ) -> Solution:
         """Large-C SVM on the GPU. Raises UserError if cuML is missing, does not load, fails or returns NaN."""
         self.check()
         try:

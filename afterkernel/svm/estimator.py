@@ -1,4 +1,4 @@
-"""The SVM that judges a kernel: checks what it is given, runs a backend, and certifies what comes back."""
+"""The hard-margin SVM: checks its input, runs a backend, and certifies the answer."""
 
 from __future__ import annotations
 
@@ -15,40 +15,39 @@ from afterkernel.options import check_bounds
 from afterkernel.progress.work import stage
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.certificate import Certificate, certify
-from afterkernel.svm.checks import check_kernel, check_labels, check_start, check_test_kernel
+from afterkernel.svm.checks import check_kernel, check_labels, check_start
 from afterkernel.svm.definite import Projection, definite
-from afterkernel.svm.kernel_classifier import ROWS_AT_ONCE, KernelClassifier
+from afterkernel.svm.kernel_classifier import KernelExpansion
+from afterkernel.svm.outcome import Outcome
 from afterkernel.svm.separability import decide_separability, separates
 from afterkernel.svm.signed_gram import SignedGram, balance
 from afterkernel.svm.threads import one_thread
 from afterkernel.types import Float, Int, Tensor
 
-PROJECT = "project=True (svm.project=true in a run) to have the nearest such matrix taken"
+PROJECT = "project=True (svm.project=true in a run) to use the nearest such matrix"
 
 
-class HardMarginSVM(KernelClassifier):
+class HardMarginSVM(KernelExpansion):
     """A hard-margin SVM on a precomputed kernel: minimise |w|^2 subject to y_i w.phi(x_i) >= 1, y_i in {-1, +1}.
 
     `backend` names the solver (`afterkernel.svm.BACKENDS`) or is an instance of one; `options` are its fields. After
     `fit`, whose numbers all come from a certificate computed from K and the dual alone:
 
-    - `margin_`: min_i y_i (w.phi_i + b) / |w|, in the units of sqrt(K); nan unless it is certified to be above 0
-    - `gap_`: relative duality gap of the margin, 1 where the answer has none; nan where there is no hard margin
+    - `outcome_`: how it ended (`Outcome`), with a `message`; `separable_` and `converged_` follow from it
     - `separable_`: True, False, or None: undetermined at the precision of K (`afterkernel.svm.separability`); where it
       is not True the answer of `exact` is a soft-margin SVM, that of another backend its own
     - `converged_`: gap at most the backend's `tol`; of the soft-margin problem where the answer is one
+    - `margin_`: min_i y_i (w.phi_i + b) / |w|, in the units of sqrt(K); nan unless it is certified to be above 0
+    - `gap_`: relative duality gap of the margin, 1 where the answer has none; nan where there is no hard margin
     - `dual_coef_` (n,): y_i a_i, float64; where the margin is so tiny that its rounding would show, what it lacks is
       kept and used separately; `intercept_`; `support_`: indices; `n_support_`; `train_error_`: a fraction
     - `projected_eigenvalue_`: the smallest eigenvalue of a K that `project=True` had projected; None where it was not
-    - `path_`: the methods taken, in words; `certificate_`, and `soft_certificate_` where the answer is soft
+    - `path_`: the methods used and their steps; `certificate_`, and `soft_certificate_` where the answer is soft
     """
 
+    outcome_: Outcome
     margin_: float
     gap_: float
-    separable_: bool | None
-    converged_: bool
-    dual_coef_: Float[Tensor, " n"]
-    intercept_: float
     support_: Int[Tensor, " k"]
     n_support_: int
     train_error_: float
@@ -56,8 +55,8 @@ class HardMarginSVM(KernelClassifier):
     certificate_: Certificate
     soft_certificate_: Certificate | None
     projected_eigenvalue_: float | None
-    _spread: Float[Tensor, " n"] | None
-    _rest: Float[Tensor, " n"] | None
+    _parts: Float[Tensor, "n parts"]
+    _samples: Int[Tensor, " s"]
 
     def __init__(self, backend: str | Backend = "exact", **options: Any) -> None:
         self.backend = make_backend(backend, **options)
@@ -67,6 +66,16 @@ class HardMarginSVM(KernelClassifier):
         """The constructor's arguments by name, as far as they were given; `set_params` takes every option."""
         return dict(self._given)
 
+    @property
+    def separable_(self) -> bool | None:
+        """Whether the training data are separable; None where that is undetermined."""
+        return self.outcome_.separable
+
+    @property
+    def converged_(self) -> bool:
+        """Whether the gap of the answer is at most `tol`."""
+        return self.outcome_.converged
+
     @one_thread()
     def fit(
         self, K: Tensor | np.ndarray, y: Tensor | np.ndarray, start: Tensor | np.ndarray | Sequence[int] | None = None
@@ -74,11 +83,10 @@ class HardMarginSVM(KernelClassifier):
         """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) in {0, 1}.
 
         K may be a memory map, and read-only. `start`: indices of samples likely to be the support, such as `support_`
-        of a similar kernel on the same samples; backends that can begin from there save time, and the answer is the
-        same. Raises UserError for a K that is not a kernel matrix (one with an eigenvalue below what rounding explains,
-        unless `project` is set: then K is replaced by the nearest positive semi-definite matrix),
-        for labels that are not those of two classes, and for
-        a start that does not name samples.
+        of a similar kernel on the same samples. Backends that can start from there save time; the answer is the same.
+        Raises UserError for a K that is not a kernel matrix (one with an eigenvalue below what rounding explains,
+        unless `project` is set: then K is replaced by the nearest positive semi-definite matrix), for labels that are
+        not those of two classes, and for a start that does not name samples.
         """
         K = check_kernel(K)
         signs = check_labels(y, K)
@@ -95,13 +103,13 @@ class HardMarginSVM(KernelClassifier):
         K: Float[Tensor, "n n"],
         projection: Projection | None,
         signs: Float[Tensor, " n"],
-        begin: Int[Tensor, " k"] | None = None,
+        start: Int[Tensor, " k"] | None = None,
     ) -> HardMarginSVM:
         """`fit` for a K from `checked`, and labels in {-1, +1}."""
+        has_intercept = self.backend.has_intercept
         with stage(f"SVM {self.backend.name}"):
-            backend = self.backend
-            solution = backend.solve(K, signs) if begin is None else backend.solve_from(K, signs, begin)
-        dual, rest, has_intercept = solution.dual.to(K.device), solution.rest, self.backend.has_intercept
+            solution = self.backend.solve(K, signs, start)
+        dual, rest = solution.dual.to(K.device), solution.rest
         if has_intercept:
             balanced = balance(dual, signs)
             rest, dual = rest if torch.equal(balanced, dual) else None, balanced
@@ -117,22 +125,23 @@ class HardMarginSVM(KernelClassifier):
         judged = hard
         if solution.soft or hard.separable is False or self.intercept_ != hard.intercept:
             judged = certify(K, signs, dual, has_intercept, solution.ridge, self.intercept_, rest)
+        converged = judged.gap <= self.backend.tol and (exists or solution.soft)
+        self.outcome_ = Outcome.of(hard.separable, converged, solution.soft)
         self.certificate_ = hard
         self.soft_certificate_ = judged if solution.soft else None
-        self.separable_ = hard.separable
         self.margin_ = hard.margin if exists else math.nan
         self.gap_ = math.nan if solution.soft or hard.separable is False else hard.gap
-        self.converged_ = judged.gap <= self.backend.tol and (exists or solution.soft)
         self.dual_coef_ = dual * signs
-        self._rest = None if rest is None else rest * signs
+        self._parts = self.dual_coef_[:, None] if rest is None else torch.stack([dual, rest], 1) * signs[:, None]
         self.support_ = dual.nonzero().squeeze(1)
+        self._samples = self.support_
         self.n_support_, self.train_error_, self.path_ = judged.n_support, judged.train_error, solution.path
-        self.projected_eigenvalue_, self._spread = None, None
+        self.projected_eigenvalue_ = None
         if projection is not None:
             self.projected_eigenvalue_ = projection.eigenvalue
             # f = P K P a = K P a, for the rows of K itself
-            whole = self.dual_coef_ if self._rest is None else self.dual_coef_ + self._rest
-            self._spread = projection.projector @ whole
+            self._parts = (projection.projector @ self._parts.sum(1))[:, None]
+            self._samples = torch.arange(len(K), device=K.device)
             self.path_ += f"; K projected, its smallest eigenvalue {projection.eigenvalue:.3g}"
         return self
 
@@ -147,7 +156,7 @@ class HardMarginSVM(KernelClassifier):
     def _settled(
         self, K: Float[Tensor, "n n"], signs: Float[Tensor, " n"], found: Certificate, solution: Solution
     ) -> Certificate:
-        """The certificate of a dual that proves no margin, once it is known whether there is one."""
+        """The certificate of a dual that proves no margin, after deciding whether there is one."""
         intercept, known = self.backend.has_intercept, solution.separability
         if known is not None and known.separable:
             holds = known.witness is not None and separates(SignedGram(K, signs), known.witness, intercept)
@@ -160,23 +169,8 @@ class HardMarginSVM(KernelClassifier):
             found = certify(K, signs, known.witness.to(K.device), intercept)
         return dataclasses.replace(found, separable=known.separable)
 
-    def decision_function(self, K_test: Tensor | np.ndarray) -> Float[Tensor, " m"]:
-        """w.phi(x) + b, float64, for K_test (m, n) between test and training samples; above 0 is class 1."""
-        if not hasattr(self, "dual_coef_"):
-            raise UserError("HardMarginSVM is not fitted: call fit(K, y) first.")
-        K_test = check_test_kernel(K_test, len(self.dual_coef_))
-        coef = self.dual_coef_[self.support_, None]
-        if self._rest is not None:
-            coef = torch.cat([coef, self._rest[self.support_, None]], 1)
-        support = self.support_
-        if self._spread is not None:
-            coef, support = self._spread[:, None], torch.arange(len(self._spread))
-        coef, support = coef.to(K_test.device), support.to(K_test.device)
-        chunks = [rows.index_select(1, support).to(torch.float64) @ coef for rows in torch.split(K_test, ROWS_AT_ONCE)]
-        values = torch.cat(chunks).sum(1) + self.intercept_
-        if not bool(torch.isfinite(values).all()):
-            raise UserError("K_test holds NaN or infinity: every entry must be finite.")
-        return values
+    def _expansion(self) -> tuple[Float[Tensor, "k ..."], Int[Tensor, " k"]]:
+        return self._parts[self._samples], self._samples
 
 
 def make_backend(backend: str | Backend, **options: Any) -> Backend:

@@ -8,6 +8,7 @@ from afterkernel.options import option
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.certificate import certify
 from afterkernel.svm.factor import PivotedFactor
+from afterkernel.svm.outcome import Outcome
 from afterkernel.svm.search import Search
 from afterkernel.svm.separability import Separability, decide_separability
 from afterkernel.svm.signed_gram import SignedGram
@@ -33,20 +34,13 @@ class Exact(Backend):
     max_steps: int = option(30, "active-set steps on one subset before it counts as cycling", at_least=1)
     intercept: bool = option(False, "fit an intercept")
 
-    @property
-    def has_intercept(self) -> bool:
-        """Whether the solution has an intercept: as the option says."""
-        return self.intercept
+    def solve(
+        self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None = None
+    ) -> Solution:
+        """Hard margin of K for labels y in {-1, +1}; or the soft margin, with a witness, where there is none.
 
-    def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
-        """Hard margin of K for labels y in {-1, +1}; or the soft margin, with a witness, where there is none."""
-        return self._search(K, y, None)
-
-    def solve_from(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"]) -> Solution:
-        """As `solve`: the start, such as the support of a similar K, saves time and decides nothing else."""
-        return self._search(K, y, start)
-
-    def _search(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None) -> Solution:
+        `start`, such as the support of a similar K, saves time and decides nothing else.
+        """
         gram = SignedGram(K, y, intercept=self.intercept)
         factor = PivotedFactor(gram)
         hard = Search(gram, self.max_steps, factor)
@@ -55,38 +49,26 @@ class Exact(Backend):
             dual, rest = hard.scattered(found)
             return Solution(dual, found.b, hard.path, rest=rest)
         known = decide_separability(K, y, self.intercept, factor, hard.nearest)
-        likely = start
         if known is None or known.separable is not False:
-            found = hard.working_sets(known is not None and known.separable is True)
-            likely = found.support
+            certain = known is not None and known.separable is True
+            found = hard.working_sets(certain)
+            start = found.support
             dual, rest = hard.scattered(found)
             proof = certify(K, y, dual, self.intercept, rest=rest)
-            proved = proof.separable or (known is not None and known.separable is True and proof.gap <= self.tol)
-            if proved and proof.margin > 0:
+            if proof.margin > 0 and (proof.separable or (certain and proof.gap <= self.tol)):
                 return Solution(dual, found.b, hard.path, rest=rest, separability=known)
             if known is None:
                 witness = dual if proof.separable is False else None
                 known = Separability(proof.separable, "its rank is too large for coordinates", witness)
-        return self._soft(K, y, likely, known, hard.path, factor)
 
-    def _soft(
-        self,
-        K: Float[Tensor, "n n"],
-        y: Float[Tensor, " n"],
-        start: Int[Tensor, " k"] | None,
-        known: Separability,
-        path: str,
-        factor: PivotedFactor,
-    ) -> Solution:
-        """The answer where there is no hard margin, or none that K is precise enough for."""
-        gram = SignedGram(K, y, ridge=1 / self.soft_C, intercept=self.intercept)
-        soft = Search(gram, self.max_steps, factor)
+        soft_gram = SignedGram(K, y, ridge=1 / self.soft_C, intercept=self.intercept)
+        soft = Search(soft_gram, self.max_steps, factor)
         answer = soft.run(start)
-        what = {False: "not separable", True: "separable by less than rounding", None: "undetermined"}[known.separable]
+        label = Outcome.of(known.separable, converged=True, soft=True).label
         return Solution(
             soft.scattered(answer)[0],
             answer.b,
-            f"{what} ({path}; {known.words}); soft margin ({soft.path})",
-            ridge=gram.scale / self.soft_C,
+            f"{label} ({hard.path}; {known.words}); soft margin ({soft.path})",
+            ridge=soft_gram.scale / self.soft_C,
             separability=known,
         )

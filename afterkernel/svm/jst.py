@@ -10,7 +10,7 @@ from afterkernel.options import option
 from afterkernel.progress.work import report
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.signed_gram import SignedGram, bracket
-from afterkernel.types import Float, Tensor
+from afterkernel.types import Float, Int, Tensor
 
 
 @dataclass
@@ -46,7 +46,9 @@ class JST(Backend):
         """Options that decide nothing as the others stand: Algorithm 1 draws nothing."""
         return frozenset({"seed"} if self.algorithm == 1 else ())
 
-    def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
+    def solve(
+        self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None = None
+    ) -> Solution:
         """The dual vector b of w_t, scaled to be a hard-margin dual."""
         gram = SignedGram(K, y)
         b, f, steps = self._all_samples(gram) if self.algorithm == 1 else self._one_sample(gram)

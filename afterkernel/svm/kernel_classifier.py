@@ -1,4 +1,4 @@
-"""What scikit-learn asks of a classifier on precomputed kernels, without importing scikit-learn."""
+"""The estimator interface of scikit-learn for classifiers on precomputed kernels, without importing scikit-learn."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Estimator = TypeVar("Estimator", bound="KernelClassifier")
 class KernelClassifier:
     """A classifier of scikit-learn's kind whose X is a kernel: K (n, n) in `fit`, K_test (m, n) afterwards.
 
-    So `clone`, `cross_val_score`, `GridSearchCV` and pipelines take it, and cut rows and columns of K together. A
-    subclass stores what its constructor is given, checks it there, and has `fit` and `decision_function`.
+    `clone`, `cross_val_score`, `GridSearchCV` and pipelines accept it, and split rows and columns of K together. A
+    subclass checks the arguments of its constructor, stores them, and defines `fit` and `decision_function`.
     """
 
     _several_classes = False
 
     def decision_function(self, K_test: Tensor | np.ndarray) -> Float[Tensor, "m ..."]:
         """Real values for K_test (m, n)."""
-        raise TypeError(f"{type(self).__name__} does not say how to decide")
+        raise TypeError(f"{type(self).__name__} does not define decision_function")
 
     def predict(self, K_test: Tensor | np.ndarray) -> Int[Tensor, " m"]:
         """Classes in {0, 1} for K_test (m, n)."""
@@ -47,7 +47,7 @@ class KernelClassifier:
     def classes_(self) -> np.ndarray:
         """The classes, known after `fit`."""
         if not hasattr(self, "dual_coef_"):
-            raise AttributeError(f"{type(self).__name__} is not fitted, so that it has no classes_ yet")
+            raise AttributeError(f"{type(self).__name__} is not fitted: classes_ exists after fit(K, y)")
         return np.arange(2)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class KernelClassifier:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
 
     def __sklearn_tags__(self) -> Any:
-        # scikit-learn alone calls this, so that it is there to be imported
+        # only scikit-learn calls this, so it is installed
         from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 
         return Tags(
@@ -83,17 +83,28 @@ class KernelClassifier:
 
 
 class KernelExpansion(KernelClassifier):
-    """A binary classifier f(x) = sum_i dual_coef_i K(x, x_i), without intercept."""
+    """A binary classifier f(x) = sum_i dual_coef_i K(x, x_i) + intercept."""
 
     dual_coef_: Float[Tensor, " n"]
+    intercept_: float = 0.0
+
+    def _expansion(self) -> tuple[Float[Tensor, "k ..."], Int[Tensor, " k"] | None]:
+        """The coefficients (k,), or parts (k, p) whose sums they are, and the k samples (None: all)."""
+        return self.dual_coef_, None
 
     def decision_function(self, K_test: Tensor | np.ndarray) -> Float[Tensor, " m"]:
         """f, float64, for K_test (m, n) between test and training samples; above 0 is class 1."""
         if not hasattr(self, "dual_coef_"):
             raise UserError(f"{type(self).__name__} is not fitted: call fit(K, y) first.")
         K_test = check_test_kernel(K_test, len(self.dual_coef_))
-        coef = self.dual_coef_.to(K_test.device)
-        values = torch.cat([rows.to(torch.float64) @ coef for rows in torch.split(K_test, ROWS_AT_ONCE)])
+        coef, samples = self._expansion()
+        coef, samples = coef.to(K_test.device), None if samples is None else samples.to(K_test.device)
+        chunks = []
+        for rows in torch.split(K_test, ROWS_AT_ONCE):
+            chosen = rows if samples is None else rows.index_select(1, samples)
+            chunks.append(chosen.to(torch.float64) @ coef)
+        values = torch.cat(chunks)
+        values = (values if values.ndim == 1 else values.sum(1)) + self.intercept_
         if not bool(torch.isfinite(values).all()):
             raise UserError("K_test holds NaN or infinity: every entry must be finite.")
         return values

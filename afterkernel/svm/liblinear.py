@@ -12,7 +12,7 @@ from afterkernel.options import option
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.gram_factor import gram_factor
 from afterkernel.svm.signed_gram import PRECISION
-from afterkernel.types import Float, Tensor
+from afterkernel.types import Float, Int, Tensor
 
 NEAR = 1e-2  # samples with y f below 1 + NEAR may be support vectors of a solution found to LinearSVC's tolerance
 ROUNDS = 8
@@ -42,7 +42,9 @@ class LibLinear(Backend):
     max_iter: int = option(1000, "passes over the samples after which it stops, converged or not", at_least=1)
     seed: int = option(0, "seed of the order in which samples are visited", at_least=0, at_most=2**31 - 1)
 
-    def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
+    def solve(
+        self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None = None
+    ) -> Solution:
         """SVM of weight C without intercept; `path` reports liblinear's own status, which decides nothing."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC

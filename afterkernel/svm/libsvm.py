@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from afterkernel.options import option
-from afterkernel.svm.backend import Backend, Solution
+from afterkernel.svm.backend import Backend, Solution, slack_weight
 from afterkernel.svm.mirror import fold, kernel_to_fit, labels_to_fit
-from afterkernel.types import Float, Tensor
+from afterkernel.types import Float, Int, Tensor
 
 
 @dataclass
@@ -26,21 +26,13 @@ class LibSVM(Backend):
     name: str = option("libsvm", "which backend (set by svm=NAME)")
     tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
     intercept: bool = option(True, "fit an intercept; without one, the problem is solved on twice the samples")
-    C: float = option(
-        1e6,
-        "weight of the slacks, K scaled to unit largest diagonal; large for a hard margin",
-        at_least=1e-12,
-        at_most=1e16,
-    )
+    C: float = slack_weight()
     stop_tol: float = option(1e-5, "libsvm's own stopping tolerance, on the largest violation", above=0, at_most=1)
     max_iter: int = option(1_000_000, "iterations after which it stops, converged or not", at_least=1)
 
-    @property
-    def has_intercept(self) -> bool:
-        """Whether an intercept is fitted."""
-        return self.intercept
-
-    def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
+    def solve(
+        self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None = None
+    ) -> Solution:
         """Large-C SVM; `path` reports libsvm's own status, which decides nothing."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import SVC

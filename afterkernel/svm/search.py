@@ -203,6 +203,7 @@ class Search:
             if self._vanishes(rough):
                 return rough
             likely = work[a > s]
+            report(f"active set on {len(work)} samples")
             found, steps = primal_dual(self.gram, work, likely, self.max_steps)
             self.active_steps += steps
             if found is not None:

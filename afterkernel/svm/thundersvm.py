@@ -16,10 +16,10 @@ import torch
 
 from afterkernel.errors import UserError
 from afterkernel.options import option
-from afterkernel.svm.backend import Backend, Solution
+from afterkernel.svm.backend import Backend, Solution, slack_weight
 from afterkernel.svm.gram_factor import gram_factor
 from afterkernel.svm.signed_gram import PRECISION
-from afterkernel.types import Float, Tensor
+from afterkernel.types import Float, Int, Tensor
 
 CHILD = Path(__file__).with_name("thundersvm_child.py")
 LIBRARY = {"win32": "thundersvm.dll", "darwin": "libthundersvm.dylib"}.get(sys.platform, "libthundersvm.so")
@@ -39,12 +39,7 @@ class ThunderSVM(Backend):
 
     name: str = option("thundersvm", "which backend (set by svm=NAME)")
     tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
-    C: float = option(
-        1e6,
-        "weight of the slacks, K scaled to unit largest diagonal; large for a hard margin",
-        at_least=1e-12,
-        at_most=1e16,
-    )
+    C: float = slack_weight()
     stop_tol: float = option(1e-5, "the library's own stopping tolerance", above=0, at_most=1)
     max_iter: int = option(1_000_000, "iterations after which it stops, converged or not", at_least=1)
     timeout_s: float = option(
@@ -70,7 +65,9 @@ class ThunderSVM(Backend):
                 f"svm.library={self.library} is not a file: give the path of a {LIBRARY}, or leave it empty."
             )
 
-    def solve(self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"]) -> Solution:
+    def solve(
+        self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None = None
+    ) -> Solution:
         """Large-C SVM with intercept. Raises UserError if the package is missing, times out, crashes or returns NaN."""
         self.check()
         signs = y.cpu().numpy()

@@ -185,7 +185,7 @@ class ReportEpoch(pl.Callback):
         """Report the epoch and the mean loss (nats) of its batches so far."""
         self._losses += float(outputs["loss"])
         epoch, batches = trainer.current_epoch, batch_idx + 1
-        self.stage.at(
+        self.stage.update(
             epoch + batches / trainer.num_training_batches,
             f"epoch {epoch + 1} {self.of} {trainer.max_epochs}, loss {self._losses / batches:.3g}",
         )

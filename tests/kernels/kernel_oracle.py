@@ -63,7 +63,7 @@ def relative_error(K, expected, scale=None):
     return ((K.double() - expected).abs().max() / (expected if scale is None else scale).abs().max()).item()
 
 
-def do_at_once(monkeypatch, **numbers):
+def set_batch_sizes(monkeypatch, **numbers):
     """Have the engine do other amounts at once, on CPUs and GPUs alike."""
     for name in ("ON_CPU", "ON_GPU"):
         monkeypatch.setattr(machine, name, dataclasses.replace(getattr(machine, name), **numbers))

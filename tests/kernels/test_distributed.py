@@ -10,7 +10,7 @@ from kernel_oracle import gram, relative_error
 from torch import nn
 
 from afterkernel.kernels import embedding, train_test_grams
-from afterkernel.kernels.job import share, slices
+from afterkernel.kernels.computation import share, slices
 
 N, M, WORLD = 29, 7, 2
 HELD = (4, 16, 1000)
@@ -71,7 +71,7 @@ def test_every_block_is_shared_out_once(world, monkeypatch):
     blocks = list(slices(0, 103, 4))
     shares = []
     for rank in range(world):
-        monkeypatch.setattr("afterkernel.kernels.job.processes", lambda rank=rank: (rank, world))
+        monkeypatch.setattr("afterkernel.kernels.computation.processes", lambda rank=rank: (rank, world))
         shares.append(share(blocks))
     assert sorted(b.start for part in shares for b in part) == [b.start for b in blocks]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1

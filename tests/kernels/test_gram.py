@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_oracle import do_at_once, gradients, relative_error
+from kernel_oracle import gradients, relative_error, set_batch_sizes
 from torch import nn
 
 import afterkernel as ak
@@ -150,7 +150,7 @@ def test_symmetry_definiteness_permutation_and_tiles(n, rows, seed):
 
 
 def test_one_pass_over_the_whole_is_exact_at_many_tiles(monkeypatch):
-    do_at_once(monkeypatch, columns=3)
+    set_batch_sizes(monkeypatch, columns=3)
     model, x, y = ak.models.mlp(SHAPE, 500), torch.rand(17, *SHAPE), torch.rand(8, *SHAPE)
     phi = embedding(model, dtype=torch.float64)
     grams = train_test_grams(phi, x, y, budget_bytes=8 * model.parameter_count * 8)

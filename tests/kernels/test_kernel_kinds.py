@@ -8,8 +8,9 @@ from torch import nn
 
 import afterkernel as ak
 from afterkernel.errors import UserError
-from afterkernel.kernel_kinds import KINDS, describe
+from afterkernel.kernel_kinds import KINDS, KernelInput, KernelKind, describe
 from afterkernel.kernels import cross_grams, paired_products, train_test_grams
+from afterkernel.kernels.derived import DerivedEmbedding, MeanProducts
 from afterkernel.kernels.infinite_width import InfiniteWidthNTK, read_layers
 from afterkernel.kernels.pixels import GaussianFunction, median_distance
 from afterkernel.measures.invariance import invariance
@@ -145,7 +146,7 @@ ORACLES = {
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("budget", [2**30, 300_000])
 def test_gram_matrices_through_the_engine(images, network, name, dtype, budget):
-    phi = KINDS[name].embedding(network, images, dtype, CPU)
+    phi = KINDS[name].embedding(KernelInput(network, images, dtype, CPU))
     x, y = images[:20], images[20:]
     rows = images.flatten(1).double()
     K = ORACLES[name](rows, rows, images)
@@ -162,7 +163,7 @@ def test_gram_matrices_through_the_engine(images, network, name, dtype, budget):
 
 
 def test_invariances_are_those_of_the_function(images, network):
-    phi = KINDS["rbf"].embedding(network, images, "float64", CPU)
+    phi = KINDS["rbf"].embedding(KernelInput(network, images, "float64", CPU))
     function, rows = GaussianFunction(median_distance(images)), images.double()
     moved = [shift(rows, 1, 0).flatten(1), shift(rows, 0, 1).flatten(1)]
     expected = torch.stack([function.paired(rows.flatten(1), each).mean() for each in moved]).mean() / (1 + 1e-4) ** 2
@@ -170,9 +171,69 @@ def test_invariances_are_those_of_the_function(images, network):
 
 
 def test_what_has_no_finite_embedding_says_so(images, network):
-    phi = KINDS["rbf"].embedding(network, images, "float64", CPU)
+    phi = KINDS["rbf"].embedding(KernelInput(network, images, "float64", CPU))
     with pytest.raises(UserError, match="kernel=rbf has no embedding"):
         phi(images)
+
+
+class CentredNTK(KernelKind):
+    """A kernel as a plugin declares it: the NTK, centred by the mean over the training images."""
+
+    name = "centred_ntk"
+    title = "Centred NTK"
+    definition = "the NTK of gradients minus their mean over the training images"
+
+    def embedding(self, given):
+        phi = given.of_network("ntk")
+        mean = MeanProducts(phi, given.images)
+        return DerivedEmbedding(self.name, phi, mean, lambda k, x, y: k - x - y + mean.square)
+
+
+@pytest.fixture(params=["mlp", "vgg"])
+def deep(request):
+    torch.manual_seed(1)
+    return ak.models.mlp(SHAPE, width=8, num_layers=2) if request.param == "mlp" else ak.models.vgg(SHAPE, width=2)
+
+
+def test_a_centred_kernel_is_one_class(images, deep):
+    x, y = images[:20], images[20:]
+    K, C = ak.ntk(deep, x, dtype=torch.float64), ak.ntk(deep, y, x, dtype=torch.float64)
+    rows, total = K.mean(1), K.mean()
+    expected = K - rows - rows[:, None] + total
+    expected_test = C - rows - C.mean(1, keepdim=True) + total  # training statistics, also for test rows
+    for dtype, budget, bar in (("float64", 2**30, 1e-12), ("float64", 700_000, 1e-12), ("float32", 2**30, 3e-5)):
+        phi = CentredNTK().embedding(KernelInput(deep, x, dtype, CPU))
+        grams = train_test_grams(phi, x, y, budget_bytes=budget)
+        assert (grams.train.double() - expected).abs().max() <= bar * K.abs().max()
+        assert (grams.test.double() - expected_test).abs().max() <= bar * K.abs().max()
+        assert torch.equal(grams.train, grams.train.T)
+        assert grams.relative_error < 1e-3
+
+
+def test_its_invariances_are_its_own(images, deep):
+    x = images[:20].double()
+    plain = KINDS["ntk"].embedding(KernelInput(deep, x, "float64", CPU))
+    mean = plain(x).mean(0)
+    a, down, right = (plain(each) - mean for each in (x, shift(x, 0, 1), shift(x, 1, 0)))
+    length = lambda rows: rows.norm(dim=1) + 1e-4  # noqa: E731
+    cosines = [((a * moved).sum(1) / (length(a) * length(moved))).mean() for moved in (down, right)]
+    phi = CentredNTK().embedding(KernelInput(deep, x, "float64", CPU))
+    assert invariance(phi, x, "shift") == pytest.approx(float(sum(cosines)) / 2, rel=1e-10)
+    assert invariance(phi, x, "shift") != pytest.approx(invariance(plain, x, "shift"), rel=1e-3)
+
+
+def test_a_centred_kernel_is_kept_on_disk(images, deep, tmp_path):
+    phi = CentredNTK().embedding(KernelInput(deep, images, "float32", CPU))
+    first = train_test_grams(phi, images, store=tmp_path).train.clone()
+    assert torch.equal(train_test_grams(phi, images, store=tmp_path).train, first)
+    with pytest.raises(UserError, match="another job"):
+        train_test_grams(phi.phi, images, store=tmp_path)
+
+
+def test_texts_that_a_kernel_leaves_out():
+    assert (CentredNTK.label, CentredNTK.start_label) == ("centred_ntk", "centred_ntk at initialisation")
+    assert KINDS["infinite_ntk"].start_label == "infinite NTK"
+    assert KINDS["conjugate"].start_label == "CK at initialisation"
 
 
 def test_every_kernel_has_its_texts():

@@ -129,7 +129,7 @@ def test_a_captured_layer_equals_autograd(case, dtype, method):
     assert relative_error(a[slice(0, 4)].paired_products(b), expected_xy[:4].diagonal(), expected_xy) < BARS[dtype]
     rows = phi(torch.cat([x, y]))
     assert relative_error(rows[:7] @ rows[7:].T, expected_xy) < BARS[dtype]
-    assert a.bytes == a.room_for(7).bytes
+    assert a.bytes == a.empty_like(7).bytes
 
 
 @pytest.mark.parametrize("dtype", BARS)

@@ -14,7 +14,7 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels import embedding, layer_ntks, ntk, train_test_grams
-from afterkernel.kernels.job import Job
+from afterkernel.kernels.computation import GramComputation
 from afterkernel.kernels.store import TileStore
 
 N, M = 37, 11
@@ -68,13 +68,13 @@ def half_done(tmp_path_factory):
 def collected(monkeypatch):
     """Numbers of samples that are collected, as they are."""
     counts = []
-    real = Job._collect
+    real = GramComputation._collect
 
     def collect(self, x, part, what, out):
         counts.append(part.stop - part.start)
         return real(self, x, part, what, out)
 
-    monkeypatch.setattr(Job, "_collect", collect)
+    monkeypatch.setattr(GramComputation, "_collect", collect)
     return counts
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from kernel_oracle import do_at_once, force_method, full_gram, gram, relative_error
+from kernel_oracle import force_method, full_gram, gram, relative_error, set_batch_sizes
 from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels import embedding, layer_ntks, ntk, train_test_grams
 from afterkernel.kernels import plan as plan_module
-from afterkernel.kernels.tiles import TOTAL, Destination, fill
+from afterkernel.kernels.tiles import TOTAL, TileWriter, fill
 
 
 def network():
@@ -25,7 +25,7 @@ def images(n):
 @pytest.mark.parametrize("rows_at_once", [4, 1024])
 def test_tiles_of_any_size_make_the_same_matrix(monkeypatch, columns, rows_at_once, method):
     force_method(monkeypatch, method)
-    do_at_once(monkeypatch, columns=columns, rows=rows_at_once)
+    set_batch_sizes(monkeypatch, columns=columns, rows=rows_at_once)
     model, x, y = network(), images(9), images(3)
     expected, expected_test = gram(model, x), gram(model, y, x)
     for budget in (16_000, 1 << 30):
@@ -44,7 +44,7 @@ def test_tiles_of_any_size_make_the_same_matrix(monkeypatch, columns, rows_at_on
 @pytest.mark.parametrize("output", [0, "full"])
 def test_strips_of_any_height_make_the_same_matrix(monkeypatch, rows_per_strip, output):
     monkeypatch.setattr(plan_module, "ROWS_PER_STRIP", rows_per_strip)
-    do_at_once(monkeypatch, columns=14)
+    set_batch_sizes(monkeypatch, columns=14)
     model, x = nn.Sequential(nn.Flatten(), nn.Linear(50, 4), nn.Tanh(), nn.Linear(4, 2)), images(11)
     K = ntk(model, x, output=output, dtype=torch.float64)
     expected = full_gram(model, x)
@@ -61,7 +61,7 @@ def test_a_tile_replaces_what_was_there():
 
 @pytest.mark.parametrize("per_layer", [False, True])
 def test_tiles_that_are_staged_end_as_those_that_are_not(monkeypatch, per_layer):
-    do_at_once(monkeypatch, columns=3)
+    set_batch_sizes(monkeypatch, columns=3)
     model, x, y = network(), images(14), images(5)
 
     def compute():
@@ -69,13 +69,13 @@ def test_tiles_that_are_staged_end_as_those_that_are_not(monkeypatch, per_layer)
         return train_test_grams(phi, x, y, budget_bytes=30_000, per_layer=per_layer, result_device="cpu")
 
     direct = compute()
-    real = Destination.__init__
+    real = TileWriter.__init__
 
     def staged(self, *args):
         real(self, *args)
         self._direct = False
 
-    monkeypatch.setattr(Destination, "__init__", staged)
+    monkeypatch.setattr(TileWriter, "__init__", staged)
     found = compute()
     assert torch.equal(found.train, direct.train)
     assert torch.equal(found.test, direct.test)
@@ -87,7 +87,7 @@ def test_a_mirrored_tile_is_written_twice():
     block = embedding(network(), dtype=torch.float64).block(images(7))
     for direct in (True, False):
         matrix = torch.zeros(7, 7, dtype=torch.float64)
-        place = Destination({TOTAL: matrix}, torch.device("cpu"), torch.float64)
+        place = TileWriter({TOTAL: matrix}, torch.device("cpu"), torch.float64)
         place._direct = direct
         place.write(block[4:7], block[0:4], slice(4, 7), slice(0, 4), 1, mirrored=True)
         place.settle()
@@ -106,7 +106,7 @@ on_gpu = pytest.mark.gpu
 @pytest.mark.parametrize("result_device", [None, "cpu"])
 def test_a_gpu_equals_the_oracle(monkeypatch, method, dtype, bar, result_device):
     force_method(monkeypatch, method)
-    do_at_once(monkeypatch, columns=7)
+    set_batch_sizes(monkeypatch, columns=7)
     model, x, y = network(), images(40), images(9)
     expected, expected_test = gram(model, x), gram(model, y, x)
     for budget in (60_000, 1 << 30):
@@ -142,7 +142,7 @@ def test_a_gpu_fills_a_store(tmp_path, dtype):
 @on_gpu
 def test_a_result_beside_the_products_needs_no_staging():
     matrix = torch.zeros(3, 3, device="cuda")
-    assert Destination({TOTAL: matrix}, torch.device("cuda"), torch.float32)._direct
+    assert TileWriter({TOTAL: matrix}, torch.device("cuda"), torch.float32)._direct
 
 
 @on_gpu

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from afterkernel.errors import UserError
+from afterkernel.kernel_kinds import KINDS, KernelInput
 from afterkernel.kernels import machine
 from afterkernel.kernels.embedding import embedding
 from afterkernel.kernels.output import Output
@@ -224,6 +225,14 @@ def test_mistakes_are_told():
         invariance(Pixels(), random_images()[:0], "swap")
     with pytest.raises(UserError, match="kernel='ck' is not known"):
         model_invariance(small_net(), random_images(), "swap", "ck")
+    with pytest.raises(UserError, match="kernel='rbf' has no output="):
+        model_invariance(small_net(), random_images(), "swap", "rbf", output=0)
+
+
+def test_any_kernel_by_its_name():
+    x = random_images()
+    phi = KINDS["rbf"].embedding(KernelInput(small_net(), x, "float32", torch.device("cpu")))
+    assert model_invariance(small_net(), x, "shift", "rbf") == invariance(phi, x, "shift")
 
 
 def test_a_zoom_that_cuts_nothing_off_is_told(caplog):

@@ -32,12 +32,12 @@ def test_exact_wherever_it_fits(intercept):
 
 
 def test_a_start_is_passed_on(monkeypatch):
-    def solve_from(self, K, y, start):
+    def solve(self, K, y, start=None):
         given.append(start.tolist())
-        return self.solve(K, y)
+        return original(self, K, y, start)
 
-    given = []
-    monkeypatch.setattr(Exact, "solve_from", solve_from)
+    given, original = [], Exact.solve
+    monkeypatch.setattr(Exact, "solve", solve)
     HardMarginSVM("auto").fit(*problem()[1:], start=[1, 3])
     assert given == [[1, 3]]
 
@@ -68,17 +68,17 @@ def test_jst_where_memory_is_short(monkeypatch, free, chosen):
 
 
 def test_jst_where_exact_runs_out_of_memory(monkeypatch):
-    def solve(self, K, y):
+    def solve(self, K, y, start=None):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 3 TiB")
 
     monkeypatch.setattr(Exact, "solve", solve)
     machine = HardMarginSVM("auto", tol=0.1).fit(*problem()[1:])
     assert machine.path_.startswith("auto chose jst (")
-    assert "exact could not: CUDA out of memory.)" in machine.path_
+    assert "exact failed: CUDA out of memory.)" in machine.path_
 
 
 def test_what_exact_says_of_the_kernel_is_told(monkeypatch):
-    def solve(self, K, y):
+    def solve(self, K, y, start=None):
         raise UserError("K is not a kernel.")
 
     monkeypatch.setattr(Exact, "solve", solve)
@@ -96,7 +96,7 @@ def with_cuml(monkeypatch):
 
 def test_cuml_on_a_gpu_with_intercept(monkeypatch, with_cuml):
     answer = Solution(torch.ones(40).double(), 2.0, "cuml: 3 outer iterations")
-    monkeypatch.setattr(CuML, "solve", lambda self, K, y: answer if self.intercept else None)
+    monkeypatch.setattr(CuML, "solve", lambda self, K, y, start: answer if self.intercept else None)
     solution = module.Auto(intercept=True).solve(*with_cuml)
     assert solution.path == (
         "auto chose cuml (0.0 GB of working memory is more than is free; intercept, on a GPU): cuml: 3 outer iterations"
@@ -105,14 +105,14 @@ def test_cuml_on_a_gpu_with_intercept(monkeypatch, with_cuml):
 
 
 def test_cuml_that_does_not_load_is_passed_over(monkeypatch, with_cuml):
-    def solve(self, K, y):
+    def solve(self, K, y, start=None):
         raise UserError("svm=cuml: cuML does not load (OSError: libcuml.so): use svm=exact.")
 
     monkeypatch.setattr(CuML, "solve", solve)
     K, y = with_cuml
     solution = module.Auto(intercept=True).solve(K, y)
     assert solution.path.startswith("auto chose libsvm (")
-    assert "cuml could not: svm=cuml: cuML does not load" in solution.path
+    assert "cuml failed: svm=cuml: cuML does not load" in solution.path
 
 
 def test_cuml_that_is_missing_is_no_candidate(monkeypatch, with_cuml):

@@ -7,8 +7,9 @@ import torch
 from svm_problems import linear_labels, normal, random_labels
 
 from afterkernel.errors import UserError
-from afterkernel.svm import BACKENDS, Backend, HardMarginSVM, Solution
+from afterkernel.svm import BACKENDS, Backend, HardMarginSVM, Outcome, SoftMarginPath, Solution
 from afterkernel.svm.exact import Exact
+from afterkernel.svm.jst import JST
 from afterkernel.svm.separability import Separability
 
 
@@ -111,7 +112,7 @@ def test_no_test_samples():
 
 
 class Liar(Exact):
-    def solve(self, K, y):
+    def solve(self, K, y, start=None):
         return Solution(
             torch.ones(len(K), dtype=torch.float64),
             0.0,
@@ -124,9 +125,42 @@ class Liar(Exact):
 def test_a_backend_is_not_believed():
     K, y = problem()
     machine = HardMarginSVM(Liar()).fit(K, y)
-    assert machine.separable_ is not False
-    assert machine.converged_ is False
+    assert machine.outcome_ is Outcome.NOT_CONVERGED
+    assert machine.separable_ is True
     assert np.isnan(machine.margin_)
+
+
+class Soft(Exact):
+    """Gives the soft-margin SVM whatever the data."""
+
+    def solve(self, K, y, start=None):
+        path = SoftMarginPath(C=[1e3]).fit(K, (y > 0).long())
+        return Solution(path.dual_coef_ * y, 0.0, "soft", ridge=float(K.diagonal().max()) / 1e3)
+
+
+@pytest.mark.parametrize(
+    ("backend", "separable", "outcome"),
+    [
+        ("exact", True, Outcome.CONVERGED),
+        ("exact", False, Outcome.NOT_SEPARABLE),
+        (Soft(), True, Outcome.BELOW_ROUNDING),
+        (JST(max_steps=50), True, Outcome.NOT_CONVERGED),
+        (JST(max_steps=50), False, Outcome.NOT_SEPARABLE_NOT_CONVERGED),
+    ],
+)
+def test_outcomes(backend, separable, outcome):
+    X = normal(60, 100 if separable else 3)
+    machine = HardMarginSVM(backend).fit(X @ X.T, random_labels(60))
+    assert machine.outcome_ is outcome
+    assert machine.separable_ is separable
+    assert machine.converged_ is outcome.converged
+    assert np.isfinite(machine.margin_) == (outcome in (Outcome.CONVERGED, Outcome.NOT_CONVERGED))
+
+
+def test_outcomes_follow_from_what_a_record_stores():
+    for outcome in Outcome:
+        soft = outcome not in (Outcome.CONVERGED, Outcome.NOT_CONVERGED)
+        assert Outcome.of(outcome.separable, outcome.converged, soft) is outcome
 
 
 def test_backends_are_found_and_fit_a_structured_configuration():
@@ -140,7 +174,7 @@ def test_backends_are_found_and_fit_a_structured_configuration():
 
 
 def test_a_backend_must_say_how_to_solve():
-    with pytest.raises(TypeError, match="does not say how to solve"):
+    with pytest.raises(TypeError, match="does not define solve"):
         Backend().solve(torch.eye(2, dtype=torch.float64), torch.tensor([1.0, -1.0]).double())
 
 

@@ -1,4 +1,7 @@
-"""What the solvers say as they work: step and gap, where a run watches; and that no bit of the answer depends on it."""
+"""Solvers report their steps and gaps while they run, the last gap is that of the answer, and no bit depends on it."""
+
+from collections import namedtuple
+from itertools import groupby
 
 import pytest
 import torch
@@ -7,6 +10,8 @@ from svm_problems import linear_labels, normal, random_labels
 from afterkernel.progress.work import Stage, watched
 from afterkernel.svm import HardMarginSVM
 from afterkernel.svm.search import Search
+
+Report = namedtuple("Report", "stage detail step gap")
 
 
 def full_rank():
@@ -19,75 +24,82 @@ def low_rank():
     return X @ X.T, linear_labels(X)
 
 
-PROBLEMS = {"full rank": full_rank, "low rank": low_rank}
-
-
 @pytest.fixture
-def said(monkeypatch):
-    """What stages said: words, step, gap."""
+def reports(monkeypatch):
+    """All reports of all stages, in order."""
     found = []
-    monkeypatch.setattr(Stage, "line", lambda self: found.append((self.name, self.detail, self.step, self.gap)))
+    monkeypatch.setattr(
+        Stage, "log_line", lambda self: found.append(Report(self.name, self.detail, self.step, self.gap))
+    )
     return found
 
 
-@pytest.mark.parametrize("problem", PROBLEMS)
-@pytest.mark.parametrize("backend", ["exact", "jst", "auto"])
-def test_gaps_are_told_and_the_answer_is_the_same_bit_for_bit(problem, backend, said):
-    K, y = PROBLEMS[problem]()
-    alone = HardMarginSVM(backend).fit(K, y)
-    assert said == []
+def fitted(backend, problem, **options):
     with watched():
-        seen = HardMarginSVM(backend).fit(K, y)
+        return HardMarginSVM(backend, **options).fit(*problem)
+
+
+@pytest.mark.parametrize("problem", [full_rank, low_rank])
+@pytest.mark.parametrize("backend", ["exact", "jst", "auto"])
+def test_the_answer_is_the_same_bit_for_bit(problem, backend, reports):
+    alone = HardMarginSVM(backend).fit(*problem())
+    assert reports == []  # outside a run nothing is reported
+    seen = fitted(backend, problem())
+    assert len(reports) >= 2
     assert torch.equal(alone.dual_coef_, seen.dual_coef_)
     assert (alone.margin_, alone.gap_, alone.path_) == (seen.margin_, seen.gap_, seen.path_)
-    assert {name for name, *_ in said} == {"exact" if backend == "auto" else f"SVM {backend}"}
-    gaps = [gap for *_, gap in said if gap is not None]
-    if "least squares" in seen.path_:
-        # the first active set is the last
-        assert gaps[-1] <= 1e-10
-    else:
-        assert len(gaps) >= 2
-        assert gaps[-1] < max(gaps)
-    if problem == "full rank":
-        # The last gap reported is near what the certificate then finds.
-        assert gaps[-1] == pytest.approx(seen.gap_, abs=1e-4)
 
 
-def test_exact_says_which_method_it_takes(said, monkeypatch):
-    K, y = low_rank()
-    with watched():
-        HardMarginSVM().fit(K, y)
-    methods = list(dict.fromkeys(detail for _, detail, *_ in said))
-    assert methods == ["factor", "least squares in 12 dimensions"]
+@pytest.mark.parametrize("problem", [full_rank, low_rank])
+@pytest.mark.parametrize("backend", ["exact", "jst"])
+def test_the_last_gap_is_that_of_the_answer(problem, backend, reports):
+    machine = fitted(backend, problem())
+    assert {report.stage for report in reports} == {f"SVM {backend}"}
+    gaps = [report.gap for report in reports if report.gap is not None]
+    # a gap near 0 is rounding
+    assert max(gaps[-1], 0.0) == pytest.approx(machine.gap_, rel=1e-6, abs=1e-10)
 
-    said.clear()
+
+def test_auto_reports_in_the_stage_of_the_backend_that_it_chose(reports):
+    fitted("auto", full_rank())
+    assert {report.stage for report in reports} == {"exact"}
+
+
+def methods(reports):
+    return list(dict.fromkeys(report.detail for report in reports))
+
+
+def test_exact_names_its_methods(reports):
+    fitted("exact", low_rank())
+    assert methods(reports) == ["factor", "least squares in 12 dimensions"]
+    reports.clear()
+    fitted("exact", full_rank())
+    assert methods(reports) == ["active set on 250 of 400 samples", "active set on 400 of 400 samples"]
+
+
+def test_each_method_counts_its_own_steps(reports, monkeypatch):
     monkeypatch.setattr(Search, "_is_singular", lambda self: False)
-    with watched():
-        HardMarginSVM().fit(K, y)
-    methods = list(dict.fromkeys(detail for _, detail, *_ in said))
-    assert methods[0] == "active set on 250 of 300 samples"
-    assert any(method.startswith("interior point on ") for method in methods)
-    by_method = [(step, gap) for _, detail, step, gap in said if detail.startswith("interior") and step is not None]
-    assert [step for step, _ in by_method][:3] == [0, 1, 2]
-    assert by_method[-1][1] < 1e-6
+    fitted("exact", low_rank())
+    assert methods(reports)[0] == "active set on 250 of 300 samples"
+    runs = [list(run) for detail, run in groupby(reports, lambda report: report.detail) if "interior point" in detail]
+    for first, *steps in runs:
+        assert (first.step, first.gap) == (None, None)  # those of the method before are cleared
+        assert [report.step for report in steps] == list(range(len(steps)))
+    assert min(report.gap for report in runs[0][1:]) < 1e-6
 
 
-def test_jst_tells_at_each_look(said):
-    K, y = full_rank()
-    with watched():
-        machine = HardMarginSVM("jst", check_every=10).fit(K, y)
-    assert [step for _, _, step, _ in said] == list(range(10, 10 * len(said) + 1, 10))
-    assert f"{said[-1][2]} steps" in machine.path_
-    assert said[-1][3] <= 1e-3 < said[-2][3]
+def test_jst_reports_at_each_check(reports):
+    machine = fitted("jst", full_rank(), check_every=10)
+    assert [report.step for report in reports] == [10 * (i + 1) for i in range(len(reports))]
+    assert f"{reports[-1].step} steps" in machine.path_
+    assert reports[-1].gap <= machine.backend.tol < reports[-2].gap
 
 
-def test_a_backend_that_says_nothing_is_a_stage_of_its_own():
-    K, y = full_rank()
-    seen = []
-    with watched() as work:
-        machine = HardMarginSVM("libsvm")
-        solve = machine.backend.solve
-        machine.backend.solve = lambda *given: (seen.append(work.report()), solve(*given))[1]
-        machine.fit(K, y)
+def test_a_backend_that_reports_nothing_is_shown_as_running(monkeypatch):
+    machine, seen = HardMarginSVM("libsvm"), []
+    solve = machine.backend.solve
+    with watched() as run:
+        monkeypatch.setattr(machine.backend, "solve", lambda *given: (seen.append(run.progress()), solve(*given))[1])
+        machine.fit(*full_rank())
     assert (seen[0].words, seen[0].fraction) == ("SVM libsvm", None)
-    assert seen[0].silent_since is not None
+    assert seen[0].began <= seen[0].silent_since <= seen[0].written

@@ -1,4 +1,4 @@
-"""One computation of Gram matrices: row blocks in turn, chunks past each, what is done already left out."""
+"""One computation of Gram matrices: row blocks in turn, chunks past each, tiles that a store has left out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from afterkernel.kernels.plan import Plan, diagonal_pairs
 from afterkernel.kernels.precision import Precision, exact_products
 from afterkernel.kernels.store import TileStore
 from afterkernel.kernels.terms import Block
-from afterkernel.kernels.tiles import Destination
+from afterkernel.kernels.tiles import TileWriter
 from afterkernel.progress.work import Advance
 from afterkernel.types import Tensor
 
@@ -23,44 +23,58 @@ ERROR_SAMPLES = 16
 ERROR_BYTES = 1 << 27
 
 
-@dataclass
-class Job:
-    """One computation: what is multiplied, in which blocks, and where the results go.
-
-    `rows` (n, ...) are held in blocks, `others` (m, ...) streamed past them; where `symmetric`, so are the rows.
-    """
+@dataclass(frozen=True)
+class GramInputs:
+    """What is multiplied: `rows` (n, ...) with each other where `symmetric`, and with `others` (m, ...)."""
 
     phi: Embedding
     rows: Tensor
     others: Tensor
     symmetric: bool
     precision: Precision
-    steps: Plan
-    train: Destination
-    test: Destination
-    store: TileStore | None
-    finite: FiniteCheck
-    relative_error: float | None = None
+
+
+class GramComputation:
+    """One computation of Gram matrices, tile by tile.
+
+    Rows are held in blocks; the rows after a block and all others are streamed past it in chunks. Results go to
+    `train` (n, n) and `test` (m, n), in units of samples; `store`, where there is one, notes which tiles are done.
+    """
+
+    def __init__(
+        self,
+        inputs: GramInputs,
+        plan: Plan,
+        train: TileWriter,
+        test: TileWriter,
+        store: TileStore | None,
+        finite: FiniteCheck,
+    ) -> None:
+        self.inputs, self.plan, self.train, self.test = inputs, plan, train, test
+        self.store, self.finite = store, finite
+        self.relative_error = None if store is None else store.relative_error
 
     def _collect(self, x: Tensor, part: slice, what: str, out: Block | None) -> Block:
-        """Collect samples, into room made beforehand if given (fresh memory costs more than what is written to it)."""
-        as_held = self.precision.held == self.precision.dtype
-        block = self.phi.block(x[part], out if as_held else None)
+        """Collect samples, into `out` if given (fresh memory costs more than what is written to it)."""
+        precision = self.inputs.precision
+        as_held = precision.held == precision.dtype
+        block = self.inputs.phi.block(x[part], out if as_held else None)
         self.finite.add(block, part.start, what)
         if as_held:
             return block
         if out is None:
-            return block.to(self.precision.held)
+            return block.to(precision.held)
         out.put(0, block)
         return out
 
     @cached_property
-    def _chunk_room(self) -> Block:
-        return self._room.room_for(self.steps.columns_per_chunk)
+    def _chunk_memory(self) -> Block:
+        return self._block_memory.empty_like(self.plan.columns_per_chunk)
 
     @cached_property
-    def _room(self) -> Block:
-        return self.phi.block(self.rows[:1]).to(self.precision.held).room_for(self.steps.rows_per_block)
+    def _block_memory(self) -> Block:
+        first = self.inputs.phi.block(self.inputs.rows[:1]).to(self.inputs.precision.held)
+        return first.empty_like(self.plan.rows_per_block)
 
     @property
     def tiles(self) -> int:
@@ -69,44 +83,40 @@ class Job:
 
     @property
     def _blocks(self) -> list[slice]:
-        return list(slices(0, len(self.rows), self.steps.rows_per_block))
+        return list(slices(0, len(self.inputs.rows), self.plan.rows_per_block))
 
     def _tiles(self, block: slice) -> tuple[list[slice], list[tuple[bool, slice]]]:
         """The tiles on the diagonal of a row block, and the chunks past it: of the rows (True) or the others."""
-        n, cell = len(self.rows), self.steps.columns_per_chunk
-        chunks = [(True, chunk) for chunk in slices(block.stop, n, cell)] if self.symmetric else []
-        chunks += [(False, chunk) for chunk in slices(0, len(self.others), cell)]
-        return list(slices(block.start, block.stop, cell)) if self.symmetric else [], chunks
+        n, size, symmetric = len(self.inputs.rows), self.plan.columns_per_chunk, self.inputs.symmetric
+        chunks = [(True, chunk) for chunk in slices(block.stop, n, size)] if symmetric else []
+        chunks += [(False, chunk) for chunk in slices(0, len(self.inputs.others), size)]
+        return list(slices(block.start, block.stop, size)) if symmetric else [], chunks
 
     def run(self, advance: Advance) -> None:
         """Every row block of this process, in turn."""
-        if self.store is not None:
-            self.relative_error = self.store.relative_error
         for block in share(self._blocks):
-            own, chunks = self._tiles(block)
-            todo = [(trains, chunk) for trains, chunk in chunks if not self._is_done(trains, chunk, block)]
-            own_todo = [tile for tile in own if not self._is_done(True, tile, slice(block.start, tile.stop))]
+            diagonal, chunks = self._tiles(block)
+            left = [(trains, chunk) for trains, chunk in chunks if not self._is_done(trains, chunk, block)]
+            diagonal_left = [tile for tile in diagonal if not self._is_done(True, tile, slice(block.start, tile.stop))]
             for trains, chunk in chunks:
-                if (trains, chunk) not in todo:
+                if (trains, chunk) not in left:
                     advance(self._operations(chunk, block))
-            for tile in own:
-                if tile not in own_todo:
-                    advance(self._own_operations(tile, block))
-            if todo or own_todo:
-                self._block(block, own_todo, todo, advance)
-            self.train.settle()
-            self.test.settle()
-            self.finite.settle()
+            for tile in diagonal:
+                if tile not in diagonal_left:
+                    advance(self._diagonal_operations(tile, block))
+            if left or diagonal_left:
+                self._block(block, diagonal_left, left, advance)
+            self._settle()
 
-    def _block(self, block: slice, own: list[slice], chunks: list[tuple[bool, slice]], advance: Advance) -> None:
-        k = self.phi.outputs
+    def _block(self, block: slice, diagonal: list[slice], chunks: list[tuple[bool, slice]], advance: Advance) -> None:
+        inputs, k = self.inputs, self.inputs.phi.outputs
         rows = self._held(block)
-        if self.relative_error is None and self.symmetric:
-            few = rows[slice(0, max(1, min(ERROR_SAMPLES, self.steps.columns_per_chunk)))]
-            self.relative_error = relative_error(self.phi, self.rows[block], few, self.precision)
+        if self.relative_error is None and inputs.symmetric:
+            few = rows[slice(0, max(1, min(ERROR_SAMPLES, self.plan.columns_per_chunk)))]
+            self.relative_error = relative_error(inputs.phi, inputs.rows[block], few, inputs.precision)
             if self.store is not None:
                 self.store.relative_error = self.relative_error
-        for tile in own:
+        for tile in diagonal:
             columns = rows[shifted(tile, -block.start)]
             before = slice(block.start, tile.start)
             if tile.start > block.start:
@@ -114,47 +124,53 @@ class Job:
                 self.train.write(columns, left, times(tile, k), times(before, k), k, mirrored=True)
             self.train.write(columns, columns, times(tile, k), times(tile, k), k, mirrored=True)
             self._mark(True, tile, slice(block.start, tile.stop))
-            advance(self._own_operations(tile, block))
+            advance(self._diagonal_operations(tile, block))
         for trains, chunk in chunks:
-            room = self._chunk_room[slice(0, chunk.stop - chunk.start)]
-            columns = self._collect(self.rows if trains else self.others, chunk, "train" if trains else "other", room)
-            place = self.train if trains else self.test
-            place.write(columns, rows, times(chunk, k), times(block, k), k, mirrored=trains)
+            samples, what = (inputs.rows, "train") if trains else (inputs.others, "other")
+            columns = self._collect(samples, chunk, what, self._chunk_memory[slice(0, chunk.stop - chunk.start)])
+            writer = self.train if trains else self.test
+            writer.write(columns, rows, times(chunk, k), times(block, k), k, mirrored=trains)
             self._mark(trains, chunk, block)
             advance(self._operations(chunk, block))
 
     def _held(self, block: slice) -> Block:
-        """The row block, collected a chunk at a time; a single chunk needs no room to be put together in."""
-        if len(self.rows) <= self.steps.columns_per_chunk:
-            return self._collect(self.rows, block, "train", None)
-        for part in slices(block.start, block.stop, self.steps.columns_per_chunk):
-            self._collect(self.rows, part, "train", self._room[shifted(part, -block.start)])
-        return self._room[slice(0, block.stop - block.start)]
+        """The row block, collected a chunk at a time; a single chunk needs no memory to be put together in."""
+        rows, size = self.inputs.rows, self.plan.columns_per_chunk
+        if len(rows) <= size:
+            return self._collect(rows, block, "train", None)
+        for part in slices(block.start, block.stop, size):
+            self._collect(rows, part, "train", self._block_memory[shifted(part, -block.start)])
+        return self._block_memory[slice(0, block.stop - block.start)]
 
     def _operations(self, down: slice, across: slice) -> int:
         pairs: int = (down.stop - down.start) * (across.stop - across.start)
-        return pairs * self.steps.multiplications_a_pair
+        return pairs * self.plan.multiplications_a_pair
 
-    def _own_operations(self, tile: slice, block: slice) -> int:
+    def _diagonal_operations(self, tile: slice, block: slice) -> int:
         """Of a tile with itself and with what is before it in its block."""
-        pairs = diagonal_pairs(tile.stop - tile.start, self.phi.outputs) * self.steps.multiplications_a_pair
+        pairs = diagonal_pairs(tile.stop - tile.start, self.inputs.phi.outputs) * self.plan.multiplications_a_pair
         return pairs + self._operations(tile, slice(block.start, tile.start))
 
     def _cells(self, trains: bool, down: slice, across: slice) -> tuple[slice, slice]:
-        cell = self.steps.columns_per_chunk
-        above = 0 if trains or not self.symmetric else -(-len(self.rows) // cell)
-        first, last = down.start // cell, -(-down.stop // cell)
-        return slice(above + first, above + last), slice(across.start // cell, -(-across.stop // cell))
+        """The store's cells of a tile: those of the rows first, where there are any, then those of the others."""
+        size = self.plan.columns_per_chunk
+        above = 0 if trains or not self.inputs.symmetric else -(-len(self.inputs.rows) // size)
+        first, last = down.start // size, -(-down.stop // size)
+        return slice(above + first, above + last), slice(across.start // size, -(-across.stop // size))
 
     def _is_done(self, trains: bool, down: slice, across: slice) -> bool:
         return self.store is not None and self.store.is_done(self._cells(trains, down, across))
 
     def _mark(self, trains: bool, down: slice, across: slice) -> None:
         if self.store is not None:
-            self.train.settle()
-            self.test.settle()
-            self.finite.settle()
+            self._settle()
             self.store.mark(self._cells(trains, down, across))
+
+    def _settle(self) -> None:
+        """Wait until every tile is written and every check has its answer."""
+        self.train.settle()
+        self.test.settle()
+        self.finite.settle()
 
 
 def relative_error(phi: Embedding, x: Tensor, rows: Block, kind: Precision) -> float:
