@@ -52,8 +52,8 @@ class Source:
     name: str = option("", "source of the images")
     minus: str = option("", "class labelled 0")
     plus: str = option("", "class labelled 1")
-    max_train: int | None = option(None, "at most this many training images, in the classes' proportion", at_least=2)
-    max_test: int | None = option(None, "at most this many test images, in the classes' proportion", at_least=2)
+    max_train: int | None = option(None, "largest number of training images, in the classes' proportion", at_least=2)
+    max_test: int | None = option(None, "largest number of test images, in the classes' proportion", at_least=2)
 
     classes: ClassVar[tuple[str, ...]] = ()
     shape: ClassVar[ImageShape | None] = None
@@ -142,7 +142,12 @@ class Source:
             )
         if len(images) != len(labels):
             raise UserError(f"dataset={self.name} gives {len(images)} images and {len(labels)} labels: give one each.")
-        return images, [self.classes[label] if self.classes else str(label) for label in labels]
+        return images, [self._class_name(label) for label in labels]
+
+    def _class_name(self, label: Any) -> str:
+        if isinstance(label, float) and label.is_integer():
+            label = int(label)
+        return self.classes[label] if self.classes else str(label)
 
     def _facts(self) -> tuple[list[str], ImageShape]:
         """Class names and image shape, by reading the training split once a process."""
