@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from afterkernel.data.problem import Problem
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds, option
-from afterkernel.text import did_you_mean
+from afterkernel.text import did_you_mean, natural_key
 from afterkernel.types import Float, Int, Tensor
 
 Split = tuple[Float[Tensor, "_ c h w"], Int[Tensor, " _"]]
@@ -156,7 +156,7 @@ class Source:
         if key not in _read_facts:
             images, names = self._arrays(True)
             c, h, w = images.shape[1:]
-            _read_facts[key] = sorted(set(names), key=_natural), (c, h, w)
+            _read_facts[key] = sorted(set(names), key=natural_key), (c, h, w)
         return _read_facts[key]
 
 
@@ -190,7 +190,3 @@ def stratified_subset(y: Int[Tensor, " n"], cap: int | None) -> Int[Tensor, " k"
 def _listed(names: Sequence[str], most: int = 20) -> str:
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
-
-
-def _natural(name: str) -> tuple[int, str]:
-    return (len(name), name) if name.isdecimal() else (0, name)
