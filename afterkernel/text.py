@@ -176,6 +176,11 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def natural_key(text: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers within texts by their value: a2 before a10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
 def closest(name: str, known: Iterable[str], cutoff: float = _CLOSE) -> str | None:
     """The known name that is closest to a misspelt one, whatever the case of its letters; None if none is close."""
     lowered = {each.lower(): each for each in known}

@@ -13,6 +13,7 @@ from pathlib import Path
 from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.errors import UserError
 from afterkernel.records.files import REPLACED, check_directory
+from afterkernel.text import natural_key
 from afterkernel.wandb.account import check_server
 
 _LIMIT_S = 600.0
@@ -52,7 +53,7 @@ def offline_runs(directory: Path) -> list[list[Path]]:
     """The offline W&B runs below a directory, grouped by folder and id, oldest first. Raises UserError if none."""
     check_directory(directory)
     found: dict[tuple[Path, str], list[Path]] = {}
-    for folder in sorted(directory.rglob("wandb/offline-run-*"), key=_natural):
+    for folder in sorted(directory.rglob("wandb/offline-run-*"), key=lambda path: natural_key(str(path))):
         if REPLACED in folder.relative_to(directory).parts:
             continue
         for file in folder.glob("*.wandb"):
@@ -99,8 +100,3 @@ def _fault(output: str) -> str:
     errors = [line for line in lines if re.search(r"error|failed|denied|not auth|invalid", line, re.IGNORECASE)]
     # W&B prints "<no message>" if the server refuses the key.
     return errors[-1] if errors else "W&B gives no reason; is the API key valid, and may it write to the project?"
-
-
-def _natural(folder: Path) -> list[tuple[int, str]]:
-    """A key that sorts numbers by value: W&B numbers the runs that start in the same second."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(folder))]

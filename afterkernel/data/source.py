@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from afterkernel.data.problem import Problem
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds, option
-from afterkernel.text import did_you_mean
+from afterkernel.text import did_you_mean, natural_key
 from afterkernel.types import Float, Int, Tensor
 
 Split = tuple[Float[Tensor, "_ c h w"], Int[Tensor, " _"]]
@@ -52,8 +52,8 @@ class Source:
     name: str = option("", "source of the images")
     minus: str = option("", "class labelled 0")
     plus: str = option("", "class labelled 1")
-    max_train: int | None = option(None, "at most this many training images, in the classes' proportion", at_least=2)
-    max_test: int | None = option(None, "at most this many test images, in the classes' proportion", at_least=2)
+    max_train: int | None = option(None, "largest number of training images, in the classes' proportion", at_least=2)
+    max_test: int | None = option(None, "largest number of test images, in the classes' proportion", at_least=2)
 
     classes: ClassVar[tuple[str, ...]] = ()
     shape: ClassVar[ImageShape | None] = None
@@ -142,7 +142,12 @@ class Source:
             )
         if len(images) != len(labels):
             raise UserError(f"dataset={self.name} gives {len(images)} images and {len(labels)} labels: give one each.")
-        return images, [self.classes[label] if self.classes else str(label) for label in labels]
+        return images, [self._class_name(label) for label in labels]
+
+    def _class_name(self, label: Any) -> str:
+        if isinstance(label, float) and label.is_integer():
+            label = int(label)
+        return self.classes[label] if self.classes else str(label)
 
     def _facts(self) -> tuple[list[str], ImageShape]:
         """Class names and image shape, by reading the training split once a process."""
@@ -151,7 +156,7 @@ class Source:
         if key not in _read_facts:
             images, names = self._arrays(True)
             c, h, w = images.shape[1:]
-            _read_facts[key] = sorted(set(names), key=_natural), (c, h, w)
+            _read_facts[key] = sorted(set(names), key=natural_key), (c, h, w)
         return _read_facts[key]
 
 
@@ -185,7 +190,3 @@ def stratified_subset(y: Int[Tensor, " n"], cap: int | None) -> Int[Tensor, " k"
 def _listed(names: Sequence[str], most: int = 20) -> str:
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
-
-
-def _natural(name: str) -> tuple[int, str]:
-    return (len(name), name) if name.isdecimal() else (0, name)

@@ -28,7 +28,7 @@ class TorchvisionSource(Source):
     """A data set of torchvision with official splits; only the images of the two classes are kept."""
 
     root: str = option("data", "folder of the data sets, in torchvision's layout", affects_results=False, redact=True)
-    download: bool = option(True, "download into root what is missing there", affects_results=False)
+    download: bool = option(True, "download missing files into root", affects_results=False)
 
     folder: ClassVar[str] = ""
     files: ClassVar[tuple[str, ...]] = ()

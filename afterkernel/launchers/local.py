@@ -19,7 +19,7 @@ class Local(Launcher):
 
     name: str = launcher_option("local", "which launcher (set by launcher=NAME)")
     processes: int = launcher_option(
-        1, "runs at once, which divide the cores and GPUs among them", at_least=1, at_most=1024
+        1, "number of runs at once, which share the cores and GPUs", at_least=1, at_most=1024
     )
 
     streams_output: ClassVar[bool] = True

@@ -45,25 +45,25 @@ class RayLauncher(Launcher):
     name: str = launcher_option("ray", "which launcher (set by launcher=NAME)")
     address: str | None = launcher_option(
         None,
-        "HOST:PORT of a cluster, or local to start one; null takes RAY_ADDRESS, a cluster that runs here, or local",
+        "HOST:PORT of a cluster, or local to start one; null is RAY_ADDRESS, a cluster that runs here, or local",
     )
     jobs: int | None = launcher_option(
-        None, "jobs at most at once; null is as many as fit", at_least=1, at_most=100_000
+        None, "largest number of jobs at once; null is as many as fit", at_least=1, at_most=100_000
     )
-    cpus: int = launcher_option(1, "CPUs, and CPU threads, a job", at_least=1, at_most=1024)
+    cpus: int = launcher_option(1, "CPUs, and CPU threads, per job", at_least=1, at_most=1024)
     gpus: float = launcher_option(
-        0.0, "GPUs a job; 0.5 lets two jobs share one, 0 shows none", at_least=0, at_most=1024
+        0.0, "GPUs per job; with 0.5 two jobs share one, with 0 jobs see none", at_least=0, at_most=1024
     )
     memory_gb: float | None = launcher_option(
-        None, "memory that a job reserves; null reserves none", above=0, at_most=1e6
+        None, "memory that each job reserves; null reserves none", above=0, at_most=1e6
     )
     retries: int = launcher_option(
         0, "times that a job whose process died is restarted from its checkpoint", at_least=0
     )
     env: list[str] = launcher_option(
-        [], "names of variables that go to the jobs, in addition to those that begin with WANDB_"
+        [], "environment variables to pass to the jobs, in addition to those that begin with WANDB_"
     )
-    log_to_driver: bool = launcher_option(False, "print here what the jobs print")
+    log_to_driver: bool = launcher_option(False, "print the output of the jobs on this terminal")
     object_store_gb: float = launcher_option(
         0.1, "object store of a cluster that is started for the sweep", at_least=0.08, at_most=1e6
     )

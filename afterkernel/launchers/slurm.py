@@ -62,7 +62,7 @@ class Slurm(Launcher):
 
     name: str = launcher_option("slurm", "which launcher (set by launcher=NAME)")
     jobs: int | None = launcher_option(
-        None, "jobs of the array at most at once; null leaves it to SLURM", at_least=1, at_most=100_000
+        None, "largest number of jobs at once; null leaves it to SLURM", at_least=1, at_most=100_000
     )
     cpus: int = launcher_option(1, "CPUs, and CPU threads, per job", at_least=1, at_most=1024)
     gpus: int | None = launcher_option(
@@ -76,7 +76,7 @@ class Slurm(Launcher):
     )
     signal_delay_s: int = launcher_option(
         90,
-        "time before the limit at which a job receives the signal to stop; saving its state must fit in here",
+        "seconds before the limit at which a job receives the signal to stop; it must save its state in this time",
         at_least=1,
         at_most=540,  # above 10 minutes submitit mistakes time limits for pre-emptions, and does not count requeues
         affects_results=False,
@@ -84,10 +84,10 @@ class Slurm(Launcher):
     max_requeues: int = launcher_option(10, "times that a job is requeued after its time limit", at_least=0)
     poll_s: float = launcher_option(2.0, "seconds between two checks of the jobs", above=0, at_most=3600)
     partition: str | None = launcher_option(None, "partition; null is the cluster's default")
-    account: str | None = launcher_option(None, "account that is charged")
+    account: str | None = launcher_option(None, "account to charge")
     qos: str | None = launcher_option(None, "quality of service")
     constraint: str | None = launcher_option(None, "features that a node must have")
-    sbatch: list[str] = launcher_option([], "further options of sbatch, such as ['gres=gpu:a100:1',exclusive]")
+    sbatch: list[str] = launcher_option([], "other options of sbatch, such as ['gres=gpu:a100:1',exclusive]")
     setup: list[str] = launcher_option([], "shell commands before each job, such as ['module load cuda']", unique=False)
     job_name: str = launcher_option("afterkernel", "name of the jobs in SLURM")
 

@@ -16,6 +16,7 @@ from afterkernel.records.columns import FRAME, MEASURES_COLUMN, rows
 from afterkernel.records.config_file import warn_if_damaged
 from afterkernel.records.record import Record
 from afterkernel.records.store import find_runs
+from afterkernel.text import natural_key
 
 if TYPE_CHECKING:
     import duckdb
@@ -77,14 +78,9 @@ def _with_measure_columns(frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     parsed = [json.loads(text) for text in frame.pop(MEASURES_COLUMN)]
-    names = sorted({name for numbers in parsed for name in numbers}, key=_natural)
+    names = sorted({name for numbers in parsed for name in numbers}, key=natural_key)
     found = {name: pd.array([numbers.get(name) for numbers in parsed], dtype="Float64") for name in names}
     return pd.concat([frame, pd.DataFrame(found, index=frame.index)], axis="columns")
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers within names by their value."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def check_columns(frame: pd.DataFrame, names: Sequence[str]) -> None:

@@ -44,7 +44,7 @@ def required() -> Any:
     return dataclasses.field()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Resources:
     """What one kernel of one snapshot cost. Times in seconds, memory in bytes (peak of the process so far)."""
 

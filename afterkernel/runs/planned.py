@@ -1,4 +1,7 @@
-"""The planned runs of a sweep, from the grids saved in SWEEP/grids/*.json."""
+"""The planned runs of a sweep, from the grids that `afterkernel.sweep.grid` saves.
+
+SWEEP/grids/HASH.json    {"version": 1, "runs": {RUN_ID: [overrides that differ between runs]}}
+"""
 
 from __future__ import annotations
 

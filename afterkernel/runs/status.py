@@ -72,15 +72,11 @@ def wanted_epochs(config: dict[str, Any], final_epoch: int | None) -> tuple[int,
     return tuple(snapshot_epochs(epochs, last))
 
 
-def lookup(config: Any, *names: str) -> Any:
-    """The value of the first dotted name that the configuration has; None if it has none of them."""
-    for name in names:
-        node = config
-        for key in name.split("."):
-            node = node.get(key) if isinstance(node, dict) else None
-        if node is not None:
-            return node
-    return None
+def lookup(config: Any, name: str) -> Any:
+    """The value of a dotted name in nested dictionaries; None if it is missing."""
+    for key in name.split("."):
+        config = config.get(key) if isinstance(config, dict) else None
+    return config
 
 
 def _one(run: RunFolder) -> RunStatus | None:

@@ -14,16 +14,16 @@ class Training:
     """Stochastic gradient descent without momentum on the binary cross-entropy of the logit."""
 
     lr: float = option(0.01, "learning rate", above=0)
-    batch_size: int = option(32, "images a step", at_least=1)
-    epochs: int = option(10, "epochs at most", at_least=0)
+    batch_size: int = option(32, "images per step", at_least=1)
+    epochs: int = option(10, "largest number of epochs", at_least=0)
     loss_target: float | None = option(
         None,
-        "stop at the end of the first epoch whose loss on the whole training set, in evaluation mode, is at most this",
+        "stop at the end of the first epoch with at most this loss on the training set, in evaluation mode",
         above=0,
     )
-    augment: bool = option(False, "rotate and shift training images at random, edge pixels repeated")
-    augment_angle_deg: float = option(15.0, "largest rotation, either way", at_least=0, at_most=180)
-    augment_shift_px: float = option(1.0, "largest shift, in every direction", at_least=0)
+    augment: bool = option(False, "rotate and shift training images randomly, repeating edge pixels")
+    augment_angle_deg: float = option(15.0, "largest rotation in either direction", at_least=0, at_most=180)
+    augment_shift_px: float = option(1.0, "largest shift in each direction", at_least=0)
 
     @property
     def inactive(self) -> frozenset[str]:
@@ -58,7 +58,7 @@ class Trainer:
     """Where the work runs."""
 
     device: str = option(
-        "auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"), affects_results=False
+        "auto", "auto uses a GPU if there is one", choices=("auto", "cpu", "cuda"), affects_results=False
     )
     checkpoint_every_s: float = option(
         10.0,
@@ -67,5 +67,5 @@ class Trainer:
         affects_results=False,
     )
     threads: int | None = option(
-        None, "CPU threads; as many as torch finds by default", at_least=1, at_most=1024, affects_results=False
+        None, "CPU threads; null is torch's default", at_least=1, at_most=1024, affects_results=False
     )

@@ -63,6 +63,7 @@ def test_a_torch_dataset_of_pairs_and_labels_that_are_names():
     source = own((images.double(), names), minus="cat", plus="bee")
     assert source.class_names() == ["ant", "bee", "cat"]
     assert source.load().fingerprint == problem.fingerprint
+    assert own((images, LABELS[:, None].astype(float))).class_names() == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(

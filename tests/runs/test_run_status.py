@@ -34,8 +34,8 @@ def test_nobody_knows_what_a_silent_config_wants():
     assert wanted_epochs({"training": {"epochs": 7}}, None) is None
 
 
-def test_lookup_takes_the_first_name_that_is_there():
-    assert lookup({"a": {"b": 1}, "c": 2}, "a.x", "a.b", "c") == 1
+def test_lookup_follows_a_dotted_name():
+    assert lookup({"a": {"b": 1}, "c": 2}, "a.b") == 1
     assert lookup({"a": 1}, "a.b") is None
 
 
