@@ -124,7 +124,7 @@ def _content(report: WrittenReport) -> dict[str, Any]:
 def _table(frame: pd.DataFrame) -> Any:
     import wandb
 
-    cells = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
+    cells: Any = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
     return wandb.Table(columns=list(map(str, frame.columns)), data=cells, allow_mixed_types=True)
 
 

@@ -152,7 +152,8 @@ def networks(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _aggregated(rows: pd.DataFrame, keys: list[str], **columns: Any) -> pd.DataFrame:
-    return rows.groupby(keys, sort=True).agg(**columns).reset_index()
+    table: pd.DataFrame = rows.groupby(keys, sort=True).agg(**columns).reset_index()
+    return table
 
 
 def _groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
