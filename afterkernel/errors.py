@@ -15,3 +15,7 @@ class PrecisionWarning(UserWarning):
 
 class LockLostError(Exception):
     """Another process took over the run, because this one had shown no sign of life for too long."""
+
+
+class MissingPluginError(UserError):
+    """A stored configuration needs a plugin that is not loaded: code runs only where a user asks for it."""

@@ -72,17 +72,32 @@ def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[A
             yield name, field, value
 
 
+@dataclasses.dataclass(frozen=True)
+class OptionType:
+    """The type of an option: `base` is the name of a type; the values are lists of it if `is_list`; null may be one."""
+
+    base: str
+    is_list: bool
+    is_optional: bool
+
+
+def option_type(field: dataclasses.Field[Any]) -> OptionType:
+    """The type of an option, whether its module postpones the evaluation of annotations or not."""
+    text = field.type.__name__ if isinstance(field.type, type) else str(field.type)
+    plain = text.removesuffix(" | None")
+    return OptionType(plain.removeprefix("list[").removesuffix("]"), plain.startswith("list["), plain != text)
+
+
 def wanted(field: dataclasses.Field[Any]) -> str:
     """What the values of an option look like, in words."""
-    plain = str(field.type).removesuffix(" | None")
-    base = plain.removeprefix("list[").removesuffix("]")
-    if base not in _TYPES:
-        return plain
-    _, words, of_list = _TYPES[base]
-    words = words if base == plain else of_list
-    if base != plain and (choices := field.metadata["choices"]):
+    kind = option_type(field)
+    if kind.base not in _TYPES:
+        return kind.base
+    _, words, of_list = _TYPES[kind.base]
+    words = of_list if kind.is_list else words
+    if kind.is_list and (choices := field.metadata["choices"]):
         words = f"a list of names, such as [{','.join(list(choices)[:2])}]"
-    return f"{words} or null" if "None" in str(field.type) else words
+    return f"{words} or null" if kind.is_optional else words
 
 
 def check_bounds(node: Any, prefix: str = "") -> None:
@@ -99,10 +114,10 @@ def check_bounds(node: Any, prefix: str = "") -> None:
 def _check_value(name: str, field: dataclasses.Field[Any], value: Any, whole: Any) -> None:
     allowed = field.metadata
     given = f"{name}={_shown(value)}"
-    kind = str(field.type).removesuffix(" | None").removeprefix("list[").removesuffix("]")
-    if kind in _TYPES and not (value is None and "None" in str(field.type)):
-        types = _TYPES[kind][0]
-        if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
+    kind = option_type(field)
+    if kind.base in _TYPES and not (value is None and kind.is_optional):
+        types = _TYPES[kind.base][0]
+        if not isinstance(value, types) or (isinstance(value, bool) and kind.base != "bool"):
             written = f"{name}={_listed(whole)}" if isinstance(whole, list) else given
             raise UserError(f"{written} has the wrong type: it must be {wanted(field)}.")
     if choices := allowed["choices"]:
@@ -118,7 +133,7 @@ def _check_value(name: str, field: dataclasses.Field[Any], value: Any, whole: An
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{given} is not finite: give a finite number.")
     at_least, above, at_most = allowed["at_least"], allowed["above"], allowed["at_most"]
-    if at_most is None and isinstance(value, int) and kind == "int":
+    if at_most is None and isinstance(value, int) and kind.base == "int":
         at_most = LARGEST_INT
     if at_least is not None and value < at_least:
         raise UserError(f"{given} is too small: it must be at least {_bound(at_least)}.")

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import importlib
 import importlib.metadata
+import importlib.util
 import pkgutil
 import re
 import sys
@@ -34,14 +35,22 @@ class Registry(Mapping[str, Member]):
     """The classes below `base` by their `name`: those of the modules of `package`, and those of the plugins loaded.
 
     It grows when a plugin is loaded, so that what derives from it must be derived where it is used, not at import time.
-    `make` turns a class into a member: the class itself by default. Members are sorted by `order`, then by name.
+    `make` turns a class into a member: the class itself by default. `fields_are_options` says that a dataclass below
+    `base` is a section of the configuration. Members are sorted by `order`, then by name.
     """
 
-    def __init__(self, package: str, base: type, make: Callable[[Any], Member] = lambda kind: kind) -> None:
-        self.package, self.base, self._make = package, base, make
+    def __init__(
+        self,
+        package: str,
+        base: type,
+        make: Callable[[Any], Member] = lambda kind: kind,
+        *,
+        fields_are_options: bool = True,
+    ) -> None:
+        self.package, self.base, self._make, self._options = package, base, make, fields_are_options
         self._kinds: dict[str, type] = {}
         self._members: dict[str, Member] = {}
-        self._scanned = -1  # how many plugins `_members` knows
+        self._scanned: dict[str, ModuleType] | None = None  # the plugins that `_members` knows
 
     def __getitem__(self, name: str) -> Member:
         return self._current()[name]
@@ -59,12 +68,12 @@ class Registry(Mapping[str, Member]):
 
     def _current(self) -> dict[str, Member]:
         _load_installed()
-        if self._scanned != len(_loaded):
+        if self._scanned != _loaded:
             kinds = self._find()
             names = sorted(kinds, key=lambda name: (getattr(kinds[name], "order", 0), name))
             self._kinds = {name: kinds[name] for name in names}
             self._members = {name: self._make(kind) for name, kind in self._kinds.items()}
-            self._scanned = len(_loaded)
+            self._scanned = dict(_loaded)
         return self._members
 
     def _find(self) -> dict[str, type]:
@@ -78,7 +87,8 @@ class Registry(Mapping[str, Member]):
                         f"plugins=[{plugin}]: {kind.__name__} has the name {name}, which {found[name].__module__} has "
                         "already given: choose another name."
                     )
-                _check_options(plugin, kind)
+                if self._options:
+                    _check_options(plugin, kind)
                 found[name] = kind
         return found
 
@@ -105,9 +115,10 @@ def _check_options(plugin: str, kind: type) -> None:
     """Every field of a plugin's class is an option with its help, as those of this package are."""
     for field in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ():
         if field.init and "help" not in field.metadata:
+            annotation = field.type.__name__ if isinstance(field.type, type) else field.type
             raise UserError(
                 f"plugins=[{plugin}]: declare {kind.__name__}.{field.name} as "
-                f"{field.name}: {field.type} = option(DEFAULT, HELP), with afterkernel.options.option."
+                f"{field.name}: {annotation} = option(DEFAULT, HELP), with afterkernel.options.option."
             )
 
 
@@ -118,14 +129,14 @@ def load(names: Iterable[str], *, announce: bool = False) -> None:
     and for a module that can't be imported.
     """
     for name in names:
-        if not isinstance(name, str) or not _DOTTED.fullmatch(name):
+        if not _DOTTED.fullmatch(name):
             raise UserError(f"plugins=[{name}] is not the name of a Python module: write it as my_lab.nets.")
         if name in _loaded:
             continue
         here = str(Path.cwd())
         if here not in sys.path and "" not in sys.path:
             sys.path.append(here)
-        if announce:
+        if announce and importlib.util.find_spec(name.partition(".")[0]) is not None:
             print(f"afterkernel: importing the plugin {name}", file=sys.stderr, flush=True)
         _loaded[name] = _imported(name, f"plugins=[{name}]")
 

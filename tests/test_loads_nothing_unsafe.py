@@ -8,7 +8,7 @@ import pytest
 import afterkernel
 
 PACKAGE = Path(afterkernel.__file__).parent
-SOURCES = [*sorted(PACKAGE.rglob("*.py")), *sorted((PACKAGE.parent / "hydra_plugins").rglob("*.py"))]
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle"}
 UNSAFE_CALLS = {

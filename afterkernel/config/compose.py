@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -17,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from afterkernel.config.check import check
 from afterkernel.config.explain import explain, unknown
-from afterkernel.config.identity import run_id, used_plugins
+from afterkernel.config.identity import used_plugins
 from afterkernel.config.overrides import check_once, check_override, read
 from afterkernel.config.places import CONF
 from afterkernel.config.schema import Config, config_from_dict, config_to_dict, every_option, load_plugins, register
@@ -40,13 +39,13 @@ def parse(words: Sequence[str]) -> list[Override]:
     return overrides
 
 
-def _asked_plugins(overrides: Sequence[Override]) -> list[Any]:
+def _asked_plugins(overrides: Sequence[Override]) -> list[str]:
     by_name = {override.key_or_group: override for override in overrides}
     if (asked := by_name.get("plugins")) is not None:
         names = asked.value()
         if not isinstance(names, list):
             raise UserError(f"{asked.input_line} is not a list: write it as plugins=[my_lab.nets].")
-        return [getattr(name, "text", name) for name in names]
+        return [str(getattr(name, "text", name)) for name in names]
     if "sweep" not in by_name:
         return []
     check_override(by_name["sweep"])  # before any file is read
@@ -73,12 +72,6 @@ def prepare(overrides: Sequence[Override] = ()) -> None:
     for override in overrides:
         if override.key_or_group == "sweep":
             store_sweep(str(override.value()))
-    OmegaConf.register_new_resolver("run_id", _run_id, replace=True)
-
-
-def _run_id(*, _root_: DictConfig) -> str:
-    """The run's folder, for hydra.run.dir; the configuration is checked again, with better words, in the job."""
-    return run_id(_typed(_root_))
 
 
 def compose(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:

@@ -9,6 +9,7 @@ from typing import Any
 
 from afterkernel import plugins
 from afterkernel.config.schema import Config
+from afterkernel.options import option_type
 
 EVALUATION_SECTIONS = ("kernel", "svm", "measure")
 
@@ -47,7 +48,7 @@ def _spelled(value: Any, field: dataclasses.Field[Any]) -> Any:
     if isinstance(value, list):
         spelled = [_spelled(item, field) for item in value]
         return sorted(set(spelled)) if field.metadata.get("unordered") else spelled
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and "float" in str(field.type):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and option_type(field).base == "float":
         return float(value) + 0.0  # -0.0 is 0.0
     return value
 

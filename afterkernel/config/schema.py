@@ -19,7 +19,7 @@ from afterkernel import plugins
 from afterkernel.claims import CLAIMS
 from afterkernel.config.kernel_options import Kernel
 from afterkernel.data import SOURCES, Source
-from afterkernel.errors import UserError
+from afterkernel.errors import MissingPluginError, UserError
 from afterkernel.kernel_kinds import KINDS as KERNEL_KINDS
 from afterkernel.launchers.launcher import Launcher
 from afterkernel.measures import MEASURES, Measures, measure_options
@@ -105,6 +105,7 @@ def load_plugins(names: Iterable[str], *, announce: bool = False) -> None:
     """
     names = list(names)
     plugins.load(names, announce=announce)
+    measure_options()  # refuses two measures with one option
     for name in names:
         if not any(plugins.defining(kind) == name for registry in _REGISTRIES for kind in registry.classes()):
             bases = ", ".join(registry.base.__name__ for registry in _REGISTRIES)
@@ -149,7 +150,8 @@ def _register(_: tuple[str, ...]) -> None:
 def config_from_dict(plain: Any) -> Config:
     """A typed configuration from plain data as `config_to_dict` gives it.
 
-    Raises UserError for a kind that is missing or unknown, an unknown option, or a value of the wrong type.
+    Raises UserError for a kind that is missing or unknown, an unknown option, or a value of the wrong type, and
+    MissingPluginError where it names a plugin that is not loaded.
     """
     if not isinstance(plain, dict):
         raise UserError("it holds no options by name.")
@@ -157,10 +159,10 @@ def config_from_dict(plain: Any) -> Config:
         raise UserError(f"it refers to other values ({text}), where plain values belong.")
     from afterkernel.config.written import check_all_written  # it looks up the options of this schema
 
-    if missing := [name for name in plain.get("plugins") or [] if name not in plugins.loaded()]:
-        raise UserError(
-            f"it needs code that is imported only where you ask for it: add plugins=[{','.join(map(str, missing))}] to "
-            "the command."
+    if missing := [str(name) for name in plain.get("plugins") or [] if name not in plugins.loaded()]:
+        raise MissingPluginError(
+            f"it needs plugins, code that is imported only if you ask for it: add plugins=[{','.join(missing)}] to the "
+            "command."
         )
     check_all_written(plain)
     schema = OmegaConf.structured(Config)

@@ -48,13 +48,13 @@ def read_sweep(name: str) -> DictConfig:
     return node
 
 
-def plugins_of_sweep(name: str) -> list[Any]:
+def plugins_of_sweep(name: str) -> list[str]:
     """The plugins that the file of a sweep asks for. Raises UserError where the file can't be read."""
     plain = OmegaConf.to_container(read_sweep(name), resolve=False)
     named = plain.get("plugins", []) if isinstance(plain, dict) else []
     if not isinstance(named, list):
         raise UserError(f"sweeps/{name}.yaml: plugins={named} is not a list: write it as plugins: [my_lab.nets].")
-    return named
+    return [str(plugin) for plugin in named]
 
 
 def store_sweep(name: str) -> None:

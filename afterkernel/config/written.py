@@ -12,10 +12,10 @@ from hydra.core.override_parser.types import QuotedString
 
 from afterkernel.config.schema import every_option
 from afterkernel.errors import UserError
-from afterkernel.options import wanted
+from afterkernel.options import option_type, wanted
 
 # What ${...:} may name; Hydra's and OmegaConf's other ones are not about options.
-_RESOLVERS = ("oc.env", "oc.decode", "now", "run_id")
+_RESOLVERS = ("oc.env", "oc.decode", "now")
 _TRUTH = ("true", "false", "yes", "no", "on", "off")
 
 
@@ -51,11 +51,11 @@ def check_all_written(node: Any, place: str = "", prefix: str = "") -> None:
 
 
 def _check_shape(name: str, field: dataclasses.Field[Any], value: Any, place: str) -> None:
-    kind = str(field.type)
-    fits = isinstance(value, (list, str)) if kind.startswith("list") else not isinstance(value, (list, dict))
-    if kind.startswith("list") and isinstance(value, str):
+    kind = option_type(field)
+    fits = isinstance(value, (list, str)) if kind.is_list else not isinstance(value, (list, dict))
+    if kind.is_list and isinstance(value, str):
         fits = "${" in value
-    if not (fits and (value is not None or "None" in kind)):
+    if not (fits and (value is not None or kind.is_optional)):
         shown = json.dumps(value, separators=(",", ":"), default=str) if not isinstance(value, str) else value
         raise UserError(f"{place}{name}={shown} has the wrong type: it must be {wanted(field)}.")
 
@@ -72,7 +72,7 @@ def _items(value: Any) -> Iterator[Any]:
 
 
 def _check_type(name: str, field: dataclasses.Field[Any], item: Any, text: str | None, place: str) -> None:
-    kind = str(field.type).removesuffix(" | None").removeprefix("list[").removesuffix("]")
+    kind = option_type(field).base
     plain = item.text if isinstance(item, QuotedString) else item
     if plain is None or (isinstance(plain, str) and "${" in plain):
         return

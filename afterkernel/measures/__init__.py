@@ -22,7 +22,7 @@ MEASURES: Registry[type[Measure]] = Registry(__name__, Measure)
 
 def measure_options(**options: Any) -> Measures:
     """The section `measure` of a configuration, which has the options of every measure in MEASURES."""
-    return section(MEASURES)(**options)
+    return section(dict(MEASURES))(**options)
 
 
 __all__ = [

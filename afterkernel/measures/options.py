@@ -90,14 +90,14 @@ def _section(kinds: tuple[tuple[str, type[Measure]], ...]) -> type[Measures]:
     by_name = dict(kinds)
     by_default = [name for name, kind in kinds if kind.by_default]
     names = option(by_default, "what is measured of each kernel", choices=tuple(by_name), unordered=True)
-    fields: list[tuple[str, str, Any]] = [("names", "list[str]", names)]
+    fields: list[tuple[str, Any, Any]] = [("names", "list[str]", names)]
     taken = {field.name for field in dataclasses.fields(Measures)}
     for _, kind in kinds:
         for field in dataclasses.fields(kind):
             if field.name in taken:
                 raise UserError(f"measure.{field.name} is the option of two measures: rename that of {kind.__name__}.")
             taken.add(field.name)
-            fields.append((field.name, str(field.type), copy.copy(field)))
+            fields.append((field.name, field.type, copy.copy(field)))
     made = dataclasses.make_dataclass(
         "AllMeasures", fields, bases=(Measures,), namespace={"kinds": classmethod(lambda _: by_name)}
     )

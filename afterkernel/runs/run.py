@@ -16,7 +16,7 @@ import yaml
 from afterkernel.config import Config, config_from_dict, config_to_dict, device, evaluation_id, run_id
 from afterkernel.config.schema import public
 from afterkernel.data import Problem
-from afterkernel.errors import UserError
+from afterkernel.errors import MissingPluginError, UserError
 from afterkernel.files.reading import read_yaml_text
 from afterkernel.measures import MeasureState
 from afterkernel.progress.work import stage
@@ -185,6 +185,8 @@ def read_config(run_dir: Path) -> Config:
     path = run_dir / CONFIG
     try:
         return config_from_dict(yaml.safe_load(read_yaml_text(path)))
+    except MissingPluginError as error:
+        raise MissingPluginError(f"{path}: {error}") from error
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a configuration of this version: {reason}") from error

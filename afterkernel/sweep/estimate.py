@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from afterkernel import text as fmt
 from afterkernel.config import Config, device
 from afterkernel.data import Problem
-from afterkernel.kernels import embedding, train_test_plan
+from afterkernel.kernel_kinds import KINDS
+from afterkernel.kernels import train_test_plan
 from afterkernel.kernels.machine import matmul_rate, memory_format
 from afterkernel.models import Network
 from afterkernel.records.files import CONFIG
@@ -118,7 +119,7 @@ def _measure(config: Config, problem: Problem) -> tuple[float, RunCost]:
     n, m = len(problem.x_train), len(problem.x_test)
     wall_s, peak = 0.0, 0.0
     for name in config.kernel.names:
-        phi = embedding(network, name, dtype=config.kernel.dtype, device=place)
+        phi = KINDS[name].embedding(network, problem.x_train, config.kernel.dtype, place)
         steps = train_test_plan(phi, problem.x_train, problem.x_test, config.kernel.budget_bytes, config.kernel.dtype)
         rate = matmul_rate(phi.device, phi.dtype, torch.get_num_threads())
         # An embedding takes a forward and a backward pass, as a training step does.

@@ -8,12 +8,16 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from afterkernel.config import Config, config_to_dict, explain, run_id, to_config
+from afterkernel.config import Config, config_to_dict, explain, parse, run_id, to_config
+from afterkernel.config.overrides import check_runs, count_runs
+from afterkernel.config.schema import Sweep
 from afterkernel.data import Source
 from afterkernel.errors import UserError
 from afterkernel.launchers.job import Job
@@ -46,6 +50,23 @@ def make_job(config: Config) -> Job:
     return Job(name, plain, str(folder), str(Path.cwd()), tuple(sys.argv[1:]))
 
 
+def planned_run(config: Config, overrides: Sequence[str] = (), varied: Sequence[str] = ()) -> PlannedRun:
+    """A run by its configuration."""
+    return PlannedRun(tuple(overrides), tuple(varied), config, make_job(config))
+
+
+def grid_of(words: Sequence[str], held: DictConfig) -> Sequence[Sequence[str]]:
+    """The overrides of every run of the grid that `words` span; of two for one option the later counts.
+
+    `held` is what is the same in every run. Raises UserError for a word that is not accepted, and for more runs than
+    sweep.max_runs.
+    """
+    overrides = parse(words)
+    check_runs(count_runs(overrides), cast(Sweep, OmegaConf.to_object(held.sweep)))
+    (grid,) = BasicSweeper.split_arguments(overrides, None)
+    return grid
+
+
 def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequence[str]]) -> list[PlannedRun]:
     """Compose and check every run; `load` composes one from its overrides.
 
@@ -64,7 +85,7 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
             raise UserError(f"{job}: {error}") from error
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(f"{job}: {explain(error)}") from error
-        planned = PlannedRun(tuple(overrides), own, config, make_job(config))
+        planned = planned_run(config, overrides, own)
         if planned.job.run_dir in planned_runs:
             twin = " ".join(planned_runs[planned.job.run_dir].varied or overrides)
             raise UserError(f"job {twin} and {job} are one run: take one of them out.")
