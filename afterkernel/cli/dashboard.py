@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
-from afterkernel.cli import CommandParser, _plugins, folder_argument
+from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.cli import wandb_sync as sync
 from afterkernel.dashboard import remote
 from afterkernel.errors import UserError
@@ -40,7 +40,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--entity", help="user or team that owns the project; that of the runs, or your own, by default"
     )
-    _plugins.add_option(parser)
     options = parser.parse_args(argv)
     if find_spec("wandb_workspaces") is None:
         raise UserError("dashboard needs wandb-workspaces: pip install 'afterkernel[dashboard]'.")
@@ -49,7 +48,6 @@ def main(argv: Sequence[str]) -> int:
     check_directory(options.directory)
     from afterkernel.dashboard.inputs import read
 
-    _plugins.load(options.plugins)
     inputs = read(options.directory, options.project, options.entity)
     if options.upload:
         # W&B's telemetry would print errors of the key or the network.

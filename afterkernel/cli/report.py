@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from afterkernel.cli import CommandParser, _plugins, folder_argument
+from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.errors import UserError
 from afterkernel.report.page import build
 
@@ -16,9 +16,7 @@ def main(argv: Sequence[str]) -> int:
         "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"
     )
     parser.add_argument("--output", type=folder_argument, help="the page (.html) or its folder; by default DIR/report")
-    _plugins.add_option(parser)
     options = parser.parse_args(argv)
-    _plugins.load(options.plugins)
     try:
         print(build(options.directory, options.output))
     except OSError as error:

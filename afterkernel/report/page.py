@@ -55,7 +55,7 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
     used = {str(name) for record in records for name in record.config.get("plugins") or []}
     if missing := sorted(used - set(plugins.loaded())):
         names = ",".join(missing)
-        log.warning("the runs use plugins that are not loaded; --plugins=%s shows their titles and claims", names)
+        log.warning("the runs use plugins; add plugins=[%s] to the command for their titles, units and claims", names)
     sections = make_sections(records)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

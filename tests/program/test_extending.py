@@ -13,7 +13,13 @@ GUIDE = Path(__file__).parents[2] / "docs" / "extending.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What makes a run small; options that a command sets itself are left out.
 SMALL = [
-    *("arch.budget=1500", "snapshot.epochs=[0]", "dataset.max_train=40", "dataset.max_test=20", "measure.num_images=20"),
+    *(
+        "arch.budget=1500",
+        "snapshot.epochs=[0]",
+        "dataset.max_train=40",
+        "dataset.max_test=20",
+        "measure.num_images=20",
+    ),
     *("measure.gram_images=40", "measure.crop_fraction=[0.75]", "trainer.threads=1", "logger=none"),
 ]
 
