@@ -39,6 +39,12 @@ def test_an_option_is_that_of_the_kind_chosen():
     assert separating([{**folder, "dataset.root": "a"}, {**folder, "dataset.root": "b"}]) == ["dataset.root"]
 
 
+def test_two_plugins_may_mean_different_things_by_one_name():
+    none, one, other = ({**PLAIN, "plugins": text} for text in ("[]", '["one"]', '["other"]'))
+    assert separating([none, one]) == separating([one, PLAIN]) == []
+    assert separating([none, one, other]) == separating([one, other]) == ["plugins"]
+
+
 def test_every_option_follows_its_declaration():
     for group, kinds in {"": {"": Config}, **KINDS}.items():
         for kind in kinds.values():
