@@ -47,8 +47,8 @@ def differing(trees: Sequence[Options]) -> dict[str, list[str]]:
 def separating(configs: Sequence[Options], ignored: Collection[str] = ()) -> list[str]:
     """The options that differ between these configurations and keep their runs apart, without the `ignored` ones.
 
-    Two plugins may give one name to different classes, so runs with different plugins are kept apart. A plugin can't take
-    a name of this package, so runs without plugins need not be.
+    Two plugins may give one name to different classes, so runs with different plugins are kept apart. A plugin can't
+    take a name of this package, so runs without plugins need not be.
     """
     varying = differing(configs)
     names = [name for name in varying if name not in AVERAGED and name not in ignored and name != PLUGINS]
