@@ -21,7 +21,7 @@ def kernel(name="ntk", epoch=0, **changes):
         "zoom_invariance": 0.7,
         "swap_invariance": 0.6,
         "effective_rank": 3.0,
-        "resources": Resources(1.0, 2.0, 3.0, 4096),
+        "resources": Resources(wall_s_kernel=1.0, wall_s_svm=2.0, wall_s_measures=3.0, peak_bytes=4096),
     }
     return KernelRecord(kernel=name, **(values | changes))
 

@@ -62,19 +62,32 @@ def log(inputs: DashboardInputs, report: WrittenReport, folder: Path) -> Path:
     return _logged(folder, name)[-1]
 
 
-def verdict_table(findings: Sequence[Finding]) -> tuple[list[str], list[list[Any]]]:
-    """Headings and rows: one row per part of a claim, with its decisive comparison."""
-    headings = ["claim", "verdict", "part", "part_verdict", "data", "network", "effect", "unit"]
-    headings += ["interval_low", "interval_high", "n", "reason", "statement"]
-    rows: list[list[Any]] = []
+def verdict_table(findings: Sequence[Finding]) -> pd.DataFrame:
+    """One row per part of a claim, with its decisive comparison."""
+    import pandas as pd
+
+    rows = []
     for finding in findings:
         for part in finding.parts:
-            one = part.decisive
-            numbers = [None] * 4 if one is None else [one.test.mean, one.test.low, one.test.high, one.test.n]
-            where = ["", ""] if one is None else [one.sample.data, one.sample.network]
-            row = [finding.claim.name, finding.verdict, part.part.title, part.verdict, *where, numbers[0]]
-            rows.append([*row, part.part.unit, *numbers[1:], part.reason, finding.claim.statement])
-    return headings, rows
+            sample, test = (None, None) if part.decisive is None else (part.decisive.sample, part.decisive.test)
+            rows.append(
+                {
+                    "claim": finding.claim.name,
+                    "verdict": finding.verdict,
+                    "part": part.part.title,
+                    "part_verdict": part.verdict,
+                    "data": sample.data if sample else "",
+                    "network": sample.network if sample else "",
+                    "effect": test.mean if test else None,
+                    "unit": part.part.unit,
+                    "interval_low": test.low if test else None,
+                    "interval_high": test.high if test else None,
+                    "n": test.n if test else None,
+                    "reason": part.reason,
+                    "statement": finding.claim.statement,
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def summary(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -102,21 +115,17 @@ def _content(report: WrittenReport) -> dict[str, Any]:
         content[f"{FIGURES}/{name}"] = wandb.Image(str(folder / png), caption=figure.caption)
     for name, frame in report.files.frames.items():
         if len(frame):
-            content[f"{TABLES}/{name}"] = _table([str(column) for column in frame.columns], _rows(frame))
-    content[VERDICTS] = _table(*verdict_table(report.findings))
+            content[f"{TABLES}/{name}"] = _table(frame)
+    content[VERDICTS] = _table(verdict_table(report.findings))
     content[PAGE] = wandb.Html(str(report.page), inject=False)
     return content
 
 
-def _table(headings: list[Any], rows: list[Any]) -> Any:
+def _table(frame: pd.DataFrame) -> Any:
     import wandb
 
-    return wandb.Table(columns=headings, data=rows, allow_mixed_types=True)
-
-
-def _rows(frame: pd.DataFrame) -> list[Any]:
-    plain = frame.astype(object)
-    return plain.where(frame.notna(), None).to_numpy().tolist()
+    cells: Any = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
+    return wandb.Table(columns=list(map(str, frame.columns)), data=cells, allow_mixed_types=True)
 
 
 def _logged(folder: Path, name: str) -> list[Path]:

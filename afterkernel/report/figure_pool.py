@@ -11,6 +11,7 @@ from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, ParamSpec, TypeVar
 
+from afterkernel import plugins
 from afterkernel.errors import UserError
 
 # A new process first imports matplotlib and pandas, which takes as long as drawing a few figures.
@@ -37,7 +38,9 @@ def figure_pool(n_figures: int) -> Iterator[Executor]:
         return
     from joblib.externals.loky import ProcessPoolExecutor
 
-    pool = _ProcessPool(ProcessPoolExecutor(wanted, timeout=_IDLE_S, initializer=_initialise))
+    pool = _ProcessPool(
+        ProcessPoolExecutor(wanted, timeout=_IDLE_S, initializer=_initialise, initargs=[plugins.loaded()])
+    )
     try:
         yield pool
     except BrokenProcessPool as error:
@@ -74,12 +77,13 @@ class _ProcessPool(Executor):
         self._pool.shutdown(wait)
 
 
-def _initialise() -> None:
-    """Set a process up: its parent handles Ctrl-C, and garbage is collected once per figure."""
+def _initialise(loaded: list[str]) -> None:
+    """Set a process up: its parent handles Ctrl-C, figures get their titles, garbage is collected once per figure."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("pandas", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"):
         importlib.import_module(name)
 
+    plugins.load(loaded)
     gc.freeze()
     gc.disable()
 

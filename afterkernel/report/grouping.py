@@ -12,7 +12,7 @@ from typing import Any
 
 from afterkernel.records.record import Record
 
-RATE, AUGMENT = "training.lr", "training.augment"
+RATE, AUGMENT, PLUGINS = "training.lr", "training.augment", "plugins"
 # Options that affect results and yet keep no runs apart: results are averaged over seeds, and every snapshot and every
 # kernel has rows of its own.
 AVERAGED = {"seed", "snapshot.epochs", "kernel.names"}
@@ -45,9 +45,15 @@ def differing(trees: Sequence[Options]) -> dict[str, list[str]]:
 
 
 def separating(configs: Sequence[Options], ignored: Collection[str] = ()) -> list[str]:
-    """The options that differ between these configurations and keep their runs apart, without the `ignored` ones."""
-    names = [name for name in differing(configs) if name not in AVERAGED and name not in ignored]
-    return _affecting(names, configs) if names else []
+    """The options that differ between these configurations and keep their runs apart, without the `ignored` ones.
+
+    Two plugins may give one name to different classes, so runs with different plugins are kept apart. A plugin can't
+    take a name of this package, so runs without plugins need not be.
+    """
+    varying = differing(configs)
+    names = [name for name in varying if name not in AVERAGED and name not in ignored and name != PLUGINS]
+    several = len(set(varying.get(PLUGINS, [])) - {"", "[]"}) > 1
+    return [*(_affecting(names, configs) if names else []), *([PLUGINS] if several else [])]
 
 
 def _affecting(names: Iterable[str], configs: Iterable[Options]) -> list[str]:
@@ -76,7 +82,7 @@ def evaluation_groups(records: Iterable[Record]) -> dict[str, str]:
     parts = {
         name: {key: config[key] for key in EVALUATION_SECTIONS if key in config} for name, config in configs.items()
     }
-    options = {name: flatten(part) for name, part in parts.items()}
+    options = {name: flatten(part | {PLUGINS: configs[name].get(PLUGINS, [])}) for name, part in parts.items()}
     apart = separating(list(options.values()))
     first: dict[str, str] = {}
     groups = {}

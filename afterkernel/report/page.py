@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from itertools import chain
 from pathlib import Path
 
+from afterkernel import plugins
 from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS, Finding
 from afterkernel.kernel_kinds import describe
@@ -19,6 +21,8 @@ from afterkernel.report.section_view import n_figures, section_view
 from afterkernel.report.sections import Section, all_rows, make_sections
 from afterkernel.report.terms import kernel_order, measured
 from afterkernel.runs.provenance import git_commit, versions
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +52,10 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
     """Write the report of these records and runs; `directory` is the name that the page gives their folder."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    used = {str(name) for record in records for name in record.config.get("plugins") or []}
+    if missing := sorted(used - set(plugins.loaded())):
+        names = ",".join(missing)
+        log.warning("the runs use plugins; add plugins=[%s] to the command for their titles, units and claims", names)
     sections = make_sections(records)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

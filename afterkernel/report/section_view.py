@@ -156,7 +156,7 @@ def _notes(section: Section) -> Iterator[str]:
     warnings = sorted({one for text in section.frame["warnings"] for one in str(text).split(SEPARATOR) if one})
     if warnings:
         rest = f" And {len(warnings) - 3} more." if len(warnings) > 3 else ""
-        yield f"Numeric warnings: {' '.join(warnings[:3])}{rest}"
+        yield f"Numeric warnings: {'; '.join(warnings[:3])}.{rest}"
     inseparable = int((section.frame["separable"] == False).fillna(False).sum())  # noqa: E712
     if inseparable:
         rows = fmt.plural(inseparable, "row")

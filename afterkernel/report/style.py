@@ -148,7 +148,7 @@ def two_lines(label: str, width: int = 36) -> str:
     before, bracket, inside = label.partition(" (")
     if bracket and len(label) > width >= len(before):
         return f"{before}\n({inside}"
-    return "\n".join(textwrap.wrap(label, width))
+    return label if len(label) <= width else "\n".join(textwrap.wrap(label, max(width // 2, len(label) // 2 + 4)))
 
 
 def new_figure(width_in: float, height_in: float, layout: str | None = "constrained") -> Figure:

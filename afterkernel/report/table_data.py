@@ -100,40 +100,38 @@ def unchanged(rows: pd.DataFrame, tolerance: float = 1e-3) -> list[str]:
 
 def health(rows: pd.DataFrame) -> pd.DataFrame:
     """How the SVMs ended, by panel, learning rate, kernel and epoch, over seeds; with the largest of the gaps."""
-    import pandas as pd
 
-    found = []
-    for key, group in _groups(rows, [*KEYS, "kernel", "epoch"]):
-        found.append(
-            {
-                **key,
-                "svm_backend": ", ".join(sorted(set(group["svm_backend"]))),
-                "svm_path": ", ".join(sorted(set(group["svm_path"]))),
-                "svm_intercept": bool(group["svm_intercept"].any()),
-                "n": len(group),
-                "n_converged": int(group["converged"].sum()),
-                "n_separable": int(group["separable"].fillna(False).sum()),
-                "n_separable_unknown": int(group["separable"].isna().sum()),
-                "largest_gap": group["gap"].max(),
-                "mean_margin": group["margin"].mean(),
-                "mean_train_error": float(group["svm_train_error"].mean()),
-                "fewest_support": int(group["n_support"].min()),
-                "most_support": int(group["n_support"].max()),
-            }
-        )
-    return pd.DataFrame(found)
+    def names(column: pd.Series[str]) -> str:
+        return ", ".join(sorted(set(column)))
+
+    return _aggregated(
+        rows,
+        [*KEYS, "kernel", "epoch"],
+        svm_backend=("svm_backend", names),
+        svm_path=("svm_path", names),
+        svm_intercept=("svm_intercept", "any"),
+        n=("seed", "size"),
+        n_converged=("converged", "sum"),
+        n_separable=("separable", "sum"),
+        n_separable_unknown=("separable", lambda column: column.isna().sum()),
+        largest_gap=("gap", "max"),
+        mean_margin=("margin", "mean"),
+        mean_train_error=("svm_train_error", "mean"),
+        fewest_support=("n_support", "min"),
+        most_support=("n_support", "max"),
+    )
 
 
 def costs(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean seconds per snapshot by panel and kernel, their sum over all snapshots, and the peak memory."""
-    import pandas as pd
-
-    found = []
-    for key, group in _groups(rows, ["panel", "kernel"]):
-        means = {f"mean_{name}": float(group[name].mean()) for name in TIMES}
-        total, peak = float(group[TIMES].to_numpy().sum()), int(group["peak_bytes"].max())
-        found.append({**key, "n": len(group), **means, "total_wall_s": total, "largest_peak_bytes": peak})
-    return pd.DataFrame(found)
+    return _aggregated(
+        rows.assign(total=rows[TIMES].sum(axis=1)),
+        ["panel", "kernel"],
+        n=("seed", "size"),
+        **{f"mean_{name}": (name, "mean") for name in TIMES},
+        total_wall_s=("total", "sum"),
+        largest_peak_bytes=("peak_bytes", "max"),
+    )
 
 
 def networks(rows: pd.DataFrame) -> pd.DataFrame:
@@ -151,6 +149,11 @@ def networks(rows: pd.DataFrame) -> pd.DataFrame:
                 row[f"mean_{name}"] = float(group[name].mean())
         found.append(row)
     return pd.DataFrame(found)
+
+
+def _aggregated(rows: pd.DataFrame, keys: list[str], **columns: Any) -> pd.DataFrame:
+    table: pd.DataFrame = rows.groupby(keys, sort=True).agg(**columns).reset_index()
+    return table
 
 
 def _groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

@@ -283,6 +283,6 @@ RESULTS = [
     E("a dashboard uploaded without an account", "no W&B account is known here: run `wandb login`, or set WANDB_API_KEY.", without_account, "dashboard sweep --upload"),
     E("a dashboard uploaded without a network", "http://127.0.0.1:9 can't be reached (...): run dashboard --upload where there is a network.", without_server, "dashboard sweep --upload"),
     E("a dashboard whose list of saved views is damaged", "sweep/dashboard/saved.json can't be read (Expecting value: line 1 column 2 (char 1)): remove it to save new views.", damaged_views, "dashboard sweep --upload --entity=us"),
-    E("a W&B upload of a folder without W&B runs", ". holds no offline W&B run: no wandb/offline-run-* lies below it.", None, "wandb-sync ."),
+    E("a W&B upload of a folder without W&B runs", ". holds no offline W&B run: there is no wandb/offline-run-* below it.", None, "wandb-sync ."),
 ]
 # fmt: on

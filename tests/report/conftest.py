@@ -79,7 +79,9 @@ def _writer(root: Path) -> Callable[..., Path]:
                         "zoom_invariance": 0.9,
                         "swap_invariance": (swap or {}).get(epoch, 0.5),
                         "effective_rank": 12.0,
-                        "resources": Resources(1.5, 0.25, 2.0, 3 * 2**30),
+                        "resources": Resources(
+                            wall_s_kernel=1.5, wall_s_svm=0.25, wall_s_measures=2.0, peak_bytes=3 * 2**30
+                        ),
                         **(kernel_fields or {}),
                     }
                 )
