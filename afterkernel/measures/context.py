@@ -10,10 +10,10 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 
+from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.kernel_kinds import KINDS
 from afterkernel.kernels.embedding import Embedding
@@ -29,31 +29,6 @@ from afterkernel.types import Float, Int, Tensor
 
 # Rounding errors of an entry, relative to the largest, where products are multiplied in less than their data type.
 _NOISE = {"float32": FLOAT32_NOISE, "float64": 1e-14, "tf32": 2.0**-10, "bf16": 2.0**-8}
-
-
-@runtime_checkable
-class Split(Protocol):
-    """Images (n, c, h, w) and labels (n,) in {0, 1} of a problem; `Problem` is one."""
-
-    @property
-    def x_train(self) -> Tensor:
-        """Training images."""
-        ...
-
-    @property
-    def y_train(self) -> Tensor:
-        """Their labels."""
-        ...
-
-    @property
-    def x_test(self) -> Tensor:
-        """Test images."""
-        ...
-
-    @property
-    def y_test(self) -> Tensor:
-        """Their labels."""
-        ...
 
 
 @dataclass
@@ -81,7 +56,7 @@ class Context:
     def __init__(
         self,
         options: Measures,
-        problem: Split,
+        problem: Problem,
         epoch: int,
         state: MeasureState | None = None,
         *,
