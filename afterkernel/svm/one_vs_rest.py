@@ -27,6 +27,7 @@ class OneVsRestSVM(KernelClassifier):
     """
 
     _several_classes = True
+    _fitted_attribute = "machines_"
 
     machines_: list[HardMarginSVM]
     support_: Int[Tensor, " k"]
@@ -59,20 +60,12 @@ class OneVsRestSVM(KernelClassifier):
 
     def decision_function(self, K_test: Tensor | np.ndarray) -> Float[Tensor, "m c"]:
         """w_c.phi(x) + b_c, float64, for K_test (m, n) between test and training samples."""
-        if not hasattr(self, "machines_"):
-            raise UserError("OneVsRestSVM is not fitted: call fit(K, y) first.")
+        self._check_fitted()
         return torch.stack([machine.decision_function(K_test) for machine in self.machines_], 1)
 
     def predict(self, K_test: Tensor | np.ndarray) -> Int[Tensor, " m"]:
         """Classes in {0, ..., c - 1} for K_test (m, n)."""
         return self.decision_function(K_test).argmax(1)
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """The classes, known after `fit`."""
-        if not hasattr(self, "machines_"):
-            raise AttributeError("OneVsRestSVM is not fitted, so that it has no classes_ yet")
-        return np.arange(len(self.machines_))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name, as far as they were given."""
