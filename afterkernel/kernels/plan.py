@@ -50,7 +50,7 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Of a network: outputs that gradients are taken of, and rows of the Gram matrix a sample."""
+    """Of a network: outputs that gradients are taken of, and rows of the Gram matrix per sample."""
 
     gradients: int = 1
     rows: int = 1

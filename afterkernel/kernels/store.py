@@ -1,9 +1,8 @@
 """A Gram matrix on disk, tile by tile, so that a killed computation continues where it stopped.
 
-A folder of memory-mapped `.npy` files, one a matrix; `manifest.json`, which says what they are the Gram matrices of;
-`done.npy`, one mark a cell, set after the cell is on disk; and `error.json`, the error measured on the first block, so
-that a computation that was stopped reports the same. Opened again with another manifest, it is refused and left
-as it is.
+A folder of memory-mapped `.npy` files, one per matrix; `manifest.json`, which says what they are the Gram matrices of;
+`done.npy`, one mark per cell, set after the cell is on disk; and `error.json`, the error measured on the first block,
+so that a computation that was stopped reports the same. With another manifest the folder is refused and left untouched.
 """
 
 from __future__ import annotations

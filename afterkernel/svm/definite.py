@@ -94,7 +94,7 @@ def definite(
     """K, or UserError naming its smallest eigenvalue if that is further below 0 than rounding explains.
 
     A float64 K that float32 holds exactly may have been formed in float32: if it passes as such, it is given back as
-    float32. With `projected`, the nearest positive semi-definite matrix takes the place of a K that fails.
+    float32. With `projected`, a K that fails is replaced by the nearest positive semi-definite matrix.
     """
     lowest = negative_eigenvalue(K)
     if lowest is not None and (single := as_formed(K)) is not K:

@@ -16,7 +16,7 @@ from afterkernel.types import Float, Int, Tensor
 
 
 class OneVsRestSVM(KernelClassifier):
-    """One `HardMarginSVM` a class, of that class against all others, on one kernel matrix.
+    """One `HardMarginSVM` per class, of that class against all others, on one kernel matrix.
 
     `backend` and its `options` are HardMarginSVM's. The class of a sample is that of the largest w_c.phi(x) + b_c
     (R. Rifkin and A. Klautau, "In defense of one-vs-all classification", JMLR 5, 2004). After `fit`:
@@ -48,7 +48,7 @@ class OneVsRestSVM(KernelClassifier):
         K_fit, projection = self._machine.checked(K)
         supported = torch.zeros(len(K), dtype=torch.bool, device=K.device)
         for label in range(int(labels.max()) + 1):
-            # each on its own: `start` at the support vectors of the machines before took 1.5 times as long (10 classes)
+            # no warm start: from the support vectors of the previous machines it took 1.5 times as long (10 classes)
             machine = HardMarginSVM(**self.get_params())
             machine.fit_checked(K_fit, projection, 2.0 * (labels == label).to(torch.float64) - 1)
             supported[machine.support_] = True
