@@ -6,28 +6,14 @@ import math
 import os
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import nn
 
 from afterkernel.errors import UserError
+from afterkernel.kernels.protocols import Embedding
 from afterkernel.types import Tensor
-
-
-@runtime_checkable
-class Placed(Protocol):
-    """A model on its device."""
-
-    @property
-    def model(self) -> nn.Module:
-        """The model."""
-        ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        ...
 
 
 def check_arguments(model: object, inputs: Mapping[str, object]) -> None:
@@ -60,7 +46,7 @@ def check_options(budget_bytes: Any, store: Any = None) -> None:
         raise UserError(f"store={store!r} is not the name of a folder: give a string or a pathlib.Path.")
 
 
-def check_types(phi: Placed, inputs: Mapping[str, Tensor]) -> None:
+def check_types(phi: Embedding, inputs: Mapping[str, Tensor]) -> None:
     """Raise UserError where the model does not take whole numbers (tokens may be such, images may not), or does not
     take y, of other shape than x.
     """

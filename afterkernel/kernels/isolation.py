@@ -22,7 +22,7 @@ _GLOBAL_HOOKS = (
 
 
 class PrivateRandomness:
-    """Random numbers of its own: within the context the generators go on where the last context ended.
+    """Random numbers of its own: within the context the generators continue where the last context ended.
 
     They begin in the state in which the user's are. The user's generators (torch, numpy, random) are as before after
     the context.

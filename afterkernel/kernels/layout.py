@@ -32,7 +32,7 @@ class LayoutChangedError(UserError):
 
 
 def try_again(compute: Callable[[], Result]) -> Result:
-    """The result of a computation that is begun anew as often as the layout changes: once a parameter at most."""
+    """The result of a computation that is restarted whenever the layout changes: at most once per parameter."""
     while True:
         try:
             return compute()

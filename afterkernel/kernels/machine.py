@@ -1,4 +1,4 @@
-"""What is known of the machine: how much to do at once, what to weigh methods with, how long products will take."""
+"""Properties of the machine: batch sizes, the relative cost of operations, the rate of matrix products."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 from afterkernel.types import Tensor
 
 # Measured on CPUs: 4 to 8; on GPUs a matrix product outpaces memory by more. Fixed, because with a measurement's
-# noise one job would choose its methods anew on every start, and a run that goes on must give an unbroken one's bits.
+# noise every start of a job might choose other methods, and a continued run must give the same bits as an unbroken one.
 _ELEMENTWISE_COST = {"cpu": 8.0}
 _ELEMENTWISE_COST_ELSEWHERE = 64.0
 

@@ -1,4 +1,4 @@
-"""Kernels of a model in one call: the library's door to the engine."""
+"""Kernels of a model in one call: the public functions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from afterkernel.kernels.embedding import embedding
+from afterkernel.kernels.embedding import Embedding, embedding
 from afterkernel.kernels.features import FeatureEmbedding
-from afterkernel.kernels.gram import GramOptions, Grams, cross_grams, paired_products, train_test_grams
+from afterkernel.kernels.gram import cross_grams, paired_products, train_test_grams
 from afterkernel.kernels.inputs import check_arguments, check_options, check_types, place_of
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
 from afterkernel.kernels.precision import precision
+from afterkernel.kernels.tiles import TOTAL
 from afterkernel.types import Float, Tensor
 
 
@@ -54,8 +55,8 @@ def ntk(
             empty input, an output that depends on other samples of its batch, a budget below two embeddings, a gradient
             that is not finite (with its layer and sample), or a store of another job.
     """
-    grams = _grams("ntk", model, x, y, GramOptions(budget_bytes, dtype, False, store, device), output=output)
-    return _matrix(grams.train if y is None else grams.test, len(x), len(x if y is None else y), output)
+    phi = _embedding("ntk", model, x, y, dtype, device, output=output)
+    return _arranged(_grams(phi, x, y, dtype, budget_bytes, store)[TOTAL], x, y, output)
 
 
 def layer_ntks(
@@ -73,11 +74,9 @@ def layer_ntks(
 
     A layer is a module with parameters of its own. Arguments and errors are those of `ntk`, each matrix as its result.
     """
-    grams = _grams("ntk", model, x, y, GramOptions(budget_bytes, dtype, True, store, device), output=output)
-    m = len(x if y is None else y)
-    return {
-        name: _matrix(train if y is None else test, len(x), m, output) for name, (train, test) in grams.layers.items()
-    }
+    phi = _embedding("ntk", model, x, y, dtype, device, output=output)
+    found = _grams(phi, x, y, dtype, budget_bytes, store, per_layer=True)
+    return {name: _arranged(K, x, y, output) for name, K in found.items() if name != TOTAL}
 
 
 def paired_ntk(
@@ -94,10 +93,8 @@ def paired_ntk(
 
     For "trace" and "full" outputs it is summed over the outputs. Arguments and errors are those of `ntk`.
     """
-    check_arguments(model, {"x": x, "y": y})
+    phi = _embedding("ntk", model, x, y, dtype, device, output=output)
     check_options(budget_bytes)
-    phi = embedding(model, "ntk", dtype=precision(dtype).dtype, device=place_of(model, x, device), output=output)
-    check_types(phi, {"x": x, "y": y})
     return paired_products(phi, x, y, budget_bytes=budget_bytes)
 
 
@@ -137,8 +134,8 @@ def conjugate_kernel(
             is not a module or is not called; features of a sample that depend on other samples, or differ from run to
             run; and as for `ntk`.
     """
-    grams = _grams("conjugate", model, x, y, GramOptions(budget_bytes, dtype, False, store, device), layer=layer)
-    return grams.train if y is None else grams.test
+    phi = _embedding("conjugate", model, x, y, dtype, device, layer=layer)
+    return _grams(phi, x, y, dtype, budget_bytes, store)[TOTAL]
 
 
 def conjugate_layer(model: nn.Module, x: Tensor) -> str:
@@ -154,34 +151,45 @@ def conjugate_layer(model: nn.Module, x: Tensor) -> str:
     return str(phi.layer)
 
 
-def _grams(
-    name: str,
+def _embedding(
+    kernel: str,
     model: nn.Module,
     x: Tensor,
     y: Tensor | None,
-    options: GramOptions,
-    *,
-    output: int | str | None = None,
-    layer: str | None = None,
-) -> Grams:
+    dtype: torch.dtype | str,
+    device: str | torch.device | None,
+    **chosen: Any,
+) -> Embedding:
+    """The model's embedding, the arguments of a public function checked; `chosen` are `output` or `layer`."""
     inputs = {"x": x} if y is None else {"x": x, "y": y}
     check_arguments(model, inputs)
-    check_options(options.budget_bytes, options.store)
-    kind = precision(torch.float32 if options.dtype is None else options.dtype)
-    place = place_of(model, x, options.result_device)
-    phi = embedding(model, name, dtype=kind.dtype, device=place, output=output, layer=layer)
+    phi = embedding(model, kernel, dtype=precision(dtype).dtype, device=place_of(model, x, device), **chosen)
     check_types(phi, inputs)
-    given: dict[str, Any] = {
-        "budget_bytes": options.budget_bytes,
-        "dtype": kind.name,
-        "per_layer": options.per_layer,
-        "store": options.store,
-    }
-    return train_test_grams(phi, x, **given) if y is None else cross_grams(phi, x, y, **given)
+    return phi
 
 
-def _matrix(K: Float[Tensor, "nk mk"], n: int, m: int, output: int | str | None) -> Float[Tensor, ...]:
+def _grams(
+    phi: Embedding,
+    x: Tensor,
+    y: Tensor | None,
+    dtype: torch.dtype | str,
+    budget_bytes: int,
+    store: Path | str | None,
+    per_layer: bool = False,
+) -> dict[str, Float[Tensor, "nk mk"]]:
+    """The Gram matrix of x with y, or with itself, as TOTAL, and those of the layers by name."""
+    check_options(budget_bytes, store)
+    kind = precision(dtype).name
+    if y is None:
+        grams = train_test_grams(phi, x, budget_bytes=budget_bytes, dtype=kind, per_layer=per_layer, store=store)
+        return {TOTAL: grams.train, **{name: train for name, (train, _) in grams.layers.items()}}
+    grams = cross_grams(phi, x, y, budget_bytes=budget_bytes, dtype=kind, per_layer=per_layer, store=store)
+    return {TOTAL: grams.test, **{name: test for name, (_, test) in grams.layers.items()}}
+
+
+def _arranged(K: Float[Tensor, "nk mk"], x: Tensor, y: Tensor | None, output: int | str | None) -> Float[Tensor, ...]:
     """With all pairs of outputs, samples before outputs."""
     if output != "full":
         return K
+    n, m = len(x), len(x if y is None else y)
     return K.view(n, K.shape[0] // n, m, K.shape[1] // m).permute(0, 2, 1, 3)

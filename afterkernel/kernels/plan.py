@@ -8,7 +8,8 @@ factors they cost (positions)^2 (inputs + outputs), and room for all factors (se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -49,7 +50,7 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Of a network: outputs that gradients are taken of, and rows of the Gram matrix a sample."""
+    """Of a network: outputs that gradients are taken of, and rows of the Gram matrix per sample."""
 
     gradients: int = 1
     rows: int = 1
@@ -211,7 +212,7 @@ def plan(
     if cell is not None:
         if held < 2 * cell:
             raise UserError(
-                f"kernel.budget_bytes={budget_bytes} is too small to go on with a store begun in tiles of {cell} "
+                f"kernel.budget_bytes={budget_bytes} is too small to continue with a store begun in tiles of {cell} "
                 f"samples: give at least {-(-8 * cell * sample_bytes // 3)}."
             )
         columns = cell
@@ -271,10 +272,9 @@ def check_budget(budget_bytes: int, numbers: int, element_bytes: int) -> None:
 
 def merged(plans: Sequence[LayerPlan]) -> tuple[LayerPlan, ...]:
     """Plans of several units of one layer, named apart."""
-    seen: Mapping[str, int] = {}
+    seen = Counter[str]()
     out = []
     for part in plans:
-        count = seen.get(part.layer, 0)
-        seen = {**seen, part.layer: count + 1}
-        out.append(part if count == 0 else replace(part, layer=f"{part.layer} ({count + 1})"))
+        seen[part.layer] += 1
+        out.append(part if seen[part.layer] == 1 else replace(part, layer=f"{part.layer} ({seen[part.layer]})"))
     return tuple(out)

@@ -1,4 +1,4 @@
-"""Precision of products: what is called float32 is float32, and what is less is asked for by name."""
+"""Precision of products: float32 means float32; TF32 and bfloat16 are used only where named."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""A Gram matrix on disk, tile by tile, so that a killed computation goes on where it stopped.
+"""A Gram matrix on disk, tile by tile, so that a killed computation continues where it stopped.
 
-A folder of memory-mapped `.npy` files, one a matrix; `manifest.json`, which says what they are the Gram matrices of;
-`done.npy`, one mark a cell, set after the cell is on disk; and `error.json`, the error measured on the first block, so
-that a computation that was stopped reports the same. Opened again with another manifest, it is refused and left
-as it is.
+A folder of memory-mapped `.npy` files, one per matrix; `manifest.json`, which says what they are the Gram matrices of;
+`done.npy`, one mark per cell, set after the cell is on disk; and `error.json`, the error measured on the first block,
+so that a computation that was stopped reports the same. With another manifest the folder is refused and left untouched.
 """
 
 from __future__ import annotations
@@ -113,9 +112,9 @@ def _check(path: Path, manifest: Mapping[str, Any]) -> None:
     try:
         found = json.loads(read_text(path))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({error}): remove the folder to begin anew.") from error
+        raise UserError(f"{path} can't be read ({error}): remove the folder to start over.") from error
     if not isinstance(found, dict):
-        raise UserError(f"{path} is not a manifest: remove the folder to begin anew.")
+        raise UserError(f"{path} is not a manifest: remove the folder to start over.")
     wanted = json.loads(json.dumps(manifest))
     for key in wanted.keys() | found.keys():
         if found.get(key) != wanted.get(key):
@@ -130,10 +129,10 @@ def _open(path: Path, shape: tuple[int, int], kind: np.dtype[Any]) -> np.memmap[
         np.lib.format.open_memmap(path, mode="r")  # refuses a file that is too short; "r+" would lengthen it
         found = np.lib.format.open_memmap(path, mode="r+")
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is missing or damaged ({error}): remove its folder to begin anew.") from error
+        raise UserError(f"{path} is missing or damaged ({error}): remove its folder to start over.") from error
     if found.shape != shape or found.dtype != kind:
         raise UserError(
-            f"{path} has shape {found.shape} of {found.dtype}, not {shape} of {kind}: remove its folder to begin anew."
+            f"{path} has shape {found.shape} of {found.dtype}, not {shape} of {kind}: remove its folder to start over."
         )
     return found
 

@@ -35,7 +35,7 @@ def fill(columns: Block, rows: Block, out: Mapping[str, Float[Tensor, "mk nk"]],
 
 
 def fill_lower(block: Block, out: Mapping[str, Float[Tensor, "nk nk"]], outputs: int) -> None:
-    """Write the products of a block with itself, on and below the diagonal; what is above it is of no account."""
+    """Write the products of a block with itself, on and below the diagonal; entries above it are undefined."""
     for strip in strips(len(block), outputs):
         down, across = slice(strip.start * outputs, strip.stop * outputs), slice(0, strip.stop * outputs)
         parts = {name: tile[down, across] for name, tile in out.items()}

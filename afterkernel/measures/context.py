@@ -1,7 +1,7 @@
 """The measures of one snapshot: what they need is computed once, and shared between measures and kernels.
 
-Kernels are added as their Gram matrices are made; what needs all training images is measured then. The rest looks at a
-sample: its Gram matrix is cut out of that of the training set, so that no embedding is computed twice.
+Kernels are added as their Gram matrices are computed; measures of all training images are taken then. The others use a
+sample, whose Gram matrix is cut out of that of the training set, so that no embedding is computed twice.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 
+from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.kernel_kinds import KINDS
 from afterkernel.kernels.embedding import Embedding
@@ -29,31 +29,6 @@ from afterkernel.types import Float, Int, Tensor
 
 # Rounding errors of an entry, relative to the largest, where products are multiplied in less than their data type.
 _NOISE = {"float32": FLOAT32_NOISE, "float64": 1e-14, "tf32": 2.0**-10, "bf16": 2.0**-8}
-
-
-@runtime_checkable
-class Split(Protocol):
-    """Images (n, c, h, w) and labels (n,) in {0, 1} of a problem; `Problem` is one."""
-
-    @property
-    def x_train(self) -> Tensor:
-        """Training images."""
-        ...
-
-    @property
-    def y_train(self) -> Tensor:
-        """Their labels."""
-        ...
-
-    @property
-    def x_test(self) -> Tensor:
-        """Test images."""
-        ...
-
-    @property
-    def y_test(self) -> Tensor:
-        """Their labels."""
-        ...
 
 
 @dataclass
@@ -73,7 +48,7 @@ class Context:
         options: which measures, of which images.
         problem: the images; train and test samples are drawn from its two splits.
         epoch: of the snapshot; 0 is the initialisation.
-        state: what the measures of earlier snapshots have left; `measure_all` adds this one to it.
+        state: Gram matrices of earlier snapshots; `measure_all` adds those of this one.
         dtype: the precision in which the kernels are multiplied.
         budget_bytes: bound on what is held of embeddings where layers are measured.
     """
@@ -81,7 +56,7 @@ class Context:
     def __init__(
         self,
         options: Measures,
-        problem: Split,
+        problem: Problem,
         epoch: int,
         state: MeasureState | None = None,
         *,
@@ -137,12 +112,12 @@ class Context:
         }
 
     def sample_id(self) -> str:
-        """What tells the sampled training images from others: a hash of their numbers and pixels."""
+        """The identity of the sampled training images: a hash of their indices and pixels."""
         x = self.problem.x_train[self.train_sample].contiguous().cpu().numpy()
         return hashlib.sha256(self.train_sample.numpy().tobytes() + x.tobytes()).hexdigest()
 
     def samples(self, name: str, sample_id: str) -> Iterator[SampleGram]:
-        """The Gram matrix of the sample of one kernel, and where it is asked those of its layers."""
+        """The Gram matrix of the sample of one kernel, and with `per_layer` those of its layers."""
         initial, previous = self.state.initial, self.state.previous
         initial, previous = (seen if seen and seen.sample == sample_id else None for seen in (initial, previous))
         for layer, (matrix, test) in self.kernels[name].grams.items():

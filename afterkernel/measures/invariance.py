@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -39,20 +39,45 @@ IMAGES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Transform:
-    """A transform at any strength: the versions of the images over which its cosine is averaged.
+    """A transform of images at any strength, and everything that follows from its name.
 
-    `paper` is the strength of arXiv 2105.10585, and `unit` what follows a strength in a name.
+    `versions` are those of the images over which the cosine is averaged; `paper` is the strength of arXiv 2105.10585,
+    `option` the option of `Invariance` that lists strengths, and `unit` what follows a strength in a name. `fits` says
+    whether images of a side in pixels have that strength, and `allowed` the same in words.
     """
 
     versions: Callable[[Tensor, Any], list[Tensor]]
     paper: float | None = None
+    option: str = ""
     unit: str = ""
+    fits: Callable[[float, int], bool] = lambda _strength, _side: False
+    allowed: str = "left out, as it has none"
 
 
 TRANSFORMS: dict[str, Transform] = {
-    "shift": Transform(lambda x, px: [shift(x, px, 0), shift(x, 0, px)], 1, "px"),
-    "rotation": Transform(lambda x, rad: [rotate(x, rad), rotate(x, -rad)], 0.25, "rad"),
-    "zoom": Transform(lambda x, fraction: [zoom(x, fraction)], 13 / 14),
+    "shift": Transform(
+        lambda x, px: [shift(x, px, 0), shift(x, 0, px)],
+        paper=1,
+        option="shift_px",
+        unit="px",
+        fits=lambda px, side: 0 < px < side,
+        allowed="a number above 0, such as 1, and less than the side of the images in pixels",
+    ),
+    "rotation": Transform(
+        lambda x, rad: [rotate(x, rad), rotate(x, -rad)],
+        paper=0.25,
+        option="angle_rad",
+        unit="rad",
+        fits=lambda rad, _side: 0 < rad <= math.pi,
+        allowed="a number above 0, such as 0.25, and at most pi",
+    ),
+    "zoom": Transform(
+        lambda x, fraction: [zoom(x, fraction)],
+        paper=13 / 14,
+        option="crop_fraction",
+        fits=lambda fraction, side: 0 < fraction <= 1 and fraction * side >= 1,
+        allowed="a number above 0, such as 0.9286, at most 1, and keep a pixel of the images",
+    ),
     "swap": Transform(lambda x, _: [swap(x)]),
 }
 
@@ -79,16 +104,16 @@ class Invariance(Measure):
     def strengths(self) -> dict[str, tuple[str, float | None]]:
         """The transform and strength of every number: the first strength of each has the transform's own name."""
         found: dict[str, tuple[str, float | None]] = {}
-        for transform, (_, values) in self._listed().items():
-            for i, value in enumerate(values):
-                name = f"{transform}_{value:g}{TRANSFORMS[transform].unit}" if i else transform
-                found[f"{name}_invariance"] = transform, value
-        return found | {"swap_invariance": ("swap", None)}
+        for name, transform in TRANSFORMS.items():
+            for i, value in enumerate(getattr(self, transform.option) if transform.option else [None]):
+                label = f"{name}_{value:g}{transform.unit}" if i else name
+                found[f"{label}_invariance"] = name, value
+        return found
 
     def check(self) -> None:
         """No strength may be named twice."""
-        for option_name, values in self._listed().values():
-            shown = [f"{value:g}" for value in values]
+        for option_name in (transform.option for transform in TRANSFORMS.values() if transform.option):
+            shown = [f"{value:g}" for value in getattr(self, option_name)]
             if len(set(shown)) < len(shown):
                 twice = next(value for value in shown if shown.count(value) > 1)
                 raise UserError(
@@ -122,14 +147,6 @@ class Invariance(Measure):
                     height,
                     width,
                 )
-
-    def _listed(self) -> dict[str, tuple[str, Sequence[float]]]:
-        """The option and the strengths of each transform that has any."""
-        return {
-            "shift": ("shift_px", self.shift_px),
-            "rotation": ("angle_rad", self.angle_rad),
-            "zoom": ("crop_fraction", self.crop_fraction),
-        }
 
     def of_images(self, phi: BlockSource, images: Float[Tensor, "n c h w"], per_layer: bool) -> Numbers:
         """shift_invariance, ..., and for further strengths shift_2px_invariance, zoom_0.75_invariance, ..."""
@@ -169,14 +186,16 @@ def invariance(
     """
     if not isinstance(transform, str) or transform not in TRANSFORMS:
         raise UserError(f"transform={transform!r} is not known: choose one of {', '.join(TRANSFORMS)}.")
-    paper = TRANSFORMS[transform].paper
     if images_at_once is not None and not (type(images_at_once) is int and 0 < images_at_once <= LARGEST_INT):
         raise UserError(f"images_at_once={images_at_once!r} is not a number of images: give a whole one, 1 at least.")
-    if strength is not None and not _fits(transform, strength, min(images.shape[-2:])):
-        raise UserError(
-            f"strength={strength!r} is not one of transform={transform!r}: it must be {_WANTED[transform]}."
-        )
-    wanted_strength = {transform: (transform, paper if strength is None else strength)}
+    chosen = TRANSFORMS[transform]
+    if strength is not None:
+        is_number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
+        if not (is_number and chosen.fits(strength, min(images.shape[-2:]))):
+            raise UserError(
+                f"strength={strength!r} is not one of transform={transform!r}: it must be {chosen.allowed}."
+            )
+    wanted_strength = {transform: (transform, chosen.paper if strength is None else strength)}
     lengths: list[Tensor] = []
     found = _measure(phi, images, wanted_strength, False, images_at_once, lengths)[transform]
     longest = max(length.item() for length in lengths)
@@ -190,22 +209,6 @@ def invariance(
             "invariance adds to each length: scale the model's output up."
         )
     return found
-
-
-_WANTED = {
-    "shift": "a number above 0, such as 1, and less than the side of the images in pixels",
-    "rotation": "a number above 0, such as 0.25, and at most pi",
-    "zoom": "a number above 0, such as 0.9286, at most 1, and keep a pixel of the images",
-    "swap": "left out, as swap has none",
-}
-
-
-def _fits(transform: str, strength: Any, side: int) -> bool:
-    """Whether a transform of images of this side has that strength."""
-    if transform == "swap" or isinstance(strength, bool) or not isinstance(strength, (int, float)):
-        return False
-    most = {"shift": math.nextafter(side, 0), "rotation": math.pi, "zoom": 1}[transform]
-    return 0 < strength <= most and (transform != "zoom" or strength * side >= 1)
 
 
 def model_invariance(

@@ -34,7 +34,7 @@ def _size(matrix: Float[Tensor, "n m"]) -> float:
 
 @dataclass
 class KernelDistance(Measure):
-    """Kernel distance to the initialisation, and from the snapshot before, an epoch."""
+    """Kernel distance to the initialisation, and that from the previous snapshot per epoch."""
 
     name: ClassVar[str] = "kernel_distance"
     what: ClassVar[str] = (

@@ -16,7 +16,7 @@ from afterkernel.svm import HardMarginSVM
 class LayerSVM(Measure):
     """Test error and margin of the exact hard-margin SVM by layer, trained on the sample.
 
-    Those of the whole kernel, on all training images and by the backend chosen, stand in every record.
+    Those of the whole kernel, on all training images and by the chosen backend, are in every record.
     """
 
     name: ClassVar[str] = "layer_svm"

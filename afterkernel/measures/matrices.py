@@ -72,17 +72,6 @@ def check_gram(K: Tensor, what: str) -> None:
             raise UserError(f"K is not symmetric: {what} is that of a Gram matrix of images with themselves.")
 
 
-def signs(y: Tensor, K: Tensor) -> Float[Tensor, " n"]:
-    """Labels {0, 1} of the images of K as {-1, +1}, float64 on K's device. Raises UserError for others."""
-    _check_tensor("y", y)
-    if y.shape != K.shape[:1]:
-        raise UserError(f"y has shape {tuple(y.shape)}: K has {len(K)} images, so y must have shape ({len(K)},).")
-    found = torch.unique(y).tolist()
-    if any(value not in (0, 1) for value in found):
-        raise UserError(f"y holds the labels {', '.join(map(str, found[:5]))}: labels must be 0 and 1.")
-    return y.to(device=K.device, dtype=torch.float64) * 2 - 1
-
-
 def has_both_classes(y: Int[Tensor, " n"]) -> bool:
     """Whether labels hold 0 and 1."""
     return bool(y.min() != y.max())

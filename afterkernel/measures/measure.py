@@ -42,7 +42,7 @@ class Measure:
 
     The subclass overrides one of the three methods below, by what it needs. Its fields become options of `measure` in
     the configuration, so that their names must be its own. `what` and `cost` are one line each for help; in `cost` n
-    are images. `by_default` says whether it is taken where none is named; `needs_history` whether it needs the sample's
+    are images. `by_default` says whether it is chosen by default; `needs_history` whether it needs the sample's
     Gram matrices of earlier snapshots; `of_test_images` whether its numbers depend on the sampled test images.
     """
 
@@ -73,7 +73,7 @@ class Measure:
         return {}
 
     def of_sample(self, gram: SampleGram) -> Numbers:
-        """Numbers of the Gram matrix of the sample: called for the whole kernel, and by layer where that is asked."""
+        """Numbers of the Gram matrix of the sample: of the whole kernel, and with `per_layer` of each layer."""
         return {}
 
     def of_images(self, phi: BlockSource, images: Float[Tensor, "n c h w"], per_layer: bool) -> Numbers:

@@ -1,4 +1,4 @@
-"""Options of the measures: which ones, of which images, and the options of each, side by side in one section."""
+"""The section of options of the measures: which ones, of which images, and the options of each."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Measures:
 
     @property
     def needs_history(self) -> bool:
-        """Whether a measure that is asked for needs what earlier snapshots left."""
+        """Whether a chosen measure needs the Gram matrices of earlier snapshots."""
         return any(measure.needs_history for measure in self.chosen())
 
     @property
@@ -61,7 +61,7 @@ class Measures:
 
     @property
     def inactive(self) -> frozenset[str]:
-        """Options that decide nothing: of measures that are not asked for, and samples that no measure looks at."""
+        """Options without effect: those of measures that are not chosen, and of samples that no chosen measure uses."""
         of_others = {
             field.name
             for name, kind in self.kinds().items()

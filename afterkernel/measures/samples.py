@@ -1,4 +1,4 @@
-"""The images that measures look at: drawn by a seed alone, so that all snapshots of a run have the same."""
+"""The images that measures use: drawn by a seed alone, so that they are the same for all snapshots of a run."""
 
 from __future__ import annotations
 

@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 
 from afterkernel.errors import UserError
-from afterkernel.measures.matrices import UndefinedError, check_gram, signs
+from afterkernel.measures.matrices import UndefinedError, check_gram
 from afterkernel.measures.measure import Measure, Numbers, SampleGram
 from afterkernel.options import option
+from afterkernel.svm.checks import check_labels
 from afterkernel.types import Float, Tensor
 
 # Rounding errors of an entry relative to the largest: what is below n times that is not an eigenvalue of the kernel.
@@ -66,9 +67,9 @@ def spectrum(K: Tensor, y: Tensor | None = None, *, noise: float | None = None) 
     if y is None:
         values = torch.linalg.eigvalsh(wide)
     else:
-        label = signs(y, K)
+        label = check_labels(y, K, both_classes=False)
         values, vectors = torch.linalg.eigh(wide)
-        # The eigenvectors of zeros are anybody's choice.
+        # The eigenvectors of eigenvalues that are zero are arbitrary.
         shares = torch.where(values / n > floor, (vectors.T @ label).square() / n, 0)
         energy = shares.flip(0).cumsum(0)
     return Spectrum(values.flip(0) / n, energy, floor)

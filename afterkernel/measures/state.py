@@ -1,4 +1,4 @@
-"""What the measures of a snapshot need of those before it: the Gram matrices of the sample, at two epochs."""
+"""The history that measures need: the Gram matrices of the sample at two earlier epochs."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class HistoryEntry:
 
 
 class MeasureState:
-    """What a run's measures have seen so far: its initialisation (epoch 0), and the snapshot before the next one.
+    """The sample's Gram matrices at initialisation (epoch 0) and at the previous snapshot.
 
-    A run that is cut off and goes on must `load` what was saved for each snapshot that it skips, in order; then it ends
+    An interrupted run that continues must `load` what was saved for each snapshot that it skips, in order; then it ends
     with the same numbers, bit for bit.
     """
 
@@ -45,7 +45,7 @@ class MeasureState:
         self.previous = snapshot
 
     def save(self, path: Path, owner: str = "") -> None:
-        """Write the last snapshot seen: whole or not at all. A symmetric matrix takes n (n + 1) / 2 numbers.
+        """Write the previous snapshot, whole or not at all. A symmetric matrix takes n (n + 1) / 2 numbers.
 
         `owner` names the run and the weights that it is of.
         """
@@ -59,7 +59,7 @@ class MeasureState:
         write_atomic(path, buffer.getvalue())
 
     def load(self, path: Path, epoch: int, owner: str = "") -> bool:
-        """See the snapshot that was saved there; False where there is none of that epoch and owner, or it is bad."""
+        """Take the saved snapshot; False if there is none of that epoch and owner, or the file is damaged."""
         try:
             with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as arrays:
                 found, sample, of = int(arrays[_EPOCH]), str(arrays[_SAMPLE]), str(arrays[_OWNER])

@@ -37,7 +37,7 @@ class SparseDual:
 
 
 def needs_care(gram: SignedGram, a: Float[Tensor, " k"]) -> bool:
-    """Whether rounding in a and in f = Qa (unit largest diagonal) may show in the gap; with a ridge that is let be."""
+    """Whether rounding in a and in f = Qa (unit largest diagonal) may show in the gap; ignored with a ridge."""
     return not gram.ridge and 4 * EPS * float(a.norm()) > CARE
 
 
@@ -112,7 +112,7 @@ class Solver:
         self.base = None
         Q = self.gram.block(active)
         signs = self.gram.y[active] if self.gram.intercept else None
-        # refinement gets the residual of a singular Q_AA down, if 1 lies in its range
+        # for a singular Q_AA refinement reduces the residual if 1 lies in its range
         for jitter, passes in ((0.0, 2), (1e-13, 4)):
             bordered = Bordered.of(Q, signs, jitter)
             if bordered is None:

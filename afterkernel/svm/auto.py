@@ -23,7 +23,7 @@ MEMINFO = Path("/proc/meminfo")
 
 @dataclass
 class Auto(Backend):
-    """Chooses the backend, and says in `path` which and why.
+    """Chooses another backend; `path` says which and why.
 
     - `exact`, on CPU and GPU alike, where the device has 4 n^2 bytes free: the float64 block of half of the samples as
       support vectors, and its factor.
@@ -44,7 +44,7 @@ class Auto(Backend):
         skipped = ""
         while True:
             backend, why = candidates.pop(0)
-            # what exact says of K is for the user; what cuml says of itself is not
+            # an error of exact is about K and concerns the user; one of cuml is about cuml
             failures = (torch.OutOfMemoryError, UserError) if isinstance(backend, CuML) else torch.OutOfMemoryError
             try:
                 with stage(backend.name):

@@ -31,7 +31,7 @@ def nearest_point(Z: Float[Tensor, "n r"]) -> Float[Tensor, " n"] | None:
     report(f"least squares in {r} dimensions")
     try:
         return torch.from_numpy(nnls(np.vstack([Z.T.numpy(), np.ones(n)]), np.eye(r + 1)[-1])[0])
-    except RuntimeError:  # it did not end
+    except RuntimeError:  # it did not converge
         return None
 
 

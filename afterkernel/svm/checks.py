@@ -52,8 +52,8 @@ def check_kernel(K: Tensor | np.ndarray) -> Float[Tensor, "n n"]:
     return K if K.is_contiguous() else K.T.contiguous()
 
 
-def check_labels(y: Tensor | np.ndarray, K: Float[Tensor, "n n"]) -> Float[Tensor, " n"]:
-    """Labels {0, 1} as {-1, +1}, float64 on K's device, or UserError."""
+def check_labels(y: Tensor | np.ndarray, K: Float[Tensor, "n n"], *, both_classes: bool = True) -> Float[Tensor, " n"]:
+    """Labels {0, 1} as {-1, +1}, float64 on K's device, or UserError; also for a single class if `both_classes`."""
     labels = _tensor(y, "y")
     if labels.is_complex():
         raise UserError("y is complex: labels must be 0 and 1.")
@@ -62,7 +62,7 @@ def check_labels(y: Tensor | np.ndarray, K: Float[Tensor, "n n"]) -> Float[Tenso
     found = torch.unique(labels).tolist()
     if any(value not in (0, 1) for value in found):
         raise UserError(f"y holds the labels {', '.join(map(str, found[:5]))}: labels must be 0 and 1.")
-    if len(found) == 1:
+    if both_classes and len(found) == 1:
         raise UserError(f"y holds the class {int(found[0])} alone: a classifier needs both classes, 0 and 1.")
     return labels.to(device=K.device, dtype=torch.float64) * 2 - 1
 

@@ -19,8 +19,8 @@ from afterkernel.types import Float, Int, Tensor
 class Exact(Backend):
     """Active sets over nested subsets of the samples; where they cycle, an interior point on a working set.
 
-    Where the active sets find no optimum it is first decided whether the data are separable (`decide_separability`).
-    Where they are not, or K leaves it open, the answer is the soft-margin SVM with squared slacks, which is the hard
+    Where the active sets find no optimum, `decide_separability` decides whether the data are separable. Where they are
+    not, or it is undetermined, the answer is the soft-margin SVM with squared slacks, which is the hard
     margin of K + max_i K_ii / soft_C I.
     """
 

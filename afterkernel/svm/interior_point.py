@@ -46,7 +46,7 @@ def interior_point(
         if gap < best_gap:
             best, best_gap, since_best = (a.clone(), s.clone()), gap, 0
         if upper < least / 2:
-            # on its way to 0, while the gap may grow
+            # the bound tends to 0, and the gap may grow meanwhile
             least, since_best = upper, 0
         if gap <= target_gap or step == max_steps or since_best > (5 if best_gap < 1e-6 else 15):
             break

@@ -9,8 +9,8 @@ import torch
 
 from afterkernel.errors import UserError
 from afterkernel.svm.checks import check_kernel, check_labels
+from afterkernel.svm.eigen import eigendecomposition
 from afterkernel.svm.kernel_classifier import KernelExpansion
-from afterkernel.svm.spectrum import spectrum
 from afterkernel.types import Tensor
 
 
@@ -50,7 +50,7 @@ class MinimumNormInterpolator(KernelExpansion):
         """
         K = check_kernel(K)
         signs = check_labels(y, K)
-        values, vectors = spectrum(K)
+        values, vectors = eigendecomposition(K)
         cutoff = len(K) * torch.finfo(K.dtype).eps if self.cutoff is None else self.cutoff
         kept = values > cutoff * values[-1]
         inverse = torch.where(kept, 1 / values.clamp_min(float(values[-1]) * cutoff), 0.0)

@@ -27,6 +27,7 @@ class KernelClassifier:
     """
 
     _several_classes = False
+    _fitted_attribute = "dual_coef_"
 
     def decision_function(self, K_test: Tensor | np.ndarray) -> Float[Tensor, "m ..."]:
         """Real values for K_test (m, n)."""
@@ -46,9 +47,13 @@ class KernelClassifier:
     @property
     def classes_(self) -> np.ndarray:
         """The classes, known after `fit`."""
-        if not hasattr(self, "dual_coef_"):
+        if not hasattr(self, self._fitted_attribute):
             raise AttributeError(f"{type(self).__name__} is not fitted: classes_ exists after fit(K, y)")
-        return np.arange(2)
+        return np.arange(len(getattr(self, self._fitted_attribute)) if self._several_classes else 2)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, self._fitted_attribute):
+            raise UserError(f"{type(self).__name__} is not fitted: call fit(K, y) first.")
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name."""
@@ -94,8 +99,7 @@ class KernelExpansion(KernelClassifier):
 
     def decision_function(self, K_test: Tensor | np.ndarray) -> Float[Tensor, " m"]:
         """f, float64, for K_test (m, n) between test and training samples; above 0 is class 1."""
-        if not hasattr(self, "dual_coef_"):
-            raise UserError(f"{type(self).__name__} is not fitted: call fit(K, y) first.")
+        self._check_fitted()
         K_test = check_test_kernel(K_test, len(self.dual_coef_))
         coef, samples = self._expansion()
         coef, samples = coef.to(K_test.device), None if samples is None else samples.to(K_test.device)

@@ -117,7 +117,7 @@ class _Corrections:
         return False
 
     def dual(self) -> SparseDual:
-        """The dual as it is."""
+        """The current dual."""
         support = self.a.nonzero().squeeze(1)
         return SparseDual(support, self.a[support], None, self.b)
 

@@ -16,7 +16,7 @@ from afterkernel.types import Float, Int, Tensor
 
 
 class OneVsRestSVM(KernelClassifier):
-    """One `HardMarginSVM` a class, of that class against all others, on one kernel matrix.
+    """One `HardMarginSVM` per class, of that class against all others, on one kernel matrix.
 
     `backend` and its `options` are HardMarginSVM's. The class of a sample is that of the largest w_c.phi(x) + b_c
     (R. Rifkin and A. Klautau, "In defense of one-vs-all classification", JMLR 5, 2004). After `fit`:
@@ -27,6 +27,7 @@ class OneVsRestSVM(KernelClassifier):
     """
 
     _several_classes = True
+    _fitted_attribute = "machines_"
 
     machines_: list[HardMarginSVM]
     support_: Int[Tensor, " k"]
@@ -47,7 +48,7 @@ class OneVsRestSVM(KernelClassifier):
         K_fit, projection = self._machine.checked(K)
         supported = torch.zeros(len(K), dtype=torch.bool, device=K.device)
         for label in range(int(labels.max()) + 1):
-            # each on its own: `start` at the support vectors of the machines before took 1.5 times as long (10 classes)
+            # no warm start: from the support vectors of the previous machines it took 1.5 times as long (10 classes)
             machine = HardMarginSVM(**self.get_params())
             machine.fit_checked(K_fit, projection, 2.0 * (labels == label).to(torch.float64) - 1)
             supported[machine.support_] = True
@@ -59,20 +60,12 @@ class OneVsRestSVM(KernelClassifier):
 
     def decision_function(self, K_test: Tensor | np.ndarray) -> Float[Tensor, "m c"]:
         """w_c.phi(x) + b_c, float64, for K_test (m, n) between test and training samples."""
-        if not hasattr(self, "machines_"):
-            raise UserError("OneVsRestSVM is not fitted: call fit(K, y) first.")
+        self._check_fitted()
         return torch.stack([machine.decision_function(K_test) for machine in self.machines_], 1)
 
     def predict(self, K_test: Tensor | np.ndarray) -> Int[Tensor, " m"]:
         """Classes in {0, ..., c - 1} for K_test (m, n)."""
         return self.decision_function(K_test).argmax(1)
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """The classes, known after `fit`."""
-        if not hasattr(self, "machines_"):
-            raise AttributeError("OneVsRestSVM is not fitted, so that it has no classes_ yet")
-        return np.arange(len(self.machines_))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name, as far as they were given."""

@@ -100,7 +100,7 @@ class _State:
         return True
 
     def _drop(self, blocked: Int[Tensor, " j"]) -> None:
-        """Samples at 0 that would leave at once are let go; one that came alone may not try again before a move."""
+        """Release samples at 0 that would leave at once; one that entered alone may not enter again before a move."""
         self.free[blocked] = False
         self.last = float("inf")
         if not bool((self.free & self.entered).any()):

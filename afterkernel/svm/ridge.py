@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from afterkernel.svm.checks import check_kernel, check_labels
+from afterkernel.svm.eigen import eigendecomposition
 from afterkernel.svm.kernel_classifier import ROWS_AT_ONCE, KernelExpansion, check_positive
-from afterkernel.svm.spectrum import spectrum
 from afterkernel.types import Float, Tensor
 
 RIDGES = tuple(10.0**power for power in range(-9, 3))
@@ -49,7 +49,7 @@ class KernelRidge(KernelExpansion):
         """
         K = check_kernel(K)
         signs = check_labels(y, K)
-        values, vectors = spectrum(K)
+        values, vectors = eigendecomposition(K)
         ridges = torch.tensor(check_positive("ridges", self.ridges), dtype=torch.float64, device=K.device)
         inverse = 1 / (values[:, None] + ridges * K.diagonal().max())
         dual = vectors @ ((vectors.T @ signs)[:, None] * inverse)

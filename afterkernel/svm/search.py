@@ -1,4 +1,13 @@
-"""The way of the `exact` backend through its methods: from a start or nested subsets to the optimum."""
+"""The order in which the `exact` backend tries its methods.
+
+    run            soft margins of low rank: semismooth Newton on a factor of K (`low_rank`); else
+    active_sets    from a given start, or on nested subsets of the samples; for a singular K by least squares in
+                   coordinates (`boundary.nearest_point`); None where they cycle or the margin vanishes
+    working_sets   exchanges samples between a working set and the rest; each working set is solved by active sets, or
+                   where these cycle by an interior point and then `polish`
+
+A `SparseDual` is a dual for Q, whose largest diagonal entry is 1; `scattered` turns it into one for K.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +34,7 @@ BORDER = 1e3  # weight of the equation y'a = 0 in least squares, K having unit l
 
 
 class Search:
-    """One problem's way through the methods, and the count of the steps it took."""
+    """The search for the dual of one problem, counting the steps of each method for `path`."""
 
     def __init__(self, gram: SignedGram, max_steps: int, factor: PivotedFactor | None = None) -> None:
         self.gram, self.max_steps, self.factor = gram, max_steps, factor
@@ -39,7 +48,7 @@ class Search:
 
     @property
     def path(self) -> str:
-        """The methods taken and their steps, in words."""
+        """The methods used and their steps, in words."""
         if self.rank:
             return f"{self.newton_steps} Newton steps at rank {self.rank}"
         origins = ["from the given start"] * self.started

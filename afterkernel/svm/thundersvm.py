@@ -86,16 +86,17 @@ class ThunderSVM(Backend):
 
     def _first_answer(self, folder: Path, n: int) -> tuple[np.ndarray, float, str]:
         """The signed dual, the intercept and the library, from the first library that answers."""
-        *others, last = [self.library] if self.library else shared_libraries() or [""]
+        libraries = [self.library] if self.library else shared_libraries() or [""]
         failed = ""
-        for library in others:
+        while True:
+            library = libraries.pop(0)
             try:
                 signed, intercept, note = self._answer(folder, n, library)
                 return signed, intercept, note + failed
             except UserError as error:
+                if not libraries:
+                    raise
                 failed += f", after {_words(library)} failed: {str(error).rpartition(': ')[0]}"
-        signed, intercept, note = self._answer(folder, n, last)
-        return signed, intercept, note + failed
 
     def _answer(self, folder: Path, n: int, library: str) -> tuple[np.ndarray, float, str]:
         for name in ("signed.npy", "intercept.npy", "library.txt"):

@@ -219,13 +219,13 @@ def T(done, sentence, path, change):  # noqa: N802
 
 # fmt: off
 TILES = [
-    T("tiles that are cut short", f"run/{STORE}/train.npy is missing or damaged (...): remove its folder to begin anew.", "train.npy", lambda data: data[:300]),
-    T("tiles of another type", f"run/{STORE}/train.npy has shape ... of ..., not ... of float32: remove its folder to begin anew.", "train.npy", lambda data: data.replace(b"<f4", b"<i4")),
-    T("marks of tiles that are cut short", f"run/{STORE}/done.npy is missing or damaged (...): remove its folder to begin anew.", "done.npy", lambda data: data[:-3]),
-    T("a manifest that is cut short", f"run/{STORE}/manifest.json can't be read (...): remove the folder to begin anew.", "manifest.json", lambda data: data[:40]),
+    T("tiles that are cut short", f"run/{STORE}/train.npy is missing or damaged (...): remove its folder to start over.", "train.npy", lambda data: data[:300]),
+    T("tiles of another type", f"run/{STORE}/train.npy has shape ... of ..., not ... of float32: remove its folder to start over.", "train.npy", lambda data: data.replace(b"<f4", b"<i4")),
+    T("marks of tiles that are cut short", f"run/{STORE}/done.npy is missing or damaged (...): remove its folder to start over.", "done.npy", lambda data: data[:-3]),
+    T("a manifest that is cut short", f"run/{STORE}/manifest.json can't be read (...): remove the folder to start over.", "manifest.json", lambda data: data[:40]),
     T("tiles of a later version", f"store=run/{STORE} holds the tiles of another job: its format is 99, not 1; remove it or name another folder.", "manifest.json", facts(format=99)),
     T("tiles of another network", f"store=run/{STORE} holds the tiles of another job: its ... is ..., not ...; remove it or name another folder.", "manifest.json", facts(weights="0" * 64)),
-    T("tiles that would run a command", f"run/{STORE}/train.npy is missing or damaged (...): remove its folder to begin anew.", "train.npy", lambda data: b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n" + data),
+    T("tiles that would run a command", f"run/{STORE}/train.npy is missing or damaged (...): remove its folder to start over.", "train.npy", lambda data: b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n" + data),
 ]
 # fmt: on
 

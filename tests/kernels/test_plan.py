@@ -65,7 +65,7 @@ def test_row_blocks_end_where_cells_of_a_store_end(n, m, held, workers):
 @given(n=st.integers(1, 300), held=st.integers(2, 200), cell=st.integers(1, 100))
 def test_cells_of_an_earlier_store_are_kept_or_the_budget_is_told(n, held, cell):
     if held < 2 * cell:
-        with pytest.raises(UserError, match=r"budget_bytes=.* too small to go on"):
+        with pytest.raises(UserError, match=r"budget_bytes=.* too small to continue"):
             plan(n, 20, layers(7), 4, held * 28, Setting(cell=cell))
         return
     steps = plan(n, 20, layers(7), 4, held * 28, Setting(cell=cell))

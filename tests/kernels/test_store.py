@@ -140,7 +140,7 @@ def test_another_budget_goes_on_or_is_told(half_done, tmp_path, samples_held):
     folder = shutil.copytree(half_done, tmp_path / "store")
     before = files(folder)
     if samples_held < 12:
-        with pytest.raises(UserError, match="too small to go on with a store begun in tiles"):
+        with pytest.raises(UserError, match="too small to continue with a store begun in tiles"):
             compute(folder, samples_held)
         assert files(folder) == before
     else:

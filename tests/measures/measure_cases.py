@@ -1,12 +1,12 @@
 """A small problem and network, with raw embeddings by plain autograd in float64, and the numbers that they make."""
 
 import copy
-import types
 
 import numpy as np
 import torch
 from torch import nn
 
+from afterkernel.data import Problem
 from afterkernel.kernels import embedding
 from afterkernel.measures import Context, measure_all, measure_options
 
@@ -29,7 +29,7 @@ def problem(n_train=40, n_test=17, seed=0):
     x = torch.rand(n_train + n_test, 1, 6, 6, generator=generator)
     y = torch.arange(n_train + n_test) % 2
     x[:, :, :3] += 0.6 * y[:, None, None, None]
-    return types.SimpleNamespace(x_train=x[:n_train], y_train=y[:n_train], x_test=x[n_train:], y_test=y[n_train:])
+    return Problem(x[:n_train], y[:n_train], x[n_train:], y[n_train:], "dark", "bright")
 
 
 def jacobian(model, images, layer=None):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from measure_cases import LAYERS, RAW, cka, cosine, jacobian, measured, net, pro
 
 import afterkernel as ak
 from afterkernel.errors import UserError
+from afterkernel.measures.samples import sample_indices
 
 
 def test_numbers_of_a_run_agree_with_numpy_on_raw_embeddings():
@@ -38,10 +41,12 @@ def test_bounds_scale_and_order(n, seed, scale):
     assert ak.target_alignment(torch.outer(sign, sign), y) == pytest.approx(1, rel=1e-12)
 
 
-def test_one_class_has_an_alignment_but_no_centred_one():
+def test_a_sample_of_one_class_has_an_alignment_but_no_centred_one():
     given_problem = problem()
-    given_problem.y_train = torch.zeros_like(given_problem.y_train)
-    found = measured(net(), given_problem, names=["target_alignment", "ridge"])["ntk"]
+    labels = torch.ones(40, dtype=torch.int64)
+    labels[sample_indices(40, 20, 0)] = 0
+    given_problem = replace(given_problem, y_train=labels)
+    found = measured(net(), given_problem, names=["target_alignment", "ridge"], gram_images=20)["ntk"]
     assert found["target_alignment"] > 0
     assert found["target_cka"] is found["ridge_test_error"] is None
 

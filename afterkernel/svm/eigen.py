@@ -8,7 +8,7 @@ from afterkernel.svm.definite import allowed_eigenvalue, as_formed, not_definite
 from afterkernel.types import Float, Tensor
 
 
-def spectrum(K: Float[Tensor, "n n"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
+def eigendecomposition(K: Float[Tensor, "n n"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n n"]]:
     """Eigenvalues of K, ascending, and the eigenvectors as columns, float64; those that rounding made negative are 0.
 
     Raises UserError where one is further below 0 than rounding in the precision that K was formed in explains. About
