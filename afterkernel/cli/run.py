@@ -15,6 +15,7 @@ from afterkernel.config import CONF, compose, to_config
 from afterkernel.config.help import help_text
 from afterkernel.config.overrides import check_once, parse
 from afterkernel.errors import UserError
+from afterkernel.imports import without_collections
 
 # Flags of Hydra's own command line that have no place here, each with what to do instead.
 _REFUSED = {
@@ -80,7 +81,8 @@ def main(argv: Sequence[str]) -> int:
         # The plan of a single run is that of a grid of one.
         parsed.multirun = grid or to_config(compose(parsed.overrides)).sweep.dry_run
     # A worker finds the job by its module's name, so it must not be that of the program started.
-    from afterkernel.sweep.task import task
+    with without_collections():
+        from afterkernel.sweep.task import task
 
     # As hydra.main does, which would take sys.argv, and --experimental-rerun with it.
     hydra.version.setbase("1.3")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from afterkernel.errors import LockLostError, UserError
+from afterkernel.imports import without_collections
 from afterkernel.launchers.job import Echo, Job, Outcome, State
 from afterkernel.progress.display import Where, is_shown, print_above
 from afterkernel.runs.failure import forget_failure, write_failure
@@ -67,8 +68,9 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
 
 def _run(job: Job, run_dir: Path, lock: RunLock) -> bool:
     # Imported here, so that an installation that lacks something fails as a run, by name.
-    from afterkernel.config import config_from_dict
-    from afterkernel.runs.run import run
+    with without_collections():
+        from afterkernel.config import config_from_dict
+        from afterkernel.runs.run import run
 
     log.info("run %s of sweep %s", job.run_id, job.config["sweep"]["name"])
     return run(config_from_dict(job.config), run_dir, lock=lock, check_cancelled=lock.check)

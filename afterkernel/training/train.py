@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from afterkernel.data.problem import Problem
+from afterkernel.imports import without_collections
 from afterkernel.kernels.machine import memory_format
 from afterkernel.models import Network
 from afterkernel.training.checkpoint import CHECKPOINT
@@ -48,7 +49,8 @@ def train(
         wall_s, reached = time.monotonic() - started, None if training.loss_target is None else False
     else:
         # Here, because the import of Lightning takes seconds: what trains no network does without.
-        from afterkernel.training.fit import fit
+        with without_collections():
+            from afterkernel.training.fit import fit
 
         last, wall_s, reached = fit(network, problem, training, snapshots, run_dir, execution)
     summary = TrainingSummary(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from afterkernel.data.source import Source, Split, pick_pair
+from afterkernel.imports import without_collections
 from afterkernel.options import option
 from afterkernel.types import Bool, Int, Tensor
 
@@ -31,7 +32,8 @@ class Digits(Source):
         return 1, 8, 8
 
     def _read(self) -> tuple[Split, Split]:
-        from sklearn.datasets import load_digits
+        with without_collections():
+            from sklearn.datasets import load_digits
 
         data = load_digits()
         images = torch.from_numpy(data.images / 16).float().unsqueeze(1)

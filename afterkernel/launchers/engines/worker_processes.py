@@ -21,6 +21,7 @@ from typing import Any
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 from joblib.externals.loky.backend.utils import kill_process_tree
 
+from afterkernel.imports import skip_last_collection
 from afterkernel.launchers.interrupt import interrupted_once
 from afterkernel.launchers.job import Echo, Job, Outcome
 from afterkernel.launchers.launcher import Execute, JobEvents
@@ -205,6 +206,7 @@ def _death(error: BaseException) -> str:
 
 def _begin(parent: int) -> None:
     """Set a worker up: Ctrl-C reaches it through its parent alone, and it ends when its parent does."""
+    skip_last_collection()
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # With psutil, loky replaces a worker that uses 300 MB more than at first: each run would pay the imports again.
