@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from afterkernel.cli import DEFAULT, commands, load_plugins, main_of
 from afterkernel.errors import UserError
+from afterkernel.plugins import skip_last_collection
 from afterkernel.text import closest
 
 # What the system answers to a path that no file can have, or that this user may not use.
@@ -74,4 +75,5 @@ def _run(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    skip_last_collection()
     sys.exit(main())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from afterkernel.errors import UserError
+from afterkernel.plugins import without_collections
 from afterkernel.text import closest
 
 # The command without a name.
@@ -28,7 +29,8 @@ def commands() -> list[str]:
 
 def main_of(command: str) -> Callable[[Sequence[str]], int]:
     """The function of a command: takes its arguments and returns its exit code."""
-    found: Callable[[Sequence[str]], int] = importlib.import_module(_module(command)).main
+    with without_collections():
+        found: Callable[[Sequence[str]], int] = importlib.import_module(_module(command)).main
     return found
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from afterkernel.errors import LockLostError, UserError
 from afterkernel.launchers.job import Echo, Job, JobState, Outcome
+from afterkernel.plugins import load, without_collections
 from afterkernel.progress.display import Where, is_shown, print_above
 from afterkernel.runs.failure import remove_failure, write_failure
 from afterkernel.runs.progress_file import writing_progress
@@ -67,9 +68,9 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
 
 def _run(job: Job, run_dir: Path, lock: RunLock) -> bool:
     # Imported here, so that a missing package is reported as the failure of a run.
-    from afterkernel.config import config_from_dict
-    from afterkernel.plugins import load
-    from afterkernel.runs.run import run
+    with without_collections():
+        from afterkernel.config import config_from_dict
+        from afterkernel.runs.run import run
 
     load(job.config["plugins"])
     log.info("run %s of sweep %s", job.run_id, job.config["sweep"]["name"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from afterkernel.data.problem import Problem
 from afterkernel.kernels.machine import memory_format
 from afterkernel.models import Network
+from afterkernel.plugins import without_collections
 from afterkernel.training.checkpoint import CHECKPOINT
 from afterkernel.training.execution import Execution
 from afterkernel.training.metrics import measure
@@ -48,7 +49,8 @@ def train(
         wall_s, reached = time.monotonic() - started, None if training.loss_target is None else False
     else:
         # Imported here, since importing Lightning takes seconds.
-        from afterkernel.training.fit import fit
+        with without_collections():
+            from afterkernel.training.fit import fit
 
         last, wall_s, reached = fit(network, problem, training, snapshots, run_dir, execution)
     summary = TrainingSummary(
