@@ -173,7 +173,7 @@ def _imported(name: str, asked: str) -> ModuleType:
 
 @contextlib.contextmanager
 def without_collections() -> Iterator[None]:
-    """Import in this block without garbage collections: modules are never garbage, and collections take a third of it."""
+    """Import in this block without garbage collections, which take a third of the time and never free a module."""
     enabled = gc.isenabled()
     gc.disable()
     try:
