@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from afterkernel.config import compose, config_to_dict, evaluation_id, run_id, to_config
+from afterkernel.config import compose, config_to_dict, to_config
 from afterkernel.config.schema import Config
 from afterkernel.records import KernelRecord, Record, Resources, run_directory, write_atomic, write_record
 
@@ -69,7 +69,7 @@ def write_run(root: Path, config: Config, generator: np.random.Generator) -> Non
     """Write one run as if it had been made."""
     import yaml
 
-    name = run_id(config)
+    name = config.identity.run_id
     folder = run_directory(root, config.sweep.name, name)
     write_atomic(folder / "config.yaml", yaml.safe_dump(config_to_dict(config), sort_keys=False))
     level = generator.normal(0.02, 0.002)
@@ -77,7 +77,7 @@ def write_run(root: Path, config: Config, generator: np.random.Generator) -> Non
         kernels = tuple(made_kernel(kernel, epoch, level, generator) for kernel in ("ntk", "conjugate"))
         record = Record(
             run_id=name,
-            evaluation_id=evaluation_id(config),
+            evaluation_id=config.identity.evaluation_id,
             sweep=config.sweep.name,
             dataset=config.dataset.name,
             minus=config.dataset.minus,

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from afterkernel.__main__ import main
-from afterkernel.config import compose, run_id, to_config
+from afterkernel.config import compose, to_config
 from afterkernel.data.sources.digits import Digits
 from afterkernel.errors import UserError
 from afterkernel.records import SkippedWarning, read_records, read_run
@@ -36,7 +36,7 @@ def made(*words):
 def numbers(run_dir):
     """Everything in the records that is not time, memory or provenance, with the hashes of images and weights."""
     found = {}
-    for record in read_run(run_dir, run_id(made())).values():
+    for record in read_run(run_dir, made().identity.run_id).values():
         kernels = [{**dataclasses.asdict(kernel), "resources": None} for kernel in record.kernels]
         facts = record.net_train_error, record.train_loss, record.final, record.run_id
         hashes = [record.provenance[name] for name in ("data_sha256", "snapshot_sha256")]

@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments = parser.parse_overrides(list(argv))
     check_run_folder(arguments.run_dir)
-    from afterkernel.config import check_single_run, override, run_id, training_difference
+    from afterkernel.config import check_single_run, override, training_difference
     from afterkernel.runs.artifacts import check_checkpoints
     from afterkernel.runs.progress_file import writing_progress
     from afterkernel.runs.run import read_config, reevaluate
@@ -54,9 +54,9 @@ def main(argv: Sequence[str]) -> int:
         with (
             run_lock(arguments.run_dir) as lock,
             writing_progress(lock),
-            display_run(run_id(trained), arguments.run_dir),
+            display_run(trained.identity.run_id, arguments.run_dir),
         ):
-            reevaluate(config, arguments.run_dir, run_id(trained), lock=lock)
+            reevaluate(config, arguments.run_dir, trained.identity.run_id, lock=lock)
     except LockedError as error:
         raise UserError(f"{error.owner} works on {arguments.run_dir}: wait until it is done.") from error
     except LockLostError as error:

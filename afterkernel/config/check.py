@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from afterkernel.config.identity import run_id
 from afterkernel.config.schema import KINDS, Config
 from afterkernel.errors import UserError
 from afterkernel.kernel_kinds import KINDS as KERNEL_KINDS
@@ -97,7 +96,7 @@ def _check_output(config: Config) -> None:
         root = Path(config.output_dir).expanduser().absolute()
     except RuntimeError as error:
         raise UserError(f"{setting}: there is no such user here; write the folder's path in full.") from error
-    path = root / config.sweep.name / run_id(config)
+    path = root / config.sweep.name / config.identity.run_id
     if not _is_utf8(path):
         raise UserError(f"{str(path)!a} is not valid UTF-8: use UTF-8, or set LC_ALL=C.UTF-8 where the locale is C.")
     if len(os.fsencode(path)) + _ROOM_BELOW > _LONGEST_PATH:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from afterkernel import plugins
-from afterkernel.config.schema import Config
 from afterkernel.options import option_type
+
+if TYPE_CHECKING:
+    from afterkernel.config.schema import Config
 
 EVALUATION_SECTIONS = ("kernel", "svm", "measure")
 
@@ -53,47 +55,47 @@ def _spelled(value: Any, field: dataclasses.Field[Any]) -> Any:
     return value
 
 
-def _deciding(config: Config) -> dict[str, Any]:
-    """The options of a run that decide its numbers, with what depends on several sections."""
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """The hashes of a configuration.
+
+    `run_id` names the run by its numbers, such as vgg-lr0.1-seed0-3f2a9c1d7e: it ends in the first digits of
+    `config_sha256`, the SHA-256 of all that affects results. `training_id` is the part of the snapshots, and
+    `evaluation_id` that of the kernels, SVM and measures. `training` are the options behind `training_id`.
+    """
+
+    run_id: str
+    config_sha256: str
+    training_id: str
+    evaluation_id: str
+    training: dict[str, Any]
+
+
+def identify(config: Config) -> Identity:
+    """The hashes of a configuration; `Config.identity` computes them once."""
     values = deciding(config)
     last = config.training.epochs
     # The end of training always has a snapshot, and none comes after it.
     values["snapshot"] = {"epochs": sorted({epoch for epoch in config.snapshot.epochs if epoch < last} | {last})}
-    return values
+    training = {name: value for name, value in values.items() if name not in EVALUATION_SECTIONS}
+    evaluation = {section: values.get(section, {}) for section in EVALUATION_SECTIONS}
+    sha256 = _sha256(values)
+    return Identity(
+        run_id=f"{config.arch.name}-lr{config.training.lr:g}-seed{config.seed}-{sha256[:10]}",
+        config_sha256=sha256,
+        training_id=_sha256(training),
+        evaluation_id=_sha256(evaluation)[:10],
+        training=training,
+    )
 
 
 def _sha256(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def config_sha256(config: Config) -> str:
-    """SHA-256 of the part of a configuration that decides numbers; a run's id ends in its first ten digits."""
-    return _sha256(_deciding(config))
-
-
-def run_id(config: Config) -> str:
-    """A name for the run that reads well and is unique to its numbers, such as vgg-lr0.1-seed0-3f2a9c1d7e."""
-    return f"{config.arch.name}-lr{config.training.lr:g}-seed{config.seed}-{config_sha256(config)[:10]}"
-
-
-def evaluation_id(config: Config) -> str:
-    """A hash of what decides how a snapshot is judged: kernels, SVM, measures."""
-    return _sha256({section: deciding(getattr(config, section)) for section in EVALUATION_SECTIONS})[:10]
-
-
-def training_id(config: Config) -> str:
-    """A hash of what decides the snapshots themselves."""
-    return _sha256(training_part(config))
-
-
-def training_part(config: Config) -> dict[str, Any]:
-    """What decides the snapshots themselves: everything but kernels, SVM and measures."""
-    return {name: value for name, value in _deciding(config).items() if name not in EVALUATION_SECTIONS}
-
-
 def training_difference(config: Config, trained: Config) -> str | None:
-    """The first option that decides the snapshots and differs, as NAME=VALUE of `config`; None where all agree."""
-    return _difference(training_part(config), training_part(trained), "")
+    """The first option that affects the snapshots and differs, as NAME=VALUE of `config`; None if all agree."""
+    return _difference(config.identity.training, trained.identity.training, "")
 
 
 def _difference(new: Any, old: Any, name: str) -> str | None:

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from afterkernel import plugins
 from afterkernel.claims import CLAIMS
+from afterkernel.config.identity import Identity, identify
 from afterkernel.config.kernel_options import Kernel
 from afterkernel.data import SOURCES, Source
 from afterkernel.errors import MissingPluginError, UserError
@@ -55,7 +56,10 @@ class Sweep:
 
 @dataclasses.dataclass
 class Config:
-    """The configuration of a run; each config group fills the section of its name."""
+    """The configuration of a run; each config group fills the section of its name.
+
+    It is not changed once it is composed and checked; `dataclasses.replace` makes another one.
+    """
 
     dataset: Source = option(Source, "data set and pair of classes")
     arch: Architecture = option(Architecture, "architecture")
@@ -86,6 +90,11 @@ class Config:
         "runs", "folder below which results go, as SWEEP/RUN_ID", affects_results=False, redact=True
     )
     force: bool = option(False, "run again where a finished run of the same identity lies", affects_results=False)
+
+    @functools.cached_property
+    def identity(self) -> Identity:
+        """The hashes that name the run, its snapshots and their evaluation; computed once."""
+        return identify(self)
 
 
 KINDS: dict[str, Registry[type[Any]]] = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from afterkernel.config import Config, config_sha256, config_to_dict, device, evaluation_id
+from afterkernel.config import Config, config_to_dict, device
 from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.kernel_kinds import KINDS, KernelInput
@@ -88,7 +88,7 @@ class Evaluator:
         return Record(
             **of_snapshot,
             run_id=self.run_id,
-            evaluation_id=evaluation_id(config),
+            evaluation_id=config.identity.evaluation_id,
             sweep=config.sweep.name,
             dataset=config.dataset.name,
             minus=problem.minus,
@@ -101,7 +101,7 @@ class Evaluator:
             learning_rate=config.training.lr,
             seed=config.seed,
             final=final,
-            config_sha256=config_sha256(config),
+            config_sha256=config.identity.config_sha256,
             commit=git_commit(),
             device=device_name(device(config)),
             kernels=kernels,
@@ -125,7 +125,7 @@ class Evaluator:
             K, K_test = K.cpu(), K_test.cpu()
             warnings += numeric_warnings.of_kernel(K, grams.relative_error, config.kernel.dtype)
             if self.run_dir is not None and "gram" in config.keep:
-                kept = SavedKernel(context.epoch, evaluation_id(config), name, norm)
+                kept = SavedKernel(context.epoch, config.identity.evaluation_id, name, norm)
                 save_grams(self.run_dir, kept, K, K_test, problem.y_train, problem.y_test)
             kernel_done = time.perf_counter()
 

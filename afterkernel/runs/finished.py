@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from afterkernel.config import Config, evaluation_id, run_id, training_id
+from afterkernel.config import Config
 from afterkernel.errors import UserError
 from afterkernel.records import Record, read_run
 from afterkernel.runs.run_state import RunState, read_state
@@ -18,7 +18,7 @@ def finished_data_sha256(config: Config, run_dir: Path) -> str | None:
     """SHA-256 of the images that a finished run was trained on; None for an unfinished run or damaged files."""
     try:
         state = read_state(run_dir)
-        if state is None or state.clearing or state.training_id != training_id(config):
+        if state is None or state.clearing or state.training_id != config.identity.training_id:
             return None
         summary = snapshot.read_summary(run_dir)
         if summary is None or (summary.run, summary.data_sha256) != (state.identity, state.data_sha256):
@@ -34,7 +34,7 @@ def is_finished(config: Config, run_dir: Path, state: RunState, summary: Trainin
     found = snapshots(run_dir, state)
     if not all(epoch in found for epoch in wanted):
         return False
-    return set(wanted) <= set(valid_records(config, run_dir, run_id(config), state, found, summary))
+    return set(wanted) <= set(valid_records(config, run_dir, config.identity.run_id, state, found, summary))
 
 
 def snapshots(run_dir: Path, state: RunState) -> dict[int, Snapshot]:
@@ -59,7 +59,7 @@ def valid_records(
     records = {}
     for record in read_run(run_dir, name).values():
         facts = found.get(record.epoch)
-        if facts is not None and record.evaluation_id == evaluation_id(config):
+        if facts is not None and record.evaluation_id == config.identity.evaluation_id:
             hashes = record.provenance.get("data_sha256"), record.provenance.get("snapshot_sha256")
             is_last = summary is not None and record.epoch == summary.epochs
             if hashes == (state.data_sha256, facts.sha256) and (record.step, record.final) == (facts.step, is_last):

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from afterkernel.config import Config, config_from_dict, config_to_dict, device, evaluation_id, run_id
+from afterkernel.config import Config, config_from_dict, config_to_dict, device
 from afterkernel.config.schema import public
 from afterkernel.data import Problem
 from afterkernel.errors import MissingPluginError, UserError
@@ -52,7 +52,7 @@ def run(
     with cpu_threads(config):
         lock_number = next_number(run_dir) if lock is None else lock.number
         state = begin_run(config, run_dir, problem.fingerprint, lock_number, check_cancelled)
-        work = _Work(config, problem, run_dir, run_id(config), state, lock_number, check_cancelled)
+        work = _Work(config, problem, run_dir, config.identity.run_id, state, lock_number, check_cancelled)
         summary = snapshot.read_summary(run_dir)
         done = summary is not None and is_finished(config, run_dir, state, summary)
         if done:
@@ -195,7 +195,7 @@ def read_config(run_dir: Path) -> Config:
 def _repair_config(config: Config, run_dir: Path) -> None:
     """Write the configuration, unless the existing one is of the same run."""
     with contextlib.suppress(UserError):
-        if run_id(read_config(run_dir)) == run_id(config):
+        if read_config(run_dir).identity.run_id == config.identity.run_id:
             return
     _write_config(config, run_dir)
 
@@ -258,7 +258,7 @@ def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -
     with stage("snapshots", len(facts_of_all), last=True) as progress:
         for number, facts in enumerate(facts_of_all, start=1):
             progress.name = f"epoch {facts.epoch} (snapshot {number} of {len(facts_of_all)})"
-            path = warm_start_path(run_dir, facts.epoch, evaluation_id(config))
+            path = warm_start_path(run_dir, facts.epoch, config.identity.evaluation_id)
             owner, tiles = _owner(work.state, facts), run_dir / TILES / f"epoch={facts.epoch}"
             if facts.epoch not in to_do:
                 evaluator.warm_starts = read_warm_starts(path, n, owner) or {}
@@ -294,7 +294,7 @@ def _epochs_to_evaluate(work: _Work, facts: list[Snapshot], known: dict[int, Rec
 
 def _has_warm_start(work: _Work, facts: Snapshot) -> bool:
     """Whether the files that the evaluation of a snapshot wrote for later ones can be read."""
-    path = warm_start_path(work.run_dir, facts.epoch, evaluation_id(work.config))
+    path = warm_start_path(work.run_dir, facts.epoch, work.config.identity.evaluation_id)
     owner = _owner(work.state, facts)
     if read_warm_starts(path, len(work.problem.y_train), owner) is None:
         return False
@@ -312,7 +312,7 @@ def wandb_run(config: Config, run_dir: Path, name: str) -> AbstractContextManage
     return mirror(
         config.logger.wandb,
         run_dir,
-        name=name if run_id(config) == name else f"{name}-{evaluation_id(config)}",
+        name=name if config.identity.run_id == name else f"{name}-{config.identity.evaluation_id}",
         sweep=config.sweep.name,
         config=public(plain),
         local_paths=[str(path) for path in (plain["output_dir"], root) if path],

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from afterkernel.config import Config, device, training_id
+from afterkernel.config import Config, device
 from afterkernel.errors import UserError
 from afterkernel.files.json_data import decode, encode
 from afterkernel.launchers.job import LOG
@@ -81,7 +81,7 @@ def begin_run(
     """
     shutil.rmtree(run_dir / _DISCARDED, ignore_errors=True)
     fresh = RunState(
-        training_id(config),
+        config.identity.training_id,
         data_sha256,
         start=secrets.token_hex(8),
         device=device(config).type,
@@ -108,7 +108,7 @@ def begin_run(
 
 def state_to_evaluate(config: Config, run_dir: Path, data_sha256: str) -> RunState:
     """The state of a run whose snapshots are evaluated again; writes nothing. UserError as for `begin_run`."""
-    fresh = RunState(training_id(config), data_sha256, "", device(config).type, torch.get_num_threads())
+    fresh = RunState(config.identity.training_id, data_sha256, "", device(config).type, torch.get_num_threads())
     found = read_state(run_dir)
     if found is not None and found.clearing:
         raise UserError(f"{run_dir} was restarted with force=true and is not trained yet: run its command again first.")

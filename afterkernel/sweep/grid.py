@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from afterkernel.config import Config, config_to_dict, explain, parse, run_id, to_config
+from afterkernel.config import Config, config_to_dict, explain, parse, to_config
 from afterkernel.config.overrides import check_runs, count_runs
 from afterkernel.config.schema import Sweep
 from afterkernel.data import Source
@@ -43,7 +43,7 @@ class PlannedRun:
 
 def make_job(config: Config) -> Job:
     """The job of a configuration. Relative folders of images are made absolute, so that any process finds them."""
-    name = run_id(config)
+    name = config.identity.run_id
     plain = config_to_dict(config)
     plain["dataset"] |= getattr(config.dataset, "canonical", {})
     folder = run_directory(Path(config.output_dir).expanduser().absolute(), config.sweep.name, name)

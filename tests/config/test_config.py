@@ -11,7 +11,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from afterkernel.claims import CLAIMS
-from afterkernel.config import compose, config_from_dict, config_to_dict, evaluation_id, override, run_id, to_config
+from afterkernel.config import compose, config_from_dict, config_to_dict, override, to_config
 from afterkernel.config.check import check
 from afterkernel.config.help import help_text
 from afterkernel.config.overrides import choices, count_runs, groups
@@ -105,7 +105,7 @@ def test_every_run_of_a_sweep_is_sound_and_the_header_counts_them(name):
         runs += [replace(composed, training=replace(composed.training, lr=lr)) for lr in lrs]
     for one in runs:
         check(one)
-    assert len({run_id(one) for one in runs}) == len(runs)
+    assert len({one.identity.run_id for one in runs}) == len(runs)
     text = (SWEEPS / f"{name}.yaml").read_text()
     assert f"{5 * len(runs)} runs" in text
     claims = [word.strip() for word in re.search(r"claims: \[(.*)\]", text)[1].split(",")]
@@ -123,32 +123,35 @@ def test_plain_data_and_back():
 
 
 def test_identity_follows_what_decides_numbers_and_nothing_else():
-    base = run_id(config())
+    base = config().identity.run_id
     same = ["output_dir=elsewhere", "trainer=cpu", "trainer.threads=1", "kernel.budget_bytes=1000000000"]
     same += ["logger=none", "sweep.name=x", "force=true", "training.lr=1e-2", "keep=[]", "keep=[gram,checkpoint]"]
-    assert {run_id(config(word)) for word in same} == {base}
+    assert {config(word).identity.run_id for word in same} == {base}
     others = ["seed=1", "training.lr=0.02", "arch=mlp", "arch.init=ntk", "snapshot.epochs=[0]", "kernel.dtype=float64"]
     others += ["svm=libsvm", "svm.tol=1e-5", "measure.num_images=10", "dataset.plus=5", "training.augment=true"]
-    assert len({base} | {run_id(config(word)) for word in others}) == len(others) + 1
+    assert len({base} | {config(word).identity.run_id for word in others}) == len(others) + 1
 
 
 def test_options_of_measures_that_are_not_taken_decide_nothing():
-    assert evaluation_id(config("measure.shift_px=[1,2]")) != evaluation_id(config())
-    alone = evaluation_id(config("measure=spectrum"))
-    assert alone != evaluation_id(config())
-    assert evaluation_id(config("measure=spectrum", "measure.shift_px=[1,2]")) == alone
-    assert evaluation_id(config("measure=spectrum", "measure.eigenvalues=3")) != alone
+    assert config("measure.shift_px=[1,2]").identity.evaluation_id != config().identity.evaluation_id
+    alone = config("measure=spectrum").identity.evaluation_id
+    assert alone != config().identity.evaluation_id
+    assert config("measure=spectrum", "measure.shift_px=[1,2]").identity.evaluation_id == alone
+    assert config("measure=spectrum", "measure.eigenvalues=3").identity.evaluation_id != alone
 
 
 def test_data_root_is_no_part_of_identity_for_known_sets_and_is_for_folders():
-    assert run_id(config("dataset=mnist", "dataset.root=a")) == run_id(config("dataset=mnist", "dataset.root=b"))
+    assert (
+        config("dataset=mnist", "dataset.root=a").identity.run_id
+        == config("dataset=mnist", "dataset.root=b").identity.run_id
+    )
     fields = {field.name: field for field in dataclasses.fields(KINDS["dataset"]["folder"])}
     assert fields["root"].metadata["affects_results"]
 
 
 def test_evaluation_identity_leaves_training_out():
-    assert evaluation_id(config("training.lr=0.5")) == evaluation_id(config())
-    assert evaluation_id(config("svm=libsvm")) != evaluation_id(config())
+    assert config("training.lr=0.5").identity.evaluation_id == config().identity.evaluation_id
+    assert config("svm=libsvm").identity.evaluation_id != config().identity.evaluation_id
 
 
 def test_override_keeps_what_it_does_not_name():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afterkernel.config import Config, compose, evaluation_id, run_id, to_config, training_id
+from afterkernel.config import Config, compose, to_config
 from afterkernel.config.kernel_options import Kernel
 from afterkernel.config.schema import KINDS, every_option
 from afterkernel.data.sources.digits import Digits
@@ -103,9 +103,9 @@ def test_an_option_counts_as_it_is_classified(case):
     one, two = ((made(**{group: each}) if section else each) for each in (node, after))
     counts = name in AFFECTS or (name == "dataset.root" and kind == "folder")
     assert name in DOES_NOT or name in AFFECTS or group == "launcher"
-    assert (run_id(one) != run_id(two)) == counts
-    assert (run_id(one) == run_id(two)) == (
-        (training_id(one), evaluation_id(one)) == (training_id(two), evaluation_id(two))
+    assert (one.identity.run_id != two.identity.run_id) == counts
+    assert (one.identity.run_id == two.identity.run_id) == (
+        (one.identity.training_id, one.identity.evaluation_id) == (two.identity.training_id, two.identity.evaluation_id)
     )
 
 
@@ -133,8 +133,8 @@ EQUIVALENT = [
 @pytest.mark.parametrize(("one", "two"), EQUIVALENT)
 def test_equivalent_configurations_have_one_id(one, two):
     first, second = config(*one.split()), config(*two.split())
-    assert run_id(first) == run_id(second)
-    assert evaluation_id(first) == evaluation_id(second)
+    assert first.identity.run_id == second.identity.run_id
+    assert first.identity.evaluation_id == second.identity.evaluation_id
 
 
 def test_a_folder_is_one_data_set_however_its_path_is_spelled(tmp_path, monkeypatch):
@@ -142,9 +142,9 @@ def test_a_folder_is_one_data_set_however_its_path_is_spelled(tmp_path, monkeypa
     (tmp_path / "link").symlink_to(tmp_path / "pets")
     monkeypatch.chdir(tmp_path)
     spelled = ["pets", "pets/", "./pets", "link", f"{tmp_path}/x/../pets"]
-    ids = [run_id(made(dataset=ImageFolder(root=root, minus="a", plus="b"))) for root in spelled]
+    ids = [made(dataset=ImageFolder(root=root, minus="a", plus="b")).identity.run_id for root in spelled]
     assert len(set(ids)) == 1
-    assert run_id(made(dataset=ImageFolder(root="other", minus="a", plus="b"))) != ids[0]
+    assert made(dataset=ImageFolder(root="other", minus="a", plus="b")).identity.run_id != ids[0]
 
 
 epochs = st.lists(st.integers(0, 12), max_size=6)
@@ -159,14 +159,16 @@ def test_one_id_means_one_training(first, second, last, rate, another):
         for lr, chosen in ((rate, first), (another, second))
     ]
     means = [({epoch for epoch in chosen if epoch < last}, lr) for chosen, lr in ((first, rate), (second, another))]
-    assert (run_id(runs[0]) == run_id(runs[1])) == (means[0] == means[1])
+    assert (runs[0].identity.run_id == runs[1].identity.run_id) == (means[0] == means[1])
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.permutations(["ntk", "conjugate"]), st.permutations(list(MEASURES)))
 def test_the_order_of_names_is_no_part_of_it(kernels, measures):
     shuffled = made(kernel=Kernel(names=kernels), measure=measure_options(names=measures))
-    assert run_id(shuffled) == run_id(made(kernel=Kernel(), measure=measure_options(names=list(MEASURES))))
+    assert (
+        shuffled.identity.run_id == made(kernel=Kernel(), measure=measure_options(names=list(MEASURES))).identity.run_id
+    )
 
 
 def test_measures_say_what_they_look_at():

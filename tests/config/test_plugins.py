@@ -12,9 +12,7 @@ from afterkernel.config import (
     config_from_dict,
     config_to_dict,
     override,
-    run_id,
     to_config,
-    training_id,
 )
 from afterkernel.config.help import help_text
 from afterkernel.config.schema import every_option, load_plugins
@@ -110,14 +108,14 @@ def test_the_plugin_of_what_is_used_is_part_of_the_identity_and_no_other(write):
     write("other/nets.py", NETS)
     write("lab/measures.py", MEASURES)
     plain = config("arch=mlp")
-    assert run_id(config("arch=mlp", "plugins=[lab.nets,lab.measures]")) == run_id(plain)
+    assert config("arch=mlp", "plugins=[lab.nets,lab.measures]").identity.run_id == plain.identity.run_id
     ours = config("plugins=[lab.nets]", "arch=narrow")
     measured = config("plugins=[lab.nets,lab.measures]", "arch=narrow", "measure=top_share")
-    assert training_id(measured) == training_id(ours)
-    assert run_id(measured) != run_id(ours)
+    assert measured.identity.training_id == ours.identity.training_id
+    assert measured.identity.run_id != ours.identity.run_id
     plugins._loaded.clear()
     theirs = config("plugins=[other.nets]", "arch=narrow")
-    assert (training_id(theirs), run_id(theirs)) != (training_id(ours), run_id(ours))
+    assert (theirs.identity.training_id, theirs.identity.run_id) != (ours.identity.training_id, ours.identity.run_id)
 
 
 def test_a_stored_configuration_asks_for_its_plugin(write):

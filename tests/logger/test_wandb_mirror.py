@@ -13,7 +13,7 @@ import logger_records
 import pytest
 import wandb_offline
 
-from afterkernel.config import compose, override, run_id, to_config
+from afterkernel.config import compose, override, to_config
 from afterkernel.config.schema import every_option, public
 from afterkernel.errors import UserError
 from afterkernel.runs.run import wandb_run
@@ -30,7 +30,7 @@ def configured(tmp_path, *words):
 @contextlib.contextmanager
 def mirrored(config, run_dir, name=None, mode="offline"):
     sweep, logger = replace(config.sweep, name="tiny"), replace(config.logger, wandb=Wandb(mode))
-    with wandb_run(replace(config, sweep=sweep, logger=logger), run_dir, name or run_id(config)) as mirror:
+    with wandb_run(replace(config, sweep=sweep, logger=logger), run_dir, name or config.identity.run_id) as mirror:
         yield mirror
 
 
@@ -53,8 +53,12 @@ def test_a_run_by_its_id_group_epochs_and_final_numbers(tmp_path):
         for each in (logger_records.record(0), logger_records.record(2), final):
             mirror.log(each)
     (found,) = offline(tmp_path)
-    assert found.run.run_id == f"tiny-{run_id(config)}"
-    assert (found.run.run_group, found.run.display_name, found.run.project) == ("tiny", run_id(config), "afterkernel")
+    assert found.run.run_id == f"tiny-{config.identity.run_id}"
+    assert (found.run.run_group, found.run.display_name, found.run.project) == (
+        "tiny",
+        config.identity.run_id,
+        "afterkernel",
+    )
     assert found.exit_codes == [0]
     assert [row["epoch"] for row in found.history] == [0, 2, 5]
     assert [row["ntk/svm_test_error"] for row in found.history] == [0.5, 0.5 / 3, 0.5 / 6]
@@ -152,10 +156,10 @@ def test_a_resumed_run_keeps_its_id_and_is_complete_in_itself(tmp_path):
 def test_an_evaluation_with_other_options_is_a_wandb_run_of_its_own(tmp_path):
     config = configured(tmp_path)
     for made in (config, override(config, ["svm=libsvm"])):
-        with mirrored(made, tmp_path, name=run_id(config)) as mirror:
+        with mirrored(made, tmp_path, name=config.identity.run_id) as mirror:
             mirror.log(logger_records.record(0))
     first, second = (found.run.run_id for found in offline(tmp_path))
-    assert first == f"tiny-{run_id(config)}"
+    assert first == f"tiny-{config.identity.run_id}"
     assert second.startswith(f"{first}-")
 
 

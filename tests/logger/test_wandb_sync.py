@@ -12,7 +12,6 @@ from wandb_server import serving
 
 from afterkernel.__main__ import main
 from afterkernel.cli import wandb_sync as sync
-from afterkernel.config import run_id
 from afterkernel.wandb import account as accounts
 
 
@@ -37,7 +36,7 @@ def resumed(tmp_path):
     with mirrors.mirrored(config, run_dir) as mirror:
         for epoch in range(3):
             mirror.log(logger_records.record(epoch, final=epoch == 2))
-    return SimpleNamespace(runs=tmp_path / "runs", id=f"tiny-{run_id(config)}")
+    return SimpleNamespace(runs=tmp_path / "runs", id=f"tiny-{config.identity.run_id}")
 
 
 def test_a_resumed_run_arrives_once_and_whole(resumed, account, monkeypatch, capsys):
