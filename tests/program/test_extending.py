@@ -135,7 +135,7 @@ def test_a_dashboard_has_panels_for_the_kernel_and_the_measure(folder, monkeypat
     plugins.load(["my_lab.kernels", "my_lab.measures"])
     for sweep, metric, title in (
         ("centred", "centred_ntk/rotation_invariance", "Leading eigenvalues of K / n: centred_ntk"),
-        ("spectra", "ntk/top_share", "trace in the largest eigenvalues"),
+        ("spectra", "ntk/top_share", "Trace in the largest eigenvalues (share)"),
     ):
         made = workspace.spec(workspace.workspace(read(folder / "runs" / sweep, None, None), [], ""))
         assert metric in json.dumps(made)
