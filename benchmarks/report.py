@@ -127,8 +127,10 @@ def made_kernel(name: str, epoch: int, level: float, generator: np.random.Genera
         zoom_invariance=float(0.8 + turn + noise[3]),
         swap_invariance=float(0.7 - turn + noise[4]),
         effective_rank=float(2 + turn + noise[5]),
-        alignment_with_conjugate=float(0.9 - turn + noise[1]) if name == "ntk" else None,
-        alignment_with_initial_ntk=float(1 - turn + noise[2]),
+        measures={
+            "alignment_with_conjugate": float(0.9 - turn + noise[1]) if name == "ntk" else None,
+            "alignment_with_initial_ntk": float(1 - turn + noise[2]),
+        },
         target_alignment=float(0.1 + turn + noise[3]),
         distance_to_initial=float(turn + abs(noise[4])),
         kernel_velocity=float(turn / (1 + epoch)),

@@ -64,8 +64,8 @@ class KernelRecord:
     mean cosines in [-1, 1]. `effective_rank` is `None` where K is zero. `kernel_error` is the largest difference of a
     sample of the Gram matrix from the same gradients multiplied in float64, relative to its largest entry (from exact
     gradients for tf32 and bf16). The columns after it are measured on a sample (docs/definitions.md) and `None` if
-    not measured. `measures` holds, by name, numbers whose names depend on options or plugins: eigenvalues, other
-    strengths of a transform, single layers. `warnings` lists numerical problems in sentences.
+    not measured. `measures` holds, by name, numbers whose names depend on kernels, options or plugins: alignments,
+    eigenvalues, other strengths of a transform, single layers. `warnings` lists numerical problems in sentences.
     """
 
     __pydantic_config__ = _PYDANTIC
@@ -109,30 +109,6 @@ class KernelRecord:
         "largest rounding error in products of sampled entries, relative to the largest entry; blind to ReLU switches",
         "svm",
         default=None,
-    )
-    alignment_with_ntk: float | None = measured(
-        "alignment with the NTK or after kernel of the snapshot", "alignment", label="alignment with the NTK / AK"
-    )
-    alignment_with_conjugate: float | None = measured(
-        "alignment with the conjugate kernel of the snapshot", "alignment", label="alignment with the CK"
-    )
-    alignment_with_initial_ntk: float | None = measured(
-        "alignment with the NTK at epoch 0", "alignment", label="alignment with the NTK at epoch 0"
-    )
-    alignment_with_initial_conjugate: float | None = measured(
-        "alignment with the conjugate kernel at epoch 0", "alignment", label="alignment with the CK at epoch 0"
-    )
-    cka_with_ntk: float | None = measured(
-        "CKA with the NTK or after kernel of the snapshot", "alignment", label="CKA with the NTK / AK"
-    )
-    cka_with_conjugate: float | None = measured(
-        "CKA with the conjugate kernel of the snapshot", "alignment", label="CKA with the CK"
-    )
-    cka_with_initial_ntk: float | None = measured(
-        "CKA with the NTK at epoch 0", "alignment", label="CKA with the NTK at epoch 0"
-    )
-    cka_with_initial_conjugate: float | None = measured(
-        "CKA with the conjugate kernel at epoch 0", "alignment", label="CKA with the CK at epoch 0"
     )
     target_alignment: float | None = measured(
         "alignment with the labels", "alignment", label="alignment with the labels"

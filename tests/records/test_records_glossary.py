@@ -30,7 +30,7 @@ def test_the_page_of_definitions_is_drawn_from_it():
         ("shift_2px_invariance", "invariance under a shift by 2 pixels (mean cosine in [-1, 1])"),
         ("rotation_0.5rad_invariance", "invariance under a rotation by 0.5 rad (mean cosine in [-1, 1])"),
         ("eigenvalue_10", "eigenvalue 10 of K / n"),
-        ("alignment_with_ntk", "alignment with the NTK or after kernel of the snapshot"),
+        ("alignment_with_ntk", "alignment with ntk of the snapshot"),
         ("alignment_with_centred_ntk", "alignment with centred_ntk of the snapshot"),
         ("cka_with_initial_centred_ntk", "CKA with centred_ntk at epoch 0"),
         ("layers.1/effective_rank", "effective rank: trace / largest eigenvalue, layer layers.1"),
