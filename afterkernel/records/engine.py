@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -38,8 +39,8 @@ def connect() -> duckdb.DuckDBPyConnection:
 
     # With one thread, rows come in the order of the files. The file cache is off: it compares files by time alone.
     engine = duckdb.connect(":memory:", config={"enable_external_file_cache": "false", "threads": "1"})
-    engine.execute("SET enable_progress_bar = false")  # it would be printed among results
-    engine.execute("SET errors_as_json = true")
+    # No progress bar, which would be printed among results.
+    interruptible(engine, lambda: engine.execute("SET enable_progress_bar = false; SET errors_as_json = true"))
     return engine
 
 
@@ -48,13 +49,24 @@ def interruptible(engine: duckdb.DuckDBPyConnection, work: Callable[[], _T]) -> 
 
     In the main thread the engine would replace KeyboardInterrupt by an error of its own, or not notice it.
     """
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(work)
-        try:
-            return future.result()
-        except BaseException:
+    outcome: Future[_T] = Future()
+
+    def run() -> None:
+        if outcome.set_running_or_notify_cancel():
+            try:
+                outcome.set_result(work())
+            except BaseException as error:
+                outcome.set_exception(error)
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+        return outcome.result()
+    except BaseException:
+        # Also if the signal came while the thread was starting. An interrupt before the query begins has no effect.
+        while not (outcome.cancel() or outcome.done()):
             engine.interrupt()
-            raise
+            wait([outcome], 0.05)
+        raise
 
 
 @contextmanager
@@ -73,10 +85,10 @@ def open_results(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[d
         names = ", ".join([*FRAME, *(column.name for column in COLUMNS if column.name not in FRAME)])
         rows = " UNION ALL ".join(f"SELECT {names} FROM {part}" for part in parts)
         found = execute(f"SELECT DISTINCT unnest(json_keys({MEASURES_COLUMN})) FROM ({rows})").fetchall()
-        engine.execute(f"CREATE VIEW results AS {_with_measures(rows, [name for (name,) in found])}")
+        execute(f"CREATE VIEW results AS {_with_measures(rows, [name for (name,) in found])}")
         # As a plain path and with wildcards escaped, since DuckDB compares it with both.
-        engine.execute(f"SET allowed_directories = [{cache.sql_string(folder)}, {cache.sql_string(escape(folder))}]")
-        engine.execute(_LOCK)
+        execute(f"SET allowed_directories = [{cache.sql_string(folder)}, {cache.sql_string(escape(folder))}]")
+        execute(_LOCK)
         yield engine
 
 
@@ -108,7 +120,7 @@ def type_of(engine: duckdb.DuckDBPyConnection, expression: str) -> str:
         # For an unclosed string or bracket, the error would otherwise point at the added bracket.
         engine.extract_statements(f"{BEFORE[:-1]} {expression}")
         raise
-    return str(engine.sql(query).types[0])
+    return interruptible(engine, lambda: str(engine.sql(query).types[0]))
 
 
 def message_of(error: Exception) -> tuple[str, int | None]:

@@ -119,7 +119,7 @@ def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(unbroken, tmp_path
     once_trained(folder, lambda: process.send_signal(signal.SIGINT))
     code, output = wait(process, tmp_path)
     assert code == 130, output
-    assert "give the same command again" in output
+    assert "run the same command again" in output
     code, output = wait(start(tmp_path, *words), tmp_path)
     assert code == 0, output
     assert numbers(folder) == unbroken

@@ -17,7 +17,7 @@ FAILURE = re.compile(r"FAILED (\S+): (.*) \(log: (.*)\)")
 FAULTS = {
     "mlp-,seed0,snapshots/.epoch=0001.pt:kill": r"ended by SIGKILL",
     "mlp-,seed1,snapshots/.epoch=0001.pt:exit": r"it exited with code 0",
-    "mlp-,seed2,snapshots/.epoch=0004.pt:memory": r"memory ran out",
+    "mlp-,seed2,snapshots/.epoch=0004.pt:memory": r"out of memory",
     "vgg-,seed0,records,.tmp:kill": r"ended by SIGKILL",
     "vgg-,seed1,records,.tmp:full": r"the disk is full",
 }

@@ -18,8 +18,8 @@ def folder(tmp_path, make_record):
     return tmp_path
 
 
-def interrupt_soon():
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+def interrupt_soon(delay_s=0.3):
+    timer = threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     return timer
 
@@ -37,6 +37,15 @@ def test_an_interrupted_condition_is_an_interrupt_of_the_command(folder, capsys)
     assert main(["results", str(folder), "--where", f"({ENDLESS}) > 0"]) == 130
     timer.join()
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("delay_s", [0.01 * step for step in range(1, 15)])
+def test_an_interrupt_at_any_moment_is_an_interrupt(folder, delay_s):
+    results(folder)  # imports what the next call needs
+    timer = interrupt_soon(delay_s)
+    with pytest.raises(KeyboardInterrupt):
+        results(folder, f"({ENDLESS}) > 0")
+    timer.join()
 
 
 def test_what_another_signal_raises_stays_what_it_is(folder):
