@@ -13,12 +13,12 @@ import isolation
 # Before any library is imported: they read their settings then.
 isolation.hide()
 
-import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+import typecheck  # noqa: E402
 from _pytest.mark.expression import Expression  # noqa: E402
 
 # Before afterkernel is imported anywhere: this puts jaxtyping's and beartype's checks into its functions.
-jaxtyping.install_import_hook("afterkernel", "typecheck.typechecker").__enter__()
+typecheck.install()
 
 import torch  # noqa: E402
 from record_fixture import make_record  # noqa: E402, F401

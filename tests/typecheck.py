@@ -1,5 +1,57 @@
-"""The run-time check of every signature in tests: beartype, with an int where a float is asked for."""
+"""The run-time check of every signature in tests: jaxtyping where it names a shape, and beartype alone elsewhere.
 
+An int fits where a float is asked for. jaxtyping alone would check each call twice, by way of `inspect`: most of the
+time of many a test.
+"""
+
+from collections.abc import Callable, Hashable
+from types import FunctionType
+from typing import Any, get_args
+
+import jaxtyping
 from beartype import BeartypeConf, beartype
 
-typechecker = beartype(conf=BeartypeConf(is_pep484_tower=True))
+_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))
+_jaxtyped = jaxtyping.jaxtyped
+_checks: dict[Hashable, Callable] = {}
+
+
+def install() -> None:
+    """Check the signatures of afterkernel, which must not have been imported yet."""
+    jaxtyping.jaxtyped = lambda typechecker: lambda function: checked(function, typechecker)
+    jaxtyping.install_import_hook("afterkernel", "typecheck.of_signature").__enter__()
+
+
+def of_signature(function: FunctionType) -> Callable:
+    """The check of a function that jaxtyping has made of a signature alone, with no body: one check per signature.
+
+    A function within another is defined, and its check asked for, at each call of the other.
+    """
+    key = function.__module__, function.__qualname__, function.__code__, *function.__annotations__.items()
+    if key not in _checks:
+        _checks[key] = _beartype(function)
+    return _checks[key]
+
+
+def checked(function: Any, by_jaxtyping: Callable) -> Any:
+    """The function or the class with its check; `by_jaxtyping` checks signatures for jaxtyping."""
+    if not isinstance(function, FunctionType) or "<locals>" in function.__qualname__:
+        return _jaxtyped(function, typechecker=by_jaxtyping)
+    resolved = {name: _resolved(hint, function.__globals__) for name, hint in function.__annotations__.items()}
+    if any(map(_names_a_shape, resolved.values())):
+        return _jaxtyped(function, typechecker=by_jaxtyping)
+    function.__annotations__ = resolved
+    return _beartype(function)
+
+
+def _resolved(hint: Any, names: dict[str, Any]) -> Any:
+    """What the text of an annotation means; with a name that only mypy imports, anything fits."""
+    try:
+        return eval(hint, names) if isinstance(hint, str) else hint
+    except NameError:
+        return Any
+
+
+def _names_a_shape(hint: Any) -> bool:
+    parts = hint if isinstance(hint, list) else get_args(hint)
+    return (isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray)) or any(map(_names_a_shape, parts))

@@ -27,7 +27,7 @@ def ntk(
     device: str | torch.device | None = None,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
     store: Path | str | None = None,
-) -> Float[Tensor, ...]:
+) -> Float[Tensor, " ..."]:
     """The empirical neural tangent kernel of a model: K_ij = <d f(x_i) / d theta, d f(y_j) / d theta>.
 
     For a trained model this is the after kernel (arXiv 2105.10585, section 2). theta are all trainable parameters, f is
@@ -68,7 +68,7 @@ def layer_ntks(
     device: str | torch.device | None = None,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
     store: Path | str | None = None,
-) -> dict[str, Float[Tensor, ...]]:
+) -> dict[str, Float[Tensor, " ..."]]:
     """The neural tangent kernel of every layer, by the layer's name; their sum is `ntk`.
 
     A layer is a module with parameters of its own. Arguments and errors are those of `ntk`, each matrix as its result.
@@ -180,7 +180,7 @@ def _grams(
     return train_test_grams(phi, x, **given) if y is None else cross_grams(phi, x, y, **given)
 
 
-def _matrix(K: Float[Tensor, "nk mk"], n: int, m: int, output: int | str | None) -> Float[Tensor, ...]:
+def _matrix(K: Float[Tensor, "nk mk"], n: int, m: int, output: int | str | None) -> Float[Tensor, " ..."]:
     """With all pairs of outputs, samples before outputs."""
     if output != "full":
         return K
