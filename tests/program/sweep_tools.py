@@ -55,6 +55,22 @@ def start(words, cwd, **harm):
     )
 
 
+WITHOUT_TORCH = """
+import sys
+from afterkernel.__main__ import main
+assert main(sys.argv[1:]) == 0
+assert "torch" not in sys.modules
+"""
+
+
+def run_without_torch(*words):
+    """What a command prints that needs no torch, in a new interpreter, where it must not have been imported."""
+    command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def numbers(sweep_dir):
     """Every number of a sweep that does not vary from run to run, by run, snapshot and evaluation."""
     found = {}
