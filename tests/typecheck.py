@@ -1,7 +1,7 @@
 """The run-time check of every signature in tests: jaxtyping where it names a shape, and beartype alone elsewhere.
 
-An int fits where a float is asked for. jaxtyping alone would check each call twice, by way of `inspect`: most of the
-time of many a test.
+An int fits where a float is asked for. jaxtyping alone would check the arguments of each call twice, by way of
+`inspect`.
 """
 
 import functools
