@@ -59,7 +59,7 @@ def test_shapes():
     assert sums(x, y).shape == (2,)
     paired((y, y))
     for call in (lambda: sums(x, torch.zeros(3)), lambda: sums(x, y + 2), lambda: paired((y, torch.zeros(3)))):
-        with pytest.raises(TypeCheckError):
+        with pytest.raises(BeartypeCallHintViolation, match="dimension n"):
             call()
 
 
@@ -74,5 +74,5 @@ def test_functions_that_are_defined_again_at_each_call():
 def test_the_package_is_checked():
     with pytest.raises(BeartypeCallHintViolation):
         closest(3, ["a"])
-    with pytest.raises(TypeCheckError):
+    with pytest.raises(BeartypeCallHintViolation, match="n is 3 which does not equal the existing value of 2"):
         check_labels(torch.zeros(2), torch.zeros(2, 3))

@@ -1,9 +1,11 @@
 """The run-time check of every signature in tests: jaxtyping where it names a shape, and beartype alone elsewhere.
 
-An int fits where a float is asked for. jaxtyping alone would check each call twice, by way of `inspect`: most of the
-time of many a test.
+An int fits where a float is asked for. jaxtyping alone would check the arguments of each call twice, by way of
+`inspect`.
 """
 
+import functools
+import inspect
 from collections.abc import Callable, Hashable
 from types import FunctionType
 from typing import Any, get_args
@@ -37,11 +39,22 @@ def checked(function: Any, by_jaxtyping: Callable) -> Any:
     """The function or the class with its check; `by_jaxtyping` checks signatures for jaxtyping."""
     if not isinstance(function, FunctionType) or "<locals>" in function.__qualname__:
         return _jaxtyped(function, typechecker=by_jaxtyping)
-    resolved = {name: _resolved(hint, function.__globals__) for name, hint in function.__annotations__.items()}
-    if any(map(_names_a_shape, resolved.values())):
+    hints = {name: _resolved(hint, function.__globals__) for name, hint in function.__annotations__.items()}
+    shapes = [shape for hint in hints.values() for shape in _shapes(hint)]
+    # A length may be that of an argument; a generator would be checked as it runs, among the lengths of its user.
+    if any("{" in shape.dim_str for shape in shapes) or (shapes and inspect.isgeneratorfunction(function)):
         return _jaxtyped(function, typechecker=by_jaxtyping)
-    function.__annotations__ = resolved
-    return _beartype(function)
+    function.__annotations__ = hints
+    check = _beartype(function)
+    if not shapes:
+        return check
+
+    @functools.wraps(function)
+    def with_lengths(*args: Any, **kwargs: Any) -> Any:
+        with _jaxtyped("context"):  # a letter is one length in all of a call
+            return check(*args, **kwargs)
+
+    return with_lengths
 
 
 def _resolved(hint: Any, names: dict[str, Any]) -> Any:
@@ -52,6 +65,7 @@ def _resolved(hint: Any, names: dict[str, Any]) -> Any:
         return Any
 
 
-def _names_a_shape(hint: Any) -> bool:
-    parts = hint if isinstance(hint, list) else get_args(hint)
-    return (isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray)) or any(map(_names_a_shape, parts))
+def _shapes(hint: Any) -> list[Any]:
+    if isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray):
+        return [hint]
+    return [shape for part in (hint if isinstance(hint, list) else get_args(hint)) for shape in _shapes(part)]
