@@ -20,7 +20,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str, str]] = {
 }
 
 
-def option(
+def option(  # noqa: PLR0913 (a declaration, all by name)
     default: Any,
     help: str,
     *,

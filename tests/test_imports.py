@@ -1,6 +1,7 @@
 import gc
 
 import pytest
+
 from afterkernel.plugins import without_collections
 
 

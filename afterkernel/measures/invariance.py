@@ -211,7 +211,7 @@ def invariance(
     return found
 
 
-def model_invariance(
+def model_invariance(  # noqa: PLR0913 (public, all but two by name)
     model: nn.Module,
     x: Tensor,
     transform: str,

@@ -140,3 +140,28 @@ def test_a_dashboard_has_panels_for_the_kernel_and_the_measure(folder, monkeypat
         made = workspace.spec(workspace.workspace(read(folder / "runs" / sweep, None, None), [], ""))
         assert metric in json.dumps(made)
         assert title in json.dumps(made)
+
+
+def test_worker_processes_load_the_plugins_of_their_runs(folder, program):
+    words = [
+        "--multirun",
+        "seed=0,1",
+        "plugins=[my_lab.nets]",
+        "arch=lenet",
+        "training.epochs=1",
+        "sweep.name=parallel",
+    ]
+    done = program(
+        *words, "sweep.name=parallel", "launcher.processes=2", "kernel.names=[conjugate]", *SMALL, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(ak.results(folder / "runs" / "parallel")["seed"].unique()) == [0, 1]
+
+
+def test_a_stored_run_asks_for_its_plugin_and_is_evaluated_with_it(folder, program):
+    (run,) = (path for path in (folder / "runs" / "parallel").glob("lenet-*-seed0-*"))
+    refused = program("evaluate", run, "svm=libsvm", cwd=folder)
+    assert refused.returncode == 2
+    assert "it needs plugins, code that is imported only if you ask for it: add plugins=[my_lab.nets]" in refused.stderr
+    assert program("evaluate", run, "svm=libsvm", "plugins=[my_lab.nets]", cwd=folder).returncode == 0
+    assert {"exact", "libsvm"} == set(ak.results(folder / "runs" / "parallel")["svm_backend"])
