@@ -15,6 +15,7 @@ from afterkernel.config.schema import KINDS, Config
 from afterkernel.errors import UserError
 from afterkernel.kernel_kinds import KINDS as KERNEL_KINDS
 from afterkernel.kernels.plan import check_budget
+from afterkernel.models.architecture import ImageShape
 from afterkernel.options import check_bounds
 from afterkernel.records.files import check_folders, is_name
 from afterkernel.wandb.account import is_wandb_name, knows_account
@@ -62,12 +63,24 @@ def _check_images(config: Config) -> None:
             f"training.augment_shift_px={config.training.augment_shift_px:g} moves {shape[1]}x{shape[2]} images "
             f"entirely out of the frame: give less than {side}."
         )
-    with torch.device("meta"):
-        network = config.arch.build(shape)
-    for name in config.kernel.names:
-        KERNEL_KINDS[name].check(network)
-    size = network.parameter_count
+    size = _check_network(config, shape)
     check_budget(config.kernel.budget_bytes, size, config.kernel.precision.held.itemsize)
+
+
+# Parameters of the networks that were checked: a grid has many runs of one network.
+_sizes: dict[tuple[object, ...], int] = {}
+
+
+def _check_network(config: Config, shape: ImageShape) -> int:
+    """The number of parameters of the network, for which all kernels exist."""
+    key = (type(config.arch), repr(config.arch), shape, *config.kernel.names)
+    if key not in _sizes:
+        with torch.device("meta"):
+            network = config.arch.build(shape)
+        for name in config.kernel.names:
+            KERNEL_KINDS[name].check(network)
+        _sizes[key] = network.parameter_count
+    return _sizes[key]
 
 
 def device(config: Config) -> torch.device:

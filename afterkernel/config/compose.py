@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -87,24 +88,28 @@ def compose(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig
 
 
 def to_config(cfg: DictConfig) -> Config:
-    """The composed configuration as dataclasses, checked. Raises UserError for the first mistake in it."""
+    """The composed configuration as dataclasses, checked; references in `cfg` are resolved in place.
+
+    Raises UserError for the first mistake in it.
+    """
     config = _typed(cfg)
     check(config)
     return config
 
 
 def _typed(cfg: DictConfig) -> Config:
-    plain = copy.deepcopy(cfg)
-    with open_dict(plain):
-        plain.pop("hydra", None)
-    _resolve(plain)
+    if "hydra" in cfg:
+        cfg = copy.deepcopy(cfg)
+        with open_dict(cfg):
+            cfg.pop("hydra")
+    _resolve(cfg)
     try:
-        config = OmegaConf.to_object(plain)
+        config = OmegaConf.to_object(cfg)
     except OmegaConfBaseException as error:
         raise UserError(explain(error)) from error
     if not isinstance(config, Config):
         raise UserError("the configuration has lost its schema: conf/config.yaml must begin with base_config.")
-    _reject_unknown(plain, config)
+    _reject_unknown(cfg, config)
     used = [plugin for field in dataclasses.fields(config) for plugin in used_plugins(getattr(config, field.name))]
     return dataclasses.replace(config, plugins=sorted({*config.plugins, *used}))
 
@@ -112,14 +117,13 @@ def _typed(cfg: DictConfig) -> Config:
 def _resolve(cfg: DictConfig) -> None:
     """Resolve all references ${...} in place. Raises UserError that names the first option whose value can't be."""
     known = every_option()
-    for name in _leaves(cfg):
-        section, _, last = name.rpartition(".")
-        node = OmegaConf.select(cfg, section) if section else cfg
-        try:
-            value = OmegaConf.select(node, last)
-        except (OmegaConfBaseException, RecursionError) as error:
-            raw = node._get_node(last)
-            raise UserError(f"{name}={raw._value() if raw is not None else ''}: {explain(error)}") from error
+    for name, section, key in _leaves(cfg):
+        value: Any = section._get_node(key)
+        if value is not None and value._is_interpolation():
+            try:
+                value = OmegaConf.select(section, key)
+            except (OmegaConfBaseException, RecursionError) as error:
+                raise UserError(f"{name}={value._value()}: {explain(error)}") from error
         # OmegaConf lets lists within lists pass.
         if OmegaConf.is_list(value) and any(map(OmegaConf.is_config, value)) and name in known:
             shown = json.dumps(OmegaConf.to_container(value), separators=(",", ":"))
@@ -149,15 +153,16 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
 def _reject_unknown(cfg: DictConfig, config: Config) -> None:
     """Hydra's +key=value passes a schema, so what the schema does not know is looked for here."""
     known = {name for name, _, _ in walk(config)}
-    for name in _leaves(cfg):
+    for name, _, _ in _leaves(cfg):
         if name not in known:
             raise UserError(unknown(name, known))
 
 
-def _leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in map(str, node):
-        value = node._get_node(key)
+def _leaves(section: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig, str]]:
+    """Every value below a section: its dotted name, the section that holds it, and its key there."""
+    for key in map(str, section):
+        value = section._get_node(key)
         if isinstance(value, DictConfig) and not value._is_none():
             yield from _leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", section, key

@@ -36,6 +36,8 @@ def help_text(usage: str) -> str:
         "",
         "Sweep with commas: --multirun arch=vgg,mlp training.lr=0.03,0.1; or +sweep=NAME takes sweeps/NAME.yaml.",
         "experiment=NAME takes a file of conf/experiment. Hydra's own flags (--cfg job, --info) work too.",
+        "plugins=[MODULE] adds networks, data sets, kernels, measures, SVM backends and claims of your own;",
+        "--config-dir DIR adds your own choices DIR/GROUP/NAME.yaml and sweeps DIR/sweeps/NAME.yaml.",
     ]
     return "\n".join(lines)
 
