@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from afterkernel.errors import UserError
 
 GROUP = "afterkernel"
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 Member = TypeVar("Member")
@@ -39,7 +40,8 @@ class Registry(Mapping[str, Member]):
 
     It grows when a plugin is loaded, so that what derives from it must be derived where it is used, not at import time.
     `make` turns a class into a member: the class itself by default. `fields_are_options` says that a dataclass below
-    `base` is a section of the configuration. Members are sorted by `order`, then by name.
+    `base` is a section of the configuration, and `overrides` are methods of `base` of which a plugin's class defines at
+    least one. Members are sorted by `order`, then by name.
     """
 
     def __init__(
@@ -48,9 +50,11 @@ class Registry(Mapping[str, Member]):
         base: type,
         make: Callable[[Any], Member] = lambda kind: kind,
         *,
+        overrides: tuple[str, ...],
         fields_are_options: bool = True,
     ) -> None:
-        self.package, self.base, self._make, self._options = package, base, make, fields_are_options
+        self.package, self.base, self._make = package, base, make
+        self._overrides, self._options = overrides, fields_are_options
         self._kinds: dict[str, type] = {}
         self._members: dict[str, Member] = {}
         self._scanned: dict[str, ModuleType] | None = None  # the plugins that `_members` knows
@@ -90,6 +94,13 @@ class Registry(Mapping[str, Member]):
                         f"plugins=[{plugin}]: {kind.__name__} has the name {name}, which {found[name].__module__} has "
                         "already given: choose another name."
                     )
+                if not _NAME.fullmatch(name):
+                    raise UserError(
+                        f"plugins=[{plugin}]: {kind.__name__}.name={name} is not valid: use lower-case letters, digits "
+                        "and _, beginning with a letter."
+                    )
+                if all(getattr(kind, method) is getattr(self.base, method) for method in self._overrides):
+                    raise UserError(f"plugins=[{plugin}]: {kind.__name__} must define {' or '.join(self._overrides)}.")
                 if self._options:
                     _check_options(plugin, kind)
                 found[name] = kind
@@ -166,7 +177,7 @@ def _imported(name: str, asked: str) -> ModuleType:
                 "holds it."
             ) from error
         raise UserError(f"{asked} can't be imported: it needs the module {error.name}; install it.") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
         raise UserError(f"{asked} can't be imported: {type(error).__name__}: {first}") from error
 

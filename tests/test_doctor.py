@@ -55,7 +55,7 @@ def test_a_backend_that_can_not_run_here_comes_with_what_to_do():
 
 
 def test_broken_optional_backend_is_told_and_does_not_fail(monkeypatch, capsys):
-    def broken(self, K, y):
+    def broken(self, K, y, start=None):
         raise OSError("library does not load")
 
     monkeypatch.setattr(doctor.BACKENDS["libsvm"], "solve", broken)

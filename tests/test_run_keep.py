@@ -102,8 +102,8 @@ def altered(path):
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (altered, "its checksum does not fit"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-4]), "its checksum does not fit"),
+        (altered, "its checksum differs"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-4]), "its checksum differs"),
         (lambda path: path.unlink(), "No such file"),
     ],
 )

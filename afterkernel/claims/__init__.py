@@ -10,6 +10,8 @@ from afterkernel.claims.claim import Claim
 from afterkernel.claims.verdict import Comparison, ComparisonOutcome, Finding, PartFinding, judge
 from afterkernel.plugins import Registry
 
-CLAIMS: Registry[Claim] = Registry(__name__, Claim, make=lambda kind: kind(), fields_are_options=False)
+CLAIMS: Registry[Claim] = Registry(
+    __name__, Claim, make=lambda kind: kind(), overrides=("parts",), fields_are_options=False
+)
 
 __all__ = ["CLAIMS", "Claim", "Comparison", "ComparisonOutcome", "Finding", "PartFinding", "judge"]

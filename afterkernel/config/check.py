@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib.util
 import os
 import stat
 import tempfile
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
+from afterkernel.config.identity import used_plugins
 from afterkernel.config.schema import KINDS, Config
 from afterkernel.errors import UserError
 from afterkernel.kernel_kinds import KINDS as KERNEL_KINDS
@@ -46,11 +50,29 @@ def check(config: Config) -> None:
     _check_output(config)
     device(config)
     _check_wandb(config)
-    config.svm.check()
-    config.launcher.check()
-    config.measure.check()
-    config.dataset.check()
-    _check_images(config)
+    for group in ("svm", "launcher", "measure", "dataset"):
+        with _naming_plugin(config, group):
+            getattr(config, group).check()
+    with _naming_plugin(config, "arch", "dataset", "measure", "kernel"):
+        _check_images(config)
+
+
+@contextlib.contextmanager
+def _naming_plugin(config: Config, *groups: str) -> Iterator[None]:
+    """Turn an error in the code of a plugin into a UserError that says where it is."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        used = [plugin for group in groups for plugin in used_plugins(getattr(config, group))]
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        if not used:
+            raise
+        raise UserError(
+            f"plugins=[{','.join(used)}] failed while the options were checked: {type(error).__name__}: {error} "
+            f"({place.filename}, line {place.lineno})"
+        ) from error
 
 
 def _check_images(config: Config) -> None:

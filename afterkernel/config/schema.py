@@ -22,9 +22,9 @@ from afterkernel.config.kernel_options import Kernel
 from afterkernel.data import SOURCES, Source
 from afterkernel.errors import MissingPluginError, UserError
 from afterkernel.kernel_kinds import KINDS as KERNEL_KINDS
-from afterkernel.launchers.launcher import Launcher
+from afterkernel.launchers import LAUNCHERS, Launcher
 from afterkernel.measures import MEASURES, Measures, measure_options
-from afterkernel.models import Architecture
+from afterkernel.models import ARCHITECTURES, Architecture
 from afterkernel.options import option, walk
 from afterkernel.plugins import Registry
 from afterkernel.svm import BACKENDS, Backend
@@ -99,9 +99,9 @@ class Config:
 
 KINDS: dict[str, Registry[type[Any]]] = {
     "dataset": SOURCES,
-    "arch": Registry("afterkernel.models", Architecture),
+    "arch": ARCHITECTURES,
     "svm": BACKENDS,
-    "launcher": Registry("afterkernel.launchers", Launcher),
+    "launcher": LAUNCHERS,
 }
 # Everything that a plugin can define.
 _REGISTRIES: list[Registry[Any]] = [*KINDS.values(), KERNEL_KINDS, MEASURES, CLAIMS]

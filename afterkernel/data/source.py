@@ -126,10 +126,14 @@ class Source:
 
     def _arrays(self, train: bool) -> tuple[Tensor, list[str]]:
         """All images of a split (n, c, h, w) as they were read, and the names of their classes."""
-        found = self.read(train)
-        if not isinstance(found, tuple):
-            dataset: Any = found
-            pairs = [dataset[index] for index in range(len(dataset))]
+        found: Any = self.read(train)
+        if not (isinstance(found, tuple) and len(found) == 2):
+            if isinstance(found, tuple) or not (hasattr(found, "__getitem__") and len(found)):
+                raise UserError(
+                    f"dataset={self.name} reads {type(found).__name__}: it must give images and labels, or a torch "
+                    "Dataset of such pairs, and at least one."
+                )
+            pairs = [found[index] for index in range(len(found))]
             found = torch.stack([torch.as_tensor(image) for image, _ in pairs]), [label for _, label in pairs]
         images, labels = torch.as_tensor(found[0]), found[1]
         labels = [label.item() if hasattr(label, "item") else label for label in labels]
@@ -140,6 +144,8 @@ class Source:
                 f"dataset={self.name} gives images of shape {kind}: they must be (n, c, h, w) or (n, h, w), of uint8 "
                 "or of floats in [0, 1]."
             )
+        if not len(images):
+            raise UserError(f"dataset={self.name} has no image in its {'training' if train else 'test'} split.")
         if len(images) != len(labels):
             raise UserError(f"dataset={self.name} gives {len(images)} images and {len(labels)} labels: give one each.")
         return images, [self._class_name(label) for label in labels]

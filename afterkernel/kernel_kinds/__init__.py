@@ -7,7 +7,7 @@ dashboard, and the documentation. No torch is imported before a kernel is comput
 from afterkernel.kernel_kinds.kind import KernelInput, KernelKind
 from afterkernel.plugins import Registry
 
-KINDS: Registry[KernelKind] = Registry(__name__, KernelKind, make=lambda kind: kind())
+KINDS: Registry[KernelKind] = Registry(__name__, KernelKind, make=lambda kind: kind(), overrides=("embedding",))
 
 
 def describe(name: str) -> KernelKind:

@@ -64,6 +64,7 @@ class KernelKind:
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
         cls.label = cls.label or cls.name
+        cls.title = cls.title or cls.label
         cls.start_label = cls.start_label or (f"{cls.label} at initialisation" if cls.is_learned else cls.label)
 
     def check(self, network: nn.Module) -> None:

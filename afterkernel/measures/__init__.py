@@ -17,7 +17,7 @@ from afterkernel.measures.state import MeasureState
 from afterkernel.measures.target_alignment import target_alignment
 from afterkernel.plugins import Registry
 
-MEASURES: Registry[type[Measure]] = Registry(__name__, Measure)
+MEASURES: Registry[type[Measure]] = Registry(__name__, Measure, overrides=("of_training_set", "of_sample", "of_images"))
 
 
 def measure_options(**options: Any) -> Measures:

@@ -7,6 +7,7 @@ sample, whose Gram matrix is cut out of that of the training set, so that no emb
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ class Context:
         grams = {"": (_symmetric(K[sample][:, sample]), test)}
         numbers: Numbers = {}
         for measure in self.measures:
-            numbers |= measure.of_training_set(K)
+            numbers |= _checked(measure, measure.of_training_set(K))
         if self.options.per_layer and KINDS[name].has_layers:
             grams |= self._layers(phi, norm, K.device)
         self.kernels[name] = _Kernel(phi, grams, numbers, time.perf_counter() - started)
@@ -167,10 +168,12 @@ def measure_all(context: Context) -> dict[str, Numbers]:
         for gram in context.samples(name, sample_id):
             prefix = f"{gram.layer}/" if gram.layer else ""
             for measure in context.measures:
-                kernel.numbers |= {f"{prefix}{key}": value for key, value in measure.of_sample(gram).items()}
+                kernel.numbers |= {
+                    f"{prefix}{key}": value for key, value in _checked(measure, measure.of_sample(gram)).items()
+                }
         per_layer = context.options.per_layer and KINDS[name].has_layers
         for measure in context.measures:
-            kernel.numbers |= measure.of_images(kernel.phi, images, per_layer)
+            kernel.numbers |= _checked(measure, measure.of_images(kernel.phi, images, per_layer))
         kernel.wall_s += time.perf_counter() - started
     if context.options.needs_history:
         grams = {
@@ -180,6 +183,19 @@ def measure_all(context: Context) -> dict[str, Numbers]:
         }
         context.state.update(HistoryEntry(context.epoch, sample_id, grams))
     return {name: kernel.numbers for name, kernel in context.kernels.items()}
+
+
+def _checked(measure: Measure, numbers: object) -> Numbers:
+    """The numbers of a measure. UserError if one is not a finite number or None, as a plugin's may be."""
+    if not isinstance(numbers, dict):
+        raise UserError(f"the measure {measure.name} gives {type(numbers).__name__}: it must give numbers by name.")
+    for name, value in numbers.items():
+        if value is not None and not (type(value) in (int, float) and math.isfinite(value)):
+            raise UserError(
+                f"the measure {measure.name} gives {name}={value!r}: it must be a finite int or float, or None where "
+                "the number does not exist."
+            )
+    return numbers
 
 
 def _symmetric(K: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:

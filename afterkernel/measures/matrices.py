@@ -32,7 +32,7 @@ def or_none(measure: Callable[..., float], *arguments: object) -> float | None:
 
 def check_finite_matrix(name: str, matrix: Tensor) -> None:
     """Raise UserError for what is not a matrix of finite numbers, or holds zeros alone."""
-    _check_tensor(name, matrix)
+    check_tensor(name, matrix)
     if matrix.dim() != 2 or matrix.numel() == 0:
         raise UserError(f"{name} has shape {tuple(matrix.shape)}: a Gram matrix has two dimensions, neither of them 0.")
     low, high = (float(end) for end in torch.aminmax(matrix))
@@ -42,7 +42,8 @@ def check_finite_matrix(name: str, matrix: Tensor) -> None:
         raise UndefinedError(f"{name} holds zeros alone: its direction is not defined.")
 
 
-def _check_tensor(name: str, value: object) -> None:
+def check_tensor(name: str, value: object) -> None:
+    """Raise UserError for what is not a dense tensor of real numbers."""
     if not isinstance(value, Tensor):
         raise UserError(f"{name} is a {type(value).__name__}, not a torch tensor: convert it by torch.as_tensor.")
     if value.is_complex() or value.layout != torch.strided or value.is_meta:
@@ -51,8 +52,8 @@ def _check_tensor(name: str, value: object) -> None:
 
 def check_pair(K: Tensor, C: Tensor) -> None:
     """Raise UserError for two matrices that can't be those of the same images."""
-    _check_tensor("K", K)
-    _check_tensor("C", C)
+    check_tensor("K", K)
+    check_tensor("C", C)
     if K.shape != C.shape:
         raise UserError(f"K has shape {tuple(K.shape)} and C {tuple(C.shape)}: both must be of the same images.")
     check_finite_matrix("K", K)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from afterkernel.measures.alignment import alignment, cka
-from afterkernel.measures.matrices import check_gram, or_none
+from afterkernel.measures.matrices import check_gram, check_tensor, or_none
 from afterkernel.measures.measure import Measure, Numbers, SampleGram
 from afterkernel.svm.checks import check_labels
 from afterkernel.types import Float, Tensor
@@ -50,5 +50,6 @@ class TargetAlignment(Measure):
 
 
 def _target(K: Float[Tensor, "n n"], y: Tensor) -> Float[Tensor, "n n"]:
+    check_tensor("y", y)
     label = check_labels(y, K, both_classes=False)
     return torch.outer(label, label)

@@ -79,7 +79,7 @@ class Architecture:
     def count(self, width: int, image_shape: ImageShape) -> float:
         """The number of parameters as the budget counts them: here, those of the module."""
         with torch.device("meta"):
-            return _count(self.module(width, image_shape))
+            return _count(self._module(width, image_shape))
 
     def choose_width(self, image_shape: ImageShape) -> int:
         """The width that the options ask for. Raises UserError if the budget is below the smallest network."""
@@ -114,12 +114,21 @@ class Architecture:
                 f"{given} is too large: {self.name} of width {width} has about {parameters:.2g} parameters, which do "
                 f"not fit into this machine's memory of {memory / 2**30:.3g} GiB."
             )
-        network = Network(self.module(width, image_shape), width)
+        module = self._module(width, image_shape)
+        if not _count(module):
+            raise UserError(f"arch={self.name} has no trainable parameters: a network needs some.")
+        network = Network(module, width)
         # As the check of a configuration builds it. Networks of this package are tested, and the first forward pass on
         # the meta device imports for seconds.
         if torch.get_default_device().type == "meta" and not _is_shipped(type(self)):
             self._check_output(network.layers, image_shape)
         return network
+
+    def _module(self, width: int, image_shape: ImageShape) -> nn.Module:
+        made: object = self.module(width, image_shape)
+        if not isinstance(made, nn.Module):
+            raise UserError(f"arch={self.name} gives {type(made).__name__}: it must give a torch.nn.Module.")
+        return made
 
     def _check_output(self, module: nn.Module, image_shape: ImageShape) -> None:
         try:

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 # Multiply-adds of a Gram matrix from which its tiles are kept on disk: some ten seconds on two cores, or on a GPU.
 LONG_MULTIPLICATIONS = 10**12
 GPU_FACTOR = 200
+# How far below 0, relative to the largest, rounding may take the diagonal of a kernel that is a difference.
+_ROUNDING = 1e-4
 
 
 @dataclass
@@ -217,7 +219,10 @@ def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None,
 
 def _normalise(K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"]) -> float:
     """Divide phi by Z = 1e-4 + the mean of |phi(x)| over the training set (arXiv 2105.10585), in place; return Z."""
-    norm = NORM_OFFSET + K.diagonal().double().sqrt().mean().item()
+    squares = K.diagonal().double()
+    if bool((squares < -_ROUNDING * squares.abs().max()).any()):
+        raise UserError(f"the kernel has {squares.min().item():.3g} on its diagonal: squared norms can't be negative.")
+    norm = NORM_OFFSET + squares.clamp_min(0).sqrt().mean().item()
     K /= norm**2
     K_test /= norm**2
     return norm

@@ -12,7 +12,7 @@ from afterkernel.svm.outcome import Outcome
 from afterkernel.svm.ridge import KernelRidge
 from afterkernel.svm.soft_path import SoftMarginPath
 
-BACKENDS: Registry[type[Backend]] = Registry(__name__, Backend)
+BACKENDS: Registry[type[Backend]] = Registry(__name__, Backend, overrides=("solve",))
 
 __all__ = [
     "BACKENDS",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
+from afterkernel.errors import UserError
 from afterkernel.options import option
 from afterkernel.svm.separability import Separability
 from afterkernel.types import Float, Int, Tensor
@@ -70,3 +74,21 @@ def slack_weight() -> Any:
     """The option C of backends that approach the hard margin by a large weight of the slacks."""
     words = "weight of the slacks, K scaled to unit largest diagonal; large for a hard margin"
     return option(1e6, words, at_least=1e-12, at_most=1e16)
+
+
+def check_solution(backend: Backend, solution: object, n: int) -> None:
+    """Raise UserError for what is no solution for n samples, as a plugin's backend may return."""
+    given = f"svm={backend.name} gives"
+    if not isinstance(solution, Solution):
+        raise UserError(f"{given} {type(solution).__name__}, where a Solution belongs.")
+    dual = solution.dual
+    if dual.shape != (n,) or dual.dtype != torch.float64:
+        shape, kind = tuple(dual.shape), str(dual.dtype).removeprefix("torch.")
+        raise UserError(f"{given} a dual of shape {shape} in {kind}: it must be ({n},) in float64.")
+    if not bool(((dual >= 0) & dual.isfinite()).all()):
+        raise UserError(f"{given} a dual with a number that is negative or not finite: each must be at least 0.")
+    if not math.isfinite(solution.intercept) or (solution.intercept != 0 and not backend.has_intercept):
+        raise UserError(
+            f"{given} the intercept {solution.intercept:g}, but its has_intercept is {backend.has_intercept}: an "
+            "intercept must be finite, and 0 without has_intercept."
+        )

@@ -12,6 +12,7 @@ from afterkernel.svm.signed_gram import PRECISION
 from afterkernel.types import Float, Tensor
 
 EXACT_UP_TO = 2000  # samples up to which a Cholesky factorisation decides
+PANEL = 64  # rows of the factor that are computed together
 STEPS = 30  # of Lanczos beyond that
 ROWS_AT_ONCE = 512
 
@@ -32,7 +33,8 @@ def negative_eigenvalue(K: Float[Tensor, "n n"]) -> float | None:
 
     Up to 2,000 samples a Cholesky factorisation decides and the eigenvalue is exact. Beyond, 30 steps of Lanczos
     (C. Lanczos, 1950; fully orthogonalised): the value is that of a vector, x'Kx / x'x, so that K has one at least as
-    low, but a small one may be missed. Memory: up to 2,000 samples 16 n^2 bytes, so at most 64 MB; beyond, 30 vectors.
+    low, but a small one may be missed. Memory: up to 2,000 samples 4 n^2 bytes for the factor, so at most 16 MB, and
+    16 n^2 where it fails; beyond, 30 vectors.
     """
     allowed = allowed_eigenvalue(K)
     if len(K) <= EXACT_UP_TO:
@@ -45,10 +47,24 @@ def negative_eigenvalue(K: Float[Tensor, "n n"]) -> float | None:
 
 
 def _has_factor(K: Float[Tensor, "n n"], shift: float) -> bool:
-    """Whether K + shift I has a Cholesky factor."""
-    shifted = K.to(torch.float64, copy=True)
-    shifted.diagonal().add_(shift)
-    return int(torch.linalg.cholesky_ex(shifted).info) == 0
+    """Whether K + shift I has a Cholesky factor, which is kept without its zeros, some rows at a time."""
+    rows: list[Tensor] = []
+    at_once = len(K) if len(K) <= 5 * PANEL else PANEL
+    for top in range(0, len(K), at_once):
+        panel = K[top : top + at_once, : top + at_once].to(torch.float64, copy=True)
+        for index, before in enumerate(rows):
+            left = index * at_once
+            block = panel[:, left : left + at_once]
+            block.addmm_(panel[:, :left], before[:, :left].T, alpha=-1)
+            block.copy_(torch.linalg.solve_triangular(before[:, left:], block.T, upper=False).T)
+        corner = panel[:, top:]
+        corner.addmm_(panel[:, :top], panel[:, :top].T, alpha=-1).diagonal().add_(shift)
+        factor, info = torch.linalg.cholesky_ex(corner)
+        if int(info) != 0:
+            return False
+        corner.copy_(factor)
+        rows.append(panel)
+    return True
 
 
 def as_formed(K: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:

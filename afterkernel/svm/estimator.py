@@ -13,7 +13,7 @@ import torch
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds
 from afterkernel.progress.work import stage
-from afterkernel.svm.backend import Backend, Solution
+from afterkernel.svm.backend import Backend, Solution, check_solution
 from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.checks import check_kernel, check_labels, check_start
 from afterkernel.svm.definite import Projection, definite
@@ -109,6 +109,7 @@ class HardMarginSVM(KernelExpansion):
         has_intercept = self.backend.has_intercept
         with stage(f"SVM {self.backend.name}"):
             solution = self.backend.solve(K, signs, start)
+        check_solution(self.backend, solution, len(K))
         dual, rest = solution.dual.to(K.device), solution.rest
         if has_intercept:
             balanced = balance(dual, signs)

@@ -97,4 +97,4 @@ def test_status_says_what_is_on_disk(sweep, capsys):
     status_main([str(sweep)])
     lines = capsys.readouterr().out.splitlines()
     assert "3.01 MiB" in lines[1]
-    assert lines[2].startswith("on disk 3.01 MiB (kernels 3.00 MiB, records 7")
+    assert lines[2].startswith("on disk 3.01 MiB (kernels 3.00 MiB, records 5")

@@ -10,10 +10,9 @@ from afterkernel.config import compose, places, schema
 
 
 @pytest.fixture
-def forgotten(monkeypatch):
+def forgotten(monkeypatch, tmp_path):
     """Undoes what a test loads and stores."""
     compose([])  # stores the schema, and what Hydra has itself
-    before = set(sys.modules)
     store = ConfigStore.instance()
     monkeypatch.setattr(store, "repo", _copied(store.repo))
     monkeypatch.setattr(places, "_SWEEP_FOLDERS", list(places._SWEEP_FOLDERS))
@@ -21,8 +20,9 @@ def forgotten(monkeypatch):
     _clear_caches()
     yield
     _clear_caches()
-    for name in set(sys.modules) - before:
-        if not name.startswith("afterkernel"):
+    for name, module in list(sys.modules.items()):
+        inside = getattr(module, "__dict__", {})
+        if str(tmp_path) in f"{inside.get('__file__')} {inside.get('__path__')}":
             del sys.modules[name]
 
 

@@ -45,8 +45,34 @@ class TopShare(Measure):
     what: ClassVar[str] = "share of the trace in the largest eigenvalues"
     cost: ClassVar[str] = "4/3 n^3"
     top: int = option(5, "how many eigenvalues", at_least=1)
+
+    def of_sample(self, gram):
+        return {"top_share": 1.0}
 """
 
+BROKEN = """
+from dataclasses import dataclass
+
+from afterkernel.data import Source
+from afterkernel.models import Architecture
+from afterkernel.options import option
+
+
+@dataclass
+class BrokenNet(Architecture):
+    name: str = option("broken", "which architecture (set by arch=NAME)")
+
+    def module(self, width, image_shape):
+        return 1 / 0
+
+
+@dataclass
+class BrokenSource(Source):
+    name: str = option("broken", "source of the images")
+
+    def read(self, train):
+        return 1 / 0
+"""
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 
@@ -181,6 +207,12 @@ NO_DATACLASS = NETS.replace("@dataclass\n", "")
         ("def\n", "can't be imported: SyntaxError: invalid syntax"),
         (NETS.replace('"narrow"', '"vgg"'), "Narrow has the name vgg, which afterkernel.models.vgg has already given"),
         (NO_OPTION, "declare Narrow.depth_of_field as depth_of_field: int = option(DEFAULT, HELP)"),
+        (
+            MEASURES.replace("of_sample", "of_samples"),
+            "TopShare must define of_training_set or of_sample or of_images.",
+        ),
+        (NETS.replace('"narrow"', '"Narrow net"'), "Narrow.name=Narrow net is not valid: use lower-case letters"),
+        ("raise SystemExit(3)\n", "can't be imported: SystemExit: 3"),
         (NO_DATACLASS, "Narrow declares options: decorate it with @dataclass."),
         (
             MEASURES.replace("top:", "num_images:"),
@@ -217,3 +249,13 @@ def test_two_measures_of_plugins_may_not_share_an_option(write):
     write("lab/others.py", MEASURES.replace("top_share", "another").replace("TopShare", "Another"))
     with pytest.raises(UserError, match=r"measure\.top is the option of two measures: rename that of"):
         config("plugins=[lab.measures,lab.others]")
+
+
+@pytest.mark.parametrize("words", [["arch=broken"], ["dataset=broken", "arch=mlp"]])
+def test_an_error_in_the_code_of_a_plugin_says_where(words, write):
+    write("lab/broken.py", BROKEN)
+    with pytest.raises(
+        UserError, match=r"plugins=\[lab\.broken\] failed while the options were checked: ZeroDiv.*"
+    ) as told:
+        config("plugins=[lab.broken]", *words)
+    assert re.search(r"broken\.py, line \d+\)$", str(told.value))

@@ -74,6 +74,10 @@ def test_a_torch_dataset_of_pairs_and_labels_that_are_names():
         ((IMAGES.astype(np.int64), LABELS), r"gives images of shape \(12, 1, 2, 2\) of int64: they must be"),
         ((IMAGES.reshape(12, 4), LABELS), r"gives images of shape \(12, 4\) of uint8: they must be \(n, c, h, w\)"),
         ((IMAGES, LABELS[:5]), "gives 12 images and 5 labels"),
+        ((IMAGES[:0], LABELS[:0]), "dataset=own has no image in its training split"),
+        (None, "dataset=own reads NoneType: it must give images and labels, or a torch Dataset"),
+        ((IMAGES,), "dataset=own reads tuple: it must give images and labels"),
+        ([], "dataset=own reads list: it must give"),
     ],
 )
 def test_images_that_can_not_be_used_are_refused(found, message):

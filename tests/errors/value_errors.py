@@ -70,7 +70,6 @@ TEXTS = [
 REFERENCES = [
     M("a reference to no option", "training.lr=${nope}", "training.lr=${nope}: ${nope} refers to an option that does not exist: name one, such as ${training.lr}."),
     M("a reference to itself", "training.lr=${training.lr}", "training.lr=${training.lr}: it refers to itself: give a value."),
-    M("a reference to what depends on it", "sweep.name=${run_id:}", "sweep.name=${run_id:}: it refers to itself: give a value."),
     M("a reference of an unknown kind", "training.lr=${import:os}", "training.lr=${import:os}: ${import:...} is not a valid reference: write ${OPTION} or ${oc.env:VARIABLE}."),
     M("a reference to a variable that is not set", "training.lr=${oc.env:AFTERKERNEL_NOPE}", "training.lr=${oc.env:AFTERKERNEL_NOPE}: the environment variable AFTERKERNEL_NOPE is not set: set it, or write ${oc.env:AFTERKERNEL_NOPE,DEFAULT}."),
     M("a reference to a value of another type", "seed=${training.lr}", "seed=${training.lr}: ${training.lr} can't be its value (Value '0.01' of type 'float' could not be converted to Integer)."),

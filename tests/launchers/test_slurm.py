@@ -224,7 +224,7 @@ def test_what_is_no_option_of_sbatch_is_refused(installed):
         ("FAILED", "11", "killed by SIGSEGV"),
         ("OUT_OF_MEMORY", "0", "raise launcher.memory_gb"),
         ("NODE_FAIL", "0", "its node failed"),
-        ("", "", "SLURM knows it no longer"),
+        ("", "", "SLURM no longer lists it"),
     ],
 )
 def test_how_a_job_died_is_said_in_words(state, code, sentence):

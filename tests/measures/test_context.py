@@ -171,6 +171,22 @@ def test_a_measure_is_one_class_whose_options_and_numbers_are_found():
         section({**MEASURES, "clash": Clash})
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), torch.tensor(1.0), "1", True])
+@pytest.mark.parametrize("method", ["of_training_set", "of_sample", "of_images"])
+def test_a_measure_that_gives_no_finite_number_is_refused(method, value, monkeypatch):
+    odd = type("Odd", (Measure,), {"name": "odd", method: lambda self, *_: {"number": value}})
+    monkeypatch.setattr("measure_cases.measure_options", section({"odd": odd}))
+    with pytest.raises(UserError, match=r"the measure odd gives number=.*: it must be a finite int or float, or None"):
+        measured(net(), problem(), names=["odd"])
+
+
+def test_a_measure_that_gives_a_list_is_refused(monkeypatch):
+    odd = type("Odd", (Measure,), {"name": "odd", "of_sample": lambda self, gram: [1.0]})
+    monkeypatch.setattr("measure_cases.measure_options", section({"odd": odd}))
+    with pytest.raises(UserError, match="the measure odd gives list: it must give numbers by name"):
+        measured(net(), problem(), names=["odd"])
+
+
 def test_every_measure_says_what_it_is_and_costs():
     for kind in MEASURES.values():
         assert kind.what

@@ -1,5 +1,7 @@
+import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -176,6 +178,28 @@ def test_backends_are_found_and_fit_a_structured_configuration():
 def test_a_backend_must_say_how_to_solve():
     with pytest.raises(TypeError, match="does not define solve"):
         Backend().solve(torch.eye(2, dtype=torch.float64), torch.tensor([1.0, -1.0]).double())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda made: None, "svm=odd gives NoneType, where a Solution belongs"),
+        (lambda made: replace(made, dual=made.dual.float()), r"gives a dual of shape \(30,\) in float32: it must be"),
+        (lambda made: replace(made, dual=made.dual[1:]), r"gives a dual of shape \(29,\) in float64"),
+        (lambda made: replace(made, dual=-made.dual), "a number that is negative or not finite"),
+        (lambda made: replace(made, dual=made.dual * math.nan), "a number that is negative or not finite"),
+        (lambda made: replace(made, intercept=0.5), "gives the intercept 0.5, but its has_intercept is False"),
+        (lambda made: replace(made, intercept=math.nan), "gives the intercept nan, but its has_intercept is False"),
+    ],
+)
+def test_what_is_no_solution_is_refused(change, message):
+    class Odd(Exact):
+        def solve(self, K, y, start=None):
+            return change(super().solve(K, y, start))
+
+    X = normal(30, 100)
+    with pytest.raises(UserError, match=message):
+        HardMarginSVM(Odd(name="odd")).fit(X @ X.T, random_labels(30))
 
 
 def test_import_needs_torch_and_numpy_alone():

@@ -162,13 +162,13 @@ def test_a_damaged_snapshot_is_refused(problem, tmp_path):
 
 def test_how_far_training_is_is_told_at_every_step(problem, tmp_path, monkeypatch):
     told = []
-    at = Stage.at
+    update = Stage.update
 
     def kept(self, done, detail=None):
-        at(self, done, detail)
+        update(self, done, detail)
         told.append((self.name, round(done, 6), detail))
 
-    monkeypatch.setattr(Stage, "at", kept)
+    monkeypatch.setattr(Stage, "update", kept)
     fit(problem, tmp_path, epochs=2, batch_size=32)
     assert [(name, done) for name, done, _ in told] == [("training", round(step / 3, 6)) for step in range(1, 7)]
     assert [detail.partition(", loss ")[0] for *_, detail in told] == ["epoch 1 of 2"] * 3 + ["epoch 2 of 2"] * 3

@@ -5,4 +5,4 @@ from __future__ import annotations
 from afterkernel.data.source import Source
 from afterkernel.plugins import Registry
 
-SOURCES: Registry[type[Source]] = Registry(__name__, Source)
+SOURCES: Registry[type[Source]] = Registry(__name__, Source, overrides=("read",))
