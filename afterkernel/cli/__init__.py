@@ -61,7 +61,7 @@ def _module(command: str) -> str:
 def folder_argument(text: str) -> Path:
     """The type of a path argument: refuses an empty one, which would be the current folder."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("it is empty: give the name of a folder")
+        raise argparse.ArgumentTypeError("must not be empty: give the name of a folder")
     return Path(text)
 
 

@@ -105,7 +105,7 @@ def _answer(options: argparse.Namespace) -> int:
 def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise UserError(f"{text!r} names no column: give names with commas between them.")
+        raise UserError(f"{text!r} names no column: give names separated by commas.")
     return names
 
 

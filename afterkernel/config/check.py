@@ -34,9 +34,9 @@ def check(config: Config) -> None:
     for group, kinds in KINDS.items():
         section = getattr(config, group)
         if kinds.get(section.name) is not type(section):
-            raise UserError(f"{group}.name={section.name} can't be set by hand: choose with {group}=NAME.")
+            raise UserError(f"{group}.name={section.name} can't be set directly: use {group}=NAME.")
     if not config.kernel.names:
-        raise UserError(f"kernel.names=[] asks for no kernel: name some of {', '.join(KERNEL_KINDS)}.")
+        raise UserError(f"kernel.names=[] is empty: give at least one of {', '.join(KERNEL_KINDS)}.")
     if not is_name(config.sweep.name):
         raise UserError(f"sweep.name={config.sweep.name!r} is not a valid folder name: use letters, digits, - and _.")
     if len(config.sweep.name) > _LONGEST_NAME:
@@ -83,8 +83,8 @@ def _check_snapshots(config: Config) -> None:
     epochs, last = config.snapshot.epochs, config.training.epochs
     if epochs and min(epochs) > last:
         raise UserError(
-            f"snapshot.epochs=[{','.join(map(str, epochs))}] all lie beyond training.epochs={last}: name an epoch up "
-            "to that, or [] for the end of training alone."
+            f"snapshot.epochs=[{','.join(map(str, epochs))}] are all after training.epochs={last}: give an epoch up "
+            "to that, or [] for only the end of training."
         )
 
 
@@ -122,9 +122,7 @@ def _nearest_folder(setting: str, path: Path) -> Path:
             found = place.stat()
         except FileNotFoundError as error:
             if place.is_symlink():
-                raise UserError(
-                    f"{setting}: {place} is a link to nowhere; remove it, or name another folder."
-                ) from error
+                raise UserError(f"{setting}: {place} is a broken link; remove it, or name another folder.") from error
             return nearest
         except OSError as error:
             reason = error.strerror or type(error).__name__

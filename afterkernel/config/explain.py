@@ -15,7 +15,7 @@ def explain(error: BaseException, word: str = "") -> str:
     Where no known pattern fits, it holds the first line of the library's own message.
     """
     if isinstance(error, RecursionError):
-        return "the options refer to each other in a circle: give one of them a value."
+        return "the options refer to each other circularly: give one of them a value."
     text = _whole_message(error)
     if sentence := _interpolation(text):
         return sentence
@@ -68,7 +68,8 @@ def unknown(name: str, known: set[str] | None = None) -> str:
     everywhere = every_option()
     if name in everywhere:
         group = name.split(".")[0]
-        return f"{name} is not an option of the {group} chosen: python -m afterkernel --help lists those of each."
+        hint = "python -m afterkernel --help lists the options of each."
+        return f"{name} is not an option of the selected {group}: {hint}"
     near = closest_option(name, known or everywhere)
     hint = "python -m afterkernel --help lists all options." if near is None else f"did you mean {near}?"
     return f"{name} is not an option: {hint}"
@@ -85,7 +86,7 @@ def _interpolation(text: str) -> str | None:
     if re.search(r"UserError raised while resolving|[Rr]ecursive interpolation|recursion depth", text):
         return "it refers to itself: give a value."
     if match := re.search(r"While dereferencing interpolation '(.*?)': (.*)", text):
-        return f"{match[1]} can't be its value ({_first_line(match[2])})."
+        return f"{match[1]} can't be converted to its type ({_first_line(match[2])})."
     if "nterpolation" in text:
         return f"it can't be resolved ({_first_line(text)[:200]})."
     return None
@@ -101,7 +102,7 @@ def _misfit(text: str) -> str | None:
     if key and (match := re.search(r"Value '(.*?)' (?:of type|is not a valid|could not be)", text)):
         return _wrong_type(key, match[1], text)
     if match := re.search(r"Merge error: \w+ is not a subclass of (\w+)\. value: (.*)", text):
-        return f"{match[2]} is where the options of {match[1].lower()} belong, each as name: value."
+        return f"{match[2]} is not a section: write the options of {match[1].lower()} below it, each as name: value."
     return None
 
 
@@ -141,4 +142,4 @@ def _full_key(text: str) -> str | None:
 
 def _first_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else "no more is known"
+    return lines[0].rstrip(".") if lines else "no details"

@@ -30,10 +30,10 @@ _CODE = re.compile(r"_[a-z]+_")
 _MOST_VALUES = 10_000
 _NAME = re.compile(r"\w[\w-]*")
 _INSTEAD = {
-    "hydra.run": "output_dir and sweep.name say where results go",
-    "hydra.sweep": "output_dir and sweep.name say where results go",
-    "hydra.output_subdir": "output_dir and sweep.name say where results go",
-    "hydra.job.chdir": "output_dir and sweep.name say where results go",
+    "hydra.run": "choose where results go with output_dir and sweep.name",
+    "hydra.sweep": "choose where results go with output_dir and sweep.name",
+    "hydra.output_subdir": "choose where results go with output_dir and sweep.name",
+    "hydra.job.chdir": "choose where results go with output_dir and sweep.name",
     "hydra.mode": "--multirun asks for a sweep",
     "hydra.sweeper": "write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml",
     "hydra/sweeper": "write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml",
@@ -85,13 +85,13 @@ def check_once(overrides: Sequence[Override]) -> None:
 def check_length(word: str) -> None:
     """Hydra's parser takes a millisecond for each value, and is called several times."""
     if word.count(",") > _MOST_VALUES:
-        raise UserError(f"{short(word)} holds more than {_MOST_VALUES:,} values: give fewer, or a range.")
+        raise UserError(f"{short(word)} has more than {_MOST_VALUES:,} values: give fewer, or a range.")
 
 
 def _unreadable(word: str, error: BaseException) -> str:
     if isinstance(error, HydraException):
         return explain(error, word)
-    return f"{word} can't be read: it holds a number of too many digits, or lists in lists without end."
+    return f"{word} can't be read: it contains a number with too many digits, or lists nested too deeply."
 
 
 def check_override(override: Override) -> None:
@@ -119,7 +119,7 @@ def check_override(override: Override) -> None:
 def _check_option(override: Override, said: str) -> None:
     value = override.value()
     if isinstance(value, (Glob, IntervalSweep)):
-        raise UserError(f"{said} has no list of values: write them with commas between them, or as range(START,STOP).")
+        raise UserError(f"{said} is not a list of values: write A,B or range(START,STOP).")
     if not isinstance(value, RangeSweep):
         text = (override.input_line or "").partition("=")[2].strip()
         check_written(override.key_or_group, value.list if isinstance(value, ChoiceSweep) else value, text)
@@ -145,7 +145,7 @@ def _check_choice(override: Override, said: str) -> None:
             raise UserError(f"{said} names several files, whose grids can't be joined: run them one by one.")
         values: list[Any] = value.list
     elif isinstance(value, Glob):
-        raise UserError(f"{said}: write the names out, as {key}=A,B; there are {', '.join(choices(key))}.")
+        raise UserError(f"{said}: write out the names, as {key}=A,B; there are {', '.join(choices(key))}.")
     else:
         values = [value]
     known = choices(key)
@@ -166,7 +166,7 @@ def check_no_code(said: str, keys: Sequence[str]) -> None:
     """Raise UserError for a key that Hydra would call code by."""
     for key in keys:
         if _CODE.fullmatch(key):
-            raise UserError(f"{said}: {key} would have code run, which no option and no file may name.")
+            raise UserError(f"{said}: {key} would run code, which no option and no file may do.")
 
 
 def keys_within(value: Any) -> Iterator[str]:

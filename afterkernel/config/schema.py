@@ -163,9 +163,9 @@ def config_from_dict(plain: Any) -> Config:
     MissingPluginError where it names a plugin that is not loaded.
     """
     if not isinstance(plain, dict):
-        raise UserError("it holds no options by name.")
+        raise UserError("it does not map option names to values.")
     if (text := _reference(plain)) is not None:
-        raise UserError(f"it refers to other values ({text}), where plain values belong.")
+        raise UserError(f"it contains references ({text}): write plain values instead.")
     from afterkernel.config.written import check_all_written  # it looks up the options of this schema
 
     if missing := [str(name) for name in plain.get("plugins") or [] if name not in plugins.loaded()]:
@@ -178,7 +178,7 @@ def config_from_dict(plain: Any) -> Config:
     for group, kinds in KINDS.items():
         section = plain.get(group)
         if not isinstance(section, dict):
-            raise UserError(f"{group} is missing or no section: write its options below it, each as name: value.")
+            raise UserError(f"{group} is missing or not a section: write its options below it, each as name: value.")
         name = section.get("name")
         if not isinstance(name, str) or name not in kinds:
             raise UserError(f"{group}.name={name} is not known: choose one of {', '.join(kinds)}.")

@@ -85,9 +85,9 @@ def _check_type(name: str, field: dataclasses.Field[Any], item: Any, text: str |
     else:
         words = re.split(r"[\s,\[\]()]+", text)
         shown, changed, cure = text, str(plain) not in words, f"write quotes within quotes, as \"{name}='{text}'\""
-        cure = cure if len(words) == 1 else "put quotes around each text, and around the whole"
+        cure = cure if len(words) == 1 else "put quotes around each text, and around the whole argument"
     if changed:
-        raise UserError(f"{place}{name}={shown} would become the text {plain}: {cure}.")
+        raise UserError(f"{place}{name}={shown} would be read as the text {plain}: {cure}.")
 
 
 def _check_references(said: str, text: str) -> None:

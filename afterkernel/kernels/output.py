@@ -61,6 +61,6 @@ class Output:
         if isinstance(self.which, str):
             return columns
         if not -count <= self.which < count:
-            raise UserError(f"output={self.which} is not there: the model gives {count} outputs per sample.")
+            raise UserError(f"output={self.which} does not exist: the model gives {count} outputs per sample.")
         index = self.which % count
         return columns[:, index : index + 1]

@@ -153,8 +153,9 @@ class RayLauncher(Launcher):
         if fitting == 0:
             most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in asked}
             raise UserError(
-                f"launcher=ray: no node of the cluster has what a job asks for (launcher.cpus={self.cpus}, "
-                f"launcher.gpus={self.gpus:g}, launcher.memory_gb={memory}): the largest node has {_describe(most)}."
+                "launcher=ray: no node of the cluster has the resources that a job requests "
+                f"(launcher.cpus={self.cpus}, launcher.gpus={self.gpus:g}, launcher.memory_gb={memory}): "
+                f"the largest node has {_describe(most)}."
             )
         return fitting if self.jobs is None else min(self.jobs, fitting)
 
@@ -247,10 +248,10 @@ def _connect(address: str, **common: Any) -> Any:
     except ConnectionError as error:
         if "token" in str(error.__cause__).lower():
             raise UserError(
-                f"launcher=ray: the cluster at {address} asks for a token; set RAY_AUTH_MODE=token, with the token in "
+                f"launcher=ray: the cluster at {address} requires a token; set RAY_AUTH_MODE=token, with the token in "
                 "RAY_AUTH_TOKEN or ~/.ray/auth_token."
             ) from error
-        raise UserError(f"launcher=ray: {address} is no Ray cluster of this version and Python: {error}.") from error
+        raise UserError(f"launcher=ray: {address} is not a Ray cluster of this version and Python: {error}.") from error
 
 
 def _describe(most: Mapping[str, float]) -> str:

@@ -84,9 +84,7 @@ def _cosine(K: Float[Tensor, "n m"], C: Float[Tensor, "n m"], k_means: _Means | 
     nothing = (torch.finfo(torch.float64).eps * len(K)) ** 2 * K.numel()
     for name, square in (("K", k_square), ("C", c_square)):
         if square <= nothing:
-            raise UndefinedError(
-                f"{name} is zero once its means are taken off: CKA is not defined for a constant kernel."
-            )
+            raise UndefinedError(f"{name} is zero after centring: CKA is not defined for a constant kernel.")
     return product / math.sqrt(k_square * c_square)
 
 

@@ -187,7 +187,7 @@ def invariance(
     if not isinstance(transform, str) or transform not in TRANSFORMS:
         raise UserError(f"transform={transform!r} is not known: choose one of {', '.join(TRANSFORMS)}.")
     if images_at_once is not None and not (type(images_at_once) is int and 0 < images_at_once <= LARGEST_INT):
-        raise UserError(f"images_at_once={images_at_once!r} is not a number of images: give a whole one, 1 at least.")
+        raise UserError(f"images_at_once={images_at_once!r} is not a number of images: give an integer of at least 1.")
     chosen = TRANSFORMS[transform]
     if strength is not None:
         is_number = isinstance(strength, (int, float)) and not isinstance(strength, bool)

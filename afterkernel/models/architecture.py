@@ -93,7 +93,7 @@ class Architecture:
         if self.budget < smallest:
             shape = "x".join(map(str, image_shape))
             raise UserError(
-                f"arch.budget={self.budget} is too small: {self.name} on {shape} images counts at least "
+                f"arch.budget={self.budget} is too small: {self.name} on {shape} images has at least "
                 f"{smallest:.0f} parameters (width {self.minimum_width})."
             )
         while self.count(most, image_shape) < self.budget:

@@ -55,7 +55,7 @@ def check_folders(run_dir: Path) -> None:
     for name in (SNAPSHOTS, RECORDS, KERNELS_FOLDER, LOCKS, REPLACED, TILES):
         place = run_dir / name
         if os.path.lexists(place) and not place.is_dir():
-            raise UserError(f"{place} is not a folder, where {name} of the run belong: remove it.")
+            raise UserError(f"{place} is not a folder, but the run's {name} are stored there: remove it.")
 
 
 def write_atomic(path: Path | str, content: str | bytes | Iterable[bytes | memoryview]) -> None:
@@ -106,7 +106,7 @@ def remove_drafts(run_dir: Path) -> None:
 def check_name(what: str, name: str) -> str:
     """The name; UserError if no file can have it."""
     if not is_name(name):
-        raise UserError(f"{what}={name!r} can't name a file: use letters, digits and _ . = + - alone.")
+        raise UserError(f"{what}={name!r} can't name a file: use only letters, digits and _ . = + -.")
     return name
 
 

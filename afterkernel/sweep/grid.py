@@ -73,7 +73,7 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
     Raises UserError for the first invalid run, and for two that are the same run.
     """
     if not grid:
-        raise UserError("the sweep has no run: an option is swept over no value at all.")
+        raise UserError("the sweep has no runs: an option has an empty list of values.")
     planned_runs: dict[str, PlannedRun] = {}
     varied = varied_options(grid)
     for overrides in grid:
@@ -88,7 +88,7 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
         planned = planned_run(config, overrides, own)
         if planned.job.run_dir in planned_runs:
             twin = " ".join(planned_runs[planned.job.run_dir].varied or overrides)
-            raise UserError(f"job {twin} and {job} are one run: take one of them out.")
+            raise UserError(f"job {twin} and {job} are the same run: remove one of them.")
         planned_runs[planned.job.run_dir] = planned
     return list(planned_runs.values())
 

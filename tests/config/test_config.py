@@ -189,26 +189,26 @@ MISTAKES = {
     "+typo=1": "typo is not an option: python -m afterkernel --help lists all options",
     "arch=vgx": "arch=vgx is not known (did you mean vgg?): choose one of mlp, sum, vgg.",
     "arch.init=foo": "arch.init=foo is not known: choose one of glorot, pytorch, ntk",
-    "arch.budget=5": "arch.budget=5 is too small: vgg on 1x8x8 images counts at least 1193 parameters",
+    "arch.budget=5": "arch.budget=5 is too small: vgg on 1x8x8 images has at least 1193 parameters",
     "arch.num_layers=3": "does not divide into arch.num_blocks=2",
     "arch.num_blocks=4": "arch.num_blocks=4 is too many for images of side 8",
-    "arch=mlp arch.num_blocks=2": "arch.num_blocks is not an option of the arch chosen",
+    "arch=mlp arch.num_blocks=2": "arch.num_blocks is not an option of the selected arch",
     "dataset=cifar": "dataset=cifar is not known (did you mean cifar10?): choose one of cifar10, ",
     "dataset.plus=12": "dataset.plus=12 is not a class of digits",
     "dataset.plus=3": "are the same class",
     "dataset=cifar10 dataset.minus=kat": "did you mean cat?",
-    "dataset=mnist dataset.root=/nowhere dataset.download=false": "dataset.root=/nowhere lacks train-images",
+    "dataset=mnist dataset.root=/nowhere dataset.download=false": "MNIST/raw has no train-images",
     "dataset=folder": "dataset.root is not set",
     "dataset=folder dataset.root=/nope": "dataset.root=/nope holds no folder train/",
     "kernel.names=[ntkk]": "kernel.names=ntkk is not known: choose one of ntk, conjugate, linear, rbf, infinite_ntk",
-    "kernel.names=[]": "asks for no kernel",
+    "kernel.names=[]": "kernel.names=[] is empty",
     "kernel.dtype=float16": "choose one of float32, float64",
     "kernel.budget_bytes=100": "kernel.budget_bytes=100 is too small: two embeddings of 91847 numbers",
     "snapshot.epochs=5": "it must be a list of whole numbers",
     "snapshot.epochs=[-1]": "snapshot.epochs=-1 is too small",
     "svm=svc": "svm=svc is not known: choose one of auto, cuml, exact, jst, liblinear, libsvm, thundersvm",
     "svm.tol=0": "svm.tol=0.0 is too small",
-    "svm.name=libsvm": "svm.name=libsvm can't be set by hand: choose with svm=NAME",
+    "svm.name=libsvm": "svm.name=libsvm can't be set directly: use svm=NAME",
     "measure.crop_fraction=[2]": "measure.crop_fraction=2.0 is too large",
     "measure.crop_fraction=0.5": "measure.crop_fraction=0.5 has the wrong type: it must be a list of numbers, such as",
     "measure.shift_px=2": "measure.shift_px=2 has the wrong type: it must be a list of whole numbers, such as",
@@ -364,5 +364,5 @@ def test_suggestions_are_close_or_absent(name, found):
 def test_a_stored_configuration_is_plain_values():
     plain = config_to_dict(config("arch=mlp"))
     plain["output_dir"] = "${oc.env:HOME}"
-    with pytest.raises(UserError, match="refers to other values"):
+    with pytest.raises(UserError, match="contains references"):
         config_from_dict(plain)

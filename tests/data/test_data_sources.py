@@ -131,7 +131,7 @@ def test_check_names_the_file_that_is_missing_and_not_to_be_downloaded(tmp_path,
     source(root=str(tmp_path), download=False).check()
     (tmp_path / file).unlink()
     with pytest.raises(
-        UserError, match=f"dataset.root={tmp_path} lacks {Path(file).name} .* or set dataset.download=true"
+        UserError, match=f"dataset.root={tmp_path} .* has no {Path(file).name}: put .* or set dataset.download=true"
     ):
         source(root=str(tmp_path), download=False).check()
     source(root=str(tmp_path), download=True).check()

@@ -59,7 +59,7 @@ def unknown_device(device):
     ), f'device={device!r} is not known: give "cpu", "cuda" or "cuda:0", or leave it out.'
 
 
-BYTES = "is not a number of bytes: give a whole one, such as 2**30."
+BYTES = "is not a number of bytes: give an integer, such as 2**30."
 FOLDER = "is not the name of a folder: give a string or a pathlib.Path."
 NO_NUMBERS = "that holds no numbers: give a tensor or an array."
 SHIFT = (
@@ -142,11 +142,11 @@ CALLS = {
     ),
     "no image at once": (
         [lambda: invariance(images_at_once=0)],
-        "images_at_once=0 is not a number of images: give a whole one, 1 at least.",
+        "images_at_once=0 is not a number of images: give an integer of at least 1.",
     ),
     "a part of an image at once": (
         [lambda: invariance(images_at_once=1.5)],
-        "images_at_once=1.5 is not a number of images: give a whole one, 1 at least.",
+        "images_at_once=1.5 is not a number of images: give an integer of at least 1.",
     ),
     "images that are not numbers": (
         [lambda: ak.invariance(net(inputs=16), IMAGES * float("nan"), "swap")],
@@ -175,7 +175,7 @@ CALLS = {
     "a number for a backend": ([lambda: svm(backend=5)], "backend=5 is not known: choose one of ..."),
     "an array for a measure": (
         [lambda: ak.alignment(K.numpy(), K), lambda: ak.cka(K.numpy(), K), lambda: ak.spectrum(K.numpy())],
-        "K is a ndarray, not a torch tensor: convert it by torch.as_tensor.",
+        "K is a ndarray, not a torch tensor: convert it with torch.as_tensor.",
     ),
     "complex numbers for a measure": (
         [lambda: ak.alignment(K.to(torch.complex128), K), lambda: ak.effective_rank(K.to(torch.complex128))],
@@ -183,7 +183,7 @@ CALLS = {
     ),
     "a list of labels for a measure": (
         [lambda: ak.target_alignment(K, Y.tolist())],
-        "y is a list, not a torch tensor: convert it by torch.as_tensor.",
+        "y is a list, not a torch tensor: convert it with torch.as_tensor.",
     ),
     "a number for a folder of results": (
         [lambda: ak.results(5), lambda: ak.sql(5, "select 1")],

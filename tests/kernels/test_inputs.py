@@ -48,7 +48,7 @@ def test_other_types_than_a_module_and_tensors():
     done = subprocess.run([sys.executable, "-c", OTHER_TYPES], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     told = [
-        f"x is a {kind}, not a torch tensor: convert it by torch.as_tensor." for kind in ("tuple", "list", "ndarray")
+        f"x is a {kind}, not a torch tensor: convert it with torch.as_tensor." for kind in ("tuple", "list", "ndarray")
     ]
     told.append("the first argument is a Tensor, not a torch.nn.Module: give model, then x.")
     assert done.stdout.splitlines() == 3 * told

@@ -115,7 +115,7 @@ def test_a_cluster_that_asks_for_a_token_says_so(address, tmp_path):
     without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     done = subprocess.run([sys.executable, "-c", script], env=without, capture_output=True, text=True, check=False)
     assert "UserError: launcher=ray: the cluster at" in done.stderr
-    assert "asks for a token; set RAY_AUTH_MODE=token" in done.stderr
+    assert "requires a token; set RAY_AUTH_MODE=token" in done.stderr
 
 
 def test_no_jobs_do_nothing(recorder, folder):

@@ -93,5 +93,5 @@ def test_mistakes_are_told(measure, K, C, told):
 def test_cka_needs_square_kernels_that_vary():
     with pytest.raises(UserError, match="square"):
         cka(torch.ones(2, 3), torch.ones(2, 3))
-    with pytest.raises(UserError, match="C is zero once its means are taken off"):
+    with pytest.raises(UserError, match="C is zero after centring"):
         cka(torch.eye(7), torch.full((7, 7), 0.1))

@@ -98,7 +98,7 @@ def test_pytorch_initialiser_is_pytorchs():
 @pytest.mark.parametrize(
     ("make", "shape", "options", "sentence"),
     [
-        (ak.models.vgg, MNIST, {"budget": 10}, "arch.budget=10 is too small: vgg on 1x28x28 images counts at least"),
+        (ak.models.vgg, MNIST, {"budget": 10}, "arch.budget=10 is too small: vgg on 1x28x28 images has at least"),
         (ak.models.mlp, MNIST, {"budget": 10}, r"arch.budget=10 .* \(width 5\)"),
         (ak.models.vgg, MNIST, {"num_layers": 5}, "arch.num_layers=5 does not divide"),
         (ak.models.vgg, (1, 6, 6), {"num_layers": 3, "num_blocks": 3}, "arch.num_blocks=3 is too many"),

@@ -83,6 +83,6 @@ def numbers(sweep_dir):
             if name not in ("kernels", "provenance", "config", "wall_s_train", "commit", "device", "peak_bytes")
         }
         key = record.run_id, record.epoch, record.evaluation_id
-        assert key not in found, f"{key} is there twice"
+        assert key not in found, f"{key} appears twice"
         found[key] = kept, kernels
     return found

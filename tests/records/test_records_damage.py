@@ -153,7 +153,7 @@ def test_where_nothing_can_be_read_an_error_says_so(tmp_path, make_record, capsy
     path.write_bytes(b"")
     for command in ("results", "report"):
         assert main([command, str(tmp_path)]) == 2
-        assert "holds no readable records" in capsys.readouterr().err
+        assert "contains no readable records" in capsys.readouterr().err
 
 
 def test_another_run_s_records_are_skipped_and_hide_nothing(folder):

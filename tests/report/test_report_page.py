@@ -166,5 +166,5 @@ def test_the_same_store_makes_the_same_page(write_run, tmp_path):
 
 
 def test_nothing_to_show_is_told(tmp_path):
-    with pytest.raises(UserError, match="holds no readable records"):
+    with pytest.raises(UserError, match="contains no readable records"):
         build(tmp_path)

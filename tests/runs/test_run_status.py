@@ -141,7 +141,7 @@ def test_a_config_with_odd_values_is_no_traceback(tmp_path):
 
 
 def test_no_runs_names_the_directory(tmp_path):
-    with pytest.raises(UserError, match="holds no runs"):
+    with pytest.raises(UserError, match="contains no runs"):
         status(tmp_path)
 
 

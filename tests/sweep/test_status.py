@@ -98,7 +98,7 @@ def test_a_sweep_of_which_nothing_has_begun_hides_no_other_runs(tmp_path, capsys
 
 
 def test_a_folder_without_runs_is_a_mistake(tmp_path):
-    with pytest.raises(UserError, match="holds no runs"):
+    with pytest.raises(UserError, match="contains no runs"):
         main([str(tmp_path)])
 
 

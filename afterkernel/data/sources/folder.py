@@ -100,7 +100,8 @@ def _read_alike(files: list[Path]) -> Float[Tensor, "n c h w"]:
         if images[-1].shape[1:] != images[0].shape[1:]:
             (h, w), (first_h, first_w) = images[-1].shape[1:], images[0].shape[1:]
             raise UserError(
-                f"dataset.root: {file} is {w}x{h} pixels and {files[0]} {first_w}x{first_h}: all must be of one size."
+                f"dataset.root: {file} is {w}x{h} pixels and {files[0]} {first_w}x{first_h}: all images must have the "
+                "same size."
             )
     channels = max(len(image) for image in images)
     return torch.stack([image.expand(channels, -1, -1) for image in images])
