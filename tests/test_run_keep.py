@@ -78,7 +78,7 @@ def test_what_was_not_kept_is_told(kept, tmp_path):
         ak.saved_grams(run_dir, 7, "ntk")
     with pytest.raises(UserError, match="holds no ntk kernel of epoch 1 of evaluation x"):
         ak.saved_grams(run_dir, 1, "ntk", "x")
-    with pytest.raises(UserError, match="holds no kernels: they are kept where keep="):
+    with pytest.raises(UserError, match="holds no kernels: they are kept only with keep="):
         ak.saved_grams(tmp_path, 1, "ntk")
 
 
@@ -102,8 +102,8 @@ def altered(path):
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (altered, "its checksum does not fit"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-4]), "its checksum does not fit"),
+        (altered, "its checksum differs"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-4]), "its checksum differs"),
         (lambda path: path.unlink(), "No such file"),
     ],
 )

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     from afterkernel.training import snapshot
 
     check_single_run("evaluate", arguments.overrides)
-    _check_useful(arguments.overrides)
+    _check_options(arguments.overrides)
     handlers = [Terminal("err")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
     trained = read_config(arguments.run_dir)
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _check_useful(overrides: Sequence[str]) -> None:
+def _check_options(overrides: Sequence[str]) -> None:
     """Raise UserError for options of where and how a run is started, which have no effect here."""
     for word in overrides:
         name = word.partition("=")[0].lstrip("+~")

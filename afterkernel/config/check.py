@@ -79,7 +79,7 @@ def device(config: Config) -> torch.device:
 
 
 def _check_snapshots(config: Config) -> None:
-    """Some snapshots beyond the end are what the defaults give a short training; only such are a mistake."""
+    """Raise UserError if all snapshots are after the end of training; some are, by default, if training is short."""
     epochs, last = config.snapshot.epochs, config.training.epochs
     if epochs and min(epochs) > last:
         raise UserError(
@@ -100,7 +100,9 @@ def _check_output(config: Config) -> None:
     if not _is_utf8(path):
         raise UserError(f"{str(path)!a} is not valid UTF-8: use UTF-8, or set LC_ALL=C.UTF-8 where the locale is C.")
     if len(os.fsencode(path)) + _ROOM_BELOW > _LONGEST_PATH:
-        raise UserError(f"{setting[:80]}... is too long: the path of a run must have less than {_longest()} bytes.")
+        raise UserError(
+            f"{setting[:80]}... is too long: the path of a run must have less than {_max_path_bytes()} bytes."
+        )
     nearest = _nearest_folder(setting, path)
     check_folders(path)
     try:
@@ -139,7 +141,7 @@ def _is_utf8(path: Path) -> bool:
     return not any(0xD800 <= ord(character) <= 0xDFFF for character in str(path))
 
 
-def _longest() -> int:
+def _max_path_bytes() -> int:
     return _LONGEST_PATH - _ROOM_BELOW
 
 

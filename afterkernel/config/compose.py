@@ -26,20 +26,20 @@ from afterkernel.options import walk, wanted
 
 
 def parse(words: Sequence[str]) -> list[Override]:
-    """The overrides that these words write, each checked, after the plugins that they ask for were imported.
+    """Parse and check these words as overrides, after importing the plugins that they name.
 
-    Plugins are asked for by plugins=[...], or else by the file that +sweep=NAME names. Raises UserError for the first
+    Plugins are named by plugins=[...], or else in the file that +sweep=NAME names. Raises UserError for the first
     word that is not accepted.
     """
     overrides = read(words)
-    load_plugins(_asked_plugins(overrides), announce=True)
+    load_plugins(_requested_plugins(overrides), announce=True)
     register()
     for override in overrides:
         check_override(override)
     return overrides
 
 
-def _asked_plugins(overrides: Sequence[Override]) -> list[str]:
+def _requested_plugins(overrides: Sequence[Override]) -> list[str]:
     by_name = {override.key_or_group: override for override in overrides}
     if (asked := by_name.get("plugins")) is not None:
         names = asked.value()
@@ -147,7 +147,7 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
 
 
 def _reject_unknown(cfg: DictConfig, config: Config) -> None:
-    """Hydra's +key=value passes a schema, so what the schema does not know is looked for here."""
+    """Raise UserError for an option that the schema does not have: Hydra's +key=value would add it."""
     known = {name for name, _, _ in walk(config)}
     for name in _leaves(cfg):
         if name not in known:
@@ -155,6 +155,7 @@ def _reject_unknown(cfg: DictConfig, config: Config) -> None:
 
 
 def _leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all options below a node."""
     for key in map(str, node):
         value = node._get_node(key)
         if isinstance(value, DictConfig) and not value._is_none():

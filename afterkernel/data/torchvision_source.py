@@ -1,4 +1,4 @@
-"""The base of sources that torchvision downloads and reads."""
+"""The base class of sources that torchvision downloads and reads."""
 
 from __future__ import annotations
 

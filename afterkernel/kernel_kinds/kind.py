@@ -1,4 +1,4 @@
-"""What every kernel declares."""
+"""The base class of kernels of a run."""
 
 from __future__ import annotations
 

@@ -290,7 +290,7 @@ class GradientEmbedding:
             or captured.left_over.keys() != self.layout.left_over.keys()
         ):
             self._check_branch(x, outputs)
-            self._relearn(captured)
+            self._update_layout(captured)
             raise LayoutChangedError
         if observed and self.observe is not None:
             self.observe(outputs)
@@ -313,15 +313,15 @@ class GradientEmbedding:
                     "depends on its batch: a branch on the data of the whole batch has no kernel of single samples."
                 )
 
-    def _relearn(self, captured: Captured) -> None:
-        """From now on per-example gradients for parameters that this batch uses otherwise than the first samples."""
+    def _update_layout(self, captured: Captured) -> None:
+        """Switch to per-example gradients for parameters that this batch uses differently from the first samples."""
         assert self.layout is not None
         differ = captured.units.keys() ^ self.layout.shapes.keys()
         names = {name for unit in differ for name in (unit.weight, unit.bias) if name}
         names |= captured.left_over.keys() - self.layout.left_over.keys()
         # What has not been used so far may be used by other samples still: better now than once each.
         names |= set(self.layout.unused)
-        why = "used otherwise for some samples than for others"
+        why = "used differently for some samples than for others"
         self._distrusted.update({name: why for name in self._trained if name in names})
         shapes = {unit: s for unit, s in self.layout.shapes.items() if not names & {unit.weight, unit.bias}}
         kept = {unit: self.methods[unit] for unit in shapes}

@@ -132,12 +132,12 @@ class DerivedTerm(Term):
 
     @classmethod
     def merged(cls, terms: Sequence[DerivedTerm]) -> DerivedTerm:
-        """The only one."""
+        """Returns the only term."""
         (term,) = terms
         return term
 
     def outputs_joined(self) -> DerivedTerm:
-        """Itself: it has one output."""
+        """Returns itself: it has one output."""
         return self
 
 

@@ -217,7 +217,7 @@ class FeatureEmbedding:
             ) from error
         if any(part.name != chosen.name or not axis.fits(part.input, 2) for part in alone):
             raise UserError(
-                f"the model uses its layers otherwise for a sample alone than for three, where the features are the "
+                f"the model calls its layers differently for one sample than for three, where the features are the "
                 f"input of {chosen.name}: choose a layer that is called for all samples alike by layer=."
             )
         options = [axis] if axis.rows == 1 else [axis, replace(axis, interleaved=True)]

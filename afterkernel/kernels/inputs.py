@@ -1,4 +1,4 @@
-"""What a library user hands over: a module and tensors of samples that it takes, or one sentence."""
+"""Checks of the arguments of public functions: a module, and tensors of samples that it accepts."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def check_images(x: Tensor) -> None:
 
 
 def place_of(model: nn.Module, x: Tensor, device: str | torch.device | None = None) -> str | torch.device:
-    """The device to compute on: the model's own unless one is named. Raises UserError where there is none such."""
+    """The device to compute on: the model's own unless one is named. Raises UserError if there is no such device."""
     if device is None:
         first = next(model.parameters(), None)
         if first is not None and first.is_meta:

@@ -31,7 +31,7 @@ class Output:
             raise UserError(f'output={self.which!r} is not known: give the number of a logit, "trace" or "full".')
 
     def select(self, output: Any, samples: int | None = None) -> Float[Tensor, "n k"]:
-        """The columns of a network's output that gradients are taken of. Raises UserError where there are none such."""
+        """The columns of a network's output that gradients are taken of. Raises UserError if there are none."""
         if not isinstance(output, Tensor):
             kind = type(output).__name__
             cure = (

@@ -134,12 +134,12 @@ class FunctionTerm(Term):
 
     @classmethod
     def merged(cls, terms: Sequence[FunctionTerm]) -> FunctionTerm:
-        """The only one."""
+        """Returns the only term."""
         (term,) = terms
         return term
 
     def outputs_joined(self) -> FunctionTerm:
-        """Itself: it has one output."""
+        """Returns itself: it has one output."""
         return self
 
 

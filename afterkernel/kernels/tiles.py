@@ -1,4 +1,4 @@
-"""Where the tiles of a Gram matrix are computed, and how they get to where the matrix lies."""
+"""Computes the tiles of a Gram matrix and copies them to the device of the matrix."""
 
 from __future__ import annotations
 

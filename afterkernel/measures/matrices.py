@@ -31,7 +31,7 @@ def or_none(measure: Callable[..., float], *arguments: object) -> float | None:
 
 
 def check_finite_matrix(name: str, matrix: Tensor) -> None:
-    """Raise UserError for what is not a matrix of finite numbers, or holds zeros alone."""
+    """Raise UserError unless this is a matrix of finite numbers that are not all zero."""
     _check_tensor(name, matrix)
     if matrix.dim() != 2 or matrix.numel() == 0:
         raise UserError(f"{name} has shape {tuple(matrix.shape)}: a Gram matrix has two dimensions, neither of them 0.")

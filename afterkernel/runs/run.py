@@ -206,7 +206,7 @@ def _write_config(config: Config, run_dir: Path) -> None:
 
 @contextlib.contextmanager
 def cpu_threads(config: Config) -> Iterator[None]:
-    """Use as many CPU threads as trainer.threads asks for within the block."""
+    """Use trainer.threads CPU threads within the block."""
     before = torch.get_num_threads()
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)

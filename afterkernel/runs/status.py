@@ -62,7 +62,7 @@ def status(
 
 
 def wanted_epochs(config: dict[str, Any], final_epoch: int | None) -> tuple[int, ...] | None:
-    """Epochs of the snapshots that a configuration asks for, the last one included; None if it does not tell.
+    """Epochs of the snapshots of a configuration, including the last one; None if that is unknown.
 
     `final_epoch` is the epoch at which training stopped (a loss target may stop it early), None while unknown.
     """

@@ -119,7 +119,7 @@ class HardMarginSVM(KernelExpansion):
             hard = certify(K, signs, dual, has_intercept, rest=rest)
             if not hard.separable:
                 hard = self._settled(K, signs, hard, solution)
-        # where a margin exists the plane lies midway between the classes, whatever rounding left in the solver's own
+        # where a margin exists the plane is midway between the classes; the solver's own intercept has rounding errors
         exists = hard.separable is True and hard.margin > 0 and not solution.soft
         self.intercept_ = hard.intercept if exists and has_intercept else solution.intercept
         judged = hard

@@ -56,10 +56,10 @@ def planned_run(config: Config, overrides: Sequence[str] = (), varied: Sequence[
 
 
 def grid_of(words: Sequence[str], held: DictConfig) -> Sequence[Sequence[str]]:
-    """The overrides of every run of the grid that `words` span; of two for one option the later counts.
+    """The overrides of every run of the grid that `words` define; of two for one option the later counts.
 
-    `held` is what is the same in every run. Raises UserError for a word that is not accepted, and for more runs than
-    sweep.max_runs.
+    `held` are the overrides that are the same in every run. Raises UserError for a word that is
+    not accepted, and for more runs than sweep.max_runs.
     """
     overrides = parse(words)
     check_runs(count_runs(overrides), cast(Sweep, OmegaConf.to_object(held.sweep)))

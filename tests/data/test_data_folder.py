@@ -106,7 +106,7 @@ def test_floating_point_images_are_refused(root):
 
 def test_images_of_different_sizes_are_named(root):
     save(root, "test/bee/z.png", grey(1, 4, 5))
-    with pytest.raises(UserError, match=r"test/bee/z.png is 5x4 pixels and .*train/ant/0.png 6x4: all must be of one"):
+    with pytest.raises(UserError, match=r"test/bee/z.png is 5x4 pixels and .*train/ant/0.png 6x4: all images"):
         folder(root).load()
 
 

@@ -131,7 +131,7 @@ def test_check_names_the_file_that_is_missing_and_not_to_be_downloaded(tmp_path,
     source(root=str(tmp_path), download=False).check()
     (tmp_path / file).unlink()
     with pytest.raises(
-        UserError, match=f"dataset.root={tmp_path} .* has no {Path(file).name}: put .* or set dataset.download=true"
+        UserError, match=f"dataset.root={tmp_path}: .* has no {Path(file).name}: put .* or set dataset.download=true"
     ):
         source(root=str(tmp_path), download=False).check()
     source(root=str(tmp_path), download=True).check()
@@ -169,14 +169,14 @@ def test_cifar10_maps_classes_and_layout(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("Error downloading"), EOFError("short")])
-def test_a_failed_download_says_what_to_place_where(tmp_path, monkeypatch, error):
+def test_a_failed_download_names_the_files_to_add(tmp_path, monkeypatch, error):
     import torchvision
 
     def fail(root, train, download):
         raise error
 
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", fail)
-    told = f"dataset.root={tmp_path}: cifar10 could not be downloaded or read .*{error}.*: place data_batch_1, .* in "
+    told = f"dataset.root={tmp_path}: cifar10 could not be downloaded or read .*{error}.*: put data_batch_1, .* in "
     with pytest.raises(UserError, match=told):
         CIFAR10(root=str(tmp_path)).load()
 

@@ -135,7 +135,7 @@ GRIDS = [
     M("an infinite range", "--multirun seed=range(0,1e400)", "seed=range(0,1e400) has no end: give range(START,STOP,STEP) in finite numbers, STEP not 0."),
     M("a range with step 0", "--multirun seed=range(0,10,0)", "seed=range(0,10,0) has no end: give range(START,STOP,STEP) in finite numbers, STEP not 0."),
     M("an interval", "--multirun training.lr=interval(0,1)", "training.lr=interval(0,1) is not a list of values: write A,B or range(START,STOP)."),
-    M("all choices by a pattern", "--multirun arch=glob(*)", "arch=glob(*): write out the names, as arch=A,B; there are mlp, sum, vgg.", small=False),
+    M("all choices by a pattern", "--multirun arch=glob(*)", "arch=glob(*): write out the names, as arch=A,B: choose from mlp, sum, vgg.", small=False),
     M("a range without --multirun", "seed=range(3)", "seed=range(3) names several values: add --multirun to sweep over them."),
     M("an infinite value in one job of a grid", "--multirun training.lr=0.1,inf", "job training.lr=inf: training.lr=inf is not finite: give a finite number."),
 ]

@@ -80,7 +80,7 @@ def test_symmetry_and_mixed_data_types():
         (torch.eye(3), torch.eye(4), "K has shape .3, 3. and C .4, 4.: both must be of the same images"),
         (torch.ones(3), torch.ones(3), "two dimensions"),
         (torch.ones(0, 0), torch.ones(0, 0), "two dimensions"),
-        (torch.eye(3), torch.zeros(3, 3), "C holds zeros alone"),
+        (torch.eye(3), torch.zeros(3, 3), "C contains only zeros"),
         (torch.eye(3) * math.nan, torch.eye(3), "K holds NaN or infinity"),
         (torch.eye(3), torch.eye(3) * math.inf, "C holds NaN or infinity"),
     ],

@@ -90,7 +90,7 @@ def test_fewer_images_than_eigenvalues_leave_none():
 
 
 def test_mistakes_are_told():
-    with pytest.raises(UserError, match="not symmetric: the spectrum is that of a Gram matrix"):
+    with pytest.raises(UserError, match="not symmetric: the spectrum needs a Gram matrix"):
         ak.spectrum(torch.tensor([[1.0, 5], [0, 1]]))
     with pytest.raises(UserError, match=r"y has shape \(3,\): K has 2 samples"):
         ak.spectrum(torch.eye(2), torch.zeros(3))

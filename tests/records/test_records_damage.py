@@ -124,7 +124,7 @@ CONFIGS = {
 @pytest.mark.parametrize("command", ["results", "status", "report"])
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_damaged_configuration_alone_is_named_by_every_command(folder, capsys, monkeypatch, command, kind):
-    monkeypatch.setattr(page, "make", lambda *_: SimpleNamespace(page=Path("page")))  # drawing takes seconds
+    monkeypatch.setattr(page, "write_report", lambda *_: SimpleNamespace(page=Path("page")))  # drawing takes seconds
     harm, told = CONFIGS[kind]
     for name in ("run0", "run1"):
         (folder / name / "config.yaml").write_text(yaml.safe_dump(config_to_dict(Config()), sort_keys=False))

@@ -82,7 +82,7 @@ def test_a_bad_condition_is_told_in_short(folder, condition, told):
     assert told in str(error.value)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 250
-    assert ("lists the columns" in str(error.value)) == ("(character" not in told and "yes or no" not in told)
+    assert ("lists the columns" in str(error.value)) == ("(character" not in told and "true or false" not in told)
 
 
 def test_sql_answers_with_typed_columns(folder):

@@ -144,7 +144,7 @@ def _check_format(image: ImageFile) -> None:
     if frames > 1:
         raise ValueError(f"it has {frames} frames; save each as a file of its own")
     # The decoder's raw mode, such as RGB;16B of a PNG, or the largest value of a PPM.
-    said: list[Any] = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
-    wide = any((isinstance(part, str) and ";16" in part) or (isinstance(part, int) and part > 255) for part in said)
+    modes: list[Any] = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
+    wide = any((isinstance(part, str) and ";16" in part) or (isinstance(part, int) and part > 255) for part in modes)
     if wide and image.mode in _COLOUR and image.format in ("PNG", "TIFF", "PPM"):
         raise ValueError("it has 16 bits per colour channel, of which 8 would be lost; save it with 8 bits")

@@ -110,7 +110,7 @@ class _WorkerThread(threading.Thread):
         self.pid: int | None = None
 
     def run(self) -> None:
-        """Take jobs until none waits, or no further one is wanted."""
+        """Run jobs until none is waiting, or none should start any more."""
         try:
             self._serve()
         except BaseException as error:  # else the main thread would wait for ever
