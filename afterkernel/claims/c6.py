@@ -33,7 +33,7 @@ class LargerRateMoreInvariant(Claim):
     )
     rule = (
         "Confirmed where, for every pair of data and network, swap invariance is shown to fall and the others to grow "
-        "with the learning rate; refuted where the contrary is shown for one of them."
+        "with the learning rate; refuted where the opposite is shown for one of them."
     )
     panels = (
         *(
