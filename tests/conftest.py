@@ -77,7 +77,7 @@ def installed(tmp_path, monkeypatch):
         folder = tmp_path / "installed"
         folder.mkdir()
         for name in names:
-            (folder / name).write_text(f"#!/bin/sh\necho '{name} is a stand-in' >&2\nexit 99\n")
+            (folder / name).write_text(f"#!/bin/sh\necho '{name} is a fake' >&2\nexit 99\n")
             (folder / name).chmod(0o755)
         monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 

@@ -282,7 +282,7 @@ def test_a_process_of_the_replaced_start_that_wakes_late_mixes_nothing(copy, who
     assert starts != {snapshot.read_summary(whole).run}
 
 
-def test_a_run_that_continues_keeps_its_first_values_and_says_so(copy, whole, caplog):
+def test_a_run_that_continues_keeps_its_first_values_and_logs_it(copy, whole, caplog):
     caplog.set_level("INFO")
     disturb(copy, whole, {f"{RECORDS}/1": "delete", f"{RECORDS}/2": "delete"})
     run(made("kernel.budget_bytes=1000000", "trainer.threads=2"), copy)
@@ -301,7 +301,7 @@ def test_before_its_first_record_a_run_takes_another_budget(copy):
     assert {record.provenance["execution"]["budget_bytes"] for record in read_records(copy)} == {1000000}
 
 
-def test_a_run_begun_on_a_gpu_does_not_go_on_without_one(copy):
+def test_a_run_begun_on_a_gpu_does_not_continue_without_one(copy):
     shutil.rmtree(copy / RECORDS)
     state = json.loads((copy / STATE).read_text())
     (copy / STATE).write_text(json.dumps(state | {"device": "cuda"}))

@@ -37,7 +37,7 @@ def test_defaults_are_those_of_the_paper():
     assert made.logger.wandb.mode == "offline"
 
 
-def test_every_measure_is_a_choice_and_help_says_what_it_costs():
+def test_every_measure_is_a_choice_and_help_shows_its_cost():
     text = help_text("usage")
     for name, kind in MEASURES.items():
         assert config(f"measure={name}").measure.names == [name]
@@ -233,26 +233,26 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("words", list(MISTAKES))
-def test_a_mistake_gets_one_sentence(words):
+def test_an_invalid_option_gets_one_sentence(words):
     with pytest.raises(UserError, match=re.escape(MISTAKES[words])) as raised:
         config(*words.split())
     assert "\n" not in str(raised.value)
 
 
-def test_a_gpu_that_is_absent_is_told(monkeypatch):
+def test_a_gpu_that_is_absent_is_reported(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match=r"trainer\.device=cuda: torch finds no CUDA device here"):
         config("trainer=gpu")
 
 
-def test_online_without_an_account_is_told(monkeypatch, tmp_path):
+def test_online_without_an_account_is_reported(monkeypatch, tmp_path):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with pytest.raises(UserError, match=r"logger\.wandb\.mode=online: no W&B account is known here"):
         config("logger.wandb.mode=online")
 
 
-def test_a_backend_that_is_not_installed_is_told_before_training(monkeypatch):
+def test_a_backend_that_is_not_installed_is_reported_before_training(monkeypatch):
     import importlib.util
 
     found = importlib.util.find_spec

@@ -62,7 +62,7 @@ def test_one_wandb_run_a_sweep_holds_the_report(built, run):
     assert [folder] in sync.offline_runs(built.parent)
 
 
-def test_its_summary_and_table_say_the_verdicts_of_the_page(built, run):
+def test_its_summary_and_table_have_the_verdicts_of_the_page(built, run):
     _, sent = run
     page = (built / "report" / "index.html").read_text()
     names = [name for name in sent.summary if name.endswith("/verdict")]
@@ -133,7 +133,7 @@ def test_a_run_opened_alone_makes_sense(swept):
         assert "| `peak_bytes` | peak memory of the process so far, or of the GPU | bytes |" in sent.run.notes
 
 
-def test_notes_and_tags_of_whatever_configuration():
+def test_notes_and_tags_of_any_configuration():
     assert tags({"dataset": {"name": "folder", "minus": "a" * 80, "plus": "b"}, "arch": {"name": "vgg"}}) == [
         f"folder {'a' * 57}",
         "vgg",
@@ -142,7 +142,7 @@ def test_notes_and_tags_of_whatever_configuration():
 
 
 def damaged(folder, **changes):
-    """A copy of one run whose configuration tells W&B something else."""
+    """A copy of one run whose configuration differs in the W&B options."""
     import dataclasses
 
     source = next(path.parents[1] for path in folder.glob("*/records/*.json"))

@@ -45,7 +45,7 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert len({order(**key) for key in keys}) == 9
 
 
-def test_the_epoch_is_read_when_the_first_batch_is_asked_for():
+def test_the_epoch_is_read_when_the_first_batch_is_requested():
     loader = batches(epoch=0)
     early = iter(loader)
     loader.set_epoch(5)

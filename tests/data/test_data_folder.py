@@ -110,7 +110,7 @@ def test_images_of_different_sizes_are_named(root):
         folder(root).load()
 
 
-def test_check_tells_what_is_missing(root, tmp_path):
+def test_check_reports_what_is_missing(root, tmp_path):
     with pytest.raises(UserError, match=r"dataset.root is not set"):
         ImageFolder(minus="ant", plus="bee").check()
     with pytest.raises(UserError, match=r"dataset.root=.*absent holds no folder train/"):

@@ -89,7 +89,7 @@ def of_another_run(data):
 
 
 def replaced_start(at):
-    """A run begun anew, with the files of its earlier start still there."""
+    """A run that was started over, with files of its earlier start."""
     file = at.run() / "run.json"
     start = json.loads(file.read_text())["start"]
     file.write_bytes(facts(start="0" * len(start), earlier=[start])(file.read_bytes()))

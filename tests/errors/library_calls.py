@@ -196,7 +196,7 @@ CALLS = {
 }
 
 
-def told(call):
+def answer_of(call):
     try:
         return f"no error: {call()}"
     except ak.UserError as error:
@@ -210,7 +210,7 @@ def main():
     for name, (calls, sentence) in CALLS.items():
         pattern = ".*".join(map(re.escape, sentence.split("...")))
         for number, call in enumerate(calls):
-            if re.fullmatch(pattern, answer := told(call)) is None:
+            if re.fullmatch(pattern, answer := answer_of(call)) is None:
                 print(f"{name} ({number}): {answer!r}")
 
 

@@ -70,7 +70,7 @@ def set_batch_sizes(monkeypatch, **numbers):
 
 
 def force_method(monkeypatch, method):
-    """Let every layer that can take `method` take it, whatever it costs."""
+    """Use `method` for every layer that supports it, at any cost."""
 
     def choose(layer, shape, outputs, elementwise):
         found = costs(shape, outputs, elementwise)

@@ -83,7 +83,7 @@ RIGHT = {
         False,
     ),
     "by-hand": (lambda s, x: s.b(torch.tanh(s.a(x)) @ s.a.weight), two, vectors, False),
-    "by-hand-beside-a-call-thrown-away": (dead_call, two, vectors, False),
+    "by-hand-and-a-call-thrown-away": (dead_call, two, vectors, False),
     "in-the-loss-only": (lambda s, x: s.b(s.a(x)) + s.a.weight.square().sum(), two, vectors, False),
     "plain-parameter": (
         lambda s, x: s.b(torch.tanh(s.a(x)) * s.gain),

@@ -1,4 +1,4 @@
-"""Models whose samples depend on each other are refused, whatever the order of the data; others are never."""
+"""Models whose samples depend on each other are refused, in any order of the data; others never are."""
 
 import pytest
 import torch

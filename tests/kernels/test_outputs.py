@@ -137,7 +137,7 @@ def test_pairs_alone_are_the_diagonal(case, method, output):
         assert relative_error(paired, expected) < 1e-12
 
 
-def test_samples_that_do_not_pair_up_are_told():
+def test_samples_that_do_not_pair_up_are_reported():
     with pytest.raises(UserError, match="x has 3 samples and y 2"):
         paired_ntk(nn.Linear(4, 1), torch.rand(3, 4), torch.rand(2, 4))
 
@@ -161,7 +161,7 @@ def test_one_output_may_be_named_or_not():
         ("sum", "output='sum' is not known"),
     ],
 )
-def test_an_output_that_is_not_there_is_told(output, sentence):
+def test_an_output_that_is_not_there_is_reported(output, sentence):
     make, inputs = MODELS["linear"]
     with pytest.raises(UserError, match=sentence):
         ntk(make(), inputs(4), output=output)

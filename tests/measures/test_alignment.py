@@ -75,7 +75,7 @@ def test_symmetry_and_mixed_data_types():
 
 @pytest.mark.parametrize("measure", [alignment, cka])
 @pytest.mark.parametrize(
-    ("K", "C", "told"),
+    ("K", "C", "message"),
     [
         (torch.eye(3), torch.eye(4), "K has shape .3, 3. and C .4, 4.: both must be of the same images"),
         (torch.ones(3), torch.ones(3), "two dimensions"),
@@ -85,8 +85,8 @@ def test_symmetry_and_mixed_data_types():
         (torch.eye(3), torch.eye(3) * math.inf, "C holds NaN or infinity"),
     ],
 )
-def test_mistakes_are_told(measure, K, C, told):
-    with pytest.raises(UserError, match=told):
+def test_errors_are_reported(measure, K, C, message):
+    with pytest.raises(UserError, match=message):
         measure(K, C)
 
 

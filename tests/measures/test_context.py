@@ -133,7 +133,7 @@ def test_the_same_numbers_again_from_a_state_on_disk(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_library_says_the_same(dtype):
+def test_the_library_gives_the_same_numbers(dtype):
     given, model = problem(), net()
     found = measured(model, given, dtype=dtype)["ntk"]
     kind = getattr(torch, dtype)
@@ -171,7 +171,7 @@ def test_a_measure_is_one_class_whose_options_and_numbers_are_found():
         section({**MEASURES, "clash": Clash})
 
 
-def test_every_measure_says_what_it_is_and_costs():
+def test_every_measure_declares_its_meaning_and_cost():
     for kind in MEASURES.values():
         assert kind.what
         assert "n" in kind.cost

@@ -62,7 +62,7 @@ def test_large_kernels_agree_with_all_eigenvalues():
 
 
 @pytest.mark.parametrize(
-    ("K", "told"),
+    ("K", "message"),
     [
         (torch.ones(2, 3), "square"),
         (torch.ones(4), "two dimensions"),
@@ -72,6 +72,6 @@ def test_large_kernels_agree_with_all_eigenvalues():
         (-torch.eye(3), "no positive eigenvalue"),
     ],
 )
-def test_mistakes_are_told(K, told):
-    with pytest.raises(UserError, match=told):
+def test_errors_are_reported(K, message):
+    with pytest.raises(UserError, match=message):
         effective_rank(K)

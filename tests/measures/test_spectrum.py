@@ -89,7 +89,7 @@ def test_fewer_images_than_eigenvalues_leave_none():
     assert found["label_energy_6"] == pytest.approx(1)
 
 
-def test_mistakes_are_told():
+def test_errors_are_reported():
     with pytest.raises(UserError, match="not symmetric: the spectrum needs a Gram matrix"):
         ak.spectrum(torch.tensor([[1.0, 5], [0, 1]]))
     with pytest.raises(UserError, match=r"y has shape \(3,\): K has 2 samples"):

@@ -32,7 +32,7 @@ def test_budget_of_1e5_gives_the_papers_networks(make, shape, width, parameters)
     assert network(torch.rand(3, *shape)).shape == (3,)
 
 
-def test_vgg_is_what_it_says():
+def test_vgg_has_the_layers_of_its_options():
     network = ak.models.vgg(DIGITS, width=4, num_layers=4, num_blocks=2)
     kinds = [type(layer).__name__ for layer in network.layers]
     block = ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d"]
@@ -106,7 +106,7 @@ def test_pytorch_initialiser_is_pytorchs():
         (ak.models.mlp, MNIST, {"width": 0}, "arch.width=0 is too small"),
     ],
 )
-def test_impossible_networks_are_told(make, shape, options, sentence):
+def test_impossible_networks_are_reported(make, shape, options, sentence):
     with pytest.raises(UserError, match=sentence):
         make(shape, **options)
 

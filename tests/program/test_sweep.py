@@ -115,7 +115,7 @@ def test_running_again_leaves_what_is_finished(sweep, program, small_options):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_run_that_ended_early_goes_on_where_it_stopped(sweep, program, small_options, tmp_path):
+def test_a_run_that_ended_early_continues_where_it_stopped(sweep, program, small_options, tmp_path):
     first = next((sweep / "runs" / "tiny").glob("mlp-*seed0*"))
     run_dir = shutil.copytree(first, tmp_path / "runs" / "tiny" / first.name)
     expected, records = numbers(run_dir), read_records(run_dir)
@@ -192,7 +192,7 @@ def test_results_print_and_filter(sweep, program):
     assert "Traceback" not in wrong.stderr
 
 
-def test_status_says_how_far_each_run_is(sweep, program):
+def test_status_shows_the_progress_of_each_run(sweep, program):
     done = program("status", "runs/tiny", cwd=sweep)
     assert done.returncode == 0, done.stderr
     assert sum("3/3" in line for line in done.stdout.splitlines()) == 4

@@ -82,7 +82,7 @@ def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path)
     assert code == 1, text
     assert re.search(r"sweep s: 0 of 2 done, 1 running, 1 to go", text)
     assert re.search(r"mlp-lr0.1-seed0-\w+ +(beginning|training: epoch \d+ of at most 600, loss [\d.e-]+) ", text)
-    # Whole lines, each once while it goes on; the failure again at the end.
+    # Whole lines, each once during the sweep; the failure again at the end.
     assert len(re.findall(r"\[1/2\] finished mlp-lr0.1-seed0-\w+ in \d+ s(; about .* left)?\r\n", text)) == 1
     assert (
         len(re.findall(r"\[2/2\] FAILED mlp-lr1e\+?30-seed0-\w+: training diverged .* \(log: .*run.log\)\r\n", text))
@@ -127,12 +127,12 @@ def working(tmp_path_factory):
     process.communicate()
 
 
-def test_status_from_another_process_says_what_runs_are_at(program, working):
+def test_status_from_another_process_shows_the_progress_of_runs(program, working):
     cwd, _ = working
     done = program("status", "runs/s", cwd=cwd)
     assert done.returncode == 0, done.stderr
-    told = r"mlp-\S+ .* running .* training: epoch \d+ of 1000000, loss \S+, over .* left \(process \d+ on "
-    assert re.search(told, done.stdout)
+    line = r"mlp-\S+ .* running .* training: epoch \d+ of 1000000, loss \S+, over .* left \(process \d+ on "
+    assert re.search(line, done.stdout)
     assert re.fullmatch(r"0 of 2 runs done, 1 running, 1 to go, over .* left", done.stdout.splitlines()[-1])
 
 
@@ -170,7 +170,7 @@ def test_in_a_pipe_there_are_plain_lines(sweep):
     assert re.search(r"^\[4/4\] finished \S+ in \d+ s$", output, re.M)
 
 
-def test_a_run_that_is_killed_under_the_display_is_told_and_ctrl_c_ends_the_others(tmp_path):
+def test_a_run_killed_during_the_display_is_reported_and_ctrl_c_ends_the_others(tmp_path):
     words = ["--multirun", *LONG, "seed=0,1", "launcher.processes=2"]
     terminal = OnTerminal(words, tmp_path)
     terminal.until(lambda text: len(set(re.findall(r"(mlp\S+) +training: epoch", text))) == 2)
