@@ -18,4 +18,4 @@ class LockLostError(Exception):
 
 
 class MissingPluginError(UserError):
-    """A stored configuration needs a plugin that is not loaded: code runs only where a user asks for it."""
+    """A stored configuration needs a plugin that is not loaded: code is imported only if a user names it."""

@@ -1,6 +1,6 @@
 """C6: at equal training loss, a larger learning rate gives an after kernel that is more global and more invariant.
 
-Paired as in C5: runs that differ in the learning rate alone and stopped at the same training-loss target. Table and
+Paired as in C5: runs that differ only in the learning rate and stopped at the same training-loss target. Table and
 figure: claim_c6.
 """
 

@@ -71,7 +71,7 @@ def _check_images(config: Config) -> None:
 
 
 def device(config: Config) -> torch.device:
-    """The device that trainer.device asks for. Raises UserError where it is absent."""
+    """The device that trainer.device selects. Raises UserError if this machine has none."""
     present = torch.cuda.is_available()
     if config.trainer.device == "cuda" and not present:
         raise UserError("trainer.device=cuda: torch finds no CUDA device here; use trainer.device=cpu.")

@@ -41,10 +41,10 @@ def parse(words: Sequence[str]) -> list[Override]:
 
 def _requested_plugins(overrides: Sequence[Override]) -> list[str]:
     by_name = {override.key_or_group: override for override in overrides}
-    if (asked := by_name.get("plugins")) is not None:
-        names = asked.value()
+    if (given := by_name.get("plugins")) is not None:
+        names = given.value()
         if not isinstance(names, list):
-            raise UserError(f"{asked.input_line} is not a list: write it as plugins=[my_lab.nets].")
+            raise UserError(f"{given.input_line} is not a list: write it as plugins=[my_lab.nets].")
         return [str(getattr(name, "text", name)) for name in names]
     if "sweep" not in by_name:
         return []

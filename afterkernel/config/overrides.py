@@ -34,7 +34,7 @@ _INSTEAD = {
     "hydra.sweep": "choose where results go with output_dir and sweep.name",
     "hydra.output_subdir": "choose where results go with output_dir and sweep.name",
     "hydra.job.chdir": "choose where results go with output_dir and sweep.name",
-    "hydra.mode": "--multirun asks for a sweep",
+    "hydra.mode": "use --multirun for a sweep",
     "hydra.sweeper": "write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml",
     "hydra/sweeper": "write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml",
     "hydra.launcher": "choose with launcher=NAME",

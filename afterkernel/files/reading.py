@@ -75,12 +75,12 @@ def expand_user(option: str, text: str) -> Path:
 
 
 def read_yaml_text(path: Path) -> str:
-    """The text of a YAML file that holds data alone: no tags, which could name code, and no aliases, which could make
+    """The text of a YAML file that contains only data: no tags, which could name code, and no aliases, which could make
     a small file endless.
 
     Raises UserError if it can't be read, or isn't such YAML.
     """
-    import yaml  # imported here, since kernels read files too and need torch and numpy alone
+    import yaml  # imported here, since kernels read files too and need only torch and numpy
 
     try:
         text = read_bytes(path, _MOST_BYTES).decode("utf-8")

@@ -44,7 +44,7 @@ class Recorded:
     refusal: str | None
 
     def of_rows(self, rows: Sequence[int] | None, grad: Tensor, dtype: torch.dtype) -> tuple[Call, Tensor]:
-        """The call and the gradient in its result in `dtype`, of some of the samples alone if `rows` are given."""
+        """The call and the gradient in its result in `dtype`, for only the samples `rows` if given."""
         values = self.call.input if rows is None else self.call.input[rows]
         if values.is_floating_point():
             # Autocast makes a layer round its input: the gradient in its weight is made of the rounded numbers.

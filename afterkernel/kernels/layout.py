@@ -27,7 +27,7 @@ class LayoutChangedError(UserError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the model uses its parameters otherwise for some samples than for the first: compute it again."
+            "the model uses its parameters differently for some samples than for the first: compute it again."
         )
 
 

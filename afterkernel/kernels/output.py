@@ -15,7 +15,7 @@ from afterkernel.types import Float, Tensor
 class Output:
     """The outputs that a kernel is taken of.
 
-    which: None for the one output of a scalar network; a number for that logit alone; "trace" for the sum over logits
+    which: None for the one output of a scalar network; a number for only that logit; "trace" for the sum over logits
     of their kernels, sum_k <d f_k(x), d f_k(y)>; "full" for every pair of logits.
     """
 
@@ -35,7 +35,7 @@ class Output:
         if not isinstance(output, Tensor):
             kind = type(output).__name__
             cure = (
-                "wrap it so that its forward gives the tensor alone"
+                "wrap it so that its forward returns only the tensor"
                 if isinstance(output, (tuple, list, Mapping))
                 else "its forward must return the tensor of its outputs"
             )

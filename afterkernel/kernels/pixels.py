@@ -168,7 +168,7 @@ class PixelEmbedding:
         return [LayerPlan(LAYER, Cost("gradients", size, size, size, size), f"pixels ({digest})")]
 
     def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
-        """The pixels, or those of `rows` alone."""
+        """The pixels, or only those of `rows`."""
         chosen = x if rows is None else x[list(rows)]
         pixels = chosen.detach().flatten(1).to(self.device, self.dtype)
         block = Block({LAYER: (FunctionTerm(pixels, self.function),)})

@@ -146,12 +146,12 @@ class RayLauncher(Launcher):
         import ray
 
         memory = "null" if self.memory_gb is None else f"{self.memory_gb:g}"
-        asked = {"CPU": float(self.cpus), "GPU": self.gpus, "memory": (self.memory_gb or 0) * _GB}
-        asked = {name: amount for name, amount in asked.items() if amount > 0}
+        requested = {"CPU": float(self.cpus), "GPU": self.gpus, "memory": (self.memory_gb or 0) * _GB}
+        requested = {name: amount for name, amount in requested.items() if amount > 0}
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        fitting = sum(min(int(node.get(name, 0) / amount) for name, amount in asked.items()) for node in nodes)
+        fitting = sum(min(int(node.get(name, 0) / amount) for name, amount in requested.items()) for node in nodes)
         if fitting == 0:
-            most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in asked}
+            most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in requested}
             raise UserError(
                 "launcher=ray: no node of the cluster has the resources that a job requests "
                 f"(launcher.cpus={self.cpus}, launcher.gpus={self.gpus:g}, launcher.memory_gb={memory}): "

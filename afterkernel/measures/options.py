@@ -17,7 +17,7 @@ from afterkernel.options import option
 class Measures:
     """Which measures are taken, and of which images; the options of every measure are added to these.
 
-    The images are drawn by `seed` alone, so that they are the same for all kernels and snapshots of a run.
+    The images are drawn only by `seed`, so that they are the same for all kernels and snapshots of a run.
     """
 
     names: list[str]

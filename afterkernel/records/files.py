@@ -3,7 +3,7 @@
 SWEEP/RUN_ID/config.yaml                              the resolved configuration
 SWEEP/RUN_ID/snapshots/epoch=0005.pt, .json           the weights of a snapshot, and its metadata
 SWEEP/RUN_ID/records/STEP.EVALUATION.NUMBER.json      one evaluation of one snapshot
-SWEEP/RUN_ID/kernels/                                 Gram matrices, where keep=[gram] asks for them
+SWEEP/RUN_ID/kernels/                                 Gram matrices, with keep=[gram]
 SWEEP/RUN_ID/run.json                                 the state of the run: what its files must belong to
 SWEEP/RUN_ID/locks/                                   lock files: which process works on the run
 SWEEP/RUN_ID/replaced/                                what force=true replaced, until the new run has finished

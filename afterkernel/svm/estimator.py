@@ -31,7 +31,7 @@ class HardMarginSVM(KernelExpansion):
     """A hard-margin SVM on a precomputed kernel: minimise |w|^2 subject to y_i w.phi(x_i) >= 1, y_i in {-1, +1}.
 
     `backend` names the solver (`afterkernel.svm.BACKENDS`) or is an instance of one; `options` are its fields. After
-    `fit`, whose numbers all come from a certificate computed from K and the dual alone:
+    `fit`, whose numbers all come from a certificate computed only from K and the dual:
 
     - `outcome_`: how it ended (`Outcome`), with a `message`; `separable_` and `converged_` follow from it
     - `separable_`: True, False, or None: undetermined at the precision of K (`afterkernel.svm.separability`); where it

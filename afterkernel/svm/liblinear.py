@@ -29,7 +29,7 @@ class LibLinear(Backend):
     duals. The certificate says how far the answer is from the hard margin.
 
     As only K is known, the features are the rows of F with F F' = K, in K's own scale: the iterates are those on the
-    embeddings themselves. LinearSVC gives w alone; the dual is recovered from it, and `path` says how well it gives w
+    embeddings themselves. LinearSVC returns only w; the dual is recovered from it, and `path` says how well it gives w
     back. Memory in addition to K, in units of its size in float64: 3 for F, 2 for liblinear's own copy of F, and 2
     for the dual, not all at a time.
     """

@@ -69,7 +69,7 @@ class Search:
         return self.working_sets(self.gram.ridge > 0) if found is None else found
 
     def active_sets(self, start: Int[Tensor, " k"] | None = None) -> SparseDual | None:
-        """The dual by active sets alone; None where they cycle, or where its margin vanishes at the precision of K."""
+        """The dual by only active sets; None where they cycle, or where its margin vanishes at the precision of K."""
         if start is not None and self._is_useful_start(start):
             self.started = True
             report("active set from the given start")
@@ -135,7 +135,7 @@ class Search:
         return dual, rest
 
     def bounds(self, found: SparseDual) -> tuple[float, float]:
-        """Lower and upper bound on the margin on the support of `found` alone, K scaled to unit largest diagonal."""
+        """Lower and upper bound on the margin on only the support of `found`, K scaled to unit largest diagonal."""
         f = self.gram.response(found.support, found.a, found.support, found.low)
         return margin_bounds(f, found.a)
 

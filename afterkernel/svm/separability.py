@@ -150,7 +150,7 @@ class _Points:
 
     def whiten(self, sweeps: int = SWEEPS) -> None:
         """Choose scales and basis."""
-        # lengths matter to least squares alone: all the same
+        # lengths matter only to least squares: make all equal
         for _ in range(sweeps):
             U, self.R = torch.linalg.qr(self.scale[:, None] * self.W)
             sizes = U.norm(dim=1)

@@ -49,7 +49,7 @@ class Snapshots:
 
 
 def snapshot_epochs(epochs: Iterable[int], last: int) -> list[int]:
-    """The epochs of all snapshots where `epochs` were asked for and training ends after epoch `last`."""
+    """The epochs of all snapshots if `epochs` were chosen and training ends after epoch `last`."""
     return sorted({epoch for epoch in epochs if epoch < last} | {last})
 
 

@@ -115,7 +115,7 @@ CAT = "dataset.root: .../images/train/cats/9"
 IMAGES = [
     M("an image with transparent pixels", FOLDER, f"{CAT}.png cannot be read (it has transparent pixels; put it on a background and save it without transparency): replace or remove it.", picture(transparent)),
     M("an image with a transparent colour", FOLDER, f"{CAT}.png cannot be read (it has transparent pixels; put it on a background and save it without transparency): replace or remove it.", picture(transparent_palette)),
-    M("an animated image", FOLDER, f"{CAT}.gif cannot be read (it has 3 frames; save each as a file of its own): replace or remove it.", picture(frames)),
+    M("an animated image", FOLDER, f"{CAT}.gif cannot be read (it has 3 frames; save each as a separate file): replace or remove it.", picture(frames)),
     M("a CMYK image", FOLDER, f"{CAT}.jpg cannot be read (colour space CMYK has no exact RGB; save it as grey or RGB): replace or remove it.", picture(cmyk)),
     M("an image of 16 bits per colour", FOLDER, f"{CAT}.png cannot be read (it has 16 bits per colour channel, of which 8 would be lost; save it with 8 bits): replace or remove it.", picture(wide_colour)),
     M("an image of 32-bit whole numbers", FOLDER, f"{CAT}.tif cannot be read (pixel format I has no largest value; save it with 8 or 16 bits): replace or remove it.", picture(whole_numbers)),

@@ -61,7 +61,7 @@ class ImageFolder(Source):
                     raise UserError(f"{place} holds no image: it needs files ending in {', '.join(SUFFIXES)}.")
 
     def image_shape(self) -> ImageShape:
-        """Shape of the first image of the class minus; a set of mixed channels is read as RGB all the same."""
+        """Shape of the first image of the class minus; a set of mixed channels is read as RGB."""
         image = _read_image(self._files("train", self.minus)[0])
         return image.shape[0], image.shape[1], image.shape[2]
 
@@ -142,7 +142,7 @@ def _check_format(image: ImageFile) -> None:
         raise ValueError(f"colour space {image.mode} has no exact RGB; save it as grey or RGB")
     frames: int = getattr(image, "n_frames", 1)
     if frames > 1:
-        raise ValueError(f"it has {frames} frames; save each as a file of its own")
+        raise ValueError(f"it has {frames} frames; save each as a separate file")
     # The decoder's raw mode, such as RGB;16B of a PNG, or the largest value of a PPM.
     modes: list[Any] = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
     wide = any((isinstance(part, str) and ";16" in part) or (isinstance(part, int) and part > 255) for part in modes)

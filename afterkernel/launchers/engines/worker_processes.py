@@ -206,7 +206,7 @@ def _describe_death(error: BaseException) -> str:
 
 
 def _initialise(parent: int) -> None:
-    """Initialise a worker: it receives Ctrl-C from its parent alone, and ends when its parent does."""
+    """Initialise a worker: it receives Ctrl-C only from its parent, and ends when its parent does."""
     skip_last_collection()
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
