@@ -214,7 +214,7 @@ def workers(parent, folder):
 
 
 def last_line(run_dir):
-    """What a run was doing, by its log."""
+    """The last line of a run's log."""
     if any(run_dir.rglob(".*.tmp")):
         return "writing"
     with contextlib.suppress(OSError):
@@ -230,7 +230,7 @@ def last_line(run_dir):
 
 
 def main():
-    """Soak with each number of processes, and say how often what was disturbed."""
+    """Soak with each number of processes, and print how often each part was disturbed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=60, help="faults for each number of processes")
     parser.add_argument("--processes", default="1,2", help="numbers of worker processes")

@@ -1,4 +1,4 @@
-"""The suite sees nothing of the machine that it should not depend on, here and in the processes that it starts."""
+"""The test suite does not see software of the machine, here and in the processes that it starts."""
 
 import importlib.util
 import json

@@ -10,7 +10,7 @@ from afterkernel.progress.work import Stage, progress, report, stage, watched
 
 
 class FakeTime:
-    """A clock that a test moves on."""
+    """A clock that a test advances."""
 
     def __init__(self):
         self.now = 1000.0
@@ -118,7 +118,7 @@ def test_lines_are_logged_also_outside_a_run(clock, caplog):
     with caplog.at_level(logging.INFO), progress("Gram matrix", 4.0) as advance:
         clock.now += 20
         advance(1.0)
-        report(gap=0.5)  # of nothing that is watched
+        report(gap=0.5)  # outside a watched run
     assert [record.getMessage() for record in caplog.records] == ["Gram matrix: 25 %, about 1 min 0 s left"]
 
 

@@ -1,4 +1,4 @@
-"""RUN_ID/locks/NUMBER.progress: written now and then, whole or not at all, gone at the end, never the end of a run."""
+"""RUN_ID/locks/NUMBER.progress: written regularly and atomically, removed at the end, and its errors end no run."""
 
 import json
 import shutil

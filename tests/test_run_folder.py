@@ -1,4 +1,4 @@
-"""What lies in a run's folder decides nothing alone: files that are lost, damaged or another run's, and force=true."""
+"""Files in a run's folder are never used unchecked: lost, damaged or another run's files, and force=true."""
 
 import dataclasses
 import json
@@ -48,7 +48,7 @@ def numbers(run_dir):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """An undisturbed run."""
+    """An uninterrupted run."""
     run_dir = tmp_path_factory.mktemp("whole")
     run(made(), run_dir)
     return run_dir
@@ -200,7 +200,7 @@ class KilledError(BaseException):
 
 
 def killing(after):
-    """A `check_cancelled` that ends the process, as far as anybody can see, the `after`-th time it is called."""
+    """A `check_cancelled` that seems to end the process, the `after`-th time it is called."""
     left = [after]
 
     def check_cancelled():

@@ -1,4 +1,4 @@
-"""The configuration: defaults, identity, every shipped file, and the messages for mistakes."""
+"""The configuration: defaults, identity, every shipped file, and the messages for user errors."""
 
 import dataclasses
 import functools

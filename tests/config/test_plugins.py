@@ -1,4 +1,4 @@
-"""Plugins: classes outside this package that are chosen by name, and what is refused of them."""
+"""Plugins: classes outside this package that are chosen by name, and invalid plugins."""
 
 import re
 import sys

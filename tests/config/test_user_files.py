@@ -1,4 +1,4 @@
-"""The choices of a folder given by --config-dir: options alone, under names of their own."""
+"""The choices of a folder given by --config-dir: only options, under new names."""
 
 import re
 

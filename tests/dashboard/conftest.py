@@ -1,4 +1,4 @@
-"""One small real sweep, mirrored offline, that all tests of dashboards look at."""
+"""One small real sweep, mirrored offline, that all tests of dashboards use."""
 
 from pathlib import Path
 from types import SimpleNamespace

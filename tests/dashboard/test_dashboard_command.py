@@ -250,7 +250,7 @@ def test_views_are_saved_once_and_updated_from_there_on(swept, tmp_path):
         assert {asked["jobType"] for asked in server.runs if asked.get("jobType")} == {"report"}
         assert str(folder).encode() not in server.sent
 
-        # What somebody deleted is made again; the other one is updated.
+        # The deleted view is created again; the other one is updated.
         del server.views[report["id"]]
         server.views[workspace["id"]]["displayName"] = "changed by hand"
         done = upload(folder, server)
@@ -258,6 +258,6 @@ def test_views_are_saved_once_and_updated_from_there_on(swept, tmp_path):
         assert {view["displayName"] for view in server.views.values()} == {"afterkernel: tiny", "After kernels: tiny"}
         assert len(server.views) == 2
         assert done.stdout.splitlines()[-2] == urls[0]
-        # The upload leaves files of W&B's own, which are no runs.
+        # The upload leaves files of W&B, which are not runs.
         assert "4 of 4 runs" in json.loads((folder / "dashboard" / "report.json").read_text())["description"]
         assert server.unknown == []

@@ -47,7 +47,7 @@ def test_known_views_are_updated_and_deleted_ones_are_created_again(tmp_path, mo
     (tmp_path / "saved.json").write_text(json.dumps(other | {"me/mine": {"workspace": "w", "report": "r"}}))
     assert remote.save(tmp_path, "me", "mine", View(), View) == urls
     assert json.loads((tmp_path / "saved.json").read_text()) == other | {"me/mine": urls}
-    # Another project has views of its own.
+    # Another project has separate views.
     assert remote.save(tmp_path, "us", "mine", View(), View)["workspace"] == "new-new-new"
 
 

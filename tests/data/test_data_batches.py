@@ -74,7 +74,7 @@ def test_augment_fits_as_augmentation():
 
 
 class Recorder(pl.LightningModule):
-    """A linear model that notes which images each epoch brings."""
+    """A linear model that records the images of each epoch."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Errors in the words of a command: options, groups, commands."""
+"""Errors in the arguments of a command: options, groups, commands."""
 
 from error_case import ErrorCase
 

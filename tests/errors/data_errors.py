@@ -76,7 +76,7 @@ def without_network(at):
 
 
 class Payload:
-    """What runs a command when it is unpickled."""
+    """An object that runs a command when it is unpickled."""
 
     def __init__(self, file):
         self.file = file

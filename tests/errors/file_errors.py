@@ -18,7 +18,7 @@ M = ErrorCase
 
 
 def edited(path, change, run="run"):
-    """A finished run with one file changed: its bytes by a function, or gone."""
+    """A finished run with one file changed by a function of its bytes, or removed."""
 
     def setup(at):
         getattr(at, run)()
@@ -46,7 +46,7 @@ def removed(path):
     return setup
 
 
-def facts(**changes):
+def with_fields(**changes):
     return lambda data: json.dumps({**json.loads(data), **changes}).encode()
 
 
@@ -71,7 +71,7 @@ def weights(make):
         data = make(at)
         (at.run() / f"{LAST}.pt").write_bytes(data)
         file = at.folder / "run" / f"{LAST}.json"
-        file.write_bytes(facts(sha256=sha256(data).hexdigest())(file.read_bytes()))
+        file.write_bytes(with_fields(sha256=sha256(data).hexdigest())(file.read_bytes()))
 
     return setup
 
@@ -83,20 +83,20 @@ def saved(value):
 
 
 def of_another_run(data):
-    """Facts of a snapshot or a summary as another training would have written them."""
+    """Metadata of a snapshot or a summary as another training would have written it."""
     training, rest = json.loads(data)["run"].split(" ", 1)
-    return facts(run=f"{'0' * len(training)} {rest}")(data)
+    return with_fields(run=f"{'0' * len(training)} {rest}")(data)
 
 
 def replaced_start(at):
     """A run that was started over, with files of its earlier start."""
     file = at.run() / "run.json"
     start = json.loads(file.read_text())["start"]
-    file.write_bytes(facts(start="0" * len(start), earlier=[start])(file.read_bytes()))
+    file.write_bytes(with_fields(start="0" * len(start), earlier=[start])(file.read_bytes()))
 
 
 def on_gpu(at):
-    there("run.json", facts(device="cuda"), RECORDS)(at)
+    there("run.json", with_fields(device="cuda"), RECORDS)(at)
     at.patch.setattr("torch.cuda.is_available", lambda: False)
 
 
@@ -133,13 +133,13 @@ RUNS = [
     E("an evaluation without a folder", "evaluate: the following arguments are required: RUN_DIR; python -m afterkernel evaluate --help shows its usage.", None, "evaluate"),
     E("an evaluation as a sweep", "--multirun is not an option of evaluate: python -m afterkernel evaluate --help lists them.", lambda at: at.run(), "evaluate run --multirun svm.tol=1e-3,1e-4"),
     E("an evaluation with another seed", "seed=3 differs from what the snapshots were trained with, and evaluate takes only options of kernel, svm and measure: start a new run for that.", lambda at: at.run(), "evaluate run seed=3"),
-    E("an evaluation while a forced run has not begun", "run was restarted with force=true and is not trained yet: run its command again first.", edited("run.json", facts(clearing=True))),
+    E("an evaluation while a forced run has not begun", "run was restarted with force=true and is not trained yet: run its command again first.", edited("run.json", with_fields(clearing=True))),
     E("an evaluation of files that force=true replaced", f"run/{LAST[:-1]}0.json is of a run that force=true replaced: run the same command again, then evaluate.", replaced_start),
     E("a summary of another run", "run/training.json is not of this run, as ...: restore this run's own file, or start over with force=true.", edited("training.json", of_another_run)),
     E("a run without snapshots", "run has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.", removed("snapshots")),
-    E("a run that was trained on other images", "the images are not those that run was trained with: restore them, or run again with force=true.", edited("training.json", facts(data_sha256="0" * 64))),
+    E("a run that was trained on other images", "the images are not those that run was trained with: restore them, or run again with force=true.", edited("training.json", with_fields(data_sha256="0" * 64))),
     E("a truncated training summary", "run/training.json is not a summary of this version (it is not valid JSON, perhaps cut short: ...): delete it and train the run again.", edited("training.json", lambda data: data[:20])),
-    E("a training summary of a later version", "run/training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", edited("training.json", facts(version=9))),
+    E("a training summary of a later version", "run/training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", edited("training.json", with_fields(version=9))),
     E("a reference to itself for an evaluation", "seed=${seed}: it refers to itself: give a value.", lambda at: at.run(), "evaluate run 'seed=${seed}'"),
     E("an evaluation into another folder", "output_dir=x has no effect on evaluate, which takes only options of kernel, svm and measure: leave it out.", lambda at: at.run(), "evaluate run output_dir=x"),
     E("an evaluation with force", "force=true has no effect on evaluate, which takes only options of kernel, svm and measure: leave it out.", lambda at: at.run(), "evaluate run force=true"),
@@ -163,7 +163,7 @@ RUNS = [
 # fmt: off
 SNAPSHOTS = [
     E("a snapshot copied from another run", f"run/{LAST}.json is not of this run, as it belongs to another training (other network, options or seed): restore this run's own file, or start over with force=true.", edited(f"{LAST}.json", of_another_run)),
-    E("a snapshot whose run is junk", f"run/{LAST}.json is not of this run, as ...: restore this run's own file, or start over with force=true.", edited(f"{LAST}.json", facts(run="junk"))),
+    E("a snapshot whose run is junk", f"run/{LAST}.json is not of this run, as ...: restore this run's own file, or start over with force=true.", edited(f"{LAST}.json", with_fields(run="junk"))),
     E("truncated weights", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", lambda data: data[:-100])),
     E("weights with one bit flipped", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", flipped)),
     E("weights that are missing", "run has no weights to evaluate (epoch=0001.pt is missing): keep=[checkpoint], the default, keeps them; run it again with that and force=true.", removed(f"{LAST}.pt")),
@@ -172,9 +172,9 @@ SNAPSHOTS = [
     E("weights that would run a command", f"run/{LAST}.pt contains something other than plain weights, so it is not loaded: train the run again.", weights(lambda at: saved({"w": Payload(at.folder / "EXECUTED")}))),
     E("a pickle in place of weights that would run a command", f"run/{LAST}.pt contains something other than plain weights, so it is not loaded: train the run again.", weights(pickled)),
     E("a truncated snapshot", f"run/{LAST}.json is not a snapshot of this version (it is not valid JSON, perhaps cut short: ...): train the run again.", edited(f"{LAST}.json", lambda data: data[:-40])),
-    E("a snapshot of a later version", f"run/{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", edited(f"{LAST}.json", facts(version=2))),
-    E("a snapshot of another epoch", f"run/{LAST}.json is not a snapshot of this version (it is of epoch 7): train the run again.", edited(f"{LAST}.json", facts(epoch=7))),
-    E("a snapshot with a wrong type", f"run/{LAST}.json is not a snapshot of this version (step: Input should be a valid integer): train the run again.", edited(f"{LAST}.json", facts(step="two"))),
+    E("a snapshot of a later version", f"run/{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", edited(f"{LAST}.json", with_fields(version=2))),
+    E("a snapshot of another epoch", f"run/{LAST}.json is not a snapshot of this version (it is of epoch 7): train the run again.", edited(f"{LAST}.json", with_fields(epoch=7))),
+    E("a snapshot with a wrong type", f"run/{LAST}.json is not a snapshot of this version (step: Input should be a valid integer): train the run again.", edited(f"{LAST}.json", with_fields(step="two"))),
     E("a snapshot without a number", f"run/{LAST}.json is not a snapshot of this version (step is missing): train the run again.", edited(f"{LAST}.json", lambda data: json.dumps({k: v for k, v in json.loads(data).items() if k != "step"}).encode())),
 ]
 # fmt: on
@@ -202,11 +202,11 @@ def flipped(data):
 # fmt: off
 RESUMED = [
     M("a repeated run whose summary is truncated", SAME, "...training.json is not a summary of this version (it is not valid JSON, perhaps cut short: ...): delete it and train the run again.", there("training.json", lambda data: data[:20])),
-    M("a repeated run whose summary is of a later version", SAME, "...training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", there("training.json", facts(version=9))),
+    M("a repeated run whose summary is of a later version", SAME, "...training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", there("training.json", with_fields(version=9))),
     M("a resumed run whose weights are truncated", SAME, f"...{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", there(f"{LAST}.pt", lambda data: data[:-100], RECORDS)),
     M("a run of a GPU resumed on a machine without one", SAME, "...was started on a GPU, and torch finds none here: continue it on a machine with a GPU, or start over with force=true.", on_gpu),
     M("a repeated run with another run's snapshot", SAME, f"...{LAST}.json is not of this run, as ...: restore this run's own file, or start over with force=true.", there(f"{LAST}.json", of_another_run)),
-    M("a resumed run whose snapshot is of a later version", SAME, f"...{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", there(f"{LAST}.json", facts(version=2), RECORDS)),
+    M("a resumed run whose snapshot is of a later version", SAME, f"...{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", there(f"{LAST}.json", with_fields(version=2), RECORDS)),
 ]
 # fmt: on
 
@@ -223,8 +223,8 @@ TILES = [
     T("tiles of another type", f"run/{STORE}/train.npy has shape ... of ..., not ... of float32: remove its folder to start over.", "train.npy", lambda data: data.replace(b"<f4", b"<i4")),
     T("a truncated list of finished tiles", f"run/{STORE}/done.npy is missing or damaged (...): remove its folder to start over.", "done.npy", lambda data: data[:-3]),
     T("a truncated manifest", f"run/{STORE}/manifest.json can't be read (...): remove the folder to start over.", "manifest.json", lambda data: data[:40]),
-    T("tiles of a later version", f"store=run/{STORE} holds the tiles of another job: its format is 99, not 1; remove it or name another folder.", "manifest.json", facts(format=99)),
-    T("tiles of another network", f"store=run/{STORE} holds the tiles of another job: its ... is ..., not ...; remove it or name another folder.", "manifest.json", facts(weights="0" * 64)),
+    T("tiles of a later version", f"store=run/{STORE} holds the tiles of another job: its format is 99, not 1; remove it or name another folder.", "manifest.json", with_fields(format=99)),
+    T("tiles of another network", f"store=run/{STORE} holds the tiles of another job: its ... is ..., not ...; remove it or name another folder.", "manifest.json", with_fields(weights="0" * 64)),
     T("tiles that would run a command", f"run/{STORE}/train.npy is missing or damaged (...): remove its folder to start over.", "train.npy", lambda data: b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n" + data),
 ]
 # fmt: on

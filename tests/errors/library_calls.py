@@ -1,6 +1,6 @@
-"""Calls of the library with arguments of the wrong kind, each with the sentence that answers it.
+"""Calls of the library with arguments of the wrong kind, each with the expected message.
 
-Run as a program, without the tests' checks of types, which would come first: it prints the sentences that differ.
+Run as a program, without the tests' checks of types, which would fail first: it prints the messages that differ.
 """
 
 import re
@@ -22,14 +22,14 @@ def net(outputs=1, inputs=4):
 
 
 class Gives(nn.Module):
-    """A model that gives something made of its output."""
+    """A model that returns something made of its output."""
 
     def __init__(self, made):
         super().__init__()
         self.a, self.made = nn.Linear(4, 1), made
 
     def forward(self, x):
-        """The made thing."""
+        """The object made of the output."""
         return self.made(self.a(x))
 
 
@@ -206,7 +206,7 @@ def answer_of(call):
 
 
 def main():
-    """Print what is answered otherwise."""
+    """Print the calls with other messages."""
     for name, (calls, sentence) in CALLS.items():
         pattern = ".*".join(map(re.escape, sentence.split("...")))
         for number, call in enumerate(calls):

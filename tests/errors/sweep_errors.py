@@ -1,4 +1,4 @@
-"""Errors in sweep files: YAML that is none, values that are no grid, code."""
+"""Errors in sweep files: invalid YAML, values that are not a grid, code."""
 
 from error_case import ErrorCase
 

@@ -1,4 +1,4 @@
-"""What the kernels are held against: per-example autograd in float64, one sample at a time; and small helpers."""
+"""The reference for the kernels: per-example autograd in float64, one sample at a time; and small helpers."""
 
 import copy
 import dataclasses
@@ -64,7 +64,7 @@ def relative_error(K, expected, scale=None):
 
 
 def set_batch_sizes(monkeypatch, **numbers):
-    """Have the engine do other amounts at once, on CPUs and GPUs alike."""
+    """Make the engine use other batch sizes, on CPUs and GPUs alike."""
     for name in ("ON_CPU", "ON_GPU"):
         monkeypatch.setattr(machine, name, dataclasses.replace(getattr(machine, name), **numbers))
 

@@ -1,4 +1,4 @@
-"""Networks that use their parameters in unusual ways: the kernel is right, or one sentence says why there is none."""
+"""Networks that use their parameters in unusual ways: the kernel is right or refused in one sentence."""
 
 import pytest
 import torch

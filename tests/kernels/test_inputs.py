@@ -31,7 +31,7 @@ def test_what_is_no_batch_of_samples(name, call):
     assert "\n" not in str(raised.value)
 
 
-# In a process of its own, without the tests' checks of types, which would come first.
+# In a separate process, without the tests' checks of types, which would fail first.
 OTHER_TYPES = """
 import numpy as np, torch, afterkernel as ak
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1))

@@ -1,4 +1,4 @@
-"""Kernels of the images or the architecture alone: pixels, Gaussian, and the NTK of infinite width."""
+"""Kernels that depend only on the images or the architecture: pixels, Gaussian, and the NTK of infinite width."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The plan keeps within its budget and says truly what will be done."""
+"""The plan stays within its budget and describes correctly what will be done."""
 
 import contextlib
 
@@ -81,7 +81,7 @@ def test_a_budget_for_everything_collects_everything_once():
 
 
 class Counting:
-    """An embedding that counts the samples it is asked for and the memory that it is given to write to."""
+    """An embedding that counts the samples to embed and the memory that it is given to write to."""
 
     dtype, device, outputs, work_bytes, model = torch.float64, torch.device("cpu"), 1, 0, nn.Flatten()
     samples_at_once = 8

@@ -1,4 +1,4 @@
-"""Less than float32 is asked for by name, and its error is measured; float32 is float32."""
+"""Less precision than float32 is requested by name, and its error is measured; float32 is float32."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tiles of any size make the same matrix, wherever it lies; on a GPU too."""
+"""Tiles of any size make the same matrix, on any device."""
 
 import pytest
 import torch

@@ -13,7 +13,7 @@ import pytest
 
 from afterkernel.records import read_records
 
-# Long enough to be broken off in the middle of training, at a checkpoint.
+# Long enough to be interrupted in the middle of training, at a checkpoint.
 SMALL = [
     "arch=mlp",
     "arch.budget=1500",

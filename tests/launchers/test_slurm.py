@@ -91,7 +91,7 @@ def test_a_job_that_dies_is_one_failed_run_and_the_others_continue(stand_in, mak
 def test_time_limits_pre_emption_and_requeueing_bring_a_job_back(stand_in, make_jobs, recorder, folder):
     """All of SLURM's ways at once, since its time limits are minutes long.
 
-    `limit` stops in order and is requeued by submitit, `often` too until no requeue is left; `deaf` hears nothing and
+    `limit` stops in order and is requeued by submitit, `often` too until no requeue is left; `deaf` ignores signals and
     SLURM kills it; `again` is requeued by hand, without warning.
     """
     events = recorder()

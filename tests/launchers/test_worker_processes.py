@@ -1,4 +1,4 @@
-"""Worker processes that die or misbehave: the sweep reports it and never waits for ever."""
+"""Worker processes that die or misbehave: the sweep reports it and does not wait for ever."""
 
 import ctypes
 import threading

@@ -1,4 +1,4 @@
-"""One snapshot's measures together: the same images throughout, nothing twice, layers, and what is remembered."""
+"""One snapshot's measures together: the same images throughout, nothing twice, layers, and the history."""
 
 import copy
 
@@ -83,7 +83,7 @@ def test_snapshots_are_measured_in_their_order():
 
 
 def test_nothing_is_embedded_twice(monkeypatch):
-    """Whole kernels need the invariances' embeddings alone; layers the sample's once more."""
+    """Whole kernels need only the invariances' embeddings; layers those of the sample in addition."""
     seen = []
     block = IndependenceChecked.block
 

@@ -64,7 +64,7 @@ def test_labels_by_hand():
 
 
 def test_labels_outside_the_range_of_the_kernel_count_nowhere():
-    # One direction for ten images: nine eigenvectors are anybody's, and carry nothing.
+    # One direction for ten images: nine eigenvectors are arbitrary, and have eigenvalue 0.
     found = ak.spectrum(torch.ones(10, 10), torch.tensor([1] * 7 + [0] * 3))
     torch.testing.assert_close(found.label_energy, torch.full((10,), 0.16, dtype=torch.float64))
 

@@ -1,4 +1,4 @@
-"""Single commands: help, mistakes and their exit codes, plan, doctor, data of other kinds, a diverging run."""
+"""Single commands: help, user errors and their exit codes, plan, doctor, data of other kinds, a diverging run."""
 
 import os
 import shutil

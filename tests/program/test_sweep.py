@@ -39,7 +39,7 @@ def test_every_run_has_a_record_a_snapshot(sweep):
     assert ntk["separable"].all()
     assert (ntk["gap"] <= 1e-6).all()
     assert ntk["svm_train_error"].max() == 0
-    # A few hidden features need not separate the classes, or only by less than rounding: then there is no margin.
+    # A few hidden features may not separate the classes, or only by less than rounding: then there is no margin.
     measured = frame[frame["margin"].notna()]
     assert measured["separable"].all()
     assert not frame.loc[frame["margin"].isna(), "separable"].fillna(False).astype(bool).any()

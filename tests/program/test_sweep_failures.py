@@ -1,4 +1,4 @@
-"""A job that exits, is killed, lacks memory or disk is one failed run; run again, the sweep ends as an unbroken one."""
+"""A job that exits, is killed, or lacks memory or disk is one failed run; the same command then completes the sweep."""
 
 import json
 import re

@@ -31,7 +31,7 @@ LONG = [*SMALL, "training.epochs=1000000"]
 
 
 class OnTerminal:
-    """The program on a terminal of its own; `text` is what it has written so far."""
+    """The program on its own terminal; `text` is what it has written so far."""
 
     def __init__(self, words, cwd, columns=160):
         ours, theirs = pty.openpty()
@@ -115,7 +115,7 @@ def test_a_run_on_a_terminal_has_the_same_display_and_its_lines_above(tmp_path):
 
 @pytest.fixture(scope="module")
 def working(tmp_path_factory):
-    """A folder where a sweep of two long runs is at work, and its process."""
+    """A folder in which a sweep of two long runs is running, and its process."""
     cwd = tmp_path_factory.mktemp("working")
     process = start(["--multirun", *LONG, "seed=0,1"], cwd)
     deadline = time.monotonic() + 300
@@ -184,5 +184,5 @@ def test_a_run_killed_during_the_display_is_reported_and_ctrl_c_ends_the_others(
     assert failed == [locks[0].parents[1].name]
     assert "0 of 2 runs finished, 1 failed, 1 to go; run the same command again to continue\r\n" in text
     assert "Traceback" not in text
-    # The one that was killed could not take its file away.
+    # The killed one could not remove its file.
     assert [path.parents[1] for path in tmp_path.rglob("*.progress*")] == [locks[0].parents[1]]

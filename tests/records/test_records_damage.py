@@ -1,4 +1,4 @@
-"""Damage of every kind to one record: named and skipped, by every reader, while everything else works."""
+"""Every kind of damage to one record: every reader names and skips it, and everything else works."""
 
 import hashlib
 import json
@@ -272,6 +272,6 @@ def test_no_reader_looks_into_what_a_forced_run_replaced(folder, make_record):
     (run / "config.yaml").unlink()
     (run / "locks").mkdir()
     assert len(read_records(folder)) == 2
-    # A sweep may be called so.
+    # A sweep may have this name.
     write_record(folder / "replaced" / "run2", make_record(run_id="run2"), 1)
     assert len(read_records(folder)) == 3

@@ -1,4 +1,4 @@
-"""Each claim on made-up rows: what pairs with what, the verdict, and how often a verdict is wrong by chance."""
+"""Each claim on made-up rows: which values are paired, the verdict, and how often a verdict is wrong by chance."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Runs that a sweep is to have, and what the report says of those that failed or have not begun."""
+"""The planned runs of a sweep, and what the report shows of those that failed or have not begun."""
 
 import json
 

@@ -161,7 +161,7 @@ def test_a_silent_holder_on_another_machine_is_followed_when_stale(tmp_path, mon
                 silent.check()
             follower.beat()
             follower.check()
-            silent.release()  # says nothing any more
+            silent.release()  # writes nothing any more
             assert owner_of(tmp_path).token == follower.owner.token
 
 

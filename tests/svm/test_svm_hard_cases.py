@@ -1,4 +1,4 @@
-"""Kernels and labels that solvers of hard-margin SVMs stumble over, each with a gap of 1e-10 or a proof."""
+"""Kernels and labels that are hard for SVM solvers, each with a gap of 1e-10 or a proof."""
 
 import math
 from itertools import product

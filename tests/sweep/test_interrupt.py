@@ -1,4 +1,4 @@
-"""One Ctrl-C ends a sweep in order; those that follow break nothing off."""
+"""One Ctrl-C ends a sweep in order; later ones do not interrupt the end."""
 
 import signal
 import threading

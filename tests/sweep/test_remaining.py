@@ -1,4 +1,4 @@
-"""What a sweep will still take."""
+"""The time that a sweep will still take."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`status`: what each run of a sweep is at this moment."""
+"""`status`: the state of each run of a sweep."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A sweep as it runs, by its own clock: counts, time left, rows, and how many files are looked at."""
+"""A sweep in progress, with a fake clock: counts, time left, rows, and how many files are read."""
 
 import json
 import re
