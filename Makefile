@@ -1,4 +1,4 @@
-# Everything that is needed is made here: a target installs what it stands on.
+# A target installs everything that it needs.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -74,7 +74,7 @@ dashboard: install  ## the same for W&B, as code: make dashboard SWEEP=NAME, or 
 wandb-sync: install  ## upload what W&B wrote offline: make wandb-sync SWEEP=NAME, or DIR=FOLDER
 	$(RUN) wandb-sync $(DIR)
 
-bench: install  ## time and memory of the kernels beside peers and the machine's own limit
+bench: install  ## time and memory of the kernels, compared with other packages and the machine's limit
 	$(BIN)/python benchmarks/kernels.py
 
 clean:  ## remove the environment and caches; runs/ stays

@@ -1,8 +1,8 @@
-"""afterkernel: the kernels that neural networks learn, computed, judged and compared.
+"""afterkernel: computes, evaluates and compares the kernels that neural networks learn.
 
-The source is P. M. Long, "Properties of the After Kernel", arXiv 2105.10585. This module needs torch and numpy alone;
-what needs more is imported where it is used. Names are looked up when they are first used, so that the command line is
-there before torch is.
+The source is P. M. Long, "Properties of the After Kernel", arXiv 2105.10585. Importing it needs only torch and numpy;
+other packages are imported where they are used. Names are resolved on first use, so that the command line can
+start without importing torch.
 """
 
 from __future__ import annotations

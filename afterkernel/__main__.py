@@ -1,4 +1,4 @@
-"""The command line: runs and sweeps, and the commands around them."""
+"""Run experiments and sweeps, and evaluate, report and inspect their results."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from afterkernel.errors import UserError
 from afterkernel.plugins import skip_last_collection
 from afterkernel.text import closest
 
-# What the system answers to a path that no file can have, or that this user may not use.
+# Errors of the system for a path that no file can have, or that this user may not use.
 _BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 if it did its job, 2 for a user's mistake, 3 if damaged
+    """Run one command and return its exit code: 0 for success, 2 for a user error, 3 if damaged
     files were skipped.
     """
     if arguments is not None:
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # a closed pipe raises here, where it is caught
         return code
     except UserError as error:
-        # One line, whatever names it quotes.
+        # One line, even if a name that it quotes contains a line break.
         print(f"afterkernel: {str(error).replace(chr(10), chr(92) + 'n')}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of the output has ended, as `head` does

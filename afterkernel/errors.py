@@ -10,12 +10,12 @@ class UserError(ValueError):
 
 
 class PrecisionWarning(UserWarning):
-    """Numbers are computed in another precision than the model's own, or a part of them in less than was asked for."""
+    """Numbers are computed in another precision than the model's own, or some of them in less than was requested."""
 
 
 class LockLostError(Exception):
-    """Another process took over the run, because this one had shown no sign of life for too long."""
+    """Another process took over the run, because this one did not renew its lock for too long."""
 
 
 class MissingPluginError(UserError):
-    """A stored configuration needs a plugin that is not loaded: code runs only where a user asks for it."""
+    """A stored configuration needs a plugin that is not loaded: code is imported only if a user names it."""

@@ -129,7 +129,7 @@ def _check_value(name: str, field: dataclasses.Field[Any], value: Any, whole: An
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
     if value != value:
-        raise UserError(f"{given} is not a number.")
+        raise UserError(f"{given} is not a number: give a number.")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{given} is not finite: give a finite number.")
     at_least, above, at_most = allowed["at_least"], allowed["above"], allowed["at_most"]

@@ -111,8 +111,8 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def any_value(value: Any) -> str:
-    """Whatever a table cell holds, for a table whose columns the user chose."""
+def table_cell(value: Any) -> str:
+    """Format a table cell of any type, for a table whose columns the user chose."""
     if is_missing(value):
         return MISSING
     if isinstance(value, (bool, str)) or type(value).__name__ in ("bool", "bool_"):
@@ -182,7 +182,7 @@ def natural_key(text: str) -> list[tuple[int, str]]:
 
 
 def closest(name: str, known: Iterable[str], cutoff: float = _CLOSE) -> str | None:
-    """The known name that is closest to a misspelt one, whatever the case of its letters; None if none is close."""
+    """The known name that is most similar to a misspelt one, ignoring case; None if none is similar."""
     lowered = {each.lower(): each for each in known}
     found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
     return lowered[found[0]] if found else None

@@ -3,7 +3,7 @@
     python benchmarks/checks.py [--n 200 1000] [--threads 1] [--repeats 3] [--seeds 20] [--detection-n 256]
 
 Prints Markdown. Cost: processor seconds of the NTK's Gram matrix in float32, without and with the checks, the least of
-several runs in one process, the two in turns. Detection: the share of seeds (weights and samples are drawn anew) for
+several runs in one process, the two in turns. Detection: the share of seeds (of weights and samples) for
 which `ntk` refuses the model. Needs torchvision for resnet18.
 """
 

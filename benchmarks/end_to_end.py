@@ -9,7 +9,7 @@ DIR of --root holds MNIST/raw, as torchvision has it. The author's program is Te
 
 It runs unaltered, twice for each network, as it judges the kernel by an SVM at the end of training alone: once without
 training, for the SVM of the NTK, and once with all the rest. Both programs get the same images and their own seeds.
-Without --author ours runs alone, beside figures of the author's that were taken on another day.
+Without --author only ours runs, compared with figures of the author's program from another day.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Outcome:
     peak_gb: float
     found: dict[str, tuple[float, float]]
     parameters: int | None = None
-    limit_s: int = 0  # part of `seconds` that a time limit sets, whatever the machine
+    limit_s: int = 0  # part of `seconds` that a time limit sets, on any machine
 
     def row(self, network: str) -> str:
         """One line of the table."""

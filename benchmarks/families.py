@@ -171,7 +171,7 @@ def work(name: str, channel: Connection) -> None:
 
 
 def run(name: str, seconds: float) -> Row:
-    """The row of a family, whatever becomes of its process."""
+    """The row of a family, even if its process dies."""
     package = FAMILIES[name].package
     if find_spec(package) is None:
         return Row(name, package, note="not installed")

@@ -43,7 +43,7 @@ def measure(case: Case, methods: list[Method], hopeless: dict[str, Outcome], opt
 
 
 def sweep_rows(name: str, methods: list[Method], options: argparse.Namespace) -> Iterator[list[table.Row]]:
-    """The rows of a sweep, given anew whenever one more is there."""
+    """The rows of a sweep, repeated after each new row."""
     common = {"root": options.root, "device": options.device, "threads": options.threads}
     rows: list[table.Row] = []
     for net in options.nets:
@@ -54,8 +54,8 @@ def sweep_rows(name: str, methods: list[Method], options: argparse.Namespace) ->
             if name == "n":  # what is too slow or too large for some images is so for more
                 for key, found in rows[-1].outcomes.items():
                     if found.status in ("limit", "memory"):
-                        told = found.says if " at " in found.says else f"{found.says} at {case.images}"
-                        hopeless[key] = replace(found, says=told)
+                        text = found.says if " at " in found.says else f"{found.says} at {case.images}"
+                        hopeless[key] = replace(found, says=text)
 
 
 def report(done: dict[str, list[table.Row]], methods: list[Method], header: list[str]) -> str:
@@ -70,7 +70,7 @@ def report(done: dict[str, list[table.Row]], methods: list[Method], header: list
 
 
 def main() -> None:
-    """Measure, print Markdown, and write it, if asked, after every case anew."""
+    """Measure, print Markdown, and optionally write it again after every case."""
     every = {method.key: method for method in (LIMIT, OURS, *PEERS)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sweep", nargs="+", choices=SWEEPS, default=["n"])

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="folder that holds MNIST/raw")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--budget", type=int, default=100_000, help="parameters")
-    parser.add_argument("--rounds", type=int, default=2, help="times that all images are gone through")
+    parser.add_argument("--rounds", type=int, default=2, help="passes over all images")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--arch", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     given = parser.parse_args()
@@ -76,7 +76,7 @@ def row(arch: str, kernel: str, model: torch.nn.Module, x: Tensor, rounds: int) 
         versions = [part, *(v for change in TRANSFORMS.values() for v in change.versions(part, change.paper))]
 
         def embed(versions: list[Tensor] = versions) -> Block:
-            # The original's block is kept beside one more, as an inner product needs them.
+            # The original's block and one more are kept, as an inner product needs both.
             original = phi.block(versions[0])
             for version in versions[1:]:
                 phi.block(version)

@@ -39,11 +39,11 @@ def main() -> None:
         wall_s = time.perf_counter() - started
         report = Path(folder, "made", "report")
         page = (report / "index.html").stat().st_size
-        beside = sum(path.stat().st_size for path in report.rglob("*.*")) - page
+        others = sum(path.stat().st_size for path in report.rglob("*.*")) - page
         spent = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s, peak = spent.ru_utime + spent.ru_stime, spent.ru_maxrss / 1024
         print(f"{n_records:,} records of {n_records // len(EPOCHS)} runs: {wall_s:.1f} s, {cpu_s:.1f} s of CPU time,")
-        print(f"page {page / 1e6:.2f} MB, {len(list(report.rglob('*.*'))) - 1} other files {beside / 1e6:.1f} MB,")
+        print(f"page {page / 1e6:.2f} MB, {len(list(report.rglob('*.*'))) - 1} other files {others / 1e6:.1f} MB,")
         print(f"peak memory of its largest process {peak:.0f} MiB")
 
 

@@ -4,7 +4,7 @@
 
 DIR holds MNIST/raw. A network is trained for two epochs on the images of 3 and 8, as many as the largest n; its Gram
 matrices (float32) at epochs 0 (NTK), 1 and 2 (after kernels) are cut to n random images. Three tables: time and gap of
-`exact`, cold and from the support of the snapshot before, beside libsvm on the mirrored problem and DAQP; JST at stated
+`exact`, cold and from the previous support, against libsvm on the mirrored problem and DAQP; JST at stated
 numbers of steps; and every backend that loads on 20 Gram matrices of 500 images. Full vgg takes some ten minutes, most
 of it for the Gram matrices.
 """

@@ -38,7 +38,7 @@ MISSING = {
 
 
 def pytest_configure(config):
-    """Show SLURM, Ray, Chromium and GPUs to a session that asks for their tests by -m, and to no other."""
+    """Show SLURM, Ray, Chromium and GPUs only to a session that selects their tests by -m."""
     if "PYTEST_XDIST_WORKER" not in os.environ and (asked := config.option.markexpr):
         expression = Expression.compile(asked)
         for mark in isolation.REVEALED:
@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def _isolated():
-    """What a test changes of its environment and folder ends with it."""
+    """Undo what a test changes of its environment and folder."""
     environment, folder = dict(os.environ), Path.cwd()
     yield
     isolation.restore(environment)
@@ -77,7 +77,7 @@ def installed(tmp_path, monkeypatch):
         folder = tmp_path / "installed"
         folder.mkdir()
         for name in names:
-            (folder / name).write_text(f"#!/bin/sh\necho '{name} is a stand-in' >&2\nexit 99\n")
+            (folder / name).write_text(f"#!/bin/sh\necho '{name} is a fake' >&2\nexit 99\n")
             (folder / name).chmod(0o755)
         monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 

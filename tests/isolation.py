@@ -1,4 +1,4 @@
-"""The environment of the tests: the same on every machine, whatever is installed there and whoever runs them.
+"""The environment of the tests: the same on every machine and for every user, independent of installed software.
 
 `hide` replaces the environment by a small one: an empty HOME, a PATH that holds basic tools alone, no GPU, no variable
 of W&B, SLURM, Ray, Python, git or XDG. Modules of optional engines can't be imported, here or in any process that a
@@ -85,7 +85,7 @@ def reveal(mark: str) -> None:
 
 
 def restore(environment: Mapping[str, str]) -> None:
-    """Make this the environment, whatever it has become."""
+    """Restore this environment."""
     if dict(os.environ) != environment:
         os.environ.clear()
         os.environ.update(environment)

@@ -1,4 +1,4 @@
-"""Records as a run makes them, with numbers that tell them apart."""
+"""Records as a run makes them, with numbers that differ."""
 
 from afterkernel.records.record import KernelRecord, Record, Resources
 

@@ -1,4 +1,4 @@
-"""Faults at random moments, over and over: whatever happens, the sweep ends with the records of an undisturbed one.
+"""Faults at random moments, again and again: the sweep always ends with the records of an uninterrupted one.
 
     make soak                                   60 faults with one worker process, and 60 with two
     python tests/soak.py --faults 5 --processes 1 --small
@@ -7,7 +7,7 @@ Faults are:
 
 - kill: SIGKILL of a worker in the middle of a run, or (one in four) of the program itself;
 - pause: SIGSTOP of a worker in the middle of a run until its lock is stale; the same command, as if on another machine,
-  takes the run over and works on it; at a random moment the first worker is woken by SIGCONT. Both go on for a random
+  takes the run over and works on it; at a random moment SIGCONT wakes the first worker. Both continue for a random
   time, then one or both are killed.
 
 One command in four has force=true. In the end the sweep must have each record once, every number equal to the
@@ -145,7 +145,7 @@ class Soak:
             time.sleep(0.001 if writing else 0.02)
 
     def _pause(self, process, victim, folder, run_dir, run_s):
-        """Pause a worker, let another process take over, wake it, and let both go on or die."""
+        """Pause a worker, let another process take over, wake it, and let both continue or die."""
         if not send(victim, signal.SIGSTOP):
             return
         stage = last_line(run_dir)
@@ -214,7 +214,7 @@ def workers(parent, folder):
 
 
 def last_line(run_dir):
-    """What a run was doing, by its log."""
+    """The last line of a run's log."""
     if any(run_dir.rglob(".*.tmp")):
         return "writing"
     with contextlib.suppress(OSError):
@@ -230,7 +230,7 @@ def last_line(run_dir):
 
 
 def main():
-    """Soak with each number of processes, and say how often what was disturbed."""
+    """Soak with each number of processes, and print how often each part was disturbed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=60, help="faults for each number of processes")
     parser.add_argument("--processes", default="1,2", help="numbers of worker processes")

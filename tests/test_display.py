@@ -59,7 +59,7 @@ def test_runs_that_do_not_fit_are_counted(width):
 
 def test_without_a_terminal_nothing_is_shown_and_lines_are_printed(capsys):
     def asked():
-        raise AssertionError("nobody looks")
+        raise AssertionError("not rendered")
 
     with module.display(asked) as on_terminal:
         assert not on_terminal
@@ -134,7 +134,7 @@ print("after")
 """
 
 
-def test_lines_scroll_above_the_display_whole_and_it_is_gone_at_the_end():
+def test_whole_lines_scroll_above_the_display_which_is_removed_at_the_end():
     text, _ = on_terminal(SHOW.replace("SHOWN", "True"))
     assert text.count("training: epoch 3 of 10") >= 3
     for line in ("long " * 40 + "end", "[bold]broken", "stray", "last", "after"):

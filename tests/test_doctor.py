@@ -54,7 +54,7 @@ def test_a_backend_that_can_not_run_here_comes_with_what_to_do():
     assert "pip install afterkernel[cuml]" in row.advice
 
 
-def test_broken_optional_backend_is_told_and_does_not_fail(monkeypatch, capsys):
+def test_broken_optional_backend_is_reported_and_does_not_fail(monkeypatch, capsys):
     def broken(self, K, y, start=None):
         raise OSError("library does not load")
 

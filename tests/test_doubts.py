@@ -51,23 +51,23 @@ def test_a_dead_network_is_recorded(tmp_path):
     assert any("the network is dead" in text for text in conjugate.warnings)
 
 
-def test_an_svm_that_did_not_converge_is_told():
+def test_an_svm_that_did_not_converge_is_reported():
     record, _ = judged("svm=jst", "svm.max_steps=1", "kernel.names=[ntk]")
-    told = record.kernels[0].warnings[-1]
-    assert told.startswith("the SVM did not converge: its relative duality gap is")
-    assert told.endswith("above svm.tol=0.001")
+    warning = record.kernels[0].warnings[-1]
+    assert warning.startswith("the SVM did not converge: its relative duality gap is")
+    assert warning.endswith("above svm.tol=0.001")
 
 
 @pytest.mark.parametrize(
     ("error", "dtype", "doubtful"),
     [(2e-6, "float32", False), (2e-5, "float32", True), (1e-9, "float64", True), (None, "float32", False)],
 )
-def test_an_error_that_the_precision_does_not_explain_is_told(error, dtype, doubtful):
+def test_an_error_that_the_precision_does_not_explain_is_reported(error, dtype, doubtful):
     found = doubts.of_kernel(torch.eye(3), error, dtype)
     assert any("kernel_error" in text for text in found) is doubtful
 
 
-def test_separability_is_told():
+def test_separability_is_reported():
     K, y = torch.ones(4, 4), torch.tensor([0, 1, 0, 1])
     svm = HardMarginSVM().fit(K, y)
     assert doubts.of_svm(svm, 1e-6) == ["the training data are not separable by this kernel: there is no hard margin"]
@@ -77,7 +77,7 @@ def test_separability_is_told():
     assert doubts.of_svm(svm, 1e-6) == [Outcome.BELOW_ROUNDING.message]
 
 
-def test_python_s_warnings_are_recorded_once_and_shown_all_the_same(monkeypatch):
+def test_python_s_warnings_are_recorded_once_and_still_shown(monkeypatch):
     original = Context.add
 
     def warned(*arguments):

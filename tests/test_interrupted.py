@@ -1,4 +1,4 @@
-"""Ctrl-C, even before the program has begun: one sentence and code 130."""
+"""Ctrl-C, even before the program has started: one sentence and code 130."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The suite sees nothing of the machine that it should not depend on, here and in the processes that it starts."""
+"""The test suite does not see software of the machine, here and in the processes that it starts."""
 
 import importlib.util
 import json
@@ -76,7 +76,7 @@ def test_processes_that_tests_start_see_no_more():
     assert json.loads(done.stdout) == [[], os.environ["HOME"], 0]
 
 
-def test_nothing_of_a_hostile_environment_is_left(tmp_path):
+def test_a_hostile_environment_is_removed(tmp_path):
     found = isolation.hidden(HOSTILE, tmp_path)
     allowed = {"HOME", "PATH", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"}
     assert found.keys() & HOSTILE.keys() == allowed

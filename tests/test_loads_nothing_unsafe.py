@@ -26,7 +26,7 @@ UNSAFE_CALLS = {
 }
 # Processes of our own, which load nothing from disk.
 PROCESSES = "joblib.externals.loky."
-# A call may stand where these words stand in it.
+# A call is allowed if it contains one of these words.
 NEEDED = {
     "torch.load": ("weights_only", True),
     "np.load": ("allow_pickle", False),

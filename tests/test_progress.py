@@ -1,4 +1,4 @@
-"""Stages of work: what they say of themselves, to whom, and that nobody pays where nobody watches."""
+"""Stages of work: what they report, to whom, and that they cost nothing outside a run."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ from afterkernel.progress.work import Stage, progress, report, stage, watched
 
 
 class FakeTime:
-    """A clock that a test moves on."""
+    """A clock that a test advances."""
 
     def __init__(self):
         self.now = 1000.0
@@ -29,7 +29,7 @@ def clock(monkeypatch):
     return fake
 
 
-def test_stages_are_told_from_the_outermost_in(clock):
+def test_stages_are_listed_from_the_outermost_to_the_innermost(clock):
     with watched() as run:
         assert run.progress().words == "beginning"
         with stage("training", 10) as training:
@@ -45,9 +45,9 @@ def test_stages_are_told_from_the_outermost_in(clock):
             with stage("SVM exact"):
                 report("active set on 250 of 900 samples", step=1)
                 report(step=12, gap=3.04e-7)
-                told = run.progress()
-                assert told.words.endswith("ntk: SVM exact, gap 3e-07, step 12, active set on 250 of 900 samples")
-                assert (told.stage, told.fraction, told.silent_since) == ("SVM exact", None, None)
+                current = run.progress()
+                assert current.words.endswith("ntk: SVM exact, gap 3e-07, step 12, active set on 250 of 900 samples")
+                assert (current.stage, current.fraction, current.silent_since) == ("SVM exact", None, None)
                 report("polishing on 90 samples")
                 assert run.progress().words.endswith("SVM exact, polishing on 90 samples")
     assert run.stages == []
@@ -60,17 +60,17 @@ def test_a_stage_that_raises_is_left(clock):
         assert run.stages == []
 
 
-def test_what_is_left_follows_the_pace_behind_a_break(clock):
-    told = Stage("training", 10)
-    told.start_at(4)
-    assert told.left_s is None
+def test_the_time_left_follows_the_pace_after_a_break(clock):
+    training = Stage("training", 10)
+    training.start_at(4)
+    assert training.left_s is None
     clock.now += 6
-    told.update(6)
-    assert told.left_s == pytest.approx(12)
+    training.update(6)
+    assert training.left_s == pytest.approx(12)
     clock.now += 5  # no news: less is left
-    assert told.left_s == pytest.approx(7)
+    assert training.left_s == pytest.approx(7)
     clock.now += 100
-    assert told.left_s == 0
+    assert training.left_s == 0
 
 
 def test_the_run_s_end_is_known_from_the_first_snapshot_on(clock):
@@ -78,28 +78,28 @@ def test_the_run_s_end_is_known_from_the_first_snapshot_on(clock):
         with stage("training", 2) as training:
             clock.now += 10
             training.update(1, "epoch 2 of 2")
-            told = run.progress()
-            assert (told.left_s, told.run_left_s, told.run_fraction) == (pytest.approx(10), None, None)
+            current = run.progress()
+            assert (current.left_s, current.run_left_s, current.run_fraction) == (pytest.approx(10), None, None)
         with stage("epoch 0", 4, last=True) as snapshots:
             clock.now += 10
             snapshots.advance()
-            told = run.progress()
-            assert told.run_left_s == pytest.approx(30)
-            assert told.run_fraction == pytest.approx(20 / 50)
+            current = run.progress()
+            assert current.run_left_s == pytest.approx(30)
+            assert current.run_fraction == pytest.approx(20 / 50)
             with progress("Gram matrix", 1.0) as advance:
                 clock.now += 20
                 advance(0.1)  # it alone takes longer than the snapshots before it
                 assert run.progress().run_left_s == pytest.approx(180)
 
 
-def test_a_stage_that_says_nothing_tells_since_when(clock):
+def test_a_stage_without_progress_reports_its_start(clock):
     with watched() as run, stage("ntk"):
         clock.now += 5
         with stage("SVM thundersvm"):
             clock.now += 12
-            told = run.progress()
-            assert told.words == "ntk: SVM thundersvm"
-            assert told.written - told.silent_since == 12
+            current = run.progress()
+            assert current.words == "ntk: SVM thundersvm"
+            assert current.written - current.silent_since == 12
 
 
 def test_a_line_of_the_log_every_quarter_of_a_minute(clock, caplog):
@@ -114,11 +114,11 @@ def test_a_line_of_the_log_every_quarter_of_a_minute(clock, caplog):
     assert all(record.on_display for record in caplog.records)
 
 
-def test_lines_also_where_nobody_watches(clock, caplog):
+def test_lines_are_logged_also_outside_a_run(clock, caplog):
     with caplog.at_level(logging.INFO), progress("Gram matrix", 4.0) as advance:
         clock.now += 20
         advance(1.0)
-        report(gap=0.5)  # of nothing that is watched
+        report(gap=0.5)  # outside a watched run
     assert [record.getMessage() for record in caplog.records] == ["Gram matrix: 25 %, about 1 min 0 s left"]
 
 

@@ -1,4 +1,4 @@
-"""RUN_ID/locks/NUMBER.progress: written now and then, whole or not at all, gone at the end, never the end of a run."""
+"""RUN_ID/locks/NUMBER.progress: written regularly and atomically, removed at the end, and its errors end no run."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def files(run_dir):
     return sorted(path.relative_to(run_dir).as_posix() for path in run_dir.rglob("*") if path.is_file())
 
 
-def test_it_is_there_while_the_run_is_and_gone_at_its_end(tmp_path, monkeypatch):
+def test_it_exists_during_the_run_and_is_removed_at_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FIRST_S", 0.01)
     with run_lock(tmp_path) as lock:
         with writing_progress(lock), stage("training", 10) as training:
@@ -41,7 +41,7 @@ def test_it_is_there_while_the_run_is_and_gone_at_its_end(tmp_path, monkeypatch)
     assert "progress" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_it_is_gone_when_the_run_is_broken_off(tmp_path, monkeypatch):
+def test_it_is_removed_when_the_run_is_interrupted(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FIRST_S", 0.01)
 
     def broken_off():
@@ -120,7 +120,7 @@ def test_a_process_that_lost_its_run_changes_nothing_of_the_next_one(tmp_path):
                 lock.check()
 
 
-def test_it_is_replaced_as_a_whole_and_left_alone_where_it_says_the_same(tmp_path):
+def test_it_is_replaced_atomically_and_only_if_it_changed(tmp_path):
     with run_lock(tmp_path) as lock:
         path = lock.path.with_suffix(".progress")
         writer = ProgressWriter(path)
@@ -149,12 +149,12 @@ def test_a_disk_that_takes_nothing_ends_no_run(tmp_path, monkeypatch):
         assert read_progress(tmp_path / "absent") == REPORT
 
 
-def test_what_a_killed_process_left_counts_only_while_somebody_works_there(tmp_path):
+def test_progress_of_a_killed_process_counts_only_while_its_lock_is_valid(tmp_path):
     with run_lock(tmp_path) as lock:
         ProgressWriter(lock.path.with_suffix(".progress")).write(REPORT)
         assert current_progress(tmp_path) == REPORT
     assert current_progress(tmp_path) is None
-    with run_lock(tmp_path) as lock, writing_progress(lock):  # whoever takes the run over begins anew
+    with run_lock(tmp_path) as lock, writing_progress(lock):  # a process that takes the run over starts a new file
         assert current_progress(tmp_path) is None
         assert files(tmp_path) == ["locks/0002.json"]
     assert current_progress(tmp_path) is None
@@ -172,7 +172,7 @@ def test_what_a_killed_process_left_counts_only_while_somebody_works_there(tmp_p
         json.dumps({"version": 1, **REPORT.__dict__, "words": 3}),
     ],
 )
-def test_a_file_that_is_none_says_nothing(tmp_path, text):
+def test_an_invalid_progress_file_is_ignored(tmp_path, text):
     with run_lock(tmp_path) as lock:
         lock.path.with_suffix(".progress").write_text(text)
         assert read_progress(tmp_path) is None

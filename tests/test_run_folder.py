@@ -1,4 +1,4 @@
-"""What lies in a run's folder decides nothing alone: files that are lost, damaged or another run's, and force=true."""
+"""Files in a run's folder are never used unchecked: lost, damaged or another run's files, and force=true."""
 
 import dataclasses
 import json
@@ -48,7 +48,7 @@ def numbers(run_dir):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """An undisturbed run."""
+    """An uninterrupted run."""
     run_dir = tmp_path_factory.mktemp("whole")
     run(made(), run_dir)
     return run_dir
@@ -200,7 +200,7 @@ class KilledError(BaseException):
 
 
 def killing(after):
-    """A `check_cancelled` that ends the process, as far as anybody can see, the `after`-th time it is called."""
+    """A `check_cancelled` that seems to end the process, the `after`-th time it is called."""
     left = [after]
 
     def check_cancelled():
@@ -282,7 +282,7 @@ def test_a_process_of_the_replaced_start_that_wakes_late_mixes_nothing(copy, who
     assert starts != {snapshot.read_summary(whole).run}
 
 
-def test_a_run_that_continues_keeps_its_first_values_and_says_so(copy, whole, caplog):
+def test_a_run_that_continues_keeps_its_first_values_and_logs_it(copy, whole, caplog):
     caplog.set_level("INFO")
     disturb(copy, whole, {f"{RECORDS}/1": "delete", f"{RECORDS}/2": "delete"})
     run(made("kernel.budget_bytes=1000000", "trainer.threads=2"), copy)
@@ -301,7 +301,7 @@ def test_before_its_first_record_a_run_takes_another_budget(copy):
     assert {record.provenance["execution"]["budget_bytes"] for record in read_records(copy)} == {1000000}
 
 
-def test_a_run_begun_on_a_gpu_does_not_go_on_without_one(copy):
+def test_a_run_begun_on_a_gpu_does_not_continue_without_one(copy):
     shutil.rmtree(copy / RECORDS)
     state = json.loads((copy / STATE).read_text())
     (copy / STATE).write_text(json.dumps(state | {"device": "cuda"}))

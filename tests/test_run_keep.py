@@ -1,4 +1,4 @@
-"""What stays of a run beside its records: checkpoints and Gram matrices."""
+"""What is kept of a run in addition to its records: checkpoints and Gram matrices."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def copy(kept, tmp_path):
     return shutil.copytree(kept[0], tmp_path / "copy")
 
 
-def test_kept_grams_are_those_that_were_judged(kept):
+def test_saved_grams_are_those_that_were_evaluated(kept):
     run_dir, config = kept
     problem, network = config.dataset.load(), config.arch.build((1, 8, 8))
     snapshot.load(run_dir, network, snapshot.paths(run_dir)[1])
@@ -72,13 +72,13 @@ def test_weights_stay_where_checkpoints_are_kept(kept):
     assert not list(run_dir.rglob("*.tmp"))
 
 
-def test_what_was_not_kept_is_told(kept, tmp_path):
+def test_what_was_not_kept_is_reported(kept, tmp_path):
     run_dir, _ = kept
     with pytest.raises(UserError, match=r"no ntk kernel of epoch 7: it has conjugate at epoch 0, .*ntk at epoch 1"):
         ak.saved_grams(run_dir, 7, "ntk")
     with pytest.raises(UserError, match="holds no ntk kernel of epoch 1 of evaluation x"):
         ak.saved_grams(run_dir, 1, "ntk", "x")
-    with pytest.raises(UserError, match="holds no kernels: they are kept where keep="):
+    with pytest.raises(UserError, match="holds no kernels: they are kept only with keep="):
         ak.saved_grams(tmp_path, 1, "ntk")
 
 
@@ -100,23 +100,23 @@ def altered(path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (altered, "its checksum differs"),
         (lambda path: path.write_bytes(path.read_bytes()[:-4]), "its checksum differs"),
         (lambda path: path.unlink(), "No such file"),
     ],
 )
-def test_a_damaged_matrix_is_told(copy, damage, told):
+def test_a_damaged_matrix_is_reported(copy, damage, message):
     (path,) = (copy / "kernels").glob("epoch=0001.*.ntk.test.npy")
     damage(path)
-    with pytest.raises(UserError, match=f"{path.name} is missing or was altered .*{told}.*evaluate the run again"):
+    with pytest.raises(UserError, match=f"{path.name} is missing or was altered .*{message}.*evaluate the run again"):
         ak.saved_grams(copy, 1, "ntk")
     assert ak.saved_grams(copy, 0, "ntk").train.shape == (40, 40)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda text: text[:-30], "can't be read"),
         (lambda text: "[]", "is not a manifest"),
@@ -124,11 +124,11 @@ def test_a_damaged_matrix_is_told(copy, damage, told):
         (lambda text: json.dumps({"version": 2, "files": {}}), "is of version 2, and this afterkernel reads 1"),
     ],
 )
-def test_a_damaged_manifest_is_reported_and_not_overwritten(copy, change, told):
+def test_a_damaged_manifest_is_reported_and_not_overwritten(copy, change, message):
     path = copy / "kernels" / "manifest.json"
     path.write_text(change(path.read_text()))
     before = path.read_bytes()
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         ak.saved_grams(copy, 1, "ntk")
     assert main(["evaluate", str(copy)]) == 2
     assert path.read_bytes() == before
@@ -189,13 +189,13 @@ def test_weights_stay_while_a_record_is_missing(tmp_path, monkeypatch):
     assert len(read_records(tmp_path)) == 2
 
 
-def test_a_finished_run_is_asked_to_keep_less(kept, tmp_path):
+def test_a_finished_run_can_be_made_to_keep_less(kept, tmp_path):
     made(tmp_path)
     assert list((tmp_path / "snapshots").glob("*.pt"))
     made(tmp_path, "keep=[]")
     assert not list((tmp_path / "snapshots").glob("*.pt"))
 
 
-def test_an_unknown_word_is_told():
+def test_an_unknown_word_is_reported():
     with pytest.raises(UserError, match=r"keep=kernel is not known: choose one of gram, checkpoint\."):
         to_config(compose(["keep=[kernel]"]))

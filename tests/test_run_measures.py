@@ -1,4 +1,4 @@
-"""Measures in a run: its snapshots are compared with each other, also where it is cut off and goes on."""
+"""Measures in a run: its snapshots are compared with each other, also if it is interrupted and continues."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_numbers(tmp_path, measured):
         assert row[name] == whole[2]["ntk"][name]
 
     # As where the run was cut off: the last record alone is lost, then the sample of the snapshot before it too, and
-    # that one is judged again.
+    # that one is evaluated again.
     for lost, again in (((), {2}), (("epoch=0001.*.npz",), {1, 2})):
         last = next(record for record in read_records(tmp_path) if record.epoch == 2)
         lost_records = [path for path in (tmp_path / RECORDS).iterdir() if path.name.startswith(f"{last.step}.")]
@@ -67,7 +67,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_numbers(tmp_path, measured):
         assert measured == {epoch: whole[epoch] for epoch in again}
 
 
-def test_measures_that_do_not_look_back_keep_nothing(tmp_path, measured):
+def test_measures_without_history_keep_nothing(tmp_path, measured):
     run(to_config(compose([*OPTIONS, "measure.names=[spectrum]", "measure.per_layer=false"])), tmp_path)
     assert set(measured[2]["ntk"]) >= {"eigenvalue_1", "decay_exponent", "label_energy_10"}
     assert not list((tmp_path / "supports").glob("*.npz"))

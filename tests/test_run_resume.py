@@ -1,4 +1,4 @@
-"""A run that is stopped within a Gram matrix goes on with the tiles it has, and ends with the same numbers."""
+"""A run that is stopped within a Gram matrix continues with its tiles, and ends with the same numbers."""
 
 import dataclasses
 

@@ -71,7 +71,7 @@ def test_supports_come_back_as_they_were(tmp_path):
     assert all(torch.equal(found[name], supports[name]) for name in supports)
 
 
-def test_a_run_that_lost_a_record_goes_on_from_the_same_start(tmp_path, monkeypatch):
+def test_a_run_that_lost_a_record_continues_from_the_same_start(tmp_path, monkeypatch):
     starts = []
     fit = HardMarginSVM.fit
     monkeypatch.setattr(

@@ -35,8 +35,8 @@ from afterkernel import text as fmt
         (fmt.signed("-0.2", -0.2), "\N{MINUS SIGN}0.2"),
         (fmt.signed("-0.000", -1e-9), "0.000"),
         (fmt.signed("0.000", 1e-9), "0.000"),
-        (fmt.any_value(True), "yes"),
-        (fmt.any_value("mlp"), "mlp"),
+        (fmt.table_cell(True), "yes"),
+        (fmt.table_cell("mlp"), "mlp"),
     ],
 )
 def test_numbers_for_people(text, wanted):
@@ -56,7 +56,7 @@ def test_numbers_for_people(text, wanted):
         fmt.size,
         fmt.count,
         fmt.flag,
-        fmt.any_value,
+        fmt.table_cell,
     ],
 )
 def test_what_is_missing_is_a_dash(form, missing):

@@ -182,7 +182,7 @@ def test_augment_turns_and_shifts_within_its_limits_bilinearly_with_the_edge_rep
         np.testing.assert_allclose(moved[0].numpy(), expected, atol=1e-12)
 
 
-def test_augment_draws_anew_for_each_image_and_repeats_with_the_generator():
+def test_augment_draws_for_each_image_and_repeats_with_the_generator():
     images = random_images(1).expand(4, -1, -1, -1)
     first, again, other = (augment(images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
@@ -197,7 +197,7 @@ def test_augment_without_strength_changes_nothing_and_never_darkens_an_edge():
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda x: swap(x[0]), r"shape \(n, c, h, w\)"),
         (lambda x: shift(x.long()), "torch.int64"),
@@ -208,8 +208,8 @@ def test_augment_without_strength_changes_nothing_and_never_darkens_an_edge():
         (lambda x: zoom(x, 1e-20), "leaves no pixel"),
     ],
 )
-def test_mistakes_are_told(call, told):
-    with pytest.raises(UserError, match=told):
+def test_errors_are_reported(call, message):
+    with pytest.raises(UserError, match=message):
         call(random_images())
 
 

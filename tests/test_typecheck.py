@@ -1,4 +1,4 @@
-"""The check of signatures that all tests run with sees each kind of mistake."""
+"""The check of signatures that all tests run with detects each kind of error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads back what W&B wrote offline: a LevelDB log of protocol-buffer records behind a header of 7 bytes."""
+"""Reads back what W&B wrote offline: a LevelDB log of protocol-buffer records after a header of 7 bytes."""
 
 import json
 import struct

@@ -30,7 +30,7 @@ class MoreGlobal(Claim):
     )
     rule = (
         "Confirmed where it is shown to be lower for every VGG net and higher for every MLP, on every pair of classes; "
-        "refuted where the contrary is shown for one of them."
+        "refuted where the opposite is shown for one of them."
     )
     panels = (
         Panel("Swap invariance of the NTK (epoch 0) and the after kernel", COSINE, ("ntk/swap_invariance",)),

@@ -82,5 +82,5 @@ class MoreInvariant(Claim):
             decimals=3,
             sides=("without augmentation", "with augmentation"),
             samples=paired_differences(without, augmented, f"{transform}_invariance"),
-            missing="no pair of finished runs differs in training.augment alone",
+            missing="no pair of finished runs differs only in training.augment",
         )

@@ -37,8 +37,8 @@ class SometimesClose(Claim):
     )
     rule = (
         f"Well: an alignment above {WELL_ALIGNED:g}, SVM test errors within {WELL_POINTS:g} percentage point of each "
-        "other. Confirmed where, by each measure, that is shown for one pair of data and network and its contrary for "
-        "another; refuted where by one measure it is shown for all, or its contrary for all."
+        "other. Confirmed where, by each measure, that is shown for one pair of data and network and its opposite for "
+        "another; refuted where by one measure it is shown for all, or its opposite for all."
     )
     panels = (
         Panel("Alignment of the conjugate kernel with NTK and after kernel", "", (f"ntk/{_ALIGNMENT}",)),

@@ -1,6 +1,6 @@
 """C5: at equal training loss, a larger learning rate gives a better after kernel (SVM test error).
 
-Paired: the after kernels of runs that differ in the learning rate alone (same seed, same data) and stopped at the same
+Paired: the after kernels of runs that differ only in the learning rate (same seed, same data) and stopped at the same
 training-loss target. Table and figure: claim_c5.
 """
 

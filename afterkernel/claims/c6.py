@@ -1,6 +1,6 @@
 """C6: at equal training loss, a larger learning rate gives an after kernel that is more global and more invariant.
 
-Paired as in C5: runs that differ in the learning rate alone and stopped at the same training-loss target. Table and
+Paired as in C5: runs that differ only in the learning rate and stopped at the same training-loss target. Table and
 figure: claim_c6.
 """
 
@@ -33,7 +33,7 @@ class LargerRateMoreInvariant(Claim):
     )
     rule = (
         "Confirmed where, for every pair of data and network, swap invariance is shown to fall and the others to grow "
-        "with the learning rate; refuted where the contrary is shown for one of them."
+        "with the learning rate; refuted where the opposite is shown for one of them."
     )
     panels = (
         *(

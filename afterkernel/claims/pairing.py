@@ -1,7 +1,7 @@
 """Pairing: values of runs that share data, network, learning rate and seed, as one difference per seed.
 
 A pair of data and network is one sample. Its learning rates are averaged seed by seed, so that no rate is picked after
-the fact and the corrections count pairs of data and network alone.
+the fact and the corrections count only pairs of data and network.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The command line: one module per command, named after it, with `main(argv)`; and the shared parser.
 
-The first line of a command's docstring is its line in the overview. Slow imports, such as torch, are made in functions:
-help and wrong paths must not wait for them.
+The first line of a command's docstring is its line in the overview. Slow imports, such as torch, happen in functions:
+help and error messages must not wait for them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def overview() -> str:
 
 
 def load_plugins(argv: Sequence[str]) -> list[str]:
-    """Import the plugins that a command line asks for by plugins=[...], and return its other words."""
+    """Import the plugins that a command line names by plugins=[...], and return its other words."""
     if words := [word for word in argv if word.startswith("plugins=")]:
         from afterkernel.config import parse
 
@@ -61,7 +61,7 @@ def _module(command: str) -> str:
 def folder_argument(text: str) -> Path:
     """The type of a path argument: refuses an empty one, which would be the current folder."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("it is empty: give the name of a folder")
+        raise argparse.ArgumentTypeError("must not be empty: give the name of a folder")
     return Path(text)
 
 

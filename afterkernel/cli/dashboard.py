@@ -110,7 +110,7 @@ def _check_name(option: str, name: str | None) -> None:
 
 
 def _warn_of_missing_runs(inputs: DashboardInputs, directory: Path, *, upload: bool) -> None:
-    """Warn of runs that are missing from the panels: those never logged to W&B, and those not uploaded yet."""
+    """Warn about runs that are missing from the panels: those never logged to W&B, and those not uploaded yet."""
     if inputs.n_not_logged:
         runs = f"{fmt.plural(inputs.n_not_logged, 'run')} had logger.wandb.mode=disabled"
         print(f"afterkernel: {runs}: the dashboard's panels lack them.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""doctor: whether each SVM backend works here."""
+"""doctor: check whether each SVM backend works here."""
 
 from __future__ import annotations
 

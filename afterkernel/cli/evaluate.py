@@ -35,15 +35,15 @@ def main(argv: Sequence[str]) -> int:
     from afterkernel.training import snapshot
 
     check_single_run("evaluate", arguments.overrides)
-    _check_useful(arguments.overrides)
+    _check_options(arguments.overrides)
     handlers = [Terminal("err")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
     trained = read_config(arguments.run_dir)
     config = override(trained, arguments.overrides)
     if (changed := training_difference(config, trained)) is not None:
         raise UserError(
-            f"{changed} differs from what the snapshots were trained with, and evaluate takes options of kernel, svm "
-            "and measure alone: start a new run for that."
+            f"{changed} differs from what the snapshots were trained with, and evaluate takes only options of kernel, "
+            "svm and measure: start a new run for that."
         )
     check_checkpoints(arguments.run_dir)
     # All are loaded before any is evaluated: a damaged one should not be found at the end of a long evaluation.
@@ -60,15 +60,15 @@ def main(argv: Sequence[str]) -> int:
     except LockedError as error:
         raise UserError(f"{error.owner} works on {arguments.run_dir}: wait until it is done.") from error
     except LockLostError as error:
-        raise UserError(f"{error} while this one was paused: what that one records counts.") from error
+        raise UserError(f"{error} while this one was paused: the records of that process are valid.") from error
     return 0
 
 
-def _check_useful(overrides: Sequence[str]) -> None:
+def _check_options(overrides: Sequence[str]) -> None:
     """Raise UserError for options of where and how a run is started, which have no effect here."""
     for word in overrides:
         name = word.partition("=")[0].lstrip("+~")
         if name.partition(".")[0] in ("experiment", "force", "launcher", "output_dir", "sweep"):
             raise UserError(
-                f"{word} has no effect on evaluate, which takes options of kernel, svm and measure: leave it out."
+                f"{word} has no effect on evaluate, which takes only options of kernel, svm and measure: leave it out."
             )

@@ -1,4 +1,4 @@
-"""plan [OVERRIDES]: what a Gram matrix will cost."""
+"""plan [OVERRIDES]: the estimated cost of a Gram matrix."""
 
 from __future__ import annotations
 

@@ -43,7 +43,10 @@ _SHARED = 5  # These first columns are printed in a line above the table if all 
 
 
 def main(argv: Sequence[str]) -> int:
-    """`results DIR`: print the results below a directory. UserError for what can't be read, picked or sorted."""
+    """`results DIR`: print the results below a directory.
+
+    Raises UserError for an invalid directory, condition, query or column.
+    """
     parser = CommandParser(
         "results", "Print the results of a run or a sweep.", "results runs/demo --where \"kernel = 'ntk'\" --sort epoch"
     )
@@ -53,13 +56,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--where", metavar="EXPR", help="rows to keep, in SQL, such as \"epoch = 5 and kernel = 'ntk'\""
     )
-    parser.add_argument("--columns", metavar="A,B", help="columns to print instead of the main ones")
+    parser.add_argument("--columns", metavar="A,B", help="columns to print instead of the default ones")
     parser.add_argument("--sort", metavar="A,B", help="columns to sort by; --sort=-A for largest first")
     parser.add_argument("--csv", action="store_true", help="all columns as comma-separated values")
     parser.add_argument(
         "--sql",
         metavar="QUERY",
-        help='a SELECT over the table results, instead: "select arch, count(*) ... group by 1"',
+        help='print the result of this SELECT over the table results: "select arch, count(*) ... group by 1"',
     )
     options = parser.parse_args(argv)
 
@@ -77,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
         print("No matching rows.")
         return 0
     if names:
-        _print([(name, name, fmt.any_value) for name in names], frame)
+        _print([(name, name, fmt.table_cell) for name in names], frame)
         return 0
     shared = [name for name, _, _ in _MAIN[:_SHARED] if frame[name].nunique() == 1]
     if shared:
@@ -98,14 +101,14 @@ def _answer(options: argparse.Namespace) -> int:
     elif frame.empty:
         print("No matching rows.")
     else:
-        _print([(str(name), str(name), fmt.any_value) for name in frame.columns], frame)
+        _print([(str(name), str(name), fmt.table_cell) for name in frame.columns], frame)
     return 0
 
 
 def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise UserError(f"{text!r} names no column: give names with commas between them.")
+        raise UserError(f"{text!r} names no column: give names separated by commas.")
     return names
 
 

@@ -60,7 +60,7 @@ def parser() -> CommandParser:
 def main(argv: Sequence[str]) -> int:
     """Run one job, or with --multirun (or a +sweep=NAME) a grid of them. Raises UserError before any work starts."""
     if {"-h", "--help"} & set(argv):
-        print(help_text(f"The command line: runs and sweeps, and the commands around them.\n\n{overview()}"))
+        print(help_text(f"Run experiments and sweeps, and evaluate, report and inspect their results.\n\n{overview()}"))
         return 0
     # argparse takes the flag before all overrides or after them, not between.
     flags = [word for word in argv if word in _MULTIRUN]

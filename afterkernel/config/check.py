@@ -39,9 +39,9 @@ def check(config: Config) -> None:
     for group, kinds in KINDS.items():
         section = getattr(config, group)
         if kinds.get(section.name) is not type(section):
-            raise UserError(f"{group}.name={section.name} can't be set by hand: choose with {group}=NAME.")
+            raise UserError(f"{group}.name={section.name} can't be set directly: use {group}=NAME.")
     if not config.kernel.names:
-        raise UserError(f"kernel.names=[] asks for no kernel: name some of {', '.join(KERNEL_KINDS)}.")
+        raise UserError(f"kernel.names=[] is empty: give at least one of {', '.join(KERNEL_KINDS)}.")
     if not is_name(config.sweep.name):
         raise UserError(f"sweep.name={config.sweep.name!r} is not a valid folder name: use letters, digits, - and _.")
     if len(config.sweep.name) > _LONGEST_NAME:
@@ -106,7 +106,7 @@ def _check_network(config: Config, shape: ImageShape) -> int:
 
 
 def device(config: Config) -> torch.device:
-    """The device that trainer.device asks for. Raises UserError where it is absent."""
+    """The device that trainer.device selects. Raises UserError if this machine has none."""
     present = torch.cuda.is_available()
     if config.trainer.device == "cuda" and not present:
         raise UserError("trainer.device=cuda: torch finds no CUDA device here; use trainer.device=cpu.")
@@ -114,12 +114,12 @@ def device(config: Config) -> torch.device:
 
 
 def _check_snapshots(config: Config) -> None:
-    """Some snapshots beyond the end are what the defaults give a short training; only such are a mistake."""
+    """Raise UserError if all snapshots are after the end of training; some are, by default, if training is short."""
     epochs, last = config.snapshot.epochs, config.training.epochs
     if epochs and min(epochs) > last:
         raise UserError(
-            f"snapshot.epochs=[{','.join(map(str, epochs))}] all lie beyond training.epochs={last}: name an epoch up "
-            "to that, or [] for the end of training alone."
+            f"snapshot.epochs=[{','.join(map(str, epochs))}] are all after training.epochs={last}: give an epoch up "
+            "to that, or [] for only the end of training."
         )
 
 
@@ -135,7 +135,9 @@ def _check_output(config: Config) -> None:
     if not _is_utf8(path):
         raise UserError(f"{str(path)!a} is not valid UTF-8: use UTF-8, or set LC_ALL=C.UTF-8 where the locale is C.")
     if len(os.fsencode(path)) + _ROOM_BELOW > _LONGEST_PATH:
-        raise UserError(f"{setting[:80]}... is too long: the path of a run must have less than {_longest()} bytes.")
+        raise UserError(
+            f"{setting[:80]}... is too long: the path of a run must have less than {_max_path_bytes()} bytes."
+        )
     nearest = _nearest_folder(setting, path)
     check_folders(path)
     try:
@@ -157,9 +159,7 @@ def _nearest_folder(setting: str, path: Path) -> Path:
             found = place.stat()
         except FileNotFoundError as error:
             if place.is_symlink():
-                raise UserError(
-                    f"{setting}: {place} is a link to nowhere; remove it, or name another folder."
-                ) from error
+                raise UserError(f"{setting}: {place} is a broken link; remove it, or name another folder.") from error
             return nearest
         except OSError as error:
             reason = error.strerror or type(error).__name__
@@ -176,7 +176,7 @@ def _is_utf8(path: Path) -> bool:
     return not any(0xD800 <= ord(character) <= 0xDFFF for character in str(path))
 
 
-def _longest() -> int:
+def _max_path_bytes() -> int:
     return _LONGEST_PATH - _ROOM_BELOW
 
 

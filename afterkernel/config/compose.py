@@ -27,25 +27,25 @@ from afterkernel.options import walk, wanted
 
 
 def parse(words: Sequence[str]) -> list[Override]:
-    """The overrides that these words write, each checked, after the plugins that they ask for were imported.
+    """Parse and check these words as overrides, after importing the plugins that they name.
 
-    Plugins are asked for by plugins=[...], or else by the file that +sweep=NAME names. Raises UserError for the first
+    Plugins are named by plugins=[...], or else in the file that +sweep=NAME names. Raises UserError for the first
     word that is not accepted.
     """
     overrides = read(words)
-    load_plugins(_asked_plugins(overrides), announce=True)
+    load_plugins(_requested_plugins(overrides), announce=True)
     register()
     for override in overrides:
         check_override(override)
     return overrides
 
 
-def _asked_plugins(overrides: Sequence[Override]) -> list[str]:
+def _requested_plugins(overrides: Sequence[Override]) -> list[str]:
     by_name = {override.key_or_group: override for override in overrides}
-    if (asked := by_name.get("plugins")) is not None:
-        names = asked.value()
+    if (given := by_name.get("plugins")) is not None:
+        names = given.value()
         if not isinstance(names, list):
-            raise UserError(f"{asked.input_line} is not a list: write it as plugins=[my_lab.nets].")
+            raise UserError(f"{given.input_line} is not a list: write it as plugins=[my_lab.nets].")
         return [str(getattr(name, "text", name)) for name in names]
     if "sweep" not in by_name:
         return []
@@ -151,7 +151,7 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
 
 
 def _reject_unknown(cfg: DictConfig, config: Config) -> None:
-    """Hydra's +key=value passes a schema, so what the schema does not know is looked for here."""
+    """Raise UserError for an option that the schema does not have: Hydra's +key=value would add it."""
     known = {name for name, _, _ in walk(config)}
     for name, _, _ in _leaves(cfg):
         if name not in known:

@@ -1,4 +1,4 @@
-"""One sentence for an error of Hydra or OmegaConf: which option, which value, what would be right."""
+"""Explains errors of Hydra and OmegaConf in one sentence: which option, which value, what would be right."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from afterkernel.text import closest_option
 
 
 def explain(error: BaseException, word: str = "") -> str:
-    """The sentence for an error, of the override `word` if that is known.
+    """Explain an error in one sentence; `word` is the override that caused it, if known.
 
-    Where no known pattern fits, it holds the first line of the library's own message.
+    If no known pattern matches, the sentence contains the first line of the library's own message.
     """
     if isinstance(error, RecursionError):
-        return "the options refer to each other in a circle: give one of them a value."
+        return "the options refer to each other circularly: give one of them a value."
     text = _whole_message(error)
-    if sentence := _interpolation(text):
+    if sentence := _reference_error(text):
         return sentence
     if match := re.search(r"In '([\w./-]+)': \w+ raised while composing config", text):
-        return _in_file(match[1], text)
+        return _file_error(match[1], text)
     if match := re.search(r"Error merging override ~(\S+)", text):
         return f"{match[1]} can't be deleted: give it a value, as {match[1]}=VALUE."
     if match := re.search(r"Error merging override \+*([\w.]+)=(.*)", text):
-        return _wrong_type(match[1], match[2], text)
+        return _type_error(match[1], match[2], text)
     if match := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
         return f"{match[1]} has a value already: write {match[1]}=VALUE, without a plus sign."
     if match := re.search(r"Could not override '([^']+)'", text):
@@ -52,7 +52,7 @@ def explain(error: BaseException, word: str = "") -> str:
         return (
             f"{word} can't be read: write commas between several values, and quotes around special characters{quoted}."
         )
-    if sentence := _misfit(text):
+    if sentence := _schema_error(text):
         return sentence
     if _full_key(text):
         return f"{_full_key(text)}: {_first_line(text)}"
@@ -64,18 +64,19 @@ def explain(error: BaseException, word: str = "") -> str:
 
 
 def unknown(name: str, known: set[str] | None = None) -> str:
-    """The sentence for an option that does not exist (among `known`, or at all), with the nearest that does."""
+    """Explain that an option does not exist (among `known`, or at all) and suggest the most similar one."""
     everywhere = every_option()
     if name in everywhere:
         group = name.split(".")[0]
-        return f"{name} is not an option of the {group} chosen: python -m afterkernel --help lists those of each."
+        hint = "python -m afterkernel --help lists the options of each."
+        return f"{name} is not an option of the selected {group}: {hint}"
     near = closest_option(name, known or everywhere)
     hint = "python -m afterkernel --help lists all options." if near is None else f"did you mean {near}?"
     return f"{name} is not an option: {hint}"
 
 
-def _interpolation(text: str) -> str | None:
-    """Errors of ${...}: which option refers to what."""
+def _reference_error(text: str) -> str | None:
+    """Explain an error about a reference ${...}; None for any other error."""
     if match := re.search(r"Interpolation key '(.*?)' not found", text):
         return f"${{{match[1]}}} refers to an option that does not exist: name one, such as ${{training.lr}}."
     if match := re.search(r"Unsupported interpolation type (\S+)", text):
@@ -85,37 +86,38 @@ def _interpolation(text: str) -> str | None:
     if re.search(r"UserError raised while resolving|[Rr]ecursive interpolation|recursion depth", text):
         return "it refers to itself: give a value."
     if match := re.search(r"While dereferencing interpolation '(.*?)': (.*)", text):
-        return f"{match[1]} can't be its value ({_first_line(match[2])})."
+        return f"{match[1]} can't be converted to its type ({_first_line(match[2])})."
     if "nterpolation" in text:
         return f"it can't be resolved ({_first_line(text)[:200]})."
     return None
 
 
-def _misfit(text: str) -> str | None:
-    """OmegaConf's errors of a value that the schema does not take."""
+def _schema_error(text: str) -> str | None:
+    """Explain an OmegaConf error about a key or value that the schema does not allow; None for any other error."""
     key = _full_key(text)
     if key and re.search(r"Key '.*?' (?:is )?not in", text):
         return unknown(key)
     if key and (match := re.search(r"Cannot convert '\w+' to string: '(.*?)'$", text, re.MULTILINE)):
         return f"{key}={match[1]} has the wrong type: it must be a string."
     if key and (match := re.search(r"Value '(.*?)' (?:of type|is not a valid|could not be)", text)):
-        return _wrong_type(key, match[1], text)
+        return _type_error(key, match[1], text)
     if match := re.search(r"Merge error: \w+ is not a subclass of (\w+)\. value: (.*)", text):
-        return f"{match[2]} is where the options of {match[1].lower()} belong, each as name: value."
+        return f"{match[2]} is not a section: write the options of {match[1].lower()} below it, each as name: value."
     return None
 
 
-def _in_file(name: str, text: str) -> str:
-    """A mistake inside a YAML file of conf/ or sweeps/, known by Hydra as `name`."""
+def _file_error(name: str, text: str) -> str:
+    """Explain an error in a YAML file of conf/ or sweeps/, which Hydra calls `name`."""
     folder, _, stem = name.rpartition("/")
     file = f"sweeps/{stem}.yaml" if folder == "sweep" else f"conf/{name}.yaml"
-    if sentence := _misfit(text):
+    if sentence := _schema_error(text):
         return f"{file}: {sentence}"
     reason = _first_line(text.partition("raised while composing config:")[2])
     return f"{file} can't be used: {reason}."
 
 
-def _wrong_type(name: str, value: str, text: str) -> str:
+def _type_error(name: str, value: str, text: str) -> str:
+    """Explain a value of the wrong type; `text` is the error of OmegaConf."""
     known = every_option()
     fields = known.get(name)
     if fields is None and (above := next((option for option in known if name.startswith(f"{option}.")), None)):
@@ -141,4 +143,4 @@ def _full_key(text: str) -> str | None:
 
 def _first_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else "no more is known"
+    return lines[0].rstrip(".") if lines else "no details"

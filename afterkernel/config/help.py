@@ -1,4 +1,4 @@
-"""The help text, drawn from the schema so that it can't go stale."""
+"""The help text, generated from the schema."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def help_text(usage: str) -> str:
     lines = [
         usage.strip(),
         "",
-        "Options, as name=value (defaults shown; choices of a kind come with their own options):",
+        "Options, as name=value (defaults shown; each choice of a group has its own options):",
     ]
     for field in dataclasses.fields(Config):
         section = getattr(Config(), field.name)
@@ -35,7 +35,7 @@ def help_text(usage: str) -> str:
     lines += [
         "",
         "Sweep with commas: --multirun arch=vgg,mlp training.lr=0.03,0.1; or +sweep=NAME takes sweeps/NAME.yaml.",
-        "experiment=NAME takes a file of conf/experiment. Hydra's own flags (--cfg job, --info) work too.",
+        "experiment=NAME uses a file of conf/experiment. Hydra's own flags (--cfg job, --info) work too.",
         "plugins=[MODULE] adds networks, data sets, kernels, measures, SVM backends and claims of your own;",
         "--config-dir DIR adds your own choices DIR/GROUP/NAME.yaml and sweeps DIR/sweeps/NAME.yaml.",
     ]
@@ -43,7 +43,7 @@ def help_text(usage: str) -> str:
 
 
 def _measures(section: Measures) -> list[str]:
-    """Each measure with what it costs."""
+    """Each measure with its cost."""
     lines = ["  of measure.names (n images, p numbers per embedding):"]
     for name, kind in section.kinds().items():
         lines += [f"    {name:<18} {kind.what}", f"    {'':<18} cost: {kind.cost}"]

@@ -22,19 +22,21 @@ class Kernel:
     )
     dtype: str = option(
         "float32",
-        "precision of gradients and products; tf32 and bf16 multiply float32 gradients in less, with a measured error",
+        "precision of gradients and products; tf32 and bf16 multiply float32 gradients in less "
+        "precision and measure the error",
         choices=tuple(PRECISIONS),
     )
     budget_bytes: int = option(
         DEFAULT_BUDGET_BYTES,
-        "bytes in use at once, the result excluded; the rest is streamed",
+        "maximum bytes in use at once, excluding the result; the rest is streamed",
         at_least=1,
         at_most=2**53,
         affects_results=False,
     )
     resumable: bool = option(
         True,
-        "keep the tiles of a long Gram matrix in the run's folder until its record is written: a killed one goes on",
+        "keep the tiles of a long Gram matrix in the run's folder until its record is written, so "
+        "that a killed run can continue",
         affects_results=False,
     )
 

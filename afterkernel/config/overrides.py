@@ -1,6 +1,6 @@
-"""What overrides may say: options and choices by name; never code, nor Hydra's own settings.
+"""Checks of overrides: they may set options and choices by name, but no code and none of Hydra's own settings.
 
-Hydra imports and calls whatever a `_target_` names, and takes configuration files from wherever it is pointed to. So
+Hydra imports and calls anything that a `_target_` names, and reads configuration files from any search path. So
 everything that reaches it is checked first.
 """
 
@@ -30,11 +30,11 @@ _CODE = re.compile(r"_[a-z]+_")
 _MOST_VALUES = 10_000
 _NAME = re.compile(r"\w[\w-]*")
 _INSTEAD = {
-    "hydra.run": "output_dir and sweep.name say where results go",
-    "hydra.sweep": "output_dir and sweep.name say where results go",
-    "hydra.output_subdir": "output_dir and sweep.name say where results go",
-    "hydra.job.chdir": "output_dir and sweep.name say where results go",
-    "hydra.mode": "--multirun asks for a sweep",
+    "hydra.run": "choose where results go with output_dir and sweep.name",
+    "hydra.sweep": "choose where results go with output_dir and sweep.name",
+    "hydra.output_subdir": "choose where results go with output_dir and sweep.name",
+    "hydra.job.chdir": "choose where results go with output_dir and sweep.name",
+    "hydra.mode": "use --multirun for a sweep",
     "hydra.sweeper": "write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml",
     "hydra/sweeper": "write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml",
     "hydra.launcher": "choose with launcher=NAME",
@@ -56,7 +56,7 @@ def choices(group: str) -> list[str]:
 
 
 def read(words: Sequence[str]) -> list[Override]:
-    """The overrides that these words write, not yet checked. Raises UserError for the first that can't be read."""
+    """Parse these words as overrides, without checking them. Raises UserError for the first that can't be read."""
     parser = OverridesParser.create()
     parsed = []
     for word in words:
@@ -76,33 +76,33 @@ def check_once(overrides: Sequence[Override]) -> None:
     """Raise UserError where a command line sets one option twice: it is unknown which one is meant."""
     first: dict[str, str] = {}
     for override in overrides:
-        key, said = override.key_or_group, short(override.input_line or "")
+        key, text = override.key_or_group, short(override.input_line or "")
         if key in first:
-            raise UserError(f"{first[key]} and {said} both set {key}: give it once.")
-        first[key] = said
+            raise UserError(f"{first[key]} and {text} both set {key}: give it once.")
+        first[key] = text
 
 
 def check_length(word: str) -> None:
-    """Hydra's parser takes a millisecond for each value, and is called several times."""
+    """Raise UserError for too many values: Hydra's parser takes a millisecond for each, and is called several times."""
     if word.count(",") > _MOST_VALUES:
-        raise UserError(f"{short(word)} holds more than {_MOST_VALUES:,} values: give fewer, or a range.")
+        raise UserError(f"{short(word)} has more than {_MOST_VALUES:,} values: give fewer, or a range.")
 
 
 def _unreadable(word: str, error: BaseException) -> str:
     if isinstance(error, HydraException):
         return explain(error, word)
-    return f"{word} can't be read: it holds a number of too many digits, or lists in lists without end."
+    return f"{word} can't be read: it contains a number with too many digits, or lists nested too deeply."
 
 
 def check_override(override: Override) -> None:
-    """Raise UserError where an override names code, a setting of Hydra, or a choice that there is not."""
-    key, said = override.key_or_group, short(override.input_line or "")
+    """Raise UserError if an override names code, a setting of Hydra, or a choice that does not exist."""
+    key, text = override.key_or_group, short(override.input_line or "")
     if not key:
-        raise UserError(f"{said} has no name before the =: write options as name=value.")
-    check_no_code(said, [*re.split(r"[./@]", key), *keys_within(override.value())])
+        raise UserError(f"{text} has no name before the =: write options as name=value.")
+    check_no_code(text, [*re.split(r"[./@]", key), *keys_within(override.value())])
     if override.package is not None:
         cure = f"a choice can't be placed elsewhere: write {key}=NAME" if key in groups() else f"write {key}=VALUE"
-        raise UserError(f"{said}: {cure}.")
+        raise UserError(f"{text}: {cure}.")
     if re.match(r"hydra\b", key):
         _check_hydra(override)
     elif override.is_delete():
@@ -111,50 +111,51 @@ def check_override(override: Override) -> None:
     elif "/" in key:
         raise UserError(unknown(key))
     elif key == "sweep" or key in groups():
-        _check_choice(override, said)
+        _check_choice(override, text)
     else:
-        _check_option(override, said)
+        _check_option(override, text)
 
 
-def _check_option(override: Override, said: str) -> None:
+def _check_option(override: Override, text: str) -> None:
+    """Raise UserError for an invalid value of an option; `text` is the override for the message."""
     value = override.value()
     if isinstance(value, (Glob, IntervalSweep)):
-        raise UserError(f"{said} has no list of values: write them with commas between them, or as range(START,STOP).")
+        raise UserError(f"{text} is not a list of values: write A,B or range(START,STOP).")
     if not isinstance(value, RangeSweep):
-        text = (override.input_line or "").partition("=")[2].strip()
-        check_written(override.key_or_group, value.list if isinstance(value, ChoiceSweep) else value, text)
+        written = (override.input_line or "").partition("=")[2].strip()
+        check_written(override.key_or_group, value.list if isinstance(value, ChoiceSweep) else value, written)
 
 
 def _check_hydra(override: Override) -> None:
-    """None of Hydra's own settings can be set."""
+    """Raise UserError for one of Hydra's own settings."""
     key = override.key_or_group
     instead = next((text for name, text in _INSTEAD.items() if re.match(rf"{name}\b", key)), None)
     raise UserError(f"{key} is a setting of Hydra that can't be changed here{f': {instead}' if instead else ''}.")
 
 
-def _check_choice(override: Override, said: str) -> None:
-    """A choice is the name of a file that is there, not a path to another."""
+def _check_choice(override: Override, text: str) -> None:
+    """Raise UserError unless a choice is the name of an existing file, not a path; `text` is the override."""
     key = override.key_or_group
     if key == "sweep" and not override.is_add():
-        raise UserError(f"{said}: write +{said.lstrip('+')}, with one plus sign, to run the sweep of a file.")
+        raise UserError(f"{text}: write +{text.lstrip('+')}, with one plus sign, to run the sweep of a file.")
     if override.is_force_add():
-        raise UserError(f"{said}: write {key}=NAME without plus signs.")
+        raise UserError(f"{text}: write {key}=NAME without plus signs.")
     value = override.value()
     if isinstance(value, ChoiceSweep):
         if key == "sweep":
-            raise UserError(f"{said} names several files, whose grids can't be joined: run them one by one.")
+            raise UserError(f"{text} names several files, whose grids can't be joined: run them one by one.")
         values: list[Any] = value.list
     elif isinstance(value, Glob):
-        raise UserError(f"{said}: write the names out, as {key}=A,B; there are {', '.join(choices(key))}.")
+        raise UserError(f"{text}: write out the names, as {key}=A,B: choose from {', '.join(choices(key))}.")
     else:
         values = [value]
     known = choices(key)
     for each in values:
         name = each.text if isinstance(each, QuotedString) else each
         if isinstance(name, (list, dict)):
-            raise UserError(f"{said} is not a valid choice: choose one name, as {key}=NAME; one of {', '.join(known)}.")
+            raise UserError(f"{text} is not a valid choice: choose one name, as {key}=NAME; one of {', '.join(known)}.")
         if name is None and key == "experiment":
-            raise UserError(f"{said} names no file: leave it out.")
+            raise UserError(f"{text} names no file: leave it out.")
         if str(name) not in known:
             shown = "null" if name is None else str(name).lower() if isinstance(name, bool) else name
             raise UserError(
@@ -162,11 +163,11 @@ def _check_choice(override: Override, said: str) -> None:
             )
 
 
-def check_no_code(said: str, keys: Sequence[str]) -> None:
-    """Raise UserError for a key that Hydra would call code by."""
+def check_no_code(text: str, keys: Sequence[str]) -> None:
+    """Raise UserError for a key with which Hydra would run code, such as _target_."""
     for key in keys:
         if _CODE.fullmatch(key):
-            raise UserError(f"{said}: {key} would have code run, which no option and no file may name.")
+            raise UserError(f"{text}: {key} would run code, which no option and no file may do.")
 
 
 def keys_within(value: Any) -> Iterator[str]:
@@ -195,7 +196,7 @@ def count_runs(overrides: Sequence[Override]) -> int:
 
 
 def _count(override: Override) -> int:
-    value, said = override.value(), short(override.input_line or "")
+    value, text = override.value(), short(override.input_line or "")
     if isinstance(value, ChoiceSweep):
         return len(value.list)
     if isinstance(value, RangeSweep):
@@ -203,7 +204,7 @@ def _count(override: Override) -> int:
             start, stop, step = (Decimal(number or 0) for number in (value.start, value.stop, value.step))
             return max(0, math.ceil((stop - start) / step))
         except (ArithmeticError, ValueError) as error:
-            raise UserError(f"{said} has no end: give range(START,STOP,STEP) in finite numbers, STEP not 0.") from error
+            raise UserError(f"{text} has no end: give range(START,STOP,STEP) in finite numbers, STEP not 0.") from error
     return 1
 
 

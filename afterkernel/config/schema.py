@@ -34,7 +34,7 @@ from afterkernel.wandb.mirror import Logger
 
 @dataclasses.dataclass
 class Sweep:
-    """What ties runs together."""
+    """Options of a sweep."""
 
     name: str = option(
         "default", "name of the folder, and of the W&B group, that holds the runs", affects_results=False
@@ -46,11 +46,11 @@ class Sweep:
         affects_results=False,
     )
     claims: list[str] = option(
-        [], "claims that the report is to answer; all by default", choices=CLAIMS, affects_results=False
+        [], "claims that the report judges; all by default", choices=CLAIMS, affects_results=False
     )
-    max_runs: int = option(10_000, "runs that a sweep may have at most", at_least=1, affects_results=False)
+    max_runs: int = option(10_000, "maximum number of runs of a sweep", at_least=1, affects_results=False)
     dry_run: bool = option(
-        False, "print the table of runs and what they will cost, and run none", affects_results=False
+        False, "print the table of runs with their estimated cost, without running them", affects_results=False
     )
 
 
@@ -70,11 +70,11 @@ class Config:
     measure: Measures = option(measure_options, "measures of kernels")
     logger: Logger = option(Logger, "mirrors")
     trainer: Trainer = option(Trainer, "where the work runs")
-    launcher: Launcher = option(Launcher, "where the runs of a sweep run")
+    launcher: Launcher = option(Launcher, "where the runs of a sweep are computed")
     sweep: Sweep = option(Sweep, "sweep")
     plugins: list[str] = option(
         [],
-        "Python modules that define further architectures, data sources, kernels, measures, SVM backends, claims or "
+        "Python modules that define more architectures, data sources, kernels, measures, SVM backends, claims or "
         "launchers, such as [my_lab.nets]; imported first",
         affects_results=False,
         unordered=True,
@@ -82,14 +82,15 @@ class Config:
     seed: int = option(0, "seed of initialisation, order of images and augmentation", at_least=0, at_most=2**31 - 1)
     keep: list[str] = option(
         ["checkpoint"],
-        "what is kept of each snapshot in addition to its record: its weights, its Gram matrices (in RUN_ID/kernels)",
+        "what to keep of each snapshot in addition to its record: weights (checkpoint), Gram matrices "
+        "(gram, in RUN_ID/kernels)",
         choices=("gram", "checkpoint"),
         affects_results=False,
     )
     output_dir: str = option(
-        "runs", "folder below which results go, as SWEEP/RUN_ID", affects_results=False, redact=True
+        "runs", "folder for results; a run writes to SWEEP/RUN_ID below it", affects_results=False, redact=True
     )
-    force: bool = option(False, "run again where a finished run of the same identity lies", affects_results=False)
+    force: bool = option(False, "start over even if a run with these options is finished", affects_results=False)
 
     @functools.cached_property
     def identity(self) -> Identity:
@@ -163,9 +164,9 @@ def config_from_dict(plain: Any) -> Config:
     MissingPluginError where it names a plugin that is not loaded.
     """
     if not isinstance(plain, dict):
-        raise UserError("it holds no options by name.")
+        raise UserError("it does not map option names to values.")
     if (text := _reference(plain)) is not None:
-        raise UserError(f"it refers to other values ({text}), where plain values belong.")
+        raise UserError(f"it contains references ({text}): write plain values instead.")
     from afterkernel.config.written import check_all_written  # it looks up the options of this schema
 
     if missing := [str(name) for name in plain.get("plugins") or [] if name not in plugins.loaded()]:
@@ -178,7 +179,7 @@ def config_from_dict(plain: Any) -> Config:
     for group, kinds in KINDS.items():
         section = plain.get(group)
         if not isinstance(section, dict):
-            raise UserError(f"{group} is missing or no section: write its options below it, each as name: value.")
+            raise UserError(f"{group} is missing or not a section: write its options below it, each as name: value.")
         name = section.get("name")
         if not isinstance(name, str) or name not in kinds:
             raise UserError(f"{group}.name={name} is not known: choose one of {', '.join(kinds)}.")

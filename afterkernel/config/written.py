@@ -20,9 +20,9 @@ _TRUTH = ("true", "false", "yes", "no", "on", "off")
 
 
 def check_written(name: str, value: Any, text: str | None = None, place: str = "") -> None:
-    """Raise UserError where the value of an option is a placeholder, or would silently become another one.
+    """Raise UserError if the value of an option is a placeholder, or would silently be converted to another value.
 
-    `text` is how it is written on a command line, and `place` what the sentence begins with.
+    `text` is the value as written on a command line, and `place` the beginning of the message.
     """
     fields = every_option().get(name, [])
     for item in _items(value):
@@ -36,12 +36,12 @@ def check_written(name: str, value: Any, text: str | None = None, place: str = "
 
 
 def check_all_written(node: Any, place: str = "", prefix: str = "") -> None:
-    """The same for the options of a file, as nested dictionaries; sections hold options, and lists are lists."""
+    """Check the options of a file, given as nested dictionaries, in the same way; also their nesting."""
     options = every_option()
     for key, value in node.items():
         name = f"{prefix}{key}"
         if name in options:
-            _check_shape(name, options[name][-1], value, place)
+            _check_list_or_scalar(name, options[name][-1], value, place)
             check_written(name, value, place=place)
         elif isinstance(value, dict):
             check_all_written(value, place, f"{name}.")
@@ -50,7 +50,8 @@ def check_all_written(node: Any, place: str = "", prefix: str = "") -> None:
             raise UserError(f"{place}{name}={shown} is not a section: write its options below it, each as name: value.")
 
 
-def _check_shape(name: str, field: dataclasses.Field[Any], value: Any, place: str) -> None:
+def _check_list_or_scalar(name: str, field: dataclasses.Field[Any], value: Any, place: str) -> None:
+    """Raise UserError for a single value where a list is expected, a list where it is not, or an invalid null."""
     kind = option_type(field)
     fits = isinstance(value, (list, str)) if kind.is_list else not isinstance(value, (list, dict))
     if kind.is_list and isinstance(value, str):
@@ -85,14 +86,15 @@ def _check_type(name: str, field: dataclasses.Field[Any], item: Any, text: str |
     else:
         words = re.split(r"[\s,\[\]()]+", text)
         shown, changed, cure = text, str(plain) not in words, f"write quotes within quotes, as \"{name}='{text}'\""
-        cure = cure if len(words) == 1 else "put quotes around each text, and around the whole"
+        cure = cure if len(words) == 1 else "put quotes around each text, and around the whole argument"
     if changed:
-        raise UserError(f"{place}{name}={shown} would become the text {plain}: {cure}.")
+        raise UserError(f"{place}{name}={shown} would be read as the text {plain}: {cure}.")
 
 
-def _check_references(said: str, text: str) -> None:
+def _check_references(shown: str, text: str) -> None:
+    """Raise UserError for a reference of an unknown kind in a value; `shown` begins the message."""
     for found in re.finditer(r"\$\{\s*([\w.]+)\s*:", text):
         if found[1] not in _RESOLVERS:
             raise UserError(
-                f"{said}: ${{{found[1]}:...}} is not a valid reference: write ${{OPTION}} or ${{oc.env:VARIABLE}}."
+                f"{shown}: ${{{found[1]}:...}} is not a valid reference: write ${{OPTION}} or ${{oc.env:VARIABLE}}."
             )

@@ -11,12 +11,12 @@ NOT_REQUESTED = "not asked"
 
 
 def finding_on(name: str, findings: Sequence[Finding]) -> Finding | None:
-    """The finding on a claim; None if the sweep does not ask for it."""
+    """The finding on a claim; None if the sweep does not include it."""
     return next((finding for finding in findings if finding.claim.name == name), None)
 
 
 def verdict(name: str, findings: Sequence[Finding]) -> str:
-    """The verdict on a claim; "not asked" if the sweep does not ask for it."""
+    """The verdict on a claim; "not asked" if the sweep does not include it."""
     found = finding_on(name, findings)
     return NOT_REQUESTED if found is None else found.verdict
 

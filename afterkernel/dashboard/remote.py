@@ -22,7 +22,7 @@ def default_entity() -> str:
 
     entity = _request(lambda: wandb.Api().default_entity)
     if not entity:
-        raise UserError("W&B names no default entity for this account: give one with --entity.")
+        raise UserError("W&B has no default entity for this account: give one with --entity.")
     return str(entity)
 
 

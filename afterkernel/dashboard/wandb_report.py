@@ -39,9 +39,9 @@ def wandb_report(inputs: DashboardInputs, findings: Sequence[Finding], entity: s
     )
 
 
-def spec(made: Any) -> dict[str, Any]:
+def spec(report: Any) -> dict[str, Any]:
     """The parts of a report that are the same on every build, as plain data."""
-    model = made._to_model()
+    model = report._to_model()
     return {
         "title": model.display_name,
         "description": model.description,

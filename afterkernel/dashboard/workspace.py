@@ -33,9 +33,9 @@ def workspace(inputs: DashboardInputs, findings: Sequence[Finding], entity: str)
     return made
 
 
-def spec(made: Any) -> dict[str, Any]:
-    """The parts of a workspace that are the same on every build and for every user, as plain data."""
-    model = made._to_model()
+def spec(view: Any) -> dict[str, Any]:
+    """The parts of a `workspace` that are the same on every build and for every user, as plain data."""
+    model = view._to_model()
     return {"name": model.display_name, "spec": model.spec.model_dump(mode="json", by_alias=True, exclude_none=True)}
 
 

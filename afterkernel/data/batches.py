@@ -1,4 +1,4 @@
-"""Batches for training, whose order and augmentation depend on the seed and the epoch alone."""
+"""Batches for training, whose order and augmentation depend only on the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Batches:
         return -(-len(self.x) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Float[Tensor, "b c h w"], Int[Tensor, " b"]]]:
-        """Images and labels of each batch. As a generator it reads the epoch only when the first batch is asked for."""
+        """Images and labels of each batch. As a generator it reads the epoch only when the first batch is requested."""
         epoch = self.epoch
         order = torch.randperm(len(self.x), generator=_generator(_ORDER, self.seed, epoch, 0))
         for step, index in enumerate(torch.split(order, self.batch_size)):

@@ -33,12 +33,12 @@ class Problem:
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise UserError(
                 f"training images are of shape {tuple(self.x_train.shape[1:])} and test images of "
-                f"{tuple(self.x_test.shape[1:])}: all must be of one."
+                f"{tuple(self.x_test.shape[1:])}: all must have the same shape."
             )
         for split, x, y in (("training", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
             if len(x) != len(y):
                 raise UserError(
-                    f"there are {len(x)} {split} images and {len(y)} {split} labels: give one label an image."
+                    f"there are {len(x)} {split} images and {len(y)} {split} labels: give one label per image."
                 )
             if torch.unique(y).tolist() != [0, 1]:
                 raise UserError(

@@ -1,4 +1,4 @@
-"""The base of all data sources: choosing two classes and a number of images, with checks."""
+"""The base class of data sources: chooses two classes and a number of images, with checks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _read_facts: dict[tuple[type[Source], str], tuple[list[str], ImageShape]] = {}
 
 @dataclass
 class Source:
-    """A data set of images by class, and the pair of classes to tell apart; also a structured config.
+    """A data set of images by class, and the pair of classes to classify; also a structured config.
 
     A subclass needs a `name`, its own options as fields, and `read`:
 
@@ -52,8 +52,8 @@ class Source:
     name: str = option("", "source of the images")
     minus: str = option("", "class labelled 0")
     plus: str = option("", "class labelled 1")
-    max_train: int | None = option(None, "largest number of training images, in the classes' proportion", at_least=2)
-    max_test: int | None = option(None, "largest number of test images, in the classes' proportion", at_least=2)
+    max_train: int | None = option(None, "maximum number of training images; keeps the class proportions", at_least=2)
+    max_test: int | None = option(None, "maximum number of test images; keeps the class proportions", at_least=2)
 
     classes: ClassVar[tuple[str, ...]] = ()
     shape: ClassVar[ImageShape | None] = None
@@ -102,7 +102,7 @@ class Source:
         self.check_files()
 
     def load(self) -> Problem:
-        """The problem of telling `plus` from `minus`. Raises UserError if options or files do not allow it."""
+        """Load the problem of classifying `plus` against `minus`. Raises UserError for invalid options or files."""
         self.check()
         (x_train, y_train), (x_test, y_test) = self._splits()
         warnings = tuple(self.warnings())

@@ -1,4 +1,4 @@
-"""The base of sources that torchvision downloads and reads."""
+"""The base class of sources that torchvision downloads and reads."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TorchvisionSource(Source):
         missing = [file for file in self.files if not is_file("dataset.root", self._folder / file)]
         if missing and not self.download:
             raise UserError(
-                f"dataset.root={self.root} lacks {missing[0]} in {self._folder}: place {', '.join(self.files)} there, "
+                f"dataset.root={self.root}: {self._folder} has no {missing[0]}: put {', '.join(self.files)} there, "
                 "or set dataset.download=true."
             )
 
@@ -71,7 +71,7 @@ class TorchvisionSource(Source):
             tried = "downloaded or read" if self.download else "read"
             raise UserError(
                 f"dataset.root={self.root}: {self.name} could not be {tried} ({type(error).__name__}: {reason}): "
-                f"place {', '.join(self.files)} in {self._folder}."
+                f"put {', '.join(self.files)} in {self._folder}."
             ) from error
         pixels = torch.as_tensor(dataset.data)
         return pixels.permute(0, 3, 1, 2) if pixels.dim() == 4 else pixels, dataset.targets

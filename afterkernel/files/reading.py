@@ -55,7 +55,7 @@ def _is_a(kind: Callable[[int], bool], words: str, option: str, path: Path) -> b
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
-            raise UserError(f"{option}: {path} is a link to nowhere: remove or replace it.") from None
+            raise UserError(f"{option}: {path} is a broken link: remove or replace it.") from None
         return False
     except (OSError, ValueError) as error:
         shown = str(path) if len(str(path)) <= 200 else f"{str(path)[:200]}..."
@@ -75,12 +75,12 @@ def expand_user(option: str, text: str) -> Path:
 
 
 def read_yaml_text(path: Path) -> str:
-    """The text of a YAML file that holds data alone: no tags, which could name code, and no aliases, which could make
+    """The text of a YAML file that contains only data: no tags, which could name code, and no aliases, which could make
     a small file endless.
 
     Raises UserError if it can't be read, or isn't such YAML.
     """
-    import yaml  # imported here, since kernels read files too and need torch and numpy alone
+    import yaml  # imported here, since kernels read files too and need only torch and numpy
 
     try:
         text = read_bytes(path, _MOST_BYTES).decode("utf-8")
@@ -96,7 +96,7 @@ def read_yaml_text(path: Path) -> str:
                 if is_key and isinstance(event, yaml.ScalarEvent):
                     if event.value in keys:
                         raise UserError(
-                            f"{path} can't be read as YAML: {event.value} is there twice{_line(event)[:-1]}."
+                            f"{path} can't be read as YAML: {event.value} appears twice{_line(event)[:-1]}."
                         )
                     keys.add(event.value)
                 within[-1] = keys, not is_key
@@ -124,11 +124,11 @@ def _check_yaml(path: Path, event: Any) -> None:
     tag = getattr(event, "tag", None)
     if tag is not None and tag not in _TAGS:
         shown = tag.replace("tag:yaml.org,2002:", "!!")
-        fault = "names code, not data" if "python/" in tag else "is not one of plain data: leave it out"
+        fault = "names code, not data" if "python/" in tag else "is not a plain data type: remove it"
         raise UserError(f"{path} can't be read: its tag {shown} {fault}.")
     if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and _ODD_NUMBER.fullmatch(event.value):
         raise UserError(
-            f"{path} can't be read as YAML: {event.value}{_line(event)} is no plain number: write it in decimal "
+            f"{path} can't be read as YAML: {event.value}{_line(event)} is not a plain number: write it in decimal "
             "digits, or in quotes as text."
         )
 

@@ -20,7 +20,7 @@ class InfiniteNTK(KernelKind):
     title = "NTK of the infinitely wide network"
     definition = (
         "the neural tangent kernel of a network of the same depth and infinite width, in the NTK parameterisation "
-        "(arch.init=ntk), for fully connected ReLU networks alone; the same for every snapshot"
+        "(arch.init=ntk), only for fully connected ReLU networks; the same for every snapshot"
     )
     order = 4
     is_learned = False

@@ -1,4 +1,4 @@
-"""What every kernel declares."""
+"""The base class of kernels of a run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class KernelInput:
         return embedding(self.network, kernel, dtype=self.dtype, device=self.device)
 
     def of_pixels(self, function: KernelFunction) -> Embedding:
-        """A kernel that is a function of the pixels alone."""
+        """A kernel that is a function of only the pixels."""
         from afterkernel.kernels.pixels import PixelEmbedding
 
         return PixelEmbedding(self.network, function, self.dtype, self.device)
@@ -56,7 +56,7 @@ class KernelKind:
     order: ClassVar[int] = 100
     # Whether a run computes it by default.
     by_default: ClassVar[bool] = False
-    # Whether it changes as the network is trained; baselines of the images or the architecture alone don't.
+    # Whether it changes as the network is trained; baselines that use only the images or the architecture don't.
     is_learned: ClassVar[bool] = True
     # Whether it is a sum over layers, so that each layer can be measured by itself.
     has_layers: ClassVar[bool] = False

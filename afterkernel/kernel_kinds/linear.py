@@ -1,4 +1,4 @@
-"""The linear kernel on pixels: a baseline that knows nothing of the network."""
+"""The linear kernel on pixels: a baseline that does not depend on the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Gaussian (RBF) kernel on pixels: a baseline that knows nothing of the network."""
+"""The Gaussian (RBF) kernel on pixels: a baseline that does not depend on the network."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Memory that is freed and wanted again a moment later is kept by the process.
+"""Keeps freed memory in the process, so that it can be reused at once.
 
-The C library gives large freed blocks back to the system at once, and takes them fresh, page by page, for the next
-batch; on a CPU that costs as much as what is computed in them. With glibc, these settings make it keep them.
+The C library returns large freed blocks to the system at once, and requests them again, page by page, for the next
+batch; on a CPU that costs as much time as the computation in them. With glibc, these settings make it keep them.
 """
 
 from __future__ import annotations

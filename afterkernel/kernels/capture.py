@@ -1,8 +1,8 @@
-"""Capture of the layer calls in a forward pass, and proof that they are all that the parameters do.
+"""Capture of the layer calls in a forward pass, and a check that they account for every use of the parameters.
 
-A call of a layer function (see `layers`) on a trained parameter is recorded as it happens, whatever module makes it.
+A call of a layer function (see `layers`) on a trained parameter is recorded as it happens, in any module.
 Then autograd's graph is walked: a parameter is captured only if the edges that reach it are as many as its recorded
-calls, so a weight that is also used elsewhere (tied, multiplied by hand, inside a recurrent layer) is never taken for
+calls, so a weight that is also used elsewhere (tied, multiplied by hand, inside a recurrent layer) is never treated as
 captured. Those that are not get per-example gradients instead (see `per_example`).
 """
 
@@ -44,7 +44,7 @@ class Recorded:
     refusal: str | None
 
     def of_rows(self, rows: Sequence[int] | None, grad: Tensor, dtype: torch.dtype) -> tuple[Call, Tensor]:
-        """The call and the gradient in its result in `dtype`, of some of the samples alone if `rows` are given."""
+        """The call and the gradient in its result in `dtype`, for only the samples `rows` if given."""
         values = self.call.input if rows is None else self.call.input[rows]
         if values.is_floating_point():
             # Autocast makes a layer round its input: the gradient in its weight is made of the rounded numbers.
@@ -159,7 +159,10 @@ def resolve(
     samples: int,
     distrusted: Mapping[str, str] | None = None,
 ) -> Captured:
-    """Tell captured parameters from those that need per-example gradients, such as those `distrusted` for a reason."""
+    """Separate captured parameters from those that need per-example gradients.
+
+    `distrusted` parameters, each with a reason, always need them.
+    """
     distrusted = distrusted or {}
     counts = uses(output, parameters)
     left_over: dict[str, str] = {}

@@ -21,8 +21,8 @@ def computed_in(kind: torch.dtype, dtype: torch.dtype) -> torch.dtype:
 
 
 @contextlib.contextmanager
-def cast_names(own: torch.dtype, dtype: torch.dtype) -> Iterator[None]:
-    """Within the context, code that names the model's own data type means the one that it is computed in.
+def redirect_dtype(own: torch.dtype, dtype: torch.dtype) -> Iterator[None]:
+    """Within the context, code that names the model's `own` data type gets `dtype`, in which the model is computed.
 
     `x.float()`, `x.to(torch.float32)` and `torch.zeros(n, dtype=torch.float32)` then give float64 in a float32 model
     that is computed in float64, `torch.zeros(n)` does too, and a float32 constant that meets a float64 number is

@@ -137,7 +137,7 @@ class GradientEmbedding:
         """Look at a few samples to learn the layers, prove that they account for every parameter, and time nothing yet.
 
         Raises UserError where the output of a sample depends on the others of its batch, or where the gradient does not
-        come out the same by both ways.
+        agree with autograd's.
         """
         if self.layout is not None:
             return self.layout
@@ -149,7 +149,7 @@ class GradientEmbedding:
             check_reached(self.working, probe, self._trained, self.output.select)
             layout, wrong = self._learn(probe)
             if wrong:
-                # A layer that does not come out as autograd has it gets per-example gradients, and those must.
+                # A layer that differs from autograd gets per-example gradients, which must agree with autograd.
                 self._distrusted |= {
                     name: "its gradient differs from autograd's" for name in self._trained if layer_of(name) in wrong
                 }
@@ -211,7 +211,7 @@ class GradientEmbedding:
         return merged(plans)
 
     def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
-        """The terms of the samples x (n, ...), or of those in `rows` of one batch alone; written to `out` if given."""
+        """The terms of the samples x (n, ...), or of only those in `rows` of one batch; written to `out` if given."""
         self.prepare(x)
         samples = self.samples_at_once
         if rows is not None:
@@ -242,7 +242,7 @@ class GradientEmbedding:
         """Take channels last, in which CPUs convolve faster, if the probe's outputs and gradients stay the same.
 
         Parameters with per-example gradients keep the contiguous format: only autograd's gradient in a convolution's
-        weight, which nothing else here asks for, is unsafe in channels last (see `machine.crashes_channels_last`).
+        weight, which nothing else here uses, is unsafe in channels last (see `machine.crashes_channels_last`).
         """
         if self.device.type != "cpu" or probe.ndim != 4 or layout.left_over:
             return
@@ -290,7 +290,7 @@ class GradientEmbedding:
             or captured.left_over.keys() != self.layout.left_over.keys()
         ):
             self._check_branch(x, outputs)
-            self._relearn(captured)
+            self._update_layout(captured)
             raise LayoutChangedError
         if observed and self.observe is not None:
             self.observe(outputs)
@@ -304,7 +304,7 @@ class GradientEmbedding:
 
     @torch.no_grad()
     def _check_branch(self, x: Tensor, outputs: Float[Tensor, "n k"]) -> None:
-        """Raise UserError where samples of this batch come out otherwise alone: the branch is one of the batch."""
+        """Raise UserError if a sample of this batch has another output by itself: the branch depends on the batch."""
         for i in range(0, len(x), max(1, len(x) // 8)):
             alone = self.output.select(self.model(x[i : i + 1]), 1)
             if (alone[0] - outputs[i]).abs().max() > 1e-3 * outputs.abs().max():
@@ -313,15 +313,15 @@ class GradientEmbedding:
                     "depends on its batch: a branch on the data of the whole batch has no kernel of single samples."
                 )
 
-    def _relearn(self, captured: Captured) -> None:
-        """From now on per-example gradients for parameters that this batch uses otherwise than the first samples."""
+    def _update_layout(self, captured: Captured) -> None:
+        """Switch to per-example gradients for parameters that this batch uses differently from the first samples."""
         assert self.layout is not None
         differ = captured.units.keys() ^ self.layout.shapes.keys()
         names = {name for unit in differ for name in (unit.weight, unit.bias) if name}
         names |= captured.left_over.keys() - self.layout.left_over.keys()
         # What has not been used so far may be used by other samples still: better now than once each.
         names |= set(self.layout.unused)
-        why = "used otherwise for some samples than for others"
+        why = "used differently for some samples than for others"
         self._distrusted.update({name: why for name in self._trained if name in names})
         shapes = {unit: s for unit, s in self.layout.shapes.items() if not names & {unit.weight, unit.bias}}
         kept = {unit: self.methods[unit] for unit in shapes}

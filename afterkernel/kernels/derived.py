@@ -132,12 +132,12 @@ class DerivedTerm(Term):
 
     @classmethod
     def merged(cls, terms: Sequence[DerivedTerm]) -> DerivedTerm:
-        """The only one."""
+        """Returns the only term."""
         (term,) = terms
         return term
 
     def outputs_joined(self) -> DerivedTerm:
-        """Itself: it has one output."""
+        """Returns itself: it has one output."""
         return self
 
 
@@ -188,7 +188,7 @@ class DerivedEmbedding:
         return self.phi.plan_layers(x, paired=paired)
 
     def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
-        """The samples with their statistics, or those of `rows` alone."""
+        """The samples with their statistics, or only those of `rows`."""
         base = self.phi.block(x, rows=rows)
         statistics = self.statistics(x if rows is None else x[list(rows)], base).to(self.device, torch.float64)
         block = Block({self.name: (DerivedTerm(base, statistics, self.combine),)})

@@ -87,7 +87,7 @@ class FeatureEmbedding:
         return [LayerPlan("features", Cost("gradients", size, size, size, size), self.description)]
 
     def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
-        """The features as a block of one layer; of one batch x those of `rows` alone, where given."""
+        """The features as a block of one layer; of one batch x only those of `rows`, if given."""
         size = self._prepare(x)
         if rows is not None:
             return Block({"features": (Gradients(self._batch(x)[rows].unsqueeze(1)),)})
@@ -206,7 +206,7 @@ class FeatureEmbedding:
     def _arranged(
         self, axis: SampleAxis, three: Tensor, probe: Tensor, chosen: LastLayer, coarsest: torch.dtype
     ) -> SampleAxis:
-        """The axis with the order of its rows, by which each sample is in a batch what it is alone."""
+        """The axis with the order of its rows, by which each sample is the same in a batch as by itself."""
         try:
             # In a batch of copies: torch multiplies the matrices of a single sample in other shapes.
             alone = [self._forward(torch.stack([sample, sample])).layer for sample in probe]
@@ -217,7 +217,7 @@ class FeatureEmbedding:
             ) from error
         if any(part.name != chosen.name or not axis.fits(part.input, 2) for part in alone):
             raise UserError(
-                f"the model uses its layers otherwise for a sample alone than for three, where the features are the "
+                f"the model calls its layers differently for one sample than for three, where the features are the "
                 f"input of {chosen.name}: choose a layer that is called for all samples alike by layer=."
             )
         options = [axis] if axis.rows == 1 else [axis, replace(axis, interleaved=True)]

@@ -15,7 +15,7 @@ NEGLIGIBLE_SHARE = 1e-8
 
 
 class FiniteCheck:
-    """Tests blocks as they are collected; on a GPU the answers are looked at together: no tile waits for one.
+    """Tests blocks as they are collected; on a GPU the results are read together, so that no tile waits for them.
 
     A product underflows or overflows where the squared length of a factor does. With `per_layer` this counts for
     each layer by itself, else for those that matter in a sample's sum over layers. `products` is the type of the

@@ -1,7 +1,7 @@
 """Gram matrices in bounded memory: blocks of rows held, chunks of columns streamed past them.
 
 The matrix is exact: every entry is the inner product of two whole embeddings, multiplied in the embedding's data type
-(less only where tf32 or bf16 is asked for), tiles of a symmetric matrix once. Over several processes of
+(less only if tf32 or bf16 is requested), tiles of a symmetric matrix once. Over several processes of
 `torch.distributed` the row blocks are shared out, and every process ends with the whole matrix.
 """
 
@@ -36,7 +36,7 @@ class Grams:
     """Gram matrices, with what they cost and how exact they are.
 
     train (nk, nk) and test (mk, nk), k rows per sample (1 but for the full kernel of several outputs); layers: the same
-    two for each layer where asked for, whose sums they are. relative_error: the largest difference, over some 16
+    two for each layer if requested, whose sums they are. relative_error: the largest difference, over some 16
     samples, from the same gradients multiplied in float64, relative to the largest entry; None for x against y, and
     where no row block was computed here (another process's work); a store keeps the first one measured. ReLUs and
     pools that switch in float32 are not seen, as both sides use the same gradients: they cost up to 5.6e-4 on MNIST.

@@ -1,4 +1,4 @@
-"""Which of a user's forward hooks a copy of the model needs.
+"""Finds out which of a user's forward hooks a copy of the model needs.
 
 Rule: a hook fires on the copy only if without it the outputs, or the parameters that they depend on, would be others.
 Backward hooks, tensor hooks and state-dict hooks never do: a kernel is made of the derivatives of the outputs. To find

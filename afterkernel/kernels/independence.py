@@ -48,9 +48,9 @@ class IndependenceChecked:
     """An embedding that checks some of the samples it embeds; in all else it is the embedding `inner`.
 
     If `inner` has an attribute `observe`, it must call it with the outputs (n, k) of every batch. `in_float64` makes
-    the same embedding in float64; it is only called for a sample that looks wrong. The choice of samples has a random
-    generator of its own with a fixed seed. Raises UserError where a sample's gradient or output depends on its batch,
-    or differs when the same batch is computed again.
+    the same embedding in float64; it is only called for a sample that looks wrong. The samples are chosen by a separate
+    random generator with a fixed seed. Raises UserError where a sample's gradient or output depends on its batch, or
+    differs when the same batch is computed again.
     """
 
     def __init__(self, inner: Embedding, in_float64: Callable[[], Embedding]) -> None:

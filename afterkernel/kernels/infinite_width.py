@@ -98,8 +98,8 @@ def read_layers(network: nn.Module) -> tuple[bool, ...]:
     fits = len(layers) % 2 == 1 and all(isinstance(layer, nn.ReLU) for layer in between)
     if not fits or not all(isinstance(layer, nn.Linear) for layer in linear) or linear[-1].out_features != 1:
         raise UserError(
-            "kernel infinite_ntk exists for fully connected ReLU networks with one output alone, such as arch=mlp: "
-            "leave it out of kernel.names for this network."
+            "kernel infinite_ntk exists only for fully connected ReLU networks with one output, such as arch=mlp: "
+            "remove it from kernel.names."
         )
     biases = [getattr(layer, "bias", None) for layer in linear]
     return tuple(isinstance(bias, nn.Parameter) and bias.requires_grad for bias in biases)

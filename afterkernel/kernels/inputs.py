@@ -1,4 +1,4 @@
-"""What a library user hands over: a module and tensors of samples that it takes, or one sentence."""
+"""Checks of the arguments of public functions: a module, and tensors of samples that it accepts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_arguments(model: object, inputs: Mapping[str, object]) -> None:
         raise UserError(f"the {type(model).__name__} is not initialised: call super().__init__() in its __init__.")
     for name, value in inputs.items():
         if not isinstance(value, Tensor):
-            raise UserError(f"{name} is a {type(value).__name__}, not a torch tensor: convert it by torch.as_tensor.")
+            raise UserError(f"{name} is a {type(value).__name__}, not a torch tensor: convert it with torch.as_tensor.")
         if value.ndim == 0:
             raise UserError(f"{name} is a single number: its first dimension must be the sample.")
         if value.is_nested or value.layout != torch.strided:
@@ -39,7 +39,7 @@ _TO_DENSE = {False: "to_dense()", True: "to_padded_tensor(0.0)"}
 def check_options(budget_bytes: Any, store: Any = None) -> None:
     """Raise UserError where the memory budget is not a number of bytes, or the store not the name of a folder."""
     if isinstance(budget_bytes, bool) or not isinstance(budget_bytes, Real) or not math.isfinite(budget_bytes):
-        raise UserError(f"budget_bytes={budget_bytes!r} is not a number of bytes: give a whole one, such as 2**30.")
+        raise UserError(f"budget_bytes={budget_bytes!r} is not a number of bytes: give an integer, such as 2**30.")
     if store is None:
         return
     if not isinstance(store, (str, os.PathLike)) or not str(store).strip() or "\0" in str(store):
@@ -77,7 +77,7 @@ def check_images(x: Tensor) -> None:
 
 
 def place_of(model: nn.Module, x: Tensor, device: str | torch.device | None = None) -> str | torch.device:
-    """The device to compute on: the model's own unless one is named. Raises UserError where there is none such."""
+    """The device to compute on: the model's own unless one is named. Raises UserError if there is no such device."""
     if device is None:
         first = next(model.parameters(), None)
         if first is not None and first.is_meta:

@@ -24,7 +24,7 @@ _GLOBAL_HOOKS = (
 class PrivateRandomness:
     """Random numbers of its own: within the context the generators continue where the last context ended.
 
-    They begin in the state in which the user's are. The user's generators (torch, numpy, random) are as before after
+    They start from the state of the user's generators (torch, numpy, random), which are restored after
     the context.
     """
 
@@ -46,7 +46,7 @@ class PrivateRandomness:
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
-        """The context."""
+        """Enter the context."""
         users = self._state()
         if self._own is not None:
             self._set(self._own)
@@ -58,7 +58,7 @@ class PrivateRandomness:
 
 
 class _PlainCall:
-    """Stands in for torch's reentrant checkpoint, which drops the gradient of parameters before the first of them."""
+    """Replaces torch's reentrant checkpoint, which drops the gradient of parameters before the first of them."""
 
     @staticmethod
     def apply(function: Any, preserve_rng_state: bool, *args: Any) -> Any:  # noqa: ARG004 (torch's signature)
@@ -102,7 +102,7 @@ def without_global_hooks() -> Iterator[None]:
 
 @contextlib.contextmanager
 def isolated(device: torch.device, *, moved: bool = False) -> Iterator[None]:
-    """Both of these, with gradients recorded, no autocast of the caller's and no compilation.
+    """Both of the above, with gradients recorded, without the caller's autocast and without compilation.
 
     Where the model was `moved`, tensors that it makes without naming a device are made on `device`.
     """

@@ -2,7 +2,7 @@
 
 Each class below is one function of torch, called with the trained parameters of a network: its fields are that
 function's arguments, so that `Linear(*args, **kwargs)` reads a call of `torch.nn.functional.linear` as torch would.
-Modules need not be known: whatever class calls these functions is covered.
+The modules do not matter: any class that calls these functions is covered.
 """
 
 from __future__ import annotations

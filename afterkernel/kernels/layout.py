@@ -1,4 +1,4 @@
-"""What a network turned out to be made of: the layers captured, the remaining parameters, and what a sample takes."""
+"""The layout of a network: the layers captured, the remaining parameters, and the memory that a sample takes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Result = TypeVar("Result")
 
 
 class LayoutChangedError(UserError):
-    """A batch uses parameters otherwise than the first samples did; these have per-example gradients from now on.
+    """A batch uses parameters differently from the first samples; these get per-example gradients from now on.
 
     Blocks collected earlier have another layout and have to be collected again, which `try_again` does.
     """
 
     def __init__(self) -> None:
         super().__init__(
-            "the model uses its parameters otherwise for some samples than for the first: compute it again."
+            "the model uses its parameters differently for some samples than for the first: compute it again."
         )
 
 
@@ -60,7 +60,7 @@ class Layout:
 def look(
     model: WorkingCopy, probe: Tensor, forward: Callable[[Tensor], tuple[Captured, Float[Tensor, "n k"]]]
 ) -> tuple[Layout, Captured, Float[Tensor, "n k"]]:
-    """The layout from a few samples, with their forward pass. Raises UserError where no parameter has a part in it."""
+    """The layout from a few samples, with their forward pass. UserError if the output depends on no parameter."""
     saved: dict[int, int] = {}
     kept = {_address(tensor) for tensor in (*model.parameters(), *model.buffers(), probe)}
 

@@ -101,7 +101,7 @@ def crashes_channels_last(weight: Tensor, stride: int | Sequence[int]) -> bool:
 
 
 def memory_format(network: nn.Module) -> torch.memory_format:
-    """The memory format to train a network in: channels last, if its convolutions stand that on a CPU."""
+    """The memory format for training a network: channels last, unless that is unsafe for its convolutions on a CPU."""
     convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
     crashes = any(crashes_channels_last(module.weight, module.stride) for module in convolutions)
     return torch.contiguous_format if crashes else torch.channels_last

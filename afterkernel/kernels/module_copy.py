@@ -1,4 +1,4 @@
-"""Copies of a module that share what they can with the original: no weight is copied that need not be.
+"""Copies of a module that share as much as possible with the original: weights are copied only if necessary.
 
 `copy.deepcopy` copies every weight, leaves tensors that are neither parameters nor buffers in their old data type, and
 fails on activations, locks, open files and generators that a module holds. Here modules, containers and plain objects
@@ -58,7 +58,7 @@ _SHARED = (
 
 
 class ModuleCopier:
-    """Copies modules and whatever they hold; one object is copied once, so shared parts stay shared.
+    """Copies modules and everything in them; each object is copied once, so shared parts stay shared.
 
     `cast` gives the tensor that takes a tensor's place; a parameter's is wrapped in a new parameter. `changeable` holds
     the containers that were copied, `modules` the modules, `tensors` those that took the place of others.

@@ -72,7 +72,7 @@ def layer_ntks(
 ) -> dict[str, Float[Tensor, " ..."]]:
     """The neural tangent kernel of every layer, by the layer's name; their sum is `ntk`.
 
-    A layer is a module with parameters of its own. Arguments and errors are those of `ntk`, each matrix as its result.
+    A layer is a module that has parameters itself. Arguments and errors are those of `ntk`, each matrix as its result.
     """
     phi = _embedding("ntk", model, x, y, dtype, device, output=output)
     found = _grams(phi, x, y, dtype, budget_bytes, store, per_layer=True)
@@ -89,7 +89,7 @@ def paired_ntk(
     device: str | torch.device | None = None,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
 ) -> Float[Tensor, " n"]:
-    """The neural tangent kernel of pairs of samples alone, K(x_i, y_i), in float64: the diagonal of `ntk(model, x, y)`.
+    """The neural tangent kernel of pairs of samples, K(x_i, y_i), in float64: the diagonal of `ntk(model, x, y)`.
 
     For "trace" and "full" outputs it is summed over the outputs. Arguments and errors are those of `ntk`.
     """

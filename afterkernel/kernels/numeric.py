@@ -22,7 +22,7 @@ def real_numbers(tensor: Tensor) -> int:
     return tensor.numel() * (2 if tensor.is_complex() else 1)
 
 
-# Operations that change the data type or the shape of an output alone; beginnings of the names of autograd's nodes.
+# Operations that change only the data type or the shape of an output; beginnings of the names of autograd's nodes.
 ARRANGING = ("ToCopy", "View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Slice", "Select", "Clone")
 
 

@@ -15,7 +15,7 @@ from afterkernel.types import Float, Tensor
 class Output:
     """The outputs that a kernel is taken of.
 
-    which: None for the one output of a scalar network; a number for that logit alone; "trace" for the sum over logits
+    which: None for the one output of a scalar network; a number for only that logit; "trace" for the sum over logits
     of their kernels, sum_k <d f_k(x), d f_k(y)>; "full" for every pair of logits.
     """
 
@@ -31,11 +31,11 @@ class Output:
             raise UserError(f'output={self.which!r} is not known: give the number of a logit, "trace" or "full".')
 
     def select(self, output: Any, samples: int | None = None) -> Float[Tensor, "n k"]:
-        """The columns of a network's output that gradients are taken of. Raises UserError where there are none such."""
+        """The columns of a network's output that gradients are taken of. Raises UserError if there are none."""
         if not isinstance(output, Tensor):
             kind = type(output).__name__
             cure = (
-                "wrap it so that its forward gives the tensor alone"
+                "wrap it so that its forward returns only the tensor"
                 if isinstance(output, (tuple, list, Mapping))
                 else "its forward must return the tensor of its outputs"
             )
@@ -61,6 +61,6 @@ class Output:
         if isinstance(self.which, str):
             return columns
         if not -count <= self.which < count:
-            raise UserError(f"output={self.which} is not there: the model gives {count} outputs per sample.")
+            raise UserError(f"output={self.which} does not exist: the model gives {count} outputs per sample.")
         index = self.which % count
         return columns[:, index : index + 1]

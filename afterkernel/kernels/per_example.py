@@ -1,6 +1,6 @@
 """Gradients of single samples in any parameters: the fallback for those that no layer call accounts for.
 
-`vmap` over `jacrev` where the model allows it, else one sample at a time by plain autograd: slow, and right.
+`vmap` over `jacrev` if the model allows it, else one sample at a time by plain autograd, which is slow.
 """
 
 from __future__ import annotations
@@ -63,18 +63,19 @@ class PerExampleGradients:
             for i in range(len(x[part])):
                 self._single(x[part][i : i + 1], {name: value[i] for name, value in rows.items()}, columns)
 
-    def _vectorised(self, x: Tensor, out: Mapping[str, Tensor], columns: Tensor, outputs: int) -> None:
+    def _vectorised(self, x: Tensor, out: Mapping[str, Tensor], columns: Tensor, outputs_at_once: int) -> None:
+        """Write the gradients of the outputs `columns` to `out` by vmap, a few outputs at a time."""
         # Detached, else autograd keeps a graph in them. (Under `no_grad` torch takes recurrent layers without a vmap.)
         others = {name: value.detach() for name, value in self._model.named_parameters() if name not in out}
-        for start in range(0, len(columns), outputs):
-            part = slice(start, start + outputs)
+        for start in range(0, len(columns), outputs_at_once):
+            part = slice(start, start + outputs_at_once)
 
             def chosen(parameters: dict[str, Tensor], sample: Tensor, part: slice = part) -> Float[Tensor, " k"]:
                 every = {**others, **parameters}
                 return self._select(functional_call(self._model, every, (sample.unsqueeze(0),)))[0, columns[part]]
 
             with warnings.catch_warnings():
-                # vmap says of each function without a batching rule that it loops: known, and no news to a user.
+                # vmap warns that functions without a batching rule are slow, which is of no use to the user.
                 warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
                 found = vmap(jacrev(chosen), in_dims=(None, 0))(self._parameters, x)
             for name, value in found.items():

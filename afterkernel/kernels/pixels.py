@@ -134,12 +134,12 @@ class FunctionTerm(Term):
 
     @classmethod
     def merged(cls, terms: Sequence[FunctionTerm]) -> FunctionTerm:
-        """The only one."""
+        """Returns the only term."""
         (term,) = terms
         return term
 
     def outputs_joined(self) -> FunctionTerm:
-        """Itself: it has one output."""
+        """Returns itself: it has one output."""
         return self
 
 
@@ -168,7 +168,7 @@ class PixelEmbedding:
         return [LayerPlan(LAYER, Cost("gradients", size, size, size, size), f"pixels ({digest})")]
 
     def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
-        """The pixels, or those of `rows` alone."""
+        """The pixels, or only those of `rows`."""
         chosen = x if rows is None else x[list(rows)]
         pixels = chosen.detach().flatten(1).to(self.device, self.dtype)
         block = Block({LAYER: (FunctionTerm(pixels, self.function),)})

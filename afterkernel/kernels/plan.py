@@ -94,7 +94,7 @@ def choose(layer: str, shape: Shape, outputs: Outputs, elementwise: float) -> La
 
 
 def choose_for_pairs(layer: str, shape: Shape, outputs: Outputs, elementwise_cost: float) -> LayerPlan:
-    """The method of a layer that costs the least for each sample, where a sample meets one other and itself alone."""
+    """The method of a layer that costs the least for each sample, multiplied only with one other and itself."""
     found = costs(shape, outputs, elementwise_cost)
     best = min(found, key=lambda cost: _operations_a_pairing(cost, shape, outputs, elementwise_cost))
     return LayerPlan(layer, best, "the cheaper one to collect and multiply with one other sample")

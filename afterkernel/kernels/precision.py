@@ -56,7 +56,7 @@ def exact_products(*, tf32: bool = False) -> Iterator[None]:
     try:
         with torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
-        ):  # cuDNN alone has TF32 on by default
+        ):  # only cuDNN has TF32 on by default
             yield
     finally:
         torch.set_float32_matmul_precision(before)

@@ -27,7 +27,7 @@ class Embedding(BlockSource, Protocol):
     """A network's embedding: what Gram matrices are planned and computed with, in `dtype` on `device`."""
 
     def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
-        """The same, or of one batch x the embeddings of `rows` alone."""
+        """The same, or of one batch x the embeddings of only `rows`."""
         ...
 
     @property

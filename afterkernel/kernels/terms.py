@@ -1,4 +1,4 @@
-"""What is held of a block of samples: for each layer the terms whose products add up to its Gram matrix.
+"""Data held for a block of samples: for each layer, the terms whose products add up to its Gram matrix.
 
 A term is one layer's share of the embedding of n samples, either written out (`Gradients`) or as the factors that make
 it (`Factors`, `Lookups`). Terms of the same layer and method multiply with each other; the sum over the terms of all
@@ -116,7 +116,7 @@ class Gradients(Term):
         return contract.paired_gradient_products(self.rows.flatten(1), other.rows.flatten(1))
 
     def gradients(self) -> Float[Tensor, "n k p"]:
-        """Themselves."""
+        """Returns itself."""
         return self.rows
 
     @classmethod

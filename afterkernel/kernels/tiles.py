@@ -1,4 +1,4 @@
-"""Where the tiles of a Gram matrix are computed, and how they get to where the matrix lies."""
+"""Computes the tiles of a Gram matrix and copies them to the device of the matrix."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fill_lower(block: Block, out: Mapping[str, Float[Tensor, "nk nk"]], outputs:
 class TileWriter:
     """The matrices that tiles are written to; on another device than the products, by way of pinned buffers.
 
-    Copies from a GPU run on a stream of their own, in parallel with the next tile's products; a buffer is
+    Copies from a GPU run on a separate stream, in parallel with the next tile's products; a buffer is
     waited for only when it is used again.
     """
 

@@ -30,7 +30,7 @@ def check_independence(model: nn.Module, x: Tensor, outputs: Float[Tensor, "n k"
     """Raise UserError where the output of a sample alone is not that in its batch: no kernel of samples exists then."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the user runs no sample alone, so its warnings are no news
+            warnings.simplefilter("ignore")  # the user does not run single samples, so their warnings are of no use
             alone = which.select(model(x[:1]), 1)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -126,7 +126,7 @@ def difference_of(
 ) -> Float[Tensor, " n"]:
     """How far apart the embeddings (and outputs) of the same samples are, relative to their length; of the worst layer.
 
-    Not a number where `first` is not finite: that has a sentence of its own elsewhere.
+    Not a number where `first` is not finite: another check reports that.
     """
     pairs = (
         (layer, mine, theirs)

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from afterkernel.errors import PrecisionWarning, UserError
 from afterkernel.kernels.capture import uses
-from afterkernel.kernels.casts import cast_names, computed_in
+from afterkernel.kernels.casts import computed_in, redirect_dtype
 from afterkernel.kernels.hooks import Hook, forward_hooks, install, needed_hooks
 from afterkernel.kernels.isolation import PrivateRandomness, isolated
 from afterkernel.kernels.module_copy import ModuleCopier, check_copyable, named_tensors
@@ -252,7 +252,7 @@ def _first_run(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, args: An
                 raise
         with _explained(own_args, own_kwargs):
             own.run_guarded(own_args, own_kwargs)
-        copy.casts = lambda: cast_names(own.dtype, copy.dtype)
+        copy.casts = lambda: redirect_dtype(own.dtype, copy.dtype)
         try:
             return copy.run_guarded(args, kwargs)
         except Exception:

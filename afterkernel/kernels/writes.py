@@ -43,7 +43,7 @@ class WriteGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def address(tensor: Tensor) -> int:
-    """Where a tensor's memory begins; 0 where it has none that can be asked for."""
+    """Where a tensor's memory begins; 0 if it has no accessible one."""
     try:
         return tensor.untyped_storage().data_ptr()
     except (RuntimeError, NotImplementedError):

@@ -1,4 +1,4 @@
-"""The base of all launchers: runs jobs and reports their outcomes as they arrive."""
+"""The base class of launchers: runs jobs and reports their outcomes as they arrive."""
 
 from __future__ import annotations
 

@@ -146,15 +146,16 @@ class RayLauncher(Launcher):
         import ray
 
         memory = "null" if self.memory_gb is None else f"{self.memory_gb:g}"
-        asked = {"CPU": float(self.cpus), "GPU": self.gpus, "memory": (self.memory_gb or 0) * _GB}
-        asked = {name: amount for name, amount in asked.items() if amount > 0}
+        requested = {"CPU": float(self.cpus), "GPU": self.gpus, "memory": (self.memory_gb or 0) * _GB}
+        requested = {name: amount for name, amount in requested.items() if amount > 0}
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        fitting = sum(min(int(node.get(name, 0) / amount) for name, amount in asked.items()) for node in nodes)
+        fitting = sum(min(int(node.get(name, 0) / amount) for name, amount in requested.items()) for node in nodes)
         if fitting == 0:
-            most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in asked}
+            most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in requested}
             raise UserError(
-                f"launcher=ray: no node of the cluster has what a job asks for (launcher.cpus={self.cpus}, "
-                f"launcher.gpus={self.gpus:g}, launcher.memory_gb={memory}): the largest node has {_describe(most)}."
+                "launcher=ray: no node of the cluster has the resources that a job requests "
+                f"(launcher.cpus={self.cpus}, launcher.gpus={self.gpus:g}, launcher.memory_gb={memory}): "
+                f"the largest node has {_describe(most)}."
             )
         return fitting if self.jobs is None else min(self.jobs, fitting)
 
@@ -247,10 +248,10 @@ def _connect(address: str, **common: Any) -> Any:
     except ConnectionError as error:
         if "token" in str(error.__cause__).lower():
             raise UserError(
-                f"launcher=ray: the cluster at {address} asks for a token; set RAY_AUTH_MODE=token, with the token in "
+                f"launcher=ray: the cluster at {address} requires a token; set RAY_AUTH_MODE=token, with the token in "
                 "RAY_AUTH_TOKEN or ~/.ray/auth_token."
             ) from error
-        raise UserError(f"launcher=ray: {address} is no Ray cluster of this version and Python: {error}.") from error
+        raise UserError(f"launcher=ray: {address} is not a Ray cluster of this version and Python: {error}.") from error
 
 
 def _describe(most: Mapping[str, float]) -> str:

@@ -66,7 +66,7 @@ class Slurm(Launcher):
     )
     cpus: int = launcher_option(1, "CPUs, and CPU threads, per job", at_least=1, at_most=1024)
     gpus: int | None = launcher_option(
-        None, "GPUs per job, by --gpus-per-node; null asks for none", at_least=0, at_most=1024
+        None, "GPUs per job, by --gpus-per-node; null requests none", at_least=0, at_most=1024
     )
     memory_gb: float | None = launcher_option(
         None, "memory per job; null is the partition's default", above=0, at_most=1e6
@@ -111,9 +111,7 @@ class Slurm(Launcher):
                 )
         for word in self.sbatch:
             if not re.fullmatch(r"[a-z][a-z-]*(=.+)?", word):
-                raise UserError(
-                    f"launcher.sbatch=[{word}] is not an option of sbatch: write NAME=VALUE, or NAME alone."
-                )
+                raise UserError(f"launcher.sbatch=[{word}] is not an option of sbatch: write NAME=VALUE, or only NAME.")
 
     @interrupted_once()
     def launch(self, jobs: Sequence[Job], events: JobEvents, execute: Execute) -> None:

@@ -30,7 +30,7 @@ def alignment(K: Tensor, C: Tensor) -> float:
 
 
 def cka(K: Tensor, C: Tensor) -> float:
-    """Centred kernel alignment: the alignment of H K H and H C H, with H = 1 - 11'/n, which takes the means off.
+    """Centred kernel alignment: the alignment of H K H and H C H, with H = 1 - 11'/n, which subtracts the means.
 
     K, C: (n, n), both of the same images; any data types. Sums are in float64. Raises UserError for shapes that
     differ or are not square, a matrix that is zero once centred, NaN or infinity.
@@ -48,7 +48,7 @@ class Alignment(Measure):
 
     name: ClassVar[str] = "alignment"
     what: ClassVar[str] = "alignment and CKA with the other kernels of the snapshot, and with those at initialisation"
-    cost: ClassVar[str] = "some 10 n^2 operations for each, n = gram_images; no embedding"
+    cost: ClassVar[str] = "about 10 n^2 operations for each, n = gram_images; no embedding"
     by_default: ClassVar[bool] = True
     of_test_images: ClassVar[bool] = False
     needs_history: ClassVar[bool] = True
@@ -63,7 +63,7 @@ class Alignment(Measure):
 
 
 class _Means:
-    """Means of the rows, of the columns, and of all of a matrix, in float64."""
+    """Means of the rows, of the columns, and of the whole matrix, in float64."""
 
     def __init__(self, matrix: Float[Tensor, "n n"]) -> None:
         self.rows = torch.cat([chunk.mean(dim=1) for chunk in row_chunks(matrix)])
@@ -84,9 +84,7 @@ def _cosine(K: Float[Tensor, "n m"], C: Float[Tensor, "n m"], k_means: _Means | 
     nothing = (torch.finfo(torch.float64).eps * len(K)) ** 2 * K.numel()
     for name, square in (("K", k_square), ("C", c_square)):
         if square <= nothing:
-            raise UndefinedError(
-                f"{name} is zero once its means are taken off: CKA is not defined for a constant kernel."
-            )
+            raise UndefinedError(f"{name} is zero after centring: CKA is not defined for a constant kernel.")
     return product / math.sqrt(k_square * c_square)
 
 

@@ -159,7 +159,7 @@ class Context:
 def measure_all(context: Context) -> dict[str, Numbers]:
     """Every chosen measure of every kernel added, by kernel and name; those of a layer are named LAYER/NAME.
 
-    A number that does not exist is None. Adds the snapshot to the context's state.
+    A number that does not exist is None. The snapshot is added to the context's state.
     """
     sample_id = context.sample_id()
     images = sample_images(context.problem.x_test, context.options.num_images, context.options.seed)

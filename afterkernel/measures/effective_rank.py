@@ -66,7 +66,7 @@ class EffectiveRank(Measure):
 
     name: ClassVar[str] = "effective_rank"
     what: ClassVar[str] = "trace / largest eigenvalue on all training images; of layers on the sample"
-    cost: ClassVar[str] = "some 30 n^2 operations for n training images beyond 2000, 4/3 n^3 up to there"
+    cost: ClassVar[str] = "4/3 n^3 operations for n training images up to 2000, about 30 n^2 for more"
     by_default: ClassVar[bool] = True
     of_test_images: ClassVar[bool] = False
 

@@ -87,7 +87,9 @@ class Invariance(Measure):
     """Invariances under shift, rotation, zoom and swap, at one strength or several."""
 
     name: ClassVar[str] = "invariance"
-    what: ClassVar[str] = "mean cosine of the embeddings of images and of shifted, turned, zoomed, swapped ones"
+    what: ClassVar[str] = (
+        "mean cosine between the embeddings of images and of their shifted, rotated, zoomed and swapped versions"
+    )
     cost: ClassVar[str] = (
         "7 n embeddings at one strength each, 2 n more for each shift and angle, n for each zoom, n = num_images"
     )
@@ -99,7 +101,9 @@ class Invariance(Measure):
     angle_rad: list[float] = option(
         [0.25], "invariance: rotations to either side, in radians", above=0, at_most=math.pi
     )
-    crop_fraction: list[float] = option([13 / 14], "invariance: parts of each side that zoom keeps", above=0, at_most=1)
+    crop_fraction: list[float] = option(
+        [13 / 14], "invariance: fractions of each side that zoom keeps", above=0, at_most=1
+    )
 
     def strengths(self) -> dict[str, tuple[str, float | None]]:
         """The transform and strength of every number: the first strength of each has the transform's own name."""
@@ -111,7 +115,7 @@ class Invariance(Measure):
         return found
 
     def check(self) -> None:
-        """No strength may be named twice."""
+        """Raise UserError for a strength that is named twice."""
         for option_name in (transform.option for transform in TRANSFORMS.values() if transform.option):
             shown = [f"{value:g}" for value in getattr(self, option_name)]
             if len(set(shown)) < len(shown):
@@ -121,7 +125,7 @@ class Invariance(Measure):
                 )
 
     def check_images(self, height: int, width: int) -> None:
-        """No shift and no zoom may leave nothing of an image."""
+        """Raise UserError for a shift or zoom that leaves no pixel of an image."""
         side = min(height, width)
         for px in self.shift_px:
             if px >= side:
@@ -137,7 +141,7 @@ class Invariance(Measure):
                 )
 
     def warn_of_images(self, height: int, width: int) -> None:
-        """Warn of zooms that cut nothing off."""
+        """Warn about zooms that crop nothing."""
         for fraction in self.crop_fraction:
             if zoom_is_identity(height, fraction) and zoom_is_identity(width, fraction):
                 log.warning(
@@ -187,7 +191,7 @@ def invariance(
     if not isinstance(transform, str) or transform not in TRANSFORMS:
         raise UserError(f"transform={transform!r} is not known: choose one of {', '.join(TRANSFORMS)}.")
     if images_at_once is not None and not (type(images_at_once) is int and 0 < images_at_once <= LARGEST_INT):
-        raise UserError(f"images_at_once={images_at_once!r} is not a number of images: give a whole one, 1 at least.")
+        raise UserError(f"images_at_once={images_at_once!r} is not a number of images: give an integer of at least 1.")
     chosen = TRANSFORMS[transform]
     if strength is not None:
         is_number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
@@ -291,7 +295,7 @@ def _measure(
 
 
 def _with_total(by_layer: dict[str, Float[Tensor, " n"]], per_layer: bool) -> dict[str, Float[Tensor, " n"]]:
-    """Paired products of the whole, named "", and of each layer where that is asked."""
+    """Paired products of the whole embedding, named "", and with `per_layer` of each layer."""
     total = torch.stack(list(by_layer.values())).sum(dim=0)
     return {"": total, **by_layer} if per_layer else {"": total}
 

@@ -34,14 +34,14 @@ def _size(matrix: Float[Tensor, "n m"]) -> float:
 
 @dataclass
 class KernelDistance(Measure):
-    """Kernel distance to the initialisation, and that from the previous snapshot per epoch."""
+    """Kernel distance to the initialisation, and to the previous snapshot per epoch."""
 
     name: ClassVar[str] = "kernel_distance"
     what: ClassVar[str] = (
-        "distance 1 - alignment to the initialisation, and velocity: that to the snapshot before, an epoch"
+        "distance (1 - alignment) to the initialisation; velocity: distance to the previous snapshot, per epoch"
     )
     cost: ClassVar[str] = (
-        "some 20 n^2 operations, n = gram_images; no embedding; 2 n^2 bytes on disk a snapshot (float32)"
+        "about 20 n^2 operations, n = gram_images; no embedding; 2 n^2 bytes on disk per snapshot (float32)"
     )
     by_default: ClassVar[bool] = True
     of_test_images: ClassVar[bool] = False

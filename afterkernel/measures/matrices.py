@@ -31,21 +31,21 @@ def or_none(measure: Callable[..., float], *arguments: object) -> float | None:
 
 
 def check_finite_matrix(name: str, matrix: Tensor) -> None:
-    """Raise UserError for what is not a matrix of finite numbers, or holds zeros alone."""
+    """Raise UserError unless this is a matrix of finite numbers that are not all zero."""
     check_tensor(name, matrix)
     if matrix.dim() != 2 or matrix.numel() == 0:
         raise UserError(f"{name} has shape {tuple(matrix.shape)}: a Gram matrix has two dimensions, neither of them 0.")
     low, high = (float(end) for end in torch.aminmax(matrix))
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise UserError(f"{name} holds NaN or infinity: compute it in a wider data type, or look for its cause.")
+        raise UserError(f"{name} holds NaN or infinity: compute it in a wider data type, or find the cause.")
     if low == high == 0:
-        raise UndefinedError(f"{name} holds zeros alone: its direction is not defined.")
+        raise UndefinedError(f"{name} contains only zeros: its direction is not defined.")
 
 
 def check_tensor(name: str, value: object) -> None:
     """Raise UserError for what is not a dense tensor of real numbers."""
     if not isinstance(value, Tensor):
-        raise UserError(f"{name} is a {type(value).__name__}, not a torch tensor: convert it by torch.as_tensor.")
+        raise UserError(f"{name} is a {type(value).__name__}, not a torch tensor: convert it with torch.as_tensor.")
     if value.is_complex() or value.layout != torch.strided or value.is_meta:
         raise UserError(f"{name} must be a dense tensor of real numbers.")
 
@@ -65,12 +65,12 @@ def check_gram(K: Tensor, what: str) -> None:
     check_finite_matrix("K", K)
     n, m = K.shape
     if n != m:
-        raise UserError(f"K has shape {(n, m)}: {what} is that of a square Gram matrix.")
+        raise UserError(f"K has shape {(n, m)}: {what} needs a square Gram matrix.")
     largest, step = largest_entry(K), rows_at_once(K)
     for start in range(0, n, step):
         rows, columns = K[start : start + step].double(), K[:, start : start + step].double().T
         if float((rows - columns).abs().max()) > _ASYMMETRY * largest:
-            raise UserError(f"K is not symmetric: {what} is that of a Gram matrix of images with themselves.")
+            raise UserError(f"K is not symmetric: {what} needs a Gram matrix of images with themselves.")
 
 
 def has_both_classes(y: Int[Tensor, " n"]) -> bool:

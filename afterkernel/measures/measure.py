@@ -1,4 +1,4 @@
-"""What every measure is: options in, named numbers of one kernel of one snapshot out."""
+"""The base class of measures: from options to named numbers of one kernel of one snapshot."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Measure:
         """Raise UserError for options that can't work on images of this size in pixels."""
 
     def warn_of_images(self, height: int, width: int) -> None:
-        """Warn of options that have no effect on images of this size in pixels."""
+        """Warn about options that have no effect on images of this size in pixels."""
 
     def of_training_set(self, K: Float[Tensor, "n n"]) -> Numbers:
         """Numbers of the Gram matrix of all training images, phi divided by Z, while it is in memory."""

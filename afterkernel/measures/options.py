@@ -17,21 +17,21 @@ from afterkernel.options import option
 class Measures:
     """Which measures are taken, and of which images; the options of every measure are added to these.
 
-    The images are drawn by `seed` alone, so that they are the same for all kernels and snapshots of a run.
+    The images are drawn only by `seed`, so that they are the same for all kernels and snapshots of a run.
     """
 
     names: list[str]
     num_images: int = option(
-        1000, "test images that invariances and errors of classifiers are measured on, or all if fewer", at_least=1
+        1000, "number of test images for invariances and classifier errors; all if there are fewer", at_least=1
     )
     gram_images: int = option(
-        500, "training images whose Gram matrix the other measures look at, or all if fewer", at_least=2
+        500, "number of training images whose Gram matrix the other measures use; all if there are fewer", at_least=2
     )
     seed: int = option(0, "seed that chooses those images", at_least=0)
     per_layer: bool = option(False, "also measure the kernel of each layer")
 
     def chosen(self) -> list[Measure]:
-        """The measures that are asked for, with their options."""
+        """The chosen measures, with their options."""
         return [kind(**_values(self, kind)) for name, kind in self.kinds().items() if name in self.names]
 
     def check(self) -> None:
@@ -45,7 +45,7 @@ class Measures:
             measure.check_images(height, width)
 
     def warn_of_images(self, height: int, width: int) -> None:
-        """Warn of options that have no effect on images of this size in pixels."""
+        """Warn about options that have no effect on images of this size in pixels."""
         for measure in self.chosen():
             measure.warn_of_images(height, width)
 
@@ -56,7 +56,7 @@ class Measures:
 
     @property
     def member_classes(self) -> list[type]:
-        """The classes of the measures that are asked for."""
+        """The classes of the chosen measures."""
         return [type(measure) for measure in self.chosen()]
 
     @property
@@ -76,7 +76,7 @@ class Measures:
 
     @classmethod
     def kinds(cls) -> Mapping[str, type[Measure]]:
-        """Every measure there is, by name."""
+        """All measures by name."""
         raise TypeError("the measures are those of afterkernel.measures.MEASURES")
 
 

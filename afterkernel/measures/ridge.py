@@ -17,7 +17,7 @@ class Ridge(Measure):
 
     name: ClassVar[str] = "ridge"
     what: ClassVar[str] = (
-        "kernel ridge regression on the sample: test error, exact leave-one-out error, the ridge taken"
+        "kernel ridge regression on the sample: test error, exact leave-one-out error, the ridge chosen"
     )
     cost: ClassVar[str] = (
         "about 9 n^3 operations and 32 n^2 bytes, n = gram_images; m n for m test images; no embedding"

@@ -1,4 +1,4 @@
-"""The images that measures use: drawn by a seed alone, so that they are the same for all snapshots of a run."""
+"""The images that measures use: drawn only by a seed, so that they are the same for all snapshots of a run."""
 
 from __future__ import annotations
 

@@ -95,10 +95,13 @@ class SpectrumMeasure(Measure):
     of_test_images: ClassVar[bool] = False
 
     eigenvalues: int = option(
-        10, "spectrum: leading eigenvalues, and eigenvectors that the labels are put on", at_least=1, at_most=1000
+        10,
+        "spectrum: number of leading eigenvalues, and of eigenvectors onto which the labels are projected",
+        at_least=1,
+        at_most=1000,
     )
     decay_ranks: list[int] = option(
-        [11, 100], "spectrum: first and last rank that the decay exponent is fitted on", at_least=1
+        [11, 100], "spectrum: first and last rank of the range to which the decay exponent is fitted", at_least=1
     )
 
     def check(self) -> None:

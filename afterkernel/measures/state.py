@@ -1,4 +1,4 @@
-"""The history that measures need: the Gram matrices of the sample at two earlier epochs."""
+"""The history that measures need: Gram matrices of the sample at two earlier epochs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EPOCH, _SAMPLE, _OWNER, _GRAM = "epoch", "sample", "owner", "gram "
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """The sample's Gram matrices at one epoch, by kernel, or KERNEL/LAYER; `sample` tells the images apart."""
+    """The sample's Gram matrices at one epoch, by kernel, or KERNEL/LAYER; `sample` identifies the images."""
 
     epoch: int
     sample: str

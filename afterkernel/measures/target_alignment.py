@@ -1,4 +1,4 @@
-"""Alignment of a kernel with the labels: how far it is from the kernel yy' that knows them."""
+"""Alignment of a kernel with the labels: how close it is to the ideal kernel yy'."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TargetAlignment(Measure):
 
     name: ClassVar[str] = "target_alignment"
     what: ClassVar[str] = "alignment and CKA with the labels"
-    cost: ClassVar[str] = "some 20 n^2 operations, n = gram_images; no embedding"
+    cost: ClassVar[str] = "about 20 n^2 operations, n = gram_images; no embedding"
     by_default: ClassVar[bool] = True
     of_test_images: ClassVar[bool] = False
 

@@ -1,4 +1,4 @@
-"""The base of all architectures: makes a network for images of one shape from its options."""
+"""The base class of architectures: builds a network for images of one shape from its options."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Architecture:
 
     name: str = option("", "which architecture (set by arch=NAME)")
     budget: int = option(
-        100_000, "parameter budget: the width is the smallest whose count reaches it", at_least=1, at_most=10**12
+        100_000, "number of parameters: the width is the smallest that reaches it", at_least=1, at_most=10**12
     )
     width: int | None = option(None, "width of the network; overrides the budget", at_least=1)
     init: str = option("glorot", "initialiser of the weights", choices=INITIALISERS)
@@ -93,7 +93,7 @@ class Architecture:
         if self.budget < smallest:
             shape = "x".join(map(str, image_shape))
             raise UserError(
-                f"arch.budget={self.budget} is too small: {self.name} on {shape} images counts at least "
+                f"arch.budget={self.budget} is too small: {self.name} on {shape} images has at least "
                 f"{smallest:.0f} parameters (width {self.minimum_width})."
             )
         while self.count(most, image_shape) < self.budget:

@@ -57,7 +57,7 @@ COLUMNS = sorted(
     key=lambda column: column.name == "schema_version",
 )
 NAMES = {column.name for column in COLUMNS}
-# The columns of the data frame, in order; the other JSON texts are columns of SQL queries alone.
+# The columns of the data frame, in order; the other JSON texts are columns only of SQL queries.
 MEASURES_COLUMN = "measures"
 FRAME = {column.name: column.dtype for column in COLUMNS if column.kind is not dict or column.name == MEASURES_COLUMN}
 

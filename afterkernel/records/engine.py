@@ -37,7 +37,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     """A connection in memory."""
     import duckdb
 
-    # With one thread, rows come in the order of the files. The file cache is off: it compares files by time alone.
+    # With one thread, rows come in the order of the files. The file cache is off: it compares files only by time.
     engine = duckdb.connect(":memory:", config={"enable_external_file_cache": "false", "threads": "1"})
     # No progress bar, which would be printed among results.
     interruptible(engine, lambda: engine.execute("SET enable_progress_bar = false; SET errors_as_json = true"))
@@ -47,7 +47,7 @@ def connect() -> duckdb.DuckDBPyConnection:
 def interruptible(engine: duckdb.DuckDBPyConnection, work: Callable[[], _T]) -> _T:
     """Run work of the engine in a thread, so that Ctrl-C interrupts it and stays a KeyboardInterrupt.
 
-    In the main thread the engine would replace KeyboardInterrupt by an error of its own, or not notice it.
+    In the main thread the engine would replace KeyboardInterrupt by its own error, or not notice it.
     """
     outcome: Future[_T] = Future()
 
@@ -94,7 +94,7 @@ def open_results(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[d
 
 def _with_measures(rows: str, measures: Iterable[str]) -> str:
     """A query for `rows` with a column for each of the measures that the JSON text `measures` holds."""
-    # DuckDB ignores case in names: of names that differ in case alone, one becomes a column.
+    # DuckDB ignores case in names: of names that differ only in case, one becomes a column.
     taken = {column.name for column in COLUMNS}
     columns = {name.lower(): name for name in sorted(measures) if name.lower() not in taken}.values()
     if not columns:

@@ -3,7 +3,7 @@
 SWEEP/RUN_ID/config.yaml                              the resolved configuration
 SWEEP/RUN_ID/snapshots/epoch=0005.pt, .json           the weights of a snapshot, and its metadata
 SWEEP/RUN_ID/records/STEP.EVALUATION.NUMBER.json      one evaluation of one snapshot
-SWEEP/RUN_ID/kernels/                                 Gram matrices, where keep=[gram] asks for them
+SWEEP/RUN_ID/kernels/                                 Gram matrices, with keep=[gram]
 SWEEP/RUN_ID/run.json                                 the state of the run: what its files must belong to
 SWEEP/RUN_ID/locks/                                   lock files: which process works on the run
 SWEEP/RUN_ID/replaced/                                what force=true replaced, until the new run has finished
@@ -55,7 +55,7 @@ def check_folders(run_dir: Path) -> None:
     for name in (SNAPSHOTS, RECORDS, KERNELS_FOLDER, LOCKS, REPLACED, TILES):
         place = run_dir / name
         if os.path.lexists(place) and not place.is_dir():
-            raise UserError(f"{place} is not a folder, where {name} of the run belong: remove it.")
+            raise UserError(f"{place} is not a folder, but the run's {name} are stored there: remove it.")
 
 
 def write_atomic(path: Path | str, content: str | bytes | Iterable[bytes | memoryview]) -> None:
@@ -106,7 +106,7 @@ def remove_drafts(run_dir: Path) -> None:
 def check_name(what: str, name: str) -> str:
     """The name; UserError if no file can have it."""
     if not is_name(name):
-        raise UserError(f"{what}={name!r} can't name a file: use letters, digits and _ . = + - alone.")
+        raise UserError(f"{what}={name!r} can't name a file: use only letters, digits and _ . = + -.")
     return name
 
 

@@ -43,7 +43,7 @@ def results(directory: Path | str, where: str | None = None) -> pd.DataFrame:
     ):
         if where is not None:
             if engine.type_of(table, where) != "BOOLEAN":
-                raise UserError(f"{start}: it does not say yes or no for each row.")
+                raise UserError(f"{start}: it is not true or false for each row.")
             query += f" WHERE ({where}\n)"
         return _with_measure_columns(engine.select(table, f"{query} ORDER BY {', '.join(_ORDER)}").astype(FRAME))
 

@@ -113,7 +113,7 @@ def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
     name = f"{record.step}.{check_name('evaluation_id', record.evaluation_id)}.{number}.json"
     path = Path(run_dir) / RECORDS / name
     if not _RECORD.fullmatch(name):
-        raise UserError(f"The record can't be written to {path}: step and number are from 0 to {LARGEST_NUMBER}.")
+        raise UserError(f"The record can't be written to {path}: step and number must be from 0 to {LARGEST_NUMBER}.")
     try:
         data = encode(record, number)
     except RecordError as fault:
@@ -141,7 +141,7 @@ def next_number(run_dir: Path | str) -> int:
             found.append(int(match[match.lastindex or 1]))
     if max(found) == LARGEST_NUMBER:
         raise UserError(
-            f"{run_dir} has a lock or record of number {LARGEST_NUMBER}, the last that there is: remove that file."
+            f"{run_dir} has a lock or record of number {LARGEST_NUMBER}, the largest number allowed: remove that file."
         )
     return max(found) + 1
 
@@ -192,7 +192,9 @@ def check_distinct(directory: Path | str, runs: Mapping[Path, set[RunName]]) -> 
             if first.setdefault(name, path) != path:
                 raise UserError(f"{first[name]} and {path} hold the same run: remove one, or name a smaller directory.")
     if not first:
-        raise UserError(f"{directory} holds no readable records: no {RECORDS}/*.json of a run lies in it or below it.")
+        raise UserError(
+            f"{directory} contains no readable records: there is no {RECORDS}/*.json of a run in it or below it."
+        )
 
 
 def find_runs(directory: Path | str) -> list[RunFolder]:

@@ -1,4 +1,4 @@
-"""The report: tables, figures and one HTML page, made from the store alone."""
+"""The report: tables, figures and one HTML page, made only from the stored records."""
 
 from afterkernel.report.page import build
 

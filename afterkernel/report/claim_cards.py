@@ -48,7 +48,7 @@ class ClaimCard:
 
 
 def requested_claims(records: Iterable[Record]) -> list[str]:
-    """The claims that the sweeps of these records ask for (`sweep.claims`); all if none is named."""
+    """The claims that the sweeps of these records name in `sweep.claims`; all if none is named."""
     named: set[str] = set()
     for record in records:
         sweep = record.config.get("sweep")

@@ -33,15 +33,15 @@ def draw(parts: Sequence[PartFinding]) -> Figure:
         figure = style.new_figure(8.4, sum(heights) + 0.4)
         grid: Any = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)
         for (axes,), part in zip(grid, parts, strict=True):
-            _panel(axes, part)
+            _draw_panel(axes, part)
         _legend(figure)
     return figure
 
 
-def _panel(axes: Axes, found: PartFinding) -> None:
+def _draw_panel(axes: Axes, found: PartFinding) -> None:
     shown = [one for one in found.comparisons if one.test.mean is not None]
     for place, one in enumerate(shown):
-        _row(axes, one, place)
+        _draw_comparison(axes, one, place)
     axes.axvline(0, color=style.INK, linewidth=0.8)
     low, high = axes.get_xlim()
     region = found.part.region
@@ -59,7 +59,7 @@ def _panel(axes: Axes, found: PartFinding) -> None:
     axes.set_title(title, loc="left", fontweight="bold", color=style.INK, fontsize=9.5)
 
 
-def _row(axes: Axes, one: Comparison, place: int) -> None:
+def _draw_comparison(axes: Axes, one: Comparison, place: int) -> None:
     marker = _MARKERS[one.outcome]
     mean, low, high = one.test.mean, one.test.low, one.test.high
     assert mean is not None

@@ -41,8 +41,8 @@ def draw(rows: pd.DataFrame, errors: pd.DataFrame) -> Figure:
                     part = part[part["epoch"] > 0]  # An untrained network is wrong on about half of the images.
                 style.curves(axes, part, 100.0, styles)
                 first = start[(start["panel"] == panel) & (start["kernel"] == kernel)]
-                _start(axes, first)
-            _limits(axes_row, columns)
+                _draw_start(axes, first)
+            _set_limits(axes_row, columns)
             axes_row[0].set_ylabel("test error (%)")
             style.row_label(axes_row[0], panel)
         for axes, kernel in zip(grid[0], columns, strict=True):
@@ -57,12 +57,12 @@ def draw(rows: pd.DataFrame, errors: pd.DataFrame) -> Figure:
     return figure
 
 
-def _start(axes: Axes, start: pd.DataFrame) -> None:
+def _draw_start(axes: Axes, start: pd.DataFrame) -> None:
     if len(start):
         axes.axhline(100 * float(start["mean"].iloc[0]), **_START)
 
 
-def _limits(axes_row: Sequence[Axes], columns: Sequence[str]) -> None:
+def _set_limits(axes_row: Sequence[Axes], columns: Sequence[str]) -> None:
     # One scale per row. The network gets its own where its errors would flatten the kernels' curves.
     # The margin of matplotlib is a fraction of the data's range, which may be zero.
     tops = {name: 1.05 * axes.get_ylim()[1] for axes, name in zip(axes_row, columns, strict=True)}

@@ -27,7 +27,7 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
 
     panels = sorted(table["panel"].unique())
     kernels = kernel_order(table["kernel"])
-    labels = {term.name: _label(term.short) for term in terms_of(table["measure"].unique())}
+    labels = {term.name: _transform_name(term.short) for term in terms_of(table["measure"].unique())}
     styles = style.rate_styles(rates)
     height = max(len(labels) * (len(styles) + _GAP) * 0.17, 1.6)
     with style.figure_style():
@@ -36,7 +36,7 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
         for axes_row, panel in zip(grid, panels, strict=True):
             for axes, kernel in zip(axes_row, kernels, strict=True):
                 part = table[(table["panel"] == panel) & (table["kernel"] == kernel)]
-                _dumbbells(axes, part, labels, styles)
+                _draw_dumbbells(axes, part, labels, styles)
             axes_row[0].set_ylabel(" ")
             style.row_label(axes_row[0], panel)
         for axes, kernel in zip(grid[0], kernels, strict=True):
@@ -53,12 +53,14 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
     return figure
 
 
-def _label(label: str) -> str:
+def _transform_name(label: str) -> str:
     """The name of a transform: the figure's axis says that its numbers are invariances."""
     return style.two_lines(label.replace("invariance under ", "").replace(" invariance", ""), 20)
 
 
-def _dumbbells(axes: Axes, table: pd.DataFrame, labels: dict[str, str], styles: dict[float, dict[str, Any]]) -> None:
+def _draw_dumbbells(
+    axes: Axes, table: pd.DataFrame, labels: dict[str, str], styles: dict[float, dict[str, Any]]
+) -> None:
     step = len(styles) + _GAP
     for place in range(1, len(labels)):
         axes.axhline(place * step - (1 + _GAP) / 2, color=style.LIGHT, linewidth=1)
@@ -66,15 +68,15 @@ def _dumbbells(axes: Axes, table: pd.DataFrame, labels: dict[str, str], styles: 
     for offset, (rate, look) in enumerate(styles.items()):
         part = table[table["learning_rate"] == rate]
         if len(part):
-            _rate(axes, part, part["measure"].map(order).to_numpy(dtype=float) + offset, look)
+            _draw_rate(axes, part, part["measure"].map(order).to_numpy(dtype=float) + offset, look)
     axes.set_yticks([place + (len(styles) - 1) / 2 for place in order.values()], list(labels.values()))
     axes.set_ylim(len(labels) * step - (1 + _GAP) / 2, -(1 + _GAP) / 2)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
 
 
-def _rate(axes: Axes, part: pd.DataFrame, heights: Any, look: dict[str, Any]) -> None:
-    """The dumbbells of one learning rate; missing values are not drawn."""
+def _draw_rate(axes: Axes, part: pd.DataFrame, heights: Any, look: dict[str, Any]) -> None:
+    """Draw the dumbbells of one learning rate at the y positions `heights`; missing values are not drawn."""
     color, marker = look["color"], look["marker"]
     ends = {}
     for when, face in (("before", "white"), ("after", color)):

@@ -15,7 +15,7 @@ from afterkernel.report.sections import LABELS
 if TYPE_CHECKING:
     import pandas as pd
 
-# What stands for a kernel in tables of errors where a row is about the network itself.
+# The name used in place of a kernel in tables of errors, for rows about the network itself.
 NETWORK = "network"
 
 

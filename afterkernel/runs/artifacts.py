@@ -1,4 +1,4 @@
-"""Deletes the files that `keep` does not ask for, once every snapshot of a run has its record."""
+"""Deletes the files that `keep` does not name, once every snapshot of a run has its record."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class Evaluator:
         """The columns of a record that an SVM on kernel `name` gives; what is doubtful is added to `warnings`."""
         problem, options = self.problem, self.config.svm
         if not (K.diagonal() > 0).any():
-            # Of zero embeddings the only w is 0, so that every image is taken for class 0, as where f(x) = 0.
+            # Of zero embeddings the only w is 0, so that every image is classified as class 0, as where f(x) = 0.
             warnings.append("the kernel is zero everywhere: the network is dead, so there is nothing to classify")
             wrong, wrong_train = (y.double().mean().item() for y in (problem.y_test, problem.y_train))
             numbers = dict.fromkeys(("margin", "gap")) | {"n_support": 0, "separable": False, "converged": False}

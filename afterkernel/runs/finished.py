@@ -1,4 +1,4 @@
-"""Which parts of a run are finished, by its configuration and the hashes of its images and weights."""
+"""Determines which parts of a run are finished, from its configuration and the hashes of its images and weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def finished_data_sha256(config: Config, run_dir: Path) -> str | None:
 
 
 def is_finished(config: Config, run_dir: Path, state: RunState, summary: TrainingSummary) -> bool:
-    """Whether each snapshot that the configuration asks for exists, with its record."""
+    """Whether each snapshot of the configuration exists, with its record."""
     wanted = config.snapshot.until(summary.epochs)
     found = snapshots(run_dir, state)
     if not all(epoch in found for epoch in wanted):
@@ -38,7 +38,7 @@ def is_finished(config: Config, run_dir: Path, state: RunState, summary: Trainin
 
 
 def snapshots(run_dir: Path, state: RunState) -> dict[int, Snapshot]:
-    """The facts of the snapshots of this start of a run, by epoch. UserError if one is damaged."""
+    """The metadata of the snapshots of this start of a run, by epoch. UserError if one is damaged."""
     found = (snapshot.read(path) for path in snapshot.paths(run_dir))
     return {facts.epoch: facts for facts in found if facts.run == state.identity}
 

@@ -76,7 +76,10 @@ class ProgressWriter:
 
 
 def read_progress(run_dir: Path) -> Progress | None:
-    """The last progress written, however old: `owner_of` tells whether the run is still active. None without one."""
+    """The last progress written, however old; None if there is no file.
+
+    A run without an owner (see `run_lock.owner_of`) is not active any more, although its file may remain.
+    """
     try:
         return decode(Progress, read_text(progress_of(run_dir)))
     except (OSError, ValueError):

@@ -206,7 +206,7 @@ def _write_config(config: Config, run_dir: Path) -> None:
 
 @contextlib.contextmanager
 def cpu_threads(config: Config) -> Iterator[None]:
-    """Use as many CPU threads as trainer.threads asks for within the block."""
+    """Use trainer.threads CPU threads within the block."""
     before = torch.get_num_threads()
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
@@ -222,14 +222,14 @@ def original_execution(config: Config, run_dir: Path, first: dict[str, object]) 
 
     Other values would change the last digits of the numbers. UserError if this machine has no such device.
     """
-    asked = {
+    wanted = {
         "device": device(config).type,
         "threads": torch.get_num_threads(),
         "budget_bytes": config.kernel.budget_bytes,
     }
-    started = asked | first
+    started = wanted | first
     options = {"device": "trainer.device", "threads": "trainer.threads", "budget_bytes": "kernel.budget_bytes"}
-    changed = [f"{options[key]}={started[key]} (not {asked[key]})" for key in options if started[key] != asked[key]]
+    changed = [f"{options[key]}={started[key]} (not {wanted[key]})" for key in options if started[key] != wanted[key]]
     if started["device"] == "cuda" and not torch.cuda.is_available():
         raise UserError(
             f"{run_dir} was started on a GPU, and torch finds none here: continue it on a machine with a GPU, or start "

@@ -140,7 +140,7 @@ def check_tiles(run_dir: Path, tiles: Path, state: RunState, owner: str, check_c
     """The same for the tiles of one snapshot; those of weights that training has since replaced are removed.
 
     `owner` is the identity of this start and the hash of the weights. Tiles without an owner file are checked by their
-    manifest alone.
+    manifest only.
     """
     try:
         found = (tiles / OWNER).read_text()

@@ -142,7 +142,7 @@ def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{folder} holds no kernels: they are kept where keep=[gram,...] asks for them.") from None
+        raise UserError(f"{folder} holds no kernels: they are kept only with keep=[gram,...].") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read ({error}): {again}.") from error
     version = found.get("version") if isinstance(found, dict) else None

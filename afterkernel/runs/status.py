@@ -55,12 +55,14 @@ def status(
     """
     found = [one for run in (read_runs(directory) if runs is None else runs) if (one := _one(run)) is not None]
     if not found and not may_be_none:
-        raise UserError(f"{directory} holds no runs: no {CONFIG} and no {RECORDS}/*.json of a run lies below it.")
+        raise UserError(
+            f"{directory} contains no runs: there is no {CONFIG} and no {RECORDS}/*.json of a run below it."
+        )
     return sorted(found, key=lambda run: (run.arch or "", run.learning_rate or 0.0, run.seed or 0, run.run_id))
 
 
 def wanted_epochs(config: dict[str, Any], final_epoch: int | None) -> tuple[int, ...] | None:
-    """Epochs of the snapshots that a configuration asks for, the last one included; None if it does not tell.
+    """Epochs of the snapshots of a configuration, including the last one; None if that is unknown.
 
     `final_epoch` is the epoch at which training stopped (a loss target may stop it early), None while unknown.
     """

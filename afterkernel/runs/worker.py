@@ -1,4 +1,4 @@
-"""Runs one job in the current process: takes its lock, logs, and turns whatever ends it into an outcome."""
+"""Runs one job in the current process: takes its lock, logs, and turns its end, including errors, into an outcome."""
 
 from __future__ import annotations
 

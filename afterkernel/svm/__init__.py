@@ -1,4 +1,4 @@
-"""Classifiers on a precomputed kernel: hard-margin SVMs, one backend per file, certified outside it, and peers."""
+"""Classifiers on a precomputed kernel: hard-margin SVMs (one backend per file, certified independently) and others."""
 
 from __future__ import annotations
 

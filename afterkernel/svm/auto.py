@@ -27,7 +27,7 @@ class Auto(Backend):
 
     - `exact`, on CPU and GPU alike, where the device has 4 n^2 bytes free: the float64 block of half of the samples as
       support vectors, and its factor.
-    - Else without an intercept `jst`, which needs vectors of n numbers alone; with an intercept `cuml` where K lies on
+    - Else without an intercept `jst`, which needs only vectors of n numbers; with an intercept `cuml` where K lies on
       a GPU and cuML is there and loads, or `libsvm`.
 
     A package that is missing, or that does not load, is passed over.

@@ -1,4 +1,4 @@
-"""What every SVM backend offers: options in, a dual solution out."""
+"""The base class of SVM backends: from options to a dual solution."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Backend:
     name: str = option("", "which backend (set by svm=NAME)")
     tol: float = option(1e-6, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
     project: bool = option(
-        False, "replace an indefinite K by the nearest positive semi-definite matrix, else refuse it"
+        False, "replace an indefinite K by the nearest positive semi-definite matrix; false refuses it"
     )
 
     @property
@@ -72,7 +72,7 @@ class Backend:
 
 def slack_weight() -> Any:
     """The option C of backends that approach the hard margin by a large weight of the slacks."""
-    words = "weight of the slacks, K scaled to unit largest diagonal; large for a hard margin"
+    words = "weight of the slacks, with K scaled to a largest diagonal entry of 1; large for a hard margin"
     return option(1e6, words, at_least=1e-12, at_most=1e16)
 
 

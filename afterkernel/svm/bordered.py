@@ -15,8 +15,8 @@ SMALLEST = 200  # below this size a factor of its own is as cheap
 class Bordered:
     """Solves Q x + b y = r, y'x = r0 for a positive semi-definite float64 Q; without `signs` y, just Q x = r.
 
-    With y'x known, Q may stand as Q + yy', which is definite wherever the equations have one solution; its Cholesky
-    factor and the Schur complement of the border give x and b.
+    With y'x known, Q may be replaced by Q + yy', which is definite if the equations have a unique solution; its
+    Cholesky factor and the Schur complement of the border give x and b.
     """
 
     def __init__(self, factor: Float[Tensor, "k k"], signs: Float[Tensor, " k"] | None) -> None:

@@ -17,7 +17,7 @@ SAFETY, LARGEST_BLUR = 10.0, 0.3
 COARSE = 1e4  # columns of a pivoted factor are clear as long as it leaves out so many times the precision of k
 CLEAR = 1.5  # an eigenvalue so many times what rounding amounts to is a feature
 EXACT_UP_TO = 16  # samples of a witness that is checked in fractions
-ROWS_AGREE = 4  # two samples are copies where K tells them apart by less than so many times its precision
+ROWS_AGREE = 4  # two samples count as copies if K distinguishes them by less than so many times its precision
 
 
 def nearest_point(Z: Float[Tensor, "n r"]) -> Float[Tensor, " n"] | None:
@@ -38,7 +38,7 @@ def nearest_point(Z: Float[Tensor, "n r"]) -> Float[Tensor, " n"] | None:
 def is_inside(Z: Float[Tensor, "n r"], x: Float[Tensor, " n"], blur: float) -> bool:
     """Whether 0 = sum x_i Z_i, x >= 0, lies inside the hull of the unit vectors Z_i, which span all dimensions.
 
-    Inside, it stays there whatever errors of `blur` do to the Z_i. On the boundary some w has Z_i w >= 0 at all i, and
+    Inside, it stays there despite errors of `blur` in the Z_i. On the boundary some w has Z_i w >= 0 at all i, and
     errors however small may raise those that are 0. Such a w is orthogonal to every sample with a positive weight. The
     span of these is projected out, and least squares decides whether the other samples are separable in the remaining
     dimensions. If they are not, the samples that it weights are added to the span.

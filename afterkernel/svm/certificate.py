@@ -58,7 +58,7 @@ def certify(
 ) -> Certificate:
     """Certificate of `dual` (non-negative, float64) for the kernel K + ridge I and labels y in {-1, +1}.
 
-    Computed in float64 from the rows of K of the support alone, a few at a time; with products of twice that precision
+    Computed in float64 from only the rows of K of the support, a few at a time; with products of twice that precision
     where the terms of f cancel to less than 1e-5 of their size. `rest` is a part of the dual too small for float64 to
     hold in one number: where the margin is tiny, dual + rest is certified. The training error is that of the class
     w.phi + b > 0 for K without the ridge, b being `intercept` where given, else the certificate's own.

@@ -63,7 +63,7 @@ def check_labels(y: Tensor | np.ndarray, K: Float[Tensor, "n n"], *, both_classe
     if any(value not in (0, 1) for value in found):
         raise UserError(f"y holds the labels {', '.join(map(str, found[:5]))}: labels must be 0 and 1.")
     if both_classes and len(found) == 1:
-        raise UserError(f"y holds the class {int(found[0])} alone: a classifier needs both classes, 0 and 1.")
+        raise UserError(f"y holds only the class {int(found[0])}: a classifier needs both classes, 0 and 1.")
     return labels.to(device=K.device, dtype=torch.float64) * 2 - 1
 
 

@@ -50,7 +50,7 @@ class CuML(Backend):
         self.check()
         try:
             from cuml.svm import SVC
-        except Exception as error:  # a broken CUDA library raises whatever it likes
+        except Exception as error:  # a broken CUDA library may raise any error
             raise UserError(f"svm=cuml: cuML does not load ({_line(error)}): use svm=exact.") from error
 
         matrix, scale = kernel_to_fit(K, not self.intercept, K.dtype, K.device if K.is_cuda else _gpu())
@@ -82,7 +82,7 @@ def _gpu() -> torch.device:
 
 
 def _host(machine: Any, name: str) -> np.ndarray:
-    """A fitted attribute as a flat array on the CPU, whatever array type cuML gives."""
+    """A fitted attribute as a flat array on the CPU, for any array type that cuML returns."""
     value = getattr(machine, name)
     return np.asarray(value.get() if hasattr(value, "get") else value).reshape(-1)
 

@@ -91,8 +91,8 @@ def not_definite(eigenvalue: float, K: Float[Tensor, "n n"], cure: str = "") -> 
     """The error for a K with that eigenvalue; `cure` says what else the user may do."""
     single = ", or K as float32 if it was formed in float32" if K.dtype == torch.float64 else ""
     return UserError(
-        f"K has the negative eigenvalue {eigenvalue:.3g}, where rounding explains {allowed_eigenvalue(K):.1g}: a "
-        f"kernel is positive semi-definite. Give a matrix of inner products{single}{cure}."
+        f"K has the negative eigenvalue {eigenvalue:.3g}, below the {allowed_eigenvalue(K):.1g} that rounding "
+        f"explains: a kernel is positive semi-definite. Give a matrix of inner products{single}{cure}."
     )
 
 

@@ -31,7 +31,7 @@ class HardMarginSVM(KernelExpansion):
     """A hard-margin SVM on a precomputed kernel: minimise |w|^2 subject to y_i w.phi(x_i) >= 1, y_i in {-1, +1}.
 
     `backend` names the solver (`afterkernel.svm.BACKENDS`) or is an instance of one; `options` are its fields. After
-    `fit`, whose numbers all come from a certificate computed from K and the dual alone:
+    `fit`, whose numbers all come from a certificate computed only from K and the dual:
 
     - `outcome_`: how it ended (`Outcome`), with a `message`; `separable_` and `converged_` follow from it
     - `separable_`: True, False, or None: undetermined at the precision of K (`afterkernel.svm.separability`); where it
@@ -120,7 +120,7 @@ class HardMarginSVM(KernelExpansion):
             hard = certify(K, signs, dual, has_intercept, rest=rest)
             if not hard.separable:
                 hard = self._settled(K, signs, hard, solution)
-        # where a margin exists the plane lies midway between the classes, whatever rounding left in the solver's own
+        # where a margin exists the plane is midway between the classes; the solver's own intercept has rounding errors
         exists = hard.separable is True and hard.margin > 0 and not solution.soft
         self.intercept_ = hard.intercept if exists and has_intercept else solution.intercept
         judged = hard

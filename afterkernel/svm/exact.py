@@ -27,7 +27,7 @@ class Exact(Backend):
     name: str = option("exact", "which backend (set by svm=NAME)")
     soft_C: float = option(  # noqa: N815
         1e3,
-        "where not separable: weight of the squared slacks, K scaled to unit largest diagonal",
+        "if not separable: weight of the squared slacks, with K scaled to a largest diagonal entry of 1",
         at_least=1e-12,
         at_most=1e16,
     )
@@ -39,7 +39,7 @@ class Exact(Backend):
     ) -> Solution:
         """Hard margin of K for labels y in {-1, +1}; or the soft margin, with a witness, where there is none.
 
-        `start`, such as the support of a similar K, saves time and decides nothing else.
+        `start`, such as the support of a similar K, only saves time.
         """
         gram = SignedGram(K, y, intercept=self.intercept)
         factor = PivotedFactor(gram)

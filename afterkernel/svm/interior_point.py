@@ -1,4 +1,4 @@
-"""Primal-dual interior point for min 1/2 a'Qa - 1'a, a >= 0 (and y'a = 0), dense Q: few steps, whatever its rank."""
+"""Primal-dual interior point for min 1/2 a'Qa - 1'a, a >= 0 (and y'a = 0), dense Q: few steps, for any rank."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from afterkernel.progress.work import report
 from afterkernel.svm.bordered import Bordered
-from afterkernel.svm.signed_gram import bracket
+from afterkernel.svm.signed_gram import margin_bounds
 from afterkernel.types import Float, Tensor
 
 
@@ -37,7 +37,7 @@ def interior_point(
     best, best_gap, least, since_best = (a.clone(), s.clone()), float("inf"), float("inf"), 0
     step = 0
     for step in range(max_steps + 1):
-        lower, upper = bracket(f, a, signs)
+        lower, upper = margin_bounds(f, a, signs)
         if upper**2 <= precision:
             return a, s, step
         gap = 1 - lower / upper

@@ -9,7 +9,7 @@ import torch
 from afterkernel.options import option
 from afterkernel.progress.work import report
 from afterkernel.svm.backend import Backend, Solution
-from afterkernel.svm.signed_gram import SignedGram, bracket
+from afterkernel.svm.signed_gram import SignedGram, margin_bounds
 from afterkernel.types import Float, Int, Tensor
 
 
@@ -33,17 +33,17 @@ class JST(Backend):
 
     name: str = option("jst", "which backend (set by svm=NAME)")
     tol: float = option(1e-3, "relative duality gap at which to stop", above=0, at_most=1)
-    algorithm: int = option(1, "1: all samples a step; 2: one sample a step, drawn at random", at_least=1, at_most=2)
+    algorithm: int = option(1, "1: all samples per step; 2: one random sample per step", at_least=1, at_most=2)
     max_steps: int = option(10_000, "steps after which it stops, converged or not", at_least=1)
-    check_every: int = option(50, "steps between two looks at the duality gap", at_least=1)
+    check_every: int = option(50, "steps between checks of the duality gap", at_least=1)
     clip: float = option(
-        0.0, "limit on the size of the exponent of the sample weights; 0 is none", at_least=0, at_most=700
+        0.0, "limit on the absolute exponent of the sample weights; 0 is no limit", at_least=0, at_most=700
     )
     seed: int = option(0, "seed of the samples that Algorithm 2 draws", at_least=0)
 
     @property
     def inactive(self) -> frozenset[str]:
-        """Options that decide nothing as the others stand: Algorithm 1 draws nothing."""
+        """Options without effect, given the others: Algorithm 1 has no random samples."""
         return frozenset({"seed"} if self.algorithm == 1 else ())
 
     def solve(
@@ -106,7 +106,7 @@ class JST(Backend):
         return torch.softmax(exponent.clamp_(-self.clip, self.clip) if self.clip else exponent, 0)
 
     def _done(self, Qb: Float[Tensor, " n"], b: Float[Tensor, " n"], step: int) -> bool:
-        lower, upper = bracket(Qb, b)
+        lower, upper = margin_bounds(Qb, b)
         if upper == 0:
             return True
         gap = 1 - lower / upper

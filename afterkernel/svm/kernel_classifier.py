@@ -41,7 +41,9 @@ class KernelClassifier:
         """The fraction of the m test samples whose class `predict` gets right; y is (m,)."""
         predicted, labels = self.predict(K_test).cpu(), torch.as_tensor(y).cpu()
         if labels.shape != predicted.shape:
-            raise UserError(f"y has shape {tuple(labels.shape)}: K_test has {len(predicted)} rows, so y must have too.")
+            raise UserError(
+                f"y has shape {tuple(labels.shape)}: K_test has {len(predicted)} rows, so y must have as many."
+            )
         return float((predicted == labels).double().mean())
 
     @property

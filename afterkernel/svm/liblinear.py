@@ -29,15 +29,15 @@ class LibLinear(Backend):
     duals. The certificate says how far the answer is from the hard margin.
 
     As only K is known, the features are the rows of F with F F' = K, in K's own scale: the iterates are those on the
-    embeddings themselves. LinearSVC gives w alone; the dual is recovered from it, and `path` says how well it gives w
+    embeddings themselves. LinearSVC returns only w; the dual is recovered from it, and `path` says how well it gives w
     back. Memory in addition to K, in units of its size in float64: 3 for F, 2 for liblinear's own copy of F, and 2
     for the dual, not all at a time.
     """
 
     name: str = option("liblinear", "which backend (set by svm=NAME)")
     tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
-    loss: str = option("squared_hinge", "loss of a sample short of the margin", choices=("squared_hinge", "hinge"))
-    C: float = option(100.0, "weight of the losses, K in its own scale", at_least=1e-12, at_most=1e16)
+    loss: str = option("squared_hinge", "loss of a sample inside the margin", choices=("squared_hinge", "hinge"))
+    C: float = option(100.0, "weight of the losses, for K as it is (not rescaled)", at_least=1e-12, at_most=1e16)
     stop_tol: float = option(1e-4, "liblinear's own stopping tolerance", above=0, at_most=1)
     max_iter: int = option(1000, "passes over the samples after which it stops, converged or not", at_least=1)
     seed: int = option(0, "seed of the order in which samples are visited", at_least=0, at_most=2**31 - 1)
@@ -45,7 +45,7 @@ class LibLinear(Backend):
     def solve(
         self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None = None
     ) -> Solution:
-        """SVM of weight C without intercept; `path` reports liblinear's own status, which decides nothing."""
+        """SVM of weight C without intercept; `path` reports liblinear's own status, which is not used."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
 

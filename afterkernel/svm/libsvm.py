@@ -18,7 +18,7 @@ class LibSVM(Backend):
     """scikit-learn's SVC (C.-C. Chang and C.-J. Lin, "LIBSVM", 2011) on the kernel scaled to unit largest diagonal.
 
     Without intercept it solves the mirrored problem, on 2n samples (`afterkernel.svm.mirror`). Its kernel cache is
-    float32, so that its gap has a floor of about 1e-5 whatever `stop_tol`. Where the data are not separable it runs
+    float32, so that its gap has a floor of about 1e-5 for any `stop_tol`. Where the data are not separable it runs
     until `max_iter`, and the certificate says undetermined. Memory in addition to K: libsvm reads a dense float64
     matrix, of 8 n^2 bytes with an intercept and 32 n^2 without, and has a cache of 200 MB.
     """
@@ -33,7 +33,7 @@ class LibSVM(Backend):
     def solve(
         self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None = None
     ) -> Solution:
-        """Large-C SVM; `path` reports libsvm's own status, which decides nothing."""
+        """Large-C SVM; `path` reports libsvm's own status, which is not used."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import SVC
 

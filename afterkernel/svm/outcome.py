@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Outcome(Enum):
-    """Whether the training data are separable, and whether the answer converged; both judged by the certificate alone.
+    """Whether the training data are separable, and whether the answer converged, as the certificate shows.
 
     `separable` is None where the precision of K leaves it open. `converged` means a duality gap of at most the
     backend's `tol`: that of the hard margin, or where there is none that of the soft-margin SVM which `exact` gives

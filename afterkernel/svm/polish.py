@@ -1,4 +1,4 @@
-"""A primal active-set method on the dual: from a feasible point to the optimum, whatever the rank of Q."""
+"""A primal active-set method on the dual: from a feasible point to the optimum, for any rank of Q."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from afterkernel.svm.interior_point import interior_point
 from afterkernel.svm.low_rank import SMALLEST, low_rank_factor, newton
 from afterkernel.svm.polish import polish
 from afterkernel.svm.separability import NEGLIGIBLE, NOTHING, largest_rank
-from afterkernel.svm.signed_gram import SignedGram, bracket
+from afterkernel.svm.signed_gram import SignedGram, margin_bounds
 from afterkernel.types import Float, Int, Tensor
 
 FIRST_POOL = 250
@@ -69,14 +69,14 @@ class Search:
         return self.working_sets(self.gram.ridge > 0) if found is None else found
 
     def active_sets(self, start: Int[Tensor, " k"] | None = None) -> SparseDual | None:
-        """The dual by active sets alone; None where they cycle, or where its margin vanishes at the precision of K."""
-        if start is not None and self._useful(start):
+        """The dual by only active sets; None where they cycle, or where its margin vanishes at the precision of K."""
+        if start is not None and self._is_useful_start(start):
             self.started = True
             report("active set from the given start")
-            found = self._from(start)
+            found = self._from_start(start)
             if found is not None:
-                return None if self._tiny(found) else found
-        return self._in_coordinates() if self._is_singular() else self._nested()
+                return None if self._has_tiny_margin(found) else found
+        return self._in_coordinates() if self._is_singular() else self._from_nested_subsets()
 
     def _is_singular(self) -> bool:
         """Whether the kernel of the first samples is of low rank: active sets would cycle."""
@@ -93,13 +93,13 @@ class Search:
         factor = self.factor = PivotedFactor(gram) if self.factor is None else self.factor
         rank = factor.rank(max(gram.precision, EPS), min(largest_rank(gram.n), gram.n // 2))
         if rank is None:
-            return self._nested()
+            return self._from_nested_subsets()
         rows = factor.columns(rank).mul_((gram.y * gram.norms).cpu()[:, None])
         if gram.intercept:
             rows = torch.cat([rows, BORDER * gram.y.cpu()[:, None]], 1)
         self.nearest, self.dimensions = nearest_point(rows), rank
         if self.nearest is None:
-            return self._nested()
+            return self._from_nested_subsets()
         x = self.nearest
         if float((x @ rows).norm()) <= NOTHING * float(x.sum()):
             return None
@@ -107,7 +107,7 @@ class Search:
         found, steps = primal_dual(gram, None, active, self.max_steps)
         self.active_steps += steps
         # where rounding may show in the gap, working sets get closer
-        return None if found is None or self._tiny(found) or allowance(found) > SLACK else found
+        return None if found is None or self._has_tiny_margin(found) or allowance(found) > SLACK else found
 
     def _low_rank(self) -> SparseDual | None:
         """The dual of a soft margin by a low-rank factor of K; None where K has none, or is too small to gain by it."""
@@ -135,27 +135,28 @@ class Search:
         return dual, rest
 
     def bounds(self, found: SparseDual) -> tuple[float, float]:
-        """Lower and upper bound on the margin on the support of `found` alone, K scaled to unit largest diagonal."""
+        """Lower and upper bound on the margin on only the support of `found`, K scaled to unit largest diagonal."""
         f = self.gram.response(found.support, found.a, found.support, found.low)
-        return bracket(f, found.a)
+        return margin_bounds(f, found.a)
 
-    def _useful(self, start: Int[Tensor, " k"]) -> bool:
+    def _is_useful_start(self, start: Int[Tensor, " k"]) -> bool:
+        """Whether starting from these samples is likely to save time."""
         # nearly all samples would cost more than they save, unless nearly all are support vectors
         most = self.gram.n if self.gram.ridge else max(FIRST_POOL, 3 * self.gram.n // 4)
         # equations with an intercept need both classes
         both = not self.gram.intercept or len(torch.unique(self.gram.y[start])) == 2
         return 0 < len(start) <= most and both
 
-    def _from(self, start: Int[Tensor, " k"]) -> SparseDual | None:
+    def _from_start(self, start: Int[Tensor, " k"]) -> SparseDual | None:
         found, steps = primal_dual(self.gram, start, start, self.max_steps)
         self.active_steps += steps
-        if found is None or self._tiny(found):
+        if found is None or self._has_tiny_margin(found):
             return found
         found, steps = primal_dual(self.gram, None, found, self.max_steps)
         self.active_steps += steps
         return found
 
-    def _nested(self) -> SparseDual | None:
+    def _from_nested_subsets(self) -> SparseDual | None:
         size = min(FIRST_POOL, self.gram.n)
         start: Int[Tensor, " k"] | SparseDual = self.order[:size].sort().values
         while True:
@@ -165,7 +166,7 @@ class Search:
             found, steps = primal_dual(self.gram, pool, start, self.max_steps)
             self.pools += 1
             self.active_steps += steps
-            if found is None or self._tiny(found):
+            if found is None or self._has_tiny_margin(found):
                 # the subset before had a margin
                 self.reached = start.support if isinstance(start, SparseDual) else start
                 return None
@@ -181,7 +182,7 @@ class Search:
         """
         self.certain, active = certain, self.reached
         work = torch.unique(torch.cat([active, self.order[:FIRST_POOL]]))
-        found = self._solve_on(work, work)
+        found = self._solve_working_set(work, work)
         for self.rounds in range(1, MAX_ROUNDS + 1):
             f = achieved(self.gram, found)
             slack = max(allowance(found), 2 * (1 - float(f[work].min())))
@@ -192,10 +193,11 @@ class Search:
             if len(entering) == 0 or self._vanishes(found):
                 break
             work = torch.unique(torch.cat([found.support, entering]))
-            found = self._solve_on(work, found.support)
+            found = self._solve_working_set(work, found.support)
         return found
 
-    def _solve_on(self, work: Int[Tensor, " m"], start: Int[Tensor, " k"]) -> SparseDual:
+    def _solve_working_set(self, work: Int[Tensor, " m"], start: Int[Tensor, " k"]) -> SparseDual:
+        """The dual on the samples `work`: by active sets, or if they cycle by an interior point and polishing."""
         report(f"working set of {len(work)} samples")
         quick, steps = primal_dual(self.gram, work, start, self.max_steps)
         self.active_steps += steps
@@ -233,10 +235,10 @@ class Search:
         f = self.gram.response(found.support, found.a, work, found.low)
         full = torch.zeros(self.gram.n, dtype=torch.float64, device=f.device)
         full[found.support] = found.a
-        lower, upper = bracket(f, full[work], self.gram.y[work] if self.gram.intercept else None)
+        lower, upper = margin_bounds(f, full[work], self.gram.y[work] if self.gram.intercept else None)
         return 1 - lower / upper if 0 < upper < float("inf") else float("inf")
 
-    def _tiny(self, found: SparseDual) -> bool:
+    def _has_tiny_margin(self, found: SparseDual) -> bool:
         # the equations solved, a'Qa = 1'a
         return float(found.a.sum()) * self.gram.precision >= 1
 

@@ -57,8 +57,8 @@ def decide_separability(
     """Decide it for labels y in {-1, +1}, however different the scales of features and of samples are.
 
     G G' = k comes from a Cholesky factorisation with complete pivoting, `factor` where K has one already. The rows of G
-    are separable if and only if the rows u_i of an orthonormal basis of its column space are, whatever their lengths.
-    For these, non-negative least squares for sum a_i y_i u_i = 0, sum a_i = 1 (C. L. Lawson and R. J. Hanson, "Solving
+    are separable if and only if the rows u_i of an orthonormal basis of its column space are, of any length. For these,
+    non-negative least squares for sum a_i y_i u_i = 0, sum a_i = 1 (C. L. Lawson and R. J. Hanson, "Solving
     Least Squares Problems", 1974, ch. 23) gives such an a, or by its residual a separating direction; either is then
     checked on K itself. `guess`: a dual vector that may be such an a, tried first. Some n rank^2 operations; None where
     these would take more than some seconds. Memory: seven times n x rank, which is at most sqrt(1.2e9 n) numbers.
@@ -150,7 +150,7 @@ class _Points:
 
     def whiten(self, sweeps: int = SWEEPS) -> None:
         """Choose scales and basis."""
-        # lengths matter to least squares alone: all the same
+        # lengths matter only to least squares: make all equal
         for _ in range(sweeps):
             U, self.R = torch.linalg.qr(self.scale[:, None] * self.W)
             sizes = U.norm(dim=1)
@@ -207,7 +207,7 @@ def _inverse(lengths: Float[Tensor, " n"]) -> Float[Tensor, "n 1"]:
 
 
 def separates(gram: SignedGram, dual: Float[Tensor, " n"], intercept: bool) -> bool:
-    """Whether `dual`, of either sign, is seen to separate on K itself, whatever errors of its precision do."""
+    """Whether `dual`, of either sign, separates on K itself despite errors of its precision."""
     if not bool(torch.isfinite(dual).all()):
         return False
     a = dual.to(gram.K.device)

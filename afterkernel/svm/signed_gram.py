@@ -20,7 +20,7 @@ class SignedGram:
     """Q_ij = y_i y_j K_ij / scale + ridge [i = j], with scale the largest diagonal entry of K.
 
     `ridge` is relative to that scale. A dual vector `a` for K itself is `a / scale` for a dual vector of Q. Rows of K
-    stand for its columns throughout (K is symmetric, and rows are contiguous). `intercept` says whether the solvers
+    are used as its columns throughout (K is symmetric, and rows are contiguous). `intercept` says whether the solvers
     must keep y'a = 0.
     """
 
@@ -113,7 +113,7 @@ class _Rows:
         return double.copy_(own if self.pool is None else own.index_select(1, self.pool))
 
 
-def bracket(
+def margin_bounds(
     f: Float[Tensor, " m"], a: Float[Tensor, " m"], signs: Float[Tensor, " m"] | None = None
 ) -> tuple[float, float]:
     """Lower and upper bound on the margin for f = Qa, without intercept: min f / sqrt(a'f) and sqrt(a'f) / 1'a.
@@ -146,7 +146,7 @@ def balance(dual: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> Float[Tensor, 
 
 
 def exceeds_rounding(gram: SignedGram, f: Float[Tensor, " n"], size: float, intercept: bool) -> bool:
-    """Whether f = Qa, for a of either sign, is above 0 whatever the rounding in K; `size` is sum_j |phi_j| |a_j|.
+    """Whether f = Qa, for a of either sign, is above 0 despite rounding in K; `size` is sum_j |phi_j| |a_j|.
 
     With an intercept, whether some b has f + y b above 0.
     """

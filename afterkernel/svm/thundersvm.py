@@ -55,7 +55,7 @@ class ThunderSVM(Backend):
         return True
 
     def check(self) -> None:
-        """Raise UserError if the package or the library asked for is missing."""
+        """Raise UserError if the package or the chosen library is missing."""
         if importlib.util.find_spec("thundersvm") is None:
             raise UserError(
                 "svm=thundersvm needs the package thundersvm: install it with pip install afterkernel[thundersvm]."
@@ -119,10 +119,10 @@ class ThunderSVM(Backend):
                 f"thundersvm did not end within timeout_s={self.timeout_s:g} seconds: raise it, or use svm=exact."
             ) from None
         if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
+            errors = done.stderr.decode(errors="replace").strip().splitlines()
             raise UserError(
                 f"thundersvm's process died with exit code {done.returncode}"
-                f"{' (' + said[-1].strip() + ')' if said else ''}: use svm=exact or svm=libsvm."
+                f"{' (' + errors[-1].strip() + ')' if errors else ''}: use svm=exact or svm=libsvm."
             )
 
     def _read(self, path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -137,7 +137,7 @@ class ThunderSVM(Backend):
 def shared_libraries() -> list[str]:
     """Paths of ThunderSVM's library, those that suit this machine first.
 
-    Looked for next to the installed package, in the build folder of a checkout that holds it, and on LD_LIBRARY_PATH.
+    Searched for next to the installed package, in the build folder of a checkout that holds it, and on LD_LIBRARY_PATH.
     """
     spec = importlib.util.find_spec("thundersvm")
     package = [Path(folder) for folder in getattr(spec, "submodule_search_locations", None) or []]

@@ -56,10 +56,10 @@ def planned_run(config: Config, overrides: Sequence[str] = (), varied: Sequence[
 
 
 def grid_of(words: Sequence[str], held: DictConfig) -> Sequence[Sequence[str]]:
-    """The overrides of every run of the grid that `words` span; of two for one option the later counts.
+    """The overrides of every run of the grid that `words` define; of two for one option the later counts.
 
-    `held` is what is the same in every run. Raises UserError for a word that is not accepted, and for more runs than
-    sweep.max_runs.
+    `held` are the overrides that are the same in every run. Raises UserError for a word that is
+    not accepted, and for more runs than sweep.max_runs.
     """
     overrides = parse(words)
     check_runs(count_runs(overrides), cast(Sweep, OmegaConf.to_object(held.sweep)))
@@ -73,7 +73,7 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
     Raises UserError for the first invalid run, and for two that are the same run.
     """
     if not grid:
-        raise UserError("the sweep has no run: an option is swept over no value at all.")
+        raise UserError("the sweep has no runs: an option has an empty list of values.")
     planned_runs: dict[str, PlannedRun] = {}
     varied = varied_options(grid)
     for overrides in grid:
@@ -88,7 +88,7 @@ def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequenc
         planned = planned_run(config, overrides, own)
         if planned.job.run_dir in planned_runs:
             twin = " ".join(planned_runs[planned.job.run_dir].varied or overrides)
-            raise UserError(f"job {twin} and {job} are one run: take one of them out.")
+            raise UserError(f"job {twin} and {job} are the same run: remove one of them.")
         planned_runs[planned.job.run_dir] = planned
     return list(planned_runs.values())
 

@@ -63,12 +63,12 @@ class SweepProgress:
         self._next = 0
 
     def on_start(self, job: Job) -> None:
-        """A run is in progress from now on."""
+        """Record that a run has started."""
         self.running.setdefault(job.run_id, RunProgress(job.run_id, Path(job.run_dir), self.clock()))
         self._most = max(self._most, len(self.running))
 
     def on_finish(self, outcome: Outcome) -> None:
-        """A run has ended."""
+        """Record that a run has ended."""
         self.running.pop(outcome.run_id, None)
         self.outcomes.append(outcome)
 

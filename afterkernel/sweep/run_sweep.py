@@ -25,11 +25,11 @@ class SweepEvents:
         self.progress, self.on_error, self.streams_output = progress, on_error, streams_output
 
     def on_start(self, job: Job) -> None:
-        """A run has started."""
+        """Record that a run has started."""
         self.progress.on_start(job)
 
     def on_finish(self, outcome: Outcome) -> bool:
-        """Print one outcome; False once no further job is to start."""
+        """Print one outcome; returns whether further jobs may start."""
         self.progress.on_finish(outcome)
         at = f"[{self.progress.before + len(self.progress.outcomes)}/{self.progress.total}]"
         if outcome.state == "failed":

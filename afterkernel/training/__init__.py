@@ -1,1 +1,1 @@
-"""Training: SGD by Lightning, stops, snapshots. Knows nothing of kernels or SVMs."""
+"""Training: SGD by Lightning, stops, snapshots. Independent of kernels and SVMs."""

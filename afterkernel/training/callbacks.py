@@ -160,7 +160,7 @@ class StopAtDivergence(pl.Callback):
             lr = cast(Classifier, pl_module).options.lr
             raise UserError(
                 f"training diverged in epoch {trainer.current_epoch + 1} (the loss is {loss}): training.lr={lr:g} is "
-                "too large for this network and data; take a smaller one."
+                "too large for this network and data; use a smaller one."
             )
 
 

@@ -38,15 +38,15 @@ def read_checkpoint(path: Path, identity: str) -> dict[str, Any]:
     head, body = _read(path)
     if head.get("version") != VERSION:
         raise UserError(
-            f"{path} is a checkpoint of version {head.get('version')} and this afterkernel reads {VERSION}: take a "
-            "later one, or delete the file so that the run trains from its start."
+            f"{path} is a checkpoint of version {head.get('version')} and this afterkernel reads {VERSION}: use a "
+            "later one, or delete the file to train the run from the start."
         )
     if hashlib.sha256(body).hexdigest() != head.get("sha256"):
         raise UserError(_damaged(path))
     if head.get("identity") != identity:
         raise UserError(
-            f"{path} is the checkpoint of another training (other network, options or data): delete it, and the "
-            "run trains from its start."
+            f"{path} is the checkpoint of another training (other network, options or data): delete it to "
+            "train the run from the start."
         )
     try:
         loaded = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
@@ -82,4 +82,4 @@ def checkpoint_identity(path: Path) -> str | None:
 
 
 def _damaged(path: Path | str) -> str:
-    return f"{path} is truncated or was altered: delete it, and the run trains from its start."
+    return f"{path} is truncated or was altered: delete it to train the run from the start."

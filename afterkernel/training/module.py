@@ -17,7 +17,7 @@ from afterkernel.types import Float, Int, Tensor
 
 
 class Classifier(pl.LightningModule):
-    """Trains a network on one problem; knows nothing of kernels or SVMs."""
+    """Trains a network on one problem; independent of kernels and SVMs."""
 
     def __init__(self, network: Network, problem: Problem, options: Training) -> None:
         super().__init__()

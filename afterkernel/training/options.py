@@ -15,7 +15,7 @@ class Training:
 
     lr: float = option(0.01, "learning rate", above=0)
     batch_size: int = option(32, "images per step", at_least=1)
-    epochs: int = option(10, "largest number of epochs", at_least=0)
+    epochs: int = option(10, "maximum number of epochs", at_least=0)
     loss_target: float | None = option(
         None,
         "stop at the end of the first epoch with at most this loss on the training set, in evaluation mode",
@@ -49,7 +49,7 @@ class Snapshots:
 
 
 def snapshot_epochs(epochs: Iterable[int], last: int) -> list[int]:
-    """The epochs of all snapshots where `epochs` were asked for and training ends after epoch `last`."""
+    """The epochs of all snapshots if `epochs` were chosen and training ends after epoch `last`."""
     return sorted({epoch for epoch in epochs if epoch < last} | {last})
 
 
@@ -62,7 +62,7 @@ class Trainer:
     )
     checkpoint_every_s: float = option(
         10.0,
-        "seconds of training between checkpoints, which are made at the end of an epoch; 0 for every epoch",
+        "minimum seconds between checkpoints, which are written at the end of an epoch; 0 for every epoch",
         at_least=0,
         affects_results=False,
     )

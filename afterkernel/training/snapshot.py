@@ -101,11 +101,16 @@ def load(run_dir: Path, network: nn.Module, path: Path) -> Snapshot:
             state = torch.load(io.BytesIO(weights), weights_only=True)
     # torch raises errors of many types for files that are not its own or would run code.
     except Exception as error:
-        raise UserError(f"{weights_path} holds no plain weights, so it is not loaded: train the run again.") from error
+        raise UserError(
+            f"{weights_path} contains something other than plain weights, so it is not loaded: train the run again."
+        ) from error
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise UserError(f"{weights_path} holds another network than {run_dir / 'config.yaml'} describes.") from error
+        raise UserError(
+            f"{weights_path} contains a different network from the one in {run_dir / 'config.yaml'}: restore it, or "
+            "train the run again with force=true."
+        ) from error
     return snapshot
 
 

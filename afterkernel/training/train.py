@@ -31,7 +31,7 @@ def train(
     """Train `network` in place, and write snapshots and a summary below `run_dir`.
 
     Training resumes from a checkpoint of the same identity in `run_dir`, with the same numbers as without interruption:
-    the order of the images and their augmentation depend on the seed and the epoch alone.
+    the order of the images and their augmentation depend only on the seed and the epoch.
 
     Raises UserError if training diverges (snapshots made before are kept) or the checkpoint can't be resumed.
     """

@@ -17,7 +17,7 @@ def notes(config: Mapping[str, Any]) -> str:
 
 
 def tags(config: Mapping[str, Any]) -> list[str]:
-    """The data set with its pair of classes, the architecture, and the claims that the sweep asks for."""
+    """The data set with its pair of classes, the architecture, and the claims of the sweep."""
     claims = [str(name).upper() for name in _part(config, "sweep").get("claims", [])]
     found = [_data(config, "{name} {minus}/{plus}"), str(_part(config, "arch").get("name", "")), *claims]
     return [tag[:_LONGEST_TAG] for tag in dict.fromkeys(found) if tag]

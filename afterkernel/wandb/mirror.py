@@ -43,7 +43,8 @@ class Wandb:
 
     mode: str = option(
         "offline",
-        "offline needs no account; online uploads during the run; disabled logs nothing; WANDB_MODE may lower it",
+        "offline needs no account; online uploads during the run; disabled logs nothing; WANDB_MODE can only "
+        "restrict it",
         choices=("offline", "online", "disabled"),
         affects_results=False,
     )
@@ -124,7 +125,7 @@ class _WandbMirror:
     def _attempt(self, action: Callable[[], Any]) -> Any:
         try:
             return action()
-        # Whatever goes wrong with W&B, the run itself is sound.
+        # An error of W&B does not affect the run itself.
         except Exception as error:
             log.warning("W&B logging stopped for this run (%s); the records are complete", reason(error))
             self.run = None

@@ -48,7 +48,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Facts:
-    """What only the built network tells: its parameters, and about how many bytes a method holds for one image."""
+    """Properties of the built network: its parameters, and about how many bytes a method holds for one image."""
 
     parameters: int
     bytes_an_image: int

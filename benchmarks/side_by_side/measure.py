@@ -82,7 +82,7 @@ def measure(work: Callable[[], object], memory: Memory, synchronise: Callable[[]
 
 
 def seconds(work: Callable[[], object], synchronise: Callable[[], None] = lambda: None) -> float:
-    """Seconds of the work, whatever of it runs beside us included."""
+    """Seconds of the work, including what runs in parallel to this process."""
     synchronise()
     started = time.perf_counter()
     work()

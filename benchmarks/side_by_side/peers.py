@@ -1,7 +1,7 @@
-"""Peers in torch: other ways to the same Gram matrices, each as its makers tell users to go.
+"""Peers in torch: other ways to the same Gram matrices, each as its authors recommend.
 
 Each takes (network, x, x_test or None, most) and gives [train x train] or [train x train, test x train]; `most` is the
-number of images that fit in memory at once. The packages take batches as large as fit, as they compute all anew for
+number of images that fit in memory at once. The packages take batches as large as fit, as they recompute everything for
 every pair of batches.
 """
 

@@ -40,7 +40,7 @@ def machine(versions: Mapping[str, str], case: Case) -> str:
 
 
 def table(sweep: Sweep, rows: list[Row], methods: list[Method]) -> str:
-    """One sweep: seconds and MiB of every method, and how ours stands."""
+    """One sweep: seconds and MiB of every method, and how ours compares."""
     peers = [method for method in methods if method not in (LIMIT, OURS)]
     heads = ["net", "n", "parameters", *([sweep.column] if sweep.column else [])]
     heads += [method.label for method in methods] + ["ours / limit", "best peer / ours"]
@@ -71,7 +71,7 @@ def slopes(sweep: Sweep, rows: list[Row], methods: list[Method]) -> str:
 
 
 def notes(rows: list[Row], methods: list[Method]) -> list[str]:
-    """What a method said beside its numbers, each once a network."""
+    """The remarks on a method, each once per network."""
     said: dict[tuple[str, str], str] = {}
     for row in rows:
         for method in methods:

@@ -56,23 +56,23 @@ def test_sql_prints_what_it_gives(sweep, capsys):
         main([str(sweep), "--sql", query, "--where", "epoch = 1"])
 
 
-def test_no_row_is_said_so(sweep, capsys):
+def test_an_empty_result_is_reported(sweep, capsys):
     assert main([str(sweep), "--where", "epoch == 9"]) == 0
     assert capsys.readouterr().out == "No matching rows.\n"
 
 
 @pytest.mark.parametrize("option", ["--columns=epok", "--sort=-epok"])
-def test_an_unknown_column_is_told(sweep, option):
+def test_an_unknown_column_is_reported(sweep, option):
     with pytest.raises(UserError, match="epok is not a column, but epoch is; the first line of --csv lists all"):
         main([str(sweep), option])
 
 
-def test_an_empty_list_of_columns_is_told(sweep):
+def test_an_empty_list_of_columns_is_reported(sweep):
     with pytest.raises(UserError, match="names no column"):
         main([str(sweep), "--columns", ","])
 
 
-def test_a_narrow_terminal_gets_fewer_columns_and_is_told(sweep, capsys, monkeypatch):
+def test_a_narrow_terminal_gets_fewer_columns_and_a_note(sweep, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "70")
     main([str(sweep)])
@@ -81,7 +81,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_is_told(sweep, capsys, monkeyp
     assert all(len(line) <= 70 for line in out.splitlines()[1:-1])
 
 
-def test_status_says_what_is_missing(sweep, make_record, capsys):
+def test_status_shows_what_is_missing(sweep, make_record, capsys):
     write_record(sweep / "run1", make_record(run_id="run1", epoch=0), 1)
     assert status_main([str(sweep)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -91,7 +91,7 @@ def test_status_says_what_is_missing(sweep, make_record, capsys):
     assert lines[4] == "1 of 2 runs done, 1 cut off"
 
 
-def test_status_says_what_is_on_disk(sweep, capsys):
+def test_status_shows_the_disk_use(sweep, capsys):
     (sweep / "run0" / "kernels").mkdir()
     (sweep / "run0" / "kernels" / "K.npy").write_bytes(bytes(3 * 2**20))
     status_main([str(sweep)])

@@ -1,4 +1,4 @@
-"""Plugins and folders of choices that a test adds are unknown to the next one."""
+"""Plugins and folders of choices that a test adds are removed after it."""
 
 import sys
 

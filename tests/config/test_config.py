@@ -1,4 +1,4 @@
-"""The configuration: defaults, identity, every shipped file, and the messages for mistakes."""
+"""The configuration: defaults, identity, every shipped file, and the messages for user errors."""
 
 import dataclasses
 import functools
@@ -37,7 +37,7 @@ def test_defaults_are_those_of_the_paper():
     assert made.logger.wandb.mode == "offline"
 
 
-def test_every_measure_is_a_choice_and_help_says_what_it_costs():
+def test_every_measure_is_a_choice_and_help_shows_its_cost():
     text = help_text("usage")
     for name, kind in MEASURES.items():
         assert config(f"measure={name}").measure.names == [name]
@@ -189,26 +189,26 @@ MISTAKES = {
     "+typo=1": "typo is not an option: python -m afterkernel --help lists all options",
     "arch=vgx": "arch=vgx is not known (did you mean vgg?): choose one of mlp, sum, vgg.",
     "arch.init=foo": "arch.init=foo is not known: choose one of glorot, pytorch, ntk",
-    "arch.budget=5": "arch.budget=5 is too small: vgg on 1x8x8 images counts at least 1193 parameters",
+    "arch.budget=5": "arch.budget=5 is too small: vgg on 1x8x8 images has at least 1193 parameters",
     "arch.num_layers=3": "does not divide into arch.num_blocks=2",
     "arch.num_blocks=4": "arch.num_blocks=4 is too many for images of side 8",
-    "arch=mlp arch.num_blocks=2": "arch.num_blocks is not an option of the arch chosen",
+    "arch=mlp arch.num_blocks=2": "arch.num_blocks is not an option of the selected arch",
     "dataset=cifar": "dataset=cifar is not known (did you mean cifar10?): choose one of cifar10, ",
     "dataset.plus=12": "dataset.plus=12 is not a class of digits",
     "dataset.plus=3": "are the same class",
     "dataset=cifar10 dataset.minus=kat": "did you mean cat?",
-    "dataset=mnist dataset.root=/nowhere dataset.download=false": "dataset.root=/nowhere lacks train-images",
+    "dataset=mnist dataset.root=/nowhere dataset.download=false": "MNIST/raw has no train-images",
     "dataset=folder": "dataset.root is not set",
     "dataset=folder dataset.root=/nope": "dataset.root=/nope holds no folder train/",
     "kernel.names=[ntkk]": "kernel.names=ntkk is not known: choose one of ntk, conjugate, linear, rbf, infinite_ntk",
-    "kernel.names=[]": "asks for no kernel",
+    "kernel.names=[]": "kernel.names=[] is empty",
     "kernel.dtype=float16": "choose one of float32, float64",
     "kernel.budget_bytes=100": "kernel.budget_bytes=100 is too small: two embeddings of 91847 numbers",
     "snapshot.epochs=5": "it must be a list of whole numbers",
     "snapshot.epochs=[-1]": "snapshot.epochs=-1 is too small",
     "svm=svc": "svm=svc is not known: choose one of auto, cuml, exact, jst, liblinear, libsvm, thundersvm",
     "svm.tol=0": "svm.tol=0.0 is too small",
-    "svm.name=libsvm": "svm.name=libsvm can't be set by hand: choose with svm=NAME",
+    "svm.name=libsvm": "svm.name=libsvm can't be set directly: use svm=NAME",
     "measure.crop_fraction=[2]": "measure.crop_fraction=2.0 is too large",
     "measure.crop_fraction=0.5": "measure.crop_fraction=0.5 has the wrong type: it must be a list of numbers, such as",
     "measure.shift_px=2": "measure.shift_px=2 has the wrong type: it must be a list of whole numbers, such as",
@@ -233,26 +233,26 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("words", list(MISTAKES))
-def test_a_mistake_gets_one_sentence(words):
+def test_an_invalid_option_gets_one_sentence(words):
     with pytest.raises(UserError, match=re.escape(MISTAKES[words])) as raised:
         config(*words.split())
     assert "\n" not in str(raised.value)
 
 
-def test_a_gpu_that_is_absent_is_told(monkeypatch):
+def test_a_gpu_that_is_absent_is_reported(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match=r"trainer\.device=cuda: torch finds no CUDA device here"):
         config("trainer=gpu")
 
 
-def test_online_without_an_account_is_told(monkeypatch, tmp_path):
+def test_online_without_an_account_is_reported(monkeypatch, tmp_path):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with pytest.raises(UserError, match=r"logger\.wandb\.mode=online: no W&B account is known here"):
         config("logger.wandb.mode=online")
 
 
-def test_a_backend_that_is_not_installed_is_told_before_training(monkeypatch):
+def test_a_backend_that_is_not_installed_is_reported_before_training(monkeypatch):
     import importlib.util
 
     found = importlib.util.find_spec
@@ -364,5 +364,5 @@ def test_suggestions_are_close_or_absent(name, found):
 def test_a_stored_configuration_is_plain_values():
     plain = config_to_dict(config("arch=mlp"))
     plain["output_dir"] = "${oc.env:HOME}"
-    with pytest.raises(UserError, match="refers to other values"):
+    with pytest.raises(UserError, match="contains references"):
         config_from_dict(plain)

@@ -171,7 +171,7 @@ def test_the_order_of_names_is_no_part_of_it(kernels, measures):
     )
 
 
-def test_measures_say_what_they_look_at():
+def test_measures_declare_what_they_use():
     # An option that is taken for inactive must change no number: those that look at test images say so.
     for name, kind in MEASURES.items():
         assert ("num_images" in measure_options(names=[name]).inactive) == (not kind.of_test_images)

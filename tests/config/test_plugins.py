@@ -1,4 +1,4 @@
-"""Plugins: classes outside this package that are chosen by name, and what is refused of them."""
+"""Plugins: classes outside this package that are chosen by name, and invalid plugins."""
 
 import re
 import sys
@@ -144,7 +144,7 @@ def test_the_plugin_of_what_is_used_is_part_of_the_identity_and_no_other(write):
     assert (theirs.identity.training_id, theirs.identity.run_id) != (ours.identity.training_id, ours.identity.run_id)
 
 
-def test_a_stored_configuration_asks_for_its_plugin(write):
+def test_a_stored_configuration_names_its_missing_plugin(write):
     write("lab/nets.py", NETS)
     plain = config_to_dict(config("plugins=[lab.nets]", "arch=narrow"))
     plugins._loaded.clear()

@@ -1,4 +1,4 @@
-"""The choices of a folder given by --config-dir: options alone, under names of their own."""
+"""The choices of a folder given by --config-dir: only options, under new names."""
 
 import re
 
@@ -51,7 +51,7 @@ def test_the_command_line_takes_the_folder(write, capsys):
         ("notes/a.yaml", "a: 1\n", "holds no file GROUP/NAME.yaml: GROUP is one of arch, dataset,"),
         ("arch/vgg.yaml", "width: 3\n", "mine/arch/vgg.yaml has the name of a choice of arch that there is: rename"),
         ("arch/my net.yaml", "width: 3\n", "my net.yaml has no valid name"),
-        ("arch/wide.yaml", "_target_: os.mkdir\n", "_target_ would have code run"),
+        ("arch/wide.yaml", "_target_: os.mkdir\n", "_target_ would run code"),
         ("arch/wide.yaml", "defaults: [resnet]\n", 'defaults=["resnet"] is not a list of choices of arch'),
         ("arch/wide.yaml", "# @package _global_\nwidth: 3\n", "leave out the line # @package"),
         ("arch/wide.yaml", "- 1\n", "is not a choice of arch: it must hold options by name"),

@@ -1,4 +1,4 @@
-"""One small real sweep, mirrored offline, that all tests of dashboards look at."""
+"""One small real sweep, mirrored offline, that all tests of dashboards use."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ OPTIONS = [
 
 @pytest.fixture(scope="session")
 def swept(tmp_path_factory):
-    """`folder`: the sweep's folder; `mirrored`: what its runs told W&B, read back."""
+    """`folder`: the sweep's folder; `mirrored`: what its runs logged to W&B, read back."""
     pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
     from afterkernel.__main__ import main
 

@@ -62,7 +62,7 @@ def test_one_wandb_run_a_sweep_holds_the_report(built, run):
     assert [folder] in sync.offline_runs(built.parent)
 
 
-def test_its_summary_and_table_say_the_verdicts_of_the_page(built, run):
+def test_its_summary_and_table_have_the_verdicts_of_the_page(built, run):
     _, sent = run
     page = (built / "report" / "index.html").read_text()
     names = [name for name in sent.summary if name.endswith("/verdict")]
@@ -133,7 +133,7 @@ def test_a_run_opened_alone_makes_sense(swept):
         assert "| `peak_bytes` | peak memory of the process so far, or of the GPU | bytes |" in sent.run.notes
 
 
-def test_notes_and_tags_of_whatever_configuration():
+def test_notes_and_tags_of_any_configuration():
     assert tags({"dataset": {"name": "folder", "minus": "a" * 80, "plus": "b"}, "arch": {"name": "vgg"}}) == [
         f"folder {'a' * 57}",
         "vgg",
@@ -142,7 +142,7 @@ def test_notes_and_tags_of_whatever_configuration():
 
 
 def damaged(folder, **changes):
-    """A copy of one run whose configuration tells W&B something else."""
+    """A copy of one run whose configuration differs in the W&B options."""
     import dataclasses
 
     source = next(path.parents[1] for path in folder.glob("*/records/*.json"))
@@ -250,7 +250,7 @@ def test_views_are_saved_once_and_updated_from_there_on(swept, tmp_path):
         assert {asked["jobType"] for asked in server.runs if asked.get("jobType")} == {"report"}
         assert str(folder).encode() not in server.sent
 
-        # What somebody deleted is made again; the other one is updated.
+        # The deleted view is created again; the other one is updated.
         del server.views[report["id"]]
         server.views[workspace["id"]]["displayName"] = "changed by hand"
         done = upload(folder, server)
@@ -258,6 +258,6 @@ def test_views_are_saved_once_and_updated_from_there_on(swept, tmp_path):
         assert {view["displayName"] for view in server.views.values()} == {"afterkernel: tiny", "After kernels: tiny"}
         assert len(server.views) == 2
         assert done.stdout.splitlines()[-2] == urls[0]
-        # The upload leaves files of W&B's own, which are no runs.
+        # The upload leaves files of W&B, which are not runs.
         assert "4 of 4 runs" in json.loads((folder / "dashboard" / "report.json").read_text())["description"]
         assert server.unknown == []

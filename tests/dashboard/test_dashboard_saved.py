@@ -1,4 +1,4 @@
-"""Which views are updated and which are made anew, and what is remembered of them."""
+"""Which views are updated and which are created again, and what is stored about them."""
 
 import json
 
@@ -41,13 +41,13 @@ class View:
         ({"w": ("a", "b", "c"), "r": ("d", "e", "f")}, {"workspace": "a-b-new", "report": "new-new-f"}),
     ],
 )
-def test_what_is_known_is_updated_and_what_is_gone_is_made_again(tmp_path, monkeypatch, known, urls):
+def test_known_views_are_updated_and_deleted_ones_are_created_again(tmp_path, monkeypatch, known, urls):
     monkeypatch.setattr(View, "known", known)
     other = {"me/other": {"workspace": "x"}}
     (tmp_path / "saved.json").write_text(json.dumps(other | {"me/mine": {"workspace": "w", "report": "r"}}))
     assert remote.save(tmp_path, "me", "mine", View(), View) == urls
     assert json.loads((tmp_path / "saved.json").read_text()) == other | {"me/mine": urls}
-    # Another project has views of its own.
+    # Another project has separate views.
     assert remote.save(tmp_path, "us", "mine", View(), View)["workspace"] == "new-new-new"
 
 

@@ -118,7 +118,7 @@ def test_options_that_group_and_filter_are_those_of_a_run(workspace, report, swe
             value = value[part]
 
 
-def test_every_curve_is_against_epochs_over_seeds_and_says_its_unit(workspace, report):
+def test_every_curve_is_against_epochs_over_seeds_and_shows_its_unit(workspace, report):
     curves = [panel for panel in every_panel(workspace, report) if panel["viewType"] == "Run History Line Plot"]
     assert len(curves) > 40
     for panel in curves:
@@ -166,7 +166,7 @@ def test_only_the_jobs_of_the_sweep_are_shown_one_line_a_group_of_seeds(workspac
     assert shown == [["figures/claim_c1"], ["figures/claim_c3"]]
 
 
-def test_what_varies_beside_the_usual_tells_groups_apart(inputs):
+def test_other_options_that_vary_separate_groups(inputs):
     records = [
         dataclasses.replace(one, config={**one.config, "svm": {**one.config["svm"], "tol": 10.0**-index}})
         for index, one in enumerate(inputs.records)
@@ -192,7 +192,7 @@ def test_a_sweep_is_filtered_by_its_very_name(name, inputs, findings):
     assert conditions(workspace["spec"]["section"]["runSets"][0]) == {"group": name, "jobType": "run"}
 
 
-def test_the_report_says_what_the_page_says_and_how_to_reproduce_it(report, findings, swept):
+def test_the_report_has_the_texts_of_the_page_and_how_to_reproduce_it(report, findings, swept):
     blocks = report["spec"]["blocks"]
     text = "\n".join(block.get("content", "") for block in blocks)
     headings = [block["children"][0]["text"] for block in blocks if block["type"] == "heading"]
@@ -220,7 +220,7 @@ def test_the_report_says_what_the_page_says_and_how_to_reproduce_it(report, find
         ("python /home/me/run.py snapshot.epochs=[0,1]", "python run.py snapshot.epochs=[0,1]"),
     ],
 )
-def test_a_command_is_told_without_paths(given, shown):
+def test_a_command_is_shown_without_paths(given, shown):
     assert public_command(given) == shown
 
 

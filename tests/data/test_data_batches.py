@@ -45,7 +45,7 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert len({order(**key) for key in keys}) == 9
 
 
-def test_the_epoch_is_read_when_the_first_batch_is_asked_for():
+def test_the_epoch_is_read_when_the_first_batch_is_requested():
     loader = batches(epoch=0)
     early = iter(loader)
     loader.set_epoch(5)
@@ -74,7 +74,7 @@ def test_augment_fits_as_augmentation():
 
 
 class Recorder(pl.LightningModule):
-    """A linear model that notes which images each epoch brings."""
+    """A linear model that records the images of each epoch."""
 
     def __init__(self):
         super().__init__()

@@ -106,11 +106,11 @@ def test_floating_point_images_are_refused(root):
 
 def test_images_of_different_sizes_are_named(root):
     save(root, "test/bee/z.png", grey(1, 4, 5))
-    with pytest.raises(UserError, match=r"test/bee/z.png is 5x4 pixels and .*train/ant/0.png 6x4: all must be of one"):
+    with pytest.raises(UserError, match=r"test/bee/z.png is 5x4 pixels and .*train/ant/0.png 6x4: all images"):
         folder(root).load()
 
 
-def test_check_tells_what_is_missing(root, tmp_path):
+def test_check_reports_what_is_missing(root, tmp_path):
     with pytest.raises(UserError, match=r"dataset.root is not set"):
         ImageFolder(minus="ant", plus="bee").check()
     with pytest.raises(UserError, match=r"dataset.root=.*absent holds no folder train/"):

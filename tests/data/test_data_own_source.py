@@ -26,7 +26,7 @@ class Scans(Source):
 
 
 def own(found, **options):
-    """A source that reads what is given."""
+    """A source that returns the given arrays."""
 
     @dataclass
     class Own(Source):

@@ -40,7 +40,7 @@ def test_fingerprint_is_of_the_content_alone():
 
 
 def test_what_does_not_fit_together_is_refused():
-    with pytest.raises(UserError, match="all must be of one"):
+    with pytest.raises(UserError, match="all must have the same shape"):
         problem(x_test=torch.zeros(2, 2, 3, 4))
     with pytest.raises(UserError, match="4 training images and 2 training labels"):
         problem(y_train=torch.tensor([0, 1]))

@@ -34,8 +34,8 @@ def test_all_sources_are_found_and_are_structured_configs():
 def test_importing_the_package_loads_no_heavy_library():
     heavy = ("sklearn", "torchvision", "PIL", "omegaconf", "pytorch_lightning")
     code = f"import sys, afterkernel.data; print([name for name in {heavy} if name in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_digits_are_scaled_split_and_labelled():
@@ -101,7 +101,7 @@ def test_pick_pair_keeps_two_classes():
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         (
             CIFAR10(plus="dgo"),
@@ -114,9 +114,9 @@ def test_pick_pair_keeps_two_classes():
         (Digits(max_train=1), "dataset.max_train=1 is too small: it must be at least 2"),
     ],
 )
-def test_check_tells_mistakes_in_one_sentence(source, told):
+def test_check_reports_errors_in_one_sentence(source, message):
     for call in (source.check, source.load):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             call()
 
 
@@ -131,7 +131,7 @@ def test_check_names_the_file_that_is_missing_and_not_to_be_downloaded(tmp_path,
     source(root=str(tmp_path), download=False).check()
     (tmp_path / file).unlink()
     with pytest.raises(
-        UserError, match=f"dataset.root={tmp_path} lacks {Path(file).name} .* or set dataset.download=true"
+        UserError, match=f"dataset.root={tmp_path}: .* has no {Path(file).name}: put .* or set dataset.download=true"
     ):
         source(root=str(tmp_path), download=False).check()
     source(root=str(tmp_path), download=True).check()
@@ -169,19 +169,19 @@ def test_cifar10_maps_classes_and_layout(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("Error downloading"), EOFError("short")])
-def test_a_failed_download_says_what_to_place_where(tmp_path, monkeypatch, error):
+def test_a_failed_download_names_the_files_to_add(tmp_path, monkeypatch, error):
     import torchvision
 
     def fail(root, train, download):
         raise error
 
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", fail)
-    told = f"dataset.root={tmp_path}: cifar10 could not be downloaded or read .*{error}.*: place data_batch_1, .* in "
-    with pytest.raises(UserError, match=told):
+    message = f"dataset.root={tmp_path}: cifar10 could not be downloaded or read .*{error}.*: put data_batch_1, .* in "
+    with pytest.raises(UserError, match=message):
         CIFAR10(root=str(tmp_path)).load()
 
 
-def test_damaged_files_are_told(tmp_path):
+def test_damaged_files_are_reported(tmp_path):
     for name in MNIST.files:
         (tmp_path / MNIST.folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / MNIST.folder / name).write_bytes(b"\0\0\x08\x01\0\0\0\x05ab")

@@ -41,13 +41,13 @@ FOLDER = "dataset=folder dataset.root=images dataset.minus=cats dataset.plus=dog
 # fmt: off
 FOLDERS = [
     M("no folder named", "dataset=folder", "dataset.root is not set: give the folder that holds train/CLASS/ and test/CLASS/."),
-    M("a folder that is not there", "dataset=folder dataset.root=nope", "dataset.root=nope holds no folder train/: it needs train/CLASS/ and test/CLASS/."),
+    M("an image folder that does not exist", "dataset=folder dataset.root=nope", "dataset.root=nope holds no folder train/: it needs train/CLASS/ and test/CLASS/."),
     M("no test images", FOLDER, "dataset.root=images holds no folder test/: it needs train/CLASS/ and test/CLASS/.", images(lambda at: shutil.rmtree(at.folder / "images/test"))),
     M("a class that has no folder", FOLDER, "dataset.plus=dogs is not a class of folder: choose one of cats.", images(lambda at: shutil.rmtree(at.folder / "images/train/dogs"))),
     M("a class without a test image", FOLDER, "dataset.plus=dogs: images/test/dogs holds no image: it needs files ending in .png, .jpg, .jpeg, .bmp, .gif, .pgm, .ppm, .tif, .tiff, .webp.", images(lambda at: [(at.folder / f"images/test/dogs/{i}.png").unlink() for i in range(2)])),
-    M("an image of another size", FOLDER, "dataset.root: .../images/train/dogs/1.png is 8x9 pixels and ...images/train/cats/0.png 9x9: all must be of one size.", images(lambda at: picture(at, "images/train/dogs/1.png", (8, 9)))),
-    M("an image that is cut short", FOLDER, "dataset.root: .../images/test/dogs/1.png cannot be read (...): replace or remove it.", images(cut("images/test/dogs/1.png", 40))),
-    M("a text that calls itself an image", FOLDER, "dataset.root: ...images/train/cats/0.png cannot be read (it is not an image): replace or remove it.", images(lambda at: at.write("images/train/cats/0.png", "hello"))),
+    M("images of different sizes", FOLDER, "dataset.root: .../images/train/dogs/1.png is 8x9 pixels and ...images/train/cats/0.png 9x9: all images must have the same size.", images(lambda at: picture(at, "images/train/dogs/1.png", (8, 9)))),
+    M("a truncated image", FOLDER, "dataset.root: .../images/test/dogs/1.png cannot be read (...): replace or remove it.", images(cut("images/test/dogs/1.png", 40))),
+    M("a text file named like an image", FOLDER, "dataset.root: ...images/train/cats/0.png cannot be read (it is not an image): replace or remove it.", images(lambda at: at.write("images/train/cats/0.png", "hello"))),
     M("an image whose pixels have no largest value", FOLDER, "dataset.root: .../images/train/cats/9.tiff cannot be read (pixel format F has no largest value; save it with 8 or 16 bits): replace or remove it.", images(lambda at: picture(at, "images/train/cats/9.tiff", mode="F"))),
 ]
 # fmt: on
@@ -76,7 +76,7 @@ def without_network(at):
 
 
 class Payload:
-    """What runs a command when it is unpickled."""
+    """An object that runs a command when it is unpickled."""
 
     def __init__(self, file):
         self.file = file
@@ -103,19 +103,19 @@ PUBLISHED = "is not the file that CIFAR-10's authors published (its MD5 differs)
 
 # fmt: off
 SETS = [
-    M("MNIST that is not there and not to be downloaded", MNIST, "dataset.root=data lacks train-images-idx3-ubyte in data/MNIST/raw: place train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte there, or set dataset.download=true."),
-    M("MNIST without its labels", MNIST, "dataset.root=data lacks train-labels-idx1-ubyte in data/MNIST/raw: place ... there, or set dataset.download=true.", mnist(lambda at: (at.folder / RAW / "train-labels-idx1-ubyte").unlink())),
-    M("MNIST that is cut short", MNIST, f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (it is 100 bytes long, and its header says 6288): replace it by the official file.", mnist(cut(f"{RAW}/train-images-idx3-ubyte", 100))),
-    M("MNIST that is empty", MNIST, f"dataset.root=data: {RAW}/t10k-labels-idx1-ubyte is damaged (it does not begin as an IDX file of labels does): replace it by the official file.", mnist(cut(f"{RAW}/t10k-labels-idx1-ubyte", 0))),
-    M("another file in MNIST's place", MNIST, f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (it does not begin as an IDX file of images does): replace it by the official file.", mnist(magic=0x1234)),
-    M("MNIST of other images", MNIST, f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (its images are 20x20 pixels, not 28x28): replace it by the official file.", mnist(side=20)),
-    M("MNIST with fewer labels than images", MNIST, "dataset.root=data: train-images-idx3-ubyte holds 8 images and train-labels-idx1-ubyte 6 labels: replace both by the official files.", mnist(labels=6)),
-    M("MNIST damaged where it might be downloaded", "dataset=mnist", f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (it is 100 bytes long, and its header says 6288): replace it by the official file.", mnist(cut(f"{RAW}/train-images-idx3-ubyte", 100))),
-    M("MNIST downloaded without a network", "dataset=mnist", "dataset.root=data: mnist could not be downloaded or read (RuntimeError: Error downloading train-images-idx3-ubyte.gz: ...): place train-images-idx3-ubyte, ... in data/MNIST/raw.", without_network),
-    M("CIFAR-10 that is not there and not to be downloaded", CIFAR10, "dataset.root=data lacks data_batch_1 in data/cifar-10-batches-py: place data_batch_1, data_batch_2, data_batch_3, data_batch_4, data_batch_5, test_batch, batches.meta there, or set dataset.download=true."),
-    M("CIFAR-10 downloaded without a network", "dataset=cifar10", "dataset.root=data: cifar10 could not be downloaded or read (URLError: <urlopen error no route to host>): place data_batch_1, ... in data/cifar-10-batches-py.", without_network),
+    M("MNIST that is missing and not downloaded", MNIST, "dataset.root=data: data/MNIST/raw has no train-images-idx3-ubyte: put train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte there, or set dataset.download=true."),
+    M("MNIST without its labels", MNIST, "dataset.root=data: data/MNIST/raw has no train-labels-idx1-ubyte: put ... there, or set dataset.download=true.", mnist(lambda at: (at.folder / RAW / "train-labels-idx1-ubyte").unlink())),
+    M("truncated MNIST", MNIST, f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (it is 100 bytes long, but its header specifies 6288): replace it with the official file.", mnist(cut(f"{RAW}/train-images-idx3-ubyte", 100))),
+    M("MNIST that is empty", MNIST, f"dataset.root=data: {RAW}/t10k-labels-idx1-ubyte is damaged (it does not start like an IDX file of labels): replace it with the official file.", mnist(cut(f"{RAW}/t10k-labels-idx1-ubyte", 0))),
+    M("a different file in place of MNIST", MNIST, f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (it does not start like an IDX file of images): replace it with the official file.", mnist(magic=0x1234)),
+    M("MNIST files with images of another size", MNIST, f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (its images are 20x20 pixels, not 28x28): replace it with the official file.", mnist(side=20)),
+    M("MNIST with fewer labels than images", MNIST, "dataset.root=data: train-images-idx3-ubyte holds 8 images and train-labels-idx1-ubyte 6 labels: replace both with the official files.", mnist(labels=6)),
+    M("damaged MNIST although dataset.download is true", "dataset=mnist", f"dataset.root=data: {RAW}/train-images-idx3-ubyte is damaged (it is 100 bytes long, but its header specifies 6288): replace it with the official file.", mnist(cut(f"{RAW}/train-images-idx3-ubyte", 100))),
+    M("MNIST downloaded without a network", "dataset=mnist", "dataset.root=data: mnist could not be downloaded or read (RuntimeError: Error downloading train-images-idx3-ubyte.gz: ...): put train-images-idx3-ubyte, ... in data/MNIST/raw.", without_network),
+    M("CIFAR-10 that is missing and not downloaded", CIFAR10, "dataset.root=data: data/cifar-10-batches-py has no data_batch_1: put data_batch_1, data_batch_2, data_batch_3, data_batch_4, data_batch_5, test_batch, batches.meta there, or set dataset.download=true."),
+    M("CIFAR-10 downloaded without a network", "dataset=cifar10", "dataset.root=data: cifar10 could not be downloaded or read (URLError: <urlopen error no route to host>): put data_batch_1, ... in data/cifar-10-batches-py.", without_network),
     M("CIFAR-10 altered, so that opening it would run a command", CIFAR10, f"dataset.root=data: data/cifar-10-batches-py/data_batch_1 {PUBLISHED}", malicious_batch),
-    M("the same where it might be downloaded", "dataset=cifar10", f"dataset.root=data: data/cifar-10-batches-py/data_batch_1 {PUBLISHED}", malicious_batch),
-    M("a file where the data sets' folder belongs", "dataset=mnist dataset.root=notes.txt", "dataset.root: notes.txt is a file, where a directory is expected.", lambda at: at.write("notes.txt")),
+    M("altered CIFAR-10 although dataset.download is true", "dataset=cifar10", f"dataset.root=data: data/cifar-10-batches-py/data_batch_1 {PUBLISHED}", malicious_batch),
+    M("a file in place of the data sets' folder", "dataset=mnist dataset.root=notes.txt", "dataset.root: notes.txt is a file, where a directory is expected.", lambda at: at.write("notes.txt")),
 ]
 # fmt: on

@@ -25,7 +25,7 @@ TINY_DATA = ["dataset.max_train=40", "dataset.max_test=20"]
 
 @dataclass
 class Workshop:
-    """The folder in which an error is made, and what is at hand there."""
+    """The folder in which an error is caused, with helpers to set it up."""
 
     folder: Path
     patch: pytest.MonkeyPatch
@@ -51,9 +51,9 @@ class Workshop:
 
 @dataclass(frozen=True)
 class ErrorCase:
-    """What was done, the words of the command line, and the sentence that answers them; "..." is anything.
+    """The cause, the arguments of the command line, and the expected message; "..." matches anything.
 
-    `small` appends the options of the smallest run, so that an error that is not seen costs little.
+    `small` appends the options of the smallest run, so that an undetected error costs little time.
     """
 
     done: str
@@ -81,7 +81,7 @@ def answer(words: list[str], capfd: pytest.CaptureFixture[str]) -> tuple[int, st
         code = ended.code if isinstance(ended.code, int) else 1
     finally:
         torch.set_num_threads(threads)
-        for handler in set(root.handlers) - set(handlers):  # Hydra's own, whose stream ends with the test
+        for handler in set(root.handlers) - set(handlers):  # a handler of Hydra, whose stream ends with the test
             root.removeHandler(handler)
             handler.close()
         root.setLevel(level)
@@ -90,7 +90,7 @@ def answer(words: list[str], capfd: pytest.CaptureFixture[str]) -> tuple[int, st
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, but for what Hydra and locks write of a job."""
+    """Every file below a folder, except those of Hydra and of locks."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not {".hydra", "locks"} & set(path.parts) and path.suffix != ".log":

@@ -1,6 +1,6 @@
-"""Calls of the library with arguments of the wrong kind, each with the sentence that answers it.
+"""Calls of the library with arguments of the wrong kind, each with the expected message.
 
-Run as a program, without the tests' checks of types, which would come first: it prints the sentences that differ.
+Run as a program, without the tests' checks of types, which would fail first: it prints the messages that differ.
 """
 
 import re
@@ -22,14 +22,14 @@ def net(outputs=1, inputs=4):
 
 
 class Gives(nn.Module):
-    """A model that gives something made of its output."""
+    """A model that returns something made of its output."""
 
     def __init__(self, made):
         super().__init__()
         self.a, self.made = nn.Linear(4, 1), made
 
     def forward(self, x):
-        """The made thing."""
+        """The object made of the output."""
         return self.made(self.a(x))
 
 
@@ -59,7 +59,7 @@ def unknown_device(device):
     ), f'device={device!r} is not known: give "cpu", "cuda" or "cuda:0", or leave it out.'
 
 
-BYTES = "is not a number of bytes: give a whole one, such as 2**30."
+BYTES = "is not a number of bytes: give an integer, such as 2**30."
 FOLDER = "is not the name of a folder: give a string or a pathlib.Path."
 NO_NUMBERS = "that holds no numbers: give a tensor or an array."
 SHIFT = (
@@ -142,11 +142,11 @@ CALLS = {
     ),
     "no image at once": (
         [lambda: invariance(images_at_once=0)],
-        "images_at_once=0 is not a number of images: give a whole one, 1 at least.",
+        "images_at_once=0 is not a number of images: give an integer of at least 1.",
     ),
     "a part of an image at once": (
         [lambda: invariance(images_at_once=1.5)],
-        "images_at_once=1.5 is not a number of images: give a whole one, 1 at least.",
+        "images_at_once=1.5 is not a number of images: give an integer of at least 1.",
     ),
     "images that are not numbers": (
         [lambda: ak.invariance(net(inputs=16), IMAGES * float("nan"), "swap")],
@@ -175,7 +175,7 @@ CALLS = {
     "a number for a backend": ([lambda: svm(backend=5)], "backend=5 is not known: choose one of ..."),
     "an array for a measure": (
         [lambda: ak.alignment(K.numpy(), K), lambda: ak.cka(K.numpy(), K), lambda: ak.spectrum(K.numpy())],
-        "K is a ndarray, not a torch tensor: convert it by torch.as_tensor.",
+        "K is a ndarray, not a torch tensor: convert it with torch.as_tensor.",
     ),
     "complex numbers for a measure": (
         [lambda: ak.alignment(K.to(torch.complex128), K), lambda: ak.effective_rank(K.to(torch.complex128))],
@@ -183,7 +183,7 @@ CALLS = {
     ),
     "a list of labels for a measure": (
         [lambda: ak.target_alignment(K, Y.tolist())],
-        "y is a list, not a torch tensor: convert it by torch.as_tensor.",
+        "y is a list, not a torch tensor: convert it with torch.as_tensor.",
     ),
     "a number for a folder of results": (
         [lambda: ak.results(5), lambda: ak.sql(5, "select 1")],
@@ -196,7 +196,7 @@ CALLS = {
 }
 
 
-def told(call):
+def answer_of(call):
     try:
         return f"no error: {call()}"
     except ak.UserError as error:
@@ -206,11 +206,11 @@ def told(call):
 
 
 def main():
-    """Print what is answered otherwise."""
+    """Print the calls with other messages."""
     for name, (calls, sentence) in CALLS.items():
         pattern = ".*".join(map(re.escape, sentence.split("...")))
         for number, call in enumerate(calls):
-            if re.fullmatch(pattern, answer := told(call)) is None:
+            if re.fullmatch(pattern, answer := answer_of(call)) is None:
                 print(f"{name} ({number}): {answer!r}")
 
 

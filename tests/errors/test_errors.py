@@ -1,4 +1,4 @@
-"""Every error case, made through the real entry point; and the page in docs that is written from them."""
+"""Every error case, run through the real entry point; and the page in docs that is generated from them."""
 
 import shlex
 import subprocess

@@ -37,7 +37,7 @@ def test_an_unknown_field_is_ignored():
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"epoch": None}, "epoch is missing"),
         ({"epoch": "3"}, "epoch: Input should be a valid integer"),
@@ -46,6 +46,6 @@ def test_an_unknown_field_is_ignored():
         ({"version": None}, "it names no version"),
     ],
 )
-def test_what_is_damaged_is_named(changes, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_is_damaged_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
         decode(Facts, changed(**changes))

@@ -1,4 +1,4 @@
-"""What the kernels are held against: per-example autograd in float64, one sample at a time; and small helpers."""
+"""The reference for the kernels: per-example autograd in float64, one sample at a time; and small helpers."""
 
 import copy
 import dataclasses
@@ -64,13 +64,13 @@ def relative_error(K, expected, scale=None):
 
 
 def set_batch_sizes(monkeypatch, **numbers):
-    """Have the engine do other amounts at once, on CPUs and GPUs alike."""
+    """Make the engine use other batch sizes, on CPUs and GPUs alike."""
     for name in ("ON_CPU", "ON_GPU"):
         monkeypatch.setattr(machine, name, dataclasses.replace(getattr(machine, name), **numbers))
 
 
 def force_method(monkeypatch, method):
-    """Let every layer that can take `method` take it, whatever it costs."""
+    """Use `method` for every layer that supports it, at any cost."""
 
     def choose(layer, shape, outputs, elementwise):
         found = costs(shape, outputs, elementwise)

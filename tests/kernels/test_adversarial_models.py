@@ -1,4 +1,4 @@
-"""Models written to mislead the engine: each kernel is that of single samples, or a true sentence refuses it."""
+"""Models written to mislead the engine: each kernel is that of single samples, or refused for the right reason."""
 
 import random
 import warnings

@@ -1,4 +1,4 @@
-"""Networks that use their parameters in unusual ways: the kernel is right, or one sentence says why there is none."""
+"""Networks that use their parameters in unusual ways: the kernel is right or refused in one sentence."""
 
 import pytest
 import torch
@@ -83,7 +83,7 @@ RIGHT = {
         False,
     ),
     "by-hand": (lambda s, x: s.b(torch.tanh(s.a(x)) @ s.a.weight), two, vectors, False),
-    "by-hand-beside-a-call-thrown-away": (dead_call, two, vectors, False),
+    "by-hand-and-a-call-thrown-away": (dead_call, two, vectors, False),
     "in-the-loss-only": (lambda s, x: s.b(s.a(x)) + s.a.weight.square().sum(), two, vectors, False),
     "plain-parameter": (
         lambda s, x: s.b(torch.tanh(s.a(x)) * s.gain),

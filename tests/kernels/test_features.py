@@ -1,4 +1,4 @@
-"""The conjugate kernel: the input of the last linear layer, or of a layer that is chosen, or one sentence."""
+"""The conjugate kernel: the input of the last linear layer, or of a chosen layer, or one sentence."""
 
 import pytest
 import torch

@@ -93,7 +93,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_there_are_no_features_and_a_sentence_says_so(case):
+def test_models_without_features_are_refused_in_one_sentence(case):
     forward, more, sentence = REFUSED[case]
     with pytest.raises(UserError, match=sentence):
         ak.conjugate_kernel(model_of(forward, more), vectors())

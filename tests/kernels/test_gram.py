@@ -173,12 +173,12 @@ def test_several_outputs_are_refused():
         (lambda: ak.models.mlp(SHAPE, 500), {"budget_bytes": 100}, "budget_bytes=100 is too small"),
     ],
 )
-def test_a_users_mistake_is_told(make, arguments, sentence):
+def test_a_user_error_is_reported(make, arguments, sentence):
     with pytest.raises(UserError, match=sentence):
         ak.ntk(make(), torch.rand(4, *SHAPE), **arguments)
 
 
-def test_empty_input_and_missing_linear_layer_are_told():
+def test_empty_input_and_missing_linear_layer_are_reported():
     with pytest.raises(UserError, match="at least one sample"):
         ak.ntk(ak.models.mlp(SHAPE, 500), torch.rand(0, *SHAPE))
     with pytest.raises(UserError, match=r"no linear layer"):
@@ -201,7 +201,7 @@ def test_a_gradient_that_is_not_finite_names_the_sample_and_the_layer(kernel, ro
 
 
 @pytest.mark.parametrize("kernel", ["ntk", "conjugate"])
-def test_embeddings_are_never_made_in_tf32_unasked(kernel):
+def test_embeddings_are_computed_in_tf32_only_on_request(kernel):
     """cuDNN has it on by default; its rounding looked like a gradient that depends on the other samples."""
     seen = []
 

@@ -1,4 +1,4 @@
-"""Models whose samples depend on each other are refused, whatever the order of the data; others are never."""
+"""Models whose samples depend on each other are refused, in any order of the data; others never are."""
 
 import pytest
 import torch
@@ -188,7 +188,7 @@ def small_batches(s, x):
 
 
 def never_in_eights(s, x):
-    """Right in the batches of eight that the check collects, wrong in the large ones."""
+    """Correct in the batches of eight that the check collects, wrong in the large ones."""
     return layers(s, x) * (1 if len(x) <= 8 else 1 + x.mean())
 
 

@@ -25,13 +25,13 @@ INPUTS = {
 @pytest.mark.parametrize("name", INPUTS)
 @pytest.mark.parametrize("call", [ak.ntk, ak.conjugate_kernel, lambda m, x: ak.invariance(m, x, "swap")])
 def test_what_is_no_batch_of_samples(name, call):
-    x, told = INPUTS[name]
-    with pytest.raises(UserError, match=told) as raised:
+    x, message = INPUTS[name]
+    with pytest.raises(UserError, match=message) as raised:
         call(model(), x)
     assert "\n" not in str(raised.value)
 
 
-# In a process of its own, without the tests' checks of types, which would come first.
+# In a separate process, without the tests' checks of types, which would fail first.
 OTHER_TYPES = """
 import numpy as np, torch, afterkernel as ak
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1))
@@ -47,11 +47,11 @@ for call in (ak.ntk, ak.conjugate_kernel, lambda m, x: ak.invariance(m, x, "swap
 def test_other_types_than_a_module_and_tensors():
     done = subprocess.run([sys.executable, "-c", OTHER_TYPES], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    told = [
-        f"x is a {kind}, not a torch tensor: convert it by torch.as_tensor." for kind in ("tuple", "list", "ndarray")
+    messages = [
+        f"x is a {kind}, not a torch tensor: convert it with torch.as_tensor." for kind in ("tuple", "list", "ndarray")
     ]
-    told.append("the first argument is a Tensor, not a torch.nn.Module: give model, then x.")
-    assert done.stdout.splitlines() == 3 * told
+    messages.append("the first argument is a Tensor, not a torch.nn.Module: give model, then x.")
+    assert done.stdout.splitlines() == 3 * messages
 
 
 def test_images_of_two_dimensions():

@@ -1,4 +1,4 @@
-"""Kernels of the images or the architecture alone: pixels, Gaussian, and the NTK of infinite width."""
+"""Kernels that depend only on the images or the architecture: pixels, Gaussian, and the NTK of infinite width."""
 
 import math
 
@@ -170,7 +170,7 @@ def test_invariances_are_those_of_the_function(images, network):
     assert invariance(phi, images.double(), "shift") == pytest.approx(float(expected), rel=1e-12)
 
 
-def test_what_has_no_finite_embedding_says_so(images, network):
+def test_a_kernel_without_a_finite_embedding_reports_it(images, network):
     phi = KINDS["rbf"].embedding(KernelInput(network, images, "float64", CPU))
     with pytest.raises(UserError, match="kernel=rbf has no embedding"):
         phi(images)

@@ -70,7 +70,7 @@ CAPTURED = {
     "conv2d-frozen-bias": (lambda: frozen(nn.Conv2d(4, 6, 3, groups=2), "bias"), images),
     "embedding": (lambda: nn.Embedding(7, 3), tokens),
     "embedding-padding": (lambda: nn.Embedding(7, 3, padding_idx=2), tokens),
-    "embedding-padding-from-behind": (lambda: nn.Embedding(7, 3, padding_idx=-1), tokens),
+    "embedding-negative-padding": (lambda: nn.Embedding(7, 3, padding_idx=-1), tokens),
     "embedding-sparse": (lambda: nn.Embedding(7, 3, sparse=True), tokens),
     "embedding-one-index": (lambda: nn.Embedding(7, 3), lambda n: tokens(n)[:, 0]),
     "layer-norm": (lambda: stirred(nn.LayerNorm(4)), sequences),
@@ -144,12 +144,12 @@ def test_a_layer_that_falls_back_equals_autograd(case, dtype):
 
 def test_gradients_scaled_by_the_frequency_in_the_batch_are_right_or_refused():
     model, x = network(lambda: nn.Embedding(7, 3, scale_grad_by_freq=True)), tokens(7)
-    told = ""
+    message = ""
     try:
         K = ntk(model, x, dtype=torch.float64)
     except UserError as error:
-        told = str(error)
-    assert "depends on the others" in told or relative_error(K, gram(model, x)) < 1e-12
+        message = str(error)
+    assert "depends on the others" in message or relative_error(K, gram(model, x)) < 1e-12
 
 
 @pytest.mark.parametrize(

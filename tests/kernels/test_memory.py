@@ -1,4 +1,4 @@
-"""No more memory than the budget and one and a half results, whatever the layers, the outputs and the entry point."""
+"""No more memory than the budget and one and a half results, for all layers, outputs and entry points."""
 
 import weakref
 

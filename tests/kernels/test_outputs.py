@@ -137,7 +137,7 @@ def test_pairs_alone_are_the_diagonal(case, method, output):
         assert relative_error(paired, expected) < 1e-12
 
 
-def test_samples_that_do_not_pair_up_are_told():
+def test_samples_that_do_not_pair_up_are_reported():
     with pytest.raises(UserError, match="x has 3 samples and y 2"):
         paired_ntk(nn.Linear(4, 1), torch.rand(3, 4), torch.rand(2, 4))
 
@@ -156,12 +156,12 @@ def test_one_output_may_be_named_or_not():
     ("output", "sentence"),
     [
         (None, r"3 outputs per sample, of shape \(3,\): choose one by output=0"),
-        (3, "output=3 is not there: the model gives 3 outputs"),
-        (-4, "output=-4 is not there"),
+        (3, "output=3 does not exist: the model gives 3 outputs"),
+        (-4, "output=-4 does not exist"),
         ("sum", "output='sum' is not known"),
     ],
 )
-def test_an_output_that_is_not_there_is_told(output, sentence):
+def test_an_output_that_does_not_exist_is_reported(output, sentence):
     make, inputs = MODELS["linear"]
     with pytest.raises(UserError, match=sentence):
         ntk(make(), inputs(4), output=output)

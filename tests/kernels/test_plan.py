@@ -1,4 +1,4 @@
-"""The plan keeps within its budget and says truly what will be done."""
+"""The plan stays within its budget and describes correctly what will be done."""
 
 import contextlib
 
@@ -63,7 +63,7 @@ def test_row_blocks_end_where_cells_of_a_store_end(n, m, held, workers):
 
 @settings(deadline=None)
 @given(n=st.integers(1, 300), held=st.integers(2, 200), cell=st.integers(1, 100))
-def test_cells_of_an_earlier_store_are_kept_or_the_budget_is_told(n, held, cell):
+def test_cells_of_an_earlier_store_are_kept_or_the_budget_is_refused(n, held, cell):
     if held < 2 * cell:
         with pytest.raises(UserError, match=r"budget_bytes=.* too small to continue"):
             plan(n, 20, layers(7), 4, held * 28, Setting(cell=cell))
@@ -81,7 +81,7 @@ def test_a_budget_for_everything_collects_everything_once():
 
 
 class Counting:
-    """An embedding that counts the samples it is asked for and the memory that it is given to write to."""
+    """An embedding that counts the samples to embed and the memory that it is given to write to."""
 
     dtype, device, outputs, work_bytes, model = torch.float64, torch.device("cpu"), 1, 0, nn.Flatten()
     samples_at_once = 8
@@ -110,16 +110,16 @@ class Counting:
 @pytest.fixture
 def done(monkeypatch):
     """The total of the work and the amounts that it was advanced by."""
-    told = []
+    numbers = []
 
     @contextlib.contextmanager
     def recorder(description, total, *, unit, units):
         amounts = []
-        told.extend([total, amounts, units])
+        numbers.extend([total, amounts, units])
         yield amounts.append
 
     monkeypatch.setattr(gram_module, "progress", recorder)
-    return told
+    return numbers
 
 
 @pytest.mark.parametrize("rows_per_strip", [2, 128])
@@ -161,7 +161,7 @@ def a_bit_of_everything():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bf16"])
 @pytest.mark.parametrize("method", ["gradients", "factors"])
-def test_a_sample_takes_the_memory_that_the_plan_says(monkeypatch, method, dtype):
+def test_a_sample_takes_the_planned_memory(monkeypatch, method, dtype):
     force_method(monkeypatch, method)
     phi, x = embedding(a_bit_of_everything(), dtype=dtype), torch.randint(0, 50, (8, 5))
     steps = train_test_plan(phi, x, x[:0], 1 << 30, dtype)
@@ -184,7 +184,7 @@ def test_what_is_rounded_to_bf16_fits_the_budget_before_it_is_rounded(monkeypatc
     assert steps.held_bytes + max(largest) <= budget
 
 
-def test_a_budget_below_two_embeddings_is_told():
+def test_a_budget_below_two_embeddings_is_reported():
     with pytest.raises(UserError, match=r"kernel\.budget_bytes=10 is too small: .* need 800 bytes"):
         plan(5, 5, layers(60, 40), 4, 10)
     with pytest.raises(UserError, match=r"kernel\.budget_bytes=799 is too small: .* need 800 bytes"):

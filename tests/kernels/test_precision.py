@@ -1,4 +1,4 @@
-"""Less than float32 is asked for by name, and its error is measured; float32 is float32."""
+"""Less precision than float32 is requested by name, and its error is measured; float32 is float32."""
 
 import pytest
 import torch
@@ -74,13 +74,13 @@ def test_both_kernels_can_be_taken_in_less(model, kernel, dtype):
     assert 0 <= found.relative_error < 1e-2
 
 
-def test_an_embedding_in_another_type_is_told(model):
+def test_an_embedding_in_another_type_is_reported(model):
     with pytest.raises(UserError, match=r"dtype=bf16 needs an embedding in torch\.float32"):
         train_test_grams(embedding(model, dtype=torch.float64), torch.rand(3, *SHAPE), dtype="bf16")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, "float16", "int8", torch.bfloat16, ""])
-def test_an_unknown_precision_is_told(model, dtype):
+def test_an_unknown_precision_is_reported(model, dtype):
     with pytest.raises(
         UserError, match=r"is not known: choose torch\.float32, torch\.float64, float32, float64, tf32, bf16"
     ):

@@ -1,4 +1,4 @@
-"""Models that have no kernel of single samples, or no output to take it of: one sentence says so."""
+"""Models that have no kernel of single samples, or no output to compute it for, are refused in one sentence."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def branch_of_batches(net, x):
     return net.b(net.a(x)) if x.max() < 1 else net.b(x)
 
 
-TOLD = {
+REFUSED = {
     "batch-mean": (lambda s, x: s.b(torch.tanh(s.a(x - x.mean(0)))), two, vectors, "depend"),
     "earlier-samples": (lambda s, x: s.b(torch.tanh(s.a(x)).cumsum(0)), two, vectors, "depend"),
     "batch-statistics": (
@@ -56,21 +56,21 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize("case", TOLD)
-def test_there_is_no_kernel_and_a_sentence_says_so(case):
-    forward, parts, inputs, sentence = TOLD[case]
+@pytest.mark.parametrize("case", REFUSED)
+def test_models_without_a_kernel_are_refused_in_one_sentence(case):
+    forward, parts, inputs, sentence = REFUSED[case]
     with pytest.raises(UserError, match=sentence):
         ntk(Net(forward, **parts()), inputs(6))
 
 
 @pytest.mark.parametrize("n", [1, 6])
-def test_samples_that_depend_on_each_other_are_seen_beside_a_single_one(n):
-    model = Net(TOLD["batch-mean"][0], **two())
+def test_dependent_samples_are_detected_next_to_a_single_one(n):
+    model = Net(REFUSED["batch-mean"][0], **two())
     with pytest.raises(UserError, match="depend"):
         ntk(model, vectors(n), vectors(7 - n))
 
 
-def test_a_branch_on_the_batch_is_told():
+def test_a_branch_on_the_batch_is_reported():
     x = vectors(40)
     x[30] = 2
     with pytest.raises(UserError, match="branch on the data"):

@@ -1,4 +1,4 @@
-"""`store=`: a killed computation goes on where it stopped; nothing stale, foreign or damaged is taken for done."""
+"""`store=`: a killed computation continues where it stopped; stale, foreign or damaged tiles are never used."""
 
 import json
 import multiprocessing
@@ -122,7 +122,7 @@ def test_a_complete_store_is_read_alone(tmp_path, whole, collected):
     assert files(tmp_path / "whole") == before
 
 
-def test_a_killed_computation_goes_on_and_ends_bit_for_bit_the_same(half_done, tmp_path, collected):
+def test_a_killed_computation_continues_and_ends_bit_for_bit_the_same(half_done, tmp_path, collected):
     folder = shutil.copytree(half_done, tmp_path / "store")
     whole = compute(tmp_path / "whole")
     of_whole = sum(collected)
@@ -136,7 +136,7 @@ def test_a_killed_computation_goes_on_and_ends_bit_for_bit_the_same(half_done, t
 
 
 @pytest.mark.parametrize("samples_held", [9, 13, 60, 1000])
-def test_another_budget_goes_on_or_is_told(half_done, tmp_path, samples_held):
+def test_another_budget_continues_or_is_refused(half_done, tmp_path, samples_held):
     folder = shutil.copytree(half_done, tmp_path / "store")
     before = files(folder)
     if samples_held < 12:
@@ -210,7 +210,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_store_is_told_and_left(tmp_path, whole, damage):
+def test_a_damaged_store_is_reported_and_left_unchanged(tmp_path, whole, damage):
     folder = tmp_path / "whole"
     name, spoil = DAMAGE[damage]
     spoil(folder / name)

@@ -1,4 +1,4 @@
-"""Tiles of any size make the same matrix, wherever it lies; on a GPU too."""
+"""Tiles of any size make the same matrix, on any device."""
 
 import pytest
 import torch
@@ -140,7 +140,7 @@ def test_a_gpu_fills_a_store(tmp_path, dtype):
 
 
 @on_gpu
-def test_a_result_beside_the_products_needs_no_staging():
+def test_a_result_on_the_device_of_the_products_needs_no_staging():
     matrix = torch.zeros(3, 3, device="cuda")
     assert TileWriter({TOTAL: matrix}, torch.device("cuda"), torch.float32)._direct
 

@@ -1,4 +1,4 @@
-"""Any model that has a kernel of single samples gets it, and nothing of the user's changes; else one true sentence."""
+"""Any model that has a kernel of single samples gets it, unchanged; any other is refused for the right reason."""
 
 import copy
 import logging

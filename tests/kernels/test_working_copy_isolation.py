@@ -79,7 +79,7 @@ def test_random_numbers_are_left_alone_and_a_random_model_is_seen():
     assert (before[1] == after[1]).all()
 
 
-def test_random_numbers_go_on_where_they_ended():
+def test_random_numbers_continue_where_they_ended():
     private = PrivateRandomness(torch.device("cpu"))
     before = random.getstate()  # the type checker of the tests draws such numbers in what it checks
     with private():

@@ -1,4 +1,4 @@
-"""Jobs for the launchers: a stand-in for a run, taken by its name in the processes that an engine starts."""
+"""Jobs for the launchers: a fake run, imported by its name in the processes that an engine starts."""
 
 import os
 from pathlib import Path

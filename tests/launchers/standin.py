@@ -1,4 +1,4 @@
-"""What a job of these tests does in its process, instead of a run: what its configuration says."""
+"""The fake run of these tests: does in its process what its configuration says."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from afterkernel.launchers.job import Job, Outcome
 
 
 def execute(job: Job, echo: str = "plain") -> Outcome:
-    """Act, and say so in the run's folder: one file `begun.N` each time that the job begins, `ended` at its end."""
+    """Act, and record it in the run's folder: one file `begun.N` each time that the job begins, `ended` at its end."""
     folder = Path(job.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     times = len(list(folder.glob("begun.*")))
@@ -59,7 +59,7 @@ def act(what: str, config, folder: Path) -> None:
         while not (folder.parent / config["other"] / "begun.0").exists():
             time.sleep(0.05)
         time.sleep(config.get("then_s", 0.0))
-    elif what == "deaf":  # hears no signal that Python could hear, as in one long call of a library
+    elif what == "deaf":  # handles no signal in Python, as in one long call of a library
         # All of them: another thread takes the one that matters, and any that woke this one would let it be handled.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         time.sleep(config["sleep_s"])

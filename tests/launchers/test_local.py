@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("stand_in")
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(make_jobs, recorder, processes):
+def test_a_job_that_dies_is_one_failed_run_and_the_others_continue(make_jobs, recorder, processes):
     events = recorder()
     jobs = make_jobs(
         a={}, b={"act": "kill"}, c={"act": "exit"}, d={"act": "raise"}, e={"act": "fail"}, f={"act": "unreadable"}, g={}

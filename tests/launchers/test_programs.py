@@ -13,7 +13,7 @@ import pytest
 
 from afterkernel.records import read_records
 
-# Long enough to be broken off in the middle of training, at a checkpoint.
+# Long enough to be interrupted in the middle of training, at a checkpoint.
 SMALL = [
     "arch=mlp",
     "arch.budget=1500",
@@ -112,7 +112,7 @@ def test_slurm_jobs_that_are_requeued_give_the_records_of_an_unbroken_run(unbrok
 
 
 @pytest.mark.slurm
-def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(unbroken, tmp_path):
+def test_ctrl_c_cancels_the_jobs_and_the_same_command_continues(unbroken, tmp_path):
     words = ["seed=0,1", "sweep.name=s", "launcher=slurm", "launcher.poll_s=0.5"]
     process = start(tmp_path, *words)
     folder = tmp_path / "runs" / "s"
@@ -138,7 +138,7 @@ def test_ray_gives_the_records_of_launcher_local(unbroken, tmp_path, where):
 
 
 @pytest.mark.ray
-def test_a_run_whose_ray_worker_is_killed_goes_on_from_its_checkpoint(unbroken, tmp_path):
+def test_a_run_whose_ray_worker_is_killed_continues_from_its_checkpoint(unbroken, tmp_path):
     def kill():
         for locks in folder.glob("*-seed0*/locks/*.json"):
             os.kill(int(json.loads(locks.read_text())["process"].partition("@")[0]), signal.SIGKILL)

@@ -29,7 +29,7 @@ def connectable(address):
 
 @pytest.mark.ray
 @pytest.mark.parametrize("where", ["existing", "local"])
-def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(
+def test_a_job_that_dies_is_one_failed_run_and_the_others_continue(
     stand_in, make_jobs, recorder, folder, address, where, monkeypatch
 ):
     monkeypatch.setenv("WANDB_ENTITY", "someone")
@@ -50,7 +50,7 @@ def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(
     assert sentences["a"].endswith("|someone")
     assert where == "local" or Path(sentences["b"].partition("; see ")[2]).is_dir()
     assert sorted(path.name for path in folder.iterdir()) == list("abcdefg")
-    assert connectable(address)  # a cluster that is not the launcher's goes on
+    assert connectable(address)  # a cluster that the launcher did not start keeps running
 
 
 @pytest.mark.ray
@@ -63,7 +63,7 @@ def test_a_job_whose_process_died_is_begun_again_as_often_as_it_may(stand_in, ma
 
 
 @pytest.mark.ray
-def test_no_job_begins_once_told_to_stop_and_those_that_run_end(stand_in, make_jobs, recorder, folder, address):
+def test_no_job_begins_after_a_stop_and_running_jobs_end(stand_in, make_jobs, recorder, folder, address):
     events = recorder(stop_after=1)
     jobs = make_jobs(
         a={"act": "await", "other": "b"}, b={"act": "sleep", "sleep_s": 5}, **{name: {} for name in "cdefgh"}
@@ -98,7 +98,7 @@ def test_ctrl_c_stops_what_runs_and_passes_on(stand_in, make_jobs, recorder, fol
 
 
 @pytest.mark.ray
-def test_what_no_node_has_is_refused_in_one_sentence(make_jobs, recorder, address):
+def test_resources_that_no_node_has_are_refused_in_one_sentence(make_jobs, recorder, address):
     with pytest.raises(UserError, match=r"launcher.cpus=64, .* the largest node has 2 CPUs"):
         RayLauncher(address=address, cpus=64).launch(make_jobs(a={}), recorder(), standin.execute)
     with pytest.raises(UserError, match=r"launcher.gpus=1"):
@@ -106,7 +106,7 @@ def test_what_no_node_has_is_refused_in_one_sentence(make_jobs, recorder, addres
 
 
 @pytest.mark.ray
-def test_a_cluster_that_asks_for_a_token_says_so(address, tmp_path):
+def test_a_cluster_that_requires_a_token_is_reported(address, tmp_path):
     # Ray reads its token once per process.
     script = (
         "from afterkernel.launchers.ray import RayLauncher; from afterkernel.launchers.job import Job\n"
@@ -115,7 +115,7 @@ def test_a_cluster_that_asks_for_a_token_says_so(address, tmp_path):
     without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     done = subprocess.run([sys.executable, "-c", script], env=without, capture_output=True, text=True, check=False)
     assert "UserError: launcher=ray: the cluster at" in done.stderr
-    assert "asks for a token; set RAY_AUTH_MODE=token" in done.stderr
+    assert "requires a token; set RAY_AUTH_MODE=token" in done.stderr
 
 
 def test_no_jobs_do_nothing(recorder, folder):
@@ -144,6 +144,6 @@ def test_a_variable_that_is_not_set_is_refused(monkeypatch, importable):
         RayLauncher(env=["NOT_SET"]).check()
 
 
-def test_without_ray_one_sentence_says_what_to_install():
+def test_a_missing_ray_is_reported_with_what_to_install():
     with pytest.raises(UserError, match=r"pip install 'afterkernel\[ray\]'"):
         RayLauncher().check()

@@ -59,7 +59,7 @@ def once_begun(folder, names, action, times=0):
 
 
 @pytest.mark.slurm
-def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(stand_in, make_jobs, recorder, folder, monkeypatch):
+def test_a_job_that_dies_is_one_failed_run_and_the_others_continue(stand_in, make_jobs, recorder, folder, monkeypatch):
     monkeypatch.setenv("WANDB_ENTITY", "someone")
     events = recorder()
     jobs = make_jobs(
@@ -91,7 +91,7 @@ def test_a_job_that_dies_is_one_failed_run_and_the_others_go_on(stand_in, make_j
 def test_time_limits_pre_emption_and_requeueing_bring_a_job_back(stand_in, make_jobs, recorder, folder):
     """All of SLURM's ways at once, since its time limits are minutes long.
 
-    `limit` stops in order and is requeued by submitit, `often` too until no requeue is left; `deaf` hears nothing and
+    `limit` stops in order and is requeued by submitit, `often` too until no requeue is left; `deaf` ignores signals and
     SLURM kills it; `again` is requeued by hand, without warning.
     """
     events = recorder()
@@ -142,7 +142,7 @@ def test_a_pre_empted_job_comes_back(stand_in, make_jobs, recorder, folder):
 
 
 @pytest.mark.slurm
-def test_no_job_begins_once_told_to_stop_and_those_that_run_end(stand_in, make_jobs, recorder, folder):
+def test_no_job_begins_after_a_stop_and_running_jobs_end(stand_in, make_jobs, recorder, folder):
     events = recorder(stop_after=1)
     jobs = make_jobs(a={"act": "await", "other": "b"}, b={"act": "sleep", "sleep_s": 5}, c={}, d={})
     Slurm(jobs=2, poll_s=0.1).launch(jobs, events, standin.execute)
@@ -187,12 +187,12 @@ def test_more_jobs_than_an_array_holds_come_in_several(stand_in, make_jobs, reco
 
 
 @pytest.mark.slurm
-def test_what_sbatch_refuses_is_told_in_one_sentence(stand_in, make_jobs, recorder):
+def test_a_refusal_of_sbatch_is_reported_in_one_sentence(stand_in, make_jobs, recorder):
     with pytest.raises(UserError, match=r"sbatch refused the jobs: .*invalid partition specified: nowhere"):
         Slurm(partition="nowhere").launch(make_jobs(a={}, b={}), recorder(), standin.execute)
 
 
-def test_without_submitit_one_sentence_says_what_to_install(monkeypatch):
+def test_a_missing_submitit_is_reported_with_what_to_install(monkeypatch):
     monkeypatch.setattr(slurm.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'afterkernel\[slurm\]'"):
         Slurm().check()
@@ -203,7 +203,7 @@ def test_no_jobs_do_nothing(recorder, folder):
     assert not folder.exists()
 
 
-def test_without_slurm_one_sentence_says_so():
+def test_a_missing_slurm_is_reported_in_one_sentence():
     with pytest.raises(UserError, match=r"the command sbatch was not found on this machine; .* launcher=local"):
         Slurm().check()
 
@@ -227,5 +227,5 @@ def test_what_is_no_option_of_sbatch_is_refused(installed):
         ("", "", "SLURM no longer lists it"),
     ],
 )
-def test_how_a_job_died_is_said_in_words(state, code, sentence):
+def test_the_end_of_a_job_is_described_in_words(state, code, sentence):
     assert sentence in slurm_commands.describe_end(state, code)

@@ -1,4 +1,4 @@
-"""Worker processes that die or misbehave: the sweep reports it and never waits for ever."""
+"""Worker processes that die or misbehave: the sweep reports it and does not wait for ever."""
 
 import ctypes
 import threading
@@ -42,7 +42,7 @@ def fail():
 
 
 @pytest.mark.parametrize("answer", [SystemExit(3), KeyboardInterrupt(), ValueError("no")])
-def test_whatever_a_process_raises_is_one_failed_run(monkeypatch, make_jobs, recorder, answer):
+def test_any_exception_of_a_process_is_one_failed_run(monkeypatch, make_jobs, recorder, answer):
     monkeypatch.setattr(processes, "ProcessPoolExecutor", pool_that(answer))
     events = recorder()
     run_in_processes(make_jobs(a={}, b={}, c={}), events, standin.execute, [{}, {}], "none")
@@ -116,7 +116,7 @@ def test_a_thread_of_the_engine_that_dies_between_jobs_costs_no_run(make_jobs, r
 
 
 @pytest.mark.timeout(60)
-def test_slots_that_end_without_a_word_end_the_sweep(monkeypatch, make_jobs, recorder):
+def test_worker_threads_that_end_silently_end_the_sweep(monkeypatch, make_jobs, recorder):
     monkeypatch.setattr(processes, "LOOK_S", 0.05)
     monkeypatch.setattr(processes._WorkerThread, "run", lambda self: None)
     with pytest.raises(RuntimeError, match="threads that serve the worker processes have ended"):

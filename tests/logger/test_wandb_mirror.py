@@ -1,4 +1,4 @@
-"""What a run tells W&B, read back from its offline files; and what becomes of a run whose mirror fails."""
+"""What a run logs to W&B, read back from its offline files; and runs whose mirror fails."""
 
 import contextlib
 import logging
@@ -119,25 +119,25 @@ def test_every_option_that_names_a_place_is_private():
         ("x" * 400, "x" * 297 + "..."),
     ],
 )
-def test_paths_leave_a_sentence(sentence, shown):
+def test_paths_are_removed_from_a_message(sentence, shown):
     assert without_paths(sentence, ["runs/a b"]) == shown
 
 
 @pytest.mark.parametrize(
-    ("error", "state", "told"),
+    ("error", "state", "reason"),
     [
         (UserError("training diverged: training.lr=1e+30 is too large."), "failed", "training.lr=1e+30 is too large"),
         (KeyboardInterrupt(), "interrupted", "interrupted before its end"),
         (MemoryError(), "failed", "MemoryError"),
     ],
 )
-def test_a_run_that_fails_is_marked_failed_and_says_why(tmp_path, error, state, told):
+def test_a_run_that_fails_is_marked_failed_with_the_reason(tmp_path, error, state, reason):
     with pytest.raises(type(error)):
         broken_off(configured(tmp_path), tmp_path, error)
     (found,) = offline(tmp_path)
     assert found.exit_codes == [1]
     assert (found.summary["state"], found.summary["final"], found.summary["epoch"]) == (state, False, 0)
-    assert told in found.summary["error"]
+    assert reason in found.summary["error"]
 
 
 def test_a_resumed_run_keeps_its_id_and_is_complete_in_itself(tmp_path):
@@ -194,7 +194,7 @@ def warnings_of(caplog):
 
 
 @pytest.mark.parametrize("stage", ["init", "log", "finish"])
-def test_a_mirror_that_fails_is_one_warning_and_the_run_goes_on(tmp_path, monkeypatch, caplog, stage):
+def test_a_mirror_that_fails_is_one_warning_and_the_run_continues(tmp_path, monkeypatch, caplog, stage):
     import wandb
 
     def fail(*_, **__):
@@ -206,8 +206,8 @@ def test_a_mirror_that_fails_is_one_warning_and_the_run_goes_on(tmp_path, monkey
     with mirrored(configured(tmp_path), tmp_path) as mirror:
         mirror.log(logger_records.record(0))
         mirror.log(logger_records.record(1))
-    (told,) = warnings_of(caplog)
-    assert told.startswith("W&B logging stopped for this run ([Errno 28] No space left on device)")
+    (warning,) = warnings_of(caplog)
+    assert warning.startswith("W&B logging stopped for this run ([Errno 28] No space left on device)")
     monkeypatch.undo()
     again = tmp_path / "again"
     again.mkdir()

@@ -75,23 +75,23 @@ def test_symmetry_and_mixed_data_types():
 
 @pytest.mark.parametrize("measure", [alignment, cka])
 @pytest.mark.parametrize(
-    ("K", "C", "told"),
+    ("K", "C", "message"),
     [
         (torch.eye(3), torch.eye(4), "K has shape .3, 3. and C .4, 4.: both must be of the same images"),
         (torch.ones(3), torch.ones(3), "two dimensions"),
         (torch.ones(0, 0), torch.ones(0, 0), "two dimensions"),
-        (torch.eye(3), torch.zeros(3, 3), "C holds zeros alone"),
+        (torch.eye(3), torch.zeros(3, 3), "C contains only zeros"),
         (torch.eye(3) * math.nan, torch.eye(3), "K holds NaN or infinity"),
         (torch.eye(3), torch.eye(3) * math.inf, "C holds NaN or infinity"),
     ],
 )
-def test_mistakes_are_told(measure, K, C, told):
-    with pytest.raises(UserError, match=told):
+def test_errors_are_reported(measure, K, C, message):
+    with pytest.raises(UserError, match=message):
         measure(K, C)
 
 
 def test_cka_needs_square_kernels_that_vary():
     with pytest.raises(UserError, match="square"):
         cka(torch.ones(2, 3), torch.ones(2, 3))
-    with pytest.raises(UserError, match="C is zero once its means are taken off"):
+    with pytest.raises(UserError, match="C is zero after centring"):
         cka(torch.eye(7), torch.full((7, 7), 0.1))

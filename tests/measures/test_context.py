@@ -1,4 +1,4 @@
-"""One snapshot's measures together: the same images throughout, nothing twice, layers, and what is remembered."""
+"""One snapshot's measures together: the same images throughout, nothing twice, layers, and the history."""
 
 import copy
 
@@ -83,7 +83,7 @@ def test_snapshots_are_measured_in_their_order():
 
 
 def test_nothing_is_embedded_twice(monkeypatch):
-    """Whole kernels need the invariances' embeddings alone; layers the sample's once more."""
+    """Whole kernels need only the invariances' embeddings; layers those of the sample in addition."""
     seen = []
     block = IndependenceChecked.block
 
@@ -133,7 +133,7 @@ def test_the_same_numbers_again_from_a_state_on_disk(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_library_says_the_same(dtype):
+def test_the_library_gives_the_same_numbers(dtype):
     given, model = problem(), net()
     found = measured(model, given, dtype=dtype)["ntk"]
     kind = getattr(torch, dtype)
@@ -187,7 +187,7 @@ def test_a_measure_that_gives_a_list_is_refused(monkeypatch):
         measured(net(), problem(), names=["odd"])
 
 
-def test_every_measure_says_what_it_is_and_costs():
+def test_every_measure_declares_its_meaning_and_cost():
     for kind in MEASURES.values():
         assert kind.what
         assert "n" in kind.cost

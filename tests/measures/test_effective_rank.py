@@ -62,16 +62,16 @@ def test_large_kernels_agree_with_all_eigenvalues():
 
 
 @pytest.mark.parametrize(
-    ("K", "told"),
+    ("K", "message"),
     [
         (torch.ones(2, 3), "square"),
         (torch.ones(4), "two dimensions"),
-        (torch.zeros(3, 3), "zeros alone"),
+        (torch.zeros(3, 3), "only zeros"),
         (torch.full((2, 2), float("nan")), "NaN"),
         (torch.tensor([[1.0, 5], [0, 1]]), "not symmetric"),
         (-torch.eye(3), "no positive eigenvalue"),
     ],
 )
-def test_mistakes_are_told(K, told):
-    with pytest.raises(UserError, match=told):
+def test_errors_are_reported(K, message):
+    with pytest.raises(UserError, match=message):
         effective_rank(K)

@@ -214,7 +214,7 @@ def test_embeddings_are_made_in_whole_batches_and_never_held(monkeypatch):
     assert {unit.layer: method for unit, method in phi.methods.items()}["3"] == "factors"
 
 
-def test_mistakes_are_told():
+def test_errors_are_reported():
     with pytest.raises(UserError, match="'flip' is not known: choose one of shift, rotation, zoom, swap"):
         invariance(Pixels(), random_images(), "flip")
     with pytest.raises(UserError, match="strength=2 is not one of transform='swap': it must be left out"):
@@ -235,7 +235,7 @@ def test_any_kernel_by_its_name():
     assert model_invariance(small_net(), x, "shift", "rbf") == invariance(phi, x, "shift")
 
 
-def test_a_zoom_that_cuts_nothing_off_is_told(caplog):
+def test_a_zoom_that_crops_nothing_is_reported(caplog):
     Invariance().warn_of_images(28, 28)
     Invariance(crop_fraction=[0.75]).warn_of_images(8, 8)
     assert not caplog.records

@@ -33,8 +33,8 @@ def test_distances_velocities_and_alignments_over_snapshots_agree_with_numpy_on_
             if i:
                 fast = (1 - cosine(grams[i - 1][name], now[name])) / (epochs[i] - epochs[i - 1])
                 assert numbers["kernel_velocity"] == pytest.approx(fast, abs=1e-6)
-            beside = {other: now[other], "initial_ntk": grams[0]["ntk"], "initial_conjugate": grams[0]["conjugate"]}
-            for with_name, matrix in beside.items():
+            others = {other: now[other], "initial_ntk": grams[0]["ntk"], "initial_conjugate": grams[0]["conjugate"]}
+            for with_name, matrix in others.items():
                 assert numbers[f"alignment_with_{with_name}"] == pytest.approx(cosine(now[name], matrix), abs=1e-6)
                 assert numbers[f"cka_with_{with_name}"] == pytest.approx(cka(now[name], matrix), abs=1e-6)
     for layer in LAYERS:
@@ -72,8 +72,8 @@ def test_small_distances_keep_their_digits():
     assert ak.kernel_distance(K, K + 1e-7 * C) == pytest.approx(0.5e-14, rel=1e-6)
 
 
-def test_mistakes_are_told():
+def test_errors_are_reported():
     with pytest.raises(UserError, match="both must be of the same images"):
         ak.kernel_distance(torch.eye(2), torch.eye(3))
-    with pytest.raises(UserError, match="C holds zeros alone"):
+    with pytest.raises(UserError, match="C contains only zeros"):
         ak.kernel_distance(torch.eye(2), torch.zeros(2, 2))

@@ -64,7 +64,7 @@ def test_labels_by_hand():
 
 
 def test_labels_outside_the_range_of_the_kernel_count_nowhere():
-    # One direction for ten images: nine eigenvectors are anybody's, and carry nothing.
+    # One direction for ten images: nine eigenvectors are arbitrary, and have eigenvalue 0.
     found = ak.spectrum(torch.ones(10, 10), torch.tensor([1] * 7 + [0] * 3))
     torch.testing.assert_close(found.label_energy, torch.full((10,), 0.16, dtype=torch.float64))
 
@@ -89,8 +89,8 @@ def test_fewer_images_than_eigenvalues_leave_none():
     assert found["label_energy_6"] == pytest.approx(1)
 
 
-def test_mistakes_are_told():
-    with pytest.raises(UserError, match="not symmetric: the spectrum is that of a Gram matrix"):
+def test_errors_are_reported():
+    with pytest.raises(UserError, match="not symmetric: the spectrum needs a Gram matrix"):
         ak.spectrum(torch.tensor([[1.0, 5], [0, 1]]))
     with pytest.raises(UserError, match=r"y has shape \(3,\): K has 2 samples"):
         ak.spectrum(torch.eye(2), torch.zeros(3))

@@ -51,7 +51,7 @@ def test_a_sample_of_one_class_has_an_alignment_but_no_centred_one():
     assert found["target_cka"] is found["ridge_test_error"] is None
 
 
-def test_mistakes_are_told():
+def test_errors_are_reported():
     with pytest.raises(UserError, match="square Gram matrix"):
         ak.target_alignment(torch.ones(2, 3), torch.zeros(2))
     with pytest.raises(UserError, match="y has shape"):

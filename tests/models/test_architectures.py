@@ -31,7 +31,7 @@ def test_budget_of_1e5_gives_the_papers_networks(make, shape, width, parameters)
     assert network(torch.rand(3, *shape)).shape == (3,)
 
 
-def test_vgg_is_what_it_says():
+def test_vgg_has_the_layers_of_its_options():
     network = ak.models.vgg(DIGITS, width=4, num_layers=4, num_blocks=2)
     kinds = [type(layer).__name__ for layer in network.layers]
     block = ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d"]
@@ -97,7 +97,7 @@ def test_pytorch_initialiser_is_pytorchs():
 @pytest.mark.parametrize(
     ("make", "shape", "options", "sentence"),
     [
-        (ak.models.vgg, MNIST, {"budget": 10}, "arch.budget=10 is too small: vgg on 1x28x28 images counts at least"),
+        (ak.models.vgg, MNIST, {"budget": 10}, "arch.budget=10 is too small: vgg on 1x28x28 images has at least"),
         (ak.models.mlp, MNIST, {"budget": 10}, r"arch.budget=10 .* \(width 5\)"),
         (ak.models.vgg, MNIST, {"num_layers": 5}, "arch.num_layers=5 does not divide"),
         (ak.models.vgg, (1, 6, 6), {"num_layers": 3, "num_blocks": 3}, "arch.num_blocks=3 is too many"),
@@ -105,7 +105,7 @@ def test_pytorch_initialiser_is_pytorchs():
         (ak.models.mlp, MNIST, {"width": 0}, "arch.width=0 is too small"),
     ],
 )
-def test_impossible_networks_are_told(make, shape, options, sentence):
+def test_impossible_networks_are_reported(make, shape, options, sentence):
     with pytest.raises(UserError, match=sentence):
         make(shape, **options)
 

@@ -1,4 +1,4 @@
-"""The real program, run as a user runs it: one small sweep that many tests look at."""
+"""The real program, run as a user runs it: one small sweep that many tests use."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What tests of broken sweeps share: a small grid, faults on purpose, and the numbers of a sweep to compare."""
+"""Helpers for tests of interrupted sweeps: a small grid, injected faults, and the numbers of a sweep to compare."""
 
 import dataclasses
 import os
@@ -35,7 +35,7 @@ def last_of_each(words):
 
 
 def environment(harm=None, mark=None):
-    """The environment of a program, with faults on purpose (see tests/sweep/harm) if asked for."""
+    """The environment of a program, optionally with injected faults (see tests/sweep/harm)."""
     found = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     if harm is not None:
         path = [str(HARM), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -83,6 +83,6 @@ def numbers(sweep_dir):
             if name not in ("kernels", "provenance", "config", "wall_s_train", "commit", "device", "peak_bytes")
         }
         key = record.run_id, record.epoch, record.evaluation_id
-        assert key not in found, f"{key} is there twice"
+        assert key not in found, f"{key} appears twice"
         found[key] = kept, kernels
     return found

@@ -1,4 +1,4 @@
-"""Whoever reads what is printed may stop reading, as `head` does: no traceback."""
+"""A reader of the output may stop reading, as `head` does, without a traceback."""
 
 import os
 import subprocess
@@ -7,9 +7,9 @@ import sys
 import pytest
 
 
-# Buffered output is written at the end, whatever the command; `doctor` writes in the middle of its work.
+# Every command writes buffered output at the end; `doctor` writes in the middle of its work.
 @pytest.mark.parametrize(("words", "unbuffered"), [(["--help"], ""), (["--help"], "1"), (["doctor"], "1")])
-def test_a_reader_that_is_gone_is_no_error_to_show(words, unbuffered, tmp_path):
+def test_a_closed_pipe_is_not_reported_as_an_error(words, unbuffered, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as out:

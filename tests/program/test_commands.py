@@ -1,4 +1,4 @@
-"""Single commands: help, mistakes and their exit codes, plan, doctor, data of other kinds, a diverging run."""
+"""Single commands: help, user errors and their exit codes, plan, doctor, data of other kinds, a diverging run."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ PACKAGE = Path(ak.__file__).parent
         (["plan", "arch.budget=1"], "arch.budget=1 is too small"),
     ],
 )
-def test_a_mistake_ends_with_one_sentence_and_code_2(words, sentence, program, tmp_path):
+def test_a_user_error_ends_with_one_sentence_and_code_2(words, sentence, program, tmp_path):
     done = program(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert sentence in done.stderr
@@ -115,7 +115,7 @@ def test_the_grid_of_a_sweep_file_is_changed_by_words(program, tmp_path):
     assert done.stdout.count("mlp-lr0.1-seed3-") == done.stdout.count("mlp-lr0.1-seed4-") == 1
 
 
-def test_a_sweep_file_that_names_a_grid_is_a_sweep_though_it_says_no_more(program, tmp_path):
+def test_a_sweep_file_with_only_a_grid_is_a_sweep(program, tmp_path):
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "mine.yaml").write_text(
         "hydra:\n  sweeper:\n    params:\n      arch: mlp\n      seed: 0,1\n"
@@ -143,7 +143,7 @@ def test_loss_target_stops_a_run(program, small_options, tmp_path):
     assert (final["epoch"] < 60).all()
 
 
-def test_plan_says_what_it_will_cost(program, tmp_path):
+def test_plan_prints_the_cost(program, tmp_path):
     done = program("plan", "arch=mlp", "kernel.budget_bytes=1000000", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "mlp of width 172: 100,621 parameters" in done.stdout

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only: one sentence, whatever is written, and nothing that is recorded is lost."""
+"""Full or read-only disks: one sentence for any file, and no record is lost."""
 
 import errno
 import os
@@ -20,17 +20,17 @@ def failing(number):
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "message"),
     [
         (errno.ENOSPC, "afterkernel: the disk is full: make space and run the same command again; what is recorded"),
         (errno.EDQUOT, "afterkernel: the disk is full: make space"),
         (errno.EROFS, "afterkernel: file can't be used (Read-only file system): name another file or folder.\n"),
     ],
 )
-def test_a_command_that_can_t_write_says_so(number, told, monkeypatch, capsys):
+def test_a_command_that_can_t_write_reports_it(number, message, monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "main", failing(number))
     assert main(["evaluate", "runs/s/a"]) == 2
-    assert capsys.readouterr().err.startswith(told)
+    assert capsys.readouterr().err.startswith(message)
 
 
 def test_a_run_on_a_full_disk_is_refused_before_training(monkeypatch, tmp_path, capsys):
@@ -39,8 +39,8 @@ def test_a_run_on_a_full_disk_is_refused_before_training(monkeypatch, tmp_path, 
 
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: Full())
     assert main(["dataset=digits", "arch=mlp", f"output_dir={tmp_path}"]) == 2
-    told = f"output_dir={tmp_path}: the disk of {tmp_path} is full: make space, or name another folder.\n"
-    assert capsys.readouterr().err == f"afterkernel: {told}"
+    message = f"output_dir={tmp_path}: the disk of {tmp_path} is full: make space, or name another folder.\n"
+    assert capsys.readouterr().err == f"afterkernel: {message}"
     assert not list(tmp_path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""A disk that runs full: one clear sentence, nothing corrupted, and the sweep goes on once there is room."""
+"""A disk that runs full: one clear sentence, nothing corrupted, and the sweep continues once there is space."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_a_full_disk_is_told_and_the_sweep_goes_on_after_space_is_made(program, unbroken, small_disk, tmp_path):
+def test_a_full_disk_is_reported_and_the_sweep_continues_after_space_is_made(program, unbroken, small_disk, tmp_path):
     words = [*GRID, "logger=wandb"]
     ballast = small_disk / "ballast"
     free = os.statvfs(small_disk)

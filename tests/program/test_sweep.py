@@ -39,7 +39,7 @@ def test_every_run_has_a_record_a_snapshot(sweep):
     assert ntk["separable"].all()
     assert (ntk["gap"] <= 1e-6).all()
     assert ntk["svm_train_error"].max() == 0
-    # A few hidden features need not separate the classes, or only by less than rounding: then there is no margin.
+    # A few hidden features may not separate the classes, or only by less than rounding: then there is no margin.
     measured = frame[frame["margin"].notna()]
     assert measured["separable"].all()
     assert not frame.loc[frame["margin"].isna(), "separable"].fillna(False).astype(bool).any()
@@ -115,7 +115,7 @@ def test_running_again_leaves_what_is_finished(sweep, program, small_options):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_run_that_ended_early_goes_on_where_it_stopped(sweep, program, small_options, tmp_path):
+def test_a_run_that_ended_early_continues_where_it_stopped(sweep, program, small_options, tmp_path):
     first = next((sweep / "runs" / "tiny").glob("mlp-*seed0*"))
     run_dir = shutil.copytree(first, tmp_path / "runs" / "tiny" / first.name)
     expected, records = numbers(run_dir), read_records(run_dir)
@@ -192,7 +192,7 @@ def test_results_print_and_filter(sweep, program):
     assert "Traceback" not in wrong.stderr
 
 
-def test_status_says_how_far_each_run_is(sweep, program):
+def test_status_shows_the_progress_of_each_run(sweep, program):
     done = program("status", "runs/tiny", cwd=sweep)
     assert done.returncode == 0, done.stderr
     assert sum("3/3" in line for line in done.stdout.splitlines()) == 4

@@ -1,4 +1,4 @@
-"""A job that exits, is killed, lacks memory or disk is one failed run; run again, the sweep ends as an unbroken one."""
+"""A job that exits, is killed, or lacks memory or disk is one failed run; the same command then completes the sweep."""
 
 import json
 import re
@@ -23,17 +23,17 @@ FAULTS = {
 }
 
 
-def test_runs_fail_each_in_its_way_and_the_others_go_on(program, unbroken, tmp_path):
+def test_runs_fail_in_different_ways_and_the_others_continue(program, unbroken, tmp_path):
     words = [*SIX, "launcher.processes=2"]
     done = program(*words, cwd=tmp_path, harm=";".join(FAULTS), mark=tmp_path / "mark")
     assert len(list(tmp_path.glob("mark.*"))) == len(FAULTS), "a fault did not happen"
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 of 6 runs finished, 5 failed; run the same command again to continue" in done.stdout
-    told = {run_id: (sentence, Path(log)) for run_id, sentence, log in FAILURE.findall(done.stderr)}
-    assert len(told) == len(FAILURE.findall(done.stderr)) == len(FAULTS)
+    found = {run_id: (sentence, Path(log)) for run_id, sentence, log in FAILURE.findall(done.stderr)}
+    assert len(found) == len(FAILURE.findall(done.stderr)) == len(FAULTS)
     for fault, wanted in FAULTS.items():
         arch, seed = fault.split(",")[:2]
-        ((run_id, (sentence, log)),) = [item for item in told.items() if item[0].startswith(arch) and seed in item[0]]
+        ((run_id, (sentence, log)),) = [item for item in found.items() if item[0].startswith(arch) and seed in item[0]]
         assert re.search(wanted, sentence)
         assert f"run {run_id} of sweep s" in log.read_text()
         assert json.loads((log.parent / "failure.json").read_text())["message"] == sentence
@@ -55,7 +55,7 @@ def test_on_error_stop_begins_no_further_run(program, tmp_path):
     assert not list((tmp_path / "runs" / "s").glob("vgg-*"))
 
 
-def test_ctrl_c_leaves_everything_to_go_on_from(program, unbroken, tmp_path):
+def test_ctrl_c_leaves_everything_to_continue_from(program, unbroken, tmp_path):
     words = [*SIX, "launcher.processes=2"]
     process = start(words, tmp_path)
     for line in process.stdout:

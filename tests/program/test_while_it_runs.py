@@ -31,7 +31,7 @@ LONG = [*SMALL, "training.epochs=1000000"]
 
 
 class OnTerminal:
-    """The program on a terminal of its own; `text` is what it has written so far."""
+    """The program on its own terminal; `text` is what it has written so far."""
 
     def __init__(self, words, cwd, columns=160):
         ours, theirs = pty.openpty()
@@ -82,7 +82,7 @@ def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path)
     assert code == 1, text
     assert re.search(r"sweep s: 0 of 2 done, 1 running, 1 to go", text)
     assert re.search(r"mlp-lr0.1-seed0-\w+ +(beginning|training: epoch \d+ of at most 600, loss [\d.e-]+) ", text)
-    # Whole lines, each once while it goes on; the failure again at the end.
+    # Whole lines, each once during the sweep; the failure again at the end.
     assert len(re.findall(r"\[1/2\] finished mlp-lr0.1-seed0-\w+ in \d+ s(; about .* left)?\r\n", text)) == 1
     assert (
         len(re.findall(r"\[2/2\] FAILED mlp-lr1e\+?30-seed0-\w+: training diverged .* \(log: .*run.log\)\r\n", text))
@@ -115,7 +115,7 @@ def test_a_run_on_a_terminal_has_the_same_display_and_its_lines_above(tmp_path):
 
 @pytest.fixture(scope="module")
 def working(tmp_path_factory):
-    """A folder where a sweep of two long runs is at work, and its process."""
+    """A folder in which a sweep of two long runs is running, and its process."""
     cwd = tmp_path_factory.mktemp("working")
     process = start(["--multirun", *LONG, "seed=0,1"], cwd)
     deadline = time.monotonic() + 300
@@ -127,12 +127,12 @@ def working(tmp_path_factory):
     process.communicate()
 
 
-def test_status_from_another_process_says_what_runs_are_at(program, working):
+def test_status_from_another_process_shows_the_progress_of_runs(program, working):
     cwd, _ = working
     done = program("status", "runs/s", cwd=cwd)
     assert done.returncode == 0, done.stderr
-    told = r"mlp-\S+ .* running .* training: epoch \d+ of 1000000, loss \S+, over .* left \(process \d+ on "
-    assert re.search(told, done.stdout)
+    line = r"mlp-\S+ .* running .* training: epoch \d+ of 1000000, loss \S+, over .* left \(process \d+ on "
+    assert re.search(line, done.stdout)
     assert re.fullmatch(r"0 of 2 runs done, 1 running, 1 to go, over .* left", done.stdout.splitlines()[-1])
 
 
@@ -170,7 +170,7 @@ def test_in_a_pipe_there_are_plain_lines(sweep):
     assert re.search(r"^\[4/4\] finished \S+ in \d+ s$", output, re.M)
 
 
-def test_a_run_that_is_killed_under_the_display_is_told_and_ctrl_c_ends_the_others(tmp_path):
+def test_a_run_killed_during_the_display_is_reported_and_ctrl_c_ends_the_others(tmp_path):
     words = ["--multirun", *LONG, "seed=0,1", "launcher.processes=2"]
     terminal = OnTerminal(words, tmp_path)
     terminal.until(lambda text: len(set(re.findall(r"(mlp\S+) +training: epoch", text))) == 2)
@@ -184,5 +184,5 @@ def test_a_run_that_is_killed_under_the_display_is_told_and_ctrl_c_ends_the_othe
     assert failed == [locks[0].parents[1].name]
     assert "0 of 2 runs finished, 1 failed, 1 to go; run the same command again to continue\r\n" in text
     assert "Traceback" not in text
-    # The one that was killed could not take its file away.
+    # The killed one could not remove its file.
     assert [path.parents[1] for path in tmp_path.rglob("*.progress*")] == [locks[0].parents[1]]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a command beside a Ray cluster of this machine alone, on loopback, and stops the cluster when the command ends:
+# Runs a command with a Ray cluster on this machine only, on loopback, and stops the cluster when the command ends:
 #   tests/ray/cluster.sh BIN COMMAND [ARGUMENT ...]
 # BIN is the folder of an environment's programs in which `ray` is; the command finds HOST:PORT in AFTERKERNEL_TEST_RAY.
 set -euo pipefail
@@ -10,11 +10,11 @@ shift
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/ray.XXXXXX")
 port=$("$bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-# The stand-in of the tests must be found by the cluster's processes too.
+# The cluster's processes must find the fake run of the tests too.
 root=$(cd "$(dirname "$0")/../.." && pwd)
 export PYTHONPATH="$root:$root/tests/launchers${PYTHONPATH:+:$PYTHONPATH}"
 export RAY_USAGE_STATS_ENABLED=0
-# A token of its own, for whoever reaches a cluster may run any code in it.
+# A token of its own, since anyone who can connect to a cluster can run code in it.
 RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$("$bin/python" -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_MODE RAY_AUTH_TOKEN

@@ -115,7 +115,7 @@ def test_a_bit_that_flips_in_the_cache_changes_nothing(sweep):
         pd.testing.assert_frame_equal(results(sweep), first)
 
 
-def test_another_sweep_s_cache_is_not_believed(sweep, make_record):
+def test_another_sweep_s_cache_is_ignored(sweep, make_record):
     results(sweep)
     other = sweep.with_name("other")
     for seed in range(4):
@@ -131,7 +131,7 @@ def test_another_sweep_s_cache_is_not_believed(sweep, make_record):
 
 
 @pytest.mark.parametrize("keeps_times", [False, True])
-def test_a_damaged_record_is_told_although_the_cache_has_its_rows(sweep, keeps_times):
+def test_a_damaged_record_is_reported_although_the_cache_has_its_rows(sweep, keeps_times):
     results(sweep)
     path = sweep / "run2" / "records" / "0.eval0.1.json"
     facts, data = path.stat(), path.read_bytes()
@@ -142,7 +142,7 @@ def test_a_damaged_record_is_told_although_the_cache_has_its_rows(sweep, keeps_t
         assert len(results(sweep)) == 14
 
 
-def test_a_folder_that_can_t_be_written_to_is_read_all_the_same(sweep, monkeypatch):
+def test_a_read_only_folder_can_be_read(sweep, monkeypatch):
     def refuse(*arguments):
         raise PermissionError("read-only")
 
@@ -152,7 +152,7 @@ def test_a_folder_that_can_t_be_written_to_is_read_all_the_same(sweep, monkeypat
 
 
 @pytest.mark.parametrize("kind", ["folder", "dangling", "fifo"])
-def test_what_else_lies_at_the_name_of_the_cache_does_no_harm(sweep, kind):
+def test_other_files_at_the_name_of_the_cache_are_ignored(sweep, kind):
     path = sweep / CACHE
     if kind == "folder":
         path.mkdir()

@@ -1,4 +1,4 @@
-"""Damage of every kind to one record: named and skipped, by every reader, while everything else works."""
+"""Every kind of damage to one record: every reader names and skips it, and everything else works."""
 
 import hashlib
 import json
@@ -72,7 +72,7 @@ def folder(tmp_path, make_record):
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_record_is_named_and_skipped_by_every_reader(folder, kind):
-    damage, told = DAMAGE[kind]
+    damage, expected_message = DAMAGE[kind]
     path = folder / "run0" / "records" / "20.eval0.1.json"
     path.write_bytes(damage(path.read_bytes()))
     data = path.read_bytes()
@@ -86,12 +86,12 @@ def test_a_damaged_record_is_named_and_skipped_by_every_reader(folder, kind):
         with pytest.warns(SkippedWarning) as warned:
             assert read() == expected
         assert {str(one.message).partition(" ")[0] for one in warned} == {str(path)}
-        assert told in str(warned[0].message)
+        assert expected_message in str(warned[0].message)
     assert path.read_bytes() == data
 
 
 @pytest.mark.parametrize("command", ["results", "status", "report"])
-def test_commands_show_the_rest_and_say_so_by_their_exit_code(folder, capsys, command):
+def test_commands_show_the_rest_and_end_with_another_exit_code(folder, capsys, command):
     assert main([command, str(folder)]) == 0
     before = capsys.readouterr()
     assert before.err == ""
@@ -125,7 +125,7 @@ CONFIGS = {
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_damaged_configuration_alone_is_named_by_every_command(folder, capsys, monkeypatch, command, kind):
     monkeypatch.setattr(page, "write_report", lambda *_: SimpleNamespace(page=Path("page")))  # drawing takes seconds
-    harm, told = CONFIGS[kind]
+    harm, expected_message = CONFIGS[kind]
     for name in ("run0", "run1"):
         (folder / name / "config.yaml").write_text(yaml.safe_dump(config_to_dict(Config()), sort_keys=False))
     main([command, str(folder)])
@@ -134,7 +134,7 @@ def test_a_damaged_configuration_alone_is_named_by_every_command(folder, capsys,
     assert main([command, str(folder)]) == 3
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert f"afterkernel: warning: skipped: {folder / 'run1' / 'config.yaml'} {told}" in err
+    assert f"afterkernel: warning: skipped: {folder / 'run1' / 'config.yaml'} {expected_message}" in err
 
 
 @pytest.mark.parametrize("command", ["results", "status"])
@@ -148,12 +148,12 @@ def test_a_stray_file_among_the_locks_is_named(folder, capsys, command):
     assert err == f"afterkernel: warning: skipped: {path} is not the name of a lock: remove it\n"
 
 
-def test_where_nothing_can_be_read_an_error_says_so(tmp_path, make_record, capsys):
+def test_an_error_is_raised_if_nothing_can_be_read(tmp_path, make_record, capsys):
     path = write_record(tmp_path / "run0", make_record(), 1)
     path.write_bytes(b"")
     for command in ("results", "report"):
         assert main([command, str(tmp_path)]) == 2
-        assert "holds no readable records" in capsys.readouterr().err
+        assert "contains no readable records" in capsys.readouterr().err
 
 
 def test_another_run_s_records_are_skipped_and_hide_nothing(folder):
@@ -186,7 +186,7 @@ def test_a_run_s_folder_whose_every_record_is_another_s(tmp_path, make_record):
     assert len(results(tmp_path)) == len(read_records(tmp_path)) == 1
 
 
-def test_a_renamed_folder_with_two_runs_is_nobody_s(tmp_path, make_record):
+def test_a_renamed_folder_with_records_of_two_runs_is_skipped(tmp_path, make_record):
     for epoch, name in enumerate(("a", "b")):
         write_record(tmp_path / "mixed", make_record(run_id=name, epoch=epoch), 1)
     write_record(tmp_path / "c", make_record(run_id="c"), 1)
@@ -224,7 +224,7 @@ def test_the_seal_is_as_documented(make_record):
     assert list(json.loads(data))[-1] == "sha256"
 
 
-def test_strays_among_the_records_do_no_harm(folder):
+def test_stray_files_among_the_records_are_ignored(folder):
     records = folder / "run0" / "records"
     (records / "20.eval0.1 (copy).json").write_bytes((records / "20.eval0.1.json").read_bytes())
     (records / "020.eval0.1.json").write_text("{}")
@@ -235,8 +235,14 @@ def test_strays_among_the_records_do_no_harm(folder):
     (records / "3.eval0.1.json").symlink_to("nowhere")
     with pytest.warns(SkippedWarning) as warned:
         assert len(results(folder)) == 8
-    told = {Path(str(one.message).split("json")[0] + "json").name for one in warned}
-    assert told == {"20.eval0.1 (copy).json", "020.eval0.1.json", "1.eval0.1.json", "2.eval0.1.json", "3.eval0.1.json"}
+    skipped = {Path(str(one.message).split("json")[0] + "json").name for one in warned}
+    assert skipped == {
+        "20.eval0.1 (copy).json",
+        "020.eval0.1.json",
+        "1.eval0.1.json",
+        "2.eval0.1.json",
+        "3.eval0.1.json",
+    }
 
 
 def test_a_folder_that_can_t_be_read_is_named(folder, monkeypatch):
@@ -266,6 +272,6 @@ def test_no_reader_looks_into_what_a_forced_run_replaced(folder, make_record):
     (run / "config.yaml").unlink()
     (run / "locks").mkdir()
     assert len(read_records(folder)) == 2
-    # A sweep may be called so.
+    # A sweep may have this name.
     write_record(folder / "replaced" / "run2", make_record(run_id="run2"), 1)
     assert len(read_records(folder)) == 3

@@ -72,7 +72,7 @@ def test_what_is_read_is_what_was_written(plain):
             write_record(folder, record, 1)
         back = read_records(folder)
         assert back == sorted(made, key=lambda record: (record.step, record.evaluation_id))
-        # repr tells -0.0 from 0.0 and 1 from 1.0; the order of keys in a mapping is not kept
+        # repr distinguishes -0.0 from 0.0 and 1 from 1.0; the order of keys in a mapping is not kept
         assert sorted(map(scalars, back)) == sorted(map(scalars, made))
         assert read_run(folder).keys() == {(record.step, record.evaluation_id) for record in made}
         assert read_run(folder)[made[0].step, made[0].evaluation_id] == made[0]

@@ -63,7 +63,7 @@ def test_a_holder_paused_in_the_middle_of_a_write_changes_nothing(
     assert len(results(tmp_path)) == len(counted)
 
 
-def test_a_holder_that_lost_its_lock_is_told_when_it_writes(tmp_path, make_record):
+def test_a_holder_that_lost_its_lock_gets_an_error_when_it_writes(tmp_path, make_record):
     write_record(tmp_path, make_record(epoch=5), 2)
     with pytest.raises(LockLostError, match="taken over"):
         write_record(tmp_path, make_record(epoch=8), 1)

@@ -110,7 +110,7 @@ def test_rows_are_sorted(tmp_path, make_record):
 
 
 def test_no_records_names_the_directory(tmp_path):
-    with pytest.raises(UserError, match=f"{tmp_path} holds no readable records"):
+    with pytest.raises(UserError, match=f"{tmp_path} contains no readable records"):
         results(tmp_path)
 
 

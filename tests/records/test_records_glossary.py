@@ -55,7 +55,7 @@ def test_a_measure_declares_the_words_of_its_numbers(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["eigenvalue_", "eigenvalue_N", "my_own_measure", "shift_px_invariance"])
-def test_a_measure_of_somebodys_own_is_called_by_its_name(name):
+def test_an_undeclared_measure_is_called_by_its_name(name):
     found = glossary.term(name)
     assert (found.heading, found.topic) == (name.replace("_", " "), "other")
     assert glossary.term(f"layers.1/{name}").heading == f"{name.replace('_', ' ')}, layer layers.1"

@@ -1,4 +1,4 @@
-"""Ctrl-C while the engine works stays what it is, for whoever asked."""
+"""Ctrl-C while the engine works stays a KeyboardInterrupt for every caller."""
 
 import os
 import signal

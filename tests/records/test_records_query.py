@@ -52,7 +52,7 @@ def test_missing_values_fit_nothing(folder):
 
 
 @pytest.mark.parametrize(
-    ("condition", "told"),
+    ("condition", "message"),
     [
         ("epoch = ", 'syntax error at or near "=" (character 7 of 8)'),
         ("epoch = 5)", 'syntax error at or near ")" (character 10 of 10)'),
@@ -61,8 +61,8 @@ def test_missing_values_fit_nothing(folder):
         ("epoch = 'ntk", "unterminated string literal (character 9 of 12)"),
         ("epoch = 5 /* why\n", 'unterminated /* comment at or near "/* why " (character 11 of 17)'),
         ("epoch = 5 order by epoch", 'syntax error at or near "order" (character 11 of 24)'),
-        ("", "it does not say yes or no"),
-        ("epoch", "it does not say yes or no"),
+        ("", "it is not true or false for each row"),
+        ("epoch", "it is not true or false for each row"),
         ("epok = 5", 'epok is not a column (write text in single quotes), but epoch is; --sql "desc'),
         ('kernel = "ntk"', "ntk is not a column (write text in single quotes); --sql"),
         ("epoch < 'a'", "could not convert string 'a'"),
@@ -76,13 +76,13 @@ def test_missing_values_fit_nothing(folder):
         ("error('stop') = 'a'", "stop"),
     ],
 )
-def test_a_bad_condition_is_told_in_short(folder, condition, told):
+def test_an_invalid_condition_is_reported_briefly(folder, condition, message):
     with pytest.raises(UserError) as error:
         results(folder, condition)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 250
-    assert ("lists the columns" in str(error.value)) == ("(character" not in told and "yes or no" not in told)
+    assert ("lists the columns" in str(error.value)) == ("(character" not in message and "true or false" not in message)
 
 
 def test_sql_answers_with_typed_columns(folder):
@@ -94,7 +94,7 @@ def test_sql_answers_with_typed_columns(folder):
     assert mean.to_dict("list") == {"arch": ["vgg"] * 3, "epoch": [0, 1, 5], "e": [pytest.approx(0.1)] * 3}
 
 
-def test_every_column_can_be_asked_for_and_all_of_them(folder):
+def test_every_column_can_be_selected_and_all_of_them(folder):
     frame = sql(folder, "select * from results")
     assert list(frame.columns) == [*FRAME, "config", "provenance"]
     assert (frame["schema_version"] == SCHEMA_VERSION).all()
@@ -148,7 +148,7 @@ def test_a_query_reaches_nothing_but_the_table(folder, query):
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "message"),
     [
         ("select epoch frm results where", 'syntax error at or near "results" (character 18 of 30).'),
         (
@@ -160,10 +160,10 @@ def test_a_query_reaches_nothing_but_the_table(folder, query):
         ("drop table results", "it is not one SELECT; the table is results"),
     ],
 )
-def test_a_bad_query_is_told_in_short(folder, query, told):
+def test_an_invalid_query_is_reported_briefly(folder, query, message):
     with pytest.raises(UserError) as error:
         sql(folder, query)
-    assert str(error.value).startswith(f"Can't answer {query!r}: {told}")
+    assert str(error.value).startswith(f"Can't answer {query!r}: {message}")
 
 
 def test_a_connection_is_cut_off_even_where_a_query_was_not_looked_at(folder):

@@ -1,4 +1,4 @@
-"""Each claim on made-up rows: what pairs with what, the verdict, and how often a verdict is wrong by chance."""
+"""Each claim on made-up rows: which values are paired, the verdict, and how often a verdict is wrong by chance."""
 
 import numpy as np
 import pandas as pd
@@ -141,7 +141,7 @@ def test_svms_that_did_not_converge_do_not_count():
         (-0.1, 0.0, "undecided", ["confirmed", "undecided"]),
     ],
 )
-def test_c2_asks_for_opposite_directions(vgg, mlp, verdict, parts):
+def test_c2_requires_opposite_directions(vgg, mlp, verdict, parts):
     def value(measure, arch, seed, epoch, **_):
         return 0.5 + {"vgg": vgg, "mlp": mlp}[arch] * (epoch == 10) + wobble(seed, arch, epoch)
 
@@ -241,7 +241,7 @@ def test_c5_and_c6_follow_the_slope_over_the_learning_rate(slope, verdict):
         assert decisive.sample.after - decisive.sample.before == pytest.approx(200 * slope, abs=0.2)
 
 
-def test_c5_and_c6_say_how_equal_the_training_losses_are():
+def test_c5_and_c6_report_how_equal_the_training_losses_are():
     frame = rows(lambda measure, seed, **where: wobble(seed), rates=(0.03, 0.1), target=0.1)
     frame["train_loss"] = np.where(frame["learning_rate"] == 0.1, 0.03, 0.09) + frame["seed"] * 0.001
     for name in ("c5", "c6"):

@@ -61,7 +61,7 @@ def test_p_is_below_5_percent_exactly_where_the_interval_says_so(region):
         ([0.1 + 1e-17 * i for i in range(5)], "equal"),
     ],
 )
-def test_what_can_not_be_tested_says_why(values, words):
+def test_an_untested_claim_gives_the_reason(values, words):
     found = infer(values, Region(low=0.0))
     assert words in found.obstacle
     assert found.p_holds is None

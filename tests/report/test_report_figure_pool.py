@@ -1,4 +1,4 @@
-"""Figures drawn by other processes: the same files, the same errors, nothing left behind."""
+"""Figures drawn by other processes: the same files and errors, and no process remains."""
 
 import os
 import signal
@@ -82,7 +82,7 @@ def test_an_error_of_drawing_is_raised_as_it_was(two_cores, tmp_path):
         executor.submit(fail, str(tmp_path / "gone")).result()
 
 
-def test_a_process_that_is_killed_is_told_in_a_sentence(two_cores):
+def test_a_process_that_is_killed_is_reported_in_a_sentence(two_cores):
     with (
         pytest.raises(UserError, match="A process that drew figures was killed"),
         figure_pool(16) as executor,

@@ -93,7 +93,7 @@ def test_no_invariances_no_figure(write_run, rows, tmp_path):
     assert not list((tmp_path / "report" / "figures").glob("*_invariances.*"))
 
 
-def test_colours_and_markers_tell_rates_apart_in_order():
+def test_colours_and_markers_distinguish_rates_in_order():
     styles = style.rate_styles([0.1, 0.01, 0.03])
     assert list(styles) == [0.01, 0.03, 0.1]
     brightness = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b, _ in (look["color"] for look in styles.values())]
@@ -138,7 +138,7 @@ def test_a_measure_that_a_later_version_adds_is_drawn_and_one_that_is_missing_is
     assert "margin" not in measures
 
 
-def test_the_figure_of_a_claim_tells_states_by_shape_and_shades_what_is_claimed(write_run, rows):
+def test_the_figure_of_a_claim_shows_outcomes_by_shape_and_shades_the_claimed_region(write_run, rows):
     for arch, change in (("vgg", -0.1), ("mlp", -0.1)):
         for seed in range(5):
             swap = {0: 0.5, 5: 0.5 + change + seed / 100}

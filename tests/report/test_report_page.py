@@ -66,7 +66,7 @@ def test_the_page_loads_nothing_from_elsewhere(write_run, tmp_path, read):
     assert len(set(reader.ids)) == len(reader.ids)
 
 
-def test_an_interrupted_sweep_says_what_is_missing(write_run, tmp_path, read):
+def test_an_interrupted_sweep_reports_what_is_missing(write_run, tmp_path, read):
     write_run({0: 0.1, 1: 0.08, 5: 0.05}, seed=0)
     write_run({0: 0.1}, seed=1, last=5, run_id="halfway")
     text, _ = read(build(tmp_path))
@@ -82,7 +82,7 @@ def test_only_initialisations_make_a_page_too(write_run, tmp_path, read):
     assert "Networks at their last snapshot" not in text
 
 
-def test_what_did_not_converge_is_marked_and_told(write_run, tmp_path, read):
+def test_svms_that_did_not_converge_are_marked_and_reported(write_run, tmp_path, read):
     write_run(
         {0: 0.1, 1: 0.1}, kernels=("ntk",), kernel_fields={"converged": False, "margin": None, "separable": False}
     )
@@ -114,7 +114,7 @@ def test_pairs_have_sections_of_their_own(write_run, tmp_path, read):
     assert "Figure 8." in text
 
 
-def test_a_transform_without_effect_is_told_in_the_caption(write_run, tmp_path, read):
+def test_a_transform_without_effect_is_reported_in_the_caption(write_run, tmp_path, read):
     write_run({0: 0.1, 1: 0.02}, kernel_fields={"zoom_invariance": 0.9999})
     text, _ = read(build(tmp_path))
     assert "1 by construction, since these images do not change: zoom invariance." in text
@@ -138,7 +138,7 @@ def test_names_are_escaped(write_run, tmp_path):
     assert "&lt;script&gt;" in page.read_text()
 
 
-def test_tables_beside_the_page_are_unrounded(write_run, tmp_path):
+def test_tables_next_to_the_page_are_unrounded(write_run, tmp_path):
     write_run({0: 1 / 3, 1: 0.1})
     build(tmp_path, tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "tables" / "mnist-3-8_test_error.csv")
@@ -165,6 +165,6 @@ def test_the_same_store_makes_the_same_page(write_run, tmp_path):
     assert build(tmp_path).read_bytes() == first
 
 
-def test_nothing_to_show_is_told(tmp_path):
-    with pytest.raises(UserError, match="holds no readable records"):
+def test_nothing_to_show_is_reported(tmp_path):
+    with pytest.raises(UserError, match="contains no readable records"):
         build(tmp_path)

@@ -1,4 +1,4 @@
-"""Runs that a sweep is to have, and what the report says of those that failed or have not begun."""
+"""The planned runs of a sweep, and what the report shows of those that failed or have not begun."""
 
 import json
 
@@ -14,7 +14,7 @@ def keep(folder, **named):
     (folder / "grids" / "one.json").write_text(json.dumps({"version": 1, "runs": named}))
 
 
-def test_runs_that_are_planned_failed_or_cut_off_are_told_apart(write_run, tmp_path):
+def test_planned_failed_and_interrupted_runs_are_distinguished(write_run, tmp_path):
     write_run({0: 0.1, 5: 0.05}, run_id="done")
     write_run({0: 0.1}, last=5, run_id="cut", seed=1)
     broken = write_run({0: 0.1}, last=5, run_id="broken", seed=2)

@@ -70,7 +70,7 @@ def test_a_run_without_an_end_is_left_out_where_others_have_one(write_run, rows)
     assert (row["before_mean"], row["after_mean"], row["after_n_seeds"]) == (0.10, 0.07, 1)
 
 
-def test_without_any_end_the_furthest_epoch_stands_in_and_is_not_called_final(write_run, rows):
+def test_without_an_end_the_furthest_epoch_is_used_and_is_not_called_final(write_run, rows):
     write_run({0: 0.10, 1: 0.09}, seed=0, last=5)
     row = pick(tables.changes(rows()), kernel="ntk", measure="svm_test_error")
     assert (row["after_mean"], row["epochs"], row["final"]) == (0.09, "1", False)
@@ -181,7 +181,7 @@ def evaluated(names, budget=1, tol=1e-6):
     return plain_config() | {"kernel": {"names": names, "budget_bytes": budget}, "svm": {"name": "exact", "tol": tol}}
 
 
-def test_evaluations_that_differ_in_the_kernels_asked_for_stand_together(write_run, tmp_path):
+def test_evaluations_that_differ_only_in_the_chosen_kernels_are_one_group(write_run, tmp_path):
     write_run({0: 0.1, 1: 0.02}, kernels=("ntk",), config=evaluated(["ntk"]))
     write_run({0: 0.1, 1: 0.02}, evaluation_id="eval1", kernels=("conjugate",), config=evaluated(["conjugate"], 2))
     write_run({0: 0.9}, evaluation_id="eval2", last=1, kernels=("ntk",), config=evaluated(["ntk"], tol=1e-3))

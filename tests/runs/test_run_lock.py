@@ -1,4 +1,4 @@
-"""Run locks: one holder at a time, whatever races, dies, stops or comes back."""
+"""Run locks: one holder at a time, even if processes race, die, stop or continue."""
 
 import json
 import multiprocessing
@@ -161,7 +161,7 @@ def test_a_silent_holder_on_another_machine_is_followed_when_stale(tmp_path, mon
                 silent.check()
             follower.beat()
             follower.check()
-            silent.release()  # says nothing any more
+            silent.release()  # writes nothing any more
             assert owner_of(tmp_path).token == follower.owner.token
 
 
@@ -174,7 +174,7 @@ def test_a_beating_holder_on_another_machine_holds(tmp_path, monkeypatch):
             pass
 
 
-def test_who_judged_by_an_old_look_loses(tmp_path, monkeypatch):
+def test_a_process_that_acts_on_outdated_information_loses_the_race(tmp_path, monkeypatch):
     """Between the look and the creation, others took the run over, gave it back, and hold it again."""
     with run_lock(tmp_path):
         pass
@@ -319,7 +319,7 @@ def test_an_owner_that_a_later_version_describes_is_read(tmp_path):
         assert owner_of(tmp_path) == held.owner
 
 
-def test_drafts_that_nobody_writes_any_more_are_removed(tmp_path):
+def test_abandoned_drafts_are_removed(tmp_path):
     folder = tmp_path / "locks"
     folder.mkdir()
     old, new = folder / ".old.tmp", folder / ".new.tmp"

@@ -25,12 +25,12 @@ def test_snapshots_up_to_the_last_epoch_are_wanted_and_the_last_one_too():
     assert wanted_epochs(config, None) == (0, 1, 5, 7)
 
 
-def test_a_loss_target_that_stops_early_asks_for_no_more():
+def test_no_more_snapshots_are_wanted_after_an_early_stop():
     config = {"training": {"epochs": 50}, "snapshot": {"epochs": [0, 1, 5, 20]}}
     assert wanted_epochs(config, 3) == (0, 1, 3)
 
 
-def test_nobody_knows_what_a_silent_config_wants():
+def test_wanted_epochs_are_unknown_without_a_configuration_of_snapshots():
     assert wanted_epochs({"training": {"epochs": 7}}, None) is None
 
 
@@ -83,7 +83,7 @@ def test_two_evaluations_of_different_snapshots_are_not_one_whole(tmp_path, make
     assert not run.done
 
 
-def test_a_record_s_own_config_stands_in_for_a_lost_file(tmp_path, make_record):
+def test_the_config_in_a_record_replaces_a_lost_file(tmp_path, make_record):
     write_record(tmp_path / "run0", make_record(epoch=0), 1)
     (run,) = status(tmp_path)
     assert run.wanted == (0, 1, 5)
@@ -103,7 +103,7 @@ def test_what_wandb_leaves_after_an_upload_is_no_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         (b"a: [1,", "can't be read as YAML"),
         (b"when: 2001-99-99", "can't be read as YAML"),
@@ -115,20 +115,20 @@ def test_what_wandb_leaves_after_an_upload_is_no_run(tmp_path):
         (b"", "is not a configuration of afterkernel"),
     ],
 )
-def test_a_damaged_or_foreign_config_is_named_and_hides_no_other_run(tmp_path, make_record, text, told):
+def test_a_damaged_or_foreign_config_is_named_and_hides_no_other_run(tmp_path, make_record, text, reason):
     write_config(tmp_path / "run1")
     write_record(tmp_path / "run0", make_record(epoch=0), 1)
     for name in ("run0", "other", "run2"):
         (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / "config.yaml").write_bytes(text)
     (tmp_path / "run2" / "snapshots").mkdir()
-    with pytest.warns(SkippedWarning, match=rf"/config\.yaml {told}") as warned:
+    with pytest.warns(SkippedWarning, match=rf"/config\.yaml {reason}") as warned:
         runs = {run.run_id: run for run in status(tmp_path)}
     assert {str(one.message).split("/config")[0] for one in warned} == {
         str(tmp_path / name) for name in ("run0", "other", "run2")
     }
     assert runs.keys() == {"run0", "run1", "run2"}
-    assert told in runs["run2"].damaged
+    assert reason in runs["run2"].damaged
     assert runs["run0"].recorded == (0,)
 
 
@@ -141,7 +141,7 @@ def test_a_config_with_odd_values_is_no_traceback(tmp_path):
 
 
 def test_no_runs_names_the_directory(tmp_path):
-    with pytest.raises(UserError, match="holds no runs"):
+    with pytest.raises(UserError, match="contains no runs"):
         status(tmp_path)
 
 
@@ -155,9 +155,9 @@ def test_damaged_records_are_named_and_hide_no_other(tmp_path, capsys, make_reco
     assert main(["status", str(tmp_path)]) == 3
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    told = {line.split()[0]: line for line in lines if line.startswith("run")}
+    shown = {line.split()[0]: line for line in lines if line.startswith("run")}
     for name in ("run1", "run4"):
-        assert re.search(r" 0/1 +damaged .*records/0\.eval0\.1\.json is truncated or was altered", told[name])
+        assert re.search(r" 0/1 +damaged .*records/0\.eval0\.1\.json is truncated or was altered", shown[name])
         assert f"warning: skipped: {tmp_path}/s/{name}/records/0.eval0.1.json is truncated" in err
-    assert all(re.search(r" 1/1 +done ", told[name]) for name in ("run0", "run2", "run3"))
+    assert all(re.search(r" 1/1 +done ", shown[name]) for name in ("run0", "run2", "run3"))
     assert lines[-1] == "3 of 5 runs done, 2 damaged"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a command beside a one-node SLURM cluster on loopback, and stops the cluster when the command ends:
+# Runs a command with a one-node SLURM cluster on loopback, and stops the cluster when the command ends:
 #   tests/slurm/cluster.sh COMMAND [ARGUMENT ...]
 # Needs munge and slurm-wlm (Debian's names), no rights beyond the user's own, and nothing of a cluster on this machine.
 set -euo pipefail
@@ -26,7 +26,7 @@ for s in sockets:
 print(*(s.getsockname()[1] for s in sockets))
 PY
 )
-# The node says to have four CPUs, whatever is true, so that the tests' jobs, which mostly sleep, run side by side.
+# The node is configured with four CPUs on any machine, so that the tests' jobs, which mostly sleep, run side by side.
 # A requeued job waits until its old credential has expired: 120 s by default, here as short as it may be.
 cat >"$dir/slurm.conf" <<CONF
 ClusterName=test
@@ -68,7 +68,7 @@ NodeName=$node NodeAddr=127.0.0.1 CPUs=4 RealMemory=2000 State=UNKNOWN
 PartitionName=low Nodes=$node Default=YES MaxTime=60 State=UP PriorityTier=1
 PartitionName=high Nodes=$node Default=NO MaxTime=60 State=UP PriorityTier=2
 CONF
-# SLURM 22.05 does not know `disabled`, and needs no cgroup for the plugins above; later ones look for one unless told.
+# SLURM 22.05 does not know `disabled`, and needs no cgroup for the plugins above; later ones look for one unless configured.
 major=$(slurmd -V | sed -E 's/[^0-9]*([0-9]+).*/\1/')
 if [ "$major" -ge 23 ]; then echo "CgroupPlugin=disabled" >"$dir/cgroup.conf"; fi
 export SLURM_CONF="$dir/slurm.conf"

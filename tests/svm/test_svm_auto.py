@@ -77,7 +77,7 @@ def test_jst_where_exact_runs_out_of_memory(monkeypatch):
     assert "exact failed: CUDA out of memory.)" in machine.path_
 
 
-def test_what_exact_says_of_the_kernel_is_told(monkeypatch):
+def test_what_exact_finds_about_the_kernel_is_reported(monkeypatch):
     def solve(self, K, y, start=None):
         raise UserError("K is not a kernel.")
 

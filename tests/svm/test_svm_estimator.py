@@ -43,7 +43,7 @@ def problem(n=40, p=60):
         (lambda K, y: (K, y * 0 + 1), "class 1 alone"),
     ],
 )
-def test_wrong_input_is_told_in_one_sentence(change, words):
+def test_wrong_input_is_reported_in_one_sentence(change, words):
     K, y = change(*problem())
     with pytest.raises(UserError, match=words):
         HardMarginSVM().fit(K, y)
@@ -124,7 +124,7 @@ class Liar(Exact):
         )
 
 
-def test_a_backend_is_not_believed():
+def test_a_backend_s_answer_is_certified_independently():
     K, y = problem()
     machine = HardMarginSVM(Liar()).fit(K, y)
     assert machine.outcome_ is Outcome.NOT_CONVERGED
@@ -133,7 +133,7 @@ def test_a_backend_is_not_believed():
 
 
 class Soft(Exact):
-    """Gives the soft-margin SVM whatever the data."""
+    """Gives the soft-margin SVM for any data."""
 
     def solve(self, K, y, start=None):
         path = SoftMarginPath(C=[1e3]).fit(K, (y > 0).long())

@@ -235,7 +235,7 @@ def test_stages_agree(intercept):
     assert float(a.sum()) == pytest.approx(float(found.a.sum()), rel=1e-8)
 
 
-def test_active_set_says_when_it_is_stuck():
+def test_active_set_reports_when_it_is_stuck():
     gram = problem(400, 6)
     assert primal_dual(gram, None, torch.arange(400), 1)[0] is None
 

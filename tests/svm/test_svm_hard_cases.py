@@ -1,4 +1,4 @@
-"""Kernels and labels that solvers of hard-margin SVMs stumble over, each with a gap of 1e-10 or a proof."""
+"""Kernels and labels that are hard for SVM solvers, each with a gap of 1e-10 or a proof."""
 
 import math
 from itertools import product
@@ -87,7 +87,7 @@ def scales(n, rank, intercept):
 
 
 def offset_kernel(n, size, intercept):
-    # a common component that is far longer than what tells the samples apart
+    # a common component that is far longer than the differences between the samples
     return torch.cat([normal(n, 2 * n), size * torch.ones(n, 1, dtype=torch.float64)], 1), random_labels(n)
 
 

@@ -31,7 +31,7 @@ def test_squared_hinge_is_the_hard_margin_of_a_ridged_kernel(C):
     assert machine.gap_ > 0
 
 
-def test_squared_hinge_misses_the_hard_margin_by_what_the_certificate_says():
+def test_squared_hinge_misses_the_hard_margin_by_the_certified_gap():
     X, K, y = problem()
     exact = oracle_margin(X, y)
     machine = HardMarginSVM("liblinear", C=1.0, **TIGHT).fit(K, y)
@@ -112,7 +112,7 @@ def test_a_sparse_dual_is_recovered_where_the_rows_are_independent(n, seed):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 20), st.integers(1, 20), st.integers(0, 10_000), st.sampled_from([0.0, 2.0]))
-def test_whatever_w_is_the_dual_is_feasible_and_its_error_is_true(n, r, seed, weight):
+def test_for_any_w_the_dual_is_feasible_and_its_error_is_exact(n, r, seed, weight):
     random = np.random.default_rng(seed)
     Z, w = random.standard_normal((n, r)), random.standard_normal(r)
     found, error = recover_dual(Z, w, weight)
@@ -120,7 +120,7 @@ def test_whatever_w_is_the_dual_is_feasible_and_its_error_is_true(n, r, seed, we
     assert error == pytest.approx(np.linalg.norm(Z.T @ found - w) / np.linalg.norm(w))
 
 
-def test_path_tells_how_well_the_dual_gives_w():
+def test_path_reports_how_well_the_dual_gives_w():
     _, K, y = problem()
     path = HardMarginSVM("liblinear", **TIGHT).fit(K, y).path_
     assert float(re.search(r"dual gives w to (\S+)$", path)[1]) < 1e-8

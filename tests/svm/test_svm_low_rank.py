@@ -1,4 +1,4 @@
-"""Soft margins by a low-rank factor are those of the ordinary way, to rounding; and how many threads solvers use."""
+"""Soft margins by a low-rank factor are those of the general method, to rounding; and how many threads solvers use."""
 
 import pytest
 import torch

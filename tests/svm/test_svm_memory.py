@@ -46,7 +46,7 @@ def test_no_second_kernel_matrix(dtype, intercept, warm):
     assert machine.separable_
     k = len(machine.support_)
     assert k < 500
-    # the block of the support, with as many samples again that come and go on the way
+    # the block of the support, with as many samples again that enter and leave on the way
     assert watch.largest <= max((2 * k) ** 2, ENTRIES_AT_ONCE["cpu"])
     assert watch.largest < K.numel() / 8
 

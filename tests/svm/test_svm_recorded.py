@@ -1,4 +1,4 @@
-"""What a record says of a kernel's SVM where the data are not separable, or K leaves it open."""
+"""The record of a kernel's SVM if the data are not separable, or K leaves it open."""
 
 import pytest
 import torch

@@ -90,7 +90,7 @@ def test_the_ridge_is_chosen_by_error_and_then_by_squared_residual():
     assert torch.allclose(machine.dual_coef_, alone.dual_coef_, rtol=1e-12, atol=0)
 
 
-def test_orthogonal_samples_tell_nothing_of_one_another():
+def test_orthogonal_samples_do_not_affect_each_other():
     machine = KernelRidge([1.0, 1e-3]).fit(torch.eye(4), torch.tensor([0, 1, 0, 1]))
     assert machine.loo_mse_.tolist() == pytest.approx([1.0, 1.0])
     assert machine.train_error_.tolist() == [0.0, 0.0]

@@ -1,4 +1,4 @@
-"""The classifiers in scikit-learn's own hands."""
+"""The classifiers in scikit-learn's own tools."""
 
 import pickle
 

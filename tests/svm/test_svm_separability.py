@@ -203,7 +203,7 @@ def test_a_zero_sample_has_no_margin_without_an_intercept():
     assert HardMarginSVM(intercept=True).fit(F, y).separable_ is True
 
 
-def test_tiny_samples_are_judged_in_their_own_scale():
+def test_tiny_samples_are_evaluated_in_their_own_scale():
     # two samples of length 1e-7 at right angles: separable, though their squared margin is 1e-14 of the diagonal
     F = torch.diag(torch.tensor([1.0, 1.0, 1e-7, 1e-7], dtype=torch.float64))
     machine = HardMarginSVM().fit(gram(F), torch.tensor([1, 0, 1, 0]))

@@ -122,7 +122,7 @@ def fake_libraries(folder, monkeypatch, on_gpu):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
 
 
-TELLS = """
+REPORTS_LIBRARY = """
 import json, sys
 library = json.load(open(sys.argv[1] + "/options.json"))["library"]
 {first}
@@ -133,7 +133,7 @@ open(sys.argv[1] + "/library.txt", "w").write(library)
 @pytest.mark.parametrize("on_gpu", [False, True])
 def test_a_gpu_build_goes_first_where_there_is_a_gpu(child, monkeypatch, tmp_path, on_gpu):
     fake_libraries(tmp_path, monkeypatch, on_gpu)
-    machine = child(TELLS.format(first="") + ANSWER.format(signed="y")).fit(*problem()[1:])
+    machine = child(REPORTS_LIBRARY.format(first="") + ANSWER.format(signed="y")).fit(*problem()[1:])
     build = "gpu" if on_gpu else "cpu"
     assert f"thundersvm ({build.upper()} build {tmp_path / build / module.LIBRARY})" in machine.path_
 
@@ -141,7 +141,7 @@ def test_a_gpu_build_goes_first_where_there_is_a_gpu(child, monkeypatch, tmp_pat
 def test_a_gpu_build_that_dies_is_followed_by_the_cpu_build(child, monkeypatch, tmp_path):
     fake_libraries(tmp_path, monkeypatch, True)
     dies = "import os\nif '/gpu/' in library: os.abort()"
-    machine = child(TELLS.format(first=dies) + ANSWER.format(signed="y")).fit(*problem()[1:])
+    machine = child(REPORTS_LIBRARY.format(first=dies) + ANSWER.format(signed="y")).fit(*problem()[1:])
     assert f"CPU build {tmp_path / 'cpu' / module.LIBRARY}, after GPU build" in machine.path_
     assert "exit code -6" in machine.path_
 
@@ -152,8 +152,8 @@ def test_all_builds_dying_is_an_error_of_the_last(child, monkeypatch, tmp_path):
         child("import os; os.abort()").fit(*problem()[1:])
 
 
-def test_library_asked_for(child, tmp_path):
-    machine = child(TELLS.format(first="") + ANSWER.format(signed="y"))
+def test_a_chosen_library_is_used(child, tmp_path):
+    machine = child(REPORTS_LIBRARY.format(first="") + ANSWER.format(signed="y"))
     machine.backend.library = str(tmp_path / "child.py")
     assert f"CPU build {tmp_path / 'child.py'}" in machine.fit(*problem()[1:]).path_
     machine.backend.library = "/nowhere/lib.so"
@@ -169,7 +169,7 @@ def test_the_installed_library_is_named():
 
 
 @real
-def test_the_child_loads_the_library_it_is_told(tmp_path):
+def test_the_child_loads_the_chosen_library(tmp_path):
     copy = tmp_path / "mine.so"
     copy.write_bytes(Path(module.shared_libraries()[0]).read_bytes())
     machine = HardMarginSVM("thundersvm", library=str(copy)).fit(*problem()[1:])

@@ -95,7 +95,7 @@ def test_no_start_means_all_samples_at_once():
         (np.array(["support"]), "start must be a list of indices"),
     ],
 )
-def test_wrong_starts_are_told(start, words):
+def test_wrong_starts_are_reported(start, words):
     K, y = problem()
     with pytest.raises(UserError, match=words):
         HardMarginSVM().fit(K, y, start=start)

@@ -33,7 +33,7 @@ GRID = [
 ]
 
 
-def test_runs_are_those_of_hydra_whatever_came_before(composer, asked):
+def test_runs_are_those_of_hydra_in_any_order(composer, asked):
     for overrides in [*GRID, *reversed(GRID)]:
         made = OmegaConf.to_container(composer(overrides))
         assert made == OmegaConf.to_container(compose(overrides))
@@ -48,7 +48,7 @@ def test_what_adds_deletes_or_is_hydras_is_left_to_hydra(word, asked):
 
 
 @pytest.mark.parametrize("word", ["training.lr=abc", "training.lrr=1", "seed=[1]"])
-def test_mistakes_are_told_as_hydra_tells_them(word, composer):
+def test_errors_are_those_that_hydra_reports(word, composer):
     with pytest.raises(UserError) as hydras:
         compose(["arch=mlp", word])
     with pytest.raises(UserError) as ours:

@@ -39,12 +39,12 @@ def test_what_differs_between_runs_is_what_is_swept(entries):
     assert [entry.varied for entry in entries] == [("sweep.name=a",), ("sweep.name=b",)]
 
 
-def test_one_run_twice_is_a_mistake(tmp_path):
+def test_the_same_run_twice_is_an_error(tmp_path):
     with pytest.raises(UserError, match="are one run"):
         compose_grid(compose, [[*SMALL, "seed=1"], [*SMALL, "seed=1"]])
 
 
-def test_no_run_is_a_mistake():
+def test_a_directory_without_runs_is_an_error():
     with pytest.raises(UserError, match="has no run"):
         compose_grid(compose, [])
 

@@ -1,4 +1,4 @@
-"""One Ctrl-C ends a sweep in order; those that follow break nothing off."""
+"""One Ctrl-C ends a sweep in order; later ones do not interrupt the end."""
 
 import signal
 import threading
@@ -25,7 +25,7 @@ def test_only_the_first_raises_and_the_handler_comes_back():
         press()
 
 
-def test_a_later_one_is_impatience(monkeypatch):
+def test_a_later_interrupt_forces_the_stop(monkeypatch):
     monkeypatch.setattr(interrupt, "TOGETHER_S", 0.0)
     with interrupted_once() as force_stop:
         with pytest.raises(KeyboardInterrupt):

@@ -1,11 +1,11 @@
-"""What a sweep will still take."""
+"""The time that a sweep will still take."""
 
 import pytest
 
 from afterkernel.sweep.time_remaining import RunTiming, TimeRemaining, mean_run_s, time_left
 
 
-def test_nobody_knows_before_anything_is_known():
+def test_the_time_left_is_unknown_before_any_timing():
     assert time_left([], [], 5) is None
     assert time_left([], [RunTiming(3.0, None, None)], 5) is None
 
@@ -26,7 +26,7 @@ def test_a_run_is_not_shared_out():
     assert time_left([10.0], [RunTiming(1.0, 50.0, None), RunTiming(9.0, 1.0, None)], 0).wall_s == 50.0
 
 
-def test_a_run_that_knows_its_end_says_what_the_others_take():
+def test_a_run_with_a_known_end_predicts_the_time_of_the_others():
     running = [RunTiming(10.0, 30.0, None)]
     assert mean_run_s([], running) == 40.0
     assert time_left([], running, 2).wall_s == 30 + 2 * 40

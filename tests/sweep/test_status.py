@@ -1,4 +1,4 @@
-"""`status`: what each run of a sweep is at this moment."""
+"""`status`: the state of each run of a sweep."""
 
 import json
 import re
@@ -36,13 +36,13 @@ def test_done_cut_off_failed_and_running(tmp_path):
     assert word.startswith("training: epoch 3 of at most 5 (process ")
 
 
-def test_a_run_in_progress_is_told_by_what_it_says_and_the_sweep_s_end_by_its_runs(tmp_path):
+def test_status_shows_the_progress_of_a_run_and_the_time_left_of_the_sweep(tmp_path):
     run = run_status(tmp_path / "run")
     now = time.time()
     report = Progress("training", "training: epoch 3 of 5", 0.4, 30.0, None, None, None, now, now)
     with run_lock(run.run_dir) as lock:
         ProgressWriter(lock.path.with_suffix(".progress")).write(report)
-    assert state_of(run) == ("cut off", "missing epochs 5")  # nobody works there any more
+    assert state_of(run) == ("cut off", "missing epochs 5")  # no process works on it any more
     with run_lock(run.run_dir) as lock:
         ProgressWriter(lock.path.with_suffix(".progress")).write(report)
         assert re.match(r"training: epoch 3 of 5, over \d+ s left \(process ", state_of(run)[1])
@@ -55,7 +55,7 @@ def test_a_run_in_progress_is_told_by_what_it_says_and_the_sweep_s_end_by_its_ru
     assert sweep_left([run, done], to_go=2) is None
 
 
-def test_runs_to_come_are_told_by_what_is_swept(tmp_path, capsys):
+def test_runs_that_have_not_begun_are_described_by_the_swept_options(tmp_path, capsys):
     grids = tmp_path / "s" / "grids"
     grids.mkdir(parents=True)
     (grids / "a.json").write_text(json.dumps({"version": 1, "runs": {"mlp-0": ["seed=0"], "mlp-1": ["seed=1"]}}))
@@ -69,7 +69,7 @@ def test_runs_to_come_are_told_by_what_is_swept(tmp_path, capsys):
         assert main([str(tmp_path)]) == 0
 
 
-def test_runs_of_several_sweeps_are_told_with_their_sweep(tmp_path, capsys, monkeypatch):
+def test_runs_of_several_sweeps_are_shown_with_their_sweep(tmp_path, capsys, monkeypatch):
     def shown(*words):
         assert main(list(words)) == 0
         return [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:-2]]
@@ -97,12 +97,12 @@ def test_a_sweep_of_which_nothing_has_begun_hides_no_other_runs(tmp_path, capsys
     assert out.endswith("0 of 2 runs done, 1 cut off, 1 to go\n")
 
 
-def test_a_folder_without_runs_is_a_mistake(tmp_path):
-    with pytest.raises(UserError, match="holds no runs"):
+def test_a_folder_without_runs_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="contains no runs"):
         main([str(tmp_path)])
 
 
-def test_a_damaged_record_is_told_also_where_runs_are_to_come(tmp_path, capsys):
+def test_a_damaged_record_is_reported_also_if_runs_have_not_begun(tmp_path, capsys):
     grids = tmp_path / "s" / "grids"
     grids.mkdir(parents=True)
     (grids / "a.json").write_text(json.dumps({"version": 1, "runs": {"mlp-0": ["seed=0"], "mlp-1": ["seed=1"]}}))

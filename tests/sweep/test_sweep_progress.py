@@ -1,4 +1,4 @@
-"""A sweep as it runs, by its own clock: counts, time left, rows, and how many files are looked at."""
+"""A sweep in progress, with a fake clock: counts, time left, rows, and how many files are read."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def outcome(folder, name, state="finished", wall_s=10.0, **more):
     return Outcome(name, state, "why", str(folder / name / "run.log"), wall_s, **more)
 
 
-def told(**more):
+def progress(**more):
     now = time.time()
     facts = {"stage": "ntk", "words": "epoch 1: ntk", "fraction": None, "left_s": None, "run_fraction": None}
     return Progress(**(facts | {"run_left_s": None, "silent_since": None, "began": now, "written": now} | more))
@@ -64,23 +64,27 @@ def test_counts_and_time_left(tmp_path, clock):
 def test_a_row_is_of_the_run_where_that_is_known_else_of_its_stage(tmp_path):
     run = RunProgress("a", tmp_path, 0.0)
     assert run.row(None, 5.0) == display_module.ProgressRow("a", "beginning", None, "")
-    run.report = told(words="training: epoch 3 of 10", fraction=0.3, left_s=110.0)
+    run.report = progress(words="training: epoch 3 of 10", fraction=0.3, left_s=110.0)
     row = run.row(None, 30.0)
     assert (row.words, row.fraction) == ("training: epoch 3 of 10", 0.3)
     assert re.fullmatch(r"over 1 min \d+ s left", row.left)
     row = run.row(120.0, 30.0)
     assert 0.2 < row.fraction <= 30 / 120
     assert row.left.startswith("about 1 min")
-    run.report = told(run_left_s=10.0, written=time.time() - 4)
+    run.report = progress(run_left_s=10.0, written=time.time() - 4)
     row = run.row(120.0, 30.0)
     assert 30 / 36 <= row.fraction <= 1
     assert re.fullmatch(r"about [0-6] s left", row.left)
 
 
-def test_a_silent_stage_is_told_to_be_running():
-    assert describe_progress(told()) == "epoch 1: ntk"
-    assert describe_progress(told(silent_since=time.time() + 100)) == "epoch 1: ntk"  # another machine's clock is ahead
-    assert re.fullmatch(r"epoch 1: ntk, running, 1 h 1\d min", describe_progress(told(silent_since=time.time() - 4200)))
+def test_a_stage_without_progress_is_shown_as_running():
+    assert describe_progress(progress()) == "epoch 1: ntk"
+    assert (
+        describe_progress(progress(silent_since=time.time() + 100)) == "epoch 1: ntk"
+    )  # another machine's clock is ahead
+    assert re.fullmatch(
+        r"epoch 1: ntk, running, 1 h 1\d min", describe_progress(progress(silent_since=time.time() - 4200))
+    )
     assert describe_progress(None) == "beginning"
 
 
@@ -105,7 +109,7 @@ def test_the_whole_moves_with_its_parts(tmp_path, clock):
     tally = SweepProgress("s", 4, 1, clock)
     tally.on_start(job(tmp_path, "a"))
     with run_lock(tmp_path / "a") as lock:
-        ProgressWriter(lock.path.with_suffix(".progress")).write(told(run_left_s=30.0))
+        ProgressWriter(lock.path.with_suffix(".progress")).write(progress(run_left_s=30.0))
         clock.now = 10.0
         view = tally.view()
     assert view.heading.startswith("sweep s: 1 of 4 done, 1 running, 2 to go, about 1 min ")

@@ -53,4 +53,4 @@ def test_a_lock_beyond_the_last_number_is_one_failed_run(job, tmp_path):
     (tmp_path / "s" / "a" / "locks" / "999999999999999999.json").write_text(json.dumps(asdict(owner)))
     outcome = worker.execute(job, "none")
     assert (outcome.state, outcome.user_error) == ("failed", True)
-    assert "999999999999999999, the last that there is: remove that file" in outcome.message
+    assert "999999999999999999, the largest number allowed: remove that file" in outcome.message

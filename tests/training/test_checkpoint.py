@@ -1,4 +1,4 @@
-"""A training that breaks off goes on from its checkpoint and ends with the numbers of an unbroken one, bit for bit."""
+"""An interrupted training continues from its checkpoint and ends with bit-identical numbers."""
 
 import io
 import json
@@ -101,13 +101,13 @@ def test_broken_off_many_times(problem, tmp_path):
     assert_same(contents(tmp_path / "whole"), contents(tmp_path / "broken"))
 
 
-def test_it_goes_on_and_does_not_begin_anew(problem, tmp_path):
+def test_it_continues_and_does_not_start_over(problem, tmp_path):
     with pytest.raises(BrokenOffError):
         fit(problem, tmp_path, break_at=5 * STEPS_AN_EPOCH + 1)
     fit(problem, tmp_path, break_at=STEPS_AN_EPOCH + 1)  # one epoch is left
 
 
-def test_a_loss_target_ends_a_training_that_goes_on_where_it_would_have(problem, tmp_path):
+def test_a_loss_target_ends_a_resumed_training_at_the_same_epoch(problem, tmp_path):
     options = {"lr": 0.5, "epochs": 40, "loss_target": 0.45}
     whole = fit(problem, tmp_path / "whole", **options)
     assert 3 < whole.epochs < 40
@@ -120,7 +120,7 @@ def test_a_loss_target_ends_a_training_that_goes_on_where_it_would_have(problem,
         assert_same(contents(tmp_path / "whole"), contents(folder))
 
 
-def test_random_numbers_drawn_in_training_go_on(problem, tmp_path):
+def test_random_numbers_drawn_in_training_continue(problem, tmp_path):
     fit(problem, tmp_path / "whole", noise=True)
     with pytest.raises(BrokenOffError):
         fit(problem, tmp_path / "broken", break_at=8, noise=True)
@@ -170,7 +170,7 @@ def harmful(data):
         (harmful, "is truncated or was altered"),
     ],
 )
-def test_a_damaged_checkpoint_is_told_and_left_as_it_is(problem, tmp_path, harm, sentence, capsys):
+def test_a_damaged_checkpoint_is_reported_and_left_unchanged(problem, tmp_path, harm, sentence, capsys):
     with pytest.raises(BrokenOffError):
         fit(problem, tmp_path, break_at=8)
     path = tmp_path / CHECKPOINT

@@ -99,13 +99,13 @@ def test_the_loss_target_stops_at_the_first_epoch_that_reaches_it(problem, tmp_p
     assert saved_epochs(tmp_path / "some") == [0, first]
 
 
-def test_a_target_out_of_reach_is_said(problem, tmp_path, caplog):
+def test_a_loss_target_out_of_reach_is_reported(problem, tmp_path, caplog):
     _, summary = fit(problem, tmp_path, epochs=1, loss_target=1e-9)
     assert (summary.stopped_by, summary.loss_target_reached) == ("epochs", False)
     assert "training.loss_target=1e-09 was not reached" in caplog.text
 
 
-def test_divergence_is_told_and_snapshots_stay(problem, tmp_path):
+def test_divergence_is_reported_and_snapshots_stay(problem, tmp_path):
     with pytest.raises(UserError, match=r"training\.lr=1e\+30 is too large"):
         fit(problem, tmp_path, epochs=9, lr=1e30)
     assert saved_epochs(tmp_path)[0] == 0
@@ -160,23 +160,23 @@ def test_a_damaged_snapshot_is_refused(problem, tmp_path):
         snapshot.load(tmp_path, network, path)
 
 
-def test_how_far_training_is_is_told_at_every_step(problem, tmp_path, monkeypatch):
-    told = []
+def test_the_progress_of_training_is_reported_at_every_step(problem, tmp_path, monkeypatch):
+    reports = []
     update = Stage.update
 
     def kept(self, done, detail=None):
         update(self, done, detail)
-        told.append((self.name, round(done, 6), detail))
+        reports.append((self.name, round(done, 6), detail))
 
     monkeypatch.setattr(Stage, "update", kept)
     fit(problem, tmp_path, epochs=2, batch_size=32)
-    assert [(name, done) for name, done, _ in told] == [("training", round(step / 3, 6)) for step in range(1, 7)]
-    assert [detail.partition(", loss ")[0] for *_, detail in told] == ["epoch 1 of 2"] * 3 + ["epoch 2 of 2"] * 3
-    assert all(0.3 < float(detail.partition(", loss ")[2]) < 2 for *_, detail in told)
-    told.clear()
+    assert [(name, done) for name, done, _ in reports] == [("training", round(step / 3, 6)) for step in range(1, 7)]
+    assert [detail.partition(", loss ")[0] for *_, detail in reports] == ["epoch 1 of 2"] * 3 + ["epoch 2 of 2"] * 3
+    assert all(0.3 < float(detail.partition(", loss ")[2]) < 2 for *_, detail in reports)
+    reports.clear()
     fit(problem, tmp_path / "target", epochs=5, batch_size=100, loss_target=1e9)
-    assert told == [("training", 1.0, told[0][2])]
-    assert told[0][2].startswith("epoch 1 of at most 5, loss ")
+    assert reports == [("training", 1.0, reports[0][2])]
+    assert reports[0][2].startswith("epoch 1 of at most 5, loss ")
 
 
 NO_LIGHTNING = """

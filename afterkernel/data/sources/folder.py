@@ -61,7 +61,7 @@ class ImageFolder(Source):
                     raise UserError(f"{place} holds no image: it needs files ending in {', '.join(SUFFIXES)}.")
 
     def image_shape(self) -> ImageShape:
-        """Shape of the first image of the class minus; a set of mixed channels is read as RGB all the same."""
+        """Shape of the first image of the class minus; a set of mixed channels is read as RGB."""
         image = _read_image(self._files("train", self.minus)[0])
         return image.shape[0], image.shape[1], image.shape[2]
 
@@ -100,7 +100,8 @@ def _read_alike(files: list[Path]) -> Float[Tensor, "n c h w"]:
         if images[-1].shape[1:] != images[0].shape[1:]:
             (h, w), (first_h, first_w) = images[-1].shape[1:], images[0].shape[1:]
             raise UserError(
-                f"dataset.root: {file} is {w}x{h} pixels and {files[0]} {first_w}x{first_h}: all must be of one size."
+                f"dataset.root: {file} is {w}x{h} pixels and {files[0]} {first_w}x{first_h}: all images must have the "
+                "same size."
             )
     channels = max(len(image) for image in images)
     return torch.stack([image.expand(channels, -1, -1) for image in images])
@@ -141,9 +142,9 @@ def _check_format(image: ImageFile) -> None:
         raise ValueError(f"colour space {image.mode} has no exact RGB; save it as grey or RGB")
     frames: int = getattr(image, "n_frames", 1)
     if frames > 1:
-        raise ValueError(f"it has {frames} frames; save each as a file of its own")
+        raise ValueError(f"it has {frames} frames; save each as a separate file")
     # The decoder's raw mode, such as RGB;16B of a PNG, or the largest value of a PPM.
-    said: list[Any] = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
-    wide = any((isinstance(part, str) and ";16" in part) or (isinstance(part, int) and part > 255) for part in said)
+    modes: list[Any] = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
+    wide = any((isinstance(part, str) and ";16" in part) or (isinstance(part, int) and part > 255) for part in modes)
     if wide and image.mode in _COLOUR and image.format in ("PNG", "TIFF", "PPM"):
         raise ValueError("it has 16 bits per colour channel, of which 8 would be lost; save it with 8 bits")

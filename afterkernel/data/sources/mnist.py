@@ -63,7 +63,7 @@ class MNIST(TorchvisionSource):
             if None not in counts.values() and counts[images] != counts[labels]:
                 raise UserError(
                     f"dataset.root={self.root}: {images} holds {counts[images]} images and {labels} {counts[labels]} "
-                    "labels: replace both by the official files."
+                    "labels: replace both with the official files."
                 )
 
     def warnings(self) -> list[str]:
@@ -82,15 +82,17 @@ class MNIST(TorchvisionSource):
         magic, *shape = (int.from_bytes(header[at : at + 4], "big") for at in range(0, 4 * (1 + dims), 4))
         fault = None
         if len(header) < 4 * (1 + dims) or magic != _UBYTE | dims:
-            fault = f"it does not begin as an IDX file of {'images' if inner else 'labels'} does"
+            fault = f"it does not start like an IDX file of {'images' if inner else 'labels'}"
         elif tuple(shape[1:]) != inner:
             fault = f"its images are {shape[1]}x{shape[2]} pixels, not 28x28"
         elif file.stat().st_size != len(header) + math.prod(shape):
-            fault = f"it is {file.stat().st_size} bytes long, and its header says {len(header) + math.prod(shape)}"
+            fault = f"it is {file.stat().st_size} bytes long, but its header specifies {len(header) + math.prod(shape)}"
         elif not inner and (largest := max(file.read_bytes()[len(header) :], default=0)) > 9:
-            fault = f"it holds the label {largest}, and digits are 0 to 9"
+            fault = f"it contains the label {largest}, but digits are 0 to 9"
         if fault is not None:
-            raise UserError(f"dataset.root={self.root}: {file} is damaged ({fault}): replace it by the official file.")
+            raise UserError(
+                f"dataset.root={self.root}: {file} is damaged ({fault}): replace it with the official file."
+            )
         return shape[0]
 
 

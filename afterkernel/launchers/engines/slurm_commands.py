@@ -28,7 +28,7 @@ _STATES_THAT_GO_ON = (
 _STATES_THAT_COME_BACK = ("REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SIGNALING", "RESV_DEL_HOLD")
 _SENTENCES = {
     "TIMEOUT": "SLURM killed it at its time limit, since it did not stop in the launcher.signal_delay_s before",
-    "OUT_OF_MEMORY": "SLURM killed it, since it took more memory than it had asked for; raise launcher.memory_gb",
+    "OUT_OF_MEMORY": "SLURM killed it, since it used more memory than it had requested; raise launcher.memory_gb",
     "CANCELLED": "it was cancelled in SLURM",
     "NODE_FAIL": "its node failed",
     "PREEMPTED": "SLURM pre-empted it and did not requeue it",

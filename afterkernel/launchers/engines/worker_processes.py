@@ -110,7 +110,7 @@ class _WorkerThread(threading.Thread):
         self.pid: int | None = None
 
     def run(self) -> None:
-        """Take jobs until none waits, or no further one is wanted."""
+        """Run jobs until none is waiting, or none should start any more."""
         try:
             self._serve()
         except BaseException as error:  # else the main thread would wait for ever
@@ -206,7 +206,7 @@ def _describe_death(error: BaseException) -> str:
 
 
 def _initialise(parent: int) -> None:
-    """Initialise a worker: it receives Ctrl-C from its parent alone, and ends when its parent does."""
+    """Initialise a worker: it receives Ctrl-C only from its parent, and ends when its parent does."""
     skip_last_collection()
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""Faults on purpose, at exact places: with this folder on PYTHONPATH, HARM="PART,PART:WHAT;..." does WHAT when a file
+"""Injected faults at exact places: with this folder on PYTHONPATH, HARM="PART,PART:WHAT;..." does WHAT when a file
 whose path has all the parts is opened, once: kill (SIGKILL), exit, memory, full (no space left on the device) or
 interrupt. That the N-th one happened is marked by a file HARM_MARK.N.
 
