@@ -146,7 +146,7 @@ def test_a_damaged_snapshot_is_refused(problem, tmp_path):
         snapshot.load(tmp_path, network, path)
     weights.write_bytes(whole)
     wider = ak.models.mlp(problem.image_shape, width=7, num_layers=1)
-    with pytest.raises(UserError, match="another network"):
+    with pytest.raises(UserError, match="a different network"):
         snapshot.load(tmp_path, wider, path)
     facts = json.loads(path.read_text())
     path.write_text(json.dumps(facts | {"surprise": 1}))  # of a later version
