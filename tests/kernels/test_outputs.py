@@ -142,6 +142,8 @@ def test_more_outputs_than_are_verified_of_a_parameter_without_a_layer():
     x = torch.rand(5, 4)
     K = ntk(model, x, output="full", dtype=torch.float64)
     assert relative_error(K, full_gram(model, x)) < 1e-12
+    phi = embedding(model, output="full", dtype=torch.float64)
+    assert "per-example gradients by vmap" in train_test_plan(phi, x, x, 1 << 30).describe()
 
 
 def test_samples_that_do_not_pair_up_are_told():
