@@ -12,8 +12,9 @@ from afterkernel.__main__ import main
 from afterkernel.config import compose, to_config
 from afterkernel.data.sources.digits import Digits
 from afterkernel.errors import UserError
-from afterkernel.records import SkippedWarning, read_records, read_run
+from afterkernel.records import SkippedWarning, read_records, read_run, write_record
 from afterkernel.records.files import CONFIG, RECORDS, REPLACED, STATE
+from afterkernel.records.store import next_number
 from afterkernel.runs.run import read_config, reevaluate, run
 from afterkernel.sweep.grid import compose_grid, finished
 from afterkernel.training import snapshot
@@ -175,6 +176,13 @@ def test_a_snapshot_of_the_same_training_elsewhere_is_refused(copy, tmp_path):
     disturb(copy, tmp_path / "twin", {f"snapshots/epoch=0001.{end}": "foreign" for end in ("json", "pt")})
     with pytest.raises(UserError, match="another start of the same training"):
         reevaluate(made(), copy, copy.name)
+
+
+def test_a_last_record_that_is_not_final_is_made_again(copy, whole):
+    last = max(read_records(copy), key=lambda record: record.epoch)
+    write_record(copy, dataclasses.replace(last, final=False), next_number(copy))
+    assert run(made(), copy) is True
+    assert numbers(copy) == numbers(whole)
 
 
 def test_a_copied_folder_is_the_same_run(copy, whole):

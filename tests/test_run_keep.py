@@ -14,6 +14,7 @@ from afterkernel.errors import UserError
 from afterkernel.records import read_records
 from afterkernel.runs.evaluate import Evaluator
 from afterkernel.runs.run import run
+from afterkernel.sweep.estimate import CostEstimator
 from afterkernel.training import snapshot
 
 OPTIONS = [
@@ -64,6 +65,13 @@ def test_saved_grams_are_those_that_were_evaluated(kept):
     K = ak.ntk(network, problem.x_train)
     Z = 1e-4 + K.diagonal().double().sqrt().mean().item()
     assert np.allclose(ak.saved_grams(run_dir, 1, "ntk").train, K / Z**2, rtol=1e-4)
+
+
+def test_a_plan_counts_the_disk_space_of_the_grams(kept):
+    run_dir, config = kept
+    planned, without = (CostEstimator().estimate(one) for one in (config, to_config(compose(OPTIONS))))
+    taken = sum(path.stat().st_size for path in (run_dir / "kernels").glob("*.npy"))
+    assert planned.disk_bytes - without.disk_bytes == pytest.approx(taken, rel=0.1)
 
 
 def test_weights_stay_where_checkpoints_are_kept(kept):

@@ -129,6 +129,13 @@ def test_a_package_gives_what_it_imports_from_its_own_modules(write):
     assert plugins.defining(MLP) is None
 
 
+def test_a_plugin_does_not_own_the_classes_of_one_whose_name_is_longer(write):
+    write("lab/net.py", MEASURES)
+    write("lab/nets.py", NETS)
+    narrow = config("plugins=[lab.net,lab.nets]", "arch=narrow").arch
+    assert plugins.defining(type(narrow)) == "lab.nets"
+
+
 def test_the_plugin_of_what_is_used_is_part_of_the_identity_and_no_other(write):
     write("lab/nets.py", NETS)
     write("other/nets.py", NETS)

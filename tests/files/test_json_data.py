@@ -43,6 +43,7 @@ def test_an_unknown_field_is_ignored():
         ({"epoch": "3"}, "epoch: Input should be a valid integer"),
         ({"names": [1]}, "names.0: Input should be a valid string"),
         ({"version": 9}, "its version is 9"),
+        ({"version": 0}, "its version is 0"),
         ({"version": None}, "it names no version"),
     ],
 )

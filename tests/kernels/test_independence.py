@@ -12,6 +12,8 @@ from afterkernel.kernels import conjugate_kernel, embedding, layer_ntks, ntk, pa
 from afterkernel.kernels.collect import GradientEmbedding
 from afterkernel.kernels.independence import IndependenceChecked
 from afterkernel.kernels.machine import memory_format
+from afterkernel.kernels.terms import Block, Gradients
+from afterkernel.kernels.verify import difference_of
 
 torch.manual_seed(0)
 
@@ -262,6 +264,14 @@ def test_the_embedding_that_settles_it_takes_batches_of_the_same_size():
     with pytest.raises(UserError, match="depends on the other samples"):
         ntk(model, x)
     assert max(SIZES) == 512
+
+
+def test_a_small_layer_is_compared_with_a_tenth_of_the_whole():
+    def block(small):
+        gradients = {"large": 1.0, "small": small}
+        return Block({name: (Gradients(torch.full((1, 1, 1), one).double()),) for name, one in gradients.items()})
+
+    assert difference_of(block(0.02), block(0.03)).item() == pytest.approx(0.1, rel=1e-2)
 
 
 def test_samples_without_further_dimensions_and_of_any_type_are_checked():

@@ -230,6 +230,16 @@ def test_a_centred_kernel_is_kept_on_disk(images, deep, tmp_path):
         train_test_grams(phi.phi, images, store=tmp_path)
 
 
+def test_tiles_of_one_derived_kernel_are_not_taken_for_those_of_another(images, deep, tmp_path):
+    phi = KernelInput(deep, images, "float32", CPU).of_network("ntk")
+    length = lambda x, block: block.paired_products(block)  # noqa: E731
+    same = DerivedEmbedding("same", phi, length, lambda k, x, y: k)
+    squared = DerivedEmbedding("squared", phi, length, lambda k, x, y: k.square() / (x * y).sqrt())  # as long
+    train_test_grams(same, images, store=tmp_path)
+    with pytest.raises(UserError, match="another job: its derived is same, not squared"):
+        train_test_grams(squared, images, store=tmp_path)
+
+
 def test_texts_that_a_kernel_leaves_out():
     assert (CentredNTK.label, CentredNTK.start_label) == ("centred_ntk", "centred_ntk at initialisation")
     assert KINDS["infinite_ntk"].start_label == "infinite NTK"

@@ -137,6 +137,15 @@ def test_pairs_alone_are_the_diagonal(case, method, output):
         assert relative_error(paired, expected) < 1e-12
 
 
+def test_more_outputs_than_are_verified_of_a_parameter_without_a_layer():
+    model = Net(lambda s, x: s.a(x) * s.gain, a=nn.Linear(4, 20), gain=nn.Parameter(torch.rand(20)))
+    x = torch.rand(5, 4)
+    K = ntk(model, x, output="full", dtype=torch.float64)
+    assert relative_error(K, full_gram(model, x)) < 1e-12
+    phi = embedding(model, output="full", dtype=torch.float64)
+    assert "per-example gradients by vmap" in train_test_plan(phi, x, x, 1 << 30).describe()
+
+
 def test_samples_that_do_not_pair_up_are_reported():
     with pytest.raises(UserError, match="x has 3 samples and y 2"):
         paired_ntk(nn.Linear(4, 1), torch.rand(3, 4), torch.rand(2, 4))

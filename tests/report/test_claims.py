@@ -278,6 +278,13 @@ def test_learning_rates_are_averaged_seed_by_seed_and_seeds_that_lack_one_left_o
     assert (one.test.n, one.sample.left_out) == (6, "learning rate 0.3 (missing for most seeds)")
 
 
+def test_a_learning_rate_that_half_of_the_seeds_lack_is_kept():
+    frame = rows(lambda measure, seed, epoch, **_: wobble(seed) - 0.01 * epoch, rates=(0.1, 0.3), seeds=range(10))
+    frame = frame[(frame["learning_rate"] == 0.1) | (frame["seed"] < 5)]
+    (_, one), *_ = finding("c1", frame).comparisons
+    assert (one.test.n, one.sample.left_out) == (5, "5 of 10 seeds (a learning rate is missing)")
+
+
 def test_unfinished_runs_count_for_no_claim_about_the_end():
     frame = rows(lambda m, epoch, seed, arch, **_: 0.5 - epoch / 100 + wobble(seed, arch))
     frame["final"] = False

@@ -97,6 +97,19 @@ def test_a_sweep_of_which_nothing_has_begun_hides_no_other_runs(tmp_path, capsys
     assert out.endswith("0 of 2 runs done, 1 cut off, 1 to go\n")
 
 
+def test_the_time_left_counts_runs_that_were_cut_off(tmp_path, capsys):
+    for run in ("cut-off", "running"):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "config.yaml").write_text("arch: {name: mlp}\n")
+    now = time.time()
+    with run_lock(tmp_path / "running") as lock:
+        report = Progress("training", "training", 0.1, 1000.0, 0.1, 1000.0, None, now, now)
+        ProgressWriter(lock.path.with_suffix(".progress")).write(report)
+        assert main([str(tmp_path)]) == 0
+    # 1,000 s for each of the two
+    assert re.search(r"0 of 2 runs done, 1 running, 1 cut off, about 3[34] min \d+ s left\n$", capsys.readouterr().out)
+
+
 def test_a_folder_without_runs_is_an_error(tmp_path):
     with pytest.raises(UserError, match="contains no runs"):
         main([str(tmp_path)])
