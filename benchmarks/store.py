@@ -2,7 +2,7 @@
 
 Records are made in a temporary folder and have the size of a real run's. Each figure is taken in a fresh process, files
 in the page cache: seconds, in brackets those of CPU time, which depend less on what else the machine does. The import
-of Python's packages is not counted. With --beside CHECKOUT another commit's code is measured in turn with this one.
+of Python's packages is not counted. With --against CHECKOUT another commit's code is measured in turn with this one.
 """
 
 from __future__ import annotations
@@ -152,9 +152,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=10_000, help="records, one a snapshot")
     parser.add_argument("--repeats", type=int, default=3, help="processes for each figure, one after the other")
-    parser.add_argument("--beside", type=Path, help="another checkout, measured in turn with this one")
+    parser.add_argument("--against", type=Path, help="another checkout, measured in turn with this one")
     options = parser.parse_args()
-    other = None if options.beside is None else options.beside.resolve()
+    other = None if options.against is None else options.against.resolve()
     with tempfile.TemporaryDirectory() as folder:
         print(f"one record into a run of ten: {1e3 * write_s(Path(folder)):.2f} ms")
         if other:

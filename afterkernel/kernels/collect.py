@@ -127,7 +127,7 @@ class GradientEmbedding:
             if self.methods.get(unit) != "factors":
                 copies = joined + 2 * (layout.calls[unit] > 1) + 2 * (shape.kind == "lookup")
                 elsewhere = max(elsewhere, copies * k * shape.parameters)
-        # The gradients in one layer's results are laid out anew while those in all of them are kept.
+        # The gradients in one layer's results are allocated again, while those in all of them are kept.
         results = 2 * k * layout.result_bytes if k > 1 else 0
         return layout.activation_bytes + results + elsewhere * self.dtype.itemsize
 
