@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from afterkernel.records.record import COSINE, SHARE, KernelRecord, Record, Resources
@@ -124,13 +124,14 @@ def declare(terms: Iterable[Term]) -> None:
 declare(MEASURE_TERMS)
 
 
-def term(name: str) -> Term:
+def term(name: str, kernel_label: Callable[[str], str] = str) -> Term:
     """The term of a column or measure; for LAYER/NAME that of NAME, with the layer in its title.
 
-    The title of a measure that is not listed, such as a plugin's, is its name.
+    The title of a measure that is not listed, such as a plugin's, is its name. `kernel_label` is how a kernel is called
+    in titles: by its name by default.
     """
     layer, _, bare = name.rpartition("/")
-    found = BY_NAME.get(bare) or _matched(bare) or Term(name, bare.replace("_", " "))
+    found = BY_NAME.get(bare) or _matched(bare, kernel_label) or Term(name, bare.replace("_", " "))
     return dataclasses.replace(found, name=name, title=f"{found.title}, layer {layer}") if layer else found
 
 
@@ -152,12 +153,16 @@ def markdown(terms: Iterable[Term]) -> str:
     return "\n".join(lines)
 
 
-def _matched(name: str) -> Term | None:
+def _matched(name: str, kernel_label: Callable[[str], str] = str) -> Term | None:
     for pattern, found in _PATTERNS:
         if (match := pattern.fullmatch(name)) is None:
             continue
         if not match.groups():
             return found
-        title, label = (re.sub(rf"\b({_PLACEHOLDER.pattern})\b", match[1], text) for text in (found.title, found.label))
+        value = kernel_label(match[1]) if "KERNEL" in found.name else match[1]
+        title, label = (
+            re.sub(rf"\b({_PLACEHOLDER.pattern})\b", lambda _: value, text)  # noqa: B023 (used at once)
+            for text in (found.title, found.label)
+        )
         return dataclasses.replace(found, name=name, title=title, label=label, family=found.family or found.title)
     return None

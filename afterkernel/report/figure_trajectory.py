@@ -47,7 +47,7 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
         for axes, term in zip(flat, terms, strict=False):
             part = table[table["measure"] == term.name]
             style.curves(axes, part, 100.0 if term.unit == SHARE else 1.0, styles, markersize=4, linewidth=1.4)
-            axes.set_title(style.two_lines(heading(term)), loc="left", y=1.0, color=style.INK, fontsize=9.5)
+            axes.set_title(style.two_lines(heading(term), width=30), loc="left", y=1.0, color=style.INK, fontsize=9.5)
             axes.locator_params(axis="y", nbins=4)
         for place, axes in enumerate(flat):
             if place >= len(terms):

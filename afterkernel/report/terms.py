@@ -27,7 +27,7 @@ def terms_of(names: Iterable[str]) -> list[Term]:
         from afterkernel.measures import MEASURES
 
         list(MEASURES)  # loads the measures of plugins, which declare the terms of their numbers
-    return [term(name) for name in names]
+    return [term(name, kernel_label) for name in names]
 
 
 def measured(rows: pd.DataFrame) -> list[Term]:
