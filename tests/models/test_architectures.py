@@ -10,7 +10,7 @@ import afterkernel as ak
 from afterkernel.errors import UserError
 from afterkernel.models import Architecture
 from afterkernel.options import option
-from afterkernel.plugins import members
+from afterkernel.plugins import Registry
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 
@@ -49,12 +49,12 @@ def test_pools_round_odd_sides_up():
 
 def test_the_count_of_the_budget_divides_the_side_exactly():
     # Side 28 through three blocks counts 3.5^2 positions, as the paper's program does, where the network has 4^2.
-    arch = members("afterkernel.models", Architecture)["vgg"](num_layers=3, num_blocks=3)
+    arch = Registry("afterkernel.models", Architecture)["vgg"](num_layers=3, num_blocks=3)
     assert arch.count(4, MNIST) == 1 * 4 * 10 + 4 * 8 * 10 + 8 * 16 * 10 + 3.5**2 * 16 + 1
 
 
 def test_mlp_counts_as_the_paper():
-    arch = members("afterkernel.models", Architecture)["mlp"]()
+    arch = Registry("afterkernel.models", Architecture)["mlp"]()
     assert arch.count(94, MNIST) == 784 * 94 + 3 * 95 * 94 + 94 + 1
 
 
@@ -112,20 +112,20 @@ def test_impossible_networks_are_reported(make, shape, options, sentence):
 
 
 def test_every_architecture_is_found_by_its_name():
-    assert set(members("afterkernel.models", Architecture)) == {"vgg", "mlp", "sum"}
+    assert set(Registry("afterkernel.models", Architecture)) == {"vgg", "mlp", "sum"}
 
 
 @pytest.mark.parametrize("name", ["mlp", "vgg", "sum"])
 @pytest.mark.parametrize("budget", [1_500, 1_501, 20_000, 123_456, 7_654_321])
 def test_the_width_is_the_smallest_that_reaches_the_budget(name, budget):
-    arch = members("afterkernel.models", Architecture)[name](budget=budget)
+    arch = Registry("afterkernel.models", Architecture)[name](budget=budget)
     width = arch.choose_width(DIGITS)
     assert arch.count(width, DIGITS) >= budget
     assert width == arch.minimum_width or arch.count(width - 1, DIGITS) < budget
 
 
 def test_the_smallest_network_is_taken_where_it_reaches_the_budget():
-    arch = members("afterkernel.models", Architecture)["mlp"](budget=1)
+    arch = Registry("afterkernel.models", Architecture)["mlp"](budget=1)
     arch.budget = int(arch.count(5, DIGITS))
     assert arch.choose_width(DIGITS) == 5
 

@@ -146,7 +146,7 @@ def test_a_damaged_snapshot_is_refused(problem, tmp_path):
         snapshot.load(tmp_path, network, path)
     weights.write_bytes(whole)
     wider = ak.models.mlp(problem.image_shape, width=7, num_layers=1)
-    with pytest.raises(UserError, match="another network"):
+    with pytest.raises(UserError, match="a different network"):
         snapshot.load(tmp_path, wider, path)
     facts = json.loads(path.read_text())
     path.write_text(json.dumps(facts | {"surprise": 1}))  # of a later version
@@ -162,13 +162,13 @@ def test_a_damaged_snapshot_is_refused(problem, tmp_path):
 
 def test_the_progress_of_training_is_reported_at_every_step(problem, tmp_path, monkeypatch):
     reports = []
-    at = Stage.at
+    update = Stage.update
 
     def kept(self, done, detail=None):
-        at(self, done, detail)
+        update(self, done, detail)
         reports.append((self.name, round(done, 6), detail))
 
-    monkeypatch.setattr(Stage, "at", kept)
+    monkeypatch.setattr(Stage, "update", kept)
     fit(problem, tmp_path, epochs=2, batch_size=32)
     assert [(name, done) for name, done, _ in reports] == [("training", round(step / 3, 6)) for step in range(1, 7)]
     assert [detail.partition(", loss ")[0] for *_, detail in reports] == ["epoch 1 of 2"] * 3 + ["epoch 2 of 2"] * 3
