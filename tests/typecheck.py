@@ -1,6 +1,6 @@
 """The run-time check of every signature in tests: jaxtyping where it names a shape, and beartype alone elsewhere.
 
-An int fits where a float is asked for. jaxtyping alone would check each call twice, by way of `inspect`: most of the
+An int is accepted where a float is expected. jaxtyping alone would check each call twice, by way of `inspect`: most of the
 time of many a test.
 """
 
