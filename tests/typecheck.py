@@ -1,7 +1,7 @@
-"""The run-time check of every signature in tests: jaxtyping where it names a shape, and beartype alone elsewhere.
+"""The run-time check of every signature in tests: jaxtyping where it names a shape, and only beartype elsewhere.
 
-An int is accepted where a float is expected. jaxtyping alone would check each call twice, by way of `inspect`: most of the
-time of many a test.
+An int is accepted where a float is expected. jaxtyping by itself would check each call twice, with `inspect`, which
+would take most of the time of many tests.
 """
 
 from collections.abc import Callable, Hashable
