@@ -2,7 +2,7 @@
 
 `hide` replaces the environment by a small one: an empty HOME, a PATH that holds basic tools alone, no GPU, no variable
 of W&B, SLURM, Ray, Python, git or XDG. Modules of optional engines can't be imported, here or in any process that a
-test starts. `reveal` gives back what the tests of one mark need; `pytest -m MARK` asks for it.
+test starts. `reveal` gives back what the tests of one mark need; `pytest -m MARK` does this.
 """
 
 import atexit

@@ -53,7 +53,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_numbers(tmp_path, measured):
     for name in ("shift_invariance", "rotation_invariance", "zoom_invariance", "swap_invariance", "effective_rank"):
         assert row[name] == whole[2]["ntk"][name]
 
-    # As where the run was cut off: the last record alone is lost, then the sample of the snapshot before it too, and
+    # As if the run was interrupted: only the last record is lost, then the sample of the snapshot before it too, and
     # that one is evaluated again.
     for lost, again in (((), {2}), (("epoch=0001.*.npz",), {1, 2})):
         last = next(record for record in read_records(tmp_path) if record.epoch == 2)

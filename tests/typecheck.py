@@ -1,4 +1,4 @@
-"""The run-time check of every signature in tests: jaxtyping where it names a shape, and beartype alone elsewhere.
+"""The run-time check of every signature in tests: jaxtyping where it names a shape, and only beartype elsewhere.
 
 An int fits where a float is asked for. jaxtyping alone would check the arguments of each call twice, by way of
 `inspect`.

@@ -27,8 +27,8 @@ class LargerRateMoreAccurate(Claim):
     name = "c5"
     statement = "At equal training loss, a larger learning rate gives a better after kernel: a lower SVM test error."
     comparison = (
-        "SVM test error of the after kernels of runs that stopped at the same training-loss target and differ in the "
-        "learning rate alone: seed by seed, the slope over the learning rate's logarithm; without augmentation."
+        "SVM test error of the after kernels of runs that stopped at the same training-loss target and differ only in "
+        "the learning rate: seed by seed, the slope over the learning rate's logarithm; without augmentation."
     )
     rule = (
         "Confirmed where the error is shown to fall with the learning rate for every pair of data and network; refuted "

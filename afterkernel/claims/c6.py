@@ -28,8 +28,8 @@ class LargerRateMoreInvariant(Claim):
         "invariance), and more invariant to shifts, rotations and zooms."
     )
     comparison = (
-        "Invariances of the after kernels of runs that stopped at the same training-loss target and differ in the "
-        "learning rate alone: seed by seed, the slope over the learning rate's logarithm; without augmentation."
+        "Invariances of the after kernels of runs that stopped at the same training-loss target and differ only in "
+        "the learning rate: seed by seed, the slope over the learning rate's logarithm; without augmentation."
     )
     rule = (
         "Confirmed where, for every pair of data and network, swap invariance is shown to fall and the others to grow "

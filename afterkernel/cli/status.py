@@ -22,7 +22,7 @@ from afterkernel.sweep.progress import describe_progress, run_timing
 from afterkernel.sweep.time_remaining import TimeRemaining, mean_run_s, time_left
 from afterkernel.text import print_table
 
-StatusName = Literal["done", "running", "failed", "damaged", "cut off", "to go"]
+StatusName = Literal["done", "running", "failed", "damaged", "interrupted", "to go"]
 
 
 def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[StatusName, str]:
@@ -44,7 +44,7 @@ def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[StatusName, 
     if failure is not None:
         return "failed", failure
     missing = f"missing epochs {', '.join(map(str, run.missing))}" if run.missing else ""
-    return "cut off", missing
+    return "interrupted", missing
 
 
 def sweep_left(runs: Sequence[RunStatus], to_go: int) -> TimeRemaining | None:
@@ -104,6 +104,6 @@ def main(argv: Sequence[str]) -> int:
     print_table(["run", "arch", "lr", "seed", "snapshots", "state", "disk", ""], rows)
     print(f"on disk {describe_use(size)}")
     others = "".join(f", {count} {state}" for state, count in counts.items() if count and state != "done")
-    left = sweep_left(runs, counts["to go"] + counts["cut off"])
+    left = sweep_left(runs, counts["to go"] + counts["interrupted"])
     print(f"{counts['done']} of {fmt.plural(len(rows), 'run')} done{others}{'' if left is None else f', {left}'}")
     return 0

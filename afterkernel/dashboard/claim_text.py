@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from afterkernel.claims import CLAIMS, Finding
 from afterkernel.report.claim_cards import summarise_parts
 
-NOT_REQUESTED = "not asked"
+NOT_REQUESTED = "not tested"
 
 
 def finding_on(name: str, findings: Sequence[Finding]) -> Finding | None:
@@ -16,7 +16,7 @@ def finding_on(name: str, findings: Sequence[Finding]) -> Finding | None:
 
 
 def verdict(name: str, findings: Sequence[Finding]) -> str:
-    """The verdict on a claim; "not asked" if the sweep does not include it."""
+    """The verdict on a claim; "not tested" if the sweep does not include it."""
     found = finding_on(name, findings)
     return NOT_REQUESTED if found is None else found.verdict
 
@@ -25,7 +25,7 @@ def claim_text(name: str, findings: Sequence[Finding], *, partial: bool) -> str:
     """A claim's statement, verdict, comparison and rule; a verdict is provisional if runs are missing (`partial`)."""
     claim, found = CLAIMS[name], finding_on(name, findings)
     if found is None:
-        texts = [claim.statement, f"**Verdict: {NOT_REQUESTED} of this sweep.**"]
+        texts = [claim.statement, f"**Verdict: {NOT_REQUESTED} by this sweep.**"]
     else:
         provisional = " (provisional)" if partial and found.verdict in ("confirmed", "refuted") else ""
         parts = [

@@ -21,7 +21,8 @@ def of_kernel(K: Float[Tensor, "n n"], error: float | None, dtype: str) -> list[
     if zero := int((K.diagonal() <= 0).sum()):
         found.append(f"{zero} of {len(K)} training images have an embedding of zero")
     if error is not None and not error <= KERNEL_ERRORS[dtype]:
-        found.append(f"kernel_error is {error:.1e}, above the {KERNEL_ERRORS[dtype]:.0e} that {dtype} explains")
+        limit = KERNEL_ERRORS[dtype]
+        found.append(f"kernel_error is {error:.1e}, above the {limit:.0e} that rounding in {dtype} explains")
     return found
 
 

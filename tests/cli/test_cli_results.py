@@ -86,9 +86,9 @@ def test_status_shows_what_is_missing(sweep, make_record, capsys):
     assert status_main([str(sweep)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:6] == ["run0", "vgg", "0.03", "0", "3/3", "done"]
-    assert lines[2].split()[:7] == ["run1", "vgg", "0.03", "0", "1/3", "cut", "off"]
+    assert lines[2].split()[:6] == ["run1", "vgg", "0.03", "0", "1/3", "interrupted"]
     assert lines[2].endswith("missing epochs 1, 5")
-    assert lines[4] == "1 of 2 runs done, 1 cut off"
+    assert lines[4] == "1 of 2 runs done, 1 interrupted"
 
 
 def test_status_shows_the_disk_use(sweep, capsys):

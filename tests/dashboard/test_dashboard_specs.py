@@ -88,7 +88,7 @@ def test_a_section_for_every_claim_with_its_words_and_panels_then_the_topics(wor
         assert f"**Verdict: {verdict(name, findings)}" in shown
         assert [panel["config"]["chartTitle"] for panel in drawn] == [panel.heading for panel in claim.panels]
         assert section["isOpen"] == (name in ("c1", "c3", "c5"))
-    assert verdict("c2", findings) == "not asked"
+    assert verdict("c2", findings) == "not tested"
     assert verdict("c1", findings) == "undecided"
     assert [section["name"] for section in found[6:]] == [
         *("Network", "Test errors", "Invariances", "Alignment", "Spectrum and effective rank", "Distance and velocity"),
@@ -228,7 +228,7 @@ def test_verdicts_of_a_partial_sweep_are_provisional(inputs, findings):
     confirmed = [dataclasses.replace(findings[0], verdict="confirmed"), *findings[1:]]
     assert "**Verdict: confirmed (provisional). " in claim_text("c1", confirmed, partial=True)
     assert "**Verdict: confirmed. " in claim_text("c1", confirmed, partial=False)
-    assert "**Verdict: not asked of this sweep.**" in claim_text("c2", confirmed, partial=True)
+    assert "**Verdict: not tested by this sweep.**" in claim_text("c2", confirmed, partial=True)
     begun = dataclasses.replace(inputs.runs.runs[0], done=False, failure="killed by signal 9")
     partial = dataclasses.replace(inputs, runs=dataclasses.replace(inputs.runs, runs=[begun, *inputs.runs.runs[1:]]))
     report = reports.spec(reports.wandb_report(partial, confirmed, "", online=False))

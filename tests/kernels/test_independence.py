@@ -47,7 +47,7 @@ def quantised(s, x):
 
 
 def truncated(s, x):
-    """Rows end in zeros; what is beyond the longest is cut off, and the mean is over the rest."""
+    """Rows end in zeros; what is beyond the longest is removed, and the mean is over the rest."""
     longest = int((x != 0).sum(dim=1).max())
     return s.b(torch.tanh(s.a(x)) / longest)
 

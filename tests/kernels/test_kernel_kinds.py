@@ -114,7 +114,7 @@ def test_an_image_of_zeros_reaches_the_last_bias_alone():
     ],
 )
 def test_other_networks_have_no_infinite_ntk(network):
-    with pytest.raises(UserError, match=r"infinite_ntk exists for fully connected ReLU networks"):
+    with pytest.raises(UserError, match=r"infinite_ntk exists only for fully connected ReLU networks"):
         KINDS["infinite_ntk"].check(network)
 
 

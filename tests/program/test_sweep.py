@@ -175,7 +175,7 @@ def test_evaluate_refuses_to_change_training(sweep, program):
     run_dir = next((sweep / "runs" / "tiny").glob("mlp-*seed0*"))
     done = program("evaluate", run_dir, "training.lr=0.5", cwd=sweep)
     assert done.returncode == 2
-    assert "evaluate takes options of kernel, svm and measure alone" in done.stderr
+    assert "evaluate takes only options of kernel, svm and measure" in done.stderr
 
 
 def test_results_print_and_filter(sweep, program):

@@ -150,7 +150,7 @@ def test_status_takes_no_word_of_a_killed_run(program, working):
     assert path.exists()
     done = program("status", "runs/s", cwd=cwd)
     assert "epoch" not in done.stdout.replace("missing epochs", "")
-    assert done.stdout.splitlines()[-1] == "0 of 2 runs done, 1 cut off, 1 to go"
+    assert done.stdout.splitlines()[-1] == "0 of 2 runs done, 1 interrupted, 1 to go"
 
 
 def test_a_run_in_a_pipe_has_its_own_lines_alone(program, tmp_path):

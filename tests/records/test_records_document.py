@@ -134,7 +134,7 @@ def test_nothing_is_recorded_where_there_is_no_file(tmp_path):
 
 @pytest.mark.parametrize(("step", "number"), [(-1, 1), (10**18, 1), (0, -1), (0, 10**18)])
 def test_what_has_no_name_is_not_written(tmp_path, make_record, step, number):
-    with pytest.raises(UserError, match="step and number are from 0"):
+    with pytest.raises(UserError, match="step and number must be from 0"):
         write_record(tmp_path, make_record(step=step), number)
 
 

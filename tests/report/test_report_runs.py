@@ -57,7 +57,7 @@ def test_a_sweep_names_the_claims_that_it_is_to_answer(write_run, tmp_path):
     write_run({0: 0.1, 5: 0.05}, config=config, run_id="asks", seed=1)
     assert claim_cards.requested_claims(read_records(tmp_path)) == ["c1", "c4"]
     page = build(tmp_path).read_text()
-    assert "Not asked of these sweeps: C2, C3, C5, C6." in page
+    assert "Not tested by these sweeps: C2, C3, C5, C6." in page
     assert 'id="verdict-c2"' not in page
 
 

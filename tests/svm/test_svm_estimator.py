@@ -39,8 +39,8 @@ def problem(n=40, p=60):
         (lambda K, y: (K, y[:, None]), r"y has shape \(40, 1\)"),
         (lambda K, y: (K, 2 * y - 1), "labels -1, 1: labels must be 0 and 1"),
         (lambda K, y: (K, y * 0.5), "0.0, 0.5"),
-        (lambda K, y: (K, y * 0), "class 0 alone"),
-        (lambda K, y: (K, y * 0 + 1), "class 1 alone"),
+        (lambda K, y: (K, y * 0), "only the class 0"),
+        (lambda K, y: (K, y * 0 + 1), "only the class 1"),
     ],
 )
 def test_wrong_input_is_reported_in_one_sentence(change, words):

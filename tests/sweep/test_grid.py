@@ -40,7 +40,7 @@ def test_what_differs_between_runs_is_what_is_swept(entries):
 
 
 def test_the_same_run_twice_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="are one run"):
+    with pytest.raises(UserError, match="are the same run"):
         compose_grid(compose, [[*SMALL, "seed=1"], [*SMALL, "seed=1"]])
 
 

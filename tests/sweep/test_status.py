@@ -26,7 +26,7 @@ def run_status(run_dir, recorded=(0,), wanted=(0, 5)):
 def test_done_cut_off_failed_and_running(tmp_path):
     run = run_status(tmp_path / "run")
     assert state_of(run_status(tmp_path / "run", recorded=(0, 5))) == ("done", "")
-    assert state_of(run) == ("cut off", "missing epochs 5")
+    assert state_of(run) == ("interrupted", "missing epochs 5")
     write_failure(run.run_dir, "memory ran out")
     assert state_of(run) == ("failed", "memory ran out")
     (run.run_dir / "run.log").write_text("12:00:00 first\n12:00:01 training: epoch 3 of at most 5\n")
@@ -42,7 +42,7 @@ def test_status_shows_the_progress_of_a_run_and_the_time_left_of_the_sweep(tmp_p
     report = Progress("training", "training: epoch 3 of 5", 0.4, 30.0, None, None, None, now, now)
     with run_lock(run.run_dir) as lock:
         ProgressWriter(lock.path.with_suffix(".progress")).write(report)
-    assert state_of(run) == ("cut off", "missing epochs 5")  # no process works on it any more
+    assert state_of(run) == ("interrupted", "missing epochs 5")  # no process works on it any more
     with run_lock(run.run_dir) as lock:
         ProgressWriter(lock.path.with_suffix(".progress")).write(report)
         assert re.match(r"training: epoch 3 of 5, over \d+ s left \(process ", state_of(run)[1])
@@ -94,7 +94,7 @@ def test_a_sweep_of_which_nothing_has_begun_hides_no_other_runs(tmp_path, capsys
     assert main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "t/mlp-0" in out
-    assert out.endswith("0 of 2 runs done, 1 cut off, 1 to go\n")
+    assert out.endswith("0 of 2 runs done, 1 interrupted, 1 to go\n")
 
 
 def test_the_time_left_counts_runs_that_were_cut_off(tmp_path, capsys):
