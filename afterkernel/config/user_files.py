@@ -81,7 +81,7 @@ def use_config_dir(folder: Path) -> None:
     known = {group: choices(group) for group in groups()}
     for path in found:
         if path.stem in known[path.parent.name]:
-            raise UserError(f"{path} has the name of a choice of {path.parent.name} that there is: rename the file.")
+            raise UserError(f"{path} has the name of an existing choice of {path.parent.name}: rename the file.")
         if not is_name(path.stem):
             raise UserError(f"{path} has no valid name: use letters, digits, - and _.")
         _store_choice(path)
@@ -120,7 +120,9 @@ def _read(path: Path, what: str) -> DictConfig:
     except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} can't be read as YAML: {' '.join(str(error).split())}.") from error
     if OmegaConf.is_list(node) or not isinstance(node, DictConfig):
-        raise UserError(f"{path} is not {what}: it must hold options by name, as sweeps/demo.yaml does.")
+        raise UserError(
+            f"{path} is not {what}: it must contain options, each as name: value, as sweeps/demo.yaml does."
+        )
     return node
 
 
@@ -177,7 +179,7 @@ def _check_hydra_section(place: str, section: Any) -> None:
         raise UserError(f"{place}: hydra.mode={section['mode']} is not known: choose one of MULTIRUN, RUN.")
     sweeper = section.get("sweeper", {})
     if not isinstance(sweeper, dict) or sweeper.keys() - {"params"}:
-        raise UserError(f"{place}: hydra.sweeper takes params alone, with an option and its values in each line.")
+        raise UserError(f"{place}: hydra.sweeper takes only params, with one option and its values in each line.")
     params = sweeper.get("params")
     if params and section.get("mode") == "RUN":
         raise UserError(f"{place}: hydra.mode=RUN has no values to sweep over: leave out either it or hydra.sweeper.")
