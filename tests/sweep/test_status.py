@@ -107,7 +107,8 @@ def test_the_time_left_counts_runs_that_were_cut_off(tmp_path, capsys):
         ProgressWriter(lock.path.with_suffix(".progress")).write(report)
         assert main([str(tmp_path)]) == 0
     # 1,000 s for each of the two
-    assert re.search(r"0 of 2 runs done, 1 running, 1 cut off, about 3[34] min \d+ s left\n$", capsys.readouterr().out)
+    out = capsys.readouterr().out
+    assert re.search(r"0 of 2 runs done, 1 running, 1 interrupted, about 3[34] min \d+ s left\n$", out)
 
 
 def test_a_folder_without_runs_is_an_error(tmp_path):
