@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,9 @@ def test_a_plan_counts_the_disk_space_of_the_grams(kept):
     planned, without = (CostEstimator().estimate(one) for one in (config, to_config(compose(OPTIONS))))
     taken = sum(path.stat().st_size for path in (run_dir / "kernels").glob("*.npy"))
     assert planned.disk_bytes - without.disk_bytes == pytest.approx(taken, rel=0.1)
+    # Gradients are rounded to bfloat16, the matrices are kept in float32.
+    kernel = replace(config.kernel, dtype="bf16")
+    assert CostEstimator().estimate(replace(config, kernel=kernel)).disk_bytes == planned.disk_bytes
 
 
 def test_weights_stay_where_checkpoints_are_kept(kept):

@@ -126,7 +126,7 @@ def _measure(config: Config, problem: Problem) -> tuple[float, RunCost]:
         wall_s += steps.multiplications / rate + steps.collected * sample_s
         peak = max(peak, steps.held_bytes + steps.result_bytes)
     images = sum(part.numel() * part.element_size() for part in (problem.x_train, problem.x_test))
-    kept = n * (n + m) * config.kernel.precision.held.itemsize * len(config.kernel.names)
+    kept = n * (n + m) * config.kernel.precision.dtype.itemsize * len(config.kernel.names)
     disk = network.parameter_count * 4 + SNAPSHOT_FACTS_BYTES + (kept if "gram" in config.keep else 0)
     return step_s, RunCost(0.0, wall_s, LIBRARIES_BYTES + images + peak, disk)
 
