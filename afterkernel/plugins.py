@@ -207,7 +207,12 @@ def loaded() -> list[str]:
 
 def defining(kind: type) -> str | None:
     """The plugin that defines a class; None for a class of this package."""
-    return next((plugin for plugin in _loaded if _is_within(kind.__module__, plugin)), None)
+    return plugin_of(kind.__module__)
+
+
+def plugin_of(module: str) -> str | None:
+    """The loaded plugin that a module belongs to, if any."""
+    return next((plugin for plugin in _loaded if _is_within(module, plugin)), None)
 
 
 def described() -> dict[str, str]:

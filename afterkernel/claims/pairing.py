@@ -109,9 +109,10 @@ def learning_rate_slopes(rows: pd.DataFrame, column: str, scale: float = 1.0) ->
 
 
 def _tables(sides: list[pd.DataFrame], column: str, scale: float) -> Iterator[tuple[str, str, list[pd.DataFrame], str]]:
-    """For each pair of data and network: its names, a table of seeds by learning rates per side, and what is left out.
+    """Yield, for each pair of data and network, its two names, one table per side, and a text on what is left out.
 
-    Only runs with a value on every side count, and only seeds with every learning rate.
+    A table has one row per seed and one column per learning rate. Only runs with a value on every side count, and only
+    seeds with every learning rate.
     """
     import pandas as pd
 

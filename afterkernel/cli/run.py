@@ -104,8 +104,6 @@ def _run_grid(words: Sequence[str], held: DictConfig) -> int:
         if not first.sweep.dry_run:
             return run_sweep(planned_runs, first.launcher, first.sweep.on_error)
         print_plan(planned_runs)
-    except UserError:
-        raise
     except OSError as error:
         print(f"afterkernel: {failure_message(error)}", file=sys.stderr)
         return 1

@@ -1,7 +1,7 @@
 """The configuration: schema, composition, checks, identity."""
 
 from afterkernel.config.check import check, device
-from afterkernel.config.compose import check_single_run, compose, override, parse, prepare, to_config
+from afterkernel.config.compose import check_single_run, compose, override, parse, to_config
 from afterkernel.config.explain import explain
 from afterkernel.config.identity import Identity, training_difference
 from afterkernel.config.places import CONF
@@ -20,7 +20,6 @@ __all__ = [
     "explain",
     "override",
     "parse",
-    "prepare",
     "to_config",
     "training_difference",
 ]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from afterkernel.config.identity import used_plugins
+from afterkernel import plugins
 from afterkernel.config.schema import KINDS, Config
 from afterkernel.errors import UserError
 from afterkernel.kernel_kinds import KINDS as KERNEL_KINDS
@@ -51,28 +51,27 @@ def check(config: Config) -> None:
     device(config)
     _check_wandb(config)
     for group in ("svm", "launcher", "measure", "dataset"):
-        with _naming_plugin(config, group):
+        with _naming_plugin():
             getattr(config, group).check()
-    with _naming_plugin(config, "arch", "dataset", "measure", "kernel"):
+    with _naming_plugin():
         _check_images(config)
 
 
 @contextlib.contextmanager
-def _naming_plugin(config: Config, *groups: str) -> Iterator[None]:
-    """Turn an error in the code of a plugin into a UserError that says where it is."""
+def _naming_plugin() -> Iterator[None]:
+    """Turn an error that passes through the code of a plugin into a UserError that names the line there."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        used = [plugin for group in groups for plugin in used_plugins(getattr(config, group))]
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        if not used:
-            raise
-        raise UserError(
-            f"plugins=[{','.join(used)}] failed while the options were checked: {type(error).__name__}: {error} "
-            f"({place.filename}, line {place.lineno})"
-        ) from error
+        for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+            if (plugin := plugins.plugin_of(str(frame.f_globals.get("__name__")))) is not None:
+                raise UserError(
+                    f"plugins=[{plugin}] failed while the options were checked: {type(error).__name__}: {error} "
+                    f"({frame.f_code.co_filename}, line {line})"
+                ) from error
+        raise
 
 
 def _check_images(config: Config) -> None:

@@ -64,20 +64,11 @@ def check_single_run(command: str, overrides: Sequence[str]) -> None:
             raise UserError(f"{each.input_line}: {command} works on one run, not on a sweep: leave it out.")
 
 
-def prepare(overrides: Sequence[Override] = ()) -> None:
-    """Register the schema, and the sweep file that the overrides name, as +sweep=NAME.
-
-    Raises UserError where that file can't be read, or holds what no sweep file may. No other file is read.
-    """
-    register()
-    for override in overrides:
-        if override.key_or_group == "sweep":
-            store_sweep(str(override.value()))
-
-
 def compose(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
     """The configuration that these overrides make, with or without Hydra's own node. Raises UserError for a mistake."""
-    prepare(parse(overrides))
+    for given in parse(overrides):
+        if given.key_or_group == "sweep":
+            store_sweep(str(given.value()))
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return hydra_compose("config", overrides=list(overrides), return_hydra_config=with_hydra)

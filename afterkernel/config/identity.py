@@ -74,9 +74,8 @@ class Identity:
 def identify(config: Config) -> Identity:
     """The hashes of a configuration; `Config.identity` computes them once."""
     values = deciding(config)
-    last = config.training.epochs
     # The end of training always has a snapshot, and none comes after it.
-    values["snapshot"] = {"epochs": sorted({epoch for epoch in config.snapshot.epochs if epoch < last} | {last})}
+    values["snapshot"] = {"epochs": config.snapshot.until(config.training.epochs)}
     training = {name: value for name, value in values.items() if name not in EVALUATION_SECTIONS}
     evaluation = {section: values.get(section, {}) for section in EVALUATION_SECTIONS}
     sha256 = _sha256(values)

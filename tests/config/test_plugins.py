@@ -258,6 +258,13 @@ def test_two_measures_of_plugins_may_not_share_an_option(write):
         config("plugins=[lab.measures,lab.others]")
 
 
+def test_an_error_of_this_package_is_not_blamed_on_a_plugin(write, monkeypatch):
+    write("lab/nets.py", NETS)
+    monkeypatch.setattr(sys.modules["afterkernel.config.check"], "check_budget", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        config("plugins=[lab.nets]", "arch=narrow")
+
+
 @pytest.mark.parametrize("words", [["arch=broken"], ["dataset=broken", "arch=mlp"]])
 def test_an_error_in_the_code_of_a_plugin_says_where(words, write):
     write("lab/broken.py", BROKEN)
