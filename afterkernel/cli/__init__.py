@@ -111,9 +111,9 @@ class CommandParser(argparse.ArgumentParser):
             self.unknown_flag(flags[0])
         parsed.overrides = [*parsed.overrides, *rest]
         if (folder := vars(parsed).pop("config_dir")) is not None:
-            from afterkernel.config.user_files import use_config_dir
+            from afterkernel.config import use_config_dir
 
-            use_config_dir(folder)
+            use_config_dir(folder, parsed.overrides)
         return parsed
 
     def unknown_flag(self, word: str) -> NoReturn:

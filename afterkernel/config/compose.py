@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -21,7 +22,7 @@ from afterkernel.config.identity import used_plugins
 from afterkernel.config.overrides import check_once, check_override, read
 from afterkernel.config.places import CONF
 from afterkernel.config.schema import Config, config_from_dict, config_to_dict, every_option, load_plugins, register
-from afterkernel.config.user_files import plugins_of_sweep, store_sweep
+from afterkernel.config.user_files import plugins_of_sweep, store_choices, store_sweep, use_sweeps_in
 from afterkernel.errors import UserError
 from afterkernel.options import walk, wanted
 
@@ -32,11 +33,26 @@ def parse(words: Sequence[str]) -> list[Override]:
     Plugins are named by plugins=[...], or else in the file that +sweep=NAME names. Raises UserError for the first
     word that is not accepted.
     """
+    overrides = _load_requested_plugins(words)
+    for override in overrides:
+        check_override(override)
+    return overrides
+
+
+def use_config_dir(folder: Path, words: Sequence[str]) -> None:
+    """Add the choices and sweeps of a folder; they may build on the plugins that the overrides `words` name.
+
+    Raises UserError for a folder or a file that can't be used.
+    """
+    use_sweeps_in(folder)
+    _load_requested_plugins(words)
+    store_choices(folder)
+
+
+def _load_requested_plugins(words: Sequence[str]) -> list[Override]:
     overrides = read(words)
     load_plugins(_requested_plugins(overrides), announce=True)
     register()
-    for override in overrides:
-        check_override(override)
     return overrides
 
 

@@ -29,7 +29,7 @@ from afterkernel.config.overrides import (
     short,
 )
 from afterkernel.config.places import sweep_file, use_sweeps_of
-from afterkernel.config.schema import Config, register
+from afterkernel.config.schema import Config
 from afterkernel.config.written import check_all_written
 from afterkernel.errors import UserError
 from afterkernel.files.reading import is_folder, read_yaml_text
@@ -64,16 +64,20 @@ def store_sweep(name: str) -> None:
     ConfigStore.instance().store(group="sweep", name=name, node=node, package="_global_")
 
 
-def use_config_dir(folder: Path) -> None:
-    """Add the choices of FOLDER/GROUP/NAME.yaml and the sweeps of FOLDER/sweeps to those of this package.
-
-    Raises UserError where the folder holds neither, for a name that is taken, and for a file with anything but options.
-    """
-    register()
+def use_sweeps_in(folder: Path) -> None:
+    """Add the sweeps of FOLDER/sweeps to those of this package. Raises UserError for what is no folder."""
     if not is_folder("--config-dir", folder):
         raise UserError(f"--config-dir={folder} is not a folder: name one that holds dataset/NAME.yaml or the like.")
-    found = sorted(path for group in groups() for path in (folder / group).glob("*.yaml"))
     use_sweeps_of(folder)
+
+
+def store_choices(folder: Path) -> None:
+    """Add the choices of FOLDER/GROUP/NAME.yaml to those of this package and of the plugins that are loaded.
+
+    Raises UserError where the folder holds neither choices nor sweeps, for a name that is taken, and for a file with
+    anything but options.
+    """
+    found = sorted(path for group in groups() for path in (folder / group).glob("*.yaml"))
     if not found and not any((folder / "sweeps").glob("*.yaml")):
         raise UserError(
             f"--config-dir={folder} holds no file GROUP/NAME.yaml: GROUP is one of {', '.join(groups())} or sweeps."
@@ -84,10 +88,12 @@ def use_config_dir(folder: Path) -> None:
             raise UserError(f"{path} has the name of an existing choice of {path.parent.name}: rename the file.")
         if not is_name(path.stem):
             raise UserError(f"{path} has no valid name: use letters, digits, - and _.")
-        _store_choice(path)
+        bases = sorted({*known[path.parent.name], *(other.stem for other in found if other.parent == path.parent)})
+        _store_choice(path, bases)
 
 
-def _store_choice(path: Path) -> None:
+def _store_choice(path: Path, bases: list[str]) -> None:
+    """Check a file and store it; `bases` are the choices that its defaults may name."""
     group = path.parent.name
     node = _read(path, f"a choice of {group}")
     plain = OmegaConf.to_container(node, resolve=False)
@@ -102,10 +108,10 @@ def _store_choice(path: Path) -> None:
         if "# @package" in path.read_text(encoding="utf-8"):
             raise UserError(f"{path}: leave out the line # @package: it sets options of {group} alone.")
         base = plain.pop("defaults", [])
-        if not isinstance(base, list) or any(item not in ("_self_", *choices(group)) for item in base):
+        if not isinstance(base, list) or any(item not in ("_self_", *bases) for item in base):
             raise UserError(
                 f"{path}: defaults={json.dumps(base)} is not a list of choices of {group}: write one of "
-                f"{', '.join(choices(group))}, as [{choices(group)[0]}]."
+                f"{', '.join(bases)}, as [{bases[0]}]."
             )
         check_all_written({group: plain}, f"{path}: ")
     ConfigStore.instance().store(
