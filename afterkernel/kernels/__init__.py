@@ -4,12 +4,14 @@ from afterkernel.kernels.embedding import Embedding, embedding
 from afterkernel.kernels.gram import Grams, cross_grams, paired_products, train_test_grams, train_test_plan
 from afterkernel.kernels.ntk import conjugate_kernel, conjugate_layer, layer_ntks, ntk, paired_ntk
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan
+from afterkernel.kernels.sketch import Sketch, sketch
 
 __all__ = [
     "DEFAULT_BUDGET_BYTES",
     "Embedding",
     "Grams",
     "Plan",
+    "Sketch",
     "conjugate_kernel",
     "conjugate_layer",
     "cross_grams",
@@ -18,6 +20,7 @@ __all__ = [
     "ntk",
     "paired_ntk",
     "paired_products",
+    "sketch",
     "train_test_grams",
     "train_test_plan",
 ]

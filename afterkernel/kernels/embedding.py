@@ -14,6 +14,7 @@ from afterkernel.kernels.collect import GradientEmbedding
 from afterkernel.kernels.features import FeatureEmbedding
 from afterkernel.kernels.independence import IndependenceChecked
 from afterkernel.kernels.output import Output
+from afterkernel.kernels.plan import Choose
 from afterkernel.kernels.precision import Precision, precision
 from afterkernel.kernels.protocols import BlockSource, Embedding
 
@@ -30,13 +31,15 @@ def embedding(
     device: str | torch.device = "cpu",
     output: int | str | None = None,
     layer: str | None = None,
+    choose: Choose | None = None,
 ) -> Embedding:
     """The embedding of `kernel` ("ntk" or "conjugate") of a model, computed in `dtype` on `device`.
 
     `output` chooses the output whose gradient is taken (see `ntk`), and belongs to the NTK; `layer` the layer whose
-    input is used (see `conjugate_kernel`), and belongs to the conjugate kernel, whose embedding has it as `layer`. The
-    model itself is left as it is. Raises UserError for an unknown kernel, an option that belongs to the other kernel, a
-    model without trainable parameters for the NTK, or a layer that is not a module of the model.
+    input is used (see `conjugate_kernel`), and belongs to the conjugate kernel, whose embedding has it as `layer`.
+    `choose` plans how the NTK's layers are held; by default as Gram matrices need it. The model itself is left as it
+    is. Raises UserError for an unknown kernel, an option that belongs to the other kernel, a model without trainable
+    parameters for the NTK, or a layer that is not a module of the model.
     """
     kind: Precision = precision(dtype)
     if kernel not in OF_NETWORKS:
@@ -48,7 +51,7 @@ def embedding(
 
     def make(dtype: torch.dtype) -> Embedding:
         if kernel == "ntk":
-            return GradientEmbedding(model, dtype, torch.device(device), Output(output))
+            return GradientEmbedding(model, dtype, torch.device(device), Output(output), choose)
         return FeatureEmbedding(model, dtype, torch.device(device), layer)
 
     return IndependenceChecked(make(kind.dtype), lambda: make(torch.float64))

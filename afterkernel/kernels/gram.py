@@ -25,6 +25,7 @@ from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan, Setting, plan
 from afterkernel.kernels.precision import exact_products, precision
+from afterkernel.kernels.sketch_embedding import SketchEmbedding
 from afterkernel.kernels.store import TileStore, fingerprint
 from afterkernel.kernels.tiles import TOTAL, TileWriter
 from afterkernel.progress.work import progress
@@ -85,7 +86,7 @@ def train_test_grams(
     Raises UserError as `ntk` does.
     """
     test = train[:0] if test is None else test
-    _check_inputs(train)
+    check_samples(train)
     options = GramOptions(budget_bytes, dtype, per_layer, store, result_device)
     return _grams(phi, train, test, True, options)
 
@@ -102,7 +103,7 @@ def cross_grams(
     result_device: torch.device | str | None = None,
 ) -> Grams:
     """The Gram matrix of x (rows) with y (columns), as `test` of the result; for arguments see `train_test_grams`."""
-    _check_inputs(x, y)
+    check_samples(x, y)
     options = GramOptions(budget_bytes, dtype, per_layer, store, result_device)
     return _grams(phi, y, x, False, options)
 
@@ -116,7 +117,7 @@ def paired_products(
 
     With y = x the squared lengths of the embeddings. Raises UserError as `ntk` does, and where x and y do not pair up.
     """
-    _check_inputs(x, y)
+    check_samples(x, y)
     if len(x) != len(y):
         raise UserError(f"x has {len(x)} samples and y {len(y)}: give as many of each, one pair after the other.")
     samples = samples_to_pair(phi, x, budget_bytes)
@@ -202,7 +203,7 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
 def _plan(inputs: GramInputs, budget_bytes: int, cell: int | None = None, *, paired: bool = False) -> Plan:
     """The plan of the Gram matrices, or of paired products; `cell` is the tile size of a store begun earlier."""
     phi = inputs.phi
-    if isinstance(phi, (IndependenceChecked, DerivedEmbedding)):
+    if isinstance(phi, (IndependenceChecked, DerivedEmbedding, SketchEmbedding)):
         phi.limit_work(budget_bytes)
     # The longer of the two shows more of whether samples depend on each other.
     layers = phi.plan_layers(max(inputs.rows, inputs.others, key=len), paired=paired)
@@ -246,7 +247,8 @@ def _summed(matrix: Tensor) -> Tensor:
     return matrix
 
 
-def _check_inputs(*inputs: Tensor) -> None:
+def check_samples(*inputs: Tensor) -> None:
+    """Raise UserError where an input has no sample."""
     for x in inputs:
         if x.ndim < 1 or len(x) == 0:
             raise UserError(f"a kernel needs at least one sample, and the input has shape {tuple(x.shape)}.")
