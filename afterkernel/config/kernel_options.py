@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from afterkernel.kernel_kinds import KINDS
+from afterkernel.data.problem import Problem
+from afterkernel.kernel_kinds import KINDS, KernelInput
+from afterkernel.kernel_kinds.sketch import Sketch, SketchOptions
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
 from afterkernel.kernels.precision import PRECISIONS, Precision
 from afterkernel.options import option
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 @dataclass
@@ -39,6 +46,16 @@ class Kernel:
         "that a killed run can continue",
         affects_results=False,
     )
+    sketch: SketchOptions = option(SketchOptions, "the kernel sketch")
+
+    @property
+    def inactive(self) -> frozenset[str]:
+        """Options without effect."""
+        return frozenset() if Sketch.name in self.names else frozenset({"sketch"})
+
+    def input_of(self, network: nn.Module, problem: Problem, device: torch.device) -> KernelInput:
+        """What a kernel of a network is computed from."""
+        return KernelInput(network, problem.x_train, self.dtype, device, sketch=self.sketch)
 
     @property
     def precision(self) -> Precision:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from afterkernel.kernel_kinds.sketch import SketchOptions
     from afterkernel.kernels import Embedding
     from afterkernel.kernels.pixels import KernelFunction
     from afterkernel.types import Tensor
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KernelInput:
-    """What a kernel is computed from: a network, the training images (n, c, h, w), and in which precision and where."""
+    """What a kernel is computed from: a network, the training images (n, c, h, w), and in which precision and where.
+
+    `sketch` are the options of the kernel of that name; the defaults where None.
+    """
 
     network: nn.Module
     images: Tensor
     dtype: torch.dtype | str
     device: torch.device
+    sketch: SketchOptions | None = None
 
     def of_network(self, kernel: str) -> Embedding:
         """The embedding "ntk" (gradients) or "conjugate" (input of the last linear layer) of the network."""

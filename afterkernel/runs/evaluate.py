@@ -16,8 +16,9 @@ import torch
 from afterkernel.config import Config, config_to_dict, device
 from afterkernel.data import Problem
 from afterkernel.errors import UserError
-from afterkernel.kernel_kinds import KINDS, KernelInput
+from afterkernel.kernel_kinds import KINDS
 from afterkernel.kernels import Embedding, Grams, train_test_grams, train_test_plan
+from afterkernel.kernels.sketch_embedding import SketchEmbedding
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.measures.invariance import NORM_OFFSET
 from afterkernel.models import Network
@@ -118,13 +119,14 @@ class Evaluator:
         warnings = list(problem.warnings)
         with numeric_warnings.python_warnings(warnings):
             place = device(config)
-            phi = KINDS[name].embedding(KernelInput(network, problem.x_train, config.kernel.dtype, place))
+            phi = KINDS[name].embedding(config.kernel.input_of(network, problem, place))
 
             started = time.perf_counter()
             grams = _grams(phi, problem, config, tiles, owner)
             K, K_test = grams.train, grams.test
             norm = _normalise(K, K_test)
             K, K_test = K.cpu(), K_test.cpu()
+            approximation = phi.estimated_error(problem.x_train) if isinstance(phi, SketchEmbedding) else None
             warnings += numeric_warnings.of_kernel(K, grams.relative_error, config.kernel.dtype)
             if self.run_dir is not None and "gram" in config.keep:
                 kept = SavedKernel(context.epoch, config.identity.evaluation_id, name, norm)
@@ -134,7 +136,7 @@ class Evaluator:
             svm_numbers = self._classify(name, K, K_test, warnings)
             svm_done = time.perf_counter()
 
-            context.add(name, phi, K, K_test, norm)
+            context.add(name, phi, K, K_test, norm, approximation or 0.0)
         return KernelRecord(
             **svm_numbers,
             kernel=name,
@@ -142,6 +144,7 @@ class Evaluator:
             svm_intercept=config.svm.has_intercept,
             embedding_norm=norm,
             kernel_error=grams.relative_error,
+            approximation_error=approximation,
             warnings=tuple(warnings),
             resources=Resources(
                 wall_s_kernel=kernel_done - started,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from afterkernel import text as fmt
 from afterkernel.config import Config, device
 from afterkernel.data import Problem
-from afterkernel.kernel_kinds import KINDS, KernelInput
+from afterkernel.kernel_kinds import KINDS
 from afterkernel.kernels import train_test_plan
 from afterkernel.kernels.machine import matmul_rate, memory_format
 from afterkernel.models import Network
@@ -119,7 +119,7 @@ def _measure(config: Config, problem: Problem) -> tuple[float, RunCost]:
     n, m = len(problem.x_train), len(problem.x_test)
     wall_s, peak = 0.0, 0.0
     for name in config.kernel.names:
-        phi = KINDS[name].embedding(KernelInput(network, problem.x_train, config.kernel.dtype, place))
+        phi = KINDS[name].embedding(config.kernel.input_of(network, problem, place))
         steps = train_test_plan(phi, problem.x_train, problem.x_test, config.kernel.budget_bytes, config.kernel.dtype)
         rate = matmul_rate(phi.device, phi.dtype, torch.get_num_threads())
         # An embedding takes a forward and a backward pass, as a training step does.

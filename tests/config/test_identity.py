@@ -23,7 +23,7 @@ AFFECTS = {
     *(f"arch.{name}" for name in ("name", "budget", "width", "init", "num_layers", "num_blocks")),
     *(f"training.{name}" for name in ("lr", "batch_size", "epochs", "loss_target")),
     *(f"training.{name}" for name in ("augment", "augment_angle_deg", "augment_shift_px")),
-    *("snapshot.epochs", "kernel.names", "kernel.dtype", "seed"),
+    *("snapshot.epochs", "kernel.names", "kernel.dtype", "kernel.sketch.dim", "kernel.sketch.seed", "seed"),
     *(
         f"svm.{name}"
         for name in ("name", "tol", "project", "intercept", "soft_C", "max_steps", "C", "stop_tol", "max_iter")
@@ -97,6 +97,8 @@ def test_an_option_counts_as_it_is_classified(case):
     needed = ACTIVE.get(field.name, {})
     if group == "training":
         node = dataclasses.replace(node, training=dataclasses.replace(node.training, **needed))
+    elif name.startswith("kernel.sketch."):
+        node = dataclasses.replace(node, kernel=Kernel(names=["sketch"]))
     elif section and needed and hasattr(node, next(iter(needed))):
         node = dataclasses.replace(node, **needed)
     after = changed(node, path, field)
