@@ -25,6 +25,7 @@ from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan, Setting, plan
 from afterkernel.kernels.precision import exact_products, precision
+from afterkernel.kernels.result_place import Out, ResultPlace, check_place
 from afterkernel.kernels.sketch_embedding import SketchEmbedding
 from afterkernel.kernels.store import TileStore, fingerprint
 from afterkernel.kernels.tiles import TOTAL, TileWriter
@@ -59,9 +60,10 @@ class GramOptions:
     per_layer: bool = False
     store: Path | str | None = None
     result_device: torch.device | str | None = None
+    out: Out | None = None
 
 
-def train_test_grams(
+def train_test_grams(  # noqa: PLR0913 (all but three by name)
     phi: Embedding,
     train: Tensor,
     test: Tensor | None = None,
@@ -71,6 +73,7 @@ def train_test_grams(
     per_layer: bool = False,
     store: Path | str | None = None,
     result_device: torch.device | str | None = None,
+    out: Out | None = None,
 ) -> Grams:
     """The Gram matrices train x train (symmetric) and test x train in one pass over blocks of training samples.
 
@@ -82,16 +85,17 @@ def train_test_grams(
         per_layer: also give every layer's matrices.
         store: a folder where tiles are kept as they are done, so that a killed computation continues from there.
         result_device: where the matrices lie; where phi computes by default.
+        out: where train x train is written, as for `ntk`.
 
     Raises UserError as `ntk` does.
     """
     test = train[:0] if test is None else test
     check_samples(train)
-    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device)
+    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device, out)
     return _grams(phi, train, test, True, options)
 
 
-def cross_grams(
+def cross_grams(  # noqa: PLR0913 (all but three by name)
     phi: Embedding,
     x: Tensor,
     y: Tensor,
@@ -101,10 +105,14 @@ def cross_grams(
     per_layer: bool = False,
     store: Path | str | None = None,
     result_device: torch.device | str | None = None,
+    out: Out | None = None,
 ) -> Grams:
-    """The Gram matrix of x (rows) with y (columns), as `test` of the result; for arguments see `train_test_grams`."""
+    """The Gram matrix of x (rows) with y (columns), as `test` of the result, which is written to `out` if given.
+
+    For arguments see `train_test_grams`.
+    """
     check_samples(x, y)
-    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device)
+    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device, out)
     return _grams(phi, y, x, False, options)
 
 
@@ -159,10 +167,15 @@ def _grams(phi: Embedding, rows: Tensor, others: Tensor, symmetric: bool, option
     kind = precision(phi.dtype if options.dtype is None else options.dtype)
     if kind.dtype != phi.dtype:
         raise UserError(f"dtype={kind.name} needs an embedding in {kind.dtype}, and this one is in {phi.dtype}.")
-    return try_again(partial(_grams_of_one_layout, GramInputs(phi, rows, others, symmetric, kind), options))
+    inputs = GramInputs(phi, rows, others, symmetric, kind)
+    check_place(options.out, options.store, phi, processes()[1])
+    if options.out is None:
+        return try_again(partial(_grams_of_one_layout, inputs, options))
+    with ResultPlace(options.out) as result:
+        return try_again(partial(_grams_of_one_layout, inputs, options, result))
 
 
-def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
+def _grams_of_one_layout(inputs: GramInputs, options: GramOptions, result: ResultPlace | None = None) -> Grams:
     phi, n, m = inputs.phi, len(inputs.rows), len(inputs.others)
     rank, world = processes()
     folder = None if options.store is None else Path(options.store)
@@ -182,7 +195,13 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
             shape = (height, n * k)
             if store is None:
                 place = torch.device(options.result_device or phi.device)
-                return {name: torch.zeros(shape, dtype=phi.dtype, device=place) for name in names}
+                given = result if (what == "train") == inputs.symmetric else None
+                return {
+                    name: torch.zeros(shape, dtype=phi.dtype, device=place)
+                    if given is None or name != TOTAL
+                    else given.matrix(shape, phi.dtype, place)
+                    for name in names
+                }
             return {name: store.matrix(f"{what}-{name}" if name else what, shape, phi.dtype) for name in names}
 
         train, test = matrices("train", n * k * inputs.symmetric), matrices("test", m * k)

@@ -14,11 +14,12 @@ from afterkernel.kernels.gram import cross_grams, paired_products, train_test_gr
 from afterkernel.kernels.inputs import check_arguments, check_options, check_types, place_of
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
 from afterkernel.kernels.precision import precision
+from afterkernel.kernels.result_place import Out
 from afterkernel.kernels.tiles import TOTAL
 from afterkernel.types import Float, Tensor
 
 
-def ntk(
+def ntk(  # noqa: PLR0913 (public, all but three by name)
     model: nn.Module,
     x: Tensor,
     y: Tensor | None = None,
@@ -28,6 +29,7 @@ def ntk(
     device: str | torch.device | None = None,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
     store: Path | str | None = None,
+    out: Out | None = None,
 ) -> Float[Tensor, " ..."]:
     """The empirical neural tangent kernel of a model: K_ij = <d f(x_i) / d theta, d f(y_j) / d theta>.
 
@@ -45,10 +47,12 @@ def ntk(
         device: where to compute and where the result is; the model's own by default.
         budget_bytes: bound on the memory in use at once, the result excluded.
         store: a folder where tiles are kept as they are done, so that a killed computation continues from there.
+        out: where the result is written: the path of a new .npy file, which is memory-mapped, or a tensor or array
+            (n, m) of the result's type. Not for output="full".
 
     Returns:
-        The Gram matrix (n, m); for output="full" with c outputs (n, m, c, c), whose entry [i, j, k, l] is
-        <d f_k(x_i), d f_l(y_j)>.
+        The Gram matrix (n, m), in `out` if given; for output="full" with c outputs (n, m, c, c), whose entry
+        [i, j, k, l] is <d f_k(x_i), d f_l(y_j)>.
 
     Raises:
         UserError: several outputs per sample and none chosen, an output that is not a tensor, no trainable parameter,
@@ -56,7 +60,7 @@ def ntk(
             that is not finite (with its layer and sample), or a store of another job.
     """
     phi = _embedding("ntk", model, x, y, dtype, device, output=output)
-    return _arranged(_grams(phi, x, y, dtype, budget_bytes, store)[TOTAL], x, y, output)
+    return _arranged(_grams(phi, x, y, dtype, budget_bytes, store, out=out)[TOTAL], x, y, output)
 
 
 def layer_ntks(
@@ -176,14 +180,17 @@ def _grams(
     budget_bytes: int,
     store: Path | str | None,
     per_layer: bool = False,
+    out: Out | None = None,
 ) -> dict[str, Float[Tensor, "nk mk"]]:
     """The Gram matrix of x with y, or with itself, as TOTAL, and those of the layers by name."""
     check_options(budget_bytes, store)
     kind = precision(dtype).name
     if y is None:
-        grams = train_test_grams(phi, x, budget_bytes=budget_bytes, dtype=kind, per_layer=per_layer, store=store)
+        grams = train_test_grams(
+            phi, x, budget_bytes=budget_bytes, dtype=kind, per_layer=per_layer, store=store, out=out
+        )
         return {TOTAL: grams.train, **{name: train for name, (train, _) in grams.layers.items()}}
-    grams = cross_grams(phi, x, y, budget_bytes=budget_bytes, dtype=kind, per_layer=per_layer, store=store)
+    grams = cross_grams(phi, x, y, budget_bytes=budget_bytes, dtype=kind, per_layer=per_layer, store=store, out=out)
     return {TOTAL: grams.test, **{name: test for name, (_, test) in grams.layers.items()}}
 
 
