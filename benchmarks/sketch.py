@@ -6,9 +6,9 @@ DIR holds MNIST/raw; all networks here take the images of its ten digits. `sketc
 images, and one of 1e8 parameters on 256. `peers`: error and time of ak.sketch beside the projections of TRAK and dattri
 (extra `peers`; on the CPU these are dense matrices, or a mask), which take gradients by vmap(grad). `files`: Gram
 matrices written to FOLDER by `out=`, the exact SVM on them (even against odd digits), and their removal. Errors are
-root mean squares over pairs of images, relative to |phi(x)| |phi(y)|; of `peers` the mean of three seeds. Memory is that of
-this process without memory-mapped files; times in brackets are CPU seconds, which depend less on what else the machine
-does.
+root mean squares over pairs of images, relative to |phi(x)| |phi(y)|; of `peers` the mean of three seeds. Memory is that
+of this process without memory-mapped files; times in brackets are CPU seconds, which depend less on what else the
+machine does.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def sketches(root: Path) -> None:
             result = found.embedding.nbytes
             error = found.relative_error or 0.0
             numbers = sum(p.numel() for p in model.parameters())
-            memory = f"{(cost.peak_bytes - result) / GIB:.2f} + {result / GIB:.2f}"
+            memory = f"{max(0, cost.peak_bytes - result) / GIB:.2f} + {result / GIB:.2f}"
             rows.append([name, f"{numbers:,}", f"{n:,}", str(dim), f"{error:.4f}", cost.seconds, memory])
             print(rows[-1], flush=True)
             if dim == DIMS[-1]:
@@ -130,7 +130,8 @@ def _trak(features: Tensor, dim: int, seed: int) -> Tensor:
     from trak.projectors import BasicProjector, ProjectionType
 
     made = BasicProjector(features.shape[1], dim, seed, ProjectionType.rademacher, "cpu", block_size=128)
-    return made.project(features, 0) / dim**0.5
+    found: Tensor = made.project(features, 0)
+    return found / dim**0.5
 
 
 def _dattri(kind: str) -> Callable[[Tensor, int, int], Tensor]:
@@ -138,7 +139,8 @@ def _dattri(kind: str) -> Callable[[Tensor, int, int], Tensor]:
         from dattri.func.projection import random_project
 
         made: Tensor = random_project(features, len(features), dim, 32, seed, kind, device="cpu")(features)
-        return made * (features.shape[1] / dim) ** 0.5 if kind == "random_mask" else made  # a mask keeps some entries
+        scale = features.shape[1] / dim if kind == "random_mask" else 1.0  # a mask keeps some entries as they are
+        return made.mul_(scale**0.5)
 
     return project
 
