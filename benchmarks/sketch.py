@@ -6,14 +6,15 @@ DIR holds MNIST/raw; all networks here take the images of its ten digits. `sketc
 images, and one of 1e8 parameters on 256. `peers`: error and time of ak.sketch beside the projections of TRAK and dattri
 (extra `peers`; on the CPU these are dense matrices, or a mask), which take gradients by vmap(grad). `files`: Gram
 matrices written to FOLDER by `out=`, the exact SVM on them (even against odd digits), and their removal. Errors are
-root mean squares over pairs of images, relative to |phi(x)| |phi(y)|; of `peers` the mean of three seeds. Memory is that
-of this process without memory-mapped files; times in brackets are CPU seconds, which depend less on what else the
+root mean squares over pairs of images, relative to |phi(x)| |phi(y)|; of `peers` the mean of three seeds. Memory is
+that of this process without memory-mapped files; times in brackets are CPU seconds, which depend less on what else the
 machine does.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import threading
 import time
@@ -120,10 +121,12 @@ def _gradients(model: nn.Module, x: Tensor) -> Float[Tensor, "n p"]:
     parameters = {name: value.detach() for name, value in model.named_parameters()}
 
     def output(parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
-        return torch.func.functional_call(model, parameters, (sample[None],)).squeeze()
+        found: Tensor = torch.func.functional_call(model, parameters, (sample[None],))
+        return found.squeeze()
 
     found = torch.func.vmap(torch.func.grad(output), (None, 0))(parameters, x)
-    return torch.cat([value.flatten(1) for value in found.values()], dim=1)
+    rows: Tensor = torch.cat([value.flatten(1) for value in found.values()], dim=1)
+    return rows
 
 
 def _trak(features: Tensor, dim: int, seed: int) -> Tensor:
@@ -131,7 +134,7 @@ def _trak(features: Tensor, dim: int, seed: int) -> Tensor:
 
     made = BasicProjector(features.shape[1], dim, seed, ProjectionType.rademacher, "cpu", block_size=128)
     found: Tensor = made.project(features, 0)
-    return found / dim**0.5
+    return found / math.sqrt(dim)
 
 
 def _dattri(kind: str) -> Callable[[Tensor, int, int], Tensor]:
@@ -140,7 +143,8 @@ def _dattri(kind: str) -> Callable[[Tensor, int, int], Tensor]:
 
         made: Tensor = random_project(features, len(features), dim, 32, seed, kind, device="cpu")(features)
         scale = features.shape[1] / dim if kind == "random_mask" else 1.0  # a mask keeps some entries as they are
-        return made.mul_(scale**0.5)
+        found: Tensor = made * scale**0.5
+        return found
 
     return project
 
