@@ -24,7 +24,7 @@ import torch
 from afterkernel.types import Float, Int, Tensor
 
 # Numbers in the Fourier transforms that are held at once.
-TRANSFORMED = 1 << 21
+TRANSFORMED = 1 << 20
 _GOLDEN, _FIRST, _SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
 
 

@@ -16,7 +16,7 @@ from afterkernel.kernels.sketch_embedding import SketchEmbedding
 from afterkernel.kernels.sketch_maps import MatrixSketch, Sums, add_lookups, add_pieces, random_bits, random_offsets
 from afterkernel.kernels.terms import Block
 
-SEEDS = 100
+SEEDS = 60
 LAYERS = CAPTURED | FALL_BACK
 
 
@@ -131,6 +131,34 @@ def test_pieces_and_lookups_have_the_sketch_of_the_definition():
     add_lookups(indices, outputs, 5, found)
     add_lookups(torch.arange(7)[:, None], torch.eye(3, dtype=torch.float64)[None, :, None].expand(7, 3, 1, 3), 5, own)
     torch.testing.assert_close(found.folded(), torch.einsum("nkvo,vod->nkd", table, own.folded()), rtol=0, atol=1e-12)
+
+
+MAPS = {
+    "matrix": lambda x, key, sums: MatrixSketch(key, 8, 8).add_written(x.view(1, -1, 8, 8), sums),
+    "wide matrix": lambda x, key, sums: MatrixSketch(key, 4, 16).add_written(x.view(1, -1, 4, 16), sums),
+    "pieces": lambda x, key, sums: add_pieces(x, key, sums.plain(sums.dim)),
+    "lookups": lambda x, key, sums: add_lookups(torch.arange(16)[None], x.view(1, -1, 16, 4), key, sums),
+}
+
+
+@pytest.mark.parametrize("dim", [4, 8, 16])
+@pytest.mark.parametrize("case", MAPS)
+def test_a_map_is_unbiased_and_has_the_variance_stated(case, dim):
+    """Also of vectors without a sign or a direction of their own, for which a missing sign shows the most."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.cat([torch.ones(1, 64), torch.rand(2, 64, generator=generator), torch.randn(3, 64, generator=generator)])
+    x = torch.nn.functional.normalize(x.double())
+    found = []
+    for seed in range(400):
+        sums = Sums(1, 6, dim, seed, x)
+        MAPS[case](x[None], seed, sums)
+        rows = sums.folded()[0]
+        found.append(rows @ rows.T)
+    products, exact = torch.stack(found), x @ x.T
+    variance = (1 + exact**2) / dim
+    assert ((products.mean(0) - exact).abs() <= 5 * (variance / 400).sqrt()).all()
+    room = 2.2 if case == "lookups" else 1.5  # entries of a table may have one offset
+    assert (products.var(0) <= room * variance).all()
 
 
 def test_random_bits_are_the_same_everywhere():
