@@ -25,6 +25,7 @@ from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan, Setting, plan
 from afterkernel.kernels.precision import exact_products, precision
+from afterkernel.kernels.samples import Batch, named_tensors
 from afterkernel.kernels.store import TileStore, fingerprint
 from afterkernel.kernels.tiles import TOTAL, TileWriter
 from afterkernel.progress.work import progress
@@ -62,8 +63,8 @@ class GramOptions:
 
 def train_test_grams(
     phi: Embedding,
-    train: Tensor,
-    test: Tensor | None = None,
+    train: Batch,
+    test: Batch | None = None,
     *,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
     dtype: str | torch.dtype | None = None,
@@ -92,8 +93,8 @@ def train_test_grams(
 
 def cross_grams(
     phi: Embedding,
-    x: Tensor,
-    y: Tensor,
+    x: Batch,
+    y: Batch,
     *,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
     dtype: str | torch.dtype | None = None,
@@ -110,7 +111,7 @@ def cross_grams(
 @torch.inference_mode(False)
 @torch.no_grad()
 def paired_products(
-    phi: Embedding, x: Tensor, y: Tensor, *, budget_bytes: int = DEFAULT_BUDGET_BYTES
+    phi: Embedding, x: Batch, y: Batch, *, budget_bytes: int = DEFAULT_BUDGET_BYTES
 ) -> Float[Tensor, " n"]:
     """<phi(x_i), phi(y_i)> for n pairs of samples, summed over outputs, added up in float64: no n x n matrix is made.
 
@@ -133,7 +134,7 @@ def paired_products(
     return torch.cat(products)
 
 
-def samples_to_pair(phi: Embedding, x: Tensor, budget_bytes: int | None = None) -> int:
+def samples_to_pair(phi: Embedding, x: Batch, budget_bytes: int | None = None) -> int:
     """Plan phi for paired products, and give the samples to embed at once: a batch, if the budget holds two of them.
 
     The budget is by default that of the last Gram matrix of phi.
@@ -145,7 +146,7 @@ def samples_to_pair(phi: Embedding, x: Tensor, budget_bytes: int | None = None) 
 
 
 def train_test_plan(
-    phi: Embedding, train: Tensor, test: Tensor, budget_bytes: int, dtype: str | torch.dtype | None = None
+    phi: Embedding, train: Batch, test: Batch, budget_bytes: int, dtype: str | torch.dtype | None = None
 ) -> Plan:
     """The plan that `train_test_grams` will follow."""
     kind = precision(phi.dtype if dtype is None else dtype)
@@ -154,7 +155,7 @@ def train_test_plan(
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _grams(phi: Embedding, rows: Tensor, others: Tensor, symmetric: bool, options: GramOptions) -> Grams:
+def _grams(phi: Embedding, rows: Batch, others: Batch, symmetric: bool, options: GramOptions) -> Grams:
     kind = precision(phi.dtype if options.dtype is None else options.dtype)
     if kind.dtype != phi.dtype:
         raise UserError(f"dtype={kind.name} needs an embedding in {kind.dtype}, and this one is in {phi.dtype}.")
@@ -228,7 +229,7 @@ def _manifest(inputs: GramInputs, steps: Plan, names: list[str]) -> dict[str, ob
         **phi.identity,
         "first_length_squared": f"{length:.3e}",
         "weights_sha256": fingerprint(dict(phi.model.state_dict())),
-        "data_sha256": fingerprint({"rows": inputs.rows, "others": inputs.others}),
+        "data_sha256": fingerprint({**named_tensors(inputs.rows, "rows"), **named_tensors(inputs.others, "others")}),
         "symmetric": inputs.symmetric,
         "dtype": inputs.precision.name,
         "rows_a_sample": phi.outputs,
@@ -246,7 +247,7 @@ def _summed(matrix: Tensor) -> Tensor:
     return matrix
 
 
-def _check_inputs(*inputs: Tensor) -> None:
+def _check_inputs(*inputs: Batch) -> None:
     for x in inputs:
-        if x.ndim < 1 or len(x) == 0:
+        if (isinstance(x, Tensor) and x.ndim < 1) or len(x) == 0:
             raise UserError(f"a kernel needs at least one sample, and the input has shape {tuple(x.shape)}.")

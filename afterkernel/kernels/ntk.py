@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,20 @@ from torch import nn
 from afterkernel.kernels.embedding import Embedding, embedding
 from afterkernel.kernels.features import FeatureEmbedding
 from afterkernel.kernels.gram import cross_grams, paired_products, train_test_grams
-from afterkernel.kernels.inputs import check_arguments, check_options, check_types, place_of
+from afterkernel.kernels.inputs import check_alike, check_model, check_options, check_types, place_of
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
 from afterkernel.kernels.precision import precision
+from afterkernel.kernels.samples import Batch, Forward, Inputs, samples
 from afterkernel.kernels.tiles import TOTAL
 from afterkernel.types import Float, Tensor
 
 
-def ntk(
+def ntk(  # noqa: PLR0913 (public, all but three by name)
     model: nn.Module,
-    x: Tensor,
-    y: Tensor | None = None,
+    x: Inputs,
+    y: Inputs | None = None,
     *,
+    forward: Forward | None = None,
     output: int | str | None = None,
     dtype: torch.dtype | str = torch.float32,
     device: str | torch.device | None = None,
@@ -35,9 +38,14 @@ def ntk(
     the model's output in evaluation mode.
 
     Args:
-        model: any torch.nn.Module that gives a tensor with the sample as first dimension; it is not changed.
-        x: n inputs (n, ...).
-        y: m inputs (m, ...), or None for x against itself, which computes each tile once.
+        model: any torch.nn.Module that gives a tensor with the sample as first dimension, or an object or dict with
+            such `logits`, as those of transformers; it is not changed.
+        x: n samples: a tensor or numpy array (n, ...), a tuple of the model's positional arguments, a dict of its
+            keyword arguments, or any pytree of tensors with `forward`. All tensors have the samples as first dimension.
+        y: m samples like those of x, or None for x against itself, which computes each tile once.
+        forward: a function of (model, batch) that gives f, a tensor (n, ...), for models that are called in another
+            way, or whose kernel is that of something else: a loss, one logit, the residual of an equation. It has to
+            use the model that it is given; `batch` has the structure of x.
         output: of a model with several outputs per sample, the number of one; "trace" for the sum of their kernels,
             sum_k <d f_k(x_i), d f_k(y_j)>; "full" for all pairs of outputs.
         dtype: torch.float32 or torch.float64, of gradients, products and result; or "tf32" or "bf16" for float32
@@ -55,15 +63,17 @@ def ntk(
             empty input, an output that depends on other samples of its batch, a budget below two embeddings, a gradient
             that is not finite (with its layer and sample), or a store of another job.
     """
-    phi = _embedding("ntk", model, x, y, dtype, device, output=output)
-    return _arranged(_grams(phi, x, y, dtype, budget_bytes, store)[TOTAL], x, y, output)
+    inputs = _inputs(model, x, y, forward)
+    phi = _embedding("ntk", model, inputs, dtype, device, output=output)
+    return _arranged(_grams(phi, inputs, dtype, budget_bytes, store)[TOTAL], inputs, output)
 
 
-def layer_ntks(
+def layer_ntks(  # noqa: PLR0913 (public, all but three by name)
     model: nn.Module,
-    x: Tensor,
-    y: Tensor | None = None,
+    x: Inputs,
+    y: Inputs | None = None,
     *,
+    forward: Forward | None = None,
     output: int | str | None = None,
     dtype: torch.dtype | str = torch.float32,
     device: str | torch.device | None = None,
@@ -74,16 +84,18 @@ def layer_ntks(
 
     A layer is a module that has parameters itself. Arguments and errors are those of `ntk`, each matrix as its result.
     """
-    phi = _embedding("ntk", model, x, y, dtype, device, output=output)
-    found = _grams(phi, x, y, dtype, budget_bytes, store, per_layer=True)
-    return {name: _arranged(K, x, y, output) for name, K in found.items() if name != TOTAL}
+    inputs = _inputs(model, x, y, forward)
+    phi = _embedding("ntk", model, inputs, dtype, device, output=output)
+    found = _grams(phi, inputs, dtype, budget_bytes, store, per_layer=True)
+    return {name: _arranged(K, inputs, output) for name, K in found.items() if name != TOTAL}
 
 
 def paired_ntk(
     model: nn.Module,
-    x: Tensor,
-    y: Tensor,
+    x: Inputs,
+    y: Inputs,
     *,
+    forward: Forward | None = None,
     output: int | str | None = None,
     dtype: torch.dtype | str = torch.float32,
     device: str | torch.device | None = None,
@@ -93,16 +105,18 @@ def paired_ntk(
 
     For "trace" and "full" outputs it is summed over the outputs. Arguments and errors are those of `ntk`.
     """
-    phi = _embedding("ntk", model, x, y, dtype, device, output=output)
+    inputs = _inputs(model, x, y, forward)
+    phi = _embedding("ntk", model, inputs, dtype, device, output=output)
     check_options(budget_bytes)
-    return paired_products(phi, x, y, budget_bytes=budget_bytes)
+    return paired_products(phi, inputs["x"], inputs["y"], budget_bytes=budget_bytes)
 
 
-def conjugate_kernel(
+def conjugate_kernel(  # noqa: PLR0913 (public, all but three by name)
     model: nn.Module,
-    x: Tensor,
-    y: Tensor | None = None,
+    x: Inputs,
+    y: Inputs | None = None,
     *,
+    forward: Forward | None = None,
     layer: str | None = None,
     dtype: torch.dtype | str = torch.float32,
     device: str | torch.device | None = None,
@@ -117,8 +131,9 @@ def conjugate_kernel(
 
     Args:
         model: as for `ntk`; its output may be anything that holds tensors, and it needs no trainable parameter.
-        x: n inputs (n, ...).
-        y: m inputs (m, ...), or None for x against itself.
+        x: n samples, as for `ntk`.
+        y: m samples, or None for x against itself.
+        forward: as for `ntk`.
         layer: the name of the module whose input is used instead, as in `model.named_modules()`: its first tensor
             argument, of its last call if there are several.
         dtype: as for `ntk`.
@@ -134,44 +149,53 @@ def conjugate_kernel(
             is not a module or is not called; features of a sample that depend on other samples, or differ from run to
             run; and as for `ntk`.
     """
-    phi = _embedding("conjugate", model, x, y, dtype, device, layer=layer)
-    return _grams(phi, x, y, dtype, budget_bytes, store)[TOTAL]
+    inputs = _inputs(model, x, y, forward)
+    phi = _embedding("conjugate", model, inputs, dtype, device, layer=layer)
+    return _grams(phi, inputs, dtype, budget_bytes, store)[TOTAL]
 
 
-def conjugate_layer(model: nn.Module, x: Tensor) -> str:
+def conjugate_layer(model: nn.Module, x: Inputs, *, forward: Forward | None = None) -> str:
     """The name of the layer whose input `conjugate_kernel(model, x)` uses.
 
     It is the module's name, or the parameter's where that belongs to the model itself or to an embedding. Errors are
     those of `conjugate_kernel`.
     """
-    check_arguments(model, {"x": x})
-    phi = FeatureEmbedding(model, torch.float32, torch.device(place_of(model, x, None)))
-    check_types(phi, {"x": x})
-    phi.plan_layers(x)
+    check_model(model)
+    batch = samples(x, forward)
+    phi = FeatureEmbedding(model, torch.float32, torch.device(place_of(model, batch, None)))
+    check_types(phi, {"x": batch})
+    phi.plan_layers(batch)
     return str(phi.layer)
 
 
 def _embedding(
     kernel: str,
     model: nn.Module,
-    x: Tensor,
-    y: Tensor | None,
+    inputs: Mapping[str, Batch],
     dtype: torch.dtype | str,
     device: str | torch.device | None,
     **chosen: Any,
 ) -> Embedding:
-    """The model's embedding, the arguments of a public function checked; `chosen` are `output` or `layer`."""
-    inputs = {"x": x} if y is None else {"x": x, "y": y}
-    check_arguments(model, inputs)
-    phi = embedding(model, kernel, dtype=precision(dtype).dtype, device=place_of(model, x, device), **chosen)
+    """The model's embedding, checked to take the inputs; `chosen` are `output` or `layer`."""
+    place = place_of(model, inputs["x"], device)
+    phi = embedding(model, kernel, dtype=precision(dtype).dtype, device=place, **chosen)
     check_types(phi, inputs)
     return phi
 
 
+def _inputs(model: nn.Module, x: Inputs, y: Inputs | None, forward: Forward | None) -> dict[str, Batch]:
+    """The arguments x and, if given, y of a public function as batches of samples."""
+    check_model(model)
+    inputs = {"x": samples(x, forward)}
+    if y is not None:
+        inputs["y"] = samples(y, forward, "y")
+        check_alike(inputs["x"], inputs["y"])
+    return inputs
+
+
 def _grams(
     phi: Embedding,
-    x: Tensor,
-    y: Tensor | None,
+    inputs: Mapping[str, Batch],
     dtype: torch.dtype | str,
     budget_bytes: int,
     store: Path | str | None,
@@ -180,18 +204,22 @@ def _grams(
     """The Gram matrix of x with y, or with itself, as TOTAL, and those of the layers by name."""
     check_options(budget_bytes, store)
     kind = precision(dtype).name
-    if y is None:
-        grams = train_test_grams(phi, x, budget_bytes=budget_bytes, dtype=kind, per_layer=per_layer, store=store)
+    if "y" not in inputs:
+        grams = train_test_grams(
+            phi, inputs["x"], budget_bytes=budget_bytes, dtype=kind, per_layer=per_layer, store=store
+        )
         return {TOTAL: grams.train, **{name: train for name, (train, _) in grams.layers.items()}}
-    grams = cross_grams(phi, x, y, budget_bytes=budget_bytes, dtype=kind, per_layer=per_layer, store=store)
+    grams = cross_grams(
+        phi, inputs["x"], inputs["y"], budget_bytes=budget_bytes, dtype=kind, per_layer=per_layer, store=store
+    )
     return {TOTAL: grams.test, **{name: test for name, (_, test) in grams.layers.items()}}
 
 
 def _arranged(
-    K: Float[Tensor, "nk mk"], x: Tensor, y: Tensor | None, output: int | str | None
+    K: Float[Tensor, "nk mk"], inputs: Mapping[str, Batch], output: int | str | None
 ) -> Float[Tensor, " ..."]:
     """With all pairs of outputs, samples before outputs."""
     if output != "full":
         return K
-    n, m = len(x), len(x if y is None else y)
+    n, m = len(inputs["x"]), len(inputs.get("y", inputs["x"]))
     return K.view(n, K.shape[0] // n, m, K.shape[1] // m).permute(0, 2, 1, 3)

@@ -31,15 +31,12 @@ class Output:
             raise UserError(f'output={self.which!r} is not known: give the number of a logit, "trace" or "full".')
 
     def select(self, output: Any, samples: int | None = None) -> Float[Tensor, "n k"]:
-        """The columns of a network's output that gradients are taken of. Raises UserError if there are none."""
+        """The columns of a network's output that gradients are taken of. Raises UserError if there are none.
+
+        Of an output that is no tensor, its `logits`.
+        """
         if not isinstance(output, Tensor):
-            kind = type(output).__name__
-            cure = (
-                "wrap it so that its forward returns only the tensor"
-                if isinstance(output, (tuple, list, Mapping))
-                else "its forward must return the tensor of its outputs"
-            )
-            raise UserError(f"the model gives a {kind}, not a tensor, so it is unclear what its kernel is: {cure}.")
+            return self.select(_logits(output), samples)
         if output.ndim == 0 or (samples is not None and len(output) != samples):
             raise UserError(
                 f"the model's output has shape {tuple(output.shape)} for {samples} samples: "
@@ -64,3 +61,16 @@ class Output:
             raise UserError(f"output={self.which} does not exist: the model gives {count} outputs per sample.")
         index = self.which % count
         return columns[:, index : index + 1]
+
+
+def _logits(output: Any) -> Tensor:
+    """The `logits` of an output that is no tensor, as the models of transformers give it."""
+    found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if isinstance(found, Tensor):
+        return found
+    kind = type(output).__name__
+    example = "model(x)[0]" if isinstance(output, (tuple, list)) else "model(x).name"
+    raise UserError(
+        f"the model gives a {kind}, not a tensor or an object with logits, so it is unclear what its kernel is: give "
+        f"forward=lambda model, batch: tensor, such as lambda model, x: {example}."
+    )
