@@ -112,8 +112,9 @@ class GramComputation:
         inputs, k = self.inputs, self.inputs.phi.outputs
         rows = self._held(block)
         if self.relative_error is None and inputs.symmetric:
+            first = inputs.rows[slice(block.start, min(block.stop, block.start + ERROR_SAMPLES))]
             few = rows[slice(0, max(1, min(ERROR_SAMPLES, self.plan.columns_per_chunk)))]
-            self.relative_error = relative_error(inputs.phi, inputs.rows[block], few, inputs.precision)
+            self.relative_error = relative_error(inputs.phi, first, few, inputs.precision)
             if self.store is not None:
                 self.store.relative_error = self.relative_error
         for tile in diagonal:

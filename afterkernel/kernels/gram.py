@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan, Setting, plan
 from afterkernel.kernels.precision import exact_products, precision
-from afterkernel.kernels.samples import Batch, named_tensors
+from afterkernel.kernels.samples import Batch, named_parts
 from afterkernel.kernels.store import TileStore, fingerprint
 from afterkernel.kernels.tiles import TOTAL, TileWriter
 from afterkernel.progress.work import progress
@@ -228,8 +229,8 @@ def _manifest(inputs: GramInputs, steps: Plan, names: list[str]) -> dict[str, ob
     return {
         **phi.identity,
         "first_length_squared": f"{length:.3e}",
-        "weights_sha256": fingerprint(dict(phi.model.state_dict())),
-        "data_sha256": fingerprint({**named_tensors(inputs.rows, "rows"), **named_tensors(inputs.others, "others")}),
+        "weights_sha256": fingerprint(phi.model.state_dict().items()),
+        "data_sha256": fingerprint(chain(named_parts(inputs.rows, "rows"), named_parts(inputs.others, "others"))),
         "symmetric": inputs.symmetric,
         "dtype": inputs.precision.name,
         "rows_a_sample": phi.outputs,

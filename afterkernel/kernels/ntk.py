@@ -15,7 +15,8 @@ from afterkernel.kernels.gram import cross_grams, paired_products, train_test_gr
 from afterkernel.kernels.inputs import check_alike, check_model, check_options, check_types, place_of
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
 from afterkernel.kernels.precision import precision
-from afterkernel.kernels.samples import Batch, Forward, Inputs, samples
+from afterkernel.kernels.sample_sources import Inputs, samples
+from afterkernel.kernels.samples import Batch, Forward
 from afterkernel.kernels.tiles import TOTAL
 from afterkernel.types import Float, Tensor
 
@@ -42,6 +43,7 @@ def ntk(  # noqa: PLR0913 (public, all but three by name)
             such `logits`, as those of transformers; it is not changed.
         x: n samples: a tensor or numpy array (n, ...), a tuple of the model's positional arguments, a dict of its
             keyword arguments, or any pytree of tensors with `forward`. All tensors have the samples as first dimension.
+            Also a Dataset or DataLoader, read a chunk at a time (its labels: docs/kernels.md, "Samples and outputs").
         y: m samples like those of x, or None for x against itself, which computes each tile once.
         forward: a function of (model, batch) that gives f, a tensor (n, ...), for models that are called in another
             way, or whose kernel is that of something else: a loss, one logit, the residual of an equation. It has to

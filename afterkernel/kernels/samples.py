@@ -7,10 +7,9 @@ with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import keystr, register_pytree_node, tree_flatten, tree_flatten_with_path, tree_unflatten
@@ -18,8 +17,10 @@ from torch.utils._pytree import keystr, register_pytree_node, tree_flatten, tree
 from afterkernel.errors import UserError
 from afterkernel.types import Float, Tensor
 
-# What a caller may give as samples (see `samples`).
-Inputs = Any
+# Samples that are read twice, to see whether they are the same.
+READ_TWICE = 16
+# Samples whose fingerprint is taken at once.
+FINGERPRINTED = 64
 # A function of (model, batch), the batch with the structure of the samples.
 Forward = Callable[[nn.Module, Any], Any]
 
@@ -78,6 +79,51 @@ class Samples:
         return {name + keystr(path): leaf for path, leaf in paths if leaf is not None}
 
 
+class Streamed(Samples):
+    """Samples that are read when they are needed: a slice or a list of indices reads them, and gives a batch.
+
+    `load` reads the samples of some indices. Raises UserError where a sample is not the same when it is read again, or
+    has another shape than the first.
+    """
+
+    def __init__(self, data: Any, load: Callable[[list[int]], Batch], forward: Forward | None, name: str) -> None:
+        super().__init__(data, forward)
+        self._load, self._name = load, name
+        self._first = load([0])
+        self._kind = _kind(self._first)
+        few = [i * len(self) // READ_TWICE for i in range(READ_TWICE)] if len(self) > READ_TWICE else range(len(self))
+        again = zip(_leaves(self[list(few)]), _leaves(self[list(few)]), strict=True)
+        if not all(torch.equal(one, other) or bool((one != one).any()) for one, other in again):
+            raise UserError(
+                f"{name} gives other numbers when the same sample is read again: take random augmentation out of the "
+                "data set, as each sample is read several times."
+            )
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The tensors of the first sample."""
+        return _leaves(self._first)
+
+    def __len__(self) -> int:
+        return len(self.tree)
+
+    def __getitem__(self, part: slice | Sequence[int] | Tensor) -> Batch:  # type: ignore[override]
+        index = range(len(self))[part] if isinstance(part, slice) else [int(i) for i in part]
+        if len(index) == 0:
+            return self._first[:0]
+        batch = self._load(list(index))
+        if _kind(batch) != self._kind:
+            raise UserError(
+                f"{self._name} gives samples of {_described(_kind(batch))} from number {index[0]} on, and of "
+                f"{_described(self._kind)} at first: pad all samples to one shape, not to the longest of a batch."
+            )
+        return batch
+
+    def named_tensors(self, name: str = "x") -> dict[str, Tensor]:
+        """The tensors of the first sample."""
+        return named_tensors(self._first, name)
+
+
 # A batch of samples, as the engine takes it.
 Batch = Tensor | Samples
 
@@ -94,80 +140,6 @@ def _unflatten(tensors: Any, context: Any) -> Samples:
 
 
 register_pytree_node(Samples, _flatten, _unflatten, serialized_type_name="afterkernel.Samples")
-
-
-def samples(value: Any, forward: Forward | None = None, name: str = "x") -> Batch:
-    """What a caller gives as samples, as a batch; `name` is the argument's in messages.
-
-    A tensor stays one, unless `forward` is to be called with it. numpy arrays become tensors of the same data type.
-    Raises UserError for what is no pytree of tensors that share their first dimension.
-    """
-    if forward is not None and not callable(forward):
-        raise UserError(
-            f"forward={forward!r} is a {type(forward).__name__}: give a function of (model, batch), such as "
-            "lambda model, batch: model(batch)."
-        )
-    if isinstance(value, (Tensor, np.ndarray)):
-        tensor = _tensor(value, name)
-        _check_tensor(tensor, name)
-        return tensor if forward is None else Samples(tensor, forward)
-    tree = dict(value) if isinstance(value, Mapping) else value  # transformers' BatchEncoding is no pytree
-    if forward is None and not isinstance(tree, (tuple, dict)):
-        raise UserError(
-            f"{name} is a {type(value).__name__}: give a tensor, a tuple of the model's positional arguments, a "
-            "dict of its keyword arguments, or any pytree of tensors with forward=lambda model, batch: tensor."
-        )
-    paths, spec = tree_flatten_with_path(tree)
-    leaves = [(name + keystr(path), leaf) for path, leaf in paths]
-    converted = [leaf if leaf is None else _tensor(leaf, place) for place, leaf in leaves]
-    found = {place: leaf for (place, _), leaf in zip(leaves, converted, strict=True) if leaf is not None}
-    if not found:
-        raise UserError(f"{name} is a {type(value).__name__} that holds no tensor, so there are no samples.")
-    for place, leaf in found.items():
-        _check_tensor(leaf, place)
-    first, length = next((place, len(leaf)) for place, leaf in found.items())
-    for place, leaf in found.items():
-        if len(leaf) != length:
-            raise UserError(
-                f"{first} has shape {tuple(found[first].shape)} and {place} {tuple(leaf.shape)}: all tensors of "
-                f"{name} have the samples as first dimension; put a constant into forward=lambda model, batch: ..."
-            )
-    return Samples(tree_unflatten(converted, spec), forward)
-
-
-def _tensor(value: Any, place: str) -> Tensor:
-    """A leaf as a tensor. Raises UserError for other types than tensors and arrays of numbers."""
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "biufc":
-            raise UserError(f"{place} is an array of {value.dtype}: give an array of numbers.")
-        plain = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("="))
-        try:
-            return torch.from_numpy(plain if plain.flags.writeable else plain.copy()).reshape(value.shape)
-        except TypeError as error:
-            raise UserError(f"{place} is an array of {value.dtype}, which torch does not have: convert it.") from error
-    if not isinstance(value, Tensor):
-        if "[" not in place and "." not in place:
-            raise UserError(
-                f"{place} is a {type(value).__name__}, not a torch tensor: convert it with torch.as_tensor."
-            )
-        raise UserError(
-            f"{place} is a {type(value).__name__}, not a tensor of samples: convert it with torch.as_tensor, or, if it "
-            "is a constant, put it into forward=lambda model, batch: ..."
-        )
-    return value
-
-
-_TO_DENSE = {False: "to_dense()", True: "to_padded_tensor(0.0)"}
-
-
-def _check_tensor(value: Tensor, place: str) -> None:
-    """Raise UserError where a tensor can't hold samples."""
-    if value.ndim == 0:
-        raise UserError(f"{place} is a single number: its first dimension must be the sample.")
-    if value.is_nested or value.layout != torch.strided:
-        raise UserError(f"{place} is not a dense tensor: convert it by {place}.{_TO_DENSE[value.is_nested]}.")
-    if value.is_meta:
-        raise UserError(f"{place} is on the device meta, which holds no numbers: give it on a real device.")
 
 
 def magnitudes(x: Batch) -> Float[Tensor, " n"]:
@@ -196,3 +168,25 @@ def as_batch(sample: Batch) -> Batch:
 def named_tensors(x: Batch, name: str = "x") -> dict[str, Tensor]:
     """The tensors of a batch by their places."""
     return x.named_tensors(name) if isinstance(x, Samples) else {name: x}
+
+
+def named_parts(x: Batch, name: str = "x") -> Iterator[tuple[str, Tensor]]:
+    """All tensors of a batch with their places, a part at a time where they are read as they are needed."""
+    if not isinstance(x, Streamed):
+        yield from named_tensors(x, name).items()
+        return
+    for start in range(0, len(x), FINGERPRINTED):
+        yield from named_tensors(x[start : start + FINGERPRINTED], f"{name} from {start}").items()
+
+
+def _leaves(x: Batch) -> list[Tensor]:
+    return list(named_tensors(x).values())
+
+
+def _kind(x: Batch) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+    """Places, types and shapes of the tensors of a sample."""
+    return [(place, leaf.dtype, tuple(leaf.shape[1:])) for place, leaf in named_tensors(x, "").items()]
+
+
+def _described(kind: list[tuple[str, torch.dtype, tuple[int, ...]]]) -> str:
+    return ", ".join(f"{place} {shape} {dtype}".strip() for place, dtype, shape in kind)

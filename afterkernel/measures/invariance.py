@@ -23,7 +23,7 @@ from afterkernel.kernels.gram import samples_to_pair
 from afterkernel.kernels.inputs import check_images, check_model, place_of
 from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.precision import exact_products
-from afterkernel.kernels.samples import Inputs, samples
+from afterkernel.kernels.sample_sources import Inputs, samples
 from afterkernel.measures.measure import Measure, Numbers
 from afterkernel.options import LARGEST_INT, option
 from afterkernel.progress.work import progress

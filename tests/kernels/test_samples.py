@@ -14,7 +14,8 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 import afterkernel as ak
 from afterkernel.errors import UserError
-from afterkernel.kernels.samples import Samples, samples
+from afterkernel.kernels.sample_sources import samples
+from afterkernel.kernels.samples import Samples
 
 N = 20
 X, IDS, MASK = torch.randn(N, 4), torch.randint(0, 7, (N, 3)), torch.rand(N, 3) > 0.3
