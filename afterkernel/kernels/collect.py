@@ -26,7 +26,8 @@ from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_fo
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.reach import check_reached
 from afterkernel.kernels.samples import Batch, Samples, placed
-from afterkernel.kernels.terms import Block, Gradients, Term
+from afterkernel.kernels.terms import Block, Gradients, OutputsApart, Term
+from afterkernel.kernels.trained import Choice, train_only
 from afterkernel.kernels.verify import check_independence, same, warn_of_rounding, wrong_layers
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
@@ -38,10 +39,10 @@ VERIFY_BYTES = 1 << 28
 
 
 class GradientEmbedding:
-    """phi(x) = d f(x) / d theta over all trainable parameters, f in evaluation mode (arXiv 2105.10585, section 2).
+    """phi(x) = d f(x) / d theta over the trainable parameters, f in evaluation mode (arXiv 2105.10585, section 2).
 
     `methods` says for each unit whether its gradients are written out or kept as factors; the plan sets it. Raises
-    UserError for a model without trainable parameters.
+    UserError for a model without trainable parameters. `parameters` chooses some of them.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class GradientEmbedding:
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
         output: Output | None = None,
+        parameters: Choice | None = None,
     ) -> None:
         self.dtype, self.device = dtype, device or torch.device("cpu")
         self.output = output or Output()
@@ -57,6 +59,7 @@ class GradientEmbedding:
             keep_freed_memory()
         self.working = WorkingCopy(model, dtype, self.device)
         self.model: nn.Module = self.working
+        train_only(self.working.inner, parameters)
         self._trained = {name: v for name, v in self.model.named_parameters() if v.requires_grad and v.numel()}
         if not self._trained:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
@@ -77,7 +80,7 @@ class GradientEmbedding:
 
     @property
     def identity(self) -> Mapping[str, object]:
-        """Which output, and which parameters."""
+        """Output and parameters."""
         return {"kernel": "ntk", "output": self.output.which, "trained": list(self._trained)}
 
     @property
@@ -237,8 +240,8 @@ class GradientEmbedding:
     def _place(self, x: Batch) -> Batch:
         if isinstance(x, Samples):
             return x.map(lambda leaf: placed(leaf, self.device, self.dtype))
-        x = placed(x, self.device, self.dtype)
-        return x.contiguous(memory_format=self._memory_format) if x.ndim == 4 else x
+        here = placed(x, self.device, self.dtype)
+        return here.contiguous(memory_format=self._memory_format) if x.ndim == 4 else here
 
     def _prefer_channels_last(self, probe: Batch, layout: Layout) -> None:
         """Take channels last, in which CPUs convolve faster, if the probe's outputs and gradients stay the same.
@@ -302,7 +305,7 @@ class GradientEmbedding:
                 layers[layer] = (*layers.get(layer, ()), term)
         except RuntimeError as error:
             raise _gradient_fails(error) from error
-        return Block(layers)
+        return OutputsApart(layers) if self.output.which == "diagonal" else Block(layers)
 
     @torch.no_grad()
     def _check_branch(self, x: Batch, outputs: Float[Tensor, "n k"]) -> None:

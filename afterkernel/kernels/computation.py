@@ -189,8 +189,8 @@ def relative_error(phi: Embedding, x: Batch, rows: Block, kind: Precision) -> fl
         with exact_products():
             held = phi.block(x[part])
     exact = torch.zeros(side, side, dtype=torch.float64, device=phi.device)
-    for terms in held.layers.values():
-        for term in terms:  # one at a time: all of them in float64 would take twice the samples' memory
+    for name in held.parts:
+        for term in held.part(name):  # one at a time: all of them in float64 would take twice the samples' memory
             double = term.to(torch.float64)
             double.add_products(double, exact)
     scale = exact.abs().max()

@@ -38,7 +38,8 @@ class Grams:
     """Gram matrices, with what they cost and how exact they are.
 
     train (nk, nk) and test (mk, nk), k rows per sample (1 but for the full kernel of several outputs); layers: the same
-    two for each layer if requested, whose sums they are. relative_error: the largest difference, over some 16
+    two for each layer if requested, whose sums they are (for the diagonal of several outputs, for each output).
+    relative_error: the largest difference, over some 16
     samples, from the same gradients multiplied in float64, relative to the largest entry; None for x against y, and
     where no row block was computed here (another process's work); a store keeps the first one measured. ReLUs and
     pools that switch in float32 are not seen, as both sides use the same gradients: they cost up to 5.6e-4 on MNIST.
@@ -80,7 +81,7 @@ def train_test_grams(
         train, test: samples (n, ...) and (m, ...); without `test` its matrix has no rows.
         budget_bytes: bound on the memory in use at once, the result excluded.
         dtype: "tf32" or "bf16" for products of less than the embedding's precision; its own by default.
-        per_layer: also give every layer's matrices.
+        per_layer: also give every layer's matrices; those of every output where phi is of the "diagonal".
         store: a folder where tiles are kept as they are done, so that a killed computation continues from there.
         result_device: where the matrices lie; where phi computes by default.
 
@@ -172,7 +173,7 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
     with exact_products(tf32=inputs.precision.tf32):
         steps = _plan(inputs, options.budget_bytes, cell=TileStore.begun(folder))
         k = phi.outputs  # known once planned
-        names = [TOTAL, *(phi.block(inputs.rows[:1]).layers if options.per_layer else ())]
+        names = [TOTAL, *(phi.block(inputs.rows[:1]).parts if options.per_layer else ())]
         store = None
         if folder is not None:
             side = -(-n // steps.columns_per_chunk)

@@ -3,24 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import torch
 from torch import nn
 
+from afterkernel.errors import UserError
 from afterkernel.kernels.embedding import Embedding, embedding
 from afterkernel.kernels.features import FeatureEmbedding
-from afterkernel.kernels.gram import cross_grams, paired_products, train_test_grams
+from afterkernel.kernels.gram import Grams, cross_grams, paired_products, train_test_grams
 from afterkernel.kernels.inputs import check_alike, check_model, check_options, check_types, place_of
-from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
+from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan
 from afterkernel.kernels.precision import precision
 from afterkernel.kernels.sample_sources import Inputs, samples
 from afterkernel.kernels.samples import Batch, Forward
 from afterkernel.kernels.tiles import TOTAL
+from afterkernel.kernels.trained import Choice
 from afterkernel.types import Float, Tensor
 
 
+class _Options(TypedDict, total=False):
+    """Keyword arguments of every function."""
+
+    forward: Forward | None
+    dtype: torch.dtype | str
+    device: str | torch.device | None
+    budget_bytes: int
+    store: Path | str | None
+
+
+class _OfGradients(_Options, total=False):
+    output: int | str | None
+    parameters: Choice | None
+
+
+class _OfFeatures(_Options, total=False):
+    layer: str | None
+
+
+@dataclass(frozen=True)
+class KernelDetails:
+    """A kernel, with how exact it is and how it was computed: what `ntk` gives for `details=True`.
+
+    kernel: the Gram matrix; relative_error: the largest difference from the same gradients multiplied in float64 over
+    some 16 samples, relative to the largest entry (`Grams`; of output="diagonal" that of the outputs' sum), None for x
+    against y; plan: methods, sizes and cost, `plan.describe()` in words; dtype: in which gradients are multiplied, such
+    as "float32" or "tf32".
+    """
+
+    kernel: Float[Tensor, " ..."]
+    relative_error: float | None
+    plan: Plan
+    dtype: str
+
+
+@overload
+def ntk(
+    model: nn.Module, x: Inputs, y: Inputs | None = None, *, details: Literal[True], **options: Unpack[_OfGradients]
+) -> KernelDetails: ...
+@overload
+def ntk(
+    model: nn.Module,
+    x: Inputs,
+    y: Inputs | None = None,
+    *,
+    details: Literal[False] = False,
+    **options: Unpack[_OfGradients],
+) -> Tensor: ...
 def ntk(  # noqa: PLR0913 (public, all but three by name)
     model: nn.Module,
     x: Inputs,
@@ -28,11 +79,13 @@ def ntk(  # noqa: PLR0913 (public, all but three by name)
     *,
     forward: Forward | None = None,
     output: int | str | None = None,
+    parameters: Choice | None = None,
     dtype: torch.dtype | str = torch.float32,
     device: str | torch.device | None = None,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
     store: Path | str | None = None,
-) -> Float[Tensor, " ..."]:
+    details: bool = False,
+) -> Float[Tensor, " ..."] | KernelDetails:
     """The empirical neural tangent kernel of a model: K_ij = <d f(x_i) / d theta, d f(y_j) / d theta>.
 
     For a trained model this is the after kernel (arXiv 2105.10585, section 2). theta are all trainable parameters, f is
@@ -49,16 +102,20 @@ def ntk(  # noqa: PLR0913 (public, all but three by name)
             way, or whose kernel is that of something else: a loss, one logit, the residual of an equation. It has to
             use the model that it is given; `batch` has the structure of x.
         output: of a model with several outputs per sample, the number of one; "trace" for the sum of their kernels,
-            sum_k <d f_k(x_i), d f_k(y_j)>; "full" for all pairs of outputs.
+            sum_k <d f_k(x_i), d f_k(y_j)>; "sum" for the kernel of their sum, the pseudo-NTK (arXiv 2206.12543) times
+            the number of outputs; "diagonal" for each output's own kernel; "full" for all pairs of outputs.
+        parameters: which trainable parameters theta is made of, by default all: names of parameters or modules, or
+            patterns such as "*.bias", one or several; or a function of (name, parameter) that is true for those wanted.
         dtype: torch.float32 or torch.float64, of gradients, products and result; or "tf32" or "bf16" for float32
             gradients multiplied in less.
         device: where to compute and where the result is; the model's own by default.
         budget_bytes: bound on the memory in use at once, the result excluded.
         store: a folder where tiles are kept as they are done, so that a killed computation continues from there.
+        details: return a `KernelDetails`, which has the matrix as `kernel`, with its `relative_error` and `plan`.
 
     Returns:
-        The Gram matrix (n, m); for output="full" with c outputs (n, m, c, c), whose entry [i, j, k, l] is
-        <d f_k(x_i), d f_l(y_j)>.
+        The Gram matrix (n, m); with c outputs for output="diagonal" (n, m, c), for output="full" (n, m, c, c), whose
+        entry [i, j, k, l] is <d f_k(x_i), d f_l(y_j)>.
 
     Raises:
         UserError: several outputs per sample and none chosen, an output that is not a tensor, no trainable parameter,
@@ -66,8 +123,10 @@ def ntk(  # noqa: PLR0913 (public, all but three by name)
             that is not finite (with its layer and sample), or a store of another job.
     """
     inputs = _inputs(model, x, y, forward)
-    phi = _embedding("ntk", model, inputs, dtype, device, output=output)
-    return _arranged(_grams(phi, inputs, dtype, budget_bytes, store)[TOTAL], inputs, output)
+    phi = _embedding("ntk", model, inputs, dtype, device, output=output, parameters=parameters)
+    grams = _grams(phi, inputs, dtype, budget_bytes, store, parts=output == "diagonal")
+    K = _arranged(_matrices(grams, inputs), inputs, output)
+    return _details(K, grams, dtype) if details else K
 
 
 def layer_ntks(  # noqa: PLR0913 (public, all but three by name)
@@ -77,6 +136,7 @@ def layer_ntks(  # noqa: PLR0913 (public, all but three by name)
     *,
     forward: Forward | None = None,
     output: int | str | None = None,
+    parameters: Choice | None = None,
     dtype: torch.dtype | str = torch.float32,
     device: str | torch.device | None = None,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
@@ -87,18 +147,21 @@ def layer_ntks(  # noqa: PLR0913 (public, all but three by name)
     A layer is a module that has parameters itself. Arguments and errors are those of `ntk`, each matrix as its result.
     """
     inputs = _inputs(model, x, y, forward)
-    phi = _embedding("ntk", model, inputs, dtype, device, output=output)
-    found = _grams(phi, inputs, dtype, budget_bytes, store, per_layer=True)
-    return {name: _arranged(K, inputs, output) for name, K in found.items() if name != TOTAL}
+    if output == "diagonal":
+        raise UserError('output="diagonal" is not of single layers: give the number of an output, or "trace".')
+    phi = _embedding("ntk", model, inputs, dtype, device, output=output, parameters=parameters)
+    found = _matrices(_grams(phi, inputs, dtype, budget_bytes, store, parts=True), inputs)
+    return {name: _arranged({TOTAL: K}, inputs, output) for name, K in found.items() if name != TOTAL}
 
 
-def paired_ntk(
+def paired_ntk(  # noqa: PLR0913 (public, all but three by name)
     model: nn.Module,
     x: Inputs,
     y: Inputs,
     *,
     forward: Forward | None = None,
     output: int | str | None = None,
+    parameters: Choice | None = None,
     dtype: torch.dtype | str = torch.float32,
     device: str | torch.device | None = None,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
@@ -107,12 +170,27 @@ def paired_ntk(
 
     For "trace" and "full" outputs it is summed over the outputs. Arguments and errors are those of `ntk`.
     """
+    if output == "diagonal":
+        raise UserError('output="diagonal" has no single number for a pair: give the number of an output, or "trace".')
     inputs = _inputs(model, x, y, forward)
-    phi = _embedding("ntk", model, inputs, dtype, device, output=output)
+    phi = _embedding("ntk", model, inputs, dtype, device, output=output, parameters=parameters)
     check_options(budget_bytes)
     return paired_products(phi, inputs["x"], inputs["y"], budget_bytes=budget_bytes)
 
 
+@overload
+def conjugate_kernel(
+    model: nn.Module, x: Inputs, y: Inputs | None = None, *, details: Literal[True], **options: Unpack[_OfFeatures]
+) -> KernelDetails: ...
+@overload
+def conjugate_kernel(
+    model: nn.Module,
+    x: Inputs,
+    y: Inputs | None = None,
+    *,
+    details: Literal[False] = False,
+    **options: Unpack[_OfFeatures],
+) -> Tensor: ...
 def conjugate_kernel(  # noqa: PLR0913 (public, all but three by name)
     model: nn.Module,
     x: Inputs,
@@ -124,7 +202,8 @@ def conjugate_kernel(  # noqa: PLR0913 (public, all but three by name)
     device: str | torch.device | None = None,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
     store: Path | str | None = None,
-) -> Float[Tensor, "n m"]:
+    details: bool = False,
+) -> Float[Tensor, "n m"] | KernelDetails:
     """The conjugate kernel of a model: inner products of the inputs of a layer, in evaluation mode.
 
     By default it is the last linear layer: of the products with a parameter (torch.nn.Linear and the same by hand) on
@@ -142,6 +221,7 @@ def conjugate_kernel(  # noqa: PLR0913 (public, all but three by name)
         device: as for `ntk`.
         budget_bytes: as for `ntk`.
         store: as for `ntk`.
+        details: as for `ntk`.
 
     Returns:
         The Gram matrix (n, m). Where a sample has several rows (positions, windows), its features are all of them.
@@ -153,7 +233,9 @@ def conjugate_kernel(  # noqa: PLR0913 (public, all but three by name)
     """
     inputs = _inputs(model, x, y, forward)
     phi = _embedding("conjugate", model, inputs, dtype, device, layer=layer)
-    return _grams(phi, inputs, dtype, budget_bytes, store)[TOTAL]
+    grams = _grams(phi, inputs, dtype, budget_bytes, store)
+    K = _matrices(grams, inputs)[TOTAL]
+    return _details(K, grams, dtype) if details else K
 
 
 def conjugate_layer(model: nn.Module, x: Inputs, *, forward: Forward | None = None) -> str:
@@ -201,26 +283,35 @@ def _grams(
     dtype: torch.dtype | str,
     budget_bytes: int,
     store: Path | str | None,
-    per_layer: bool = False,
-) -> dict[str, Float[Tensor, "nk mk"]]:
-    """The Gram matrix of x with y, or with itself, as TOTAL, and those of the layers by name."""
+    parts: bool = False,
+) -> Grams:
+    """The Gram matrices of x with y, or with itself, and with `parts` those of the layers or outputs."""
     check_options(budget_bytes, store)
     kind = precision(dtype).name
     if "y" not in inputs:
-        grams = train_test_grams(
-            phi, inputs["x"], budget_bytes=budget_bytes, dtype=kind, per_layer=per_layer, store=store
-        )
-        return {TOTAL: grams.train, **{name: train for name, (train, _) in grams.layers.items()}}
-    grams = cross_grams(
-        phi, inputs["x"], inputs["y"], budget_bytes=budget_bytes, dtype=kind, per_layer=per_layer, store=store
+        return train_test_grams(phi, inputs["x"], budget_bytes=budget_bytes, dtype=kind, per_layer=parts, store=store)
+    return cross_grams(
+        phi, inputs["x"], inputs["y"], budget_bytes=budget_bytes, dtype=kind, per_layer=parts, store=store
     )
-    return {TOTAL: grams.test, **{name: test for name, (_, test) in grams.layers.items()}}
+
+
+def _matrices(grams: Grams, inputs: Mapping[str, Batch]) -> dict[str, Float[Tensor, "nk mk"]]:
+    """The matrix that was asked for as TOTAL, and those of its parts by name."""
+    which = 1 if "y" in inputs else 0
+    return {TOTAL: (grams.train, grams.test)[which], **{name: pair[which] for name, pair in grams.layers.items()}}
+
+
+def _details(K: Tensor, grams: Grams, dtype: torch.dtype | str) -> KernelDetails:
+    return KernelDetails(K, grams.relative_error, grams.plan, precision(dtype).name)
 
 
 def _arranged(
-    K: Float[Tensor, "nk mk"], inputs: Mapping[str, Batch], output: int | str | None
+    found: Mapping[str, Float[Tensor, "nk mk"]], inputs: Mapping[str, Batch], output: int | str | None
 ) -> Float[Tensor, " ..."]:
-    """With all pairs of outputs, samples before outputs."""
+    """Samples before outputs, where these are kept apart."""
+    K = found[TOTAL]
+    if output == "diagonal":
+        return torch.stack([part for name, part in found.items() if name != TOTAL], dim=-1)
     if output != "full":
         return K
     n, m = len(inputs["x"]), len(inputs.get("y", inputs["x"]))

@@ -10,13 +10,16 @@ from typing import Any
 from afterkernel.errors import UserError
 from afterkernel.types import Float, Tensor
 
+NAMED = ("trace", "sum", "full", "diagonal")
+
 
 @dataclass(frozen=True)
 class Output:
     """The outputs that a kernel is taken of.
 
     which: None for the one output of a scalar network; a number for only that logit; "trace" for the sum over logits
-    of their kernels, sum_k <d f_k(x), d f_k(y)>; "full" for every pair of logits.
+    of their kernels, sum_k <d f_k(x), d f_k(y)>; "sum" for the kernel of their sum, sum_kl <d f_k(x), d f_l(y)>; "full"
+    for every pair of logits; "diagonal" for each logit's own kernel.
     """
 
     which: int | str | None = None
@@ -25,10 +28,12 @@ class Output:
         which: Any = self.which
         if type(which) is not bool and isinstance(which, Integral):  # also of numpy
             object.__setattr__(self, "which", int(which))
-        if isinstance(self.which, bool) or not isinstance(self.which, (int, str, type(None))):
-            raise UserError(f'output={self.which!r} is not known: give the number of a logit, "trace" or "full".')
-        if isinstance(self.which, str) and self.which not in ("trace", "full"):
-            raise UserError(f'output={self.which!r} is not known: give the number of a logit, "trace" or "full".')
+        known = self.which in NAMED if isinstance(self.which, str) else isinstance(self.which, (int, type(None)))
+        if isinstance(self.which, bool) or not known:
+            *others, last = (f'"{name}"' for name in NAMED)
+            raise UserError(
+                f"output={self.which!r} is not known: give the number of a logit, {', '.join(others)} or {last}."
+            )
 
     def select(self, output: Any, samples: int | None = None) -> Float[Tensor, "n k"]:
         """The columns of a network's output that gradients are taken of. Raises UserError if there are none.
@@ -52,9 +57,11 @@ class Output:
             if count != 1:
                 raise UserError(
                     f"the model gives {count} outputs per sample, of shape {tuple(output.shape[1:])}: choose one by "
-                    'output=0 and so on, their sum by output="trace", or every pair by output="full".'
+                    'output=0 and so on, all of them by output="trace" or output="sum", or every pair by output="full".'
                 )
             return columns
+        if self.which == "sum":
+            return columns.sum(dim=1, keepdim=True)
         if isinstance(self.which, str):
             return columns
         if not -count <= self.which < count:

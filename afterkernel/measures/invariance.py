@@ -239,6 +239,8 @@ def model_invariance(  # noqa: PLR0913 (public, all but two by name)
     batch of images, and a model without the kernel.
     """
     check_model(model)
+    if output == "diagonal":
+        raise UserError('output="diagonal" has no single invariance: give the number of an output, or "trace".')
     x = check_images(samples(x))
     place = place_of(model, x, device)
     if kernel in OF_NETWORKS:
