@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from afterkernel import kernels, models, transforms
     from afterkernel.errors import PrecisionWarning, UserError
-    from afterkernel.kernels import conjugate_kernel, ntk
+    from afterkernel.kernels import conjugate_kernel, ntk, ntk_operator
     from afterkernel.measures import alignment, cka, effective_rank, kernel_distance, spectrum, target_alignment
     from afterkernel.measures import model_invariance as invariance
     from afterkernel.records import results, sql
@@ -39,6 +39,7 @@ __all__ = [
     "kernels",
     "models",
     "ntk",
+    "ntk_operator",
     "results",
     "saved_grams",
     "spectrum",
@@ -50,7 +51,7 @@ __all__ = [
 _MODULES = ("kernels", "models", "transforms")
 _HOMES = {
     "errors": ("PrecisionWarning", "UserError"),
-    "kernels": ("conjugate_kernel", "ntk"),
+    "kernels": ("conjugate_kernel", "ntk", "ntk_operator"),
     "measures": (
         *("alignment", "cka", "effective_rank", "invariance", "kernel_distance", "spectrum"),
         "target_alignment",

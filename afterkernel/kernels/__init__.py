@@ -2,13 +2,16 @@
 
 from afterkernel.kernels.embedding import Embedding, embedding
 from afterkernel.kernels.gram import Grams, cross_grams, paired_products, train_test_grams, train_test_plan
-from afterkernel.kernels.ntk import conjugate_kernel, conjugate_layer, layer_ntks, ntk, paired_ntk
+from afterkernel.kernels.ntk import KernelDetails, conjugate_kernel, conjugate_layer, layer_ntks, ntk, paired_ntk
+from afterkernel.kernels.operator import NTKOperator, ntk_operator
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan
 
 __all__ = [
     "DEFAULT_BUDGET_BYTES",
     "Embedding",
     "Grams",
+    "KernelDetails",
+    "NTKOperator",
     "Plan",
     "conjugate_kernel",
     "conjugate_layer",
@@ -16,6 +19,7 @@ __all__ = [
     "embedding",
     "layer_ntks",
     "ntk",
+    "ntk_operator",
     "paired_ntk",
     "paired_products",
     "train_test_grams",
