@@ -5,6 +5,8 @@ from afterkernel.kernels.gram import Grams, cross_grams, paired_products, train_
 from afterkernel.kernels.ntk import KernelDetails, conjugate_kernel, conjugate_layer, layer_ntks, ntk, paired_ntk
 from afterkernel.kernels.operator import NTKOperator, ntk_operator
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan
+from afterkernel.kernels.sample_sources import samples
+from afterkernel.kernels.samples import Samples
 
 __all__ = [
     "DEFAULT_BUDGET_BYTES",
@@ -13,6 +15,7 @@ __all__ = [
     "KernelDetails",
     "NTKOperator",
     "Plan",
+    "Samples",
     "conjugate_kernel",
     "conjugate_layer",
     "cross_grams",
@@ -22,6 +25,7 @@ __all__ = [
     "ntk_operator",
     "paired_ntk",
     "paired_products",
+    "samples",
     "train_test_grams",
     "train_test_plan",
 ]

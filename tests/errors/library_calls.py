@@ -96,6 +96,23 @@ CALLS = {
         kernels(X, forward=5),
         "forward=5 is a int: give a function of (model, batch), such as lambda model, batch: model(batch).",
     ),
+    "an output without a name": (
+        [lambda: ak.ntk(net(), X, output="mean")],
+        'output=\'mean\' is not known: give the number of a logit, "trace", "sum", "full" or "diagonal".',
+    ),
+    "a parameter that is not there": (
+        [lambda: ak.ntk(net(), X, parameters="1.wieght"), lambda: layer_ntks(net(), X, parameters=["1.wieght"])],
+        "parameters='1.wieght' is no parameter or module of the model: did you mean '1.weight'...?",
+    ),
+    "a number for parameters": (
+        [lambda: ak.ntk(net(), X, parameters=5)],
+        'parameters=5 chooses no parameters: give names, patterns such as "*.bias", or a function of (name, '
+        "parameter).",
+    ),
+    "a list for a vector": (
+        [lambda: ak.ntk_operator(net(), X) @ [1.0]],
+        "v is a list: give a tensor or a numpy array.",
+    ),
     "y of another structure": (
         kernels({"x": X}, (X,)),
         "x holds x['x'] and y y[0]: give y in the structure of x.",
