@@ -286,6 +286,9 @@ def _arranged(
     """Samples before outputs, where these are kept apart."""
     K = found[TOTAL]
     if output == "diagonal":
+        whole = K._base  # the matrices of all outputs after their sum, unless they are in files
+        if whole is not None and len(whole) == len(found):
+            return whole[1:].permute(1, 2, 0)
         return torch.stack([part for name, part in found.items() if name != TOTAL], dim=-1)
     if output != "full":
         return K
