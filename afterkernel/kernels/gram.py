@@ -174,8 +174,8 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
     with exact_products(tf32=inputs.precision.tf32):
         steps = _plan(inputs, options.budget_bytes, cell=TileStore.begun(folder))
         k = phi.outputs  # known once planned
-        first = phi.block(inputs.rows[:1])
-        names = [TOTAL, *(first.parts if options.per_layer else ())]
+        first = phi.block(inputs.rows[:1]) if options.per_layer else None
+        names = [TOTAL, *(first.parts if first is not None else ())]
         store = None
         if folder is not None:
             side = -(-n // steps.columns_per_chunk)
