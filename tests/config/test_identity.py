@@ -148,7 +148,8 @@ def test_options_of_several_classes_are_no_part_of_the_ids_of_two():
     found = deciding(config())
     assert not {"classes", "output"} & {*found["dataset"], *found["kernel"]}
     several = deciding(config("dataset.classes=[0,1,2]", "kernel.output=sum"))
-    assert several["dataset"]["classes"] == ["0", "1", "2"] and several["kernel"]["output"] == "sum"
+    assert several["dataset"]["classes"] == ["0", "1", "2"]
+    assert several["kernel"]["output"] == "sum"
     assert not {"minus", "plus"} & several["dataset"].keys()
 
 
