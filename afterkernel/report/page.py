@@ -101,8 +101,10 @@ def _title(records: list[Record]) -> str:
 
 
 def _lead(sections: list[Section], known: runs.SweepRuns) -> str:
-    headings = [one.heading for one in sections]
-    shown = "; ".join(headings) if len(headings) <= 4 else f"{len(headings)} choices of classes"
+    problems = [f"{one.dataset} {one.problem}" for one in sections]
+    several = any(one.classes for one in sections)
+    many = f"{len(problems)} {'choices' if several else 'pairs'} of classes"
+    shown = "; ".join(problems) if len(problems) <= 4 else many
     snapshots = len({(one.sweep, one.run_id, one.epoch) for part in sections for one in part.records})
     return f"{shown}: {fmt.plural(len(known.runs), 'run')}, {fmt.plural(snapshots, 'snapshot')} recorded"
 

@@ -46,7 +46,7 @@ def section_view(section: Section, files: ReportFiles) -> SectionView:
     errors, changes = table_data.errors_by_epoch(rows), table_data.changes(rows)
     return SectionView(
         slug=section.slug,
-        heading=section.heading,
+        heading=f"{section.dataset}: {section.problem}",
         counts=_counts(section.records),
         notes=list(_notes(section)),
         summary=sentences(rows, changes, n_test),

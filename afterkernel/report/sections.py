@@ -47,9 +47,9 @@ class Section:
     n_dropped: int
 
     @property
-    def heading(self) -> str:
-        """The data set and its classes."""
-        return f"{self.dataset}: {classes_in_words(self.minus, self.plus, self.classes)}"
+    def problem(self) -> str:
+        """Its classes in words."""
+        return classes_in_words(self.minus, self.plus, self.classes)
 
     def rows(self, evaluation_group: str | None = None) -> pd.DataFrame:
         """The rows of one evaluation group, by default of the one with most rows."""
