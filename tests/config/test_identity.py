@@ -23,6 +23,8 @@ AFFECTS = {
     *(f"arch.{name}" for name in ("name", "budget", "width", "init", "num_layers", "num_blocks")),
     *(f"training.{name}" for name in ("lr", "batch_size", "epochs", "loss_target")),
     *(f"training.{name}" for name in ("augment", "augment_angle_deg", "augment_shift_px")),
+    *(f"training.{name}" for name in ("optimizer", "momentum", "lr_schedule", "weight_decay", "label_noise")),
+    *("training.output_scale", "training.centered_output", "arch.patch_size", "arch.depth", "arch.heads"),
     *("snapshot.epochs", "kernel.names", "kernel.dtype", "seed"),
     *(
         f"svm.{name}"
@@ -121,6 +123,8 @@ EQUIVALENT = [
     ("training.augment=true training.augment_shift_px=-0.0", "training.augment=true training.augment_shift_px=0"),
     ("training.epochs=3 snapshot.epochs=[0,1]", "training.epochs=3 snapshot.epochs=[1,0,3,9]"),
     ("training.epochs=0 training.batch_size=3", "training.epochs=0 training.augment=true training.loss_target=0.5"),
+    ("training.epochs=0 training.optimizer=adam", "training.epochs=0 training.momentum=0.5 training.weight_decay=1"),
+    ("training.optimizer=sgd training.momentum=0 training.lr_schedule=constant", "training.output_scale=1"),
     ("arch.width=16 arch.budget=5000", "arch.width=16"),
     ("svm=jst svm.seed=3", "svm=jst"),
     ("measure=spectrum measure.num_images=3 measure.shift_px=[2]", "measure=spectrum"),
