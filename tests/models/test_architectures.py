@@ -111,7 +111,7 @@ def test_impossible_networks_are_reported(make, shape, options, sentence):
 
 
 def test_every_architecture_is_found_by_its_name():
-    assert set(ARCHITECTURES) == {"vgg", "mlp", "sum"}
+    assert set(ARCHITECTURES) == {"vgg", "mlp", "sum", "resnet", "vit"}
 
 
 @pytest.mark.parametrize("name", ["mlp", "vgg", "sum"])
