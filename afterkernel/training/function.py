@@ -14,7 +14,7 @@ class Centred(nn.Module):
     """x -> network(x) - initial(x), with `initial` the network as it is now: the function starts at zero.
 
     `initial` is not trained and stays in evaluation mode, so that it is a fixed function; the kernel of the difference
-    is that of the network. Source: Chizat, Oyallon & Bach, arXiv 1812.07956, section 1.1.
+    is that of the network. Source: Chizat, Oyallon & Bach, arXiv 1812.07956.
     """
 
     def __init__(self, network: nn.Module) -> None:

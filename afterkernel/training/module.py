@@ -51,7 +51,7 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]) -> dict[str, Tensor]:
         """The mean cross-entropy of a batch in nats, and the loss: divided by the square of the output's scale.
 
-        So the speed at which the function changes does not depend on the scale (arXiv 1812.07956, section 1.1).
+        So the speed at which the function changes does not depend on the scale (arXiv 1812.07956).
         """
         images, labels = batch
         logits = self.function(images)
