@@ -141,6 +141,19 @@ def test_equivalent_configurations_have_one_id(one, two):
     assert first.identity.evaluation_id == second.identity.evaluation_id
 
 
+@pytest.mark.parametrize(
+    ("words", "run_id"),
+    [
+        ("", "vgg-lr0.01-seed0-5d1474e767"),
+        ("arch=vgg training.augment=true", "vgg-lr0.01-seed0-b9367b3193"),
+        ("arch=sum dataset=mnist training.epochs=0", "sum-lr0.01-seed0-fdaf71b79d"),
+        ("arch=mlp arch.init=ntk svm=libsvm", "mlp-lr0.01-seed0-41ab8c69c7"),
+    ],
+)
+def test_options_that_were_added_later_leave_the_ids_of_earlier_runs(words, run_id):
+    assert config(*words.split()).identity.run_id == run_id
+
+
 def test_a_folder_is_one_data_set_however_its_path_is_spelled(tmp_path, monkeypatch):
     (tmp_path / "pets").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "pets")

@@ -179,6 +179,11 @@ def test_an_own_module_must_give_one_logit():
             Own(budget=300).build((1, 2, 2))
 
 
+def test_an_own_architecture_has_no_parameterisation_that_needs_its_own_layers():
+    with pytest.raises(UserError, match=r"arch\.init=mup is not possible for arch=own: its layers do not have"):
+        Own(budget=300, init="mup").build(DIGITS)
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [(None, "arch=own gives NoneType: it must give a torch.nn.Module"), (torch.nn.Flatten(), "has no trainable param")],
