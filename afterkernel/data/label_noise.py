@@ -18,7 +18,7 @@ def with_label_noise(problem: Problem, share: float, seed: int) -> Problem:
     Each gets another class, drawn uniformly: with two classes, the other one. Test labels do not change. Everything
     that is computed from the training labels, the SVMs and measures included, uses the wrong ones.
     """
-    n, classes = len(problem.y_train), int(problem.y_train.max()) + 1
+    n, classes = len(problem.y_train), problem.n_classes
     wrong = round(share * n)
     if wrong == 0:
         return problem

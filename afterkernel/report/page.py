@@ -10,6 +10,7 @@ from pathlib import Path
 from afterkernel import plugins
 from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS, Finding
+from afterkernel.claims.pairing import of_pairs
 from afterkernel.kernel_kinds import describe
 from afterkernel.records.files import write_atomic
 from afterkernel.records.record import Record
@@ -64,8 +65,10 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    requested, rows = claim_cards.requested_claims(records), all_rows(sections)
-    found = claim_cards.judge_claims(requested, rows)
+    rows = all_rows(sections)
+    pairs = of_pairs(rows)
+    requested = claim_cards.requested_claims(records) if len(pairs) else []
+    found = claim_cards.judge_claims(requested, pairs)
     with figure_pool(len(requested) + sum(map(n_figures, sections))) as pool:
         files = ReportFiles(page.parent, pool)
         views = [section_view(section, files) for section in sections]
@@ -77,6 +80,7 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
             cards=[claim_cards.claim_card(finding, files) for finding in found],
             method=claim_cards.METHOD,
             not_requested=[name.upper() for name in CLAIMS if name not in requested],
+            n_of_several_classes=len({(one.sweep, one.run_id) for one in records if one.classes}),
             views=views,
             kernels=[describe(name) for name in kernel_order(rows["kernel"])],
             measures=measured(rows),
@@ -97,8 +101,8 @@ def _title(records: list[Record]) -> str:
 
 
 def _lead(sections: list[Section], known: runs.SweepRuns) -> str:
-    pairs = [f"{one.dataset} {one.minus} against {one.plus}" for one in sections]
-    shown = "; ".join(pairs) if len(pairs) <= 4 else f"{len(pairs)} pairs of classes"
+    headings = [one.heading for one in sections]
+    shown = "; ".join(headings) if len(headings) <= 4 else f"{len(headings)} choices of classes"
     snapshots = len({(one.sweep, one.run_id, one.epoch) for part in sections for one in part.records})
     return f"{shown}: {fmt.plural(len(known.runs), 'run')}, {fmt.plural(snapshots, 'snapshot')} recorded"
 

@@ -1,4 +1,4 @@
-"""The records divided into what may be shown together: one section per data set and pair of classes.
+"""The records divided into what may be shown together: one section per data set and choice of classes.
 
 Within a section, rows are averaged over seeds only where all else agrees: the evaluation group, the architecture, the
 learning rate, and every other option that affects results. Options that vary split an architecture into panels.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from afterkernel.records.frame import to_frame
 from afterkernel.records.record import Record
 from afterkernel.report.grouping import AUGMENT, RATE, Options, evaluation_groups, flatten_all, separating
+from afterkernel.text import classes_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 KEYS = ["panel", "learning_rate"]
 # Columns of a section's frame in addition to those of the results.
 LABELS = ("panel", "setting", "augment", "loss_target", "evaluation_group", "last")
+_Key = tuple[str, str, str, tuple[str, ...]]
 _SNAPSHOT = ["sweep", "run_id", "evaluation_id", "epoch"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One data set and pair of classes.
+    """One data set and choice of classes: the pair `minus` and `plus`, or the several `classes`.
 
     `frame` has the columns of the results and LABELS: `panel` is the architecture with the options that vary, `setting`
     the same without augmentation; `loss_target` is NaN for none; `last` marks the rows of the last snapshot.
@@ -37,11 +39,17 @@ class Section:
     dataset: str
     minus: str
     plus: str
+    classes: tuple[str, ...]
     slug: str
     frame: pd.DataFrame
     evaluation_groups: list[str]
     records: list[Record]
     n_dropped: int
+
+    @property
+    def heading(self) -> str:
+        """The data set and its classes."""
+        return f"{self.dataset}: {classes_in_words(self.minus, self.plus, self.classes)}"
 
     def rows(self, evaluation_group: str | None = None) -> pd.DataFrame:
         """The rows of one evaluation group, by default of the one with most rows."""
@@ -49,11 +57,11 @@ class Section:
 
 
 def make_sections(records: Iterable[Record]) -> list[Section]:
-    """The sections, sorted by data set and pair."""
-    parts: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    """The sections, sorted by data set and classes."""
+    parts: dict[_Key, list[Record]] = defaultdict(list)
     for record in records:
-        parts[record.dataset, record.minus, record.plus].append(record)
-    slugs = [_slug("_".join(key)) for key in sorted(parts)]
+        parts[record.dataset, record.minus, record.plus, record.classes].append(record)
+    slugs = [_slug("_".join([dataset, minus, plus, *classes])) for dataset, minus, plus, classes in sorted(parts)]
     unique = [slug if slugs.count(slug) == 1 else f"{slug}_{index}" for index, slug in enumerate(slugs)]
     return [_section(key, slug, parts[key]) for key, slug in zip(sorted(parts), unique, strict=True)]
 
@@ -66,7 +74,7 @@ def all_rows(sections: Iterable[Section], *, every_evaluation: bool = False) -> 
     return pd.concat(parts, ignore_index=True)
 
 
-def _section(key: tuple[str, str, str], slug: str, records: list[Record]) -> Section:
+def _section(key: _Key, slug: str, records: list[Record]) -> Section:
     import pandas as pd
 
     labels = pd.DataFrame(_labels(records)).drop_duplicates(_SNAPSHOT)

@@ -30,6 +30,7 @@ from afterkernel.runs.finished import is_finished, snapshots, valid_records
 from afterkernel.runs.run_lock import RunLock
 from afterkernel.runs.run_state import RunState, begin_run, check_tiles, discard_replaced, state_to_evaluate
 from afterkernel.runs.warm_start import read_warm_starts, sample_path, warm_start_path, write_warm_starts
+from afterkernel.text import classes_in_words
 from afterkernel.training import snapshot
 from afterkernel.training.execution import Execution
 from afterkernel.training.snapshot import Snapshot
@@ -98,7 +99,7 @@ def _load(config: Config) -> Problem:
 
 def _build(work: _Work) -> Network:
     """The network of a run, freshly initialised."""
-    network = work.config.arch.build(work.problem.image_shape)
+    network = work.config.arch.build(work.problem.image_shape, work.problem.n_outputs)
     network.output_scale = work.config.training.output_scale
     return network
 
@@ -107,10 +108,9 @@ def _run(work: _Work) -> None:
     config, problem, run_dir = work.config, work.problem, work.run_dir
     check_saved_grams(config, run_dir)
     log.info(
-        "%s %s against %s: %d training and %d test images",
+        "%s %s: %d training and %d test images",
         config.dataset.name,
-        problem.minus,
-        problem.plus,
+        classes_in_words(problem.minus, problem.plus, problem.classes),
         len(problem.x_train),
         len(problem.x_test),
     )

@@ -1,4 +1,4 @@
-"""The Lightning module: gradient descent on the binary cross-entropy of the logit."""
+"""The Lightning module: gradient descent on the cross-entropy of the logits."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 
 from afterkernel.data.problem import Problem
 from afterkernel.models import Network
 from afterkernel.training.function import Centred
+from afterkernel.training.loss import cross_entropy
 from afterkernel.training.metrics import measure
 from afterkernel.training.optimizer import make_optimizer, make_schedule
 from afterkernel.training.options import Training
@@ -54,8 +54,7 @@ class Classifier(pl.LightningModule):
         So the speed at which the function changes does not depend on the scale (arXiv 1812.07956).
         """
         images, labels = batch
-        logits = self.function(images)
-        nats = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+        nats = cross_entropy(self.function(images), labels, self.problem.n_outputs)
         return {"loss": nats / self.network.output_scale**2, "cross_entropy": nats.detach()}
 
     def measure(self) -> Snapshot:

@@ -60,6 +60,13 @@ def test_a_vit_has_one_logit_a_sample(shape, options):
     assert network.width % options.get("heads", 4) == 0
 
 
+@pytest.mark.parametrize("kind", [ak.models.ResNet, ak.models.ViT])
+def test_they_have_one_logit_for_each_of_several_classes(kind):
+    network = kind(budget=5_000).build((1, 8, 8), 10)
+    assert network(torch.rand(3, 1, 8, 8)).shape == (3, 10)
+    assert network.width == kind(budget=5_000).build((1, 8, 8), 10).width
+
+
 @pytest.mark.parametrize("budget", [3_000, 20_000, 123_456])
 @pytest.mark.parametrize("heads", [1, 3, 4])
 def test_the_width_of_a_vit_is_the_smallest_multiple_of_its_heads_that_reaches_the_budget(budget, heads):
