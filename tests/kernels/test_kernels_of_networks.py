@@ -19,22 +19,18 @@ from afterkernel.training.function import Centred
     ],
     ids=["resnet-10", "resnet-9", "vit"],
 )
-def test_the_kernels_are_those_of_autograd_before_and_after_training(make, shape, options):
+def test_the_kernels_of_a_trained_network_are_those_of_autograd(make, shape, options):
     torch.manual_seed(0)
-    network, x, y = make(shape, **options), torch.rand(12, *shape), torch.randint(2, (12,)).float()
+    network, x, y = make(shape, **options), torch.rand(8, *shape), torch.randint(2, (8,)).float()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    for trained in (False, True):
-        if trained:
-            for _ in range(3):
-                optimizer.zero_grad()
-                nn.functional.binary_cross_entropy_with_logits(network(x), y).backward()
-                optimizer.step()
-        expected = gram(network, x)
-        K = ak.ntk(network, x).double()
-        assert (K - expected).abs().max() < 1e-4 * expected.abs().max()
-        features = network.eval().layers[:-1](x).detach()
-        torch.testing.assert_close(ak.conjugate_kernel(network, x), features @ features.T, rtol=1e-4, atol=1e-4)
-        network.train()
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.binary_cross_entropy_with_logits(network(x), y).backward()
+        optimizer.step()
+    expected = gram(network, x)
+    assert (ak.ntk(network, x).double() - expected).abs().max() < 1e-4 * expected.abs().max()
+    features = network.eval().layers[:-1](x).detach()
+    torch.testing.assert_close(ak.conjugate_kernel(network, x), features @ features.T, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["resnet", "vit"])
@@ -50,7 +46,6 @@ def test_no_parameter_needs_per_example_gradients(name):
 def test_the_kernel_of_a_centred_and_scaled_output_is_that_of_the_network_times_the_square_of_the_scale(name):
     torch.manual_seed(0)
     network, x = getattr(ak.models, name)((1, 8, 8), width=6, init="mup"), torch.rand(10, 1, 8, 8)
-    plain, features = ak.ntk(network, x), ak.conjugate_kernel(network, x)
     network.output_scale = 5.0
     function = Centred(network)
     with torch.no_grad():
@@ -59,9 +54,7 @@ def test_the_kernel_of_a_centred_and_scaled_output_is_that_of_the_network_times_
     expected = gram(function, x)
     K = ak.ntk(network, x).double()
     assert (K - expected).abs().max() < 1e-5 * expected.abs().max()
-    trained_features = ak.conjugate_kernel(network, x)
+    features = ak.conjugate_kernel(network, x)
     network.output_scale = 1.0
     torch.testing.assert_close(25 * ak.ntk(network, x).double(), expected, rtol=1e-4, atol=1e-4)
-    assert torch.equal(ak.conjugate_kernel(network, x), trained_features)
-    assert not torch.allclose(plain, ak.ntk(network, x))
-    assert not torch.allclose(features, trained_features)
+    assert torch.equal(ak.conjugate_kernel(network, x), features)
