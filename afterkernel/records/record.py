@@ -185,12 +185,12 @@ class Record:
     arch: str = column("architecture", "run")
     width: Int64 = column("width of the network", "run", label="width")
     parameters: Int64 = column("trainable parameters", "run", label="parameters")
-    learning_rate: float = column("learning rate of SGD", "run")
-    seed: Int64 = column("seed of initialisation, order of images and augmentation", "run")
+    learning_rate: float = column("learning rate, at the first step", "run")
+    seed: Int64 = column("seed of initialisation, order of images, augmentation and label noise", "run")
     epoch: Int64 = column(
         "epochs of training up to the snapshot; 0 is the initialisation", "run", unit="epochs", label="last epoch"
     )
-    step: Int64 = column("steps of SGD up to the snapshot", "network", unit="steps", label="SGD steps")
+    step: Int64 = column("steps of the optimiser up to the snapshot", "network", unit="steps", label="steps")
     final: bool = column("whether the snapshot ends the run", "run")
     train_loss: float = column(
         "cross-entropy on the training set", "network", unit="nats", label="training loss", log=True

@@ -155,7 +155,7 @@ class StopAtDivergence(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, *_: object
     ) -> None:
         """Check the loss of the batch."""
-        loss = float(outputs["loss"]) if isinstance(outputs, dict) else math.nan
+        loss = float(outputs["cross_entropy"]) if isinstance(outputs, dict) else math.nan
         if not math.isfinite(loss):
             lr = cast(Classifier, pl_module).options.lr
             raise UserError(
@@ -183,7 +183,7 @@ class ReportEpoch(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: object, batch_idx: int
     ) -> None:
         """Report the epoch and the mean loss (nats) of its batches so far."""
-        self._losses += float(outputs["loss"])
+        self._losses += float(outputs["cross_entropy"])
         epoch, batches = trainer.current_epoch, batch_idx + 1
         self.stage.update(
             epoch + batches / trainer.num_training_batches,
