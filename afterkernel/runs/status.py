@@ -13,7 +13,7 @@ from afterkernel.records.config_file import config_of
 from afterkernel.records.files import CONFIG, RECORDS
 from afterkernel.records.record import Record
 from afterkernel.records.store import RunFolder, read_runs
-from afterkernel.training.options import snapshot_epochs
+from afterkernel.training.snapshot_rule import SnapshotRule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def wanted_epochs(config: dict[str, Any], final_epoch: int | None) -> tuple[int,
         last = final_epoch
     if not isinstance(epochs, list) or not all(type(epoch) is int for epoch in [*epochs, last]):
         return None
-    return tuple(snapshot_epochs(epochs, last))
+    return tuple(SnapshotRule(epochs=epochs).until(last))
 
 
 def lookup(config: Any, name: str) -> Any:
