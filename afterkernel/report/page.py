@@ -12,7 +12,7 @@ from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS, Finding
 from afterkernel.kernel_kinds import describe
 from afterkernel.records.files import write_atomic
-from afterkernel.records.record import Record
+from afterkernel.records.record import Record, is_configured
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claim_cards, facts, runs
 from afterkernel.report.figure_pool import figure_pool
@@ -64,8 +64,11 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    requested, rows = claim_cards.requested_claims(records), all_rows(sections)
-    found = claim_cards.judge_claims(requested, rows)
+    rows = all_rows(sections)
+    configured = [record for record in records if is_configured(record)]
+    # Without a configuration it is unknown which trainings are comparable: claims pair none of these.
+    requested = claim_cards.requested_claims(configured) if configured else []
+    found = claim_cards.judge_claims(requested, rows[rows["configured"]])
     with figure_pool(len(requested) + sum(map(n_figures, sections))) as pool:
         files = ReportFiles(page.parent, pool)
         views = [section_view(section, files) for section in sections]
@@ -76,6 +79,7 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
             unfinished=runs.table(known),
             cards=[claim_cards.claim_card(finding, files) for finding in found],
             method=claim_cards.METHOD,
+            n_recorded=len({(one.sweep, one.run_id) for one in records if not is_configured(one)}),
             not_requested=[name.upper() for name in CLAIMS if name not in requested],
             views=views,
             kernels=[describe(name) for name in kernel_order(rows["kernel"])],
@@ -99,7 +103,7 @@ def _title(records: list[Record]) -> str:
 def _lead(sections: list[Section], known: runs.SweepRuns) -> str:
     pairs = [f"{one.dataset} {one.minus} against {one.plus}" for one in sections]
     shown = "; ".join(pairs) if len(pairs) <= 4 else f"{len(pairs)} pairs of classes"
-    snapshots = len({(one.sweep, one.run_id, one.epoch) for part in sections for one in part.records})
+    snapshots = len({(one.sweep, one.run_id, one.step) for part in sections for one in part.records})
     return f"{shown}: {fmt.plural(len(known.runs), 'run')}, {fmt.plural(snapshots, 'snapshot')} recorded"
 
 
