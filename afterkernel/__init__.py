@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from afterkernel.measures import alignment, cka, effective_rank, kernel_distance, spectrum, target_alignment
     from afterkernel.measures import model_invariance as invariance
     from afterkernel.records import results, sql
+    from afterkernel.runs.recorder import Recorder
     from afterkernel.runs.saved_grams import saved_grams
     from afterkernel.svm import HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath
 
@@ -28,6 +29,7 @@ __all__ = [
     "MinimumNormInterpolator",
     "OneVsRestSVM",
     "PrecisionWarning",
+    "Recorder",
     "SoftMarginPath",
     "UserError",
     "alignment",
@@ -56,6 +58,7 @@ _HOMES = {
         "target_alignment",
     ),
     "records": ("results", "sql"),
+    "runs.recorder": ("Recorder",),
     "runs.saved_grams": ("saved_grams",),
     "svm": ("HardMarginSVM", "KernelRidge", "MinimumNormInterpolator", "OneVsRestSVM", "SoftMarginPath"),
 }

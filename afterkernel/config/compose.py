@@ -99,12 +99,13 @@ def to_config(cfg: DictConfig) -> Config:
 
     Raises UserError for the first mistake in it.
     """
-    config = _typed(cfg)
+    config = typed(cfg)
     check(config)
     return config
 
 
-def _typed(cfg: DictConfig) -> Config:
+def typed(cfg: DictConfig) -> Config:
+    """The composed configuration as dataclasses, whose values are not checked yet. Raises UserError for a mistake."""
     if "hydra" in cfg:
         cfg = copy.deepcopy(cfg)
         with open_dict(cfg):

@@ -32,7 +32,7 @@ class SampleGram:
     layer: str = ""
     initial: Float[Tensor, "n n"] | None = None
     previous: Float[Tensor, "n n"] | None = None
-    epochs_since: int = 0
+    epochs_since: float | None = None
     others: Mapping[str, Float[Tensor, "n n"] | None] = field(default_factory=dict)
 
 
