@@ -106,7 +106,7 @@ def _section(key: tuple[str, str, str], slug: str, records: list[Record]) -> Sec
     frame = frame.astype({"epoch": "float64", "learning_rate": "float64"})
     axis = "step" if bool(frame["epoch"].isna().any()) else "epoch"
     # The same run may be part of two sweeps, or evaluated twice: counted twice, it would make errors look smaller.
-    once = frame.drop_duplicates(["evaluation_group", *KEYS, "seed", "epoch", "kernel"], ignore_index=True)
+    once = frame.drop_duplicates(["evaluation_group", *KEYS, "seed", "step", "kernel"], ignore_index=True)
     once = once.sort_values([*KEYS, "seed", "step", "kernel"], kind="stable", ignore_index=True)
     once["last"] = _last(shown(once, axis))
     counts = Counter(once["evaluation_group"])

@@ -109,6 +109,8 @@ class Recorder:
         except OSError as error:
             raise UserError(f"{self.run_dir} can't be made ({error.strerror}): name another directory.") from error
         check_folders(self.run_dir)
+        if self.problem.x_train.ndim == 4:
+            self.config.measure.warn_of_images(*self.problem.image_shape[1:])
         known = self._records().values()
         reached = {loss: one.step for one in known for loss in one.provenance.get("losses_reached", [])}
         self.rule = SnapshotRule(steps=steps, epochs=epochs, losses=losses, reached=reached)
@@ -210,6 +212,9 @@ class Recorder:
         write_warm_starts(path, self._evaluator.warm_starts, owner)
         self._evaluator.history.save(sample_path(path), owner)
         write_record(self.run_dir, record, lock.number)
+        for one in known.values():
+            if one.final and one.step < step:  # the training was continued
+                write_record(self.run_dir, dataclasses.replace(one, final=False), lock.number)
         self._last = step
         return record
 
