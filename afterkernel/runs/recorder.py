@@ -11,7 +11,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,8 @@ class Recorder:
         train: Any,
         test: Any,
         name: str,
-        seed: int = 0,
-        tags: Mapping[str, Any] | None = None,
+        seed: Any = 0,
+        tags: Any = None,
         kernels: Sequence[str] | None = None,
         options: Sequence[str] = (),
         steps: Any = (),
@@ -130,7 +130,7 @@ class Recorder:
             raise UserError("nothing is chosen: give the Recorder steps=, epochs= or losses= at which to record.")
         return self.rule.due(step=step, epoch=epoch, loss=loss)
 
-    def record(self, model: nn.Module, *, step: int, epoch: float | None = None, final: bool = False) -> Record:
+    def record(self, model: Any, *, step: Any, epoch: float | None = None, final: bool = False) -> Record:
         """Evaluate the model after `step` steps and write the record, or return the one that is there already.
 
         `epoch` is the number of epochs so far, a fraction within one; `final` says that training ends here. Raises

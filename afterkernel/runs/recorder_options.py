@@ -17,7 +17,7 @@ from afterkernel.kernel_kinds import KINDS
 from afterkernel.measures import Measure
 from afterkernel.options import check_bounds
 from afterkernel.text import did_you_mean, plain
-from afterkernel.types import Int, Tensor
+from afterkernel.types import Tensor
 
 _SECTIONS = (*EVALUATION_SECTIONS, "plugins")
 
@@ -104,7 +104,7 @@ def checked_tags(tags: Any) -> dict[str, Any]:
     return dict(tags)
 
 
-def _pair(name: str, given: Any) -> tuple[Tensor, Int[Tensor, " n"]]:
+def _pair(name: str, given: Any) -> tuple[Tensor, Tensor]:
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 2:
         raise UserError(f"{name} is not a pair: give it as {name}=(samples, labels).")
     x, y = (_tensor(f"{name}[{place}]", value) for place, value in enumerate(given))

@@ -14,7 +14,7 @@ IMAGES_AT_ONCE = 500
 
 
 @torch.no_grad()
-def logits(network: nn.Module, images: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
+def logits(network: nn.Module, images: Tensor) -> Float[Tensor, " n"]:
     """Logits (n,) in evaluation mode, float64, on the CPU; the network's mode is restored."""
     device = next(network.parameters()).device
     training = network.training
@@ -26,9 +26,7 @@ def logits(network: nn.Module, images: Float[Tensor, "n c h w"]) -> Float[Tensor
     return torch.cat(parts)
 
 
-def loss_and_error(
-    network: nn.Module, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"]
-) -> tuple[float, float]:
+def loss_and_error(network: nn.Module, images: Tensor, labels: Int[Tensor, " n"]) -> tuple[float, float]:
     """Mean binary cross-entropy (nats) and share of wrong answers in [0, 1], the logit thresholded at 0."""
     outputs = logits(network, images)
     loss = F.binary_cross_entropy_with_logits(outputs, labels.double())
