@@ -76,7 +76,7 @@ class Measure:
         """Numbers of the Gram matrix of the sample: of the whole kernel, and with `per_layer` of each layer."""
         return {}
 
-    def of_images(self, phi: BlockSource, images: Float[Tensor, "n c h w"], per_layer: bool) -> Numbers:
+    def of_images(self, phi: BlockSource, images: Tensor, per_layer: bool) -> Numbers:
         """Numbers of the embeddings of the sampled test images, which must not be held all at once.
 
         With `per_layer` also those of each layer, named LAYER/NAME.
