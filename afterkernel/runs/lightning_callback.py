@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.runs.recorder import Recorder
 from afterkernel.runs.recording import Recording
 
 # Strategies that keep all parameters whole in every process.
@@ -30,7 +29,7 @@ class KernelSnapshot(pl.Callback):
 
     def __init__(
         self,
-        recorder: Recorder,
+        recorder: Any,
         *,
         monitor: str | None = None,
         end: bool = True,

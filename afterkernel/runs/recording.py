@@ -19,7 +19,7 @@ class Recording:
     """
 
     def __init__(
-        self, recorder: Recorder, monitor: str | None, end: bool, network: Callable[[Any], nn.Module] | None
+        self, recorder: Any, monitor: str | None, end: bool, network: Callable[[Any], nn.Module] | None
     ) -> None:
         if not isinstance(recorder, Recorder):
             raise UserError(
@@ -34,7 +34,8 @@ class Recording:
                 "the Recorder has losses=, and monitor= does not name a loss: give the name under which it is logged, "
                 'such as monitor="train_loss".'
             )
-        self.recorder, self.monitor, self.end, self.network = recorder, monitor, end, network
+        self.recorder: Recorder = recorder
+        self.monitor, self.end, self.network = monitor, end, network
         self._step: int | None = None
 
     def check(

@@ -10,7 +10,6 @@ from typing import Any
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.runs.recorder import Recorder
 from afterkernel.runs.recording import Recording
 
 if importlib.util.find_spec("transformers") is None:
@@ -35,7 +34,7 @@ class TransformersKernelSnapshot(TrainerCallback):
 
     def __init__(
         self,
-        recorder: Recorder,
+        recorder: Any,
         *,
         monitor: str = "loss",
         end: bool = True,
