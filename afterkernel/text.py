@@ -111,6 +111,14 @@ def signed(text: str, value: float) -> str:
     return f"+{text}" if value > 0 else text.replace("-", "\N{MINUS SIGN}", 1)
 
 
+def classes_in_words(minus: str, plus: str, classes: Sequence[str] = ()) -> str:
+    """Which classes are told apart: a pair, or several by their number and names, shortened."""
+    if not classes:
+        return f"{minus} against {plus}"
+    names = list(classes) if len(classes) <= 10 else [*classes[:5], "...", classes[-1]]
+    return f"{len(classes)} classes ({', '.join(names)})"
+
+
 def plural(number: int, noun: str) -> str:
     """A count and its noun: 1 seed, 3 seeds."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

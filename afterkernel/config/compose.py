@@ -101,7 +101,16 @@ def to_config(cfg: DictConfig) -> Config:
     """
     config = typed(cfg)
     check(config)
-    return config
+    return _with_listed_classes(config)
+
+
+def _with_listed_classes(config: Config) -> Config:
+    """The configuration with all classes by name, as they are recorded."""
+    if config.dataset.classes != "all":
+        return config
+    return dataclasses.replace(
+        config, dataset=dataclasses.replace(config.dataset, classes=config.dataset.chosen_classes())
+    )
 
 
 def typed(cfg: DictConfig) -> Config:
@@ -155,7 +164,7 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
         OmegaConf.update(base, name, value, merge=False, force_add=True)
     changed = config_from_dict(OmegaConf.to_container(base, resolve=True))
     check(changed)
-    return changed
+    return _with_listed_classes(changed)
 
 
 def _reject_unknown(cfg: DictConfig, config: Config) -> None:

@@ -39,7 +39,7 @@ def ntk(
         x: n inputs (n, ...).
         y: m inputs (m, ...), or None for x against itself, which computes each tile once.
         output: of a model with several outputs per sample, the number of one; "trace" for the sum of their kernels,
-            sum_k <d f_k(x_i), d f_k(y_j)>; "full" for all pairs of outputs.
+            sum_k <d f_k(x_i), d f_k(y_j)>; "sum" for the kernel of their sum; "full" for all pairs of outputs.
         dtype: torch.float32 or torch.float64, of gradients, products and result; or "tf32" or "bf16" for float32
             gradients multiplied in less.
         device: where to compute and where the result is; the model's own by default.

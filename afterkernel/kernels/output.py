@@ -16,7 +16,7 @@ class Output:
     """The outputs that a kernel is taken of.
 
     which: None for the one output of a scalar network; a number for only that logit; "trace" for the sum over logits
-    of their kernels, sum_k <d f_k(x), d f_k(y)>; "full" for every pair of logits.
+    of their kernels, sum_k <d f_k(x), d f_k(y)>; "sum" for the kernel of the sum of logits; "full" for every pair.
     """
 
     which: int | str | None = None
@@ -26,9 +26,13 @@ class Output:
         if type(which) is not bool and isinstance(which, Integral):  # also of numpy
             object.__setattr__(self, "which", int(which))
         if isinstance(self.which, bool) or not isinstance(self.which, (int, str, type(None))):
-            raise UserError(f'output={self.which!r} is not known: give the number of a logit, "trace" or "full".')
-        if isinstance(self.which, str) and self.which not in ("trace", "full"):
-            raise UserError(f'output={self.which!r} is not known: give the number of a logit, "trace" or "full".')
+            raise UserError(
+                f'output={self.which!r} is not known: give the number of a logit, "trace", "sum" or "full".'
+            )
+        if isinstance(self.which, str) and self.which not in ("trace", "sum", "full"):
+            raise UserError(
+                f'output={self.which!r} is not known: give the number of a logit, "trace", "sum" or "full".'
+            )
 
     def select(self, output: Any, samples: int | None = None) -> Float[Tensor, "n k"]:
         """The columns of a network's output that gradients are taken of. Raises UserError if there are none."""
@@ -58,6 +62,8 @@ class Output:
                     'output=0 and so on, their sum by output="trace", or every pair by output="full".'
                 )
             return columns
+        if self.which == "sum":
+            return columns.sum(dim=1, keepdim=True)
         if isinstance(self.which, str):
             return columns
         if not -count <= self.which < count:

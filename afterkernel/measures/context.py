@@ -136,6 +136,7 @@ class Context:
                 test=test,
                 test_labels=self._labels(self.problem.y_test, self.test_sample, matrix),
                 noise=_NOISE[self.precision.name],
+                n_classes=self.problem.n_classes,
                 layer=layer,
                 initial=self._at(initial, key, matrix),
                 previous=previous.grams.get(key) if previous else None,

@@ -94,6 +94,7 @@ class Invariance(Measure):
         "7 n embeddings at one strength each, 2 n more for each shift and angle, n for each zoom, n = num_images"
     )
     by_default: ClassVar[bool] = True
+    several_classes: ClassVar[bool] = True
 
     shift_px: list[int] = option(
         [1], "invariance: shifts to the right and down, in pixels; the first keeps the plain name", at_least=1

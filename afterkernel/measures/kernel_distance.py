@@ -44,6 +44,7 @@ class KernelDistance(Measure):
         "about 20 n^2 operations, n = gram_images; no embedding; 2 n^2 bytes on disk per snapshot (float32)"
     )
     by_default: ClassVar[bool] = True
+    several_classes: ClassVar[bool] = True
     of_test_images: ClassVar[bool] = False
     needs_history: ClassVar[bool] = True
 

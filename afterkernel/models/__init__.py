@@ -1,4 +1,4 @@
-"""Networks with one logit, each sized by a parameter budget. A new architecture is a new file here."""
+"""Networks with one logit, or one for each of several classes, sized by a parameter budget; one file each."""
 
 from afterkernel.models.architecture import Architecture, Network
 from afterkernel.models.mlp import MLP, mlp

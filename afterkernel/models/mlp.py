@@ -24,14 +24,15 @@ class MLP(Architecture):
     minimum_width = 5
 
     def count(self, width: int, image_shape: ImageShape) -> float:
-        """d w + (layers - 1)(w + 1) w + w + 1, as in the paper."""
-        return prod(image_shape) * width + (self.num_layers - 1) * (width + 1) * width + width + 1
+        """d w + (layers - 1)(w + 1) w + w + 1, as in the paper; for c outputs (w + 1) c at the end."""
+        hidden = prod(image_shape) * width + (self.num_layers - 1) * (width + 1) * width
+        return hidden + (width + 1) * self.n_outputs
 
     def module(self, width: int, image_shape: ImageShape) -> nn.Sequential:
         """Flatten, hidden layers, linear."""
         sizes = [prod(image_shape)] + [width] * self.num_layers
         hidden = [layer for pair in pairwise(sizes) for layer in (linear(*pair, self.init), nn.ReLU())]
-        return nn.Sequential(nn.Flatten(), *hidden, linear(width, 1, self.init, OUTPUT_GAIN))
+        return nn.Sequential(nn.Flatten(), *hidden, linear(width, self.n_outputs, self.init, OUTPUT_GAIN))
 
 
 def mlp(image_shape: ImageShape, budget: int = 100_000, **options: Any) -> Network:

@@ -30,7 +30,10 @@ class Sum(Architecture):
     def module(self, width: int, image_shape: ImageShape) -> nn.Sequential:
         """Sum, hidden layer, linear."""
         return nn.Sequential(
-            PixelSum(), linear(1, width, self.init), nn.ReLU(), linear(width, 1, self.init, OUTPUT_GAIN)
+            PixelSum(),
+            linear(1, width, self.init),
+            nn.ReLU(),
+            linear(width, self.n_outputs, self.init, OUTPUT_GAIN),
         )
 
 

@@ -46,12 +46,15 @@ class VGG(Architecture):
         return [image_shape[0]] + [width * 2**block for block in range(self.num_blocks) for _ in range(per_block)]
 
     def count(self, width: int, image_shape: ImageShape) -> float:
-        """Convolutions count c_in c_out (k^2 + 1), the last layer (side / 2^blocks)^2 c_last + 1, as in the paper."""
+        """Convolutions count c_in c_out (k^2 + 1), the last layer (side / 2^blocks)^2 c_last + 1, as in the paper.
+
+        The last layer counts once for each output.
+        """
         channels = self._channels(width, image_shape)
         convolutions = sum(c_in * c_out * (3 * 3 + 1) for c_in, c_out in pairwise(channels))
         _, height, width_px = image_shape
         last = (height / 2**self.num_blocks) * (width_px / 2**self.num_blocks) * channels[-1] + 1
-        return float(convolutions + last)
+        return float(convolutions + last * self.n_outputs)
 
     def module(self, width: int, image_shape: ImageShape) -> nn.Sequential:
         """Convolutions, pools (odd sizes rounded up), flatten, linear."""
@@ -67,7 +70,7 @@ class VGG(Architecture):
             for _ in range(self.num_blocks):
                 side = ceil(side / 2)
             features *= side
-        return nn.Sequential(*layers, nn.Flatten(), linear(features, 1, self.init, OUTPUT_GAIN))
+        return nn.Sequential(*layers, nn.Flatten(), linear(features, self.n_outputs, self.init, OUTPUT_GAIN))
 
 
 def vgg(image_shape: ImageShape, budget: int = 100_000, **options: Any) -> Network:

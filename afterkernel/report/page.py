@@ -10,6 +10,7 @@ from pathlib import Path
 from afterkernel import plugins
 from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS, Finding
+from afterkernel.claims.pairing import of_pairs
 from afterkernel.kernel_kinds import describe
 from afterkernel.records.files import write_atomic
 from afterkernel.records.record import Record, is_configured
@@ -65,10 +66,10 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
         lstrip_blocks=True,
     )
     rows = all_rows(sections)
-    configured = [record for record in records if is_configured(record)]
     # Without a configuration it is unknown which trainings are comparable: claims pair none of these.
-    requested = claim_cards.requested_claims(configured) if configured else []
-    found = claim_cards.judge_claims(requested, rows[rows["configured"]])
+    pairs = of_pairs(rows[rows["configured"]])
+    requested = claim_cards.requested_claims(filter(is_configured, records)) if len(pairs) else []
+    found = claim_cards.judge_claims(requested, pairs)
     with figure_pool(len(requested) + sum(map(n_figures, sections))) as pool:
         files = ReportFiles(page.parent, pool)
         views = [section_view(section, files) for section in sections]
@@ -81,6 +82,7 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
             method=claim_cards.METHOD,
             n_recorded=len({(one.sweep, one.run_id) for one in records if not is_configured(one)}),
             not_requested=[name.upper() for name in CLAIMS if name not in requested],
+            n_of_several_classes=len({(one.sweep, one.run_id) for one in records if one.classes}),
             views=views,
             kernels=[describe(name) for name in kernel_order(rows["kernel"])],
             measures=measured(rows),
@@ -101,8 +103,10 @@ def _title(records: list[Record]) -> str:
 
 
 def _lead(sections: list[Section], known: runs.SweepRuns) -> str:
-    pairs = [f"{one.dataset} {one.minus} against {one.plus}" for one in sections]
-    shown = "; ".join(pairs) if len(pairs) <= 4 else f"{len(pairs)} pairs of classes"
+    problems = [f"{one.dataset} {one.problem}" for one in sections]
+    several = any(one.classes for one in sections)
+    many = f"{len(problems)} {'choices' if several else 'pairs'} of classes"
+    shown = "; ".join(problems) if len(problems) <= 4 else many
     snapshots = len({(one.sweep, one.run_id, one.step) for part in sections for one in part.records})
     return f"{shown}: {fmt.plural(len(known.runs), 'run')}, {fmt.plural(snapshots, 'snapshot')} recorded"
 

@@ -46,7 +46,7 @@ def section_view(section: Section, files: ReportFiles) -> SectionView:
     errors, changes = table_data.errors_by_epoch(rows), table_data.changes(rows)
     return SectionView(
         slug=section.slug,
-        heading=f"{section.dataset}: {section.minus} against {section.plus}",
+        heading=f"{section.dataset}: {section.problem}",
         counts=_counts(section.records),
         notes=list(_notes(section)),
         summary=sentences(rows, changes, n_test, section.axis),
@@ -170,9 +170,9 @@ def _notes(section: Section) -> Iterator[str]:
 
 def _evaluation(rows: pd.DataFrame) -> str:
     backends = ", ".join(sorted(set(rows["svm_backend"])))
-    return (
-        f"{rows['evaluation_id'].iloc[0]} (SVM: {backends}{', with intercept' if rows['svm_intercept'].any() else ''})"
-    )
+    intercept = ", with intercept" if rows["svm_intercept"].any() else ""
+    outputs = "".join(f", kernel.output={name}" for name in sorted(set(rows["kernel_output"]) - {""}))
+    return f"{rows['evaluation_id'].iloc[0]} (SVM: {backends}{intercept}{outputs})"
 
 
 def _counts(records: list[Record]) -> str:

@@ -1,4 +1,4 @@
-"""The records divided into what may be shown together: one section per data set and pair of classes.
+"""The records divided into what may be shown together: one section per data set and choice of classes.
 
 Within a section, rows are averaged over seeds only where all else agrees: the evaluation group, the architecture, the
 learning rate, and every other option that affects results. Options that vary split an architecture into panels.
@@ -16,6 +16,7 @@ from afterkernel import text as fmt
 from afterkernel.records.frame import to_frame
 from afterkernel.records.record import Record, is_configured
 from afterkernel.report.grouping import AUGMENT, RATE, Options, evaluation_groups, flatten_all, separating
+from afterkernel.text import classes_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,12 +26,13 @@ KEYS = ["panel", "learning_rate"]
 LABELS = ("panel", "setting", "augment", "loss_target", "evaluation_group", "configured", "last")
 # In `Section.rows`, the learning rate of a recorded training that gave none; no training has this rate.
 NO_RATE = 0.0
+_Key = tuple[str, str, str, tuple[str, ...]]
 _SNAPSHOT = ["sweep", "run_id", "evaluation_id", "step"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One data set and pair of classes.
+    """One data set and choice of classes: the pair `minus` and `plus`, or the several `classes`.
 
     `frame` has the columns of the results and LABELS: `panel` is the architecture with the options that vary, `setting`
     the same without augmentation; `loss_target` is NaN for none; `configured` is false for trainings recorded by
@@ -42,12 +44,18 @@ class Section:
     dataset: str
     minus: str
     plus: str
+    classes: tuple[str, ...]
     slug: str
     frame: pd.DataFrame
     evaluation_groups: list[str]
     records: list[Record]
     n_dropped: int
     axis: str = "epoch"
+
+    @property
+    def problem(self) -> str:
+        """Its classes in words."""
+        return classes_in_words(self.minus, self.plus, self.classes)
 
     def rows(self, evaluation_group: str | None = None) -> pd.DataFrame:
         """The rows of one evaluation group, by default of the one with most rows, as they are shown.
@@ -81,11 +89,11 @@ def written(table: pd.DataFrame, axis: str) -> pd.DataFrame:
 
 
 def make_sections(records: Iterable[Record]) -> list[Section]:
-    """The sections, sorted by data set and pair."""
-    parts: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    """The sections, sorted by data set and classes."""
+    parts: dict[_Key, list[Record]] = defaultdict(list)
     for record in records:
-        parts[record.dataset, record.minus, record.plus].append(record)
-    slugs = [_slug("_".join(key)) for key in sorted(parts)]
+        parts[record.dataset, record.minus, record.plus, record.classes].append(record)
+    slugs = [_slug("_".join([dataset, minus, plus, *classes])) for dataset, minus, plus, classes in sorted(parts)]
     unique = [slug if slugs.count(slug) == 1 else f"{slug}_{index}" for index, slug in enumerate(slugs)]
     return [_section(key, slug, parts[key]) for key, slug in zip(sorted(parts), unique, strict=True)]
 
@@ -98,7 +106,7 @@ def all_rows(sections: Iterable[Section], *, every_evaluation: bool = False) -> 
     return pd.concat(parts, ignore_index=True)
 
 
-def _section(key: tuple[str, str, str], slug: str, records: list[Record]) -> Section:
+def _section(key: _Key, slug: str, records: list[Record]) -> Section:
     import pandas as pd
 
     labels = pd.DataFrame(_labels(records)).drop_duplicates(_SNAPSHOT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import resource
 import sys
 import time
@@ -17,7 +16,7 @@ from torch import nn
 from afterkernel.config import Config, config_to_dict, device
 from afterkernel.data import Problem
 from afterkernel.errors import UserError
-from afterkernel.kernel_kinds import KINDS, KernelInput
+from afterkernel.kernel_kinds import KINDS
 from afterkernel.kernels import Embedding, Grams, train_test_grams, train_test_plan
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.measures.invariance import NORM_OFFSET
@@ -27,11 +26,12 @@ from afterkernel.records import KernelRecord, Record, Resources, write_atomic
 from afterkernel.records.columns import NAMES
 from afterkernel.records.record import MEASURED
 from afterkernel.runs import numeric_warnings
+from afterkernel.runs.classify import classify
 from afterkernel.runs.provenance import device_name, git_commit, provenance
 from afterkernel.runs.run_state import OWNER
 from afterkernel.runs.saved_grams import SavedKernel, save_grams
 from afterkernel.runs.warm_start import WarmStarts
-from afterkernel.svm import HardMarginSVM, Outcome
+from afterkernel.svm import Outcome
 from afterkernel.text import cosine, plain
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.types import Float, Tensor
@@ -82,6 +82,7 @@ class Evaluator:
             dataset=config.dataset.name,
             minus=problem.minus,
             plus=problem.plus,
+            classes=problem.classes,
             n_train=len(problem.x_train),
             n_test=len(problem.x_test),
             arch=config.arch.name,
@@ -133,7 +134,7 @@ class Evaluator:
         warnings = list(problem.warnings)
         with numeric_warnings.python_warnings(warnings):
             place = self.place or device(config)
-            phi = KINDS[name].embedding(KernelInput(network, problem.x_train, config.kernel.dtype, place))
+            phi = KINDS[name].embedding(config.kernel.input_of(name, network, problem, place))
 
             started = time.perf_counter()
             grams = _grams(phi, problem, config, tiles, owner)
@@ -146,13 +147,16 @@ class Evaluator:
                 save_grams(self.run_dir, kept, K, K_test, problem.y_train, problem.y_test)
             kernel_done = time.perf_counter()
 
-            svm_numbers = self._classify(name, K, K_test, warnings)
+            found = classify(name, K, K_test, problem, config.svm, self.warm_starts)
+            warnings += found.warnings
             svm_done = time.perf_counter()
 
             context.add(name, phi, K, K_test, norm)
+        output = config.kernel.output_of(name, problem)
         return KernelRecord(
-            **svm_numbers,
+            **found.numbers,
             kernel=name,
+            kernel_output="" if output is None else str(output),
             svm_backend=config.svm.name,
             svm_intercept=config.svm.has_intercept,
             embedding_norm=norm,
@@ -165,33 +169,6 @@ class Evaluator:
                 peak_bytes=_peak_bytes(place),
             ),
         )
-
-    def _classify(
-        self, name: str, K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"], warnings: list[str]
-    ) -> dict[str, Any]:
-        """The columns of a record that an SVM on kernel `name` gives; what is doubtful is added to `warnings`."""
-        problem, options = self.problem, self.config.svm
-        if not (K.diagonal() > 0).any():
-            # Of zero embeddings the only w is 0, so that every image is classified as class 0, as where f(x) = 0.
-            warnings.append("the kernel is zero everywhere: the network is dead, so there is nothing to classify")
-            wrong, wrong_train = (y.double().mean().item() for y in (problem.y_test, problem.y_train))
-            numbers = dict.fromkeys(("margin", "gap")) | {"n_support": 0, "separable": False, "converged": False}
-            path = "none: the kernel is zero everywhere"
-            return numbers | {"svm_test_error": wrong, "svm_train_error": wrong_train, "svm_path": path}
-        svm = HardMarginSVM(options).fit(K, problem.y_train, start=self.warm_starts.get(name))
-        if svm.soft_certificate_ is None:  # a soft margin's support, most of the samples, would be a slow start
-            self.warm_starts[name] = svm.support_
-        warnings += numeric_warnings.of_svm(svm, options.tol)
-        return {
-            "svm_test_error": (svm.predict(K_test) != problem.y_test).double().mean().item(),
-            "svm_train_error": svm.train_error_,
-            "margin": _or_none(svm.margin_),
-            "gap": _or_none(svm.gap_),
-            "n_support": svm.n_support_,
-            "separable": svm.outcome_.separable,
-            "converged": svm.outcome_.converged,
-            "svm_path": svm.path_,
-        }
 
 
 def execution(config: Config) -> dict[str, Any]:
@@ -241,10 +218,6 @@ def _normalise(K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"]) -> float:
     K /= norm**2
     K_test /= norm**2
     return norm
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _peak_bytes(place: torch.device) -> int:

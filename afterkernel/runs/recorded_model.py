@@ -40,53 +40,57 @@ def weights_sha256(model: nn.Module) -> str:
     return found.hexdigest()
 
 
-def with_one_logit(model: nn.Module, samples: Tensor, forward: Forward | None, place: torch.device) -> nn.Module:
-    """A network with one logit per sample, that of class 1: the model, or a module that holds it.
+def with_logits(
+    model: nn.Module, samples: Tensor, n_outputs: int, forward: Forward | None, place: torch.device
+) -> nn.Module:
+    """A network with `n_outputs` logits per sample: the model, or a module that holds it.
 
     `forward` is a function of model and samples to its output, by default the call of the model. Of an output with
-    logits, these are used; of two logits their difference, whose logistic function is the softmax of class 1. Raises
-    UserError for any other output.
+    logits, these are used; where one is wanted, that of class 1, two are taken for their difference, whose logistic
+    function is the softmax of class 1. Raises UserError for any other output.
     """
-    wrapped = OneLogit(model, forward)
+    wrapped = Logits(model, forward, n_outputs)
     if forward is not None:
         return wrapped
-    output = copy_to_run(model, place)(samples[:2])
-    if isinstance(output, Tensor) and output.shape in ((len(samples[:2]),), (len(samples[:2]), 1)):
+    few = samples[:2]
+    output = copy_to_run(model, place)(few)
+    if isinstance(output, Tensor) and output.shape in ((len(few), n_outputs), (len(few),) * (n_outputs == 1)):
         return model
-    one_logit(output)
+    logits_of(output, n_outputs)
     return wrapped
 
 
-class OneLogit(nn.Module):
-    """A model of any output as a network with one logit per sample."""
+class Logits(nn.Module):
+    """A model of any output as a network with `n_outputs` logits per sample."""
 
-    def __init__(self, model: nn.Module, function: Forward | None) -> None:
+    def __init__(self, model: nn.Module, function: Forward | None, n_outputs: int) -> None:
         super().__init__()
-        self.model, self.function = model, function
+        self.model, self.function, self.n_outputs = model, function, n_outputs
 
-    def forward(self, x: Tensor) -> Float[Tensor, " n"]:
-        """The logit of each sample."""
-        return one_logit(self.model(x) if self.function is None else self.function(self.model, x))
+    def forward(self, x: Tensor) -> Float[Tensor, "n ..."]:
+        """The logits of each sample, (n,) where it is one."""
+        output = self.model(x) if self.function is None else self.function(self.model, x)
+        return logits_of(output, self.n_outputs)
 
 
-def one_logit(output: Any) -> Float[Tensor, " n"]:
-    """The logit of class 1 of each sample. Raises UserError for an output of neither one nor two logits."""
+def logits_of(output: Any, n_outputs: int) -> Float[Tensor, "n ..."]:
+    """The logits (n, n_outputs), or (n,) of class 1 for one. Raises UserError for an output of another number."""
     if isinstance(output, Mapping):
         output = output.get("logits")
     elif not isinstance(output, Tensor):
         output = getattr(output, "logits", None)
+    number = "one or two logits" if n_outputs == 1 else f"{n_outputs} logits, one for each class,"
+    cure = "give forward=, a function of the model and the samples that returns these"
     if not isinstance(output, Tensor):
-        raise UserError(
-            "the model's output holds no tensor of logits: give forward=, a function of the model and the samples that "
-            "returns one logit, or two, for each sample."
-        )
-    if output.ndim == 1:
+        raise UserError(f"the model's output holds no tensor of logits: {number} are needed for each sample; {cure}.")
+    if n_outputs == 1 and output.ndim == 1:
         return output
-    if output.ndim != 2 or output.shape[1] not in (1, 2):
+    if output.ndim != 2 or output.shape[1] not in ((1, 2) if n_outputs == 1 else (n_outputs,)):
         raise UserError(
-            f"the model's output has shape {tuple(output.shape)}, and a Recorder takes one or two logits for each "
-            "sample: give forward=, a function of the model and the samples that returns these."
+            f"the model's output has shape {tuple(output.shape)}, and {number} are needed for each sample: {cure}."
         )
+    if n_outputs > 1:
+        return output
     return output[:, 0] if output.shape[1] == 1 else output[:, 1] - output[:, 0]
 
 

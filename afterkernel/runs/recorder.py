@@ -35,7 +35,7 @@ from afterkernel.runs.recorded_model import (
     undisturbed,
     unwrapped,
     weights_sha256,
-    with_one_logit,
+    with_logits,
 )
 from afterkernel.runs.recorder_options import checked_tags, evaluation_config, recorded_problem
 from afterkernel.runs.run_lock import LockedError, RunLock, run_lock
@@ -58,16 +58,17 @@ class Recorder:
 
     Args:
         directory: the folder of the runs to compare, as of one sweep, such as "runs/mine".
-        train, test: (samples, labels) as tensors or numpy arrays; labels of two classes, such as 0 and 1 or -1 and 1.
+        train, test: (samples, labels) as tensors or numpy arrays; labels of two classes, such as 0 and 1 or -1 and 1,
+            or of several, whose order is that of the model's logits.
         name: the name of the network in tables and figures; letters, digits and _ . = + -.
         seed: of the training; results that differ only in it are averaged.
         tags: names and values that distinguish trainings, such as {"width": 64}; part of the run's id.
         kernels: names of kernels, such as ["ntk", "conjugate"], which is the default.
         options: of the evaluation, as on the command line: ["svm=libsvm", "measure.num_images=200"].
         steps, epochs, losses: when `due` says that the model is to be recorded.
-        dataset, classes, learning_rate: how the data set and its two classes are called, and the rate, in the results.
-        forward: a function of the model and samples that returns one or two logits for each sample; by default the
-            model is called.
+        dataset, classes, learning_rate: how the data set and its classes are called, and the rate, in the results.
+        forward: a function of the model and samples that returns the logits of each sample, one or two for two classes
+            and one for each of several; by default the model is called.
 
     Raises UserError for data, options or names that can't be used.
     """
@@ -167,7 +168,7 @@ class Recorder:
             return self._again(found, weights, lock, final)
         if dataclasses.replace(self.problem).fingerprint != self.data_sha256:
             raise UserError("the samples were changed in place since the Recorder was made: give it a copy of them.")
-        network = with_one_logit(model, self.problem.x_train, self.forward, place)
+        network = with_logits(model, self.problem.x_train, self.problem.n_outputs, self.forward, place)
         for name in self.config.kernel.names:
             KINDS[name].check(network)
         self._continue_from([one for place_, one in sorted(known.items()) if place_ < step])
@@ -187,6 +188,7 @@ class Recorder:
             dataset=self.dataset,
             minus=self.problem.minus,
             plus=self.problem.plus,
+            classes=self.problem.classes,
             n_train=len(self.problem.x_train),
             n_test=len(self.problem.x_test),
             arch=self.name,
@@ -265,7 +267,7 @@ class Recorder:
                 "name": self.name,
                 "seed": self.seed,
                 "tags": self.tags,
-                "data": [self.data_sha256, self.dataset, self.problem.minus, self.problem.plus],
+                "data": [self.data_sha256, self.dataset, self.problem.minus, self.problem.plus, *self.problem.classes],
                 "learning_rate": self.learning_rate,
                 "options": evaluation_options(self.config),
             }

@@ -70,26 +70,31 @@ def _with_fitting_measures(config: Config, problem: Problem, named: bool) -> Con
 
 
 def recorded_problem(train: Any, test: Any, classes: Any) -> Problem:
-    """The samples and labels of a training as a problem of two classes, named by their labels unless by `classes`.
+    """The samples and labels of a training as a problem, its classes named by their labels unless by `classes`.
 
-    Raises UserError for what is no pair of samples and labels, and for labels of other than two classes.
+    Raises UserError for what is no pair of samples and labels, for labels of one class, and for labels that are not
+    whole numbers where there are several classes.
     """
     (x_train, y_train), (x_test, y_test) = _pair("train", train), _pair("test", test)
     values = torch.unique(y_train).tolist()
-    if len(values) != 2:
-        raise UserError(
-            f"train holds labels of {len(values)} classes ({', '.join(map(plain, values[:5]))}): a Recorder takes two "
-            "classes, such as 0 and 1 or -1 and 1."
-        )
+    if len(values) < 2:
+        raise UserError("train holds the labels of one class: give labels of two or more, such as 0 and 1 or -1 and 1.")
+    if len(values) > 2 and any(value % 1 for value in values):
+        raise UserError(f"train holds labels such as {plain(values[0])}: those of several classes are whole numbers.")
     if other := sorted(set(torch.unique(y_test).tolist()) - set(values)):
-        raise UserError(f"test holds the label {plain(other[0])}, which train does not: give both the same two labels.")
+        raise UserError(f"test holds the label {plain(other[0])}, which train does not: give both the same labels.")
     names = [plain(value) for value in values] if classes is None else _words("classes", classes)
-    if len(names) != 2:
+    if len(names) != len(values):
         raise UserError(
-            f"classes={names} names {len(names)} classes: name the two classes in the order of their labels."
+            f"classes={names} names {len(names)} classes and train holds {len(values)}: name each in the order of the "
+            "labels."
         )
-    labels = [(y == values[1]).long() for y in (y_train, y_test)]
-    return Problem(x_train, labels[0], x_test, labels[1], minus=names[0], plus=names[1])
+    order = torch.unique(y_train)
+    labels = [torch.searchsorted(order, y.to(order.dtype)) for y in (y_train, y_test)]
+    given = x_train, labels[0], x_test, labels[1]
+    if len(values) > 2:
+        return Problem(*given, minus="", plus="", classes=tuple(names))
+    return Problem(*given, minus=names[0], plus=names[1])
 
 
 def checked_tags(tags: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from afterkernel.runs.finished import is_finished, snapshots, valid_records
 from afterkernel.runs.run_lock import RunLock
 from afterkernel.runs.run_state import RunState, begin_run, check_tiles, discard_replaced, state_to_evaluate
 from afterkernel.runs.warm_start import read_warm_starts, sample_path, warm_start_path, write_warm_starts
+from afterkernel.text import classes_in_words
 from afterkernel.training import snapshot
 from afterkernel.training.execution import Execution
 from afterkernel.training.snapshot import Snapshot
@@ -93,10 +94,9 @@ def _run(work: _Work) -> None:
     config, problem, run_dir = work.config, work.problem, work.run_dir
     check_saved_grams(config, run_dir)
     log.info(
-        "%s %s against %s: %d training and %d test images",
+        "%s %s: %d training and %d test images",
         config.dataset.name,
-        problem.minus,
-        problem.plus,
+        classes_in_words(problem.minus, problem.plus, problem.classes),
         len(problem.x_train),
         len(problem.x_test),
     )
@@ -121,7 +121,7 @@ def _run(work: _Work) -> None:
 def _train(work: _Work) -> None:
     config = work.config
     torch.manual_seed(config.seed)
-    network = config.arch.build(work.problem.image_shape)
+    network = config.arch.build(work.problem.image_shape, work.problem.n_outputs)
     log.info("%s of width %d: %d parameters", config.arch.name, network.width, network.parameter_count)
     train(
         network,
@@ -251,7 +251,7 @@ def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -
     """Evaluate each snapshot without a `known` record, and send all records to W&B."""
     config, run_dir, check_cancelled = work.config, work.run_dir, work.check_cancelled
     summary = snapshot.read_summary(run_dir)
-    network = config.arch.build(work.problem.image_shape)
+    network = config.arch.build(work.problem.image_shape, work.problem.n_outputs)
     facts_of_all, n = work.snapshots(), len(work.problem.y_train)
     to_do = _epochs_to_evaluate(work, facts_of_all, known)
     evaluator = Evaluator(config, work.problem, work.run_id, run_dir)

@@ -2,7 +2,7 @@
 
 RUN_DIR/kernels/epoch=0005.EVALUATION_ID.ntk.train.npy    train x train, normalised
 RUN_DIR/kernels/epoch=0005.EVALUATION_ID.ntk.test.npy     test x train, normalised
-RUN_DIR/kernels/labels.train.npy, labels.test.npy         classes 0 and 1
+RUN_DIR/kernels/labels.train.npy, labels.test.npy         classes 0, 1, ...
 RUN_DIR/kernels/manifest.json                             version; of each file shape, dtype, bytes and SHA-256
 """
 
@@ -33,7 +33,7 @@ class SavedGrams:
     """Gram matrices of one kernel of one snapshot, memory-mapped and read-only, divided by `normalisation`^2.
 
     train (n, n): training images with each other; test (m, n): test images with training images; y_train (n,) and
-    y_test (m,): classes 0 and 1; `normalisation` is Z = 1e-4 + the mean over the training set of |phi(x)|.
+    y_test (m,): classes 0, 1, ...; `normalisation` is Z = 1e-4 + the mean over the training set of |phi(x)|.
     """
 
     train: Float[np.ndarray, "n n"]

@@ -37,7 +37,7 @@ def samples(run_dir: Path) -> list[Path]:
 
 
 def write_warm_starts(path: Path, supports: Mapping[str, Int[Tensor, " _"]], owner: str) -> None:
-    """Write the indices of the support vectors by kernel; `owner` identifies the run and the weights."""
+    """Write the support vectors of each kernel (of several classes of each KERNEL/LABEL), with the run and weights."""
     path.parent.mkdir(exist_ok=True)
     kernels = {name: index.tolist() for name, index in supports.items()}
     write_atomic(path, json.dumps({"owner": owner, "kernels": kernels}))

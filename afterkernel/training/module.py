@@ -1,4 +1,4 @@
-"""The Lightning module: SGD on the binary cross-entropy of the logit."""
+"""The Lightning module: SGD on the cross-entropy of the logits."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 
 from afterkernel.data.problem import Problem
 from afterkernel.models import Network
+from afterkernel.training.loss import cross_entropy
 from afterkernel.training.metrics import measure
 from afterkernel.training.options import Training
 from afterkernel.training.snapshot import Snapshot
@@ -31,10 +31,9 @@ class Classifier(pl.LightningModule):
         return torch.optim.SGD(self.network.parameters(), lr=self.options.lr)
 
     def training_step(self, batch: tuple[Float[Tensor, "n c h w"], Int[Tensor, " n"]]) -> Float[Tensor, ""]:
-        """Mean binary cross-entropy of a batch, in nats."""
+        """Mean cross-entropy of a batch, in nats."""
         images, labels = batch
-        logits = self.network(images)
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+        return cross_entropy(self.network(images), labels, self.problem.n_outputs)
 
     def measure(self) -> Snapshot:
         """Loss and errors on the whole training and test sets, in evaluation mode; computed once a step."""

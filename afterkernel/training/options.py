@@ -11,7 +11,7 @@ from afterkernel.training.snapshot_rule import SnapshotRule
 
 @dataclass
 class Training:
-    """Stochastic gradient descent without momentum on the binary cross-entropy of the logit."""
+    """Stochastic gradient descent without momentum on the cross-entropy of the logits."""
 
     lr: float = option(0.01, "learning rate", above=0)
     batch_size: int = option(32, "images per step", at_least=1)

@@ -167,7 +167,7 @@ def test_one_output_may_be_named_or_not():
         (None, r"3 outputs per sample, of shape \(3,\): choose one by output=0"),
         (3, "output=3 does not exist: the model gives 3 outputs"),
         (-4, "output=-4 does not exist"),
-        ("sum", "output='sum' is not known"),
+        ("mean", "output='mean' is not known"),
     ],
 )
 def test_an_output_that_does_not_exist_is_reported(output, sentence):

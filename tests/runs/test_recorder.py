@@ -255,15 +255,35 @@ def test_samples_of_any_shape_and_labels_of_any_two_numbers_are_taken(tmp_path):
     assert [kernel.margin for kernel in one.kernels] == [kernel.margin for kernel in other.kernels]
 
 
+def test_several_classes_are_those_of_one_vs_rest_on_the_trace_kernel(tmp_path):
+    pairs = {name: (data(n, seed)[0], 5 + torch.arange(n) % 3) for name, n, seed in (("train", 24, 0), ("test", 12, 1))}
+    made = recorder(tmp_path, **pairs, kernels=["ntk"], classes=("a", "b", "c"))
+    model = Net(outputs=3)
+    found = made.record(model, step=0)
+    assert (found.minus, found.plus, found.classes) == ("", "", ("a", "b", "c"))
+    (x, y), (x_test, y_test) = pairs["train"], pairs["test"]
+    K, K_test = (ak.ntk(model, one, x, output="trace") for one in (x, x_test))
+    norm = 1e-4 + K.diagonal().double().sqrt().mean()
+    machines = ak.OneVsRestSVM().fit(K / norm**2, y - 5)
+    wrong = (machines.predict(K_test / norm**2) != y_test - 5).double().mean()
+    assert found.kernels[0].svm_test_error == pytest.approx(float(wrong))
+    outputs = model.eval()(x_test).detach()
+    assert found.net_test_error == pytest.approx(float((outputs.argmax(1) != y_test - 5).double().mean()))
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
         ({"train": data(24, 0)[0]}, r"train is not a pair: give it as train=\(samples, labels\)."),
         ({"train": (data(24, 0)[0], [0, 1])}, r"train\[1\] is a list: give a tensor or a numpy array"),
-        ({"train": (data(24, 0)[0], torch.arange(24) % 3)}, r"train holds labels of 3 classes \(0, 1, 2\): a Recorder"),
+        ({"train": (data(24, 0)[0], torch.ones(24))}, r"train holds the labels of one class: give labels of two"),
+        (
+            {"train": (data(24, 0)[0], torch.arange(24) % 3 / 2)},
+            r"train holds labels such as 0: those of several classes",
+        ),
         ({"train": (data(24, 0)[0], torch.ones(5))}, r"train has 24 samples and 5 labels"),
         ({"test": (data(12, 0)[0], torch.arange(12))}, r"test holds the label 2, which train does not"),
-        ({"classes": ["cat"]}, r"classes=\['cat'\] names 1 classes: name the two classes"),
+        ({"classes": ["cat"]}, r"classes=\['cat'\] names 1 classes and train holds 2: name each in the order of the"),
         ({"kernels": ["ntl"]}, r"kernels=\['ntl'\] holds 'ntl' \(did you mean ntk\?\): choose from ntk, conjugate"),
         ({"kernels": []}, r"kernels=\[\] is empty"),
         ({"options": ["training.lr=0.1"]}, r"options: training.lr=0.1 has no effect on a Recorder"),
@@ -291,7 +311,8 @@ def test_invariances_of_samples_that_are_no_images_are_refused_by_name(tmp_path)
 def test_models_that_have_no_logit_and_steps_that_are_none_are_refused(tmp_path):
     made = recorder(tmp_path, kernels=["conjugate"], steps=[])
     with pytest.raises(
-        UserError, match=r"the model's output has shape \(2, 3\), and a Recorder takes one or two logits"
+        UserError,
+        match=r"the model's output has shape \(2, 3\), and one or two logits are needed for each sample: give forward=",
     ):
         made.record(Net(outputs=3), step=0)
     with pytest.raises(UserError, match=r"step=1.5 is not a whole number of at least 0."):
