@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from afterkernel.measures import alignment, cka, effective_rank, kernel_distance, spectrum, target_alignment
     from afterkernel.measures import model_invariance as invariance
     from afterkernel.records import results, sql
+    from afterkernel.runs.lightning_callback import KernelSnapshot
+    from afterkernel.runs.recorder import Recorder
     from afterkernel.runs.saved_grams import saved_grams
+    from afterkernel.runs.transformers_callback import TransformersKernelSnapshot
     from afterkernel.svm import HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath
 
 __version__ = "0.1.0"
@@ -25,10 +28,13 @@ __version__ = "0.1.0"
 __all__ = [
     "HardMarginSVM",
     "KernelRidge",
+    "KernelSnapshot",
     "MinimumNormInterpolator",
     "OneVsRestSVM",
     "PrecisionWarning",
+    "Recorder",
     "SoftMarginPath",
+    "TransformersKernelSnapshot",
     "UserError",
     "alignment",
     "cka",
@@ -57,6 +63,9 @@ _HOMES = {
         "target_alignment",
     ),
     "records": ("results", "sql"),
+    "runs.lightning_callback": ("KernelSnapshot",),
+    "runs.recorder": ("Recorder",),
+    "runs.transformers_callback": ("TransformersKernelSnapshot",),
     "runs.saved_grams": ("saved_grams",),
     "svm": ("HardMarginSVM", "KernelRidge", "MinimumNormInterpolator", "OneVsRestSVM", "SoftMarginPath"),
 }

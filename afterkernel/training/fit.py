@@ -59,7 +59,7 @@ def fit(
         CheckCancelled(check_cancelled),
         timer,
         SaveRandomState(),
-        SaveSnapshots(run_dir, snapshots.epochs, timer, identity, check_cancelled),
+        SaveSnapshots(run_dir, snapshots.rule(), timer, identity, check_cancelled),
         SaveCheckpoint(path, execution.checkpoint_every_s, check_cancelled),
     ]
     with stage("training", training.epochs) as progress:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from afterkernel.errors import UserError
 from afterkernel.options import option
+from afterkernel.training.snapshot_rule import SnapshotRule
 
 if TYPE_CHECKING:
     from torch import nn
@@ -126,12 +126,11 @@ class Snapshots:
 
     def until(self, last: int) -> list[int]:
         """The epochs of all snapshots of a training that ends after epoch `last`."""
-        return snapshot_epochs(self.epochs, last)
+        return self.rule().until(last)
 
-
-def snapshot_epochs(epochs: Iterable[int], last: int) -> list[int]:
-    """The epochs of all snapshots if `epochs` were chosen and training ends after epoch `last`."""
-    return sorted({epoch for epoch in epochs if epoch < last} | {last})
+    def rule(self) -> SnapshotRule:
+        """When a training is saved before its end."""
+        return SnapshotRule(epochs=self.epochs)
 
 
 @dataclass
