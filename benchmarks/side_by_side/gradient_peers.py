@@ -58,7 +58,7 @@ def laplace(network: Network, x: Tensor, x_test: Tensor | None, most: int) -> li
     """`jacobians` of laplace-torch's default backend, which its kernels of a functional Laplace approximation take."""
     package: Any = import_module("laplace.curvature.curvlinops")
     model = copy.deepcopy(network.layers)
-    model.output_size = 1  # as its Laplace sets it
+    model.output_size = 1  # type: ignore[assignment]  # as its Laplace sets it
     backend = package.CurvlinopsGGN(model, "regression")
     # it differentiates every output of a batch through the whole batch
     return _gram(lambda images: backend.jacobians(images)[0][:, 0], network, x, x_test, min(most, OUTPUTS_AT_ONCE))
@@ -69,7 +69,7 @@ def trak(network: Network, x: Tensor, x_test: Tensor | None, most: int) -> list[
     package: Any = import_module("trak.gradient_computers")
     base: Any = import_module("trak.modelout_functions").AbstractModelOutput
 
-    class Logit(base):  # type: ignore[misc]
+    class Logit(base):
         def __init__(self) -> None:
             pass
 
