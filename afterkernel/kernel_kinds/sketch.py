@@ -45,4 +45,5 @@ class Sketch(KernelKind):
             seed=options.seed,
             dtype=precision(given.dtype).dtype,
             device=given.device,
+            output=given.output,
         )

@@ -86,8 +86,10 @@ def check_place(out: object, store: object, phi: Embedding, processes: int) -> N
         return
     if store is not None:
         raise UserError("out= and store= are both given: store= keeps the matrix in its folder already.")
-    if phi.identity.get("output") == "full":
-        raise UserError('out= can\'t hold output="full", which has a matrix for each pair of samples: leave it out.')
+    if phi.identity.get("output") in ("full", "diagonal"):
+        raise UserError(
+            f'out= can\'t hold output="{phi.identity["output"]}", of several numbers for each pair: leave it out.'
+        )
     if processes > 1:
         raise UserError("out= is of one process: use store= with torch.distributed, which has a folder for each.")
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import torch
 from torch import nn
 
 from afterkernel.errors import UserError
+from afterkernel.kernels.calls import batches_of
 from afterkernel.kernels.computation import slices
 from afterkernel.kernels.finite import FiniteCheck
 from afterkernel.kernels.gram import check_samples
-from afterkernel.kernels.inputs import check_arguments, check_options, check_types, place_of
+from afterkernel.kernels.inputs import check_options, check_types, place_of
 from afterkernel.kernels.layout import LayoutChangedError
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, LayerPlan, check_budget
 from afterkernel.kernels.precision import exact_products, precision
+from afterkernel.kernels.sample_sources import Inputs
+from afterkernel.kernels.samples import Forward
 from afterkernel.kernels.sketch_embedding import SketchEmbedding
+from afterkernel.kernels.trained import Choice
 from afterkernel.progress.work import progress
 from afterkernel.types import Float, Tensor
 
@@ -52,45 +56,46 @@ class Sketch:
         return torch.einsum("nkd,mld->nmkl", self.embedding, other.embedding)
 
 
-@overload
-def sketch(
-    model: nn.Module,
-    x: Tensor,
-    dim: int = ...,
-    seed: int = ...,
-    *,
-    output: int | str | None = ...,
-    dtype: torch.dtype | str = ...,
-    device: str | torch.device | None = ...,
-    budget_bytes: int = ...,
-    details: Literal[False] = ...,
-) -> Float[Tensor, "n *outputs dim"]: ...
+class _Options(TypedDict, total=False):
+    forward: Forward | None
+    output: int | str | None
+    parameters: Choice | None
+    dtype: torch.dtype | str
+    device: str | torch.device | None
+    budget_bytes: int
 
 
 @overload
 def sketch(
     model: nn.Module,
-    x: Tensor,
+    x: Inputs,
     dim: int = ...,
     seed: int = ...,
     *,
-    output: int | str | None = ...,
-    dtype: torch.dtype | str = ...,
-    device: str | torch.device | None = ...,
-    budget_bytes: int = ...,
     details: Literal[True],
+    **options: Unpack[_Options],
 ) -> Sketch: ...
-
-
+@overload
+def sketch(
+    model: nn.Module,
+    x: Inputs,
+    dim: int = ...,
+    seed: int = ...,
+    *,
+    details: Literal[False] = False,
+    **options: Unpack[_Options],
+) -> Tensor: ...
 @torch.inference_mode(False)
 @torch.no_grad()
-def sketch(  # noqa: PLR0913 (a public function; all but the first by name)
+def sketch(  # noqa: PLR0913 (public, all but four by name)
     model: nn.Module,
-    x: Tensor,
+    x: Inputs,
     dim: int = 4096,
     seed: int = 0,
     *,
+    forward: Forward | None = None,
     output: int | str | None = None,
+    parameters: Choice | None = None,
     dtype: torch.dtype | str = torch.float32,
     device: str | torch.device | None = None,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
@@ -104,11 +109,13 @@ def sketch(  # noqa: PLR0913 (a public function; all but the first by name)
 
     Args:
         model: as for `ntk`.
-        x: n inputs (n, ...).
+        x: n samples, as for `ntk`.
         dim: numbers per sample.
         seed: of the random map. With the same model, output, dim and seed, samples embedded in separate calls belong
             together: E_x E_y^T estimates `ntk(model, x, y)`.
-        output: as for `ntk`.
+        forward: as for `ntk`.
+        output: as for `ntk`, but for "diagonal".
+        parameters: as for `ntk`.
         dtype: torch.float32 or torch.float64.
         device: as for `ntk`.
         budget_bytes: bound on the memory in use at once, the result excluded.
@@ -122,33 +129,39 @@ def sketch(  # noqa: PLR0913 (a public function; all but the first by name)
         UserError: as `ntk`; a dim or seed that is not a positive integer; and a model that uses its parameters
             differently for some samples, as sketches of separate calls would not belong together.
     """
-    check_arguments(model, {"x": x})
-    check_samples(x)
+    inputs = batches_of(model, x, None, forward)
+    batch = inputs["x"]
+    check_samples(batch)
     check_options(budget_bytes)
     _check_sizes(dim, seed)
     kind = precision(dtype)
     if not kind.exact:
         raise UserError(f"dtype={kind.name} is a precision of products, which a sketch has none of: choose float32.")
-    place = place_of(model, x, device)
-    phi = SketchEmbedding(model, dim=dim, seed=seed, dtype=kind.dtype, device=place, output=output)
-    check_types(phi, {"x": x})
+    if output == "diagonal":
+        raise UserError(
+            'output="diagonal" is not one of sketches: take output="full", of which E[:, k] is of output k.'
+        )
+    place = place_of(model, batch, device)
+    options: dict[str, Any] = {"dtype": kind.dtype, "device": place, "output": output, "parameters": parameters}
+    phi = SketchEmbedding(model, dim=dim, seed=seed, **options)
+    check_types(phi, inputs)
     phi.limit_work(budget_bytes)
-    phi.plan_layers(x)
+    phi.plan_layers(batch)
     check_budget(budget_bytes, phi.sample_bytes // kind.dtype.itemsize, kind.dtype.itemsize)
-    E = torch.empty(len(x), phi.outputs, dim, dtype=kind.dtype, device=place)
+    E = torch.empty(len(batch), phi.outputs, dim, dtype=kind.dtype, device=place)
     finite = FiniteCheck(phi.device)
     layout = ""
     try:
-        with exact_products(), progress("Sketch", len(x)) as advance:
-            for part in slices(0, len(x), phi.samples_at_once):
-                gradients = phi.phi.block(x[part])
+        with exact_products(), progress("Sketch", len(batch)) as advance:
+            for part in slices(0, len(batch), phi.samples_at_once):
+                gradients = phi.phi.block(batch[part])
                 finite.add(gradients, part.start, "x")
                 layout = layout or phi.layout(gradients)
                 E[part] = phi.shortened(gradients)
                 del gradients
                 advance(part.stop - part.start)
         finite.settle()
-        error = phi.estimated_error(x) if details else None
+        error = phi.estimated_error(batch) if details else None
     except LayoutChangedError as changed:
         raise UserError(
             "the model uses its parameters differently for some samples, so that sketches of separate calls would not "

@@ -21,7 +21,9 @@ from afterkernel.kernels.layers import Method, Shape
 from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Cost, LayerPlan, Outputs, costs
 from afterkernel.kernels.precision import exact_products
+from afterkernel.kernels.samples import Batch
 from afterkernel.kernels.terms import Block, Factors, Gradients, Lookups, Term
+from afterkernel.kernels.trained import Choice
 from afterkernel.types import Float, Tensor
 
 LAYER = "sketch"
@@ -65,7 +67,7 @@ class SketchEmbedding:
     """The sketch (dim numbers per output kept apart) of the tangent kernel's embedding of a model.
 
     An embedding as the others are, so that Gram matrices, SVMs and measures are those of the sketched kernel. `output`
-    as for `ntk`. Raises UserError for a model without trainable parameters.
+    and `parameters` as for `ntk`. Raises UserError for a model without trainable parameters.
     """
 
     def __init__(
@@ -77,10 +79,13 @@ class SketchEmbedding:
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
         output: int | str | None = None,
+        parameters: Choice | None = None,
     ) -> None:
         self.dim, self.seed = dim, seed
         self.choice = SketchChoice(dim)
-        self.phi: Embedding = embedding(model, "ntk", dtype=dtype, device=device, output=output, choose=self.choice)
+        self.phi: Embedding = embedding(
+            model, "ntk", dtype=dtype, device=device, output=output, parameters=parameters, choose=self.choice
+        )
         self.model: nn.Module = self.phi.model
         self.dtype: torch.dtype = self.phi.dtype
         self.device: torch.device = self.phi.device
@@ -119,7 +124,7 @@ class SketchEmbedding:
         if hasattr(self.phi, "limit_work"):
             self.phi.limit_work(budget_bytes)
 
-    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
+    def plan_layers(self, x: Batch, *, paired: bool = False) -> Sequence[LayerPlan]:
         """Choose how each layer is sketched; `layers` has these plans. Held is one layer: the sketch."""
         self.choice.shapes.clear()
         self.layers = self.phi.plan_layers(x, paired=paired)
@@ -127,7 +132,7 @@ class SketchEmbedding:
         cost = Cost("gradients", numbers, numbers * self.outputs, numbers * self.outputs, numbers)
         return [LayerPlan(LAYER, cost, f"{len(self.layers)} layers, shortened to {self.dim} numbers")]
 
-    def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
+    def block(self, x: Batch, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
         """The sketches of the samples x, or of only those in `rows` of one batch; written to `out` if given."""
         if rows is not None:
             return _held(self.shortened(self.phi.block(x, rows=rows)))
@@ -146,7 +151,7 @@ class SketchEmbedding:
             return out
         return parts[0] if len(parts) == 1 else _held(torch.cat([rows_of(part) for part in parts]))
 
-    def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
+    def __call__(self, x: Batch) -> Float[Tensor, "n p"]:
         """The sketches as rows, those of several outputs side by side."""
         with exact_products():
             return try_again(lambda: self.block(x)).embeddings()
@@ -204,7 +209,7 @@ class SketchEmbedding:
         return digest.hexdigest()
 
     @torch.no_grad()
-    def estimated_error(self, x: Tensor) -> float | None:
+    def estimated_error(self, x: Batch) -> float | None:
         """The root mean square error of an entry K_ij of the sketched kernel, relative to |phi(x_i)| |phi(x_j)|.
 
         Estimated from the exact entries of all pairs of up to 48 of the samples x, as many as a quarter of the budget
