@@ -1,31 +1,34 @@
-"""Collect a network's gradients, layer by layer: one forward and one backward pass per batch of samples.
+"""Collect a network's gradients, unit by unit: one forward and one backward pass per batch of samples.
 
-The backward pass stops at the results of the layers; what the weights' gradients are follows from inputs and output
-gradients (see `contract`). Parameters that no layer call accounts for get per-example gradients.
+The backward pass stops where samples meet parameters (see `sites`); what the gradients in the parameters are follows
+from there. Parameters that the sites do not account for get per-example gradients.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.allocator import keep_freed_memory
-from afterkernel.kernels.capture import Captured, Recorder, Unit, layer_of, output_gradients, resolve
-from afterkernel.kernels.layers import Call, Convolution, Method
-from afterkernel.kernels.layout import Layout, LayoutChangedError, look, try_again
+from afterkernel.kernels.capture import CallsDifferError, layer_of, target_gradients, uses
+from afterkernel.kernels.convolutions import Convolution
+from afterkernel.kernels.layers import Method
+from afterkernel.kernels.layout import Layout, LayoutChangedError, try_again, watched
 from afterkernel.kernels.machine import batch_sizes, crashes_channels_last, elementwise_cost
 from afterkernel.kernels.numeric import real_numbers
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import LEAST_BYTES, PerExampleGradients
 from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
 from afterkernel.kernels.precision import exact_products
+from afterkernel.kernels.probe import Program, Programs, target_numbers
 from afterkernel.kernels.reach import check_reached
+from afterkernel.kernels.sites import LOCAL_BYTES, LocalSite, Recorded
 from afterkernel.kernels.terms import Block, Gradients, Term
+from afterkernel.kernels.units import Gathered, Group, Unit, groups_of
 from afterkernel.kernels.verify import check_independence, same, warn_of_rounding, wrong_layers
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
@@ -68,6 +71,7 @@ class GradientEmbedding:
         self._per_example: PerExampleGradients | None = None
         self._distrusted = {name: "a complex parameter" for name, v in self._trained.items() if v.is_complex()}
         self._memory_format = torch.contiguous_format
+        self._programs = Programs(self._trained)
 
     @property
     def outputs(self) -> int:
@@ -115,21 +119,22 @@ class GradientEmbedding:
         return most if self.work_limit is None else min(most, self.work_limit // 2)
 
     def _fixed_work_bytes(self, layout: Layout) -> int:
-        """Patches, and per-example gradients in the making."""
-        return self._patch_bytes(layout) + (self._per_example.limit if self._per_example is not None else 0)
+        """Patches, and gradients in the making where calls or the whole model are differentiated sample by sample."""
+        alone = self._per_example.limit if self._per_example is not None else LOCAL_BYTES * self._programs.has_local
+        return self._patch_bytes(layout) + alone
 
     def _sample_work_bytes(self, layout: Layout) -> int:
         """Activations of a sample, gradients in the layers' results for every output, and gradients made elsewhere."""
         k = layout.outputs
         joined = k > 1 and self.output.which == "trace"
         elsewhere = 0
-        for unit, shape in layout.shapes.items():
-            if self.methods.get(unit) != "factors":
-                copies = joined + 2 * (layout.calls[unit] > 1) + 2 * (shape.kind == "lookup")
-                elsewhere = max(elsewhere, copies * k * shape.parameters)
-        # The gradients in one layer's results are allocated again, while those in all of them are kept.
-        results = 2 * k * layout.result_bytes if k > 1 else 0
-        return layout.activation_bytes + results + elsewhere * self.dtype.itemsize
+        for group in layout.groups:
+            for unit, shape in group.shapes.items():
+                if self.methods.get(unit) != "factors":
+                    elsewhere = max(elsewhere, (joined + group.copies) * k * shape.parameters)
+        # The gradients in one target are allocated again, while those in all of them are kept.
+        targets = 2 * k * layout.target_bytes if k > 1 else 0
+        return layout.activation_bytes + targets + elsewhere * self.dtype.itemsize
 
     @torch.inference_mode(False)
     @torch.enable_grad()
@@ -147,13 +152,13 @@ class GradientEmbedding:
         with exact_products():  # else cuDNN multiplies in TF32, and its rounding looks like another gradient
             self.working.check(probe)
             check_reached(self.working, probe, self._trained, self.output.select)
-            layout, wrong = self._learn(probe)
+            layout, wrong = self._learn(x)
             if wrong:
                 # A layer that differs from autograd gets per-example gradients, which must agree with autograd.
                 self._distrusted |= {
                     name: "its gradient differs from autograd's" for name in self._trained if layer_of(name) in wrong
                 }
-                layout, wrong = self._learn(probe)
+                layout, wrong = self._learn(x)
         if wrong:
             raise UserError(
                 f"the gradient of layer {wrong[0]} for single samples does not add up to that of the batch: a sample's "
@@ -166,19 +171,53 @@ class GradientEmbedding:
         self.layout = layout
         return layout
 
-    def _learn(self, probe: Tensor) -> tuple[Layout, list[str]]:
+    def _learn(self, x: Tensor) -> tuple[Layout, list[str]]:
         """The layout, from a few samples, and the layers whose gradients are not those of autograd."""
-        layout, captured, outputs = look(self.working, probe, self._forward)
+        program = self._program(x)
+        probe = self._place(x[:PROBE_SAMPLES])
+        recorded, outputs, kept = watched(self.working, probe, lambda: program.record(len(probe), self._outputs(probe)))
+        layout = self._laid_out(program, recorded, outputs, 2 * kept // len(probe))
         self._per_example = self._fallback(layout) if layout.left_over else None
         self.methods = dict.fromkeys(layout.shapes, "gradients")
         check_independence(self.model, probe, outputs, self.output)
         warn_of_rounding(outputs, self.dtype)
         columns = self._few_columns(layout, outputs)
         try:
-            terms = self._terms(captured, outputs, probe, columns=columns)
-            return layout, wrong_layers(outputs[:, columns], terms, self._trained)
+            terms = self._terms(layout.groups, recorded, outputs, probe, columns=columns)
+            # An ordinary forward pass: what sites do to one has no part in what they are compared with.
+            return layout, wrong_layers(self._outputs(probe)()[:, columns], terms, self._trained)
         except RuntimeError as error:
             raise _gradient_fails(error) from error
+
+    def _laid_out(
+        self, program: Program, recorded: Sequence[Recorded], outputs: Float[Tensor, "n k"], activation_bytes: int
+    ) -> Layout:
+        reached = uses(outputs, self._trained)
+        left_over = {
+            name: self._distrusted.get(name) or program.reason(name)
+            for name in self._trained
+            if reached[name] or name in self._distrusted
+        }
+        mixed = set(left_over)
+        program.groups = tuple(groups_of(recorded, self._trained, mixed))
+        left_over |= dict.fromkeys(mixed - left_over.keys(), "it is mixed with such a parameter")
+        used = {name for entry in recorded for source in entry.sources for name in program.parents(source)}
+        return Layout(
+            groups=program.groups,
+            left_over=left_over,
+            unused=tuple(name for name in self._trained if name not in used and name not in left_over),
+            outputs=outputs.shape[1],
+            # Gradients of the activations take as much again.
+            activation_bytes=max(1, activation_bytes),
+            target_bytes=target_numbers(recorded) * outputs.element_size() // len(outputs),
+        )
+
+    def _program(self, x: Tensor) -> Program:
+        """The sites of samples of this shape."""
+        return self._programs.of(x, lambda rows: self._outputs(self._place(x[rows]))())
+
+    def _outputs(self, x: Tensor) -> Callable[[], Float[Tensor, "n k"]]:
+        return lambda: self.output.select(self.model(x), len(x))
 
     def _few_columns(self, layout: Layout, outputs: Float[Tensor, "n k"]) -> Tensor:
         """The outputs whose gradients are compared: a few, and as many as the work space holds of the largest layer."""
@@ -246,9 +285,12 @@ class GradientEmbedding:
         """
         if self.device.type != "cpu" or probe.ndim != 4 or layout.left_over:
             return
-        captured, outputs = self._forward(probe)
-        calls = [recorded.call for recordings in captured.units.values() for recorded in recordings]
+        program = self._program(probe)
+        recorded, outputs = program.record(len(probe), self._outputs(probe))
+        calls = [entry.call for entry in recorded]
         convolutions = [call for call in calls if isinstance(call, Convolution) and call.weight.ndim == 4]
+        if any(isinstance(entry.site, LocalSite) for entry in recorded):
+            return
         if not convolutions or any(crashes_channels_last(call.weight, call.stride) for call in convolutions):
             return
         columns = self._few_columns(layout, outputs)
@@ -258,24 +300,16 @@ class GradientEmbedding:
         try:
             self.model.to(memory_format=torch.channels_last)
             moved = self._place(probe)
-            again, found = self._forward(moved)
-            unchanged = again.units.keys() == layout.shapes.keys() and not again.left_over
-            if unchanged:
-                terms = self._terms(captured, outputs, probe, columns=columns)
-                others = self._terms(again, found, moved, columns=columns)
-                unchanged = same(terms, others, outputs[:, columns], found[:, columns])
-        except (RuntimeError, UserError):  # a `view` that channels last does not allow
+            again, found = program.record(len(moved), self._outputs(moved))
+            terms = self._terms(layout.groups, recorded, outputs, probe, columns=columns)
+            others = self._terms(layout.groups, again, found, moved, columns=columns)
+            unchanged = same(terms, others, outputs[:, columns], found[:, columns])
+        except (RuntimeError, UserError, CallsDifferError):  # a `view` that channels last does not allow
             unchanged = False
         if not unchanged:
             self._memory_format = torch.contiguous_format
             for tensor, data in zip(tensors, contiguous, strict=True):
                 tensor.data = data
-
-    def _forward(self, x: Tensor) -> tuple[Captured, Float[Tensor, "n k"]]:
-        with Recorder(self._trained) as recorder:
-            output = self.model(x)
-        selected = self.output.select(output, len(x))
-        return resolve(recorder, selected, self._trained, len(x), self._distrusted), selected
 
     @torch.inference_mode(False)
     @torch.enable_grad()
@@ -284,23 +318,34 @@ class GradientEmbedding:
     ) -> Block:
         assert self.layout is not None
         x = self._place(x)
-        captured, outputs = self._forward(x)
-        if (
-            captured.units.keys() != self.layout.shapes.keys()
-            or captured.left_over.keys() != self.layout.left_over.keys()
-        ):
+        program = self._program(x)
+        try:
+            recorded, outputs = program.record(len(x), self._outputs(x))
+            changed = uses(outputs, self._trained).keys() - self.layout.left_over.keys()
+            if program.groups is None:  # samples of another shape than the first
+                self._laid_out(program, recorded, outputs, 0)
+                changed |= set() if self._has_the_units_of(program) else set(self._trained)
+        except CallsDifferError:
+            outputs, changed = self._outputs(x)(), set(self._trained)
+        if changed:
             self._check_branch(x, outputs)
-            self._update_layout(captured)
+            self._fall_back(changed, x)
             raise LayoutChangedError
+        assert program.groups is not None
         if observed and self.observe is not None:
             self.observe(outputs)
         layers: dict[str, tuple[Term, ...]] = {}
         try:
-            for layer, term in self._terms(captured, outputs, x, out=out, rows=rows):
+            for layer, term in self._terms(program.groups, recorded, outputs, x, out=out, rows=rows):
                 layers[layer] = (*layers.get(layer, ()), term)
         except RuntimeError as error:
             raise _gradient_fails(error) from error
         return Block(layers)
+
+    def _has_the_units_of(self, program: Program) -> bool:
+        assert self.layout is not None
+        assert program.groups is not None
+        return [*self.layout.shapes] == [unit for group in program.groups for unit in group.shapes]
 
     @torch.no_grad()
     def _check_branch(self, x: Tensor, outputs: Float[Tensor, "n k"]) -> None:
@@ -313,21 +358,16 @@ class GradientEmbedding:
                     "depends on its batch: a branch on the data of the whole batch has no kernel of single samples."
                 )
 
-    def _update_layout(self, captured: Captured) -> None:
+    def _fall_back(self, names: set[str], x: Tensor) -> None:
         """Switch to per-example gradients for parameters that this batch uses differently from the first samples."""
         assert self.layout is not None
-        differ = captured.units.keys() ^ self.layout.shapes.keys()
-        names = {name for unit in differ for name in (unit.weight, unit.bias) if name}
-        names |= captured.left_over.keys() - self.layout.left_over.keys()
         # What has not been used so far may be used by other samples still: better now than once each.
-        names |= set(self.layout.unused)
         why = "used differently for some samples than for others"
-        self._distrusted.update({name: why for name in self._trained if name in names})
-        shapes = {unit: s for unit, s in self.layout.shapes.items() if not names & {unit.weight, unit.bias}}
-        kept = {unit: self.methods[unit] for unit in shapes}
-        self.layout = replace(self.layout, shapes=shapes, left_over=dict(self._distrusted), unused=())
-        self.methods = kept
-        self._per_example = self._fallback(self.layout)
+        self._distrusted |= {name: why for name in self._trained if name in names | set(self.layout.unused)}
+        before = self.methods
+        self._programs.forget_groups()
+        self.layout, _ = self._learn(x)
+        self.methods = {unit: before.get(unit, "gradients") for unit in self.layout.shapes}
 
     def _fallback(self, layout: Layout) -> PerExampleGradients:
         left = {name: self._trained[name] for name in layout.left_over}
@@ -338,7 +378,8 @@ class GradientEmbedding:
 
     def _terms(
         self,
-        captured: Captured,
+        groups: Sequence[Group],
+        recorded: Sequence[Recorded],
         outputs: Float[Tensor, "n k"],
         x: Tensor,
         *,
@@ -352,23 +393,29 @@ class GradientEmbedding:
         """
         joined = columns is None and self.output.which == "trace"
         columns = torch.arange(outputs.shape[1]) if columns is None else columns
-        grads = output_gradients(outputs, columns, [call for calls in captured.units.values() for call in calls], rows)
-        grads.reverse()
+        needed = sorted({number for group in groups for number in group.sites})
+        found = target_gradients(outputs, columns, [recorded[number] for number in needed], rows)
+        gathered = Gathered(recorded, dict(zip(needed, found, strict=True)), rows, self.dtype)
         seen: Counter[str] = Counter()
 
         def place(layer: str) -> Term | None:
             seen[layer] += 1
             return None if out is None else out.layers[layer][seen[layer] - 1]
 
-        for unit, recorded in captured.units.items():
-            room = place(unit.layer)
-            calls = [call.of_rows(rows, grads.pop(), self.dtype) for call in recorded]
-            term = self._unit_term(unit, calls, None if joined else room)
-            term = term.outputs_joined() if joined else term
-            if room is not None:
-                room.put(0, term)
-            yield unit.layer, term if room is None else room
-            del term, calls
+        for i, group in enumerate(groups):
+            single = next(iter(group.shapes)) if len(group.shapes) == 1 else None
+            first = place(single.layer) if single is not None else None
+            method = self.methods[single] if single is not None else "gradients"
+            for unit, term in group.terms(gathered, method, None if joined else first):
+                room = first if single is not None else place(unit.layer)
+                term = term.outputs_joined() if joined else term
+                if room is not None:
+                    room.put(0, term)
+                yield unit.layer, term if room is None else room
+                del term
+            later = {number for other in groups[i + 1 :] for number in other.sites}
+            for number in group.sites - later:  # the gradients of a layer are dropped with its term
+                del gathered.grads[number]
         if self._per_example is not None:
             x = x if rows is None else x[rows]
             n, k, terms = len(x), len(columns), {}
@@ -380,15 +427,6 @@ class GradientEmbedding:
             sizes = self._per_example.sizes
             self._per_example(x, {name: term.rows.view(n, k, sizes[name]) for name, term in terms.items()}, columns)
             yield from ((layer_of(name), term) for name, term in terms.items())
-
-    def _unit_term(self, unit: Unit, calls: list[tuple[Call, Tensor]], out: Term | None) -> Term:
-        """The term of one unit: of its one call, written to `out` if that can be, or of all its calls merged."""
-        weight, bias = unit.weight is not None, unit.bias is not None
-        method = self.methods[unit]
-        if len(calls) == 1:
-            return calls[0][0].term(method, calls[0][1], weight=weight, bias=bias, out=out)
-        terms = [call.term(method, grad, weight=weight, bias=bias) for call, grad in calls]
-        return type(terms[0]).merged(terms)
 
 
 def _gradient_fails(error: RuntimeError) -> UserError:

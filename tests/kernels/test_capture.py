@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from afterkernel.kernels import embedding, ntk
-from afterkernel.kernels.layers import LAYERS, Linear
+from afterkernel.kernels.layers import Linear
+from afterkernel.kernels.registry import LAYERS
 
 S = 5
 
