@@ -28,7 +28,7 @@ from afterkernel.kernels.probe import Program, Programs, target_numbers
 from afterkernel.kernels.reach import check_reached
 from afterkernel.kernels.sites import LOCAL_BYTES, LocalSite, Recorded
 from afterkernel.kernels.terms import Block, Gradients, Term
-from afterkernel.kernels.units import Gathered, Group, Unit, groups_of
+from afterkernel.kernels.units import Gathered, Group, ManyEntriesError, TableGroup, Unit, groups_of
 from afterkernel.kernels.verify import check_independence, same, warn_of_rounding, wrong_layers
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
@@ -72,6 +72,7 @@ class GradientEmbedding:
         self._distrusted = {name: "a complex parameter" for name, v in self._trained.items() if v.is_complex()}
         self._memory_format = torch.contiguous_format
         self._programs = Programs(self._trained)
+        self._full_tables: set[Unit] = set()
 
     @property
     def outputs(self) -> int:
@@ -199,7 +200,13 @@ class GradientEmbedding:
             if reached[name] or name in self._distrusted
         }
         mixed = set(left_over)
-        program.groups = tuple(groups_of(recorded, self._trained, mixed))
+        groups = groups_of(recorded, self._trained, mixed)
+        program.groups = tuple(
+            group.counted(self._gathered([group], recorded, outputs, torch.zeros(1, dtype=torch.long)))
+            if isinstance(group, TableGroup) and outputs.shape[1] == 1 and group.unit not in self._full_tables
+            else group
+            for group in groups
+        )
         left_over |= dict.fromkeys(mixed - left_over.keys(), "it is mixed with such a parameter")
         used = {name for entry in recorded for source in entry.sources for name in program.parents(source)}
         return Layout(
@@ -338,6 +345,10 @@ class GradientEmbedding:
         try:
             for layer, term in self._terms(program.groups, recorded, outputs, x, out=out, rows=rows):
                 layers[layer] = (*layers.get(layer, ()), term)
+        except ManyEntriesError as found:
+            self._full_tables.add(found.unit)
+            self._fall_back(set(), x)
+            raise LayoutChangedError from None
         except RuntimeError as error:
             raise _gradient_fails(error) from error
         return Block(layers)
@@ -363,7 +374,8 @@ class GradientEmbedding:
         assert self.layout is not None
         # What has not been used so far may be used by other samples still: better now than once each.
         why = "used differently for some samples than for others"
-        self._distrusted |= {name: why for name in self._trained if name in names | set(self.layout.unused)}
+        if names:
+            self._distrusted |= {name: why for name in self._trained if name in names | set(self.layout.unused)}
         before = self.methods
         self._programs.forget_groups()
         self.layout, _ = self._learn(x)
@@ -375,6 +387,19 @@ class GradientEmbedding:
         if self.work_limit is not None:
             found.limit = max(LEAST_BYTES, min(found.limit, self.work_limit // 2))
         return found
+
+    def _gathered(
+        self,
+        groups: Sequence[Group],
+        recorded: Sequence[Recorded],
+        outputs: Float[Tensor, "n k"],
+        columns: Tensor,
+        rows: Sequence[int] | None = None,
+    ) -> Gathered:
+        """The gradients in the targets of the sites of some groups."""
+        needed = sorted({number for group in groups for number in group.sites})
+        found = target_gradients(outputs, columns, [recorded[number] for number in needed], rows)
+        return Gathered(recorded, dict(zip(needed, found, strict=True)), rows, self.dtype)
 
     def _terms(
         self,
@@ -393,9 +418,7 @@ class GradientEmbedding:
         """
         joined = columns is None and self.output.which == "trace"
         columns = torch.arange(outputs.shape[1]) if columns is None else columns
-        needed = sorted({number for group in groups for number in group.sites})
-        found = target_gradients(outputs, columns, [recorded[number] for number in needed], rows)
-        gathered = Gathered(recorded, dict(zip(needed, found, strict=True)), rows, self.dtype)
+        gathered = self._gathered(groups, recorded, outputs, columns, rows)
         seen: Counter[str] = Counter()
 
         def place(layer: str) -> Term | None:

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 
 from afterkernel.kernels.capture import layer_of
-from afterkernel.kernels.layers import Method, Shape
+from afterkernel.kernels.layers import Call, Linear, Lookup, Method, Shape
 from afterkernel.kernels.numeric import as_real, real_numbers
 from afterkernel.kernels.sites import LayerSite, Recorded
-from afterkernel.kernels.terms import Gradients, Term
-from afterkernel.types import Float, Tensor
+from afterkernel.kernels.terms import Gradients, Lookups, Term
+from afterkernel.types import Float, Int, Tensor
 
 # A use of an operand: the number of the site among those recorded, and that of the operand among its own.
 Use = tuple[int, int]
@@ -49,6 +49,10 @@ class Gathered:
     grads: dict[int, list[Tensor]]
     rows: Sequence[int] | None
     dtype: torch.dtype
+
+    def call(self, number: int) -> tuple[Call, Tensor]:
+        """The layer of one site, with the gradient in its result."""
+        return self.recorded[number].of_rows(self.rows, self.grads[number][0], self.dtype)
 
     def written(self, use: Use) -> Float[Tensor, "r k p"]:
         """The gradients in one operand of one site."""
@@ -109,9 +113,8 @@ class CallGroup(Group):
         trained = {"weight": self.unit.weight is not None, "bias": self.unit.bias is not None}
         terms = []
         for number in self.numbers:
-            grad = gathered.grads[number][0]
+            call, grad = gathered.call(number)
             grad = grad if self.scale == 1 else grad * self.scale
-            call, grad = gathered.recorded[number].of_rows(gathered.rows, grad, gathered.dtype)
             terms.append(call.term(method, grad, out=out if len(self.numbers) == 1 else None, **trained))
         yield self.unit, terms[0] if len(terms) == 1 else type(terms[0]).merged(terms)
 
@@ -152,6 +155,98 @@ def _added(gathered: Gathered, uses: Sequence[Use]) -> Float[Tensor, "r k p"]:
     for use in uses[1:]:
         rows = rows + gathered.written(use)
     return rows
+
+
+@dataclass(frozen=True)
+class TableGroup(Group):
+    """One table that is looked up and that also multiplies, as tied embeddings do.
+
+    An entry (s, v) of the gradient in the product adds to row v of the table, as a lookup of v at s does. Held as such
+    ("factors") where few entries are other than 0, up to `entries` per sample; or written out, always if that is None.
+    """
+
+    unit: Unit
+    rows: RowsGroup
+    lookups: tuple[int, ...]
+    products: tuple[int, ...]
+    width: int
+    positions: int
+    entries: int | None = None
+
+    @property
+    def shapes(self) -> Mapping[Unit, Shape]:
+        """A table that is looked up at every position and entry."""
+        if self.entries is None:
+            return self.rows.shapes
+        places = self.positions + self.entries
+        return {self.unit: Shape("lookup", places, self.rows.size // self.width, self.width, 1, self.rows.size)}
+
+    @property
+    def sites(self) -> frozenset[int]:
+        """Of all uses."""
+        return self.rows.sites
+
+    @property
+    def copies(self) -> int:
+        """Those of several uses."""
+        return self.rows.copies
+
+    def terms(self, gathered: Gathered, method: Method, out: Term | None) -> Iterator[tuple[Unit, Term]]:
+        """Lookups of all calls, or rows. Raises ManyEntriesError where a sample has more entries than are held."""
+        if method == "gradients":
+            yield from self.rows.terms(gathered, method, out)
+            return
+        terms: list[Lookups] = []
+        for number in self.lookups:
+            call, grad = gathered.call(number)
+            term = call.term("factors", grad, weight=True, bias=False)
+            assert isinstance(term, Lookups)
+            terms.append(term)
+        found = [entries_of(*gathered.call(number)) for number in self.products]
+        terms.append(_padded([torch.cat(parts) for parts in zip(*found, strict=True)], len(terms[0]), self))
+        merged = Lookups.merged(terms)
+        yield self.unit, Lookups(merged.indices, merged.outputs * self.rows.scale) if self.rows.scale != 1 else merged
+
+    def counted(self, gathered: Gathered) -> TableGroup:
+        """The group with as many entries as the samples of a forward pass have."""
+        found = [entries_of(*gathered.call(number))[0] for number in self.products]
+        return replace(self, entries=int(torch.cat(found).bincount().max()) if torch.cat(found).numel() else 0)
+
+
+class ManyEntriesError(Exception):
+    """A sample has more entries other than 0 than the first samples had; `unit` is the table's."""
+
+    def __init__(self, unit: Unit) -> None:
+        super().__init__()
+        self.unit = unit
+
+
+def entries_of(
+    call: Call, grad: Float[Tensor, "n k ..."]
+) -> tuple[Int[Tensor, " e"], Int[Tensor, " e"], Float[Tensor, "e k d"]]:
+    """Of a product: where its gradient is not 0, the sample, the row of the weight, and the gradients in that row."""
+    assert isinstance(call, Linear)
+    g = call.positions_of_output(grad)[:, :, 0]
+    sample, place, row = (g != 0).any(dim=1).nonzero().unbind(1)
+    a = call.positions_of_input(slice(0, len(g)), bias=False)[:, 0]
+    return sample, row, g[sample, :, place, row][:, :, None] * a[sample, place][:, None]
+
+
+def _padded(entries: Sequence[Tensor], n: int, group: TableGroup) -> Lookups:
+    """Entries of n samples, as many for each."""
+    sample, row, values = entries
+    order = sample.argsort(stable=True)
+    sample, row, values = sample[order], row[order], values[order]
+    counts = torch.bincount(sample, minlength=n)
+    assert group.entries is not None
+    if int(counts.max()) > group.entries:
+        raise ManyEntriesError(group.unit)
+    rank = torch.arange(len(sample), device=sample.device) - (counts.cumsum(0) - counts)[sample]
+    indices = sample.new_full((n, group.entries), -1)
+    outputs = values.new_zeros(n, values.shape[1], group.entries, values.shape[2])
+    indices[sample, rank] = row
+    outputs[sample, :, rank] = values
+    return Lookups(indices, outputs)
 
 
 @dataclass(frozen=True)
@@ -349,7 +444,9 @@ def _direct(operands: Sequence[_Operand], recorded: Sequence[Recorded]) -> list[
         kinds = {_kind(recorded, use) for use in operand.uses}
         if len(kinds) > 1 or None in kinds:
             unit = named(operand, weight=operand.name, bias=None)
-            groups.append(RowsGroup(unit, real_numbers(operand.tensor), tuple(operand.uses), operand.scale))
+            written = RowsGroup(unit, real_numbers(operand.tensor), tuple(operand.uses), operand.scale)
+            is_table = kinds == {(Lookup, "weight"), (Linear, "weight")}
+            groups.append(_table(written, recorded) if is_table else written)
             continue
         numbers = tuple(number for number, _ in operand.uses)
         calls = [recorded[number].call for number in numbers]
@@ -362,6 +459,15 @@ def _direct(operands: Sequence[_Operand], recorded: Sequence[Recorded]) -> list[
         shape = replace(found[0], positions=sum(each.positions for each in found))
         groups.append(CallGroup(unit, shape, numbers, operand.scale))
     return groups
+
+
+def _table(rows: RowsGroup, recorded: Sequence[Recorded]) -> TableGroup:
+    calls = {number: recorded[number].call for number in sorted(rows.sites)}
+    lookups = [number for number, call in calls.items() if isinstance(call, Lookup)]
+    products = [number for number in calls if number not in lookups]
+    shapes = [call.shape(weight=True, bias=False) for call in calls.values() if isinstance(call, Lookup)]
+    positions = sum(shape.positions for shape in shapes)
+    return TableGroup(rows.unit, rows, tuple(lookups), tuple(products), shapes[0].outputs, positions)
 
 
 def _kind(recorded: Sequence[Recorded], use: Use) -> tuple[type, str] | None:
