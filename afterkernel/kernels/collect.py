@@ -26,8 +26,10 @@ from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_fo
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.probe import Program, Programs, target_numbers
 from afterkernel.kernels.reach import check_reached
+from afterkernel.kernels.samples import Batch, Samples, placed
 from afterkernel.kernels.sites import LOCAL_BYTES, LocalSite, Recorded
-from afterkernel.kernels.terms import Block, Gradients, Term
+from afterkernel.kernels.terms import Block, Gradients, OutputsApart, Term
+from afterkernel.kernels.trained import Choice, train_only
 from afterkernel.kernels.units import Gathered, Group, ManyEntriesError, TableGroup, Unit, groups_of
 from afterkernel.kernels.verify import check_independence, same, warn_of_rounding, wrong_layers
 from afterkernel.kernels.working_copy import WorkingCopy
@@ -40,10 +42,10 @@ VERIFY_BYTES = 1 << 28
 
 
 class GradientEmbedding:
-    """phi(x) = d f(x) / d theta over all trainable parameters, f in evaluation mode (arXiv 2105.10585, section 2).
+    """phi(x) = d f(x) / d theta over the trainable parameters, f in evaluation mode (arXiv 2105.10585, section 2).
 
     `methods` says for each unit whether its gradients are written out or kept as factors; the plan sets it. Raises
-    UserError for a model without trainable parameters.
+    UserError for a model without trainable parameters. `parameters` chooses some of them.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class GradientEmbedding:
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
         output: Output | None = None,
+        parameters: Choice | None = None,
     ) -> None:
         self.dtype, self.device = dtype, device or torch.device("cpu")
         self.output = output or Output()
@@ -59,6 +62,7 @@ class GradientEmbedding:
             keep_freed_memory()
         self.working = WorkingCopy(model, dtype, self.device)
         self.model: nn.Module = self.working
+        train_only(self.working.inner, parameters)
         self._trained = {name: v for name, v in self.model.named_parameters() if v.requires_grad and v.numel()}
         if not self._trained:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
@@ -81,7 +85,7 @@ class GradientEmbedding:
 
     @property
     def identity(self) -> Mapping[str, object]:
-        """Which output, and which parameters."""
+        """Output and parameters."""
         return {"kernel": "ntk", "output": self.output.which, "trained": list(self._trained)}
 
     @property
@@ -139,7 +143,7 @@ class GradientEmbedding:
 
     @torch.inference_mode(False)
     @torch.enable_grad()
-    def prepare(self, x: Tensor) -> Layout:
+    def prepare(self, x: Batch) -> Layout:
         """Look at a few samples to learn the layers, prove that they account for every parameter, and time nothing yet.
 
         Raises UserError where the output of a sample depends on the others of its batch, or where the gradient does not
@@ -172,12 +176,16 @@ class GradientEmbedding:
         self.layout = layout
         return layout
 
-    def _learn(self, x: Tensor) -> tuple[Layout, list[str]]:
+    def _learn(self, x: Batch) -> tuple[Layout, list[str]]:
         """The layout, from a few samples, and the layers whose gradients are not those of autograd."""
         program = self._program(x)
         probe = self._place(x[:PROBE_SAMPLES])
         recorded, outputs, kept = watched(self.working, probe, lambda: program.record(len(probe), self._outputs(probe)))
         layout = self._laid_out(program, recorded, outputs, 2 * kept // len(probe))
+        if not (layout.groups or layout.left_over):
+            by_function = isinstance(probe, Samples) and probe.forward is not None
+            hint = ": forward has to use the model that it is given" if by_function else ""
+            raise UserError(f"the model's output does not depend on any trainable parameter, so it has no NTK{hint}.")
         self._per_example = self._fallback(layout) if layout.left_over else None
         self.methods = dict.fromkeys(layout.shapes, "gradients")
         check_independence(self.model, probe, outputs, self.output)
@@ -219,11 +227,11 @@ class GradientEmbedding:
             target_bytes=target_numbers(recorded) * outputs.element_size() // len(outputs),
         )
 
-    def _program(self, x: Tensor) -> Program:
+    def _program(self, x: Batch) -> Program:
         """The sites of samples of this shape."""
         return self._programs.of(x, lambda rows: self._outputs(self._place(x[rows]))())
 
-    def _outputs(self, x: Tensor) -> Callable[[], Float[Tensor, "n k"]]:
+    def _outputs(self, x: Batch) -> Callable[[], Float[Tensor, "n k"]]:
         return lambda: self.output.select(self.model(x), len(x))
 
     def _few_columns(self, layout: Layout, outputs: Float[Tensor, "n k"]) -> Tensor:
@@ -236,7 +244,7 @@ class GradientEmbedding:
     def _left_over_numbers(self, layout: Layout) -> int:
         return sum(real_numbers(self._trained[name]) for name in layout.left_over)
 
-    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
+    def plan_layers(self, x: Batch, *, paired: bool = False) -> Sequence[LayerPlan]:
         """Choose for each layer the cheaper method, by its sizes, and take it from now on.
 
         `paired` is for samples that are multiplied with one other each, not with all.
@@ -256,7 +264,7 @@ class GradientEmbedding:
             plans.append(LayerPlan(name, cost, f"per-example gradients by {how}: {why}"))
         return merged(plans)
 
-    def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
+    def block(self, x: Batch, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
         """The terms of the samples x (n, ...), or of only those in `rows` of one batch; written to `out` if given."""
         self.prepare(x)
         samples = self.samples_at_once
@@ -270,7 +278,7 @@ class GradientEmbedding:
             self._batch(x[part], whole[part])
         return whole
 
-    def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
+    def __call__(self, x: Batch) -> Float[Tensor, "n p"]:
         """The embeddings of x written out, one row per sample, in an order of the engine's own."""
         planned, self.methods = self.methods, dict.fromkeys(self.prepare(x).shapes, "gradients")
         try:
@@ -279,18 +287,19 @@ class GradientEmbedding:
         finally:
             self.methods = planned or self.methods
 
-    def _place(self, x: Tensor) -> Tensor:
-        x = x.detach().to(self.device, self.dtype if x.is_floating_point() else x.dtype)
-        x = x.clone() if x.is_inference() else x
-        return x.contiguous(memory_format=self._memory_format) if x.ndim == 4 else x
+    def _place(self, x: Batch) -> Batch:
+        if isinstance(x, Samples):
+            return x.map(lambda leaf: placed(leaf, self.device, self.dtype))
+        here = placed(x, self.device, self.dtype)
+        return here.contiguous(memory_format=self._memory_format) if x.ndim == 4 else here
 
-    def _prefer_channels_last(self, probe: Tensor, layout: Layout) -> None:
+    def _prefer_channels_last(self, probe: Batch, layout: Layout) -> None:
         """Take channels last, in which CPUs convolve faster, if the probe's outputs and gradients stay the same.
 
         Parameters with per-example gradients keep the contiguous format: only autograd's gradient in a convolution's
         weight, which nothing else here uses, is unsafe in channels last (see `machine.crashes_channels_last`).
         """
-        if self.device.type != "cpu" or probe.ndim != 4 or layout.left_over:
+        if self.device.type != "cpu" or isinstance(probe, Samples) or probe.ndim != 4 or layout.left_over:
             return
         program = self._program(probe)
         recorded, outputs = program.record(len(probe), self._outputs(probe))
@@ -321,7 +330,7 @@ class GradientEmbedding:
     @torch.inference_mode(False)
     @torch.enable_grad()
     def _batch(
-        self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None, *, observed: bool = True
+        self, x: Batch, out: Block | None = None, rows: Sequence[int] | None = None, *, observed: bool = True
     ) -> Block:
         assert self.layout is not None
         x = self._place(x)
@@ -351,7 +360,7 @@ class GradientEmbedding:
             raise LayoutChangedError from None
         except RuntimeError as error:
             raise _gradient_fails(error) from error
-        return Block(layers)
+        return OutputsApart(layers) if self.output.which == "diagonal" else Block(layers)
 
     def _has_the_units_of(self, program: Program) -> bool:
         assert self.layout is not None
@@ -359,7 +368,7 @@ class GradientEmbedding:
         return [*self.layout.shapes] == [unit for group in program.groups for unit in group.shapes]
 
     @torch.no_grad()
-    def _check_branch(self, x: Tensor, outputs: Float[Tensor, "n k"]) -> None:
+    def _check_branch(self, x: Batch, outputs: Float[Tensor, "n k"]) -> None:
         """Raise UserError if a sample of this batch has another output by itself: the branch depends on the batch."""
         for i in range(0, len(x), max(1, len(x) // 8)):
             alone = self.output.select(self.model(x[i : i + 1]), 1)
@@ -369,7 +378,7 @@ class GradientEmbedding:
                     "depends on its batch: a branch on the data of the whole batch has no kernel of single samples."
                 )
 
-    def _fall_back(self, names: set[str], x: Tensor) -> None:
+    def _fall_back(self, names: set[str], x: Batch) -> None:
         """Switch to per-example gradients for parameters that this batch uses differently from the first samples."""
         assert self.layout is not None
         # What has not been used so far may be used by other samples still: better now than once each.
@@ -406,7 +415,7 @@ class GradientEmbedding:
         groups: Sequence[Group],
         recorded: Sequence[Recorded],
         outputs: Float[Tensor, "n k"],
-        x: Tensor,
+        x: Batch,
         *,
         out: Block | None = None,
         columns: Tensor | None = None,

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.layers import Shape
 from afterkernel.kernels.numeric import graph_bytes
+from afterkernel.kernels.samples import Batch
 from afterkernel.kernels.units import Group, Unit
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
@@ -61,11 +63,11 @@ class Layout:
 
 
 def watched(
-    model: WorkingCopy, probe: Tensor, forward: Callable[[], tuple[Result, Float[Tensor, "n k"]]]
+    model: WorkingCopy, probe: Batch, forward: Callable[[], tuple[Result, Float[Tensor, "n k"]]]
 ) -> tuple[Result, Float[Tensor, "n k"], int]:
     """A forward pass of a few samples, and the bytes that it keeps for the backward pass."""
     saved: dict[int, int] = {}
-    kept = {_address(tensor) for tensor in (*model.parameters(), *model.buffers(), probe)}
+    kept = {_address(tensor) for tensor in (*model.parameters(), *model.buffers(), *tree_leaves(probe))}
 
     def note(tensor: Tensor) -> Tensor:
         if tensor.layout == torch.strided and _address(tensor) not in kept:
@@ -79,8 +81,6 @@ def watched(
     except RuntimeError:  # torch.func transforms in the forward pass take no such hooks
         result, outputs = forward()
         saved[0] = graph_bytes(outputs)
-    if not outputs.requires_grad:
-        raise UserError("the model's output does not depend on any trainable parameter, so it has no NTK.")
     return result, outputs, sum(saved.values())
 
 

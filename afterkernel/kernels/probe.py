@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves
 from afterkernel.kernels.capture import PLAIN, ParameterCalls, Recorder, Step, doubtful, followed
 from afterkernel.kernels.registry import LAYERS
 from afterkernel.kernels.sample_axis import SampleAxis, find_sample_axis
+from afterkernel.kernels.samples import Batch, named_tensors
 from afterkernel.kernels.sites import Arguments, ExpandSite, LayerSite, LocalSite, Recorded, Site, expanded, writes
 from afterkernel.kernels.units import Group, parents
 from afterkernel.types import Float, Tensor
@@ -317,9 +318,9 @@ class Programs:
         self._parameters = parameters
         self._found: dict[object, Program] = {}
 
-    def of(self, x: Tensor, forward: Callable[[list[int]], Float[Tensor, "n k"]]) -> Program:
+    def of(self, x: Batch, forward: Callable[[list[int]], Float[Tensor, "n k"]]) -> Program:
         """The program of samples like x. `forward` gives the outputs of some, which may occur several times."""
-        key = tuple(x.shape[1:])
+        key = tuple((place, *leaf.shape[1:]) for place, leaf in named_tensors(x).items())
         if key not in self._found:
             self._found[key] = find_sites(self._parameters, forward, len(x))
         return self._found[key]

@@ -20,9 +20,10 @@ from afterkernel.errors import UserError
 from afterkernel.kernel_kinds import KINDS, KernelInput
 from afterkernel.kernels.embedding import OF_NETWORKS, BlockSource, Embedding, embedding
 from afterkernel.kernels.gram import samples_to_pair
-from afterkernel.kernels.inputs import check_arguments, check_images, place_of
+from afterkernel.kernels.inputs import check_images, check_model, place_of
 from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.precision import exact_products
+from afterkernel.kernels.sample_sources import Inputs, samples
 from afterkernel.measures.measure import Measure, Numbers
 from afterkernel.options import LARGEST_INT, option
 from afterkernel.progress.work import progress
@@ -217,7 +218,7 @@ def invariance(
 
 def model_invariance(  # noqa: PLR0913 (public, all but two by name)
     model: nn.Module,
-    x: Tensor,
+    x: Inputs,
     transform: str,
     kernel: str = "ntk",
     *,
@@ -237,8 +238,10 @@ def model_invariance(  # noqa: PLR0913 (public, all but two by name)
     default the model's. Raises UserError for unknown names, a strength that the transform does not have, x that is no
     batch of images, and a model without the kernel.
     """
-    check_arguments(model, {"x": x})
-    check_images(x)
+    check_model(model)
+    if output == "diagonal":
+        raise UserError('output="diagonal" has no single invariance: give the number of an output, or "trace".')
+    x = check_images(samples(x))
     place = place_of(model, x, device)
     if kernel in OF_NETWORKS:
         phi = embedding(model, kernel, dtype=dtype, device=place, output=output, layer=layer)

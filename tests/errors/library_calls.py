@@ -77,6 +77,29 @@ CALLS = {
         kernels(X.to("meta")),
         "x is on the device meta, which holds no numbers: give it on a real device.",
     ),
+    "a list of samples": (
+        kernels([X]),
+        "x is a list: give a tensor, a tuple of the model's positional arguments, a dict of its keyword arguments, or "
+        "any pytree of tensors with forward=lambda model, batch: tensor.",
+    ),
+    "tensors of other lengths": (
+        kernels({"x": X, "mask": X[:2]}),
+        "x['x'] has shape (5, 4) and x['mask'] (2, 4): all tensors of x have the samples as first dimension; put a "
+        "constant into forward=lambda model, batch: ...",
+    ),
+    "a constant among the samples": (
+        kernels((X, 0.5)),
+        "x[1] is a float, not a tensor of samples: convert it with torch.as_tensor, or, if it is a constant, put it "
+        "into forward=lambda model, batch: ...",
+    ),
+    "a number for forward": (
+        kernels(X, forward=5),
+        "forward=5 is a int: give a function of (model, batch), such as lambda model, batch: model(batch).",
+    ),
+    "y of another structure": (
+        kernels({"x": X}, (X,)),
+        "x holds x['x'] and y y[0]: give y in the structure of x.",
+    ),
     "y of another width": (
         kernels(X, torch.rand(3, 7)),
         "y has samples of shape (7,), which the model does not take (...): give samples like those of x.",
@@ -116,8 +139,8 @@ CALLS = {
     ),
     "a model that gives nothing": (
         [lambda: ak.ntk(Gives(lambda out: None), X)],
-        "the model gives a NoneType, not a tensor, so it is unclear what its kernel is: its forward must return the "
-        "tensor of its outputs.",
+        "the model gives a NoneType, not a tensor or an object with logits, so it is unclear what its kernel is: give "
+        "forward=lambda model, batch: tensor, such as lambda model, x: model(x).name.",
     ),
     "a model without outputs": (
         [lambda: ak.ntk(Gives(lambda out: out[:, :0]), X)],
