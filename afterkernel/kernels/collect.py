@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import prod
 
 import torch
 from torch import nn
@@ -16,7 +18,8 @@ from afterkernel.errors import UserError
 from afterkernel.kernels.allocator import keep_freed_memory
 from afterkernel.kernels.capture import CallsDifferError, layer_of, target_gradients, uses
 from afterkernel.kernels.convolutions import Convolution
-from afterkernel.kernels.layers import Method
+from afterkernel.kernels.groups import Gathered, Group, ManyEntriesError, TableGroup, Unit
+from afterkernel.kernels.layers import MatrixCall, Method
 from afterkernel.kernels.layout import Layout, LayoutChangedError, try_again, watched
 from afterkernel.kernels.machine import batch_sizes, crashes_channels_last, elementwise_cost
 from afterkernel.kernels.numeric import real_numbers
@@ -30,7 +33,7 @@ from afterkernel.kernels.samples import Batch, Samples, placed
 from afterkernel.kernels.sites import LOCAL_BYTES, LocalSite, Recorded
 from afterkernel.kernels.terms import Block, Gradients, OutputsApart, Term
 from afterkernel.kernels.trained import Choice, train_only
-from afterkernel.kernels.units import Gathered, Group, ManyEntriesError, TableGroup, Unit, groups_of
+from afterkernel.kernels.units import groups_of
 from afterkernel.kernels.verify import check_independence, same, warn_of_rounding, wrong_layers
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
@@ -252,11 +255,13 @@ class GradientEmbedding:
         layout = self.prepare(x)
         counts = Outputs(layout.outputs, self.outputs)
         plans = []
-        for unit, shape in layout.shapes.items():
-            pick = choose_for_pairs if paired else choose
-            chosen = pick(unit.layer, shape, counts, elementwise_cost(self.device))
-            self.methods[unit] = chosen.cost.method
-            plans.append(chosen)
+        pick = choose_for_pairs if paired else choose
+        sites = self._program(x).sites
+        for group in layout.groups:
+            for unit, shape in group.shapes.items():
+                chosen = pick(unit.layer, shape, counts, elementwise_cost(self.device))
+                self.methods[unit] = chosen.cost.method
+                plans.append(replace(chosen, reason=group.reason(sites) or chosen.reason))
         for name, why in layout.left_over.items():
             numbers = real_numbers(self._trained[name]) * layout.outputs
             cost = Cost("gradients", numbers, numbers * self.outputs, numbers * self.outputs, numbers)
@@ -305,9 +310,12 @@ class GradientEmbedding:
         recorded, outputs = program.record(len(probe), self._outputs(probe))
         calls = [entry.call for entry in recorded]
         convolutions = [call for call in calls if isinstance(call, Convolution) and call.weight.ndim == 4]
+        work = sum(prod(call.sizes()) for call in calls if isinstance(call, MatrixCall))
+        if 2 * sum(prod(call.sizes()) for call in convolutions) <= work:
+            return  # too little to gain
         if any(isinstance(entry.site, LocalSite) for entry in recorded):
             return
-        if not convolutions or any(crashes_channels_last(call.weight, call.stride) for call in convolutions):
+        if any(crashes_channels_last(call.weight, call.stride) for call in convolutions):
             return
         columns = self._few_columns(layout, outputs)
         tensors = [*self.model.parameters(), *self.model.buffers()]

@@ -234,7 +234,7 @@ class ScaleCall(Call):
             a = self.input
             normal = self.normalised(a.flatten(0, 1) if self.repeats > 1 else a).view(a.shape)
             parts = [grad * normal[:, None], *parts]
-        rows = [(part.sum(dim=summed) if summed else part).flatten(2) for part in parts]
+        rows = [(part.sum(dim=summed) if summed else part).reshape(*grad.shape[:2], -1) for part in parts]
         return Gradients(torch.cat(rows, dim=2))
 
 

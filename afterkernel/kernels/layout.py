@@ -10,10 +10,10 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from afterkernel.errors import UserError
+from afterkernel.kernels.groups import Group, Unit
 from afterkernel.kernels.layers import Shape
 from afterkernel.kernels.numeric import graph_bytes
 from afterkernel.kernels.samples import Batch
-from afterkernel.kernels.units import Group, Unit
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
 

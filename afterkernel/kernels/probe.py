@@ -15,11 +15,11 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_leaves
 
 from afterkernel.kernels.capture import PLAIN, ParameterCalls, Recorder, Step, doubtful, followed
+from afterkernel.kernels.groups import Group, parents
 from afterkernel.kernels.registry import LAYERS
 from afterkernel.kernels.sample_axis import SampleAxis, find_sample_axis
 from afterkernel.kernels.samples import Batch, named_tensors
 from afterkernel.kernels.sites import Arguments, ExpandSite, LayerSite, LocalSite, Recorded, Site, expanded, writes
-from afterkernel.kernels.units import Group, parents
 from afterkernel.types import Float, Tensor
 
 SAMPLES = (3, 5)
@@ -145,12 +145,10 @@ class _Finder(ParameterCalls):
         if not operands or not targets:  # an operand deeper than a list
             return PLAIN
         if isinstance(expected, Tensor):
-            for made in (
-                _layer(func, given, operands, axes, targets[0]),
-                _expand(func, given, operands, axes, targets[0], expected),
-            ):
-                if made is not None:
-                    return made
+            made: Site | None = _layer(func, given, operands, axes, targets[0])
+            made = made or _expand(func, given, operands, axes, targets[0], expected)
+            if made is not None:
+                return made
         return LocalSite(func, operands, axes, list(targets.values()), results=tuple(targets), counts=counts)
 
 
@@ -215,7 +213,7 @@ def _expand(
     try:
         with torch.no_grad():
             same = func(*args, **kwargs)
-    except (RuntimeError, ValueError, TypeError, IndexError):
+    except Exception:  # the function takes no such operands
         return None
     return site if same.shape == expected.shape and torch.equal(same, expected) else None
 
@@ -301,6 +299,11 @@ class Program:
         with Recorder(self._parameters, self.steps, n) as recorder:
             outputs = forward()
         return recorder.finish(), outputs
+
+    @property
+    def sites(self) -> list[Site]:
+        """The sites, as they are numbered."""
+        return [site for _, site in self.steps if isinstance(site, Site)]
 
     def reason(self, name: str) -> str:
         """Why a parameter is used outside the sites."""

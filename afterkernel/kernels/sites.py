@@ -25,7 +25,7 @@ from torch.func import vjp, vmap
 from torch.utils._pytree import TreeSpec, tree_leaves, tree_unflatten
 
 from afterkernel.kernels.layers import Call
-from afterkernel.kernels.numeric import as_real, digits
+from afterkernel.kernels.numeric import as_real, digits, real_numbers
 from afterkernel.kernels.registry import LAYERS
 from afterkernel.kernels.sample_axis import SampleAxis
 from afterkernel.types import Float, Tensor
@@ -66,6 +66,7 @@ class Recorded:
     call: Call | None = None
     arguments: Arguments | None = None
     guarded: list[tuple[Tensor, int]] = field(default_factory=list)
+    written: list[Tensor] | None = None
 
     @property
     def overwritten(self) -> bool:
@@ -107,6 +108,11 @@ class Site(ABC):
     axes: Mapping[int, SampleAxis]
     targets: list[SampleAxis]
     keeps_copies: bool = False
+
+    @property
+    def method(self) -> str | None:
+        """How gradients of single samples are computed, in words; None for a layer."""
+        return None
 
     @abstractmethod
     def run(self, given: Arguments, n: int) -> tuple[Any, Recorded]:
@@ -176,6 +182,11 @@ class LayerSite(Site):
 @dataclass
 class ExpandSite(Site):
     """A call of any function that may be given its operands once per sample."""
+
+    @property
+    def method(self) -> str:
+        """How the gradients are computed."""
+        return "expanded over the samples"
 
     def run(self, given: Arguments, n: int) -> tuple[Any, Recorded]:
         """The call on expanded leaves."""
@@ -252,59 +263,77 @@ class LocalSite(Site):
         dtype: torch.dtype,
     ) -> Float[Tensor, "r k p"]:
         """Products of the call's Jacobian with the gradients in its results."""
+        if recorded.written is None:
+            recorded.written = self._all_rows(recorded, grads, chosen, dtype)
+        return recorded.written[operand]
+
+    @property
+    def method(self) -> str:
+        """How the gradients are computed."""
+        return (
+            "differentiated by itself, one sample at a time" if self.one_by_one else "differentiated by itself, by vmap"
+        )
+
+    def _all_rows(
+        self, recorded: Recorded, grads: Sequence[Tensor], chosen: Sequence[int] | None, dtype: torch.dtype
+    ) -> list[Float[Tensor, "r k p"]]:
+        """The gradients in all operands, a few samples at a time."""
         given = recorded.arguments
         assert given is not None
-        source = recorded.sources[operand].detach()
-        samples = [self._sample_first(given.leaves[i], axis, recorded.n) for i, axis in self.axes.items()]
+        samples = [axis.in_place(axis.split(given.leaves[i], recorded.n)) for i, axis in self.axes.items()]
         if chosen is not None:
             samples = [value[chosen] for value in samples]
-        in_place = [axis.in_place(grad, 2) for axis, grad in zip(self.targets, grads, strict=True)]
+        pulled = [axis.in_place(grad, 2) for axis, grad in zip(self.targets, grads, strict=True)]
+        n, k = pulled[0].shape[:2]
+        sizes = [real_numbers(source) for source in recorded.sources]
+        rows = [torch.empty(n, k, size, dtype=dtype, device=pulled[0].device) for size in sizes]
+        numbers = k * sum(sizes) + sum(value[0].numel() for value in (*samples, *pulled))
+        at_once = max(1, LOCAL_BYTES // (4 * numbers * dtype.itemsize))
+        for start in range(0, n, at_once):
+            part = slice(start, start + at_once)
+            found = self._products(recorded, [v[part] for v in samples], [v[part] for v in pulled])
+            for row, value in zip(rows, found, strict=True):
+                row[part] = value
+        return rows
 
-        def products(values: Sequence[Tensor], cotangents: Sequence[Tensor]) -> Float[Tensor, "k p"]:
-            """Of one sample and all its outputs."""
-            pull = vjp(lambda weight: self._results(given, operand, weight, values), source)[1]
-            return vmap(lambda of_one: as_real(pull(of_one)[0]).flatten())(tuple(cotangents))
+    def _products(
+        self, recorded: Recorded, samples: Sequence[Tensor], pulled: Sequence[Tensor]
+    ) -> Sequence[Float[Tensor, "r k p"]]:
+        sources = [source.detach() for source in recorded.sources]
+
+        def of_one(values: Sequence[Tensor], cotangents: Sequence[Tensor]) -> tuple[Float[Tensor, "k p"], ...]:
+            pull = vjp(lambda *weights: self._results(recorded, weights, values), *sources)[1]
+            return vmap(lambda one: tuple(as_real(grad).flatten() for grad in pull(one)))(tuple(cotangents))
 
         if not self.one_by_one:
             try:
                 with warnings.catch_warnings():
                     warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-                    found: Tensor = vmap(products)(samples, in_place)
-                return found.to(dtype)
+                    return vmap(of_one)(samples, pulled)
             except (RuntimeError, ValueError):
-                self.one_by_one = True
-        rows = []
-        for i in range(len(in_place[0])):
+                self.one_by_one = True  # an operation without a rule for vmap, such as a recurrent layer
+        found = []
+        for i in range(len(pulled[0])):
             with torch.enable_grad():
-                weight = source.clone().requires_grad_()
-                results = self._results(given, operand, weight, [value[i] for value in samples])
-            rows.append(
-                torch.stack(
-                    [
-                        as_real(
-                            torch.autograd.grad(results, weight, [grad[i, j] for grad in in_place], retain_graph=True)[
-                                0
-                            ]
-                        ).flatten()
-                        for j in range(in_place[0].shape[1])
-                    ]
+                weights = [source.clone().requires_grad_() for source in sources]
+                results = self._results(recorded, weights, [value[i] for value in samples])
+            each = [
+                torch.autograd.grad(
+                    results, weights, [grad[i, j] for grad in pulled], retain_graph=True, materialize_grads=True
                 )
-            )
-        return torch.stack(rows).to(dtype)
+                for j in range(pulled[0].shape[1])
+            ]
+            found.append([torch.stack([as_real(g).flatten() for g in column]) for column in zip(*each, strict=True)])
+        return [torch.stack(column) for column in zip(*found, strict=True)]
 
-    @staticmethod
-    def _sample_first(value: Tensor, axis: SampleAxis, n: int) -> Tensor:
-        """Samples as first dimension, and what the call is given of one sample after it."""
-        return axis.in_place(axis.split(value, n))
-
-    def _results(self, given: Arguments, operand: int, weight: Tensor, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The targets for one sample, with one operand replaced."""
+    def _results(self, recorded: Recorded, weights: Sequence[Tensor], values: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The targets for one sample, with the operands replaced."""
+        given = recorded.arguments
+        assert given is not None
         mine = dict(zip(self.axes, values, strict=True))
         if writes(self.function):
             mine = {i: value.clone() for i, value in mine.items()}
-        others = {i: given.leaves[i].detach() for i in self.operands}
-        replaced = {**others, **self.counts, **mine, self.operands[operand]: weight}
-        args, kwargs = given.replaced(replaced)
+        args, kwargs = given.replaced({**self.counts, **mine, **dict(zip(self.operands, weights, strict=True))})
         found = tree_leaves(self.function(*args, **kwargs))
         return tuple(found[i] for i in self.results)
 
