@@ -6,8 +6,7 @@ from there. Parameters that the sites do not account for get per-example gradien
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -16,9 +15,9 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.allocator import keep_freed_memory
-from afterkernel.kernels.capture import CallsDifferError, layer_of, target_gradients, uses
+from afterkernel.kernels.capture import CallsDifferError, layer_of, uses
 from afterkernel.kernels.convolutions import Convolution
-from afterkernel.kernels.groups import Gathered, Group, ManyEntriesError, TableGroup, Unit
+from afterkernel.kernels.groups import ManyEntriesError, Unit
 from afterkernel.kernels.layers import MatrixCall, Method
 from afterkernel.kernels.layout import Layout, LayoutChangedError, try_again, watched
 from afterkernel.kernels.machine import batch_sizes, crashes_channels_last, elementwise_cost
@@ -27,13 +26,12 @@ from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import LEAST_BYTES, PerExampleGradients
 from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
 from afterkernel.kernels.precision import exact_products
-from afterkernel.kernels.probe import Program, Programs, target_numbers
+from afterkernel.kernels.probe import Program
 from afterkernel.kernels.reach import check_reached
 from afterkernel.kernels.samples import Batch, Samples, placed
-from afterkernel.kernels.sites import LOCAL_BYTES, LocalSite, Recorded
-from afterkernel.kernels.terms import Block, Gradients, OutputsApart, Term
+from afterkernel.kernels.sites import LOCAL_BYTES, LocalSite
+from afterkernel.kernels.terms import Block, OutputsApart, Term
 from afterkernel.kernels.trained import Choice, train_only
-from afterkernel.kernels.units import groups_of
 from afterkernel.kernels.verify import check_independence, same, warn_of_rounding, wrong_layers
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
@@ -70,16 +68,21 @@ class GradientEmbedding:
         if not self._trained:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
         self.parameters = sum(real_numbers(value) for value in self._trained.values())
-        self.methods: dict[Unit, Method] = {}
         self.observe: Callable[[Tensor], None] | None = None  # called with the outputs (n, k) of every batch
         self.layout: Layout | None = None
         self.work_limit: int | None = None  # bytes for `work_bytes`; a single sample may take more
         self._samples_given: int | None = None
-        self._per_example: PerExampleGradients | None = None
-        self._distrusted = {name: "a complex parameter" for name, v in self._trained.items() if v.is_complex()}
         self._memory_format = torch.contiguous_format
-        self._programs = Programs(self._trained)
-        self._full_tables: set[Unit] = set()
+        self._network = NetworkGradients(self.working, self._trained, self.output, dtype, self.device)
+
+    @property
+    def methods(self) -> dict[Unit, Method]:
+        """How the gradients of each unit are held."""
+        return self._network.methods
+
+    @methods.setter
+    def methods(self, methods: dict[Unit, Method]) -> None:
+        self._network.methods = methods
 
     @property
     def outputs(self) -> int:
@@ -128,7 +131,11 @@ class GradientEmbedding:
 
     def _fixed_work_bytes(self, layout: Layout) -> int:
         """Patches, and gradients in the making where calls or the whole model are differentiated sample by sample."""
-        alone = self._per_example.limit if self._per_example is not None else LOCAL_BYTES * self._programs.has_local
+        alone = (
+            self._network.per_example.limit
+            if self._network.per_example is not None
+            else LOCAL_BYTES * self._network.programs.has_local
+        )
         return self._patch_bytes(layout) + alone
 
     def _sample_work_bytes(self, layout: Layout) -> int:
@@ -163,7 +170,7 @@ class GradientEmbedding:
             layout, wrong = self._learn(x)
             if wrong:
                 # A layer that differs from autograd gets per-example gradients, which must agree with autograd.
-                self._distrusted |= {
+                self._network.distrusted |= {
                     name: "its gradient differs from autograd's" for name in self._trained if layer_of(name) in wrong
                 }
                 layout, wrong = self._learn(x)
@@ -173,7 +180,7 @@ class GradientEmbedding:
                 "gradient depends on the others, so the model has no kernel of single samples."
             )
         # What falls back on these samples does so on all: the first dimension may agree by chance in another batch.
-        self._distrusted = dict(layout.left_over)
+        self._network.distrusted = dict(layout.left_over)
         with exact_products():
             self._prefer_channels_last(probe, layout)
         self.layout = layout
@@ -181,61 +188,26 @@ class GradientEmbedding:
 
     def _learn(self, x: Batch) -> tuple[Layout, list[str]]:
         """The layout, from a few samples, and the layers whose gradients are not those of autograd."""
-        program = self._program(x)
+        program = self._network.program(x, self._place)
         probe = self._place(x[:PROBE_SAMPLES])
-        recorded, outputs, kept = watched(self.working, probe, lambda: program.record(len(probe), self._outputs(probe)))
-        layout = self._laid_out(program, recorded, outputs, 2 * kept // len(probe))
+        forward = self._network.of(probe)
+        recorded, outputs, kept = watched(self.working, probe, lambda: program.record(len(probe), forward))
+        layout = self._network.lay_out(program, recorded, outputs, 2 * kept // len(probe))
         if not (layout.groups or layout.left_over):
             by_function = isinstance(probe, Samples) and probe.forward is not None
             hint = ": forward has to use the model that it is given" if by_function else ""
             raise UserError(f"the model's output does not depend on any trainable parameter, so it has no NTK{hint}.")
-        self._per_example = self._fallback(layout) if layout.left_over else None
+        self._network.per_example = self._fallback(layout) if layout.left_over else None
         self.methods = dict.fromkeys(layout.shapes, "gradients")
         check_independence(self.model, probe, outputs, self.output)
         warn_of_rounding(outputs, self.dtype)
         columns = self._few_columns(layout, outputs)
         try:
-            terms = self._terms(layout.groups, recorded, outputs, probe, columns=columns)
+            terms = self._network.terms(Pass(probe, recorded, outputs, layout.groups), columns=columns)
             # An ordinary forward pass: what sites do to one has no part in what they are compared with.
-            return layout, wrong_layers(self._outputs(probe)()[:, columns], terms, self._trained)
+            return layout, wrong_layers(forward()[:, columns], terms, self._trained)
         except RuntimeError as error:
             raise _gradient_fails(error) from error
-
-    def _laid_out(
-        self, program: Program, recorded: Sequence[Recorded], outputs: Float[Tensor, "n k"], activation_bytes: int
-    ) -> Layout:
-        reached = uses(outputs, self._trained)
-        left_over = {
-            name: self._distrusted.get(name) or program.reason(name)
-            for name in self._trained
-            if reached[name] or name in self._distrusted
-        }
-        mixed = set(left_over)
-        groups = groups_of(recorded, self._trained, mixed)
-        program.groups = tuple(
-            group.counted(self._gathered([group], recorded, outputs, torch.zeros(1, dtype=torch.long)))
-            if isinstance(group, TableGroup) and outputs.shape[1] == 1 and group.unit not in self._full_tables
-            else group
-            for group in groups
-        )
-        left_over |= dict.fromkeys(mixed - left_over.keys(), "it is mixed with such a parameter")
-        used = {name for entry in recorded for source in entry.sources for name in program.parents(source)}
-        return Layout(
-            groups=program.groups,
-            left_over=left_over,
-            unused=tuple(name for name in self._trained if name not in used and name not in left_over),
-            outputs=outputs.shape[1],
-            # Gradients of the activations take as much again.
-            activation_bytes=max(1, activation_bytes),
-            target_bytes=target_numbers(recorded) * outputs.element_size() // len(outputs),
-        )
-
-    def _program(self, x: Batch) -> Program:
-        """The sites of samples of this shape."""
-        return self._programs.of(x, lambda rows: self._outputs(self._place(x[rows]))())
-
-    def _outputs(self, x: Batch) -> Callable[[], Float[Tensor, "n k"]]:
-        return lambda: self.output.select(self.model(x), len(x))
 
     def _few_columns(self, layout: Layout, outputs: Float[Tensor, "n k"]) -> Tensor:
         """The outputs whose gradients are compared: a few, and as many as the work space holds of the largest layer."""
@@ -256,7 +228,7 @@ class GradientEmbedding:
         counts = Outputs(layout.outputs, self.outputs)
         plans = []
         pick = choose_for_pairs if paired else choose
-        sites = self._program(x).sites
+        sites = self._network.program(x, self._place).sites
         for group in layout.groups:
             for unit, shape in group.shapes.items():
                 chosen = pick(unit.layer, shape, counts, elementwise_cost(self.device))
@@ -265,7 +237,7 @@ class GradientEmbedding:
         for name, why in layout.left_over.items():
             numbers = real_numbers(self._trained[name]) * layout.outputs
             cost = Cost("gradients", numbers, numbers * self.outputs, numbers * self.outputs, numbers)
-            how = self._per_example.method if self._per_example is not None else ""
+            how = self._network.per_example.method if self._network.per_example is not None else ""
             plans.append(LayerPlan(name, cost, f"per-example gradients by {how}: {why}"))
         return merged(plans)
 
@@ -306,8 +278,9 @@ class GradientEmbedding:
         """
         if self.device.type != "cpu" or isinstance(probe, Samples) or probe.ndim != 4 or layout.left_over:
             return
-        program = self._program(probe)
-        recorded, outputs = program.record(len(probe), self._outputs(probe))
+        program = self._network.program(probe, self._place)
+        recorded, outputs = program.record(len(probe), self._network.of(probe))
+        before = Pass(probe, recorded, outputs, layout.groups)
         calls = [entry.call for entry in recorded]
         convolutions = [call for call in calls if isinstance(call, Convolution) and call.weight.ndim == 4]
         work = sum(prod(call.sizes()) for call in calls if isinstance(call, MatrixCall))
@@ -324,10 +297,9 @@ class GradientEmbedding:
         try:
             self.model.to(memory_format=torch.channels_last)
             moved = self._place(probe)
-            again, found = program.record(len(moved), self._outputs(moved))
-            terms = self._terms(layout.groups, recorded, outputs, probe, columns=columns)
-            others = self._terms(layout.groups, again, found, moved, columns=columns)
-            unchanged = same(terms, others, outputs[:, columns], found[:, columns])
+            after = Pass(moved, *program.record(len(moved), self._network.of(moved)), layout.groups)
+            first, second = (self._network.terms(batch, columns=columns) for batch in (before, after))
+            unchanged = same(first, second, outputs[:, columns], after.outputs[:, columns])
         except (RuntimeError, UserError, CallsDifferError):  # a `view` that channels last does not allow
             unchanged = False
         if not unchanged:
@@ -342,15 +314,17 @@ class GradientEmbedding:
     ) -> Block:
         assert self.layout is not None
         x = self._place(x)
-        program = self._program(x)
+        program = self._network.program(x, self._place)
+        forward = self._network.of(x)
         try:
-            recorded, outputs = program.record(len(x), self._outputs(x))
+            recorded, outputs = program.record(len(x), forward)
             changed = uses(outputs, self._trained).keys() - self.layout.left_over.keys()
             if program.groups is None:  # samples of another shape than the first
-                self._laid_out(program, recorded, outputs, 0)
+                self._network.lay_out(program, recorded, outputs, 0)
                 changed |= set() if self._has_the_units_of(program) else set(self._trained)
         except CallsDifferError:
-            outputs, changed = self._outputs(x)(), set(self._trained)
+            outputs, changed = forward(), set(self._trained)
+            self._network.programs.forget_sites()
         if changed:
             self._check_branch(x, outputs)
             self._fall_back(changed, x)
@@ -360,10 +334,10 @@ class GradientEmbedding:
             self.observe(outputs)
         layers: dict[str, tuple[Term, ...]] = {}
         try:
-            for layer, term in self._terms(program.groups, recorded, outputs, x, out=out, rows=rows):
+            for layer, term in self._network.terms(Pass(x, recorded, outputs, program.groups), out=out, rows=rows):
                 layers[layer] = (*layers.get(layer, ()), term)
         except ManyEntriesError as found:
-            self._full_tables.add(found.unit)
+            self._network.full_tables.add(found.unit)
             self._fall_back(set(), x)
             raise LayoutChangedError from None
         except RuntimeError as error:
@@ -392,9 +366,9 @@ class GradientEmbedding:
         # What has not been used so far may be used by other samples still: better now than once each.
         why = "used differently for some samples than for others"
         if names:
-            self._distrusted |= {name: why for name in self._trained if name in names | set(self.layout.unused)}
+            self._network.distrusted |= {name: why for name in self._trained if name in names | set(self.layout.unused)}
         before = self.methods
-        self._programs.forget_groups()
+        self._network.programs.forget_groups()
         self.layout, _ = self._learn(x)
         self.methods = {unit: before.get(unit, "gradients") for unit in self.layout.shapes}
 
@@ -404,69 +378,6 @@ class GradientEmbedding:
         if self.work_limit is not None:
             found.limit = max(LEAST_BYTES, min(found.limit, self.work_limit // 2))
         return found
-
-    def _gathered(
-        self,
-        groups: Sequence[Group],
-        recorded: Sequence[Recorded],
-        outputs: Float[Tensor, "n k"],
-        columns: Tensor,
-        rows: Sequence[int] | None = None,
-    ) -> Gathered:
-        """The gradients in the targets of the sites of some groups."""
-        needed = sorted({number for group in groups for number in group.sites})
-        found = target_gradients(outputs, columns, [recorded[number] for number in needed], rows)
-        return Gathered(recorded, dict(zip(needed, found, strict=True)), rows, self.dtype)
-
-    def _terms(
-        self,
-        groups: Sequence[Group],
-        recorded: Sequence[Recorded],
-        outputs: Float[Tensor, "n k"],
-        x: Batch,
-        *,
-        out: Block | None = None,
-        columns: Tensor | None = None,
-        rows: Sequence[int] | None = None,
-    ) -> Iterator[tuple[str, Term]]:
-        """Terms with their layers, in the order in which the layers are called, written to `out` if given.
-
-        `rows` are the samples wanted, `columns` the outputs, which are then kept apart; all of them by default.
-        """
-        joined = columns is None and self.output.which == "trace"
-        columns = torch.arange(outputs.shape[1]) if columns is None else columns
-        gathered = self._gathered(groups, recorded, outputs, columns, rows)
-        seen: Counter[str] = Counter()
-
-        def place(layer: str) -> Term | None:
-            seen[layer] += 1
-            return None if out is None else out.layers[layer][seen[layer] - 1]
-
-        for i, group in enumerate(groups):
-            single = next(iter(group.shapes)) if len(group.shapes) == 1 else None
-            first = place(single.layer) if single is not None else None
-            method = self.methods[single] if single is not None else "gradients"
-            for unit, term in group.terms(gathered, method, None if joined else first):
-                room = first if single is not None else place(unit.layer)
-                term = term.outputs_joined() if joined else term
-                if room is not None:
-                    room.put(0, term)
-                yield unit.layer, term if room is None else room
-                del term
-            later = {number for other in groups[i + 1 :] for number in other.sites}
-            for number in group.sites - later:  # the gradients of a layer are dropped with its term
-                del gathered.grads[number]
-        if self._per_example is not None:
-            x = x if rows is None else x[rows]
-            n, k, terms = len(x), len(columns), {}
-            for name, size in self._per_example.sizes.items():
-                room = place(layer_of(name))
-                shape = (n, 1, k * size) if joined else (n, k, size)
-                empty = torch.empty(shape, dtype=self.dtype, device=self.device)
-                terms[name] = room if isinstance(room, Gradients) else Gradients(empty)
-            sizes = self._per_example.sizes
-            self._per_example(x, {name: term.rows.view(n, k, sizes[name]) for name, term in terms.items()}, columns)
-            yield from ((layer_of(name), term) for name, term in terms.items())
 
 
 def _gradient_fails(error: RuntimeError) -> UserError:

@@ -333,6 +333,11 @@ class Programs:
         """Whether calls are differentiated by themselves."""
         return any(isinstance(site, LocalSite) for program in self._found.values() for _, site in program.steps)
 
+    def forget_sites(self) -> None:
+        """Have no sites from now on: samples differ in the calls that they make."""
+        for key in self._found:
+            self._found[key] = Program(self._parameters, (), {})
+
     def forget_groups(self) -> None:
         """Have the units found again."""
         for program in self._found.values():
