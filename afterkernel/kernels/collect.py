@@ -21,6 +21,7 @@ from afterkernel.kernels.groups import ManyEntriesError, Unit
 from afterkernel.kernels.layers import MatrixCall, Method
 from afterkernel.kernels.layout import Layout, LayoutChangedError, try_again, watched
 from afterkernel.kernels.machine import batch_sizes, crashes_channels_last, elementwise_cost
+from afterkernel.kernels.network_gradients import NetworkGradients, Pass
 from afterkernel.kernels.numeric import real_numbers
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import LEAST_BYTES, PerExampleGradients
@@ -131,11 +132,8 @@ class GradientEmbedding:
 
     def _fixed_work_bytes(self, layout: Layout) -> int:
         """Patches, and gradients in the making where calls or the whole model are differentiated sample by sample."""
-        alone = (
-            self._network.per_example.limit
-            if self._network.per_example is not None
-            else LOCAL_BYTES * self._network.programs.has_local
-        )
+        network = self._network
+        alone = LOCAL_BYTES * network.programs.has_local if network.per_example is None else network.per_example.limit
         return self._patch_bytes(layout) + alone
 
     def _sample_work_bytes(self, layout: Layout) -> int:
