@@ -292,7 +292,7 @@ class PulledGroup(Group):
             assert unit.weight is not None
             yield unit, Gradients(totals[unit.weight])
 
-    def _pulled(self, source: Tensor, rows: Float[Tensor, "r k p"]) -> dict[str, Float[Tensor, "r k p"]]:
+    def _pulled(self, source: Tensor, rows: Float[Tensor, "r k p"]) -> dict[str, Tensor]:
         leaves = parents(source, self.parameters)
         if source.grad_fn is None:
             return dict.fromkeys(leaves, rows)

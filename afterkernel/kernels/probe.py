@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_leaves
 
+from afterkernel.errors import UserError
 from afterkernel.kernels.capture import PLAIN, ParameterCalls, Recorder, Step, doubtful, followed
 from afterkernel.kernels.groups import Group, parents
 from afterkernel.kernels.registry import LAYERS
@@ -231,6 +232,8 @@ def find_sites(
             outputs = forward([i % samples for i in range(SAMPLES[1])])
         if outputs.requires_grad:
             _settle(finder, outputs)
+    except UserError:
+        raise
     except (_CallsDifferError, RuntimeError, ValueError, TypeError) as error:
         # Per-example gradients need none of this.
         why = "forward passes of 3 and of 5 samples do not call the same functions"

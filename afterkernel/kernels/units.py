@@ -65,6 +65,8 @@ def _operands(recorded: Sequence[Recorded], parameters: Mapping[str, Tensor]) ->
     found: dict[Any, _Operand] = {}
     for number, entry in enumerate(recorded):
         for place, source in enumerate(entry.sources):
+            if not source.numel():
+                continue
             key = source.data_ptr(), tuple(source.shape), source.stride(), source.dtype
             if key not in found:
                 found[key] = _Operand(source, parents(source, parameters), [])
