@@ -16,18 +16,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KernelInput:
-    """What a kernel is computed from: a network, the training images (n, c, h, w), and in which precision and where."""
+    """What a kernel is computed from: a network, the training images (n, c, h, w), and in which precision and where.
+
+    `output` says of which of several outputs, as for `afterkernel.ntk`; None where the network has one.
+    """
 
     network: nn.Module
     images: Tensor
     dtype: torch.dtype | str
     device: torch.device
+    output: int | str | None = None
 
     def of_network(self, kernel: str) -> Embedding:
         """The embedding "ntk" (gradients) or "conjugate" (input of the last linear layer) of the network."""
         from afterkernel.kernels import embedding
 
-        return embedding(self.network, kernel, dtype=self.dtype, device=self.device)
+        output = self.output if kernel == "ntk" else None
+        return embedding(self.network, kernel, dtype=self.dtype, device=self.device, output=output)
 
     def of_pixels(self, function: KernelFunction) -> Embedding:
         """A kernel that is a function of only the pixels."""
@@ -60,6 +65,8 @@ class KernelKind:
     is_learned: ClassVar[bool] = True
     # Whether it is a sum over layers, so that each layer can be measured by itself.
     has_layers: ClassVar[bool] = False
+    # Whether it depends on which of a network's outputs it is of (`kernel.output`).
+    uses_output: ClassVar[bool] = True
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)

@@ -6,6 +6,8 @@ NTK / after kernel: phi(x) = d f(x) / d theta over all trainable parameters, f t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -14,9 +16,13 @@ from afterkernel.kernels.collect import GradientEmbedding
 from afterkernel.kernels.features import FeatureEmbedding
 from afterkernel.kernels.independence import IndependenceChecked
 from afterkernel.kernels.output import Output
+from afterkernel.kernels.plan import LayerPlan
 from afterkernel.kernels.precision import Precision, precision
 from afterkernel.kernels.protocols import BlockSource, Embedding
+from afterkernel.kernels.samples import Batch, Forward, Samples
+from afterkernel.kernels.terms import Block
 from afterkernel.kernels.trained import Choice
+from afterkernel.types import Float, Tensor
 
 OF_NETWORKS = ("ntk", "conjugate")
 
@@ -57,3 +63,27 @@ def embedding(
         return FeatureEmbedding(model, dtype, torch.device(device), layer)
 
     return IndependenceChecked(make(kind.dtype), lambda: make(torch.float64))
+
+
+class CalledByFunction(IndependenceChecked):
+    """An embedding of a network whose samples x are given to `forward(model, x)`."""
+
+    def __init__(self, phi: Embedding, forward: Forward) -> None:
+        assert isinstance(phi, IndependenceChecked)
+        super().__init__(phi.inner, phi.in_float64)
+        self._forward = forward
+
+    def plan_layers(self, x: Batch, *, paired: bool = False) -> Sequence[LayerPlan]:
+        """The same of the samples."""
+        return super().plan_layers(self._samples(x), paired=paired)
+
+    def block(self, x: Batch, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
+        """The same of the samples."""
+        return super().block(self._samples(x), out, rows)
+
+    def __call__(self, x: Batch) -> Float[Tensor, "n p"]:
+        """The same of the samples."""
+        return super().__call__(self._samples(x))
+
+    def _samples(self, x: Batch) -> Batch:
+        return x if isinstance(x, Samples) else Samples(x, self._forward)

@@ -28,6 +28,7 @@ from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan, Setting, plan
 from afterkernel.kernels.precision import exact_products, precision
 from afterkernel.kernels.samples import Batch, named_parts
 from afterkernel.kernels.store import TileStore, fingerprint
+from afterkernel.kernels.terms import OutputsApart
 from afterkernel.kernels.tiles import TOTAL, TileWriter
 from afterkernel.progress.work import progress
 from afterkernel.types import Float, Tensor
@@ -173,7 +174,8 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
     with exact_products(tf32=inputs.precision.tf32):
         steps = _plan(inputs, options.budget_bytes, cell=TileStore.begun(folder))
         k = phi.outputs  # known once planned
-        names = [TOTAL, *(phi.block(inputs.rows[:1]).parts if options.per_layer else ())]
+        first = phi.block(inputs.rows[:1]) if options.per_layer else None
+        names = [TOTAL, *(first.parts if first is not None else ())]
         store = None
         if folder is not None:
             side = -(-n // steps.columns_per_chunk)
@@ -184,6 +186,9 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
             shape = (height, n * k)
             if store is None:
                 place = torch.device(options.result_device or phi.device)
+                if isinstance(first, OutputsApart):  # to be one result, without a copy
+                    whole = torch.zeros(len(names), *shape, dtype=phi.dtype, device=place)
+                    return dict(zip(names, whole, strict=True))
                 return {name: torch.zeros(shape, dtype=phi.dtype, device=place) for name in names}
             return {name: store.matrix(f"{what}-{name}" if name else what, shape, phi.dtype) for name in names}
 

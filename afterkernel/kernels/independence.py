@@ -55,8 +55,7 @@ class IndependenceChecked:
     """
 
     def __init__(self, inner: Embedding, in_float64: Callable[[], Embedding]) -> None:
-        self.inner = inner
-        self._in_float64 = in_float64
+        self.inner, self.in_float64 = inner, in_float64
         self._generator = torch.Generator().manual_seed(0)
         self._credit, self._checked = 0.0, 0
         self.budget_bytes = DEFAULT_BUDGET_BYTES
@@ -263,7 +262,7 @@ class IndependenceChecked:
         if self.dtype == torch.float64:
             return self.inner
         try:
-            phi: Any = self._in_float64()
+            phi: Any = self.in_float64()
             phi.plan_layers(x)
             try_again(lambda: phi.block(x))
             phi.samples_at_once = batch

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Literal, TypedDict, Unpack, overload
 
 import torch
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.embedding import Embedding, embedding
+from afterkernel.kernels.calls import batches_of, network_embedding
+from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.features import FeatureEmbedding
 from afterkernel.kernels.gram import Grams, cross_grams, paired_products, train_test_grams
-from afterkernel.kernels.inputs import check_alike, check_model, check_options, check_types, place_of
+from afterkernel.kernels.inputs import check_options, check_types, place_of
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan
 from afterkernel.kernels.precision import precision
-from afterkernel.kernels.sample_sources import Inputs, samples
+from afterkernel.kernels.sample_sources import Inputs
 from afterkernel.kernels.samples import Batch, Forward
 from afterkernel.kernels.tiles import TOTAL
 from afterkernel.kernels.trained import Choice
@@ -122,8 +123,8 @@ def ntk(  # noqa: PLR0913 (public, all but three by name)
             empty input, an output that depends on other samples of its batch, a budget below two embeddings, a gradient
             that is not finite (with its layer and sample), or a store of another job.
     """
-    inputs = _inputs(model, x, y, forward)
-    phi = _embedding("ntk", model, inputs, dtype, device, output=output, parameters=parameters)
+    inputs = batches_of(model, x, y, forward)
+    phi = network_embedding("ntk", model, inputs, dtype, device, output=output, parameters=parameters)
     grams = _grams(phi, inputs, dtype, budget_bytes, store, parts=output == "diagonal")
     K = _arranged(_matrices(grams, inputs), inputs, output)
     return _details(K, grams, dtype) if details else K
@@ -146,10 +147,10 @@ def layer_ntks(  # noqa: PLR0913 (public, all but three by name)
 
     A layer is a module that has parameters itself. Arguments and errors are those of `ntk`, each matrix as its result.
     """
-    inputs = _inputs(model, x, y, forward)
+    inputs = batches_of(model, x, y, forward)
     if output == "diagonal":
         raise UserError('output="diagonal" is not of single layers: give the number of an output, or "trace".')
-    phi = _embedding("ntk", model, inputs, dtype, device, output=output, parameters=parameters)
+    phi = network_embedding("ntk", model, inputs, dtype, device, output=output, parameters=parameters)
     found = _matrices(_grams(phi, inputs, dtype, budget_bytes, store, parts=True), inputs)
     return {name: _arranged({TOTAL: K}, inputs, output) for name, K in found.items() if name != TOTAL}
 
@@ -172,8 +173,8 @@ def paired_ntk(  # noqa: PLR0913 (public, all but three by name)
     """
     if output == "diagonal":
         raise UserError('output="diagonal" has no single number for a pair: give the number of an output, or "trace".')
-    inputs = _inputs(model, x, y, forward)
-    phi = _embedding("ntk", model, inputs, dtype, device, output=output, parameters=parameters)
+    inputs = batches_of(model, x, y, forward)
+    phi = network_embedding("ntk", model, inputs, dtype, device, output=output, parameters=parameters)
     check_options(budget_bytes)
     return paired_products(phi, inputs["x"], inputs["y"], budget_bytes=budget_bytes)
 
@@ -231,8 +232,8 @@ def conjugate_kernel(  # noqa: PLR0913 (public, all but three by name)
             is not a module or is not called; features of a sample that depend on other samples, or differ from run to
             run; and as for `ntk`.
     """
-    inputs = _inputs(model, x, y, forward)
-    phi = _embedding("conjugate", model, inputs, dtype, device, layer=layer)
+    inputs = batches_of(model, x, y, forward)
+    phi = network_embedding("conjugate", model, inputs, dtype, device, layer=layer)
     grams = _grams(phi, inputs, dtype, budget_bytes, store)
     K = _matrices(grams, inputs)[TOTAL]
     return _details(K, grams, dtype) if details else K
@@ -244,37 +245,11 @@ def conjugate_layer(model: nn.Module, x: Inputs, *, forward: Forward | None = No
     It is the module's name, or the parameter's where that belongs to the model itself or to an embedding. Errors are
     those of `conjugate_kernel`.
     """
-    check_model(model)
-    batch = samples(x, forward)
+    batch = batches_of(model, x, None, forward)["x"]
     phi = FeatureEmbedding(model, torch.float32, torch.device(place_of(model, batch, None)))
     check_types(phi, {"x": batch})
     phi.plan_layers(batch)
     return str(phi.layer)
-
-
-def _embedding(
-    kernel: str,
-    model: nn.Module,
-    inputs: Mapping[str, Batch],
-    dtype: torch.dtype | str,
-    device: str | torch.device | None,
-    **chosen: Any,
-) -> Embedding:
-    """The model's embedding, checked to take the inputs; `chosen` are `output` or `layer`."""
-    place = place_of(model, inputs["x"], device)
-    phi = embedding(model, kernel, dtype=precision(dtype).dtype, device=place, **chosen)
-    check_types(phi, inputs)
-    return phi
-
-
-def _inputs(model: nn.Module, x: Inputs, y: Inputs | None, forward: Forward | None) -> dict[str, Batch]:
-    """The arguments x and, if given, y of a public function as batches of samples."""
-    check_model(model)
-    inputs = {"x": samples(x, forward)}
-    if y is not None:
-        inputs["y"] = samples(y, forward, "y")
-        check_alike(inputs["x"], inputs["y"])
-    return inputs
 
 
 def _grams(
@@ -311,6 +286,9 @@ def _arranged(
     """Samples before outputs, where these are kept apart."""
     K = found[TOTAL]
     if output == "diagonal":
+        whole = K._base  # the matrices of all outputs after their sum, unless they are in files
+        if whole is not None and len(whole) == len(found):
+            return whole[1:].permute(1, 2, 0)
         return torch.stack([part for name, part in found.items() if name != TOTAL], dim=-1)
     if output != "full":
         return K

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils._pytree import keystr, register_pytree_node, tree_flatten, tree_flatten_with_path, tree_unflatten
 
 from afterkernel.errors import UserError
+from afterkernel.kernels.casts import computed_in
 from afterkernel.types import Float, Tensor
 
 # Samples that are read twice, to see whether they are the same.
@@ -155,8 +156,8 @@ def magnitudes(x: Batch) -> Float[Tensor, " n"]:
 
 
 def placed(value: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A tensor of samples on a device, floating-point numbers in `dtype`, all others as they are."""
-    value = value.detach().to(device, dtype if value.is_floating_point() else value.dtype)
+    """A tensor of samples on a device, real and complex numbers in the precision of `dtype`, all others as they are."""
+    value = value.detach().to(device, computed_in(value.dtype, dtype))
     return value.clone() if value.is_inference() else value
 
 
