@@ -7,7 +7,7 @@ SWEEP  ?= demo
 DIR    ?= runs/$(SWEEP)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-browser test-slurm test-ray soak check sweep report dashboard wandb-sync bench clean
+.PHONY: help install demo test test-browser test-slurm test-ray soak check sweep report dashboard wandb-sync bench bench-peers clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -38,12 +38,12 @@ test-slurm: install  ## run the tests of launcher=slurm on a one-node SLURM clus
 test-ray: .venv-ray/.installed  ## run the tests of launcher=ray on a local Ray cluster, in an environment of its own
 	tests/ray/cluster.sh .venv-ray/bin .venv-ray/bin/python -m pytest tests/launchers -m ray
 
-# It sees the packages of .venv and adds Ray alone, so that torch is there once.
-.venv-ray/.installed: $(VENV)/.installed
-	$(BIN)/python -m venv .venv-ray
+# An environment sees the packages of .venv and adds those of one extra, so that torch is there once.
+.venv-%/.installed: $(VENV)/.installed
+	$(BIN)/python -m venv .venv-$*
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
-	  "$$(.venv-ray/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/of_venv.pth"
-	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	  "$$(.venv-$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/of_venv.pth"
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
 soak: install  ## kill and pause small sweeps at random moments, 60 times with one process and 60 with two: about an hour
@@ -77,6 +77,9 @@ wandb-sync: install  ## upload what W&B wrote offline: make wandb-sync SWEEP=NAM
 bench: install  ## time and memory of the kernels, compared with other packages and the machine's limit
 	$(BIN)/python benchmarks/kernels.py
 
+bench-peers: .venv-peers/.installed  ## the same with Opacus, BackPACK, nngeometry and others, in an environment of its own
+	.venv-peers/bin/python benchmarks/kernels.py $(ARGS)
+
 clean:  ## remove the environment and caches; runs/ stays
-	rm -rf $(VENV) .venv-ray build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-ray .venv-peers build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,7 +6,8 @@
 Every method is measured on every case in a process of its own, all methods of a case one right after another, so that
 ratios are taken under the same conditions; a peer is first checked against ours on 16 images. Cells are seconds (the
 best of three where one takes less than five) and, in brackets, the peak of memory in MiB over what the process held
-before. Peers that are not installed are left out. "full" is MNIST 3/8: train x train and test x train.
+before. Peers that are not installed are left out; `make bench-peers` installs them in an environment of its own.
+"full" is MNIST 3/8: train x train and test x train.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def measure(case: Case, methods: list[Method], hopeless: dict[str, Outcome], opt
         for method in methods:
             found = hopeless.get(method.key) or launch.measure(method, folder, case, options.limit_s, options.nt_python)
             row.outcomes[method.key] = found
-            print(f"{case.net}, n = {case.images}, {method.label}: {table.cell(found)} {found.note}", flush=True)
+            error = "" if found.error is None else f"error {found.error:.0e}"
+            words = f"{table.cell(found)} {error} {found.note}"
+            print(f"{case.net}, n = {case.images}, {method.label}: {words}", flush=True)
     return row
 
 
@@ -65,7 +68,7 @@ def report(done: dict[str, list[table.Row]], methods: list[Method], header: list
         sweep = SWEEPS[name]
         parts += [f"## {sweep.title}", table.table(sweep, rows, methods)]
         parts += [table.slopes(sweep, rows, methods)] if sweep.slopes else []
-        parts += table.notes(rows, methods)
+        parts += [table.errors(rows, methods), *table.notes(rows, methods)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -36,7 +36,7 @@ def test_main_succeeds_and_names_every_backend(capsys):
 def test_wrong_required_backend_fails(monkeypatch, capsys):
     def wrong(self, K, y):
         fit(self, K, y)
-        if self.backend.name == "exact":
+        if self.backend_.name == "exact":
             self.margin_ *= 1.01
         return self
 

@@ -60,7 +60,7 @@ def check_backend(name: str) -> CheckResult:
         return CheckResult(name, False, name == REQUIRED, wall_s=time.perf_counter() - begin, advice=str(error))
     wall_s = time.perf_counter() - begin
     off = abs(machine.margin_ - margin) / margin
-    ok = machine.converged_ and off <= machine.backend.tol and bool((machine.predict(K) == y).all())
+    ok = machine.converged_ and off <= machine.backend_.tol and bool((machine.predict(K) == y).all())
     advice = "" if ok else f"wrong answer ({machine.path_}): do not use svm={name} on this machine"
     return CheckResult(name, ok, name == REQUIRED, off, machine.gap_, wall_s, advice)
 

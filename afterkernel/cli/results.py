@@ -28,7 +28,8 @@ _MAIN: list[tuple[str, str, Callable[[Any], str]]] = [
     ("arch", "arch", str),
     ("learning_rate", "lr", fmt.general),
     ("seed", "seed", str),
-    ("epoch", "epoch", str),
+    ("epoch", "epoch", fmt.plain),
+    ("step", "step", str),
     ("kernel", "kernel", str),
     ("svm_test_error", "svm %", fmt.percent),
     ("net_test_error", "net %", fmt.percent),
@@ -83,10 +84,12 @@ def main(argv: Sequence[str]) -> int:
     if names:
         _print([(name, name, fmt.table_cell) for name in names], frame)
         return 0
-    shared = [name for name, _, _ in _MAIN[:_SHARED] if frame[name].nunique() == 1]
+    by_step = bool(frame["epoch"].isna().any())  # steps are shown only where they are all that is known
+    main = [column for column in _MAIN if column[0] != "step" or by_step]
+    shared = [name for name, _, _ in main[:_SHARED] if frame[name].nunique() == 1]
     if shared:
         print("  ".join(f"{name}={value}" for name in shared if (value := frame[name].iloc[0]) != ""))
-    left_out = _print([column for column in _MAIN if column[0] not in shared], frame, droppable=_LEAST)
+    left_out = _print([column for column in main if column[0] not in shared], frame, droppable=_LEAST)
     if left_out:
         print(f"Columns that do not fit: {', '.join(left_out)} (--columns picks them).")
     return 0

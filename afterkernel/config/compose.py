@@ -99,7 +99,7 @@ def to_config(cfg: DictConfig) -> Config:
 
     Raises UserError for the first mistake in it.
     """
-    config = _typed(cfg)
+    config = typed(cfg)
     check(config)
     return _with_listed_classes(config)
 
@@ -113,7 +113,8 @@ def _with_listed_classes(config: Config) -> Config:
     )
 
 
-def _typed(cfg: DictConfig) -> Config:
+def typed(cfg: DictConfig) -> Config:
+    """The composed configuration as dataclasses, whose values are not checked yet. Raises UserError for a mistake."""
     if "hydra" in cfg:
         cfg = copy.deepcopy(cfg)
         with open_dict(cfg):

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 
 from afterkernel.errors import UserError
-from afterkernel.types import Float, Int, Tensor
+from afterkernel.types import Int, Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,13 +18,14 @@ class Problem:
 
     Two classes are `minus` (y = 0) and `plus` (y = 1). Of several, `classes` names those of y = 0, 1, ..., c - 1, and
     `minus` and `plus` are empty. Images are float32 in [0, 1], their pixels scaled and nothing else; labels are int64.
-    `warnings` are about the files that they come from; they are stored in every record.
+    `warnings` are about the files that they come from; they are stored in every record. `x_train` (n_train, c, h, w)
+    and `x_test` (n_test, c, h, w) may also be samples of another shape, as those of a Recorder are.
     Raises UserError if images and labels do not match, or if a split lacks a class.
     """
 
-    x_train: Float[Tensor, "n_train c h w"]
+    x_train: Tensor
     y_train: Int[Tensor, " n_train_labels"]
-    x_test: Float[Tensor, "n_test c_test h_test w_test"]
+    x_test: Tensor
     y_test: Int[Tensor, " n_test_labels"]
     minus: str
     plus: str

@@ -25,7 +25,9 @@ from afterkernel.kernels.per_example import LEAST_BYTES, PerExampleGradients
 from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.reach import check_reached
-from afterkernel.kernels.terms import Block, Gradients, Term
+from afterkernel.kernels.samples import Batch, Samples, placed
+from afterkernel.kernels.terms import Block, Gradients, OutputsApart, Term
+from afterkernel.kernels.trained import Choice, train_only
 from afterkernel.kernels.verify import check_independence, same, warn_of_rounding, wrong_layers
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
@@ -37,10 +39,10 @@ VERIFY_BYTES = 1 << 28
 
 
 class GradientEmbedding:
-    """phi(x) = d f(x) / d theta over all trainable parameters, f in evaluation mode (arXiv 2105.10585, section 2).
+    """phi(x) = d f(x) / d theta over the trainable parameters, f in evaluation mode (arXiv 2105.10585, section 2).
 
     `methods` says for each unit whether its gradients are written out or kept as factors; the plan sets it. Raises
-    UserError for a model without trainable parameters.
+    UserError for a model without trainable parameters. `parameters` chooses some of them.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class GradientEmbedding:
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
         output: Output | None = None,
+        parameters: Choice | None = None,
     ) -> None:
         self.dtype, self.device = dtype, device or torch.device("cpu")
         self.output = output or Output()
@@ -56,6 +59,7 @@ class GradientEmbedding:
             keep_freed_memory()
         self.working = WorkingCopy(model, dtype, self.device)
         self.model: nn.Module = self.working
+        train_only(self.working.inner, parameters)
         self._trained = {name: v for name, v in self.model.named_parameters() if v.requires_grad and v.numel()}
         if not self._trained:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
@@ -76,7 +80,7 @@ class GradientEmbedding:
 
     @property
     def identity(self) -> Mapping[str, object]:
-        """Which output, and which parameters."""
+        """Output and parameters."""
         return {"kernel": "ntk", "output": self.output.which, "trained": list(self._trained)}
 
     @property
@@ -133,7 +137,7 @@ class GradientEmbedding:
 
     @torch.inference_mode(False)
     @torch.enable_grad()
-    def prepare(self, x: Tensor) -> Layout:
+    def prepare(self, x: Batch) -> Layout:
         """Look at a few samples to learn the layers, prove that they account for every parameter, and time nothing yet.
 
         Raises UserError where the output of a sample depends on the others of its batch, or where the gradient does not
@@ -166,7 +170,7 @@ class GradientEmbedding:
         self.layout = layout
         return layout
 
-    def _learn(self, probe: Tensor) -> tuple[Layout, list[str]]:
+    def _learn(self, probe: Batch) -> tuple[Layout, list[str]]:
         """The layout, from a few samples, and the layers whose gradients are not those of autograd."""
         layout, captured, outputs = look(self.working, probe, self._forward)
         self._per_example = self._fallback(layout) if layout.left_over else None
@@ -190,7 +194,7 @@ class GradientEmbedding:
     def _left_over_numbers(self, layout: Layout) -> int:
         return sum(real_numbers(self._trained[name]) for name in layout.left_over)
 
-    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
+    def plan_layers(self, x: Batch, *, paired: bool = False) -> Sequence[LayerPlan]:
         """Choose for each layer the cheaper method, by its sizes, and take it from now on.
 
         `paired` is for samples that are multiplied with one other each, not with all.
@@ -210,7 +214,7 @@ class GradientEmbedding:
             plans.append(LayerPlan(name, cost, f"per-example gradients by {how}: {why}"))
         return merged(plans)
 
-    def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
+    def block(self, x: Batch, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
         """The terms of the samples x (n, ...), or of only those in `rows` of one batch; written to `out` if given."""
         self.prepare(x)
         samples = self.samples_at_once
@@ -224,7 +228,7 @@ class GradientEmbedding:
             self._batch(x[part], whole[part])
         return whole
 
-    def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
+    def __call__(self, x: Batch) -> Float[Tensor, "n p"]:
         """The embeddings of x written out, one row per sample, in an order of the engine's own."""
         planned, self.methods = self.methods, dict.fromkeys(self.prepare(x).shapes, "gradients")
         try:
@@ -233,18 +237,19 @@ class GradientEmbedding:
         finally:
             self.methods = planned or self.methods
 
-    def _place(self, x: Tensor) -> Tensor:
-        x = x.detach().to(self.device, self.dtype if x.is_floating_point() else x.dtype)
-        x = x.clone() if x.is_inference() else x
-        return x.contiguous(memory_format=self._memory_format) if x.ndim == 4 else x
+    def _place(self, x: Batch) -> Batch:
+        if isinstance(x, Samples):
+            return x.map(lambda leaf: placed(leaf, self.device, self.dtype))
+        here = placed(x, self.device, self.dtype)
+        return here.contiguous(memory_format=self._memory_format) if x.ndim == 4 else here
 
-    def _prefer_channels_last(self, probe: Tensor, layout: Layout) -> None:
+    def _prefer_channels_last(self, probe: Batch, layout: Layout) -> None:
         """Take channels last, in which CPUs convolve faster, if the probe's outputs and gradients stay the same.
 
         Parameters with per-example gradients keep the contiguous format: only autograd's gradient in a convolution's
         weight, which nothing else here uses, is unsafe in channels last (see `machine.crashes_channels_last`).
         """
-        if self.device.type != "cpu" or probe.ndim != 4 or layout.left_over:
+        if self.device.type != "cpu" or isinstance(probe, Samples) or probe.ndim != 4 or layout.left_over:
             return
         captured, outputs = self._forward(probe)
         calls = [recorded.call for recordings in captured.units.values() for recorded in recordings]
@@ -271,7 +276,7 @@ class GradientEmbedding:
             for tensor, data in zip(tensors, contiguous, strict=True):
                 tensor.data = data
 
-    def _forward(self, x: Tensor) -> tuple[Captured, Float[Tensor, "n k"]]:
+    def _forward(self, x: Batch) -> tuple[Captured, Float[Tensor, "n k"]]:
         with Recorder(self._trained) as recorder:
             output = self.model(x)
         selected = self.output.select(output, len(x))
@@ -280,7 +285,7 @@ class GradientEmbedding:
     @torch.inference_mode(False)
     @torch.enable_grad()
     def _batch(
-        self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None, *, observed: bool = True
+        self, x: Batch, out: Block | None = None, rows: Sequence[int] | None = None, *, observed: bool = True
     ) -> Block:
         assert self.layout is not None
         x = self._place(x)
@@ -300,10 +305,10 @@ class GradientEmbedding:
                 layers[layer] = (*layers.get(layer, ()), term)
         except RuntimeError as error:
             raise _gradient_fails(error) from error
-        return Block(layers)
+        return OutputsApart(layers) if self.output.which == "diagonal" else Block(layers)
 
     @torch.no_grad()
-    def _check_branch(self, x: Tensor, outputs: Float[Tensor, "n k"]) -> None:
+    def _check_branch(self, x: Batch, outputs: Float[Tensor, "n k"]) -> None:
         """Raise UserError if a sample of this batch has another output by itself: the branch depends on the batch."""
         for i in range(0, len(x), max(1, len(x) // 8)):
             alone = self.output.select(self.model(x[i : i + 1]), 1)
@@ -340,7 +345,7 @@ class GradientEmbedding:
         self,
         captured: Captured,
         outputs: Float[Tensor, "n k"],
-        x: Tensor,
+        x: Batch,
         *,
         out: Block | None = None,
         columns: Tensor | None = None,

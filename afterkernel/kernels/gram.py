@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -25,7 +26,9 @@ from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan, Setting, plan
 from afterkernel.kernels.precision import exact_products, precision
+from afterkernel.kernels.samples import Batch, named_parts
 from afterkernel.kernels.store import TileStore, fingerprint
+from afterkernel.kernels.terms import OutputsApart
 from afterkernel.kernels.tiles import TOTAL, TileWriter
 from afterkernel.progress.work import progress
 from afterkernel.types import Float, Tensor
@@ -36,7 +39,8 @@ class Grams:
     """Gram matrices, with what they cost and how exact they are.
 
     train (nk, nk) and test (mk, nk), k rows per sample (1 but for the full kernel of several outputs); layers: the same
-    two for each layer if requested, whose sums they are. relative_error: the largest difference, over some 16
+    two for each layer if requested, whose sums they are (for the diagonal of several outputs, for each output).
+    relative_error: the largest difference, over some 16
     samples, from the same gradients multiplied in float64, relative to the largest entry; None for x against y, and
     where no row block was computed here (another process's work); a store keeps the first one measured. ReLUs and
     pools that switch in float32 are not seen, as both sides use the same gradients: they cost up to 5.6e-4 on MNIST.
@@ -62,8 +66,8 @@ class GramOptions:
 
 def train_test_grams(
     phi: Embedding,
-    train: Tensor,
-    test: Tensor | None = None,
+    train: Batch,
+    test: Batch | None = None,
     *,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
     dtype: str | torch.dtype | None = None,
@@ -78,7 +82,7 @@ def train_test_grams(
         train, test: samples (n, ...) and (m, ...); without `test` its matrix has no rows.
         budget_bytes: bound on the memory in use at once, the result excluded.
         dtype: "tf32" or "bf16" for products of less than the embedding's precision; its own by default.
-        per_layer: also give every layer's matrices.
+        per_layer: also give every layer's matrices; those of every output where phi is of the "diagonal".
         store: a folder where tiles are kept as they are done, so that a killed computation continues from there.
         result_device: where the matrices lie; where phi computes by default.
 
@@ -92,8 +96,8 @@ def train_test_grams(
 
 def cross_grams(
     phi: Embedding,
-    x: Tensor,
-    y: Tensor,
+    x: Batch,
+    y: Batch,
     *,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
     dtype: str | torch.dtype | None = None,
@@ -110,7 +114,7 @@ def cross_grams(
 @torch.inference_mode(False)
 @torch.no_grad()
 def paired_products(
-    phi: Embedding, x: Tensor, y: Tensor, *, budget_bytes: int = DEFAULT_BUDGET_BYTES
+    phi: Embedding, x: Batch, y: Batch, *, budget_bytes: int = DEFAULT_BUDGET_BYTES
 ) -> Float[Tensor, " n"]:
     """<phi(x_i), phi(y_i)> for n pairs of samples, summed over outputs, added up in float64: no n x n matrix is made.
 
@@ -133,7 +137,7 @@ def paired_products(
     return torch.cat(products)
 
 
-def samples_to_pair(phi: Embedding, x: Tensor, budget_bytes: int | None = None) -> int:
+def samples_to_pair(phi: Embedding, x: Batch, budget_bytes: int | None = None) -> int:
     """Plan phi for paired products, and give the samples to embed at once: a batch, if the budget holds two of them.
 
     The budget is by default that of the last Gram matrix of phi.
@@ -145,7 +149,7 @@ def samples_to_pair(phi: Embedding, x: Tensor, budget_bytes: int | None = None) 
 
 
 def train_test_plan(
-    phi: Embedding, train: Tensor, test: Tensor, budget_bytes: int, dtype: str | torch.dtype | None = None
+    phi: Embedding, train: Batch, test: Batch, budget_bytes: int, dtype: str | torch.dtype | None = None
 ) -> Plan:
     """The plan that `train_test_grams` will follow."""
     kind = precision(phi.dtype if dtype is None else dtype)
@@ -154,7 +158,7 @@ def train_test_plan(
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _grams(phi: Embedding, rows: Tensor, others: Tensor, symmetric: bool, options: GramOptions) -> Grams:
+def _grams(phi: Embedding, rows: Batch, others: Batch, symmetric: bool, options: GramOptions) -> Grams:
     kind = precision(phi.dtype if options.dtype is None else options.dtype)
     if kind.dtype != phi.dtype:
         raise UserError(f"dtype={kind.name} needs an embedding in {kind.dtype}, and this one is in {phi.dtype}.")
@@ -170,7 +174,8 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
     with exact_products(tf32=inputs.precision.tf32):
         steps = _plan(inputs, options.budget_bytes, cell=TileStore.begun(folder))
         k = phi.outputs  # known once planned
-        names = [TOTAL, *(phi.block(inputs.rows[:1]).layers if options.per_layer else ())]
+        first = phi.block(inputs.rows[:1]) if options.per_layer else None
+        names = [TOTAL, *(first.parts if first is not None else ())]
         store = None
         if folder is not None:
             side = -(-n // steps.columns_per_chunk)
@@ -181,6 +186,9 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
             shape = (height, n * k)
             if store is None:
                 place = torch.device(options.result_device or phi.device)
+                if isinstance(first, OutputsApart):  # to be one result, without a copy
+                    whole = torch.zeros(len(names), *shape, dtype=phi.dtype, device=place)
+                    return dict(zip(names, whole, strict=True))
                 return {name: torch.zeros(shape, dtype=phi.dtype, device=place) for name in names}
             return {name: store.matrix(f"{what}-{name}" if name else what, shape, phi.dtype) for name in names}
 
@@ -227,8 +235,8 @@ def _manifest(inputs: GramInputs, steps: Plan, names: list[str]) -> dict[str, ob
     return {
         **phi.identity,
         "first_length_squared": f"{length:.3e}",
-        "weights_sha256": fingerprint(dict(phi.model.state_dict())),
-        "data_sha256": fingerprint({"rows": inputs.rows, "others": inputs.others}),
+        "weights_sha256": fingerprint(phi.model.state_dict().items()),
+        "data_sha256": fingerprint(chain(named_parts(inputs.rows, "rows"), named_parts(inputs.others, "others"))),
         "symmetric": inputs.symmetric,
         "dtype": inputs.precision.name,
         "rows_a_sample": phi.outputs,
@@ -246,7 +254,7 @@ def _summed(matrix: Tensor) -> Tensor:
     return matrix
 
 
-def _check_inputs(*inputs: Tensor) -> None:
+def _check_inputs(*inputs: Batch) -> None:
     for x in inputs:
-        if x.ndim < 1 or len(x) == 0:
+        if (isinstance(x, Tensor) and x.ndim < 1) or len(x) == 0:
             raise UserError(f"a kernel needs at least one sample, and the input has shape {tuple(x.shape)}.")

@@ -8,11 +8,13 @@ from math import prod
 from typing import TypeVar
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.capture import Captured, Unit
 from afterkernel.kernels.layers import Shape
 from afterkernel.kernels.numeric import graph_bytes
+from afterkernel.kernels.samples import Batch, Samples
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
 
@@ -58,11 +60,11 @@ class Layout:
 
 
 def look(
-    model: WorkingCopy, probe: Tensor, forward: Callable[[Tensor], tuple[Captured, Float[Tensor, "n k"]]]
+    model: WorkingCopy, probe: Batch, forward: Callable[[Batch], tuple[Captured, Float[Tensor, "n k"]]]
 ) -> tuple[Layout, Captured, Float[Tensor, "n k"]]:
     """The layout from a few samples, with their forward pass. UserError if the output depends on no parameter."""
     saved: dict[int, int] = {}
-    kept = {_address(tensor) for tensor in (*model.parameters(), *model.buffers(), probe)}
+    kept = {_address(tensor) for tensor in (*model.parameters(), *model.buffers(), *tree_leaves(probe))}
 
     def note(tensor: Tensor) -> Tensor:
         if tensor.layout == torch.strided and _address(tensor) not in kept:
@@ -76,8 +78,10 @@ def look(
     except RuntimeError:  # torch.func transforms in the forward pass take no such hooks
         captured, outputs = forward(probe)
         saved[0] = graph_bytes(outputs)
-    if not outputs.requires_grad:
-        raise UserError("the model's output does not depend on any trainable parameter, so it has no NTK.")
+    if not (outputs.requires_grad and (captured.units or captured.left_over)):
+        by_function = isinstance(probe, Samples) and probe.forward is not None
+        hint = ": forward has to use the model that it is given" if by_function else ""
+        raise UserError(f"the model's output does not depend on any trainable parameter, so it has no NTK{hint}.")
     shapes = {}
     for unit, calls in captured.units.items():
         found = [call.call.shape(weight=unit.weight is not None, bias=unit.bias is not None) for call in calls]

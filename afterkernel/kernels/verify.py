@@ -12,6 +12,7 @@ from afterkernel.errors import PrecisionWarning, UserError
 from afterkernel.kernels.capture import layer_of
 from afterkernel.kernels.numeric import as_real, coarsest_dtype, computed_dtype
 from afterkernel.kernels.output import Output
+from afterkernel.kernels.samples import Batch
 from afterkernel.kernels.terms import Block, Term
 from afterkernel.types import Float, Tensor
 
@@ -26,7 +27,7 @@ COARSE_TOLERANCE = 5e-2  # of outputs that a network itself gives in half precis
 
 
 @torch.no_grad()
-def check_independence(model: nn.Module, x: Tensor, outputs: Float[Tensor, "n k"], which: Output) -> None:
+def check_independence(model: nn.Module, x: Batch, outputs: Float[Tensor, "n k"], which: Output) -> None:
     """Raise UserError where the output of a sample alone is not that in its batch: no kernel of samples exists then."""
     try:
         with warnings.catch_warnings():

@@ -53,5 +53,5 @@ class KernelDistance(Measure):
         moved = or_none(kernel_distance, gram.matrix, gram.previous)
         return {
             "distance_to_initial": or_none(kernel_distance, gram.matrix, gram.initial),
-            "kernel_velocity": None if moved is None else moved / gram.epochs_since,
+            "kernel_velocity": moved / gram.epochs_since if moved is not None and gram.epochs_since else None,
         }

@@ -34,7 +34,7 @@ class SampleGram:
     layer: str = ""
     initial: Float[Tensor, "n n"] | None = None
     previous: Float[Tensor, "n n"] | None = None
-    epochs_since: int = 0
+    epochs_since: float | None = None
     others: Mapping[str, Float[Tensor, "n n"] | None] = field(default_factory=dict)
 
 
@@ -80,7 +80,7 @@ class Measure:
         """Numbers of the Gram matrix of the sample: of the whole kernel, and with `per_layer` of each layer."""
         return {}
 
-    def of_images(self, phi: BlockSource, images: Float[Tensor, "n c h w"], per_layer: bool) -> Numbers:
+    def of_images(self, phi: BlockSource, images: Tensor, per_layer: bool) -> Numbers:
         """Numbers of the embeddings of the sampled test images, which must not be held all at once.
 
         With `per_layer` also those of each layer, named LAYER/NAME.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import copy
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,16 +21,22 @@ ImageShape = tuple[int, int, int]
 
 
 class Network(nn.Module):
-    """A network: images (n, c, h, w) to logits (n,) for two classes, (n, k) for k classes. `width` is its size."""
+    """A network: images (n, c, h, w) to logits (n,) for two classes, (n, k) for k classes. `width` is its size.
+
+    The logits are `output_scale` times the output of `layers`.
+    """
 
     def __init__(self, layers: nn.Module, width: int) -> None:
         super().__init__()
         self.layers = layers
         self.width = width
+        self.output_scale = 1.0
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n ..."]:
         """Logits of class 1 ("plus") of two classes (n,), or of each of several (n, k)."""
         logits: Tensor = self.layers(images)
+        if self.output_scale != 1:
+            logits = logits * self.output_scale
         return logits.squeeze(-1) if logits.dim() > 1 else logits
 
     @property
@@ -72,6 +79,12 @@ class Architecture:
         """Options without effect, given the others."""
         return frozenset() if self.width is None else frozenset({"budget"})
 
+    @property
+    def refused_inits(self) -> Mapping[str, str]:
+        """The initialisers that this architecture does not have, each with the reason."""
+        reason = "its layers do not have the factors of that parameterisation"
+        return {"mup": reason, "meanfield": reason}
+
     def check(self, image_shape: ImageShape) -> None:
         """Raise UserError where no such network exists for images of this shape (channels, height, width)."""
 
@@ -86,6 +99,10 @@ class Architecture:
 
     def choose_width(self, image_shape: ImageShape) -> int:
         """The width that the options ask for. Raises UserError if the budget is below the smallest network."""
+        if self.init in self.refused_inits:
+            raise UserError(
+                f"arch.init={self.init} is not possible for arch={self.name}: {self.refused_inits[self.init]}."
+            )
         self.check(image_shape)
         if self.width is not None:
             return self.width

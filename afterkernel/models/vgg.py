@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -11,7 +12,7 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.models.architecture import Architecture, ImageShape, Network, build
-from afterkernel.models.layers import OUTPUT_GAIN, convolution, linear
+from afterkernel.models.layers import HIDDEN, INPUT, OUTPUT, convolution, linear
 from afterkernel.options import option
 
 
@@ -26,6 +27,11 @@ class VGG(Architecture):
     )
 
     minimum_width = 4
+
+    @property
+    def refused_inits(self) -> Mapping[str, str]:
+        """The mean-field limit is that of one hidden layer."""
+        return {"meanfield": "it is defined for one hidden layer; choose arch.init=mup"}
 
     def check(self, image_shape: ImageShape) -> None:
         """Layers must divide into blocks, and the image must survive the pools."""
@@ -62,7 +68,7 @@ class VGG(Architecture):
         per_block = self.num_layers // self.num_blocks
         layers: list[nn.Module] = []
         for index, (c_in, c_out) in enumerate(pairwise(channels), start=1):
-            layers += [convolution(c_in, c_out, self.init), nn.ReLU()]
+            layers += [convolution(c_in, c_out, self.init, INPUT if index == 1 else HIDDEN), nn.ReLU()]
             if index % per_block == 0:
                 layers.append(nn.MaxPool2d(2, ceil_mode=True))
         features = channels[-1]
@@ -70,7 +76,7 @@ class VGG(Architecture):
             for _ in range(self.num_blocks):
                 side = ceil(side / 2)
             features *= side
-        return nn.Sequential(*layers, nn.Flatten(), linear(features, self.n_outputs, self.init, OUTPUT_GAIN))
+        return nn.Sequential(*layers, nn.Flatten(), linear(features, self.n_outputs, self.init, OUTPUT))
 
 
 def vgg(image_shape: ImageShape, budget: int = 100_000, **options: Any) -> Network:

@@ -13,6 +13,8 @@ from typing import Annotated, Any
 from annotated_types import Interval
 
 SCHEMA_VERSION = 3
+# The section of `config` that only `afterkernel.Recorder` writes.
+RECORDED = "recorder"
 Int64 = Annotated[int, Interval(ge=-(2**63), lt=2**63)]
 # How pydantic reads the fields: no conversions between types, finite numbers only, unknown keys ignored.
 _PYDANTIC = {"strict": True, "allow_inf_nan": False, "extra": "ignore"}
@@ -165,8 +167,10 @@ MEASURED = frozenset(field.name for field in dataclasses.fields(KernelRecord) if
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """One snapshot of one run, evaluated. Epoch 0 is the initialisation, so its NTK is the NTK, later ones AKs.
+    """One snapshot of one run, evaluated. Step 0 is the initialisation, so its NTK is the NTK, later ones AKs.
 
+    Only a configured run has a `width`, a `learning_rate` and an `epoch` for certain: a training recorded by
+    `afterkernel.Recorder` has those that it was given, and its `config` holds what its id is a hash of.
     `wall_s_train` is the time in seconds spent training up to the snapshot. `config` is the resolved
     configuration as plain data, and `config_sha256` the hash of the part of it that decides numbers; `commit` is the
     package's (None outside a checkout), `device` is in words; `provenance` names versions, hashes of data and
@@ -182,15 +186,19 @@ class Record:
     plus: str = column("class of label 1; empty for several classes", "run")
     n_train: Int64 = column("training images", "run", unit="images")
     n_test: Int64 = column("test images", "run", unit="images")
-    arch: str = column("architecture", "run")
-    width: Int64 = column("width of the network", "run", label="width")
+    arch: str = column("architecture; of a training recorded by Recorder the name that it was given", "run")
+    width: Int64 | None = column("width of the network", "run", label="width", default=None)
     parameters: Int64 = column("trainable parameters", "run", label="parameters")
-    learning_rate: float = column("learning rate of SGD", "run")
-    seed: Int64 = column("seed of initialisation, order of images and augmentation", "run")
-    epoch: Int64 = column(
-        "epochs of training up to the snapshot; 0 is the initialisation", "run", unit="epochs", label="last epoch"
+    learning_rate: float | None = column("learning rate, at the first step", "run", default=None)
+    seed: Int64 = column("seed of initialisation, order of images, augmentation and label noise", "run")
+    epoch: float | None = column(
+        "epochs of training up to the snapshot; 0 is the initialisation",
+        "run",
+        unit="epochs",
+        label="last epoch",
+        default=None,
     )
-    step: Int64 = column("steps of SGD up to the snapshot", "network", unit="steps", label="SGD steps")
+    step: Int64 = column("steps of the optimiser up to the snapshot", "network", unit="steps", label="steps")
     final: bool = column("whether the snapshot ends the run", "run")
     train_loss: float = column(
         "cross-entropy on the training set", "network", unit="nats", label="training loss", log=True
@@ -212,3 +220,8 @@ class Record:
         default=(),
     )
     schema_version: Int64 = column("version of the record", "run", default=SCHEMA_VERSION)
+
+
+def is_configured(record: Record) -> bool:
+    """Whether a configuration made the record; else it is of a training loop of the user's, which Recorder recorded."""
+    return RECORDED not in record.config

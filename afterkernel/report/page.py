@@ -13,7 +13,7 @@ from afterkernel.claims import CLAIMS, Finding
 from afterkernel.claims.pairing import of_pairs
 from afterkernel.kernel_kinds import describe
 from afterkernel.records.files import write_atomic
-from afterkernel.records.record import Record
+from afterkernel.records.record import Record, is_configured
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claim_cards, facts, runs
 from afterkernel.report.figure_pool import figure_pool
@@ -66,8 +66,9 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
         lstrip_blocks=True,
     )
     rows = all_rows(sections)
-    pairs = of_pairs(rows)
-    requested = claim_cards.requested_claims(records) if len(pairs) else []
+    # Without a configuration it is unknown which trainings are comparable: claims pair none of these.
+    pairs = of_pairs(rows[rows["configured"]])
+    requested = claim_cards.requested_claims(filter(is_configured, records)) if len(pairs) else []
     found = claim_cards.judge_claims(requested, pairs)
     with figure_pool(len(requested) + sum(map(n_figures, sections))) as pool:
         files = ReportFiles(page.parent, pool)
@@ -79,6 +80,7 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
             unfinished=runs.table(known),
             cards=[claim_cards.claim_card(finding, files) for finding in found],
             method=claim_cards.METHOD,
+            n_recorded=len({(one.sweep, one.run_id) for one in records if not is_configured(one)}),
             not_requested=[name.upper() for name in CLAIMS if name not in requested],
             n_of_several_classes=len({(one.sweep, one.run_id) for one in records if one.classes}),
             views=views,
@@ -105,7 +107,7 @@ def _lead(sections: list[Section], known: runs.SweepRuns) -> str:
     several = any(one.classes for one in sections)
     many = f"{len(problems)} {'choices' if several else 'pairs'} of classes"
     shown = "; ".join(problems) if len(problems) <= 4 else many
-    snapshots = len({(one.sweep, one.run_id, one.epoch) for part in sections for one in part.records})
+    snapshots = len({(one.sweep, one.run_id, one.step) for part in sections for one in part.records})
     return f"{shown}: {fmt.plural(len(known.runs), 'run')}, {fmt.plural(snapshots, 'snapshot')} recorded"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from afterkernel.config import Config, config_to_dict, device
 from afterkernel.data import Problem
@@ -31,7 +32,7 @@ from afterkernel.runs.run_state import OWNER
 from afterkernel.runs.saved_grams import SavedKernel, save_grams
 from afterkernel.runs.warm_start import WarmStarts
 from afterkernel.svm import Outcome
-from afterkernel.text import cosine
+from afterkernel.text import cosine, plain
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.types import Float, Tensor
 
@@ -50,7 +51,8 @@ class Evaluator:
 
     `run_id` names the run that made the snapshots, however they are evaluated. `warm_starts` holds the support of each
     kernel's last hard margin on the same images, and `history` what measures need of earlier snapshots; both are
-    updated. With keep=[gram] the Gram matrices are kept below `run_dir`.
+    updated. With keep=[gram] the Gram matrices are kept below `run_dir`. `place` is where kernels are computed, by
+    default the device that trainer.device names.
     """
 
     config: Config
@@ -59,6 +61,7 @@ class Evaluator:
     run_dir: Path | None = None
     warm_starts: WarmStarts = field(default_factory=dict)
     history: MeasureState = field(default_factory=MeasureState)
+    place: torch.device | None = None
 
     def evaluate(
         self, network: Network, snapshot: Snapshot, *, final: bool, tiles: Path | None = None, owner: str = ""
@@ -69,23 +72,7 @@ class Evaluator:
         the run and weights that they belong to. Raises UserError if a kernel is not finite.
         """
         config, problem = self.config, self.problem
-        context = Context(
-            config.measure,
-            problem,
-            snapshot.epoch,
-            self.history,
-            dtype=config.kernel.dtype,
-            budget_bytes=config.kernel.budget_bytes,
-        )
-        evaluated = []
-        for name in (known for known in KINDS if known in config.kernel.names):  # always in the same order
-            with stage(name):
-                evaluated.append(self._evaluate_kernel(name, network, context, tiles and tiles / name, owner))
-        with stage("measures"):
-            numbers = measure_all(context)
-        kernels = tuple(_with_measures(kernel, numbers[kernel.kernel], context) for kernel in evaluated)
-        for kernel in kernels:
-            log.info("epoch %d, %s", snapshot.epoch, _line(kernel))
+        kernels = self.evaluate_kernels(network, self.context(snapshot.epoch), tiles, owner)
         of_snapshot = {name: value for name, value in vars(snapshot).items() if name in NAMES}
         return Record(
             **of_snapshot,
@@ -112,13 +99,41 @@ class Evaluator:
             provenance=provenance(problem.fingerprint, snapshot.sha256) | {"execution": execution(config)},
         )
 
+    def context(self, epoch: float | None, step: int | None = None) -> Context:
+        """The measures of the next snapshot; see `afterkernel.measures.Context`."""
+        config = self.config
+        return Context(
+            config.measure,
+            self.problem,
+            epoch,
+            self.history,
+            step=step,
+            dtype=config.kernel.dtype,
+            budget_bytes=config.kernel.budget_bytes,
+        )
+
+    def evaluate_kernels(
+        self, network: nn.Module, context: Context, tiles: Path | None = None, owner: str = ""
+    ) -> tuple[KernelRecord, ...]:
+        """Every kernel of a network, with its SVM and measures. UserError if a kernel is not finite."""
+        evaluated = []
+        for name in (known for known in KINDS if known in self.config.kernel.names):  # always in the same order
+            with stage(name):
+                evaluated.append(self._evaluate_kernel(name, network, context, tiles and tiles / name, owner))
+        with stage("measures"):
+            numbers = measure_all(context)
+        kernels = tuple(_with_measures(kernel, numbers[kernel.kernel], context) for kernel in evaluated)
+        for kernel in kernels:
+            log.info("%s %s, %s", "epoch" if context.step is None else "step", plain(context.place), _line(kernel))
+        return kernels
+
     def _evaluate_kernel(
-        self, name: str, network: Network, context: Context, tiles: Path | None, owner: str
+        self, name: str, network: nn.Module, context: Context, tiles: Path | None, owner: str
     ) -> KernelRecord:
         config, problem = self.config, self.problem
         warnings = list(problem.warnings)
         with numeric_warnings.python_warnings(warnings):
-            place = device(config)
+            place = self.place or device(config)
             phi = KINDS[name].embedding(config.kernel.input_of(name, network, problem, place))
 
             started = time.perf_counter()
@@ -128,7 +143,7 @@ class Evaluator:
             K, K_test = K.cpu(), K_test.cpu()
             warnings += numeric_warnings.of_kernel(K, grams.relative_error, config.kernel.dtype)
             if self.run_dir is not None and "gram" in config.keep:
-                kept = SavedKernel(context.epoch, config.identity.evaluation_id, name, norm)
+                kept = SavedKernel(int(context.place), config.identity.evaluation_id, name, norm)
                 save_grams(self.run_dir, kept, K, K_test, problem.y_train, problem.y_test)
             kernel_done = time.perf_counter()
 

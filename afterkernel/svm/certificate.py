@@ -55,8 +55,11 @@ def certify(
     ridge: float = 0.0,
     intercept: float | None = None,
     rest: Float[Tensor, " n"] | None = None,
+    weights: Float[Tensor, " n"] | None = None,
 ) -> Certificate:
     """Certificate of `dual` (non-negative, float64) for the kernel K + ridge I and labels y in {-1, +1}.
+
+    With `weights` w > 0 for K + ridge diag(w)^-1.
 
     Computed in float64 from only the rows of K of the support, a few at a time; with products of twice that precision
     where the terms of f cancel to less than 1e-5 of their size. `rest` is a part of the dual too small for float64 to
@@ -71,7 +74,7 @@ def certify(
     support = dual.nonzero().squeeze(1)
     a = dual * gram.scale
     plain = _products(gram, support, dual[support], None if rest is None else rest[support], careful=not ridge)
-    f = plain + ridge * dual
+    f = plain + ridge * (dual if weights is None else dual / weights)
     signs = gram.y
     norm, total = math.sqrt(max(float(a @ f), 0.0)), float(a.sum())
 

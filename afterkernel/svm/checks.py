@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ RANGE = {torch.float32: (2e-38, 3.4e38), torch.float64: (1e-290, 1e290)}
 
 def check_kernel(K: Tensor | np.ndarray) -> Float[Tensor, "n n"]:
     """K as a contiguous tensor, or UserError if it can't be the kernel matrix of some samples with themselves."""
-    K = _floating(K, "K")
+    K = as_floating(K, "K")
     if K.ndim != 2 or K.shape[0] != K.shape[1]:
         raise UserError(f"K has shape {tuple(K.shape)}: the training kernel must be square, (n, n).")
     if len(K) < 2:
@@ -54,7 +54,7 @@ def check_kernel(K: Tensor | np.ndarray) -> Float[Tensor, "n n"]:
 
 def check_labels(y: Tensor | np.ndarray, K: Float[Tensor, "n n"], *, both_classes: bool = True) -> Float[Tensor, " n"]:
     """Labels {0, 1} as {-1, +1}, float64 on K's device, or UserError; also for a single class if `both_classes`."""
-    labels = _tensor(y, "y")
+    labels = as_tensor(y, "y")
     if labels.is_complex():
         raise UserError("y is complex: labels must be 0 and 1.")
     if labels.shape != K.shape[:1]:
@@ -67,7 +67,7 @@ def check_labels(y: Tensor | np.ndarray, K: Float[Tensor, "n n"], *, both_classe
     return labels.to(device=K.device, dtype=torch.float64) * 2 - 1
 
 
-def check_start(start: Tensor | np.ndarray | Sequence[int], K: Float[Tensor, "n n"]) -> Int[Tensor, " k"]:
+def check_start(start: Any, K: Float[Tensor, "n n"]) -> Int[Tensor, " k"]:
     """The samples that a solver may start from, sorted, each once, on K's device; or UserError."""
     try:
         found = torch.as_tensor(start)
@@ -89,14 +89,6 @@ def check_start(start: Tensor | np.ndarray | Sequence[int], K: Float[Tensor, "n 
     return indices
 
 
-def check_test_kernel(K_test: Tensor | np.ndarray, n: int) -> Float[Tensor, "m {n}"]:
-    """K_test as a tensor, or UserError if it is not (m, n)."""
-    K_test = _floating(K_test, "K_test")
-    if K_test.ndim != 2 or K_test.shape[1] != n:
-        raise UserError(f"K_test has shape {tuple(K_test.shape)}: it must be (m, {n}), test by training samples.")
-    return K_test
-
-
 def _native(given: np.ndarray, name: str) -> np.ndarray:
     """A NumPy array as torch takes it, copied only where its bytes or strides are not torch's; or UserError."""
     if isinstance(given, np.ma.MaskedArray) and bool(np.ma.getmaskarray(given).any()):
@@ -106,17 +98,19 @@ def _native(given: np.ndarray, name: str) -> np.ndarray:
     return given
 
 
-def _floating(K: Tensor | np.ndarray, name: str) -> Tensor:
+def as_floating(K: Tensor | np.ndarray, name: str) -> Tensor:
+    """K as a tensor of float32 or float64 that shares its memory where it can, or UserError."""
     with warnings.catch_warnings():
         # K is only read, so that a memory map opened for reading will do
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        K = _tensor(K, name).detach()
+        K = as_tensor(K, name).detach()
     if K.dtype not in ASYMMETRY:
         raise UserError(f"{name} has dtype {str(K.dtype).removeprefix('torch.')}: it must be float32 or float64.")
     return K
 
 
-def _tensor(value: object, name: str) -> Tensor:
+def as_tensor(value: object, name: str) -> Tensor:
+    """A dense tensor with numbers that shares the memory of `value` where it can, or UserError."""
     if isinstance(value, np.ndarray):
         value = _native(value, name)
     try:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds
 from afterkernel.progress.work import stage
 from afterkernel.svm.backend import Backend, Solution, check_solution
 from afterkernel.svm.certificate import Certificate, certify
-from afterkernel.svm.checks import check_kernel, check_labels, check_start
+from afterkernel.svm.checks import check_start
 from afterkernel.svm.definite import Projection, definite
-from afterkernel.svm.kernel_classifier import KernelExpansion
+from afterkernel.svm.kernel_classifier import KernelClassifier, KernelExpansion
 from afterkernel.svm.outcome import Outcome
 from afterkernel.svm.separability import decide_separability, separates
 from afterkernel.svm.signed_gram import SignedGram, balance
@@ -26,13 +26,45 @@ from afterkernel.types import Float, Int, Tensor
 
 PROJECT = "project=True (svm.project=true in a run) to use the nearest such matrix"
 
+Machine = TypeVar("Machine", bound="WithBackend")
 
-class HardMarginSVM(KernelExpansion):
+
+class WithBackend(KernelClassifier):
+    """A classifier with a backend, given by its name or an instance, and options for it, all of which `fit` checks."""
+
+    _no_weights = "a hard margin holds for every sample alike; SoftMarginPath and KernelRidge take weights"
+
+    backend_: Backend
+
+    def __init__(self, backend: str | Backend = "exact", **options: Any) -> None:
+        self.backend = backend
+        self._options = options
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments by name, as far as they were given; `set_params` takes every option."""
+        return {"backend": self.backend, **self._options}
+
+    def set_params(self: Machine, **params: Any) -> Machine:
+        """Change the backend or its options, which `fit` checks; UserError for what is an option of no backend."""
+        from afterkernel.svm import BACKENDS  # the package's __init__ imports this module
+
+        known = {field.name for kind in BACKENDS.values() for field in dataclasses.fields(kind)} - {"name"}
+        for name in params:
+            if name not in known and name not in self.get_params():
+                raise UserError(f"{name} is not an option of any backend: choose from {', '.join(sorted(known))}.")
+        self.backend = params.pop("backend", self.backend)
+        self._options = {**self._options, **params}
+        return self
+
+
+class HardMarginSVM(WithBackend, KernelExpansion):
     """A hard-margin SVM on a precomputed kernel: minimise |w|^2 subject to y_i w.phi(x_i) >= 1, y_i in {-1, +1}.
 
-    `backend` names the solver (`afterkernel.svm.BACKENDS`) or is an instance of one; `options` are its fields. After
-    `fit`, whose numbers all come from a certificate computed only from K and the dual:
+    `backend` names the solver (`afterkernel.svm.BACKENDS`) or is an instance of one; `options` are its fields. Of the
+    two classes y_i is +1 for the second of `classes_`. After `fit`, whose numbers all come from a certificate computed
+    only from K and the dual:
 
+    - `backend_`: the solver with its options
     - `outcome_`: how it ended (`Outcome`), with a `message`; `separable_` and `converged_` follow from it
     - `separable_`: True, False, or None: undetermined at the precision of K (`afterkernel.svm.separability`); where it
       is not True the answer of `exact` is a soft-margin SVM, that of another backend its own
@@ -58,14 +90,6 @@ class HardMarginSVM(KernelExpansion):
     _parts: Float[Tensor, "n parts"]
     _samples: Int[Tensor, " s"]
 
-    def __init__(self, backend: str | Backend = "exact", **options: Any) -> None:
-        self.backend = make_backend(backend, **options)
-        self._given = {"backend": backend, **options}
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments by name, as far as they were given; `set_params` takes every option."""
-        return dict(self._given)
-
     @property
     def separable_(self) -> bool | None:
         """Whether the training data are separable; None where that is undetermined."""
@@ -78,25 +102,26 @@ class HardMarginSVM(KernelExpansion):
 
     @one_thread()
     def fit(
-        self, K: Tensor | np.ndarray, y: Tensor | np.ndarray, start: Tensor | np.ndarray | Sequence[int] | None = None
+        self,
+        K: Tensor | ArrayLike,
+        y: Tensor | ArrayLike,
+        start: Tensor | ArrayLike | Sequence[int] | None = None,
+        **fit_params: Any,
     ) -> HardMarginSVM:
-        """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) in {0, 1}.
+        """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) of two classes.
 
         K may be a memory map, and read-only. `start`: indices of samples likely to be the support, such as `support_`
         of a similar kernel on the same samples. Backends that can start from there save time; the answer is the same.
-        Raises UserError for a K that is not a kernel matrix (one with an eigenvalue below what rounding explains,
-        unless `project` is set: then K is replaced by the nearest positive semi-definite matrix), for labels that are
-        not those of two classes, and for a start that does not name samples.
+        Raises UserError for options that the backend does not have; for a K that is not a kernel matrix (one with an
+        eigenvalue below what rounding explains, unless `project` is set: then K is replaced by the nearest positive
+        semi-definite matrix); for labels that are not those of two classes; for a start that does not name samples; and
+        for a `sample_weight`.
         """
-        K = check_kernel(K)
-        signs = check_labels(y, K)
-        begin = None if start is None else check_start(start, K)
-        return self.fit_checked(*self.checked(K), signs, begin)
-
-    def checked(self, K: Float[Tensor, "n n"]) -> tuple[Float[Tensor, "n n"], Projection | None]:
-        """K as `fit` takes it, projected where the options say so, or UserError for one that is indefinite."""
-        with stage("eigenvalues"):
-            return definite(K, self.backend.project, f", or set {PROJECT}")
+        self._refuse(fit_params)
+        self.backend_ = make_backend(self.backend, **self._options)
+        data = self._training_data(K, y)
+        begin = None if start is None else check_start(start, data.K)
+        return self.fit_checked(*checked(data.K, self.backend_), data.signs, begin)._fitted(K)
 
     def fit_checked(
         self,
@@ -105,11 +130,11 @@ class HardMarginSVM(KernelExpansion):
         signs: Float[Tensor, " n"],
         start: Int[Tensor, " k"] | None = None,
     ) -> HardMarginSVM:
-        """`fit` for a K from `checked`, and labels in {-1, +1}."""
-        has_intercept = self.backend.has_intercept
-        with stage(f"SVM {self.backend.name}"):
-            solution = self.backend.solve(K, signs, start)
-        check_solution(self.backend, solution, len(K))
+        """`fit` for `backend_`, a K from `checked`, and labels in {-1, +1}; fitted attributes are tensors."""
+        has_intercept = self.backend_.has_intercept
+        with stage(f"SVM {self.backend_.name}"):
+            solution = self.backend_.solve(K, signs, start)
+        check_solution(self.backend_, solution, len(K))
         dual, rest = solution.dual.to(K.device), solution.rest
         if has_intercept:
             balanced = balance(dual, signs)
@@ -126,7 +151,7 @@ class HardMarginSVM(KernelExpansion):
         judged = hard
         if solution.soft or hard.separable is False or self.intercept_ != hard.intercept:
             judged = certify(K, signs, dual, has_intercept, solution.ridge, self.intercept_, rest)
-        converged = judged.gap <= self.backend.tol and (exists or solution.soft)
+        converged = judged.gap <= self.backend_.tol and (exists or solution.soft)
         self.outcome_ = Outcome.of(hard.separable, converged, solution.soft)
         self.certificate_ = hard
         self.soft_certificate_ = judged if solution.soft else None
@@ -151,14 +176,14 @@ class HardMarginSVM(KernelExpansion):
         claim = solution.separability
         if claim is None or claim.separable is not False or claim.witness is None:
             return None
-        found = certify(K, signs, claim.witness.to(K.device), self.backend.has_intercept)
+        found = certify(K, signs, claim.witness.to(K.device), self.backend_.has_intercept)
         return found if found.separable is False else None
 
     def _settled(
         self, K: Float[Tensor, "n n"], signs: Float[Tensor, " n"], found: Certificate, solution: Solution
     ) -> Certificate:
         """The certificate of a dual that proves no margin, after deciding whether there is one."""
-        intercept, known = self.backend.has_intercept, solution.separability
+        intercept, known = self.backend_.has_intercept, solution.separability
         if known is not None and known.separable:
             holds = known.witness is not None and separates(SignedGram(K, signs), known.witness, intercept)
             known = known if holds else None
@@ -172,6 +197,12 @@ class HardMarginSVM(KernelExpansion):
 
     def _expansion(self) -> tuple[Float[Tensor, "k ..."], Int[Tensor, " k"]]:
         return self._parts[self._samples], self._samples
+
+
+def checked(K: Float[Tensor, "n n"], backend: Backend) -> tuple[Float[Tensor, "n n"], Projection | None]:
+    """K as `fit_checked` takes it, projected where the backend says so, or UserError for one that is indefinite."""
+    with stage("eigenvalues"):
+        return definite(K, backend.project, f", or set {PROJECT}")
 
 
 def make_backend(backend: str | Backend, **options: Any) -> Backend:

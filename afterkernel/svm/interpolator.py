@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
-from afterkernel.errors import UserError
-from afterkernel.svm.checks import check_kernel, check_labels
 from afterkernel.svm.eigen import eigendecomposition
-from afterkernel.svm.kernel_classifier import KernelExpansion
+from afterkernel.svm.kernel_classifier import KernelExpansion, check_number
 from afterkernel.types import Tensor
 
 
@@ -30,6 +29,8 @@ class MinimumNormInterpolator(KernelExpansion):
     twice their size while they are computed (and K in float64, if it is not). On K's device.
     """
 
+    _no_weights = "an interpolator fits every label exactly, whatever the weights"
+
     rank_: int
     residual_: float
     interpolates_: bool
@@ -37,28 +38,29 @@ class MinimumNormInterpolator(KernelExpansion):
     train_error_: float
 
     def __init__(self, cutoff: float | None = None, tol: float = 1e-6) -> None:
-        if cutoff is not None and not 0 <= cutoff < 1:
-            raise UserError(f"cutoff={cutoff:g} is not allowed: it must be at least 0 and below 1, or None.")
-        if not (math.isfinite(tol) and tol > 0):
-            raise UserError(f"tol={tol:g} is not allowed: it must be a finite number greater than 0.")
         self.cutoff, self.tol = cutoff, tol
 
-    def fit(self, K: Tensor | np.ndarray, y: Tensor | np.ndarray) -> MinimumNormInterpolator:
-        """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) in {0, 1}.
+    def fit(self, K: Tensor | ArrayLike, y: Tensor | ArrayLike, **fit_params: Any) -> MinimumNormInterpolator:
+        """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) of two classes.
 
-        Raises UserError for a K that is not a kernel matrix, and for labels that are not those of two classes.
+        Raises UserError for a K that is not a kernel matrix, for labels that are not those of two classes, and for a
+        `sample_weight`.
         """
-        K = check_kernel(K)
-        signs = check_labels(y, K)
-        values, vectors = eigendecomposition(K)
-        cutoff = len(K) * torch.finfo(K.dtype).eps if self.cutoff is None else self.cutoff
+        self._refuse(fit_params)
+        if self.cutoff is not None:
+            check_number("cutoff", self.cutoff, "at least 0 and below 1, or None", least=0, below=1)
+        check_number("tol", self.tol, "a finite number greater than 0", least=math.ulp(0))
+        data = self._training_data(K, y)
+        matrix, signs = data.K, data.signs
+        values, vectors = eigendecomposition(matrix)
+        cutoff = len(matrix) * torch.finfo(matrix.dtype).eps if self.cutoff is None else self.cutoff
         kept = values > cutoff * values[-1]
         inverse = torch.where(kept, 1 / values.clamp_min(float(values[-1]) * cutoff), 0.0)
         self.dual_coef_ = vectors @ (inverse * (vectors.T @ signs))
         self.rank_ = int(kept.sum())
-        f = self.decision_function(K)
+        f = self._decisions(matrix)
         self.residual_ = float((f - signs).abs().max())
         self.interpolates_ = self.residual_ <= self.tol
         self.norm_ = math.sqrt(max(float(self.dual_coef_ @ f), 0.0))
         self.train_error_ = float(((f > 0) != (signs > 0)).double().mean())
-        return self
+        return self._fitted(K)

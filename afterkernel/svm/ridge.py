@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
-from afterkernel.svm.checks import check_kernel, check_labels
 from afterkernel.svm.eigen import eigendecomposition
 from afterkernel.svm.kernel_classifier import ROWS_AT_ONCE, KernelExpansion, check_positive
 from afterkernel.types import Float, Tensor
@@ -21,16 +22,17 @@ class KernelRidge(KernelExpansion):
     `ridges` are relative to the largest diagonal entry of K. One eigendecomposition serves all of them. With
     G = (K + ridge max_i K_ii I)^-1 and a = G y, the residual at i of the fit without sample i, at the same ridge, is
     y_i - f_-i(x_i) = a_i / G_ii. That is (y_i - f_i) / (1 - H_ii), H = K G, but no quotient of zeros at tiny ridges
-    (G. Wahba, "Spline models for observational data", 1990, section 4.2). After `fit`:
+    (G. Wahba, "Spline models for observational data", 1990, section 4.2). A `sample_weight` c in `fit` weights the
+    squares, sum_i c_i (y_i - f_i)^2: the same for S K S and S y, S = diag(c)^1/2, with a = S G S y. After `fit`:
 
     - `loo_error_` (r,): fraction misclassified when left out; `loo_mse_` (r,): mean squared residual when left out
-    - `train_error_` (r,): fraction misclassified in training
+    - `train_error_` (r,): fraction misclassified in training; all three are means weighted by `sample_weight`
     - `ridge_`: the one of least leave-one-out error, of those the one of least mean squared residual
     - `dual_coef_` (n,): a at `ridge_`, float64
 
     Cost: the eigendecomposition, about 9 n^3 operations, and 6 n^2 r. Memory in addition to K, float64: the
-    eigenvectors and
-    twice their size while they are computed, and n r numbers (and K in float64, if it is not). On K's device.
+    eigenvectors and twice their size while they are computed, and n r numbers (and K in float64, if it is not, or if
+    there are weights). On K's device.
     """
 
     loo_error_: Float[Tensor, " r"]
@@ -39,33 +41,43 @@ class KernelRidge(KernelExpansion):
     ridge_: float
 
     def __init__(self, ridges: Sequence[float] | np.ndarray = RIDGES) -> None:
-        check_positive("ridges", ridges)
         self.ridges = ridges
 
-    def fit(self, K: Tensor | np.ndarray, y: Tensor | np.ndarray) -> KernelRidge:
-        """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) in {0, 1}.
+    def fit(self, K: Tensor | ArrayLike, y: Tensor | ArrayLike, sample_weight: Any = None) -> KernelRidge:
+        """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) of two classes.
 
-        Raises UserError for a K that is not a kernel matrix, and for labels that are not those of two classes.
+        `sample_weight` (n,): weights of the squares, at least 0. Raises UserError for a K that is not a kernel matrix,
+        for labels that are not those of two classes, and for what are no weights.
         """
-        K = check_kernel(K)
-        signs = check_labels(y, K)
-        values, vectors = eigendecomposition(K)
-        ridges = torch.tensor(check_positive("ridges", self.ridges), dtype=torch.float64, device=K.device)
-        inverse = 1 / (values[:, None] + ridges * K.diagonal().max())
-        dual = vectors @ ((vectors.T @ signs)[:, None] * inverse)
+        ridges = torch.tensor(check_positive("ridges", self.ridges), dtype=torch.float64)
+        data = self._training_data(K, y, sample_weight)
+        matrix, signs = data.K, data.signs
+        weights = torch.ones_like(signs) if data.weights is None else data.weights
+        roots = weights.sqrt()[:, None]
+        values, vectors = eigendecomposition(matrix, data.weights)
+        ridges = ridges.to(matrix.device)
+        inverse = 1 / (values[:, None] + ridges * matrix.diagonal().max())
+        scaled = vectors @ ((vectors.T @ (roots * signs[:, None])) * inverse)
         # the diagonal of G, a few rows at a time, so that no further n x n exists
         diagonal = torch.cat([rows.square() @ inverse for rows in torch.split(vectors, ROWS_AT_ONCE)])
-        residual = dual / diagonal
-        fitted = signs[:, None] - ridges * K.diagonal().max() * dual
-        self.loo_mse_ = residual.square().mean(0)
-        self.loo_error_ = _error(signs[:, None] - residual, signs)
-        self.train_error_ = _error(fitted, signs)
+        # samples of weight 0 do not count in the means
+        counted = roots.clamp_min(torch.finfo(torch.float64).tiny)
+        residual = torch.where(roots > 0, scaled / diagonal / counted, 0.0)
+        fitted = signs[:, None] - torch.where(roots > 0, ridges * matrix.diagonal().max() * scaled / counted, 0.0)
+        dual = roots * scaled
+        self.loo_mse_ = _mean(residual.square(), weights)
+        self.loo_error_ = _error(signs[:, None] - residual, signs, weights)
+        self.train_error_ = _error(fitted, signs, weights)
         least = (self.loo_error_ == self.loo_error_.min()).nonzero().squeeze(1)
         chosen = int(least[self.loo_mse_[least].argmin()])
         self.ridge_ = float(ridges[chosen])
         self.dual_coef_ = dual[:, chosen].clone()
-        return self
+        return self._fitted(K)
 
 
-def _error(f: Float[Tensor, "n r"], signs: Float[Tensor, " n"]) -> Float[Tensor, " r"]:
-    return ((f > 0) != (signs > 0)[:, None]).double().mean(0)
+def _mean(values: Float[Tensor, "n r"], weights: Float[Tensor, " n"]) -> Float[Tensor, " r"]:
+    return (values * weights[:, None]).sum(0) / weights.sum()
+
+
+def _error(f: Float[Tensor, "n r"], signs: Float[Tensor, " n"], weights: Float[Tensor, " n"]) -> Float[Tensor, " r"]:
+    return _mean(((f > 0) != (signs > 0)[:, None]).double(), weights)

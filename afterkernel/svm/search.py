@@ -111,7 +111,7 @@ class Search:
 
     def _low_rank(self) -> SparseDual | None:
         """The dual of a soft margin by a low-rank factor of K; None where K has none, or is too small to gain by it."""
-        if not self.gram.ridge:
+        if not self.gram.ridge or self.gram.weights is not None:
             return None
         large = self.gram.n >= SMALLEST
         factor = low_rank_factor(self.gram, self.factor) if large or self.factor is not None else None

@@ -17,16 +17,22 @@ PRECISION = {torch.float64: 1e-15, torch.float32: 5e-7}
 
 
 class SignedGram:
-    """Q_ij = y_i y_j K_ij / scale + ridge [i = j], with scale the largest diagonal entry of K.
+    """Q_ij = y_i y_j K_ij / scale + ridge / w_i [i = j], with scale the largest diagonal entry of K.
 
-    `ridge` is relative to that scale. A dual vector `a` for K itself is `a / scale` for a dual vector of Q. Rows of K
-    are used as its columns throughout (K is symmetric, and rows are contiguous). `intercept` says whether the solvers
-    must keep y'a = 0.
+    `ridge` is relative to that scale; the `weights` w_i > 0 of the samples are 1 where None. A dual vector `a`
+    for K itself is `a / scale` for a dual vector of Q. Rows of K are used as its columns throughout (K is symmetric,
+    and rows are contiguous). `intercept` says whether the solvers must keep y'a = 0.
     """
 
     def __init__(
-        self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], ridge: float = 0.0, intercept: bool = False
+        self,
+        K: Float[Tensor, "n n"],
+        y: Float[Tensor, " n"],
+        ridge: float = 0.0,
+        intercept: bool = False,
+        weights: Float[Tensor, " n"] | None = None,
     ) -> None:
+        self.weights = weights
         self.K, self.y, self.ridge, self.intercept = K, y.to(torch.float64), ridge, intercept
         self.n = K.shape[0]
         self.scale = float(K.diagonal().max())
@@ -37,8 +43,12 @@ class SignedGram:
     def block(self, index: Int[Tensor, " k"]) -> Float[Tensor, "k k"]:
         """Q restricted to the samples `index`, float64."""
         Q = self.rectangle(index, index)
-        Q.diagonal().add_(self.ridge)
+        Q.diagonal().add_(self.ridge_at(index))
         return Q
+
+    def ridge_at(self, index: Int[Tensor, " k"]) -> float | Float[Tensor, " k"]:
+        """What Q adds to the diagonal at the samples `index`."""
+        return self.ridge if self.weights is None else self.ridge / self.weights[index]
 
     def rectangle(self, index: Int[Tensor, " j"], columns: Int[Tensor, " k"]) -> Float[Tensor, "j k"]:
         """Q at the samples `index` and `columns`, float64, without the ridge."""
@@ -81,7 +91,7 @@ class SignedGram:
         f.add_(main).mul_(self.y if pool is None else self.y[pool]).div_(self.scale)
         if self.ridge:
             own = torch.zeros(self.n, dtype=torch.float64, device=self.K.device)
-            own[support] = self.ridge * a
+            own[support] = self.ridge_at(support) * a
             f.add_(own if pool is None else own[pool])
         return f
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
-from afterkernel.errors import UserError
 from afterkernel.svm.active_set import primal_dual
 from afterkernel.svm.certificate import Certificate, certify
-from afterkernel.svm.checks import check_kernel, check_labels
 from afterkernel.svm.definite import definite
-from afterkernel.svm.kernel_classifier import KernelExpansion, check_positive
+from afterkernel.svm.kernel_classifier import KernelExpansion, check_number, check_positive, products
 from afterkernel.svm.search import Search
 from afterkernel.svm.signed_gram import SignedGram
 from afterkernel.svm.threads import one_thread
@@ -27,7 +28,8 @@ class SoftMarginPath(KernelExpansion):
 
     Subject to y_i w.phi(x_i) >= 1 - xi_i. That is the hard margin of K + s / C I (N. Cristianini and J. Shawe-Taylor,
     "An introduction to support vector machines", 2000, section 6.1.2), which the method of the `exact` backend finds.
-    After `fit`, in the order of `C`:
+    A `sample_weight` w in `fit` multiplies C for each sample: the hard margin is then that of K + s / C diag(w)^-1, and
+    errors are weighted fractions. After `fit`, in the order of `C`:
 
     - `dual_coefs_` (c, n): y_i a_i, float64; `K_test.double() @ dual_coefs_.T` are the decisions of all of them
     - `train_error_` (c,): fractions, with K itself; `n_support_` (c,): numbers of support vectors
@@ -53,43 +55,93 @@ class SoftMarginPath(KernelExpansion):
     converged_: bool
 
     def __init__(self, C: Sequence[float] | np.ndarray = GRID, tol: float = 1e-6, max_steps: int = 30) -> None:
-        check_positive("C", C)
-        if not (math.isfinite(tol) and tol > 0):
-            raise UserError(f"tol={tol:g} is not allowed: it must be a finite number greater than 0.")
-        if max_steps < 1:
-            raise UserError(f"max_steps={max_steps} is too small: it must be at least 1.")
         self.C, self.tol, self.max_steps = C, tol, max_steps
 
     @one_thread()
-    def fit(self, K: Tensor | np.ndarray, y: Tensor | np.ndarray) -> SoftMarginPath:
-        """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) in {0, 1}.
+    def fit(self, K: Tensor | ArrayLike, y: Tensor | ArrayLike, sample_weight: Any = None) -> SoftMarginPath:
+        """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) of two classes.
 
-        Raises UserError for a K that is not a kernel matrix, and for labels that are not those of two classes.
+        `sample_weight` (n,): a factor of C for each sample, at least 0. Raises UserError for a K that is not a kernel
+        matrix, for labels that are not those of two classes, and for what are no weights.
         """
-        K, _ = definite(check_kernel(K))
-        signs = check_labels(y, K)
         grid = check_positive("C", self.C)
-        scale = float(K.diagonal().max())
-        found = dict[float, tuple[Float[Tensor, " n"], str, float]]()
+        check_number("tol", self.tol, "a finite number greater than 0", least=math.ulp(0))
+        check_number("max_steps", self.max_steps, "an integer of at least 1", least=1)
+        data = self._training_data(K, y, sample_weight)
+        matrix, _ = definite(data.K)
+        problem = _Problem(matrix, data.signs, data.weights, int(self.max_steps))
+        found = dict[float, _Answer]()
         start: Int[Tensor, " k"] | None = None
         # from the fewest support vectors to the most, so that each start lies within the next answer
         for C in sorted(set(grid), reverse=True):
-            gram = SignedGram(K, signs, ridge=1 / C)
-            dual, path = _solve(gram, self.max_steps, start)
-            start = dual.nonzero().squeeze(1)
-            found[C] = dual, path, span_error(gram.block(start), dual[start] * scale, len(K))
-        self.dual_coefs_ = torch.stack([found[C][0] * signs for C in grid])
-        self.paths_ = [found[C][1] for C in grid]
-        self.loo_error_ = torch.tensor([found[C][2] for C in grid], dtype=torch.float64)
-        self.certificates_ = [certify(K, signs, found[C][0], ridge=scale / C) for C in grid]
-        self.train_error_, self.margin_, self.gap_ = torch.tensor(
-            [(each.train_error, each.margin, each.gap) for each in self.certificates_], dtype=torch.float64
+            found[C] = problem.solve(C, start)
+            start = found[C].dual.nonzero().squeeze(1)
+        answers = [found[C] for C in grid]
+        self.dual_coefs_ = torch.stack([problem.dual_coef(answer) for answer in answers])
+        self.paths_ = [answer.path for answer in answers]
+        self.loo_error_ = torch.tensor([answer.loo_error for answer in answers], dtype=torch.float64)
+        self.certificates_ = [answer.certificate for answer in answers]
+        self.margin_, self.gap_ = torch.tensor(
+            [(each.margin, each.gap) for each in self.certificates_], dtype=torch.float64
         ).T
+        self.train_error_ = problem.train_error(answers)
         self.n_support_ = torch.tensor([each.n_support for each in self.certificates_])
         self.converged_ = bool((self.gap_ <= self.tol).all())
-        chosen = min(range(len(grid)), key=lambda place: (found[grid[place]][2], grid[place]))
+        chosen = min(range(len(grid)), key=lambda place: (answers[place].loo_error, grid[place]))
         self.C_, self.dual_coef_ = grid[chosen], self.dual_coefs_[chosen]
-        return self
+        return self._fitted(K)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The dual at one C for the kernel K, its certificate, the methods taken, and the span rule's error."""
+
+    dual: Float[Tensor, " k"]
+    certificate: Certificate
+    path: str
+    loo_error: float
+
+
+class _Problem:
+    """Soft margins of one kernel and labels; samples of weight 0 are left out of it."""
+
+    def __init__(
+        self, K: Float[Tensor, "n n"], signs: Float[Tensor, " n"], weights: Float[Tensor, " n"] | None, max_steps: int
+    ) -> None:
+        self.n, self.max_steps, self.scale = len(K), max_steps, float(K.diagonal().max())
+        self.kept: Int[Tensor, " k"] | None = None
+        if weights is not None and not bool((weights > 0).all()):
+            self.kept = (weights > 0).nonzero().squeeze(1)
+            K, signs, weights = K[self.kept][:, self.kept].contiguous(), signs[self.kept], weights[self.kept]
+        self.K, self.signs, self.weights = K, signs, weights
+
+    def solve(self, C: float, start: Int[Tensor, " k"] | None) -> _Answer:
+        """The answer at C, from the support `start` where it is given."""
+        # s is that of all samples: leaving one out by a weight of 0 does not change what C means
+        relative = self.scale / float(self.K.diagonal().max()) / C
+        gram = SignedGram(self.K, self.signs, ridge=relative, weights=self.weights)
+        dual, path = _solve(gram, self.max_steps, start)
+        certificate = certify(self.K, self.signs, dual, ridge=self.scale / C, weights=self.weights)
+        support = dual.nonzero().squeeze(1)
+        weights = None if self.weights is None else self.weights[support]
+        wrong = span_error(gram.block(support), dual[support] * gram.scale, weights)
+        total = len(self.K) if self.weights is None else float(self.weights.sum())
+        return _Answer(dual, certificate, path, wrong / total)
+
+    def dual_coef(self, answer: _Answer) -> Float[Tensor, " n"]:
+        """y_i a_i of all samples."""
+        coef = answer.dual * self.signs
+        if self.kept is None:
+            return coef
+        return torch.zeros(self.n, dtype=torch.float64, device=coef.device).index_copy(0, self.kept, coef)
+
+    def train_error(self, answers: list[_Answer]) -> Float[Tensor, " c"]:
+        """The weighted fractions of wrong training samples."""
+        if self.weights is None:
+            return torch.tensor([answer.certificate.train_error for answer in answers], dtype=torch.float64)
+        f = products(self.K, torch.stack([answer.dual * self.signs for answer in answers], 1))
+        wrong = ((f > 0) != (self.signs > 0)[:, None]).double()
+        return (self.weights @ wrong / self.weights.sum()).cpu()
 
 
 def _solve(gram: SignedGram, max_steps: int, start: Int[Tensor, " k"] | None) -> tuple[Float[Tensor, " n"], str]:
@@ -102,12 +154,13 @@ def _solve(gram: SignedGram, max_steps: int, start: Int[Tensor, " k"] | None) ->
     return search.scattered(search.run())[0], search.path
 
 
-def span_error(Q: Float[Tensor, "k k"], a: Float[Tensor, " k"], n: int) -> float:
-    """The span rule's leave-one-out error, a fraction of n samples, of whom k are the support; infinite if Q fails.
+def span_error(Q: Float[Tensor, "k k"], a: Float[Tensor, " k"], weights: Float[Tensor, " k"] | None = None) -> float:
+    """The span rule's number, or total weight, of samples that are wrong when left out; infinite if Q fails.
 
     With Q a = 1 on the support, y_i f_-i(x_i) = 1 - a_i / (Q^-1)_ii; the other samples keep y_i f_-i(x_i) >= 1.
     """
     factor, info = torch.linalg.cholesky_ex(Q)
     if int(info) != 0:
         return math.inf
-    return float((1 - a / torch.cholesky_inverse(factor).diagonal() < 0).sum()) / n
+    wrong = (1 - a / torch.cholesky_inverse(factor).diagonal() < 0).double()
+    return float(wrong.sum() if weights is None else weights @ wrong)

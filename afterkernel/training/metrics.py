@@ -14,7 +14,7 @@ IMAGES_AT_ONCE = 500
 
 
 @torch.no_grad()
-def logits(network: nn.Module, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n ..."]:
+def logits(network: nn.Module, images: Tensor) -> Float[Tensor, "n ..."]:
     """Logits (n,), or (n, k) of k > 1 outputs, in evaluation mode, float64, on the CPU; the mode is restored."""
     device = next(network.parameters()).device
     training = network.training
@@ -28,7 +28,7 @@ def logits(network: nn.Module, images: Float[Tensor, "n c h w"]) -> Float[Tensor
 
 
 def loss_and_error(
-    network: nn.Module, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"], n_outputs: int = 1
+    network: nn.Module, images: Tensor, labels: Int[Tensor, " n"], n_outputs: int = 1
 ) -> tuple[float, float]:
     """Mean cross-entropy (nats) and share of wrong answers in [0, 1] (see `afterkernel.training.loss`)."""
     outputs = logits(network, images)

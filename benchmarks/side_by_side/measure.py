@@ -25,7 +25,8 @@ EQUAL_TO = 1e-3  # of the largest entry: float32, and here and there a ReLU that
 class Outcome:
     """What came of a measurement: seconds and bytes, or in `says` why there are none.
 
-    status: "ok", "limit" (too slow), "memory" (too large), "unequal" (another matrix than ours) or "failed".
+    status: "ok", "limit" (too slow), "memory" (too large), "unequal" (another matrix than ours) or "failed". error: the
+    largest difference from ours on a few images, relative to the largest entry.
     """
 
     status: str = "ok"
@@ -33,6 +34,7 @@ class Outcome:
     peak_bytes: int | None = None
     says: str = ""
     note: str = ""
+    error: float | None = None
 
     def write(self, folder: Path, method: str) -> None:
         """Leave the outcome in the case's folder."""
@@ -123,14 +125,13 @@ def unequal(error: float) -> Outcome | None:
     if error < EQUAL_TO:
         return None
     note = f"its matrix of a few images is off ours by {error:.0e} of the largest entry, so it was not timed"
-    return Outcome("unequal", says="another kernel", note=note)
+    return Outcome("unequal", says="another kernel", note=note, error=error)
 
 
 def checked(outcome: Outcome, error: float) -> Outcome:
     """An outcome with a note where the matrix that was timed departs from ours in the images that were checked."""
-    if error < EQUAL_TO:
-        return outcome
-    return replace(outcome, note=f"the matrix that was timed is off ours by {error:.0e} of the largest entry")
+    note = f"the matrix that was timed is off ours by {error:.0e} of the largest entry"
+    return replace(outcome, error=error, note=outcome.note if error < EQUAL_TO else note)
 
 
 def _peak_rss() -> int:

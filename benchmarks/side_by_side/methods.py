@@ -7,6 +7,7 @@ import importlib.util
 import subprocess
 from dataclasses import dataclass
 
+PEERS_INSTALL = "`make bench-peers`, or `pip install -e '.[peers]'` in an environment of its own"
 NEURAL_TANGENTS_INSTALL = (
     "in an environment of its own with Python 3.11, `pip install neural-tangents==0.6.5 jax==0.4.23 jaxlib==0.4.23 "
     "'numpy<2'`, then `--nt-python` with the path of its python"
@@ -39,9 +40,14 @@ OURS = Method("ours", "ours")
 PEERS = (
     Method("vmap_grad", "vmap(grad) + matmul", holds_gradients=True),
     Method("tutorial", "torch.func tutorial", holds_gradients=True),
-    Method("nngeometry", "nngeometry", "nngeometry", "nngeometry", "`pip install nngeometry==0.4`"),
-    Method("asdl_direct", "asdfghjkl direct", "asdl", "asdfghjkl", "`pip install asdfghjkl==0.1a5`"),
-    Method("asdl_hadamard", "asdfghjkl hadamard", "asdl", "asdfghjkl", "`pip install asdfghjkl==0.1a5`"),
+    Method("nngeometry", "nngeometry", "nngeometry", "nngeometry", PEERS_INSTALL),
+    Method("asdl_direct", "asdfghjkl direct", "asdl", "asdfghjkl", PEERS_INSTALL),
+    Method("asdl_hadamard", "asdfghjkl hadamard", "asdl", "asdfghjkl", PEERS_INSTALL),
+    Method("opacus", "Opacus", "opacus", "opacus", PEERS_INSTALL, holds_gradients=True),
+    Method("backpack", "BackPACK", "backpack", "backpack-for-pytorch", PEERS_INSTALL, holds_gradients=True),
+    Method("laplace", "laplace-torch", "laplace", "laplace-torch", PEERS_INSTALL, holds_gradients=True),
+    Method("trak", "TRAK", "trak", "traker", PEERS_INSTALL, holds_gradients=True),
+    Method("curvlinops", "curvlinops J @ J.T", "curvlinops", "curvlinops-for-pytorch", PEERS_INSTALL),
     *(
         Method(key, f"neural-tangents {short}", "neural_tangents", "neural-tangents", NEURAL_TANGENTS_INSTALL)
         for key, short in (

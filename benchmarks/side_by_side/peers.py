@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from afterkernel.models import Network
 from afterkernel.types import Float, Tensor
+from side_by_side import gradient_peers
 
 Way = Callable[[Network, Tensor, Tensor | None, int], list[Tensor]]
 CPU_GRADIENTS_AT_ONCE = 64  # more cost memory and gain no speed
@@ -116,4 +117,9 @@ WAYS: dict[str, Way] = {
     "nngeometry": nngeometry,
     "asdl_direct": asdl_direct,
     "asdl_hadamard": asdl_hadamard,
+    "opacus": gradient_peers.opacus,
+    "backpack": gradient_peers.backpack,
+    "laplace": gradient_peers.laplace,
+    "trak": gradient_peers.trak,
+    "curvlinops": gradient_peers.curvlinops,
 }

@@ -70,6 +70,17 @@ def slopes(sweep: Sweep, rows: list[Row], methods: list[Method]) -> str:
     return markdown(["slope", *(method.label for method in methods)], lines)
 
 
+def errors(rows: list[Row], methods: list[Method]) -> str:
+    """The largest difference of each method from ours, by network, relative to the largest entry."""
+    lines = []
+    for net in dict.fromkeys(row.case.net for row in rows):
+        found = [row.outcomes for row in rows if row.case.net == net]
+        cells = [[each[m.key].error for each in found if m.key in each] for m in methods]
+        known = [[error for error in each if error is not None] for each in cells]
+        lines.append([net, *(f"{max(each):.0e}" if each else "-" for each in known)])
+    return markdown(["error", *(method.label for method in methods)], lines)
+
+
 def notes(rows: list[Row], methods: list[Method]) -> list[str]:
     """The remarks on a method, each once per network."""
     said: dict[tuple[str, str], str] = {}

@@ -24,6 +24,8 @@ AFFECTS = {
     *(f"arch.{name}" for name in ("name", "budget", "width", "init", "num_layers", "num_blocks")),
     *(f"training.{name}" for name in ("lr", "batch_size", "epochs", "loss_target")),
     *(f"training.{name}" for name in ("augment", "augment_angle_deg", "augment_shift_px")),
+    *(f"training.{name}" for name in ("optimizer", "momentum", "lr_schedule", "weight_decay", "label_noise")),
+    *("training.output_scale", "training.centered_output", "arch.patch_size", "arch.depth", "arch.heads"),
     *("snapshot.epochs", "kernel.names", "kernel.dtype", "kernel.output", "seed"),
     *(
         f"svm.{name}"
@@ -122,6 +124,8 @@ EQUIVALENT = [
     ("training.augment=true training.augment_shift_px=-0.0", "training.augment=true training.augment_shift_px=0"),
     ("training.epochs=3 snapshot.epochs=[0,1]", "training.epochs=3 snapshot.epochs=[1,0,3,9]"),
     ("training.epochs=0 training.batch_size=3", "training.epochs=0 training.augment=true training.loss_target=0.5"),
+    ("training.epochs=0 training.optimizer=adam", "training.epochs=0 training.momentum=0.5 training.weight_decay=1"),
+    ("training.optimizer=sgd training.momentum=0 training.lr_schedule=constant", "training.output_scale=1"),
     ("arch.width=16 arch.budget=5000", "arch.width=16"),
     ("svm=jst svm.seed=3", "svm=jst"),
     ("measure=spectrum measure.num_images=3 measure.shift_px=[2]", "measure=spectrum"),
@@ -142,6 +146,19 @@ def test_equivalent_configurations_have_one_id(one, two):
     first, second = config(*one.split()), config(*two.split())
     assert first.identity.run_id == second.identity.run_id
     assert first.identity.evaluation_id == second.identity.evaluation_id
+
+
+@pytest.mark.parametrize(
+    ("words", "run_id"),
+    [
+        ("", "vgg-lr0.01-seed0-5d1474e767"),
+        ("arch=vgg training.augment=true", "vgg-lr0.01-seed0-b9367b3193"),
+        ("arch=sum dataset=mnist training.epochs=0", "sum-lr0.01-seed0-fdaf71b79d"),
+        ("arch=mlp arch.init=ntk svm=libsvm", "mlp-lr0.01-seed0-41ab8c69c7"),
+    ],
+)
+def test_options_that_were_added_later_leave_the_ids_of_earlier_runs(words, run_id):
+    assert config(*words.split()).identity.run_id == run_id
 
 
 def test_options_of_several_classes_are_no_part_of_the_ids_of_two():

@@ -57,7 +57,7 @@ COMMANDS = [
     M("an option that is given twice to another command", "plan arch.width=5 arch.width=6", "arch.width=5 and arch.width=6 both set arch.width: give it once."),
     M("a flag of Hydra that needs another", "--resolve", "--resolve needs --cfg: write --cfg job --resolve.", small=False),
     M("an unknown way to handle errors", "--multirun seed=0,1 sweep.on_error=halt", "sweep.on_error=halt is not known: choose one of continue, stop."),
-    M("a wrong choice before --multirun", "arch=vgx --multirun seed=0,1", "arch=vgx is not known (did you mean vgg?): choose one of mlp, sum, vgg."),
+    M("a wrong choice before --multirun", "arch=vgx --multirun seed=0,1", "arch=vgx is not known (did you mean vgg?): choose one of mlp, resnet, sum, vgg, vit."),
     M("a word that is neither a command nor an option", "plan now", "'now' is neither a command nor an option: write options as name=value, and see --help.", small=False),
     M("an option without a name", "=5", "=5 has no name before the =: write options as name=value."),
     M("a shift past the whole image", "measure.shift_px=[9]", "measure.shift_px=9 moves 8x8 images entirely out of the frame: give less than 8."),
@@ -98,13 +98,13 @@ OPTIONS = [
     M("a misspelt kernel", "kernel.names=[ntkk]", "kernel.names=ntkk is not known: choose one of ntk, conjugate, linear, rbf, infinite_ntk."),
     M("a kernel that the network does not have", "arch=vgg kernel.names=[infinite_ntk]", "kernel infinite_ntk exists only for fully connected ReLU networks with one output, such as arch=mlp: remove it from kernel.names."),
     M("an unknown precision", "kernel.dtype=float16", "kernel.dtype=float16 is not known: choose one of float32, float64, tf32, bf16."),
-    M("an unknown initialiser", "arch.init=he", "arch.init=he is not known: choose one of glorot, pytorch, ntk."),
+    M("an unknown initialiser", "arch.init=he", "arch.init=he is not known: choose one of glorot, pytorch, ntk, mup, meanfield."),
 ]
 # fmt: on
 
 # fmt: off
 GROUPS = [
-    M("a misspelt architecture", "arch=vgx", "arch=vgx is not known (did you mean vgg?): choose one of mlp, sum, vgg.", small=False),
+    M("a misspelt architecture", "arch=vgx", "arch=vgx is not known (did you mean vgg?): choose one of mlp, resnet, sum, vgg, vit.", small=False),
     M("a misspelt data set", "dataset=cifar", "dataset=cifar is not known (did you mean cifar10?): choose one of cifar10, cifar10_automobile_truck, cifar10_cat_dog, digits, folder, mnist, mnist_3_8, mnist_4_9."),
     M("an unknown SVM", "svm=svc", "svm=svc is not known: choose one of auto, cuml, exact, jst, liblinear, libsvm, thundersvm."),
     M("an unknown optimiser", "training=adam", "training=adam is not known: choose one of sgd, sgd_augmented."),
@@ -137,6 +137,18 @@ PAIRS = [
     M("a budget smaller than the smallest network", "arch=vgg arch.budget=5", "arch.budget=5 is too small: vgg on 1x8x8 images has at least 1193 parameters (width 4).", small=False),
     M("a number of layers that is not a multiple of the blocks", "arch=vgg arch.num_layers=3", "arch.num_layers=3 does not divide into arch.num_blocks=2...", small=False),
     M("more blocks than the image size allows", "arch=vgg arch.num_blocks=4", "arch.num_blocks=4 is too many for images of side 8...", small=False),
+    M("a depth that resnet does not have", "arch=resnet arch.num_layers=11", "arch.num_layers=11 is not a depth of resnet: choose one of 9, 10, 12, 14, 16, 18.", small=False),
+    M("patches that do not tile the images", "arch=vit arch.patch_size=3", "arch.patch_size=3 does not divide images of 8x8 pixels into patches: choose one of 1, 2, 4, 8.", small=False),
+    M("a width that heads do not divide", "arch=vit arch.width=10", "arch.width=10 is not a multiple of arch.heads=4: each head takes an equal part.", small=False),
+    M("a mean-field network with several hidden layers", "arch.init=meanfield", "arch.init=meanfield is not possible for arch=mlp: it is defined for one hidden layer; give arch.num_layers=1, or choose arch.init=mup."),
+    M("a parameterisation that BatchNorm does not follow", "arch=resnet arch.init=mup", "arch.init=mup is not possible for arch=resnet: the scales and shifts of BatchNorm would need factors of their own; choose arch=vgg or arch=mlp."),
+    M("a parameterisation that attention does not follow", "arch=vit arch.init=ntk", "arch.init=ntk is not possible for arch=vit: attention and LayerNorm would need factors of their own; choose glorot or pytorch, or arch=mlp.", small=False),
+    M("momentum of Adam", "training.optimizer=adam training.momentum=0.9", "training.momentum=0.9 is an option of training.optimizer=sgd: leave it out with training.optimizer=adam, which has a momentum of its own."),
+    M("an optimiser that does not exist here", "training.optimizer=rmsprop", "training.optimizer=rmsprop is not known: choose one of sgd, adam."),
+    M("an unknown schedule", "training.lr_schedule=step", "training.lr_schedule=step is not known: choose one of constant, cosine."),
+    M("a centred network with BatchNorm", "arch=resnet training.centered_output=true", "training.centered_output=true subtracts the initial network as a fixed function, which a network with BatchNorm is not in training: choose an architecture without it, such as arch=vgg."),
+    M("a batch of one image for BatchNorm", "arch=resnet dataset.max_train=33 dataset.max_test=20", "training.batch_size=32 leaves a single image for a batch of the 33 training images, and BatchNorm needs two or more: choose another size."),
+    M("batches of one image for BatchNorm", "arch=resnet training.batch_size=1 dataset.max_train=40 dataset.max_test=20", "training.batch_size=1 leaves a single image for a batch of the 40 training images, and BatchNorm needs two or more: choose another size."),
     M("a memory budget below two embeddings, in a plan", "plan kernel.budget_bytes=100", "kernel.budget_bytes=100 is too small: two embeddings of ... numbers need ... bytes.", small=False),
     M("a memory budget below two embeddings", "kernel.budget_bytes=100", "kernel.budget_bytes=100 is too small: two embeddings of ... numbers need ... bytes."),
 ]

@@ -5,6 +5,8 @@ Run as a program, without the tests' checks of types, which would fail first: it
 
 import re
 
+import numpy as np
+import scipy.sparse
 import torch
 from torch import nn
 
@@ -77,6 +79,46 @@ CALLS = {
         kernels(X.to("meta")),
         "x is on the device meta, which holds no numbers: give it on a real device.",
     ),
+    "a list of samples": (
+        kernels([X]),
+        "x is a list: give a tensor, a tuple of the model's positional arguments, a dict of its keyword arguments, or "
+        "any pytree of tensors with forward=lambda model, batch: tensor.",
+    ),
+    "tensors of other lengths": (
+        kernels({"x": X, "mask": X[:2]}),
+        "x['x'] has shape (5, 4) and x['mask'] (2, 4): all tensors of x have the samples as first dimension; put a "
+        "constant into forward=lambda model, batch: ...",
+    ),
+    "a constant among the samples": (
+        kernels((X, 0.5)),
+        "x[1] is a float, not a tensor of samples: convert it with torch.as_tensor, or, if it is a constant, put it "
+        "into forward=lambda model, batch: ...",
+    ),
+    "a number for forward": (
+        kernels(X, forward=5),
+        "forward=5 is a int: give a function of (model, batch), such as lambda model, batch: model(batch).",
+    ),
+    "an output without a name": (
+        [lambda: ak.ntk(net(), X, output="mean")],
+        'output=\'mean\' is not known: give the number of a logit, "trace", "sum", "full" or "diagonal".',
+    ),
+    "a parameter that is not there": (
+        [lambda: ak.ntk(net(), X, parameters="1.wieght"), lambda: layer_ntks(net(), X, parameters=["1.wieght"])],
+        "parameters='1.wieght' is no parameter or module of the model: did you mean '1.weight'...?",
+    ),
+    "a number for parameters": (
+        [lambda: ak.ntk(net(), X, parameters=5)],
+        'parameters=5 chooses no parameters: give names, patterns such as "*.bias", or a function of (name, '
+        "parameter).",
+    ),
+    "a list for a vector": (
+        [lambda: ak.ntk_operator(net(), X) @ [1.0]],
+        "v is a list: give a tensor or a numpy array.",
+    ),
+    "y of another structure": (
+        kernels({"x": X}, (X,)),
+        "x holds x['x'] and y y[0]: give y in the structure of x.",
+    ),
     "y of another width": (
         kernels(X, torch.rand(3, 7)),
         "y has samples of shape (7,), which the model does not take (...): give samples like those of x.",
@@ -116,8 +158,8 @@ CALLS = {
     ),
     "a model that gives nothing": (
         [lambda: ak.ntk(Gives(lambda out: None), X)],
-        "the model gives a NoneType, not a tensor, so it is unclear what its kernel is: its forward must return the "
-        "tensor of its outputs.",
+        "the model gives a NoneType, not a tensor or an object with logits, so it is unclear what its kernel is: give "
+        "forward=lambda model, batch: tensor, such as lambda model, x: model(x).name.",
     ),
     "a model without outputs": (
         [lambda: ak.ntk(Gives(lambda out: out[:, :0]), X)],
@@ -164,9 +206,50 @@ CALLS = {
         [lambda: svm(K=None), lambda: ak.KernelRidge().fit(None, Y)],
         f"K is a NoneType {NO_NUMBERS}",
     ),
-    "words for labels": (
-        [lambda: svm(y=["a", "b"] * 2), lambda: ak.MinimumNormInterpolator().fit(K, ["a", "b"] * 2)],
-        f"y is a list {NO_NUMBERS}",
+    "no labels for an SVM": (
+        [lambda: svm(y=None), lambda: ak.HardMarginSVM().fit(K.numpy(), None)],
+        "This HardMarginSVM estimator requires y to be passed, but the target y is None.",
+    ),
+    "labels of several types": (
+        [lambda: svm(y=np.array(["a", 1, "b", 2], dtype=object))],
+        "y holds labels of several types, which have no order: give labels of one type.",
+    ),
+    "a continuous target": (
+        [lambda: svm(y=torch.tensor([0, 0.5, 1, 1]))],
+        "y holds the labels 0.0, 0.5, 1.0: a continuous target has no classes.",
+    ),
+    "one class": (
+        [lambda: svm(y=[1, 1, 1, 1]), lambda: ak.OneVsRestSVM().fit(K, torch.ones(4))],
+        "y holds only one class, 1...: a classifier needs at least two.",
+    ),
+    "three classes for two": (
+        [lambda: svm(y=[1, 2, 3, 3])],
+        "Only binary classification is supported: HardMarginSVM needs two classes, and y holds 3 (1, 2, 3); "
+        "OneVsRestSVM fits several.",
+    ),
+    "words for a kernel": (
+        [lambda: svm(K="words"), lambda: ak.KernelRidge().fit(K, Y).predict("words")],
+        f"K... is a str {NO_NUMBERS}",
+    ),
+    "a sparse array for an SVM": (
+        [lambda: svm(K=scipy.sparse.csr_array(K)), lambda: ak.SoftMarginPath().fit(scipy.sparse.eye(4).tocsr(), Y)],
+        "Sparse data was passed for K, but dense data is required. Use '.toarray()' to convert to a dense numpy array.",
+    ),
+    "weights for a hard margin": (
+        [lambda: ak.HardMarginSVM().fit(K, Y, sample_weight=[1, 1, 1, 2])],
+        "HardMarginSVM takes no sample_weight: a hard margin holds for every sample alike; SoftMarginPath and "
+        "KernelRidge take weights.",
+    ),
+    "a negative weight": (
+        [
+            lambda fit=fit: fit(K, Y, sample_weight=[1, 1, 1, -2])
+            for fit in (ak.KernelRidge().fit, ak.SoftMarginPath().fit)
+        ],
+        "sample_weight holds a number that is negative or not finite: each must be at least 0.",
+    ),
+    "an SVM that was not fitted": (
+        [lambda: ak.HardMarginSVM().predict(K)],
+        "HardMarginSVM is not fitted: call fit(K, y) first.",
     ),
     "a sparse kernel for an SVM": (
         [lambda: svm(K=K.to_sparse())],

@@ -6,7 +6,7 @@ from kernel_oracle import Net, force_method, full_gram, relative_error
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels import embedding, layer_ntks, ntk, paired_ntk, train_test_plan
+from afterkernel.kernels import collect, embedding, layer_ntks, ntk, paired_ntk, train_test_plan
 from afterkernel.kernels.output import Output
 
 C = 3
@@ -103,6 +103,55 @@ def test_the_trace_is_the_sum_of_the_diagonal_blocks(case, method):
     K, K_xy = (ntk(model, *inputs, output="trace", dtype=torch.float64) for inputs in ((x,), (x, y)))
     assert relative_error(K, full.diagonal(dim1=2, dim2=3).sum(-1)) < 1e-12
     assert relative_error(K_xy, full_xy.diagonal(dim1=2, dim2=3).sum(-1)) < 1e-12
+
+
+def test_the_sum_is_the_kernel_of_the_summed_outputs(case, method):
+    model, x, y, full, full_xy = case
+    K, K_xy = (ntk(model, *inputs, output="sum", dtype=torch.float64) for inputs in ((x,), (x, y)))
+    assert relative_error(K, full.sum((2, 3))) < 1e-12
+    assert relative_error(K_xy, full_xy.sum((2, 3))) < 1e-12
+
+
+def test_the_diagonal_holds_the_kernel_of_each_output(case, method):
+    model, x, y, full, full_xy = case
+    K, K_xy = (ntk(model, *inputs, output="diagonal", dtype=torch.float64) for inputs in ((x,), (x, y)))
+    assert K.shape == (7, 7, C)
+    assert torch.equal(K, K.permute(1, 0, 2))
+    assert relative_error(K, full.diagonal(dim1=2, dim2=3)) < 1e-12
+    assert relative_error(K_xy, full_xy.diagonal(dim1=2, dim2=3)) < 1e-12
+
+
+def test_the_diagonal_in_parts_with_a_store_and_less_precision(tmp_path, monkeypatch):
+    model, x = nn.Sequential(nn.Linear(4, 30), nn.Tanh(), nn.Linear(30, C)), torch.rand(40, 4)
+    expected = full_gram(model, x).diagonal(dim1=2, dim2=3)
+    passes = []
+    block = collect.GradientEmbedding._batch
+    monkeypatch.setattr(
+        collect.GradientEmbedding, "_batch", lambda self, x, *a, **k: passes.append(len(x)) or block(self, x, *a, **k)
+    )
+    phi = embedding(model, dtype=torch.float64, output="diagonal")
+    budget = 8 * train_test_plan(phi, x, x[:0], 1 << 30).sample_bytes
+    passes.clear()
+    result = ntk(model, x, output="diagonal", dtype=torch.float64, budget_bytes=budget, store=tmp_path, details=True)
+    assert result.plan.rows_per_block < 40
+    assert relative_error(result.kernel, expected) < 1e-12
+    assert result.relative_error < 1e-12
+    passes.clear()
+    assert torch.equal(
+        ntk(model, x, output="diagonal", dtype=torch.float64, budget_bytes=budget, store=tmp_path), result.kernel
+    )
+    assert relative_error(ntk(model, x, output="diagonal", dtype="bf16"), expected) < 2e-2
+    passes.clear()
+    ntk(model, x, output="diagonal")
+    assert sum(passes) < 2 * 40  # once for all outputs, and the samples that are checked
+
+
+def test_where_outputs_are_summed_the_diagonal_is_refused():
+    model, x = nn.Linear(4, C), torch.rand(3, 4)
+    with pytest.raises(UserError, match='output="diagonal" is not of single layers'):
+        layer_ntks(model, x, output="diagonal")
+    with pytest.raises(UserError, match='output="diagonal" has no single number for a pair'):
+        paired_ntk(model, x, x, output="diagonal")
 
 
 @pytest.mark.parametrize("output", ["trace", "full"])

@@ -72,7 +72,7 @@ def test_agrees_with_an_exact_solver(fake, intercept, dtype, wrap):
     machine = HardMarginSVM("cuml", intercept=intercept).fit(K.to(dtype), y)
     assert machine.converged_ is True
     assert machine.margin_ == pytest.approx(oracle_margin(X, y, intercept=intercept), rel=1e-4)
-    assert machine.backend.has_intercept is intercept
+    assert machine.backend_.has_intercept is intercept
     assert (machine.intercept_ != 0) is intercept
     assert "7 outer iterations" in machine.path_
     assert ("mirrored" in machine.path_) is not intercept

@@ -9,7 +9,17 @@ import torch
 from svm_problems import linear_labels, normal, random_labels
 
 from afterkernel.errors import UserError
-from afterkernel.svm import BACKENDS, Backend, HardMarginSVM, Outcome, SoftMarginPath, Solution
+from afterkernel.svm import (
+    BACKENDS,
+    Backend,
+    HardMarginSVM,
+    KernelRidge,
+    MinimumNormInterpolator,
+    OneVsRestSVM,
+    Outcome,
+    SoftMarginPath,
+    Solution,
+)
 from afterkernel.svm.exact import Exact
 from afterkernel.svm.jst import JST
 from afterkernel.svm.separability import Separability
@@ -37,10 +47,13 @@ def problem(n=40, p=60):
         (lambda K, y: (K.long(), y), "int64.*float32 or float64"),
         (lambda K, y: (K, y[:-1]), r"y has shape \(39,\).*\(40,\)"),
         (lambda K, y: (K, y[:, None]), r"y has shape \(40, 1\)"),
-        (lambda K, y: (K, 2 * y - 1), "labels -1, 1: labels must be 0 and 1"),
-        (lambda K, y: (K, y * 0.5), "0.0, 0.5"),
-        (lambda K, y: (K, y * 0), "only the class 0"),
-        (lambda K, y: (K, y * 0 + 1), "only the class 1"),
+        (
+            lambda K, y: (K, torch.arange(40) % 3),
+            r"needs two classes, and y holds 3 \(0, 1, 2\); OneVsRestSVM fits",
+        ),
+        (lambda K, y: (K, y * 0.5), "0.0, 0.5: a continuous target has no classes"),
+        (lambda K, y: (K, y * 0), "only one class, 0"),
+        (lambda K, y: (K, y * 0 + 1), "only one class, 1"),
     ],
 )
 def test_wrong_input_is_reported_in_one_sentence(change, words):
@@ -49,17 +62,19 @@ def test_wrong_input_is_reported_in_one_sentence(change, words):
         HardMarginSVM().fit(K, y)
 
 
-def test_wrong_options():
-    with pytest.raises(UserError, match=r"backend=svmlight is not known.*exact.*jst.*libsvm.*thundersvm"):
-        HardMarginSVM("svmlight")
-    with pytest.raises(UserError, match=r"C is not an option of the exact backend: choose from tol, project, soft_C"):
-        HardMarginSVM(C=3.0)
-    with pytest.raises(UserError, match=r"tol=-1 is too small"):
-        HardMarginSVM("libsvm", tol=-1)
-    with pytest.raises(UserError, match=r"tol='small' has the wrong type: it must be of type float"):
-        HardMarginSVM("jst", tol="small")
-    with pytest.raises(UserError, match=r"max_steps=2.5 has the wrong type: it must be of type int"):
-        HardMarginSVM("jst", max_steps=2.5)
+def test_wrong_options_are_found_before_the_kernel_is_read():
+    for machine, words in [
+        (HardMarginSVM("svmlight"), r"backend=svmlight is not known.*exact.*jst.*libsvm.*thundersvm"),
+        (HardMarginSVM(C=3.0), r"C is not an option of the exact backend: choose from tol, project, soft_C"),
+        (HardMarginSVM("libsvm", tol=-1), r"tol=-1 is too small"),
+        (HardMarginSVM("jst", tol="small"), r"tol='small' has the wrong type: it must be of type float"),
+        (HardMarginSVM("jst", max_steps=2.5), r"max_steps=2.5 has the wrong type: it must be of type int"),
+        (HardMarginSVM("libsvm", intercept=0), r"intercept=0 has the wrong type: it must be of type bool"),
+        (HardMarginSVM("jst", algorithm=3), r"algorithm=3 is too large: it must be at most 2"),
+        (HardMarginSVM("liblinear", loss="log"), r"loss=log is not known: choose one of squared_hinge, hinge"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            machine.fit(torch.zeros(0), torch.zeros(0))
 
 
 def test_wrong_test_kernel():
@@ -77,8 +92,37 @@ def test_numpy_and_torch_give_the_same():
     K, y = problem()
     one, other = HardMarginSVM().fit(K, y), HardMarginSVM().fit(K.numpy(), y.numpy())
     fortran = HardMarginSVM().fit(np.asfortranarray(K.numpy()), y.numpy().astype(bool))
-    assert torch.equal(one.dual_coef_, other.dual_coef_)
-    assert torch.allclose(one.dual_coef_, fortran.dual_coef_, rtol=1e-9, atol=1e-12)
+    assert np.array_equal(one.dual_coef_.numpy(), other.dual_coef_)
+    assert one.dual_coef_.numpy() == pytest.approx(fortran.dual_coef_, rel=1e-9, abs=1e-12)
+    assert one.predict(K.numpy()).tolist() == other.predict(K).tolist() == fortran.predict(K).long().tolist()
+
+
+@pytest.mark.parametrize("kind", [HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath])
+def test_results_are_of_the_kind_that_was_given(kind):
+    K, y = problem()
+    for matrix, labels, wanted in ((K, y, torch.Tensor), (K.numpy(), y, np.ndarray), (K, y.numpy(), torch.Tensor)):
+        machine = kind().fit(matrix, labels)
+        public = {name: value for name, value in vars(machine).items() if not name.startswith("_")}
+        kinds = {type(value) for name, value in public.items() if hasattr(value, "shape") and name != "classes_"}
+        assert kinds == {wanted}
+        for given, found in ((K, torch.Tensor), (K.numpy(), np.ndarray), (K.tolist(), np.ndarray)):
+            assert type(machine.predict(given)) is type(machine.decision_function(given)) is found
+            assert machine.predict(given).dtype in (torch.int64, np.int64)
+
+
+@pytest.mark.parametrize("names", [["no", "yes"], [-1, 1], [3.0, 7.0], [False, True]])
+def test_classes_have_the_names_that_they_were_given(names):
+    K, y = problem()
+    plain = HardMarginSVM().fit(K, y)
+    named = np.array(names)[y.numpy()]
+    for labels in (named, named.astype(object) if isinstance(names[0], str) else torch.from_numpy(named)):
+        for matrix in (K, K.numpy()):
+            machine = HardMarginSVM().fit(matrix, labels)
+            assert machine.classes_.tolist() == names
+            assert np.array_equal(machine.dual_coef_, plain.dual_coef_)
+            assert machine.predict(matrix).tolist() == np.array(names)[plain.predict(K).numpy()].tolist()
+            assert machine.score(matrix, labels) == 1
+            assert machine.score(matrix, labels, sample_weight=y.double()) == 1
 
 
 def test_attributes_belong_together():
@@ -105,7 +149,7 @@ def test_decision_function_in_chunks_on_new_samples(dtype):
     K_test = (T @ X.T).to(dtype)
     expected = K_test.double() @ machine.dual_coef_
     assert torch.allclose(machine.decision_function(K_test), expected, rtol=0, atol=1e-10)
-    assert torch.equal(machine.predict(K_test.numpy()), (expected > 0).long())
+    assert machine.predict(K_test.numpy()).tolist() == (expected > 0).long().tolist()
 
 
 def test_no_test_samples():

@@ -30,15 +30,16 @@ REFUSED = {
     "float32 of few digits": lambda: ((K * 1e-41).float(), APART, "scale K so that it lies between 2e-38"),
     "masked entries": lambda: (np.ma.masked_array(K.numpy(), K.numpy() > 1), APART, "K has masked entries"),
     "sparse": lambda: (K.to_sparse(), APART, "K is not a dense tensor"),
-    "text": lambda: (np.array([["a", "b"], ["c", "d"]]), APART, "K is a ndarray that holds no numbers"),
+    "text": lambda: (np.array([["a", "b"], ["c", "d"]]), APART, "could not convert string to float"),
     "whole numbers": lambda: (K.long(), APART, "K has dtype int64"),
-    "labels of text": lambda: (K, np.array(["a", "b"] * 30), "y is a ndarray that holds no numbers"),
-    "labels of objects": lambda: (K, APART.numpy().astype(object), "y is a ndarray that holds no numbers"),
+    "half precision": lambda: (K.numpy().astype(np.float16), APART, "K has dtype float16"),
+    "numbers in objects as labels": lambda: (K, APART.numpy().astype(object), "Unknown label type: unknown"),
+    "text and numbers as labels": lambda: (K, np.array(["a", 1] * 30, dtype=object), "labels of several types"),
+    "labels in words of another length": lambda: (K, ["a", "b"], r"y has shape \(2,\): K has 60 samples"),
     "complex labels": lambda: (K, APART.to(torch.complex64), "y is complex"),
-    "labels that are nan": lambda: (K, APART * math.nan, "labels must be 0 and 1"),
-    "labels -1 and 1": lambda: (K, 2 * APART - 1, "labels must be 0 and 1"),
+    "labels that are nan": lambda: (K, APART * math.nan, "a continuous target has no classes"),
     "labels in a column": lambda: (K, APART[:, None], "y has shape"),
-    "no samples": lambda: (K[:0, :0], APART[:0], "at least two samples"),
+    "no samples": lambda: (K[:0, :0], APART[:0], "y holds no class: a classifier needs at least two"),
 }
 
 

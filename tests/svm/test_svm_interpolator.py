@@ -81,4 +81,4 @@ def test_zero_rows_have_no_interpolator():
 )
 def test_wrong_options(options, words):
     with pytest.raises(UserError, match=words):
-        MinimumNormInterpolator(**options)
+        MinimumNormInterpolator(**options).fit(torch.eye(2), torch.arange(2))

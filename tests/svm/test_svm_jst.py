@@ -5,7 +5,6 @@ import pytest
 import torch
 from svm_problems import linear_labels, normal, random_labels
 
-from afterkernel.errors import UserError
 from afterkernel.svm import HardMarginSVM
 
 
@@ -119,8 +118,3 @@ def test_clipping_makes_the_weights_uniform_once_all_samples_are_beyond():
     flat = clipped.dual_coef_.abs()
     assert torch.allclose(flat, flat.mean().expand(20), rtol=1e-6)
     assert "exponent within 1e-09" in clipped.path_
-
-
-def test_algorithms_are_1_and_2():
-    with pytest.raises(UserError, match=r"algorithm=3 is too large: it must be at most 2"):
-        HardMarginSVM("jst", algorithm=3)

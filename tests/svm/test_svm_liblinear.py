@@ -9,7 +9,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 from svm_problems import linear_labels, normal, oracle_margin, random_labels
 
-from afterkernel.errors import UserError
 from afterkernel.svm import HardMarginSVM
 from afterkernel.svm.liblinear import recover_dual
 
@@ -91,11 +90,6 @@ def test_not_separable_ends_without_a_warning():
     assert machine.separable_ is False
     assert machine.converged_ is False
     assert "stopped at max_iter" in machine.path_
-
-
-def test_unknown_loss():
-    with pytest.raises(UserError, match=r"loss=log is not known: choose one of squared_hinge, hinge"):
-        HardMarginSVM("liblinear", loss="log")
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,6 +9,7 @@ from svm_problems import linear_labels, normal, random_labels
 
 from afterkernel.progress.work import Stage, watched
 from afterkernel.svm import HardMarginSVM
+from afterkernel.svm.libsvm import LibSVM
 from afterkernel.svm.search import Search
 
 Report = namedtuple("Report", "stage detail step gap")
@@ -92,14 +93,13 @@ def test_jst_reports_at_each_check(reports):
     machine = fitted("jst", full_rank(), check_every=10)
     assert [report.step for report in reports] == [10 * (i + 1) for i in range(len(reports))]
     assert f"{reports[-1].step} steps" in machine.path_
-    assert reports[-1].gap <= machine.backend.tol < reports[-2].gap
+    assert reports[-1].gap <= machine.backend_.tol < reports[-2].gap
 
 
 def test_a_backend_that_reports_nothing_is_shown_as_running(monkeypatch):
-    machine, seen = HardMarginSVM("libsvm"), []
-    solve = machine.backend.solve
+    seen, solve = [], LibSVM.solve
     with watched() as run:
-        monkeypatch.setattr(machine.backend, "solve", lambda *given: (seen.append(run.progress()), solve(*given))[1])
-        machine.fit(*full_rank())
+        monkeypatch.setattr(LibSVM, "solve", lambda *given: (seen.append(run.progress()), solve(*given))[1])
+        HardMarginSVM("libsvm").fit(*full_rank())
     assert (seen[0].words, seen[0].fraction) == ("SVM libsvm", None)
     assert seen[0].began <= seen[0].silent_since <= seen[0].written

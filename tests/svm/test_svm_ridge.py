@@ -80,6 +80,42 @@ def test_tiny_ridges_on_a_singular_kernel_of_duplicates():
     assert float(machine.loo_error_[0]) == np.mean((values > 0) != y.numpy())
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("zeros", [0, 9])
+def test_weighted_squares_agree_with_another_implementation_and_with_refits(dtype, zeros):
+    K, y = problem()
+    K = K.to(dtype)
+    weights = 3 * torch.rand(40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights[:zeros] = 0
+    ridge = 0.01 * float(K.diagonal().max())
+    signs = 2 * y.numpy() - 1.0
+
+    def reference(rows):
+        found = Reference(alpha=ridge, kernel="precomputed")
+        return found.fit(K.double().numpy()[np.ix_(rows, rows)], signs[rows], sample_weight=weights.numpy()[rows])
+
+    machine = KernelRidge([0.01]).fit(K, y, sample_weight=weights)
+    whole = reference(np.arange(40))
+    assert machine.dual_coef_.numpy() == pytest.approx(whole.dual_coef_, rel=1e-7, abs=1e-12)
+    assert bool((machine.dual_coef_[:zeros] == 0).all())
+    share = weights.numpy() / float(weights.sum())
+    wrong = (whole.predict(K.double().numpy()) > 0) != y.numpy()
+    assert float(machine.train_error_[0]) == pytest.approx(share @ wrong)
+    values = np.zeros(40)
+    for i in range(40):
+        rest = np.delete(np.arange(40), i)
+        values[i] = reference(rest).predict(K.double().numpy()[[i]][:, rest])[0]
+    assert float(machine.loo_mse_[0]) == pytest.approx(share @ (signs - values) ** 2, rel=1e-7)
+    assert float(machine.loo_error_[0]) == pytest.approx(share @ ((values > 0) != y.numpy()))
+
+
+def test_equal_weights_are_a_smaller_ridge():
+    K, y = problem()
+    one, other = KernelRidge([0.3]).fit(K, y, sample_weight=np.full(40, 3.0)), KernelRidge([0.1]).fit(K, y)
+    assert torch.allclose(one.dual_coef_, other.dual_coef_, rtol=1e-10, atol=0)
+    assert float(one.loo_mse_[0]) == pytest.approx(float(other.loo_mse_[0]))
+
+
 def test_the_ridge_is_chosen_by_error_and_then_by_squared_residual():
     K, y = problem(60, 20)
     machine = KernelRidge().fit(K, y)
@@ -129,15 +165,15 @@ def test_indefinite_kernels_are_refused():
 )
 def test_wrong_ridges(ridges, words):
     with pytest.raises(UserError, match=words):
-        KernelRidge(ridges)
+        KernelRidge(ridges).fit(torch.eye(2), torch.arange(2))
 
 
 def test_wrong_input():
     K, y = problem()
     with pytest.raises(UserError, match="not symmetric"):
         KernelRidge().fit(K + normal(40, 40), y)
-    with pytest.raises(UserError, match="labels must be 0 and 1"):
-        KernelRidge().fit(K, 2 * y)
+    with pytest.raises(UserError, match="continuous target"):
+        KernelRidge().fit(K, y / 2)
     with pytest.raises(UserError, match="KernelRidge is not fitted"):
         KernelRidge().predict(K)
     machine = KernelRidge().fit(K, y)

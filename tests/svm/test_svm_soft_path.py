@@ -18,11 +18,11 @@ def problem(n=80, p=10, seed=0):
     return X, y
 
 
-def oracle(X, y, C):
+def oracle(X, y, C, weights=1.0):
     """w and the slacks of the primal with squared slacks, by daqp."""
     n, p = X.shape
     weight = C / float((X**2).sum(1).max())
-    H = np.diag(np.concatenate([np.ones(p), np.full(n, weight)]))
+    H = np.diag(np.concatenate([np.ones(p), np.full(n, weight) * weights]))
     A = np.hstack([(2 * y.numpy() - 1)[:, None] * X.numpy(), np.eye(n)])
     found, _, status, _ = daqp.solve(H, np.zeros(n + p), A, np.full(n, 1e30), np.ones(n), np.zeros(n, dtype=np.int32))
     assert status == 1
@@ -43,6 +43,37 @@ def test_agrees_with_the_primal_by_another_solver(p):
         assert float(path.margin_[place]) == pytest.approx(1 / math.sqrt(w @ w + weight * slacks @ slacks), rel=1e-8)
         # a sample is a support vector where its slack is above 0
         assert int(path.n_support_[place]) == int((slacks > 1e-9 * slacks.max()).sum())
+
+
+@pytest.mark.parametrize("n", [80, 520])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_weights_multiply_c_for_each_sample(zeros, n):
+    X, y = problem(n)
+    weights = 0.1 + torch.rand(n, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).numpy()
+    largest = int((X**2).sum(1).argmax())
+    if zeros:  # the sample that says what C means stays one of them
+        weights[::5] = weights[largest] = 0
+    kept = weights > 0
+    grid = [0.03, 1.0, 300.0]
+    path = SoftMarginPath(grid).fit(X @ X.T, y, sample_weight=weights)
+    assert path.converged_ is True
+    for place, C in enumerate(grid):
+        scaled = C * float((X[kept] ** 2).sum(1).max() / (X**2).sum(1).max())
+        w, slacks, weight = oracle(X[kept], y[kept], scaled, weights[kept])
+        assert (X.T @ path.dual_coefs_[place]).numpy() == pytest.approx(w, rel=1e-6, abs=1e-8)
+        wrong = (X.numpy() @ w > 0) != y.numpy()
+        assert float(path.train_error_[place]) == pytest.approx(weights @ wrong / weights.sum())
+        squares = weight * weights[kept] @ slacks**2
+        assert float(path.margin_[place]) == pytest.approx(1 / math.sqrt(w @ w + squares), rel=1e-8)
+    assert bool((path.dual_coefs_[:, ~kept] == 0).all())
+
+
+def test_weights_of_one_change_nothing():
+    X, y = problem()
+    plain, ones = SoftMarginPath().fit(X @ X.T, y), SoftMarginPath().fit(X @ X.T, y, sample_weight=np.ones(80))
+    assert torch.allclose(plain.dual_coefs_, ones.dual_coefs_, rtol=1e-12, atol=0)
+    assert torch.allclose(plain.loo_error_, ones.loo_error_)
+    assert torch.equal(plain.train_error_, ones.train_error_)
 
 
 def test_each_row_is_that_of_its_own_c_alone():
@@ -108,7 +139,7 @@ def test_chosen_c():
     place = min(range(len(path.C)), key=lambda i: (float(path.loo_error_[i]), path.C[i]))
     assert path.C[place] == path.C_
     assert torch.equal(path.dual_coef_, path.dual_coefs_[place])
-    assert module.span_error(-torch.eye(2).double(), torch.ones(2).double(), 2) == math.inf
+    assert module.span_error(-torch.eye(2).double(), torch.ones(2).double()) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -123,4 +154,4 @@ def test_chosen_c():
 )
 def test_wrong_options(options, words):
     with pytest.raises(UserError, match=words):
-        SoftMarginPath(**options)
+        SoftMarginPath(**options).fit(torch.eye(2), torch.arange(2))

@@ -65,7 +65,7 @@ def test_low_rank_kernel():
 
 def test_time_limit(child):
     machine = child("import time; time.sleep(60)")
-    machine.backend.timeout_s = 0.2
+    machine.set_params(timeout_s=0.2)
     with pytest.raises(UserError, match=r"timeout_s=0.2"):
         machine.fit(*problem()[1:])
 
@@ -154,9 +154,9 @@ def test_all_builds_dying_is_an_error_of_the_last(child, monkeypatch, tmp_path):
 
 def test_a_chosen_library_is_used(child, tmp_path):
     machine = child(REPORTS_LIBRARY.format(first="") + ANSWER.format(signed="y"))
-    machine.backend.library = str(tmp_path / "child.py")
+    machine.set_params(library=str(tmp_path / "child.py"))
     assert f"CPU build {tmp_path / 'child.py'}" in machine.fit(*problem()[1:]).path_
-    machine.backend.library = "/nowhere/lib.so"
+    machine.set_params(library="/nowhere/lib.so")
     with pytest.raises(UserError, match=r"svm.library=/nowhere/lib.so is not a file"):
         machine.fit(*problem()[1:])
 

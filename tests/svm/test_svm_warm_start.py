@@ -4,7 +4,7 @@ import torch
 from svm_problems import linear_labels, normal, random_labels
 
 from afterkernel.errors import UserError
-from afterkernel.svm import HardMarginSVM
+from afterkernel.svm import BACKENDS, HardMarginSVM
 
 
 def problem(n=900, rank=1200, labels=linear_labels):
@@ -79,7 +79,9 @@ def test_no_start_means_all_samples_at_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.linalg, "cholesky_ex", watched)
         # without the check of eigenvalues, which factors K once
-        HardMarginSVM().fit_checked(K, None, 2.0 * y - 1, torch.arange(1000))
+        machine = HardMarginSVM()
+        machine.backend_ = BACKENDS["exact"]()
+        machine.fit_checked(K, None, 2.0 * y - 1, torch.arange(1000))
     assert 0 < largest <= 750
 
 
