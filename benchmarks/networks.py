@@ -3,7 +3,8 @@
     pip install -e ".[families]"
     python benchmarks/networks.py [--case NAME ...] [--n N] [--budget-gib 2] [--threads 2] [--seconds 300] [--json FILE]
 
-A case that is named alone runs in this process; several run in processes of their own, one after another. Per case:
+Every case runs in a process of its own, all that is measured of it one after another there. Its threads wait without
+spinning (OMP_WAIT_POLICY=PASSIVE, unless set), as spinning counts as processor time. Per case:
 
 - ours: `ak.ntk` in float32 within the budget. Processor seconds of all threads, wall seconds, and MiB at the peak over
   what the process held before.
@@ -25,6 +26,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -361,13 +363,15 @@ def main() -> None:
     options = parser.parse_args()
     if not options.row_only:
         print(f"| {' | '.join(HEADS)} |\n| {' | '.join(['---'] * len(HEADS))} |", flush=True)
+    # threads that wait by spinning burn processor time, most of all where other programs take the cores
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     for name in options.case:
         if find_spec(CASES[name].package) is None:
             print(f"| {name} | needs the package {CASES[name].package} |", flush=True)
-        elif len(options.case) > 1:  # a process of its own: peaks of memory, and what one case leaves behind
-            given = sys.argv[1:]
-            rest = [word for word in given if word not in CASES and word != "--case"]
-            subprocess.run([sys.executable, __file__, "--row-only", "--case", name, *rest], check=False)
+        elif not options.row_only:
+            rest = [word for word in sys.argv[1:] if word not in CASES and word != "--case"]
+            words = [sys.executable, __file__, "--row-only", "--case", name, *rest]
+            subprocess.run(words, check=False, env=environment)
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
