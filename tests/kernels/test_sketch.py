@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from kernel_oracle import Net, full_gram, gram, set_batch_sizes
-from test_layers import CAPTURED, FALL_BACK, network
+from test_layers import CAPTURED, network, tokens
 from torch import nn
 
 import afterkernel as ak
@@ -17,7 +17,8 @@ from afterkernel.kernels.sketch_maps import MatrixSketch, Sums, add_lookups, add
 from afterkernel.kernels.terms import Block
 
 SEEDS = 60
-LAYERS = CAPTURED | FALL_BACK
+TIED = {"tied-embedding": (lambda: Net(lambda s, x: s.e(x).sin() @ s.e.weight.T, e=nn.Embedding(7, 3)), tokens)}
+LAYERS = CAPTURED | TIED
 
 
 def mean_of_sketches(phi, block, others):
