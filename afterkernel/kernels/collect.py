@@ -22,7 +22,7 @@ from afterkernel.kernels.machine import batch_sizes, crashes_channels_last, elem
 from afterkernel.kernels.numeric import real_numbers
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import LEAST_BYTES, PerExampleGradients
-from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
+from afterkernel.kernels.plan import Choose, Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.reach import check_reached
 from afterkernel.kernels.samples import Batch, Samples, placed
@@ -52,6 +52,7 @@ class GradientEmbedding:
         device: torch.device | None = None,
         output: Output | None = None,
         parameters: Choice | None = None,
+        choose: Choose | None = None,
     ) -> None:
         self.dtype, self.device = dtype, device or torch.device("cpu")
         self.output = output or Output()
@@ -65,6 +66,7 @@ class GradientEmbedding:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
         self.parameters = sum(real_numbers(value) for value in self._trained.values())
         self.methods: dict[Unit, Method] = {}
+        self.choose = choose  # how each layer is held, where not by the cost of Gram matrices or paired products
         self.observe: Callable[[Tensor], None] | None = None  # called with the outputs (n, k) of every batch
         self.layout: Layout | None = None
         self.work_limit: int | None = None  # bytes for `work_bytes`; a single sample may take more
@@ -203,7 +205,7 @@ class GradientEmbedding:
         counts = Outputs(layout.outputs, self.outputs)
         plans = []
         for unit, shape in layout.shapes.items():
-            pick = choose_for_pairs if paired else choose
+            pick = self.choose or (choose_for_pairs if paired else choose)
             chosen = pick(unit.layer, shape, counts, elementwise_cost(self.device))
             self.methods[unit] = chosen.cost.method
             plans.append(chosen)
