@@ -163,7 +163,6 @@ def peers(root: Path, n: int = 256) -> None:
     for name, model in {
         "mlp": ak.models.mlp(SHAPE, budget=100_000),
         "vgg": ak.models.vgg(SHAPE, budget=100_000),
-        "mlp, 1e6": ak.models.mlp(SHAPE, budget=1_000_000),
     }.items():
         model.eval()
         K = ak.ntk(model, x, dtype=torch.float64)

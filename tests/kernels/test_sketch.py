@@ -241,6 +241,17 @@ def test_samples_of_two_calls_belong_together():
             first.kernel(other)
 
 
+def test_samples_outputs_and_parameters_are_those_of_the_kernel():
+    model, x = three_outputs(), torch.rand(5, 2, 4, 4)
+    E = ak.sketch(model, x, 32, output=1)
+    assert torch.equal(ak.sketch(model, {"input": x}, 32, output=1), E)
+    torch.testing.assert_close(ak.sketch(model, x, 32, forward=lambda model, batch: model(batch)[:, 1]), E)
+    summed = ak.sketch(model, x, 32, output="sum", parameters="3.*")
+    each = [ak.sketch(model, x, 32, output=k, parameters="3.*", details=True) for k in range(3)]
+    assert [layer.layer for layer in each[0].plan] == ["3"]
+    torch.testing.assert_close(summed, sum(found.embedding for found in each))
+
+
 def test_the_error_is_estimated_from_exact_entries():
     model, x = deep(), torch.rand(40, 2, 4, 4)
     found = ak.sketch(model, x, 64, dtype="float64", details=True)
@@ -268,6 +279,7 @@ def test_what_a_sketch_refuses():
         ({"seed": -1}, "seed=-1 is not a seed"),
         ({"dtype": "bf16"}, "dtype=bf16 is a precision of products"),
         ({"budget_bytes": 10}, "too small"),
+        ({"output": "diagonal"}, 'take output="full"'),
     ):
         with pytest.raises(UserError, match=message):
             ak.sketch(model, x, **given)
