@@ -223,7 +223,7 @@ class LocalSite(Site):
     """A call of any function, differentiated for each sample by itself.
 
     `results` are the places of the targets among the leaves of its result; `counts` the leaves that are numbers
-    proportional to the samples, with their share of one sample. `keeps_copies` says that the operands of the samples are
+    proportional to the samples, with their share of one sample. `keeps_copies` says that operands of the samples are
     changed in place afterwards.
     """
 
