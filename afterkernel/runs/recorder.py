@@ -22,7 +22,7 @@ from afterkernel.config import config_to_dict
 from afterkernel.config.identity import EVALUATION_SECTIONS, digest, evaluation_options
 from afterkernel.errors import LockLostError, UserError
 from afterkernel.kernel_kinds import KINDS
-from afterkernel.kernels.inputs import check_arguments, place_of
+from afterkernel.kernels.inputs import check_model, place_of
 from afterkernel.measures import MeasureState
 from afterkernel.records import Record, read_run, write_record
 from afterkernel.records.files import check_folders, check_name
@@ -141,7 +141,7 @@ class Recorder:
         began_s = time.monotonic()
         if type(step) is not int or not 0 <= step < 10**18:
             raise UserError(f"step={step!r} is not a whole number of at least 0.")
-        check_arguments(model, {})
+        check_model(model)
         model = unwrapped(model)
         place = torch.device(place_of(model, self.problem.x_train))
         try:
