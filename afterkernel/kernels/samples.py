@@ -143,6 +143,13 @@ def _unflatten(tensors: Any, context: Any) -> Samples:
 register_pytree_node(Samples, _flatten, _unflatten, serialized_type_name="afterkernel.Samples")
 
 
+def called(model: nn.Module, args: Any, kwargs: Any) -> Any:
+    """What a model gives for its arguments, or for one `Samples`, which knows how the model is called with it."""
+    if len(args) == 1 and isinstance(args[0], Samples):
+        return args[0].call(model)
+    return model(*args, **kwargs)
+
+
 def magnitudes(x: Batch) -> Float[Tensor, " n"]:
     """How large the numbers of each sample are, on the CPU, to find samples that are alike.
 
