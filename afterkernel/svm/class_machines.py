@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from afterkernel.svm.backend import Backend
 from afterkernel.svm.checks import check_kernel, check_start
-from afterkernel.svm.estimator import HardMarginSVM
+from afterkernel.svm.estimator import HardMarginSVM, checked
 from afterkernel.svm.threads import one_thread
 from afterkernel.types import Float, Int, Tensor
 
@@ -82,12 +83,13 @@ def fit_class_machines(
     `starts` are samples likely to be the support, by label. Raises UserError for a K that is not a kernel matrix.
     """
     K = check_kernel(K)
-    K_fit, projection = HardMarginSVM(backend).checked(K)
+    K_fit, projection = checked(K, backend)
     machines = []
     for label in range(n_classes):
         start = (starts or {}).get(label)
         signs = 2 * (labels == label).to(torch.float64) - 1
         machine = HardMarginSVM(backend)
+        machine.backend_, machine.n_features_in_, machine.classes_ = backend, len(K), np.array([False, True])
         machine.fit_checked(K_fit, projection, signs, None if start is None else check_start(start, K))
         machines.append(machine)
     return ClassMachines(machines)
