@@ -112,7 +112,8 @@ class Streamed(Samples):
         index = range(len(self))[part] if isinstance(part, slice) else [int(i) for i in part]
         if len(index) == 0:
             return self._first[:0]
-        batch = self._load(list(index))
+        with torch._C.DisableTorchFunction():  # reading is no part of the forward pass, whose calls may be recorded
+            batch = self._load(list(index))
         if _kind(batch) != self._kind:
             raise UserError(
                 f"{self._name} gives samples of {_described(_kind(batch))} from number {index[0]} on, and of "
