@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from afterkernel import kernels, models, transforms
     from afterkernel.errors import PrecisionWarning, UserError
-    from afterkernel.kernels import conjugate_kernel, ntk, ntk_operator
+    from afterkernel.kernels import conjugate_kernel, ntk, ntk_operator, sketch
     from afterkernel.measures import alignment, cka, effective_rank, kernel_distance, spectrum, target_alignment
     from afterkernel.measures import model_invariance as invariance
     from afterkernel.records import results, sql
@@ -48,6 +48,7 @@ __all__ = [
     "ntk_operator",
     "results",
     "saved_grams",
+    "sketch",
     "spectrum",
     "sql",
     "target_alignment",
@@ -57,7 +58,7 @@ __all__ = [
 _MODULES = ("kernels", "models", "transforms")
 _HOMES = {
     "errors": ("PrecisionWarning", "UserError"),
-    "kernels": ("conjugate_kernel", "ntk", "ntk_operator"),
+    "kernels": ("conjugate_kernel", "ntk", "ntk_operator", "sketch"),
     "measures": (
         *("alignment", "cka", "effective_rank", "invariance", "kernel_distance", "spectrum"),
         "target_alignment",

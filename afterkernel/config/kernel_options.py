@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from afterkernel.data.problem import Problem
 from afterkernel.errors import UserError
 from afterkernel.kernel_kinds import KINDS, KernelInput
+from afterkernel.kernel_kinds.sketch import Sketch, SketchOptions
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
 from afterkernel.kernels.precision import PRECISIONS, Precision
 from afterkernel.options import option
@@ -54,12 +55,16 @@ class Kernel:
         "that a killed run can continue",
         affects_results=False,
     )
+    sketch: SketchOptions = option(SketchOptions, "the kernel sketch")
 
     @property
     def inactive(self) -> frozenset[str]:
-        """Options without effect: the trace, which of one output is its kernel, and any output no kernel is of."""
+        """Options without effect: the trace, which of one output is its kernel, any output no kernel is of, and those
+        of kernels that are not computed.
+        """
         uses_output = any(KINDS[name].uses_output for name in self.names if name in KINDS)
-        return frozenset() if uses_output and self.output != TRACE else frozenset({"output"})
+        without = set() if uses_output and self.output != TRACE else {"output"}
+        return frozenset(without if Sketch.name in self.names else without | {"sketch"})
 
     def check_output(self, n_outputs: int) -> None:
         """Raise UserError unless networks with `n_outputs` outputs have the chosen one."""
@@ -84,7 +89,7 @@ class Kernel:
 
     def input_of(self, kernel: str, network: nn.Module, problem: Problem, device: torch.device) -> KernelInput:
         """What a kernel of a network is computed from."""
-        return KernelInput(network, problem.x_train, self.dtype, device, self.output_of(kernel, problem))
+        return KernelInput(network, problem.x_train, self.dtype, device, self.output_of(kernel, problem), self.sketch)
 
     @property
     def precision(self) -> Precision:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from afterkernel.kernel_kinds.sketch import SketchOptions
     from afterkernel.kernels import Embedding
     from afterkernel.kernels.pixels import KernelFunction
     from afterkernel.types import Tensor
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class KernelInput:
     """What a kernel is computed from: a network, the training images (n, c, h, w), and in which precision and where.
 
-    `output` says of which of several outputs, as for `afterkernel.ntk`; None where the network has one.
+    `output` says of which of several outputs, as for `afterkernel.ntk`; None where the network has one. `sketch` are
+    the options of the kernel of that name; the defaults where None.
     """
 
     network: nn.Module
@@ -26,6 +28,7 @@ class KernelInput:
     dtype: torch.dtype | str
     device: torch.device
     output: int | str | None = None
+    sketch: SketchOptions | None = None
 
     def of_network(self, kernel: str) -> Embedding:
         """The embedding "ntk" (gradients) or "conjugate" (input of the last linear layer) of the network."""

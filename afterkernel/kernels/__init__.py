@@ -7,6 +7,7 @@ from afterkernel.kernels.operator import NTKOperator, ntk_operator
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan
 from afterkernel.kernels.sample_sources import samples
 from afterkernel.kernels.samples import Samples
+from afterkernel.kernels.sketch import Sketch, sketch
 
 __all__ = [
     "DEFAULT_BUDGET_BYTES",
@@ -16,6 +17,7 @@ __all__ = [
     "NTKOperator",
     "Plan",
     "Samples",
+    "Sketch",
     "conjugate_kernel",
     "conjugate_layer",
     "cross_grams",
@@ -26,6 +28,7 @@ __all__ = [
     "paired_ntk",
     "paired_products",
     "samples",
+    "sketch",
     "train_test_grams",
     "train_test_plan",
 ]

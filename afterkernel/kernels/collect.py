@@ -25,7 +25,7 @@ from afterkernel.kernels.network_gradients import NetworkGradients, Pass
 from afterkernel.kernels.numeric import real_numbers
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import LEAST_BYTES, PerExampleGradients
-from afterkernel.kernels.plan import Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
+from afterkernel.kernels.plan import Choose, Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.probe import Program
 from afterkernel.kernels.reach import check_reached
@@ -57,6 +57,7 @@ class GradientEmbedding:
         device: torch.device | None = None,
         output: Output | None = None,
         parameters: Choice | None = None,
+        choose: Choose | None = None,
     ) -> None:
         self.dtype, self.device = dtype, device or torch.device("cpu")
         self.output = output or Output()
@@ -69,6 +70,7 @@ class GradientEmbedding:
         if not self._trained:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
         self.parameters = sum(real_numbers(value) for value in self._trained.values())
+        self.choose = choose  # how each layer is held, where not by the cost of Gram matrices or paired products
         self.observe: Callable[[Tensor], None] | None = None  # called with the outputs (n, k) of every batch
         self.layout: Layout | None = None
         self.work_limit: int | None = None  # bytes for `work_bytes`; a single sample may take more
@@ -225,7 +227,7 @@ class GradientEmbedding:
         layout = self.prepare(x)
         counts = Outputs(layout.outputs, self.outputs)
         plans = []
-        pick = choose_for_pairs if paired else choose
+        pick = self.choose or (choose_for_pairs if paired else choose)
         sites = self._network.program(x, self._place).sites
         for group in layout.groups:
             for unit, shape in group.shapes.items():

@@ -16,7 +16,7 @@ from afterkernel.kernels.collect import GradientEmbedding
 from afterkernel.kernels.features import FeatureEmbedding
 from afterkernel.kernels.independence import IndependenceChecked
 from afterkernel.kernels.output import Output
-from afterkernel.kernels.plan import LayerPlan
+from afterkernel.kernels.plan import Choose, LayerPlan
 from afterkernel.kernels.precision import Precision, precision
 from afterkernel.kernels.protocols import BlockSource, Embedding
 from afterkernel.kernels.samples import Batch, Forward, Samples
@@ -38,14 +38,15 @@ def embedding(
     output: int | str | None = None,
     layer: str | None = None,
     parameters: Choice | None = None,
+    choose: Choose | None = None,
 ) -> Embedding:
     """The embedding of `kernel` ("ntk" or "conjugate") of a model, computed in `dtype` on `device`.
 
-    `output` chooses the output whose gradient is taken and `parameters` those that it is taken in (see `ntk`); they
-    belong to the NTK. `layer`, the layer whose input is used (see `conjugate_kernel`), belongs to the conjugate kernel,
-    whose embedding has it as `layer`. The
-    model itself is left as it is. Raises UserError for an unknown kernel, an option that belongs to the other kernel, a
-    model without trainable parameters for the NTK, or a layer that is not a module of the model.
+    `output` chooses the output whose gradient is taken and `parameters` those that it is taken in (see `ntk`), and
+    `choose` plans how the layers are held, by default as Gram matrices need it; they belong to the NTK. `layer`, the
+    layer whose input is used (see `conjugate_kernel`), belongs to the conjugate kernel, whose embedding has it as
+    `layer`. The model itself is left as it is. Raises UserError for an unknown kernel, an option that belongs to the
+    other kernel, a model without trainable parameters for the NTK, or a layer that is not a module of the model.
     """
     kind: Precision = precision(dtype)
     if kernel not in OF_NETWORKS:
@@ -59,7 +60,7 @@ def embedding(
 
     def make(dtype: torch.dtype) -> Embedding:
         if kernel == "ntk":
-            return GradientEmbedding(model, dtype, torch.device(device), Output(output), parameters)
+            return GradientEmbedding(model, dtype, torch.device(device), Output(output), parameters, choose)
         return FeatureEmbedding(model, dtype, torch.device(device), layer)
 
     return IndependenceChecked(make(kind.dtype), lambda: make(torch.float64))

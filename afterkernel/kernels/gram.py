@@ -26,7 +26,9 @@ from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan, Setting, plan
 from afterkernel.kernels.precision import exact_products, precision
+from afterkernel.kernels.result_place import Out, ResultPlace, check_place
 from afterkernel.kernels.samples import Batch, named_parts
+from afterkernel.kernels.sketch_embedding import SketchEmbedding
 from afterkernel.kernels.store import TileStore, fingerprint
 from afterkernel.kernels.terms import OutputsApart
 from afterkernel.kernels.tiles import TOTAL, TileWriter
@@ -62,9 +64,10 @@ class GramOptions:
     per_layer: bool = False
     store: Path | str | None = None
     result_device: torch.device | str | None = None
+    out: Out | None = None
 
 
-def train_test_grams(
+def train_test_grams(  # noqa: PLR0913 (all but three by name)
     phi: Embedding,
     train: Batch,
     test: Batch | None = None,
@@ -74,6 +77,7 @@ def train_test_grams(
     per_layer: bool = False,
     store: Path | str | None = None,
     result_device: torch.device | str | None = None,
+    out: Out | None = None,
 ) -> Grams:
     """The Gram matrices train x train (symmetric) and test x train in one pass over blocks of training samples.
 
@@ -85,16 +89,17 @@ def train_test_grams(
         per_layer: also give every layer's matrices; those of every output where phi is of the "diagonal".
         store: a folder where tiles are kept as they are done, so that a killed computation continues from there.
         result_device: where the matrices lie; where phi computes by default.
+        out: where train x train is written, as for `ntk`.
 
     Raises UserError as `ntk` does.
     """
     test = train[:0] if test is None else test
-    _check_inputs(train)
-    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device)
+    check_samples(train)
+    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device, out)
     return _grams(phi, train, test, True, options)
 
 
-def cross_grams(
+def cross_grams(  # noqa: PLR0913 (all but three by name)
     phi: Embedding,
     x: Batch,
     y: Batch,
@@ -104,10 +109,14 @@ def cross_grams(
     per_layer: bool = False,
     store: Path | str | None = None,
     result_device: torch.device | str | None = None,
+    out: Out | None = None,
 ) -> Grams:
-    """The Gram matrix of x (rows) with y (columns), as `test` of the result; for arguments see `train_test_grams`."""
-    _check_inputs(x, y)
-    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device)
+    """The Gram matrix of x (rows) with y (columns), as `test` of the result, which is written to `out` if given.
+
+    For arguments see `train_test_grams`.
+    """
+    check_samples(x, y)
+    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device, out)
     return _grams(phi, y, x, False, options)
 
 
@@ -120,7 +129,7 @@ def paired_products(
 
     With y = x the squared lengths of the embeddings. Raises UserError as `ntk` does, and where x and y do not pair up.
     """
-    _check_inputs(x, y)
+    check_samples(x, y)
     if len(x) != len(y):
         raise UserError(f"x has {len(x)} samples and y {len(y)}: give as many of each, one pair after the other.")
     samples = samples_to_pair(phi, x, budget_bytes)
@@ -162,10 +171,15 @@ def _grams(phi: Embedding, rows: Batch, others: Batch, symmetric: bool, options:
     kind = precision(phi.dtype if options.dtype is None else options.dtype)
     if kind.dtype != phi.dtype:
         raise UserError(f"dtype={kind.name} needs an embedding in {kind.dtype}, and this one is in {phi.dtype}.")
-    return try_again(partial(_grams_of_one_layout, GramInputs(phi, rows, others, symmetric, kind), options))
+    inputs = GramInputs(phi, rows, others, symmetric, kind)
+    check_place(options.out, options.store, phi, processes()[1])
+    if options.out is None:
+        return try_again(partial(_grams_of_one_layout, inputs, options))
+    with ResultPlace(options.out) as result:
+        return try_again(partial(_grams_of_one_layout, inputs, options, result))
 
 
-def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
+def _grams_of_one_layout(inputs: GramInputs, options: GramOptions, result: ResultPlace | None = None) -> Grams:
     phi, n, m = inputs.phi, len(inputs.rows), len(inputs.others)
     rank, world = processes()
     folder = None if options.store is None else Path(options.store)
@@ -189,7 +203,13 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
                 if isinstance(first, OutputsApart):  # to be one result, without a copy
                     whole = torch.zeros(len(names), *shape, dtype=phi.dtype, device=place)
                     return dict(zip(names, whole, strict=True))
-                return {name: torch.zeros(shape, dtype=phi.dtype, device=place) for name in names}
+                given = result if (what == "train") == inputs.symmetric else None
+                return {
+                    name: torch.zeros(shape, dtype=phi.dtype, device=place)
+                    if given is None or name != TOTAL
+                    else given.matrix(shape, phi.dtype, place)
+                    for name in names
+                }
             return {name: store.matrix(f"{what}-{name}" if name else what, shape, phi.dtype) for name in names}
 
         train, test = matrices("train", n * k * inputs.symmetric), matrices("test", m * k)
@@ -210,7 +230,7 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
 def _plan(inputs: GramInputs, budget_bytes: int, cell: int | None = None, *, paired: bool = False) -> Plan:
     """The plan of the Gram matrices, or of paired products; `cell` is the tile size of a store begun earlier."""
     phi = inputs.phi
-    if isinstance(phi, (IndependenceChecked, DerivedEmbedding)):
+    if isinstance(phi, (IndependenceChecked, DerivedEmbedding, SketchEmbedding)):
         phi.limit_work(budget_bytes)
     # The longer of the two shows more of whether samples depend on each other.
     layers = phi.plan_layers(max(inputs.rows, inputs.others, key=len), paired=paired)
@@ -254,7 +274,8 @@ def _summed(matrix: Tensor) -> Tensor:
     return matrix
 
 
-def _check_inputs(*inputs: Batch) -> None:
+def check_samples(*inputs: Batch) -> None:
+    """Raise UserError where an input has no sample."""
     for x in inputs:
         if (isinstance(x, Tensor) and x.ndim < 1) or len(x) == 0:
             raise UserError(f"a kernel needs at least one sample, and the input has shape {tuple(x.shape)}.")

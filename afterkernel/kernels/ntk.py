@@ -18,6 +18,7 @@ from afterkernel.kernels.gram import Grams, cross_grams, paired_products, train_
 from afterkernel.kernels.inputs import check_options, check_types, place_of
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan
 from afterkernel.kernels.precision import precision
+from afterkernel.kernels.result_place import Out
 from afterkernel.kernels.sample_sources import Inputs
 from afterkernel.kernels.samples import Batch, Forward
 from afterkernel.kernels.tiles import TOTAL
@@ -36,6 +37,7 @@ class _Options(TypedDict, total=False):
 
 
 class _OfGradients(_Options, total=False):
+    out: Out | None
     output: int | str | None
     parameters: Choice | None
 
@@ -85,6 +87,7 @@ def ntk(  # noqa: PLR0913 (public, all but three by name)
     device: str | torch.device | None = None,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
     store: Path | str | None = None,
+    out: Out | None = None,
     details: bool = False,
 ) -> Float[Tensor, " ..."] | KernelDetails:
     """The empirical neural tangent kernel of a model: K_ij = <d f(x_i) / d theta, d f(y_j) / d theta>.
@@ -112,11 +115,13 @@ def ntk(  # noqa: PLR0913 (public, all but three by name)
         device: where to compute and where the result is; the model's own by default.
         budget_bytes: bound on the memory in use at once, the result excluded.
         store: a folder where tiles are kept as they are done, so that a killed computation continues from there.
+        out: where the result is written: the path of a new .npy file, which is memory-mapped, or a tensor or array
+            (n, m) of the result's type. Not for output="full" or "diagonal".
         details: return a `KernelDetails`, which has the matrix as `kernel`, with its `relative_error` and `plan`.
 
     Returns:
-        The Gram matrix (n, m); with c outputs for output="diagonal" (n, m, c), for output="full" (n, m, c, c), whose
-        entry [i, j, k, l] is <d f_k(x_i), d f_l(y_j)>.
+        The Gram matrix (n, m), in `out` if given; with c outputs for output="diagonal" (n, m, c), for output="full"
+        (n, m, c, c), whose entry [i, j, k, l] is <d f_k(x_i), d f_l(y_j)>.
 
     Raises:
         UserError: several outputs per sample and none chosen, an output that is not a tensor, no trainable parameter,
@@ -125,7 +130,7 @@ def ntk(  # noqa: PLR0913 (public, all but three by name)
     """
     inputs = batches_of(model, x, y, forward)
     phi = network_embedding("ntk", model, inputs, dtype, device, output=output, parameters=parameters)
-    grams = _grams(phi, inputs, dtype, budget_bytes, store, parts=output == "diagonal")
+    grams = _grams(phi, inputs, dtype, budget_bytes, store, parts=output == "diagonal", out=out)
     K = _arranged(_matrices(grams, inputs), inputs, output)
     return _details(K, grams, dtype) if details else K
 
@@ -259,14 +264,17 @@ def _grams(
     budget_bytes: int,
     store: Path | str | None,
     parts: bool = False,
+    out: Out | None = None,
 ) -> Grams:
     """The Gram matrices of x with y, or with itself, and with `parts` those of the layers or outputs."""
     check_options(budget_bytes, store)
     kind = precision(dtype).name
     if "y" not in inputs:
-        return train_test_grams(phi, inputs["x"], budget_bytes=budget_bytes, dtype=kind, per_layer=parts, store=store)
+        return train_test_grams(
+            phi, inputs["x"], budget_bytes=budget_bytes, dtype=kind, per_layer=parts, store=store, out=out
+        )
     return cross_grams(
-        phi, inputs["x"], inputs["y"], budget_bytes=budget_bytes, dtype=kind, per_layer=parts, store=store
+        phi, inputs["x"], inputs["y"], budget_bytes=budget_bytes, dtype=kind, per_layer=parts, store=store, out=out
     )
 
 

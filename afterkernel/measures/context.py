@@ -41,6 +41,7 @@ class _Kernel:
     grams: dict[str, tuple[Float[Tensor, "n n"], Float[Tensor, "m n"]]]
     numbers: Numbers
     wall_s: float
+    approximation: float
 
 
 class Context:
@@ -86,10 +87,17 @@ class Context:
             )
 
     def add(
-        self, name: str, phi: Embedding, K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"], norm: float
+        self,
+        name: str,
+        phi: Embedding,
+        K: Float[Tensor, "n n"],
+        K_test: Float[Tensor, "m n"],
+        norm: float,
+        approximation: float = 0.0,
     ) -> None:
         """Add a kernel: its embedding, and train x train and test x train of phi divided by `norm`.
 
+        `approximation` is the relative error of an entry of a kernel that is an estimate.
         The matrices may be dropped or changed afterwards.
         """
         started = time.perf_counter()
@@ -101,7 +109,7 @@ class Context:
             numbers |= _checked(measure, measure.of_training_set(K))
         if self.options.per_layer and KINDS[name].has_layers:
             grams |= self._layers(phi, norm, K.device)
-        self.kernels[name] = _Kernel(phi, grams, numbers, time.perf_counter() - started)
+        self.kernels[name] = _Kernel(phi, grams, numbers, time.perf_counter() - started, approximation)
 
     def _layers(
         self, phi: Embedding, norm: float, place: torch.device
@@ -135,7 +143,7 @@ class Context:
                 labels=self._labels(self.problem.y_train, self.train_sample, matrix),
                 test=test,
                 test_labels=self._labels(self.problem.y_test, self.test_sample, matrix),
-                noise=_NOISE[self.precision.name],
+                noise=max(_NOISE[self.precision.name], self.kernels[name].approximation),
                 n_classes=self.problem.n_classes,
                 layer=layer,
                 initial=self._at(initial, key, matrix),

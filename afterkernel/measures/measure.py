@@ -21,8 +21,8 @@ class SampleGram:
     matrix (n, n) and labels (n,) in {0, ..., n_classes - 1}; test (m, n) of the sampled test images with them, and
     test_labels (m,).
     `initial` is the same matrix at epoch 0, `previous` at the snapshot before and `epochs_since` how long ago that was;
-    `others` holds other kernels' matrices by name. What is missing is None. `noise` is the rounding error of
-    an entry relative to the largest. `layer` is empty for the whole kernel.
+    `others` holds other kernels' matrices by name. What is missing is None. `noise` is the error of an
+    entry, by rounding or of an estimated kernel, relative to the largest. `layer` is empty for the whole kernel.
     """
 
     matrix: Float[Tensor, "n n"]

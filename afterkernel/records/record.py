@@ -66,9 +66,10 @@ class KernelRecord:
     one SVM for each against the rest, and `margin` and `gap` are `None` where any has none. The invariances are mean
     cosines in [-1, 1]. `effective_rank` is `None` where K is zero. `kernel_error` is the largest difference of a
     sample of the Gram matrix from the same gradients multiplied in float64, relative to its largest entry (from exact
-    gradients for tf32 and bf16). The columns after it are measured on a sample (docs/definitions.md) and `None` if
-    not measured. `measures` holds, by name, numbers whose names depend on kernels, options or plugins: alignments,
-    eigenvalues, other strengths of a transform, single layers. `warnings` lists numerical problems in sentences.
+    gradients for tf32 and bf16). `approximation_error` is `None` for exact kernels. The columns after it are measured
+    on a sample (docs/definitions.md) and `None` if not measured. `measures` holds, by name, numbers whose names depend
+    on kernels, options or plugins: alignments, eigenvalues, other strengths of a transform, single layers. `warnings`
+    lists numerical problems in sentences.
     """
 
     __pydantic_config__ = _PYDANTIC
@@ -120,6 +121,11 @@ class KernelRecord:
     resources: Resources = required()
     kernel_error: float | None = column(
         "largest rounding error in products of sampled entries, relative to the largest entry; blind to ReLU switches",
+        "svm",
+        default=None,
+    )
+    approximation_error: float | None = column(
+        "root mean square error of an entry of an estimated kernel (sketch), relative to the embeddings' lengths",
         "svm",
         default=None,
     )

@@ -18,6 +18,7 @@ from afterkernel.data import Problem
 from afterkernel.errors import UserError
 from afterkernel.kernel_kinds import KINDS
 from afterkernel.kernels import Embedding, Grams, train_test_grams, train_test_plan
+from afterkernel.kernels.sketch_embedding import SketchEmbedding
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.measures.invariance import NORM_OFFSET
 from afterkernel.models import Network
@@ -141,6 +142,7 @@ class Evaluator:
             K, K_test = grams.train, grams.test
             norm = _normalise(K, K_test)
             K, K_test = K.cpu(), K_test.cpu()
+            approximation = phi.estimated_error(problem.x_train) if isinstance(phi, SketchEmbedding) else None
             warnings += numeric_warnings.of_kernel(K, grams.relative_error, config.kernel.dtype)
             if self.run_dir is not None and "gram" in config.keep:
                 kept = SavedKernel(int(context.place), config.identity.evaluation_id, name, norm)
@@ -151,7 +153,7 @@ class Evaluator:
             warnings += found.warnings
             svm_done = time.perf_counter()
 
-            context.add(name, phi, K, K_test, norm)
+            context.add(name, phi, K, K_test, norm, approximation or 0.0)
         output = config.kernel.output_of(name, problem)
         return KernelRecord(
             **found.numbers,
@@ -161,6 +163,7 @@ class Evaluator:
             svm_intercept=config.svm.has_intercept,
             embedding_norm=norm,
             kernel_error=grams.relative_error,
+            approximation_error=approximation,
             warnings=tuple(warnings),
             resources=Resources(
                 wall_s_kernel=kernel_done - started,

@@ -201,7 +201,7 @@ MISTAKES = {
     "dataset=mnist dataset.root=/nowhere dataset.download=false": "MNIST/raw has no train-images",
     "dataset=folder": "dataset.root is not set",
     "dataset=folder dataset.root=/nope": "dataset.root=/nope holds no folder train/",
-    "kernel.names=[ntkk]": "kernel.names=ntkk is not known: choose one of ntk, conjugate, linear, rbf, infinite_ntk",
+    "kernel.names=[ntkk]": "kernel.names=ntkk is not known: choose one of ntk, conjugate, linear, rbf, infinite_ntk,",
     "kernel.names=[]": "kernel.names=[] is empty",
     "kernel.dtype=float16": "choose one of float32, float64",
     "kernel.budget_bytes=100": "kernel.budget_bytes=100 is too small: two embeddings of 91847 numbers",

@@ -26,7 +26,15 @@ AFFECTS = {
     *(f"training.{name}" for name in ("augment", "augment_angle_deg", "augment_shift_px")),
     *(f"training.{name}" for name in ("optimizer", "momentum", "lr_schedule", "weight_decay", "label_noise")),
     *("training.output_scale", "training.centered_output", "arch.patch_size", "arch.depth", "arch.heads"),
-    *("snapshot.epochs", "kernel.names", "kernel.dtype", "kernel.output", "seed"),
+    *(
+        "snapshot.epochs",
+        "kernel.names",
+        "kernel.dtype",
+        "kernel.output",
+        "kernel.sketch.dim",
+        "kernel.sketch.seed",
+        "seed",
+    ),
     *(
         f"svm.{name}"
         for name in ("name", "tol", "project", "intercept", "soft_C", "max_steps", "C", "stop_tol", "max_iter")
@@ -100,6 +108,8 @@ def test_an_option_counts_as_it_is_classified(case):
     needed = ACTIVE.get(field.name, {})
     if group == "training":
         node = dataclasses.replace(node, training=dataclasses.replace(node.training, **needed))
+    elif name.startswith("kernel.sketch."):
+        node = dataclasses.replace(node, kernel=Kernel(names=["sketch"]))
     elif section and needed and hasattr(node, next(iter(needed))):
         node = dataclasses.replace(node, **needed)
     after = changed(node, path, field)

@@ -148,6 +148,34 @@ CALLS = {
     "bytes for a store": (kernels(X, store=b"a"), f"store=b'a' {FOLDER}"),
     "a store without a name": (kernels(X, store=""), f"store='' {FOLDER}"),
     "a zero byte in a store's name": (kernels(X, store="a\0b"), f"store='a\\x00b' {FOLDER}"),
+    "a sketch without numbers": (
+        [lambda: ak.sketch(net(), X, 0)],
+        "dim=0 is not the length of a sketch: give an integer from 1 to 16777216.",
+    ),
+    "a negative seed of a sketch": (
+        [lambda: ak.sketch(net(), X, seed=-1)],
+        "seed=-1 is not a seed: give an integer of at least 0.",
+    ),
+    "a sketch in half precision": (
+        [lambda: ak.sketch(net(), X, dtype="bf16")],
+        "dtype=bf16 is a precision of products, which a sketch has none of: choose float32.",
+    ),
+    "sketches of two maps": (
+        [lambda: ak.sketch(net(), X, 8, details=True).kernel(ak.sketch(net(), X, 9, details=True))],
+        "the two sketches are not by the same random map: take the same model, output, dim and seed for both.",
+    ),
+    "a result of another shape": (
+        [lambda: ak.ntk(net(), X, out=torch.zeros(4, 5))],
+        "out= is (4, 5) in float32, and the result is (5, 5) in float32: give a matrix like that, or a path.",
+    ),
+    "a number for the place of a result": (
+        [lambda: ak.ntk(net(), X, out=5)],
+        "out=5 is not a place for a matrix: give the path of a new file or a tensor.",
+    ),
+    "a folder for the place of a result": (
+        [lambda: ak.ntk(net(), X, out="/")],
+        "out=/ exists: name a new file.",
+    ),
     "a model without numbers": (
         [lambda: ak.ntk(net().to("meta"), X), lambda: ak.conjugate_kernel(net().to("meta"), X)],
         "the model is on the device meta, which holds no numbers: load its weights first.",

@@ -111,6 +111,7 @@ PATHS = {
     "layers": lambda model, x, budget: layer_ntks(model, x, output="trace", budget_bytes=budget),
     "pairs": lambda model, x, budget: paired_ntk(model, x, x.clone(), output="trace", budget_bytes=budget),
     "conjugate": lambda model, x, budget: ak.conjugate_kernel(model, x, budget_bytes=budget),
+    "sketch": lambda model, x, budget: ak.sketch(model, x, 64, output="trace", budget_bytes=budget),
 }
 
 

@@ -49,6 +49,7 @@ SURFACE = [
     "swap_invariance",
     "effective_rank",
     "kernel_error",
+    "approximation_error",
     "target_alignment",
     "target_cka",
     "distance_to_initial",
