@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from afterkernel import kernels, models, transforms
     from afterkernel.errors import PrecisionWarning, UserError
-    from afterkernel.kernels import conjugate_kernel, ntk
+    from afterkernel.kernels import conjugate_kernel, ntk, ntk_operator, sketch
     from afterkernel.measures import alignment, cka, effective_rank, kernel_distance, spectrum, target_alignment
     from afterkernel.measures import model_invariance as invariance
     from afterkernel.records import results, sql
+    from afterkernel.runs.lightning_callback import KernelSnapshot
+    from afterkernel.runs.recorder import Recorder
     from afterkernel.runs.saved_grams import saved_grams
+    from afterkernel.runs.transformers_callback import TransformersKernelSnapshot
     from afterkernel.svm import HardMarginSVM, KernelRidge, MinimumNormInterpolator, OneVsRestSVM, SoftMarginPath
 
 __version__ = "0.1.0"
@@ -25,10 +28,13 @@ __version__ = "0.1.0"
 __all__ = [
     "HardMarginSVM",
     "KernelRidge",
+    "KernelSnapshot",
     "MinimumNormInterpolator",
     "OneVsRestSVM",
     "PrecisionWarning",
+    "Recorder",
     "SoftMarginPath",
+    "TransformersKernelSnapshot",
     "UserError",
     "alignment",
     "cka",
@@ -39,8 +45,10 @@ __all__ = [
     "kernels",
     "models",
     "ntk",
+    "ntk_operator",
     "results",
     "saved_grams",
+    "sketch",
     "spectrum",
     "sql",
     "target_alignment",
@@ -50,12 +58,15 @@ __all__ = [
 _MODULES = ("kernels", "models", "transforms")
 _HOMES = {
     "errors": ("PrecisionWarning", "UserError"),
-    "kernels": ("conjugate_kernel", "ntk"),
+    "kernels": ("conjugate_kernel", "ntk", "ntk_operator", "sketch"),
     "measures": (
         *("alignment", "cka", "effective_rank", "invariance", "kernel_distance", "spectrum"),
         "target_alignment",
     ),
     "records": ("results", "sql"),
+    "runs.lightning_callback": ("KernelSnapshot",),
+    "runs.recorder": ("Recorder",),
+    "runs.transformers_callback": ("TransformersKernelSnapshot",),
     "runs.saved_grams": ("saved_grams",),
     "svm": ("HardMarginSVM", "KernelRidge", "MinimumNormInterpolator", "OneVsRestSVM", "SoftMarginPath"),
 }

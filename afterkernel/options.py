@@ -32,6 +32,7 @@ def option(  # noqa: PLR0913 (a declaration, all by name)
     affects_results: bool = True,
     redact: bool = False,
     unordered: bool = False,
+    alternative: str = "",
 ) -> Any:
     """A dataclass field with one line of help, and with the values that it may take.
 
@@ -41,7 +42,8 @@ def option(  # noqa: PLR0913 (a declaration, all by name)
     otherwise, and a list holds no value twice unless `unique` is false. `affects_results` says whether a run's numbers
     depend on the value, which is then part of the run's identity: a device, a path or a memory budget is not. `redact`
     marks what stays on this machine, such as a local path: it is never sent to W&B. `unordered` says that the order of
-    a list changes no number.
+    a list changes no number. `alternative` is a word that may be given instead of a list of strings; OmegaConf has no
+    such type, so that the field must be annotated as Any.
     """
     metadata = {
         "help": help,
@@ -53,6 +55,7 @@ def option(  # noqa: PLR0913 (a declaration, all by name)
         "affects_results": affects_results,
         "redact": redact,
         "unordered": unordered,
+        "alternative": alternative,
     }
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: default.copy(), metadata=metadata)
@@ -83,6 +86,8 @@ class OptionType:
 
 def option_type(field: dataclasses.Field[Any]) -> OptionType:
     """The type of an option, whether its module postpones the evaluation of annotations or not."""
+    if field.metadata.get("alternative"):
+        return OptionType("str", is_list=True, is_optional=False)
     text = field.type.__name__ if isinstance(field.type, type) else str(field.type)
     plain = text.removesuffix(" | None")
     return OptionType(plain.removeprefix("list[").removesuffix("]"), plain.startswith("list["), plain != text)
@@ -97,6 +102,8 @@ def wanted(field: dataclasses.Field[Any]) -> str:
     words = of_list if kind.is_list else words
     if kind.is_list and (choices := field.metadata["choices"]):
         words = f"a list of names, such as [{','.join(list(choices)[:2])}]"
+    if alternative := field.metadata.get("alternative"):
+        words += f", or {alternative}"
     return f"{words} or null" if kind.is_optional else words
 
 
@@ -104,6 +111,9 @@ def check_bounds(node: Any, prefix: str = "") -> None:
     """Raise UserError for the first option below `node` whose value its field does not allow."""
     for name, field, value in walk(node, prefix):
         items = value if isinstance(value, list) else [value]
+        alternative = field.metadata["alternative"]
+        if alternative and not isinstance(value, list) and value != alternative:
+            raise UserError(f"{name}={_shown(value)} has the wrong type: it must be {wanted(field)}.")
         for item in items:
             _check_value(name, field, item, value)
         if field.metadata["unique"] and len(set(items)) < len(items):

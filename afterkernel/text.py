@@ -26,6 +26,11 @@ def general(value: Any) -> str:
     return re.sub(r"e([+-])0*(\d)", lambda m: f"e{m[1].replace('+', '')}{m[2]}", f"{float(value):g}")
 
 
+def plain(value: Any) -> str:
+    """A number with all its digits, and without a decimal point if it is whole: 5, 0.25, 1200000."""
+    return MISSING if is_missing(value) else f"{float(value):.15g}"
+
+
 def percent(fraction: Any, decimals: int = 2) -> str:
     """A fraction in percent, without the sign: 0.0132 is 1.32."""
     return MISSING if is_missing(fraction) else f"{100 * float(fraction):.{decimals}f}"
@@ -106,6 +111,14 @@ def signed(text: str, value: float) -> str:
     return f"+{text}" if value > 0 else text.replace("-", "\N{MINUS SIGN}", 1)
 
 
+def classes_in_words(minus: str, plus: str, classes: Sequence[str] = ()) -> str:
+    """Which classes are told apart: a pair, or several by their number and names, shortened."""
+    if not classes:
+        return f"{minus} against {plus}"
+    names = list(classes) if len(classes) <= 10 else [*classes[:5], "...", classes[-1]]
+    return f"{len(classes)} classes ({', '.join(names)})"
+
+
 def plural(number: int, noun: str) -> str:
     """A count and its noun: 1 seed, 3 seeds."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
@@ -117,7 +130,7 @@ def table_cell(value: Any) -> str:
         return MISSING
     if isinstance(value, (bool, str)) or type(value).__name__ in ("bool", "bool_"):
         return flag(value) if not isinstance(value, str) else value
-    return str(value) if float(value) == int(value) and "int" in type(value).__name__ else significant(value, 4)
+    return plain(value) if float(value).is_integer() else significant(value, 4)
 
 
 def number(value: Any, decimals: int, *, sign: bool = False) -> str:

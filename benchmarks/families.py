@@ -30,8 +30,11 @@ import torch
 from model_families import FAMILIES, Family
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 
 import afterkernel as ak
+from afterkernel.kernels.sample_sources import Inputs
+from afterkernel.kernels.samples import Forward
 from afterkernel.types import Float, Tensor
 
 SAMPLES = 4
@@ -82,10 +85,10 @@ class SingleParts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def build(family: Family) -> tuple[nn.Module, Tensor]:
-    """The model, disturbed, and its inputs; the same at every call."""
+def build(family: Family) -> tuple[nn.Module, Inputs, Forward | None]:
+    """The model, disturbed, its inputs and how it is called; the same at every call."""
     torch.manual_seed(0)
-    model, x = family.make(SAMPLES)
+    model, x, *calls = family.make(SAMPLES)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.requires_grad and (weight.is_floating_point() or weight.is_complex()):
@@ -95,7 +98,7 @@ def build(family: Family) -> tuple[nn.Module, Tensor]:
                 value.add_(0.1 * torch.randn_like(value))
             elif name.endswith("running_var"):
                 value.mul_(0.5 + torch.rand_like(value))
-    return model, x
+    return model, x, calls[0] if calls else None
 
 
 def to_double(model: nn.Module) -> nn.Module:
@@ -107,14 +110,15 @@ def to_double(model: nn.Module) -> nn.Module:
 
 def reference(family: Family) -> tuple[Float[Tensor, "n n"], list[str]]:
     """The kernel by autograd, one sample at a time, and the modules that compute in less than float64."""
-    model, x = build(family)
+    model, x, forward = build(family)
     model = to_double(model).eval()
-    x = x.double() if x.is_floating_point() else x
+    call = forward or (lambda model, batch: model(**batch) if isinstance(batch, dict) else model(batch))
+    x = tree_map(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf, x)
     trained = [value for value in model.parameters() if value.requires_grad]
     rows: list[Tensor] = []
-    for sample in x:
-        pair = torch.stack([sample, sample])
-        output = model(pair)[0]
+    for i in range(SAMPLES):
+        output = call(model, tree_map(lambda leaf, i=i: leaf[[i, i]], x))
+        output = getattr(output, "logits", output)[0]
         output = output if output.ndim == 0 else output.flatten()[family.output or 0]
         # The graph is kept for models that cache what they derive from parameters (levit's tables of biases).
         grads = torch.autograd.grad(output, trained, allow_unused=True, materialize_grads=True, retain_graph=True)
@@ -122,13 +126,13 @@ def reference(family: Family) -> tuple[Float[Tensor, "n n"], list[str]]:
         rows.append(torch.cat([(torch.view_as_real(g) if g.is_complex() else g).flatten().double() for g in grads]))
     kernel = torch.stack([torch.stack([torch.dot(a, b) for b in rows]) for a in rows])
     with SingleParts(model) as parts, torch.no_grad():
-        model(x)
+        call(model, x)
     return kernel, list(parts.found)
 
 
 def compare(family: Family, row: Row) -> None:
     """Fill a row in."""
-    model, x = build(family)
+    model, x, forward = build(family)
     row.parameters = sum(value.numel() for value in model.parameters() if value.requires_grad)
     before = {name: value.clone() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     modes = [module.training for module in model.modules()]
@@ -138,7 +142,7 @@ def compare(family: Family, row: Row) -> None:
         return
     started = time.perf_counter()
     try:
-        found = ak.ntk(model, x, output=family.output, dtype=torch.float64)
+        found = ak.ntk(model, x, forward=forward, output=family.output, dtype=torch.float64)
     except ak.UserError as error:
         row.note = f"refused: {error}"
         return

@@ -18,6 +18,11 @@ SETTING_KEYS = ["dataset", "minus", "plus", "setting"]
 RUN_KEYS = [*SETTING_KEYS, "learning_rate", "seed"]
 
 
+def of_pairs(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of two classes. Claims are about pairs of classes: runs with several classes are never paired."""
+    return rows[rows["classes"] == ""]
+
+
 def without_augmentation(rows: pd.DataFrame, kernel: str = "ntk") -> pd.DataFrame:
     """The rows of one kernel, of networks trained without augmentation."""
     return rows[(rows["kernel"] == kernel) & ~rows["augment"]]

@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         )
     check_checkpoints(arguments.run_dir)
     # All are loaded before any is evaluated: a damaged one should not be found at the end of a long evaluation.
-    network = config.arch.build(config.dataset.image_shape())
+    network = config.arch.build(config.dataset.image_shape(), config.dataset.n_outputs)
     for path in snapshot.paths(arguments.run_dir):
         snapshot.load(arguments.run_dir, network, path)
     try:

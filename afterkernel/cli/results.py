@@ -23,11 +23,13 @@ _MAIN: list[tuple[str, str, Callable[[Any], str]]] = [
     ("dataset", "dataset", str),
     ("minus", "minus", str),
     ("plus", "plus", str),
+    ("classes", "classes", str),
     ("svm_backend", "svm", str),
     ("arch", "arch", str),
     ("learning_rate", "lr", fmt.general),
     ("seed", "seed", str),
-    ("epoch", "epoch", str),
+    ("epoch", "epoch", fmt.plain),
+    ("step", "step", str),
     ("kernel", "kernel", str),
     ("svm_test_error", "svm %", fmt.percent),
     ("net_test_error", "net %", fmt.percent),
@@ -39,7 +41,7 @@ _MAIN: list[tuple[str, str, Callable[[Any], str]]] = [
     ("converged", "conv", fmt.flag),
 ]
 _LEAST = ["net_test_error", "converged", "margin", "zoom_invariance", "rotation_invariance", "sweep", "svm_backend"]
-_SHARED = 5  # These first columns are printed in a line above the table if all rows agree.
+_SHARED = 6  # These first columns are printed in a line above the table if all rows agree.
 
 
 def main(argv: Sequence[str]) -> int:
@@ -82,10 +84,12 @@ def main(argv: Sequence[str]) -> int:
     if names:
         _print([(name, name, fmt.table_cell) for name in names], frame)
         return 0
-    shared = [name for name, _, _ in _MAIN[:_SHARED] if frame[name].nunique() == 1]
+    by_step = bool(frame["epoch"].isna().any())  # steps are shown only where they are all that is known
+    main = [column for column in _MAIN if column[0] != "step" or by_step]
+    shared = [name for name, _, _ in main[:_SHARED] if frame[name].nunique() == 1]
     if shared:
-        print("  ".join(f"{name}={frame[name].iloc[0]}" for name in shared))
-    left_out = _print([column for column in _MAIN if column[0] not in shared], frame, droppable=_LEAST)
+        print("  ".join(f"{name}={value}" for name in shared if (value := frame[name].iloc[0]) != ""))
+    left_out = _print([column for column in main if column[0] not in shared], frame, droppable=_LEAST)
     if left_out:
         print(f"Columns that do not fit: {', '.join(left_out)} (--columns picks them).")
     return 0

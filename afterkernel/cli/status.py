@@ -22,7 +22,7 @@ from afterkernel.sweep.progress import describe_progress, run_timing
 from afterkernel.sweep.time_remaining import TimeRemaining, mean_run_s, time_left
 from afterkernel.text import print_table
 
-StatusName = Literal["done", "running", "failed", "damaged", "interrupted", "to go"]
+StatusName = Literal["done", "recorded", "running", "failed", "damaged", "interrupted", "to go"]
 
 
 def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[StatusName, str]:
@@ -36,10 +36,12 @@ def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[StatusName, 
         word = last_line(run.run_dir) if report is None else describe_progress(report)
         left = run_timing(report, time.time() - owner.since).left(whole_s)
         return "running", f"{word}{'' if left is None else f', {left}'} ({owner})"
-    if run.done:
+    if run.done and run.ended is not False:
         return "done", ""
     if run.damaged is not None:
         return "damaged", run.damaged
+    if run.ended is False:
+        return "recorded", f"up to step {run.recorded[-1]}; its end is not recorded"
     failure = read_failure(run.run_dir)
     if failure is not None:
         return "failed", failure

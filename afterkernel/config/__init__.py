@@ -1,7 +1,7 @@
 """The configuration: schema, composition, checks, identity."""
 
 from afterkernel.config.check import check, device
-from afterkernel.config.compose import check_single_run, compose, override, parse, to_config, use_config_dir
+from afterkernel.config.compose import check_single_run, compose, override, parse, to_config, typed, use_config_dir
 from afterkernel.config.explain import explain
 from afterkernel.config.identity import Identity, training_difference
 from afterkernel.config.places import CONF
@@ -22,5 +22,6 @@ __all__ = [
     "parse",
     "to_config",
     "training_difference",
+    "typed",
     "use_config_dir",
 ]

@@ -50,9 +50,11 @@ def check(config: Config) -> None:
     _check_output(config)
     device(config)
     _check_wandb(config)
-    for group in ("svm", "launcher", "measure", "dataset"):
+    for group in ("svm", "launcher", "measure", "dataset", "training"):
         with _naming_plugin():
             getattr(config, group).check()
+    if config.dataset.classes:
+        config.measure.check_classes()
     with _naming_plugin():
         _check_images(config)
 
@@ -84,6 +86,7 @@ def _check_images(config: Config) -> None:
             f"training.augment_shift_px={config.training.augment_shift_px:g} moves {shape[1]}x{shape[2]} images "
             f"entirely out of the frame: give less than {side}."
         )
+    config.kernel.check_output(config.dataset.n_outputs)
     size = _check_network(config, shape)
     check_budget(config.kernel.budget_bytes, size, config.kernel.precision.held.itemsize)
 
@@ -94,10 +97,12 @@ _sizes: dict[tuple[object, ...], int] = {}
 
 def _check_network(config: Config, shape: ImageShape) -> int:
     """The number of parameters of the network, for which all kernels exist."""
-    key = (type(config.arch), repr(config.arch), shape, *config.kernel.names)
+    outputs, centered = config.dataset.n_outputs, config.training.centered_output
+    key = (type(config.arch), repr(config.arch), shape, outputs, centered, *config.kernel.names)
     if key not in _sizes:
         with torch.device("meta"):
-            network = config.arch.build(shape)
+            network = config.arch.build(shape, outputs)
+        config.training.check_network(network)
         for name in config.kernel.names:
             KERNEL_KINDS[name].check(network)
         _sizes[key] = network.parameter_count

@@ -99,12 +99,22 @@ def to_config(cfg: DictConfig) -> Config:
 
     Raises UserError for the first mistake in it.
     """
-    config = _typed(cfg)
+    config = typed(cfg)
     check(config)
-    return config
+    return _with_listed_classes(config)
 
 
-def _typed(cfg: DictConfig) -> Config:
+def _with_listed_classes(config: Config) -> Config:
+    """The configuration with all classes by name, as they are recorded."""
+    if config.dataset.classes != "all":
+        return config
+    return dataclasses.replace(
+        config, dataset=dataclasses.replace(config.dataset, classes=config.dataset.chosen_classes())
+    )
+
+
+def typed(cfg: DictConfig) -> Config:
+    """The composed configuration as dataclasses, whose values are not checked yet. Raises UserError for a mistake."""
     if "hydra" in cfg:
         cfg = copy.deepcopy(cfg)
         with open_dict(cfg):
@@ -154,7 +164,7 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
         OmegaConf.update(base, name, value, merge=False, force_add=True)
     changed = config_from_dict(OmegaConf.to_container(base, resolve=True))
     check(changed)
-    return changed
+    return _with_listed_classes(changed)
 
 
 def _reject_unknown(cfg: DictConfig, config: Config) -> None:

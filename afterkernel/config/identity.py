@@ -78,17 +78,23 @@ def identify(config: Config) -> Identity:
     values["snapshot"] = {"epochs": config.snapshot.until(config.training.epochs)}
     training = {name: value for name, value in values.items() if name not in EVALUATION_SECTIONS}
     evaluation = {section: values.get(section, {}) for section in EVALUATION_SECTIONS}
-    sha256 = _sha256(values)
+    sha256 = digest(values)
     return Identity(
         run_id=f"{config.arch.name}-lr{config.training.lr:g}-seed{config.seed}-{sha256[:10]}",
         config_sha256=sha256,
-        training_id=_sha256(training),
-        evaluation_id=_sha256(evaluation)[:10],
+        training_id=digest(training),
+        evaluation_id=digest(evaluation)[:10],
         training=training,
     )
 
 
-def _sha256(values: Any) -> str:
+def evaluation_options(config: Config) -> dict[str, Any]:
+    """The options that decide the numbers of an evaluation, by section."""
+    return {section: deciding(getattr(config, section)) for section in EVALUATION_SECTIONS}
+
+
+def digest(values: Any) -> str:
+    """SHA-256 (hex) of plain data."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

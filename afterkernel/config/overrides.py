@@ -73,13 +73,19 @@ def read(words: Sequence[str]) -> list[Override]:
 
 
 def check_once(overrides: Sequence[Override]) -> None:
-    """Raise UserError where a command line sets one option twice: it is unknown which one is meant."""
+    """Raise UserError where a command line sets one option twice, or the classes in two ways: which one is meant?"""
     first: dict[str, str] = {}
     for override in overrides:
         key, text = override.key_or_group, short(override.input_line or "")
         if key in first:
             raise UserError(f"{first[key]} and {text} both set {key}: give it once.")
         first[key] = text
+    for side in ("dataset.minus", "dataset.plus"):
+        if side in first and "dataset.classes" in first:
+            raise UserError(
+                f"{first[side]} and {first['dataset.classes']} are both given: give either dataset.minus and "
+                "dataset.plus, or dataset.classes."
+            )
 
 
 def check_length(word: str) -> None:

@@ -79,7 +79,9 @@ class Config:
         affects_results=False,
         unordered=True,
     )
-    seed: int = option(0, "seed of initialisation, order of images and augmentation", at_least=0, at_most=2**31 - 1)
+    seed: int = option(
+        0, "seed of initialisation, order of images, augmentation and label noise", at_least=0, at_most=2**31 - 1
+    )
     keep: list[str] = option(
         ["checkpoint"],
         "what to keep of each snapshot in addition to its record: weights (checkpoint), Gram matrices "

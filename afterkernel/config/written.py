@@ -55,7 +55,7 @@ def _check_list_or_scalar(name: str, field: dataclasses.Field[Any], value: Any, 
     kind = option_type(field)
     fits = isinstance(value, (list, str)) if kind.is_list else not isinstance(value, (list, dict))
     if kind.is_list and isinstance(value, str):
-        fits = "${" in value
+        fits = "${" in value or value == field.metadata["alternative"]
     if not (fits and (value is not None or kind.is_optional)):
         shown = json.dumps(value, separators=(",", ":"), default=str) if not isinstance(value, str) else value
         raise UserError(f"{place}{name}={shown} has the wrong type: it must be {wanted(field)}.")

@@ -12,7 +12,7 @@ from afterkernel.config.schema import every_option, public
 from afterkernel.errors import UserError
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
-from afterkernel.report.grouping import AUGMENT, RATE, Options, flatten, separating
+from afterkernel.report.grouping import AUGMENT, RATE, Options, complete, flatten, separating
 from afterkernel.report.runs import SweepRuns, read_runs
 from afterkernel.wandb.mirror import Wandb, numbers_of
 from afterkernel.wandb.redact import without_paths
@@ -97,7 +97,7 @@ def grouping(records: Sequence[Record]) -> tuple[str, ...]:
     kinds: dict[tuple[str, str], list[Options]] = {}
     for record in records:
         kinds.setdefault((record.dataset, record.arch), []).append(flatten(public(record.config)))
-    others = {name for configs in kinds.values() for name in separating(configs, ignored=GROUPING)}
+    others = {name for configs in kinds.values() for name in separating(complete(configs), ignored=GROUPING)}
     return (*GROUPING, *sorted(others))
 
 

@@ -1,4 +1,4 @@
-"""Problems: two classes of an image data set, and the sources that they come from."""
+"""Problems: two or more classes of an image data set, and the sources that they come from."""
 
 from afterkernel.data.problem import Problem
 from afterkernel.data.source import Source

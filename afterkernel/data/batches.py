@@ -11,7 +11,7 @@ from afterkernel.types import Float, Int, Tensor
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
-_ORDER, _AUGMENTATION = 0, 1
+_ORDER, _AUGMENTATION = 0, 1  # the first number of a key; 2 is that of label noise
 
 
 class Batches:
@@ -49,15 +49,16 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Float[Tensor, "b c h w"], Int[Tensor, " b"]]]:
         """Images and labels of each batch. As a generator it reads the epoch only when the first batch is requested."""
         epoch = self.epoch
-        order = torch.randperm(len(self.x), generator=_generator(_ORDER, self.seed, epoch, 0))
+        order = torch.randperm(len(self.x), generator=generator(_ORDER, self.seed, epoch, 0))
         for step, index in enumerate(torch.split(order, self.batch_size)):
             images = self.x[index]
             if self.augmentation is not None:
-                images = self.augmentation(images, _generator(_AUGMENTATION, self.seed, epoch, step))
+                images = self.augmentation(images, generator(_AUGMENTATION, self.seed, epoch, step))
             yield images, self.y[index]
 
 
-def _generator(*key: int) -> torch.Generator:
+def generator(*key: int) -> torch.Generator:
+    """Random numbers that depend only on the key, of four numbers."""
     # SeedSequence maps similar keys to unrelated seeds. It ignores trailing zeros, so all keys have one length.
     state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state)

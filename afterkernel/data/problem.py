@@ -1,4 +1,4 @@
-"""A problem: two classes of images, with their official training and test splits."""
+"""A problem: two or more classes of images, with their official training and test splits."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ from functools import cached_property
 import torch
 
 from afterkernel.errors import UserError
-from afterkernel.types import Float, Int, Tensor
+from afterkernel.types import Int, Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Two classes of images, `minus` (y = 0) and `plus` (y = 1); the splits are never merged.
+    """Classes of images; the splits are never merged.
 
-    Images are float32 in [0, 1], their pixels scaled and nothing else; labels are int64. `warnings` are
-    about the files that they come from; they are stored in every record.
+    Two classes are `minus` (y = 0) and `plus` (y = 1). Of several, `classes` names those of y = 0, 1, ..., c - 1, and
+    `minus` and `plus` are empty. Images are float32 in [0, 1], their pixels scaled and nothing else; labels are int64.
+    `warnings` are about the files that they come from; they are stored in every record. `x_train` (n_train, c, h, w)
+    and `x_test` (n_test, c, h, w) may also be samples of another shape, as those of a Recorder are.
     Raises UserError if images and labels do not match, or if a split lacks a class.
     """
 
-    x_train: Float[Tensor, "n_train c h w"]
+    x_train: Tensor
     y_train: Int[Tensor, " n_train_labels"]
-    x_test: Float[Tensor, "n_test c_test h_test w_test"]
+    x_test: Tensor
     y_test: Int[Tensor, " n_test_labels"]
     minus: str
     plus: str
     warnings: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
@@ -40,10 +43,19 @@ class Problem:
                 raise UserError(
                     f"there are {len(x)} {split} images and {len(y)} {split} labels: give one label per image."
                 )
-            if torch.unique(y).tolist() != [0, 1]:
-                raise UserError(
-                    f"{split} labels are {torch.unique(y).tolist()}: they must hold both 0 (minus) and 1 (plus)."
-                )
+            if (found := torch.unique(y).tolist()) != list(range(self.n_classes)):
+                wanted = f"each of 0, ..., {self.n_classes - 1}" if self.classes else "both 0 (minus) and 1 (plus)"
+                raise UserError(f"{split} labels are {found}: they must hold {wanted}.")
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes."""
+        return len(self.classes) or 2
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of a network for this problem: one logit for two classes, otherwise one for each class."""
+        return len(self.classes) or 1
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -25,7 +25,7 @@ _FAILURES = (OSError, RuntimeError, ValueError, AssertionError, EOFError, HTTPEx
 
 @dataclass
 class TorchvisionSource(Source):
-    """A data set of torchvision with official splits; only the images of the two classes are kept."""
+    """A data set of torchvision with official splits; only the images of the chosen classes are kept."""
 
     root: str = option("data", "folder of the data sets, in torchvision's layout", affects_results=False, redact=True)
     download: bool = option(True, "download missing files into root", affects_results=False)

@@ -18,6 +18,7 @@ class Conjugate(KernelKind):
     title = "Conjugate kernel (CK)"
     definition = "the conjugate kernel (CK): inner products of the outputs of the last hidden layer"
     order = 1
+    uses_output = False
     by_default = True
 
     def embedding(self, given: KernelInput) -> Embedding:

@@ -23,6 +23,7 @@ class InfiniteNTK(KernelKind):
         "(arch.init=ntk), only for fully connected ReLU networks; the same for every snapshot"
     )
     order = 4
+    uses_output = False
     is_learned = False
 
     def check(self, network: nn.Module) -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from afterkernel.kernel_kinds.sketch import SketchOptions
     from afterkernel.kernels import Embedding
     from afterkernel.kernels.pixels import KernelFunction
     from afterkernel.types import Tensor
@@ -16,18 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KernelInput:
-    """What a kernel is computed from: a network, the training images (n, c, h, w), and in which precision and where."""
+    """What a kernel is computed from: a network, the training images (n, c, h, w), and in which precision and where.
+
+    `output` says of which of several outputs, as for `afterkernel.ntk`; None where the network has one. `sketch` are
+    the options of the kernel of that name; the defaults where None.
+    """
 
     network: nn.Module
     images: Tensor
     dtype: torch.dtype | str
     device: torch.device
+    output: int | str | None = None
+    sketch: SketchOptions | None = None
 
     def of_network(self, kernel: str) -> Embedding:
         """The embedding "ntk" (gradients) or "conjugate" (input of the last linear layer) of the network."""
         from afterkernel.kernels import embedding
 
-        return embedding(self.network, kernel, dtype=self.dtype, device=self.device)
+        output = self.output if kernel == "ntk" else None
+        return embedding(self.network, kernel, dtype=self.dtype, device=self.device, output=output)
 
     def of_pixels(self, function: KernelFunction) -> Embedding:
         """A kernel that is a function of only the pixels."""
@@ -60,6 +68,8 @@ class KernelKind:
     is_learned: ClassVar[bool] = True
     # Whether it is a sum over layers, so that each layer can be measured by itself.
     has_layers: ClassVar[bool] = False
+    # Whether it depends on which of a network's outputs it is of (`kernel.output`).
+    uses_output: ClassVar[bool] = True
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)

@@ -18,6 +18,7 @@ class Linear(KernelKind):
     start_label = "linear kernel"
     definition = "the linear kernel on pixels, <x, y>, the same for every snapshot"
     order = 2
+    uses_output = False
     is_learned = False
 
     def embedding(self, given: KernelInput) -> Embedding:

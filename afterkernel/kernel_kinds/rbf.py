@@ -22,6 +22,7 @@ class RBF(KernelKind):
         "most 1,000 of them, drawn with a fixed seed), the same for every snapshot"
     )
     order = 3
+    uses_output = False
     is_learned = False
 
     def embedding(self, given: KernelInput) -> Embedding:

@@ -13,11 +13,11 @@ from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.finite import FiniteCheck
 from afterkernel.kernels.plan import Plan, diagonal_pairs
 from afterkernel.kernels.precision import Precision, exact_products
+from afterkernel.kernels.samples import Batch
 from afterkernel.kernels.store import TileStore
 from afterkernel.kernels.terms import Block
 from afterkernel.kernels.tiles import TileWriter
 from afterkernel.progress.work import Advance
-from afterkernel.types import Tensor
 
 ERROR_SAMPLES = 16
 ERROR_BYTES = 1 << 27
@@ -28,8 +28,8 @@ class GramInputs:
     """What is multiplied: `rows` (n, ...) with each other where `symmetric`, and with `others` (m, ...)."""
 
     phi: Embedding
-    rows: Tensor
-    others: Tensor
+    rows: Batch
+    others: Batch
     symmetric: bool
     precision: Precision
 
@@ -54,7 +54,7 @@ class GramComputation:
         self.store, self.finite = store, finite
         self.relative_error = None if store is None else store.relative_error
 
-    def _collect(self, x: Tensor, part: slice, what: str, out: Block | None) -> Block:
+    def _collect(self, x: Batch, part: slice, what: str, out: Block | None) -> Block:
         """Collect samples, into `out` if given (fresh memory costs more than what is written to it)."""
         precision = self.inputs.precision
         as_held = precision.held == precision.dtype
@@ -112,8 +112,9 @@ class GramComputation:
         inputs, k = self.inputs, self.inputs.phi.outputs
         rows = self._held(block)
         if self.relative_error is None and inputs.symmetric:
+            first = inputs.rows[slice(block.start, min(block.stop, block.start + ERROR_SAMPLES))]
             few = rows[slice(0, max(1, min(ERROR_SAMPLES, self.plan.columns_per_chunk)))]
-            self.relative_error = relative_error(inputs.phi, inputs.rows[block], few, inputs.precision)
+            self.relative_error = relative_error(inputs.phi, first, few, inputs.precision)
             if self.store is not None:
                 self.store.relative_error = self.relative_error
         for tile in diagonal:
@@ -173,7 +174,7 @@ class GramComputation:
         self.finite.settle()
 
 
-def relative_error(phi: Embedding, x: Tensor, rows: Block, kind: Precision) -> float:
+def relative_error(phi: Embedding, x: Batch, rows: Block, kind: Precision) -> float:
     """Error of the Gram matrix of the first samples x of `rows`, against exact gradients multiplied in float64.
 
     The largest difference relative to the largest entry.
@@ -188,8 +189,8 @@ def relative_error(phi: Embedding, x: Tensor, rows: Block, kind: Precision) -> f
         with exact_products():
             held = phi.block(x[part])
     exact = torch.zeros(side, side, dtype=torch.float64, device=phi.device)
-    for terms in held.layers.values():
-        for term in terms:  # one at a time: all of them in float64 would take twice the samples' memory
+    for name in held.parts:
+        for term in held.part(name):  # one at a time: all of them in float64 would take twice the samples' memory
             double = term.to(torch.float64)
             double.add_products(double, exact)
     scale = exact.abs().max()

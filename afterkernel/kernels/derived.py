@@ -14,6 +14,7 @@ from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import LayerPlan
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.protocols import Embedding
+from afterkernel.kernels.samples import Batch
 from afterkernel.kernels.terms import Block, Term
 from afterkernel.types import Float, Tensor
 
@@ -37,7 +38,7 @@ class MeanProducts:
         self._mean: Tensor | None = None
         self._layout: object = None
 
-    def __call__(self, x: Tensor, block: Block) -> Float[Tensor, " n"]:
+    def __call__(self, x: Batch, block: Block) -> Float[Tensor, " n"]:
         """The products of samples x, whose embeddings are `block`."""
         mean = self._formed()
         return torch.cat([rows.double() @ mean for rows in _written_out(block, len(mean))])
@@ -155,7 +156,7 @@ class DerivedEmbedding:
     outputs = 1
 
     def __init__(
-        self, name: str, phi: Embedding, statistics: Callable[[Tensor, Block], Tensor], combine: Combine
+        self, name: str, phi: Embedding, statistics: Callable[[Batch, Block], Tensor], combine: Combine
     ) -> None:
         self.name, self.phi, self.statistics, self.combine = name, phi, statistics, combine
         self.model: nn.Module = phi.model
@@ -183,11 +184,11 @@ class DerivedEmbedding:
         if hasattr(self.phi, "limit_work"):
             self.phi.limit_work(budget_bytes)
 
-    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
+    def plan_layers(self, x: Batch, *, paired: bool = False) -> Sequence[LayerPlan]:
         """The plan of the other kernel: combining costs little in comparison."""
         return self.phi.plan_layers(x, paired=paired)
 
-    def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
+    def block(self, x: Batch, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
         """The samples with their statistics, or only those of `rows`."""
         base = self.phi.block(x, rows=rows)
         statistics = self.statistics(x if rows is None else x[list(rows)], base).to(self.device, torch.float64)
@@ -197,6 +198,6 @@ class DerivedEmbedding:
         out.put(0, block)
         return out
 
-    def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
+    def __call__(self, x: Batch) -> Float[Tensor, "n p"]:
         """Raises UserError: such a kernel has no embedding that could be written out."""
         return self.block(x).embeddings()

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from afterkernel.errors import PrecisionWarning, UserError
 from afterkernel.kernels.last_layer import DataFlow, LastLayer, last_linear_layer
@@ -19,6 +20,7 @@ from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import Cost, LayerPlan
 from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.sample_axis import SampleAxis, find_sample_axis
+from afterkernel.kernels.samples import Batch, placed
 from afterkernel.kernels.terms import Block, Gradients
 from afterkernel.kernels.verify import COARSE_TOLERANCE, TOLERANCE
 from afterkernel.kernels.working_copy import WorkingCopy
@@ -81,12 +83,12 @@ class FeatureEmbedding:
         calls = f" (call {chosen.call} of {chosen.calls})" if chosen.calls > 1 else ""
         return f"the input of {chosen.name}{calls}{which}"
 
-    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
+    def plan_layers(self, x: Batch, *, paired: bool = False) -> Sequence[LayerPlan]:
         """One layer: the features."""
         size = self._prepare(x)
         return [LayerPlan("features", Cost("gradients", size, size, size, size), self.description)]
 
-    def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
+    def block(self, x: Batch, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
         """The features as a block of one layer; of one batch x only those of `rows`, if given."""
         size = self._prepare(x)
         if rows is not None:
@@ -99,17 +101,17 @@ class FeatureEmbedding:
             block[part].put(0, Block({"features": (Gradients(self._batch(x[part]).unsqueeze(1)),)}))
         return block
 
-    def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
+    def __call__(self, x: Batch) -> Float[Tensor, "n p"]:
         """The features (n, p)."""
         with exact_products():
             return self.block(x).embeddings()
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def _batch(self, x: Tensor) -> Float[Tensor, "n p"]:
+    def _batch(self, x: Batch) -> Float[Tensor, "n p"]:
         if len(x) == 1:
             # torch multiplies the matrices of a single sample in other shapes.
-            return self._batch(torch.cat([x, x]))[:1]
+            return self._batch(x[[0, 0]])[:1]
         found = self._forward(x).layer
         if self._chosen is None or self._axis is None or found.key != self._chosen.key:
             expected = self.description
@@ -129,15 +131,15 @@ class FeatureEmbedding:
         value = torch.view_as_real(value).flatten(-2) if value.is_complex() else value
         return value.to(self.dtype)
 
-    def _place(self, x: Tensor) -> Tensor:
-        x = x.detach().to(self.device, self.dtype if x.is_floating_point() else x.dtype)
-        return x.clone() if x.is_inference() else x
+    def _place(self, x: Batch) -> Batch:
+        here: Batch = tree_map(lambda leaf: placed(leaf, self.device, self.dtype), x)
+        return here
 
-    def _forward(self, x: Tensor) -> _Features:
+    def _forward(self, x: Batch) -> _Features:
         """One forward pass; the layer's input is copied before the layer can change it."""
         x = self._place(x)
         with DataFlow(dict(self._copy.inner.named_parameters())) as flow:
-            x = flow.begin(x)
+            x = tree_map(flow.begin, x)
             if self.requested is None:
                 layer = last_linear_layer(flow, self.model(x), self._copy.inner)
             else:
@@ -150,7 +152,7 @@ class FeatureEmbedding:
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def _prepare(self, x: Tensor) -> int:
+    def _prepare(self, x: Batch) -> int:
         """Choose the layer, find the samples in its input, and check that they do not depend on each other."""
         if self._chosen is not None and self._axis is not None:
             return math.prod(self._axis.others) * self._axis.rows
@@ -185,13 +187,13 @@ class FeatureEmbedding:
         log_once(f"conjugate kernel: the features are {self.description}")
         return math.prod(axis.others) * axis.rows
 
-    def _probe(self, x: Tensor) -> Tensor:
+    def _probe(self, x: Batch) -> Batch:
         """Three samples; where there are fewer, some are used more than once."""
         if len(x) == 0:
             raise UserError("a kernel needs at least one sample.")
-        return torch.cat([x] * -(-3 // len(x)))[:3] if len(x) < 3 else x[:3]
+        return x[[i % len(x) for i in range(3)]]
 
-    def _check_model(self, probe: Tensor) -> None:
+    def _check_model(self, probe: Batch) -> None:
         """Compare the working copy with the model, without gradients if it can be run so."""
         trained = [value for value in self._copy.inner.parameters() if value.requires_grad]
         for value in trained:
@@ -204,12 +206,12 @@ class FeatureEmbedding:
             self._copy.check(self._place(probe))
 
     def _arranged(
-        self, axis: SampleAxis, three: Tensor, probe: Tensor, chosen: LastLayer, coarsest: torch.dtype
+        self, axis: SampleAxis, three: Tensor, probe: Batch, chosen: LastLayer, coarsest: torch.dtype
     ) -> SampleAxis:
         """The axis with the order of its rows, by which each sample is the same in a batch as by itself."""
         try:
             # In a batch of copies: torch multiplies the matrices of a single sample in other shapes.
-            alone = [self._forward(torch.stack([sample, sample])).layer for sample in probe]
+            alone = [self._forward(probe[[i, i]]).layer for i in range(len(probe))]
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -25,7 +26,11 @@ from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, Plan, Setting, plan
 from afterkernel.kernels.precision import exact_products, precision
+from afterkernel.kernels.result_place import Out, ResultPlace, check_place
+from afterkernel.kernels.samples import Batch, named_parts
+from afterkernel.kernels.sketch_embedding import SketchEmbedding
 from afterkernel.kernels.store import TileStore, fingerprint
+from afterkernel.kernels.terms import OutputsApart
 from afterkernel.kernels.tiles import TOTAL, TileWriter
 from afterkernel.progress.work import progress
 from afterkernel.types import Float, Tensor
@@ -36,7 +41,8 @@ class Grams:
     """Gram matrices, with what they cost and how exact they are.
 
     train (nk, nk) and test (mk, nk), k rows per sample (1 but for the full kernel of several outputs); layers: the same
-    two for each layer if requested, whose sums they are. relative_error: the largest difference, over some 16
+    two for each layer if requested, whose sums they are (for the diagonal of several outputs, for each output).
+    relative_error: the largest difference, over some 16
     samples, from the same gradients multiplied in float64, relative to the largest entry; None for x against y, and
     where no row block was computed here (another process's work); a store keeps the first one measured. ReLUs and
     pools that switch in float32 are not seen, as both sides use the same gradients: they cost up to 5.6e-4 on MNIST.
@@ -58,18 +64,20 @@ class GramOptions:
     per_layer: bool = False
     store: Path | str | None = None
     result_device: torch.device | str | None = None
+    out: Out | None = None
 
 
-def train_test_grams(
+def train_test_grams(  # noqa: PLR0913 (all but three by name)
     phi: Embedding,
-    train: Tensor,
-    test: Tensor | None = None,
+    train: Batch,
+    test: Batch | None = None,
     *,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
     dtype: str | torch.dtype | None = None,
     per_layer: bool = False,
     store: Path | str | None = None,
     result_device: torch.device | str | None = None,
+    out: Out | None = None,
 ) -> Grams:
     """The Gram matrices train x train (symmetric) and test x train in one pass over blocks of training samples.
 
@@ -78,45 +86,50 @@ def train_test_grams(
         train, test: samples (n, ...) and (m, ...); without `test` its matrix has no rows.
         budget_bytes: bound on the memory in use at once, the result excluded.
         dtype: "tf32" or "bf16" for products of less than the embedding's precision; its own by default.
-        per_layer: also give every layer's matrices.
+        per_layer: also give every layer's matrices; those of every output where phi is of the "diagonal".
         store: a folder where tiles are kept as they are done, so that a killed computation continues from there.
         result_device: where the matrices lie; where phi computes by default.
+        out: where train x train is written, as for `ntk`.
 
     Raises UserError as `ntk` does.
     """
     test = train[:0] if test is None else test
-    _check_inputs(train)
-    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device)
+    check_samples(train)
+    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device, out)
     return _grams(phi, train, test, True, options)
 
 
-def cross_grams(
+def cross_grams(  # noqa: PLR0913 (all but three by name)
     phi: Embedding,
-    x: Tensor,
-    y: Tensor,
+    x: Batch,
+    y: Batch,
     *,
     budget_bytes: int = DEFAULT_BUDGET_BYTES,
     dtype: str | torch.dtype | None = None,
     per_layer: bool = False,
     store: Path | str | None = None,
     result_device: torch.device | str | None = None,
+    out: Out | None = None,
 ) -> Grams:
-    """The Gram matrix of x (rows) with y (columns), as `test` of the result; for arguments see `train_test_grams`."""
-    _check_inputs(x, y)
-    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device)
+    """The Gram matrix of x (rows) with y (columns), as `test` of the result, which is written to `out` if given.
+
+    For arguments see `train_test_grams`.
+    """
+    check_samples(x, y)
+    options = GramOptions(budget_bytes, dtype, per_layer, store, result_device, out)
     return _grams(phi, y, x, False, options)
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
 def paired_products(
-    phi: Embedding, x: Tensor, y: Tensor, *, budget_bytes: int = DEFAULT_BUDGET_BYTES
+    phi: Embedding, x: Batch, y: Batch, *, budget_bytes: int = DEFAULT_BUDGET_BYTES
 ) -> Float[Tensor, " n"]:
     """<phi(x_i), phi(y_i)> for n pairs of samples, summed over outputs, added up in float64: no n x n matrix is made.
 
     With y = x the squared lengths of the embeddings. Raises UserError as `ntk` does, and where x and y do not pair up.
     """
-    _check_inputs(x, y)
+    check_samples(x, y)
     if len(x) != len(y):
         raise UserError(f"x has {len(x)} samples and y {len(y)}: give as many of each, one pair after the other.")
     samples = samples_to_pair(phi, x, budget_bytes)
@@ -133,7 +146,7 @@ def paired_products(
     return torch.cat(products)
 
 
-def samples_to_pair(phi: Embedding, x: Tensor, budget_bytes: int | None = None) -> int:
+def samples_to_pair(phi: Embedding, x: Batch, budget_bytes: int | None = None) -> int:
     """Plan phi for paired products, and give the samples to embed at once: a batch, if the budget holds two of them.
 
     The budget is by default that of the last Gram matrix of phi.
@@ -145,7 +158,7 @@ def samples_to_pair(phi: Embedding, x: Tensor, budget_bytes: int | None = None) 
 
 
 def train_test_plan(
-    phi: Embedding, train: Tensor, test: Tensor, budget_bytes: int, dtype: str | torch.dtype | None = None
+    phi: Embedding, train: Batch, test: Batch, budget_bytes: int, dtype: str | torch.dtype | None = None
 ) -> Plan:
     """The plan that `train_test_grams` will follow."""
     kind = precision(phi.dtype if dtype is None else dtype)
@@ -154,14 +167,19 @@ def train_test_plan(
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _grams(phi: Embedding, rows: Tensor, others: Tensor, symmetric: bool, options: GramOptions) -> Grams:
+def _grams(phi: Embedding, rows: Batch, others: Batch, symmetric: bool, options: GramOptions) -> Grams:
     kind = precision(phi.dtype if options.dtype is None else options.dtype)
     if kind.dtype != phi.dtype:
         raise UserError(f"dtype={kind.name} needs an embedding in {kind.dtype}, and this one is in {phi.dtype}.")
-    return try_again(partial(_grams_of_one_layout, GramInputs(phi, rows, others, symmetric, kind), options))
+    inputs = GramInputs(phi, rows, others, symmetric, kind)
+    check_place(options.out, options.store, phi, processes()[1])
+    if options.out is None:
+        return try_again(partial(_grams_of_one_layout, inputs, options))
+    with ResultPlace(options.out) as result:
+        return try_again(partial(_grams_of_one_layout, inputs, options, result))
 
 
-def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
+def _grams_of_one_layout(inputs: GramInputs, options: GramOptions, result: ResultPlace | None = None) -> Grams:
     phi, n, m = inputs.phi, len(inputs.rows), len(inputs.others)
     rank, world = processes()
     folder = None if options.store is None else Path(options.store)
@@ -170,7 +188,8 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
     with exact_products(tf32=inputs.precision.tf32):
         steps = _plan(inputs, options.budget_bytes, cell=TileStore.begun(folder))
         k = phi.outputs  # known once planned
-        names = [TOTAL, *(phi.block(inputs.rows[:1]).layers if options.per_layer else ())]
+        first = phi.block(inputs.rows[:1]) if options.per_layer else None
+        names = [TOTAL, *(first.parts if first is not None else ())]
         store = None
         if folder is not None:
             side = -(-n // steps.columns_per_chunk)
@@ -181,7 +200,16 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
             shape = (height, n * k)
             if store is None:
                 place = torch.device(options.result_device or phi.device)
-                return {name: torch.zeros(shape, dtype=phi.dtype, device=place) for name in names}
+                if isinstance(first, OutputsApart):  # to be one result, without a copy
+                    whole = torch.zeros(len(names), *shape, dtype=phi.dtype, device=place)
+                    return dict(zip(names, whole, strict=True))
+                given = result if (what == "train") == inputs.symmetric else None
+                return {
+                    name: torch.zeros(shape, dtype=phi.dtype, device=place)
+                    if given is None or name != TOTAL
+                    else given.matrix(shape, phi.dtype, place)
+                    for name in names
+                }
             return {name: store.matrix(f"{what}-{name}" if name else what, shape, phi.dtype) for name in names}
 
         train, test = matrices("train", n * k * inputs.symmetric), matrices("test", m * k)
@@ -202,7 +230,7 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions) -> Grams:
 def _plan(inputs: GramInputs, budget_bytes: int, cell: int | None = None, *, paired: bool = False) -> Plan:
     """The plan of the Gram matrices, or of paired products; `cell` is the tile size of a store begun earlier."""
     phi = inputs.phi
-    if isinstance(phi, (IndependenceChecked, DerivedEmbedding)):
+    if isinstance(phi, (IndependenceChecked, DerivedEmbedding, SketchEmbedding)):
         phi.limit_work(budget_bytes)
     # The longer of the two shows more of whether samples depend on each other.
     layers = phi.plan_layers(max(inputs.rows, inputs.others, key=len), paired=paired)
@@ -227,8 +255,8 @@ def _manifest(inputs: GramInputs, steps: Plan, names: list[str]) -> dict[str, ob
     return {
         **phi.identity,
         "first_length_squared": f"{length:.3e}",
-        "weights_sha256": fingerprint(dict(phi.model.state_dict())),
-        "data_sha256": fingerprint({"rows": inputs.rows, "others": inputs.others}),
+        "weights_sha256": fingerprint(phi.model.state_dict().items()),
+        "data_sha256": fingerprint(chain(named_parts(inputs.rows, "rows"), named_parts(inputs.others, "others"))),
         "symmetric": inputs.symmetric,
         "dtype": inputs.precision.name,
         "rows_a_sample": phi.outputs,
@@ -246,7 +274,8 @@ def _summed(matrix: Tensor) -> Tensor:
     return matrix
 
 
-def _check_inputs(*inputs: Tensor) -> None:
+def check_samples(*inputs: Batch) -> None:
+    """Raise UserError where an input has no sample."""
     for x in inputs:
-        if x.ndim < 1 or len(x) == 0:
+        if (isinstance(x, Tensor) and x.ndim < 1) or len(x) == 0:
             raise UserError(f"a kernel needs at least one sample, and the input has shape {tuple(x.shape)}.")

@@ -22,6 +22,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.plan import CHECKED_SHARE, DEFAULT_BUDGET_BYTES, WORK_SHARE, LayerPlan
 from afterkernel.kernels.protocols import Embedding
+from afterkernel.kernels.samples import Batch, magnitudes
 from afterkernel.kernels.terms import Block, Gradients
 from afterkernel.kernels.verify import difference_of
 from afterkernel.types import Float, Int, Tensor
@@ -54,8 +55,7 @@ class IndependenceChecked:
     """
 
     def __init__(self, inner: Embedding, in_float64: Callable[[], Embedding]) -> None:
-        self.inner = inner
-        self._in_float64 = in_float64
+        self.inner, self.in_float64 = inner, in_float64
         self._generator = torch.Generator().manual_seed(0)
         self._credit, self._checked = 0.0, 0
         self.budget_bytes = DEFAULT_BUDGET_BYTES
@@ -95,7 +95,7 @@ class IndependenceChecked:
         """Samples of one batch."""
         return self.inner.samples_at_once
 
-    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
+    def plan_layers(self, x: Batch, *, paired: bool = False) -> Sequence[LayerPlan]:
         """Look at a few samples, and choose how each layer is held."""
         return self.inner.plan_layers(x, paired=paired)
 
@@ -108,7 +108,7 @@ class IndependenceChecked:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
+    def block(self, x: Batch, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
         """The embeddings of samples x, written to `out` if given; some are checked. Of `rows` none is."""
         if rows is not None:
             return self.inner.block(x, rows=rows)
@@ -120,10 +120,10 @@ class IndependenceChecked:
         self._check(x, block, outputs.rows(chosen), chosen, self.inner.block)
         return block
 
-    def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
+    def __call__(self, x: Batch) -> Float[Tensor, "n p"]:
         """The embeddings written out as rows; some are checked."""
 
-        def collect(part: Tensor) -> Block:
+        def collect(part: Batch) -> Block:
             return Block({"": (Gradients(self.inner(part).unsqueeze(1)),)})
 
         chosen = self._choose(len(x))
@@ -167,11 +167,11 @@ class IndependenceChecked:
     @torch.no_grad()
     def _check(
         self,
-        x: Tensor,
+        x: Batch,
         block: Block,
         outputs: Float[Tensor, "c k"] | None,
         chosen: list[int],
-        collect: Callable[[Tensor], Block],
+        collect: Callable[[Batch], Block],
     ) -> None:
         """Collect the chosen samples again in groups of similar ones, and one alone; compare with `block`."""
         with warnings.catch_warnings():
@@ -194,7 +194,7 @@ class IndependenceChecked:
             for suspicion in sorted(suspicions, key=lambda found: -found.difference):
                 self._confirm(x, suspicion, collect)
 
-    def _groups(self, x: Tensor, n: int) -> list[Int[Tensor, " g"]]:
+    def _groups(self, x: Batch, n: int) -> list[Int[Tensor, " g"]]:
         """Places of the chosen samples x of n in the batches to collect again: similar ones together, and some alone.
 
         What a batch of similar samples has in common, such as a maximum or a longest sequence, differs the most from
@@ -204,8 +204,7 @@ class IndependenceChecked:
         alone = torch.randperm(count, generator=self._generator)
         if n <= ALL_ALONE:
             return list(torch.split(alone, 1))
-        numbers = (x.abs() if x.is_complex() else x.double().abs()).reshape(count, x[0].numel())
-        order = numbers.sum(dim=1, dtype=torch.float64).cpu().argsort()
+        order = magnitudes(x).argsort()
         size = min(GROUP, n // CHECKED_SHARE)
         parts = order.tensor_split(max(min(2, count), count // size))
         groups = [part[torch.randperm(len(part), generator=self._generator)] for part in parts]
@@ -216,7 +215,7 @@ class IndependenceChecked:
         coarse = self.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest"
         return COARSE if coarse else SUSPICIOUS.get(self.dtype, COARSE)
 
-    def _confirm(self, x: Tensor, suspicion: _Suspicion, collect: Callable[[Tensor], Block]) -> None:
+    def _confirm(self, x: Batch, suspicion: _Suspicion, collect: Callable[[Batch], Block]) -> None:
         """Raise UserError unless rounding explains the difference: in float64 there must be none."""
         sample = int(suspicion.group[suspicion.place])
         size = max(1, self.samples_at_once)
@@ -245,7 +244,7 @@ class IndependenceChecked:
             )
 
     def _repeat(
-        self, collect: Callable[[Tensor], Block], x: Tensor, place: list[int], expected: _Samples, times: int
+        self, collect: Callable[[Batch], Block], x: Batch, place: list[int], expected: _Samples, times: int
     ) -> None:
         """Raise UserError where the same batch does not always give the same."""
         limit = self._suspicious if self.device.type == "cpu" else ANY_ORDER
@@ -258,12 +257,12 @@ class IndependenceChecked:
                     "its forward pass deterministic and without state."
                 )
 
-    def _most_precise(self, x: Tensor, batch: int) -> Embedding:
+    def _most_precise(self, x: Batch, batch: int) -> Embedding:
         """The embedding in float64, in batches of that size, or as it is where the model insists on less."""
         if self.dtype == torch.float64:
             return self.inner
         try:
-            phi: Any = self._in_float64()
+            phi: Any = self.in_float64()
             phi.plan_layers(x)
             try_again(lambda: phi.block(x))
             phi.samples_at_once = batch
@@ -272,7 +271,7 @@ class IndependenceChecked:
         found: Embedding = phi
         return found
 
-    def _collected(self, collect: Callable[[Tensor], Block], x: Tensor, places: Sequence[int]) -> _Samples:
+    def _collected(self, collect: Callable[[Batch], Block], x: Batch, places: Sequence[int]) -> _Samples:
         """Embeddings and outputs of some samples of x, computed in one call."""
         phi = getattr(collect, "__self__", self.inner)
 
@@ -351,7 +350,7 @@ class _CoarsestType(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _rows(x: Tensor, index: Int[Tensor, " c"]) -> Tensor:
+def _rows(x: Batch, index: Int[Tensor, " c"]) -> Batch:
     return x[index.to(x.device)]
 
 

@@ -1,4 +1,4 @@
-"""Checks of the arguments of public functions: a module, and tensors of samples that it accepts."""
+"""Checks of the arguments of public functions: a module, and samples that it accepts."""
 
 from __future__ import annotations
 
@@ -10,30 +10,20 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.protocols import Embedding
+from afterkernel.kernels.samples import Batch, Samples, named_tensors, placed
 from afterkernel.types import Tensor
 
 
-def check_arguments(model: object, inputs: Mapping[str, object]) -> None:
-    """Raise UserError where the model is not a module, or an input not a tensor with samples as its first dimension."""
+def check_model(model: object) -> None:
+    """Raise UserError where the model is not a module."""
     if not isinstance(model, nn.Module):
         raise UserError(f"the first argument is a {type(model).__name__}, not a torch.nn.Module: give model, then x.")
     if not hasattr(model, "_parameters"):  # a traced module has them in another one
         raise UserError(f"the {type(model).__name__} is not initialised: call super().__init__() in its __init__.")
-    for name, value in inputs.items():
-        if not isinstance(value, Tensor):
-            raise UserError(f"{name} is a {type(value).__name__}, not a torch tensor: convert it with torch.as_tensor.")
-        if value.ndim == 0:
-            raise UserError(f"{name} is a single number: its first dimension must be the sample.")
-        if value.is_nested or value.layout != torch.strided:
-            raise UserError(f"{name} is not a dense tensor: convert it by {name}.{_TO_DENSE[value.is_nested]}.")
-        if value.is_meta:
-            raise UserError(f"{name} is on the device meta, which holds no numbers: give it on a real device.")
-
-
-_TO_DENSE = {False: "to_dense()", True: "to_padded_tensor(0.0)"}
 
 
 def check_options(budget_bytes: Any, store: Any = None) -> None:
@@ -46,37 +36,59 @@ def check_options(budget_bytes: Any, store: Any = None) -> None:
         raise UserError(f"store={store!r} is not the name of a folder: give a string or a pathlib.Path.")
 
 
-def check_types(phi: Embedding, inputs: Mapping[str, Tensor]) -> None:
+def check_types(phi: Embedding, inputs: Mapping[str, Batch]) -> None:
     """Raise UserError where the model does not take whole numbers (tokens may be such, images may not), or does not
     take y, of other shape than x.
     """
+    first = _shapes(next(iter(inputs.values())))
     for name, value in inputs.items():
-        unlike = value.shape[1:] != next(iter(inputs.values())).shape[1:]
-        if (value.is_floating_point() and not unlike) or len(value) == 0:
+        unlike = _shapes(value) != first
+        floats = isinstance(value, Samples) or value.is_floating_point()
+        if (floats and not unlike) or len(value) == 0:
             continue
         try:
             with torch.no_grad():
-                phi.model(value[:1].to(phi.device))
+                phi.model(tree_map(lambda leaf: placed(leaf, phi.device, phi.dtype), value[:1]))
         except Exception as error:  # of the user's own forward
             cause = error.__cause__ or error
             reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-            fault, cure = f"is of {value.dtype}", f"give it floats, such as {name}.float() / 255 for pixels"
-            if value.is_floating_point():
-                fault, cure = f"has samples of shape {tuple(value.shape[1:])}", "give samples like those of x"
+            if isinstance(value, Samples) or value.is_floating_point():
+                shapes = list(_shapes(value).values())
+                fault, cure = f"has samples of shape {', '.join(map(str, shapes))}", "give samples like those of x"
+            else:
+                fault, cure = f"is of {value.dtype}", f"give it floats, such as {name}.float() / 255 for pixels"
             raise UserError(f"{name} {fault}, which the model does not take ({reason}): {cure}.") from error
 
 
-def check_images(x: Tensor) -> None:
-    """Raise UserError where x is not a batch of images (n, c, h, w) of floats."""
+def check_alike(x: Batch, y: Batch) -> None:
+    """Raise UserError where the model would be called with y in another way than with x."""
+    mine, theirs = list(named_tensors(x, "")), list(named_tensors(y, ""))
+    if mine != theirs:
+        raise UserError(
+            f"x holds {', '.join(f'x{place}' for place in mine)} and y {', '.join(f'y{place}' for place in theirs)}: "
+            "give y in the structure of x."
+        )
+
+
+def _shapes(x: Batch) -> dict[str, tuple[int, ...]]:
+    """The shape of a sample, by the tensors of its tree."""
+    return {name: tuple(leaf.shape[1:]) for name, leaf in named_tensors(x, "").items()}
+
+
+def check_images(x: Batch) -> Tensor:
+    """The batch as images (n, c, h, w) of floats. Raises UserError where it is not that."""
+    if isinstance(x, Samples):
+        raise UserError(f"x is a {type(x.tree).__name__}: images are one tensor (n, c, h, w).")
     if x.ndim != 4:
         raise UserError(f"x has shape {tuple(x.shape)}: images are (n, c, h, w).")
     if not x.is_floating_point():
         raise UserError(f"x is of {x.dtype}: give images as floats, such as x.float() / 255 for pixels.")
     if not bool(torch.isfinite(x).all()):
         raise UserError("x holds NaN or infinity: every pixel must be finite.")
+    return x
 
 
-def place_of(model: nn.Module, x: Tensor, device: str | torch.device | None = None) -> str | torch.device:
+def place_of(model: nn.Module, x: Batch, device: str | torch.device | None = None) -> str | torch.device:
     """The device to compute on: the model's own unless one is named. Raises UserError if there is no such device."""
     if device is None:
         first = next(model.parameters(), None)

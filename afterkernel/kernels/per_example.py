@@ -13,6 +13,7 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from afterkernel.kernels.numeric import as_real, real_numbers
+from afterkernel.kernels.samples import Batch, as_batch
 from afterkernel.types import Float, Tensor
 
 # Work space: the second is taken even of a smaller budget, as calls for single gradients are very slow.
@@ -46,7 +47,7 @@ class PerExampleGradients:
         """How the gradients are computed, in words."""
         return "one sample at a time" if self._one_by_one else "vmap"
 
-    def __call__(self, x: Tensor, out: Mapping[str, Float[Tensor, "n k p"]], columns: Tensor) -> None:
+    def __call__(self, x: Batch, out: Mapping[str, Float[Tensor, "n k p"]], columns: Tensor) -> None:
         """Write the gradients of the outputs `columns` (k,) in each parameter, flattened, to `out`."""
         gradients = max(1, self.limit // self._gradient_bytes)
         samples = max(1, min(MOST_SAMPLES, gradients // len(columns)))
@@ -63,16 +64,16 @@ class PerExampleGradients:
             for i in range(len(x[part])):
                 self._single(x[part][i : i + 1], {name: value[i] for name, value in rows.items()}, columns)
 
-    def _vectorised(self, x: Tensor, out: Mapping[str, Tensor], columns: Tensor, outputs_at_once: int) -> None:
+    def _vectorised(self, x: Batch, out: Mapping[str, Tensor], columns: Tensor, outputs_at_once: int) -> None:
         """Write the gradients of the outputs `columns` to `out` by vmap, a few outputs at a time."""
         # Detached, else autograd keeps a graph in them. (Under `no_grad` torch takes recurrent layers without a vmap.)
         others = {name: value.detach() for name, value in self._model.named_parameters() if name not in out}
         for start in range(0, len(columns), outputs_at_once):
             part = slice(start, start + outputs_at_once)
 
-            def chosen(parameters: dict[str, Tensor], sample: Tensor, part: slice = part) -> Float[Tensor, " k"]:
+            def chosen(parameters: dict[str, Tensor], sample: Batch, part: slice = part) -> Float[Tensor, " k"]:
                 every = {**others, **parameters}
-                return self._select(functional_call(self._model, every, (sample.unsqueeze(0),)))[0, columns[part]]
+                return self._select(functional_call(self._model, every, (as_batch(sample),)))[0, columns[part]]
 
             with warnings.catch_warnings():
                 # vmap warns that functions without a batching rule are slow, which is of no use to the user.
@@ -82,7 +83,7 @@ class PerExampleGradients:
                 out[name][:, part] = as_real(value).reshape(*value.shape[:2], -1)
             del found
 
-    def _single(self, sample: Tensor, out: Mapping[str, Float[Tensor, "k p"]], columns: Tensor) -> None:
+    def _single(self, sample: Batch, out: Mapping[str, Float[Tensor, "k p"]], columns: Tensor) -> None:
         named = dict(self._model.named_parameters())
         parameters = [named[name] for name in self._parameters]
         with torch.enable_grad():

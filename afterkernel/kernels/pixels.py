@@ -14,6 +14,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.plan import Cost, LayerPlan
 from afterkernel.kernels.precision import exact_products, precision
+from afterkernel.kernels.samples import Batch, Samples
 from afterkernel.kernels.terms import Block, Term
 from afterkernel.types import Float, Tensor
 
@@ -161,23 +162,29 @@ class PixelEmbedding:
         """Which kernel, and what it depends on."""
         return self.function.identity
 
-    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
+    def plan_layers(self, x: Batch, *, paired: bool = False) -> Sequence[LayerPlan]:
         """One layer: the pixels."""
-        size = x[:1].numel()
+        size = _pixels(x)[:1].numel()
         digest = hashlib.sha256(str(self.identity).encode()).hexdigest()[:8]
         return [LayerPlan(LAYER, Cost("gradients", size, size, size, size), f"pixels ({digest})")]
 
-    def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
+    def block(self, x: Batch, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
         """The pixels, or only those of `rows`."""
-        chosen = x if rows is None else x[list(rows)]
-        pixels = chosen.detach().flatten(1).to(self.device, self.dtype)
+        pixels = _pixels(x if rows is None else x[list(rows)]).detach().flatten(1).to(self.device, self.dtype)
         block = Block({LAYER: (FunctionTerm(pixels, self.function),)})
         if out is None:
             return block
         out.put(0, block)
         return out
 
-    def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
+    def __call__(self, x: Batch) -> Float[Tensor, "n p"]:
         """Raises UserError for kernels whose embedding can't be written out."""
         with exact_products():
             return self.block(x).embeddings()
+
+
+def _pixels(x: Batch) -> Tensor:
+    """Raises UserError for samples that are no tensor of pixels."""
+    if isinstance(x, Samples):
+        raise UserError("a kernel of pixels is a function of images: give them as one tensor (n, c, h, w).")
+    return x

@@ -9,7 +9,7 @@ factors they cost (positions)^2 (inputs + outputs), and room for all factors (se
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -54,6 +54,10 @@ class Outputs:
 
     gradients: int = 1
     rows: int = 1
+
+
+# The plan of a layer from its name, its sizes, the outputs, and the cost of an elementwise operation.
+Choose = Callable[[str, Shape, Outputs, float], LayerPlan]
 
 
 def costs(shape: Shape, outputs: Outputs, elementwise: float) -> list[Cost]:

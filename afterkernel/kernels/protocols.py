@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from afterkernel.kernels.plan import LayerPlan
+from afterkernel.kernels.samples import Batch
 from afterkernel.kernels.terms import Block
 from afterkernel.types import Float, Tensor
 
@@ -17,7 +18,7 @@ from afterkernel.types import Float, Tensor
 class BlockSource(Protocol):
     """A map from samples (n, ...) to their embeddings, held layer by layer."""
 
-    def block(self, x: Tensor, out: Block | None = None) -> Block:
+    def block(self, x: Batch, out: Block | None = None) -> Block:
         """The embeddings of samples x, written to `out` if given."""
         ...
 
@@ -26,7 +27,7 @@ class BlockSource(Protocol):
 class Embedding(BlockSource, Protocol):
     """A network's embedding: what Gram matrices are planned and computed with, in `dtype` on `device`."""
 
-    def block(self, x: Tensor, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
+    def block(self, x: Batch, out: Block | None = None, rows: Sequence[int] | None = None) -> Block:
         """The same, or of one batch x the embeddings of only `rows`."""
         ...
 
@@ -65,10 +66,10 @@ class Embedding(BlockSource, Protocol):
         """Samples that are embedded in one batch; more are cut into such batches."""
         ...
 
-    def plan_layers(self, x: Tensor, *, paired: bool = False) -> Sequence[LayerPlan]:
+    def plan_layers(self, x: Batch, *, paired: bool = False) -> Sequence[LayerPlan]:
         """Look at a few samples, and choose how each layer is held; `paired` as samples meet all others, or one."""
         ...
 
-    def __call__(self, x: Tensor) -> Float[Tensor, "n p"]:
+    def __call__(self, x: Batch) -> Float[Tensor, "n p"]:
         """The embeddings written out as rows, in an order of the engine's own."""
         ...

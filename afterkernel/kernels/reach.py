@@ -11,6 +11,7 @@ from torch.func import functional_call
 from afterkernel.errors import UserError
 from afterkernel.kernels.capture import uses
 from afterkernel.kernels.numeric import as_real
+from afterkernel.kernels.samples import Batch
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
 
@@ -23,7 +24,7 @@ NAMED = 5
 
 def check_reached(
     model: WorkingCopy,
-    x: Tensor,
+    x: Batch,
     parameters: Mapping[str, Tensor],
     select: Callable[[Any, int | None], Float[Tensor, "n k"]],
 ) -> None:
@@ -48,7 +49,7 @@ def check_reached(
 
 @torch.no_grad()
 def _check_repeats(
-    model: WorkingCopy, x: Tensor, outputs: Float[Tensor, "n k"], select: Callable[[Any, int | None], Tensor]
+    model: WorkingCopy, x: Batch, outputs: Float[Tensor, "n k"], select: Callable[[Any, int | None], Tensor]
 ) -> None:
     """Raise UserError where the outputs change although no parameter does: that would look like a dependence."""
     change = (select(model(x), len(x)) - outputs).abs().max().item()
@@ -67,7 +68,7 @@ def _threshold(outputs: Float[Tensor, "n k"]) -> float:
 @torch.no_grad()
 def _depends(
     model: WorkingCopy,
-    x: Tensor,
+    x: Batch,
     outputs: Float[Tensor, "n k"],
     parameters: Mapping[str, Tensor],
     names: Sequence[str],

@@ -11,12 +11,12 @@ from afterkernel.kernels.plan import strips
 from afterkernel.kernels.terms import Block
 from afterkernel.types import Float, Tensor
 
-TOTAL = ""  # the name of the sum over layers
+TOTAL = ""  # the name of the sum over parts
 
 
 def fill(columns: Block, rows: Block, out: Mapping[str, Float[Tensor, "mk nk"]], outputs: int) -> None:
-    """Write the products of `columns` (down) with `rows` (across) into out[TOTAL], and each layer's into out[layer]."""
-    by_layer = [name for name in out if name != TOTAL]
+    """Write the products of `columns` (down) with `rows` (across) into out[TOTAL], and each part's into out[part]."""
+    parts = [name for name in out if name != TOTAL]
     height = max(1, batch_sizes(out[TOTAL].device).rows // outputs)
     for start in range(0, len(rows), height):
         part = slice(start, min(start + height, len(rows)))
@@ -24,14 +24,14 @@ def fill(columns: Block, rows: Block, out: Mapping[str, Float[Tensor, "mk nk"]],
         right = rows[part]
         total = out[TOTAL][:, across]
         total.zero_()
-        if not by_layer:
+        if not parts:
             columns.add_products(right, total)
-        for name in by_layer:
-            layer = out[name][:, across]
-            layer.zero_()
-            for left, terms in zip(columns.layers[name], right.layers[name], strict=True):
-                left.add_products(terms, layer)
-            total += layer
+        for name in parts:
+            tile = out[name][:, across]
+            tile.zero_()
+            for left, terms in zip(columns.part(name), right.part(name), strict=True):
+                left.add_products(terms, tile)
+            total += tile
 
 
 def fill_lower(block: Block, out: Mapping[str, Float[Tensor, "nk nk"]], outputs: int) -> None:

@@ -28,6 +28,7 @@ from afterkernel.kernels.hooks import Hook, forward_hooks, install, needed_hooks
 from afterkernel.kernels.isolation import PrivateRandomness, isolated
 from afterkernel.kernels.module_copy import ModuleCopier, check_copyable, named_tensors
 from afterkernel.kernels.numeric import coarsest, digits, largest_difference, number_tensors, overflows
+from afterkernel.kernels.samples import Samples
 from afterkernel.kernels.writes import WriteGuard, WriteRefused, make_private
 from afterkernel.types import Tensor
 
@@ -188,7 +189,7 @@ class _Copy:
             # A forward pass may write to its input.
             args, kwargs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
             try:
-                output = self.inner(*args, **kwargs)
+                output = _called(self.inner, args, kwargs)
             finally:
                 self._reset()
         return self._unsqueezed(output, args, kwargs)
@@ -274,7 +275,8 @@ def _explained(args: Any, kwargs: Any) -> Iterator[None]:
     except Exception as error:
         kinds = {leaf.dtype for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         whole = [str(kind) for kind in kinds if not kind.is_floating_point and not kind.is_complex]
-        hint = f"; the samples are of {whole[0]}: if the model takes floats, give it floats" if whole else ""
+        single = len(tree_leaves((args, kwargs))) == 1
+        hint = f"; the samples are of {whole[0]}: if the model takes floats, give it floats" if whole and single else ""
         raise UserError(f"the model can't be run on these samples ({_reason(error)}){hint}.") from error
 
 
@@ -346,6 +348,13 @@ def _sample_shape(copy: _Copy, output: Any, args: Any, kwargs: Any) -> torch.Siz
         except Exception:
             return None
     return output.shape[1:] if isinstance(output, Tensor) and output.ndim and len(output) == n else None
+
+
+def _called(inner: nn.Module, args: Any, kwargs: Any) -> Any:
+    """The output for the arguments, or for one `Samples`, which knows how the model is called with it."""
+    if len(args) == 1 and isinstance(args[0], Samples):
+        return args[0].call(inner)
+    return inner(*args, **kwargs)
 
 
 def _is_batch(leaf: Any) -> bool:

@@ -50,6 +50,7 @@ class Alignment(Measure):
     what: ClassVar[str] = "alignment and CKA with the other kernels of the snapshot, and with those at initialisation"
     cost: ClassVar[str] = "about 10 n^2 operations for each, n = gram_images; no embedding"
     by_default: ClassVar[bool] = True
+    several_classes: ClassVar[bool] = True
     of_test_images: ClassVar[bool] = False
     needs_history: ClassVar[bool] = True
 

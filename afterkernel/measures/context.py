@@ -26,6 +26,7 @@ from afterkernel.measures.options import Measures
 from afterkernel.measures.samples import sample_images, sample_indices
 from afterkernel.measures.spectrum import FLOAT32_NOISE
 from afterkernel.measures.state import HistoryEntry, MeasureState
+from afterkernel.text import plain
 from afterkernel.types import Float, Int, Tensor
 
 # Rounding errors of an entry, relative to the largest, where products are multiplied in less than their data type.
@@ -40,6 +41,7 @@ class _Kernel:
     grams: dict[str, tuple[Float[Tensor, "n n"], Float[Tensor, "m n"]]]
     numbers: Numbers
     wall_s: float
+    approximation: float
 
 
 class Context:
@@ -48,8 +50,9 @@ class Context:
     Args:
         options: which measures, of which images.
         problem: the images; train and test samples are drawn from its two splits.
-        epoch: of the snapshot; 0 is the initialisation.
+        epoch: of the snapshot; 0 is the initialisation. None if it is not known, which needs a step.
         state: Gram matrices of earlier snapshots; `measure_all` adds those of this one.
+        step: orders the snapshots instead of the epoch, where it is given.
         dtype: the precision in which the kernels are multiplied.
         budget_bytes: bound on what is held of embeddings where layers are measured.
     """
@@ -58,13 +61,15 @@ class Context:
         self,
         options: Measures,
         problem: Problem,
-        epoch: int,
+        epoch: float | None,
         state: MeasureState | None = None,
         *,
+        step: int | None = None,
         dtype: str | torch.dtype = "float32",
         budget_bytes: int = DEFAULT_BUDGET_BYTES,
     ) -> None:
-        self.options, self.problem, self.epoch = options, problem, epoch
+        self.options, self.problem = options, problem
+        self.epoch, self.step = epoch, step
         self.state = MeasureState() if state is None else state
         self.precision: Precision = precision(dtype)
         self.budget_bytes = budget_bytes
@@ -72,17 +77,27 @@ class Context:
         self.kernels: dict[str, _Kernel] = {}
         self.train_sample = sample_indices(len(problem.x_train), options.gram_images, options.seed)
         self.test_sample = sample_indices(len(problem.x_test), options.num_images, options.seed)
-        if self.state.previous is not None and self.state.previous.epoch >= epoch:
+        self.place = HistoryEntry(epoch, "", {}, step).place
+        if self.state.previous is not None and self.state.previous.place >= self.place:
+            kind = "epoch" if step is None else "step"
             raise UserError(
-                f"the snapshot of epoch {epoch} is measured after that of epoch {self.state.previous.epoch}: "
+                f"the snapshot of {kind} {plain(self.place)} is measured after that of {kind} "
+                f"{plain(self.state.previous.place)}: "
                 "measure a run's snapshots in their order."
             )
 
     def add(
-        self, name: str, phi: Embedding, K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"], norm: float
+        self,
+        name: str,
+        phi: Embedding,
+        K: Float[Tensor, "n n"],
+        K_test: Float[Tensor, "m n"],
+        norm: float,
+        approximation: float = 0.0,
     ) -> None:
         """Add a kernel: its embedding, and train x train and test x train of phi divided by `norm`.
 
+        `approximation` is the relative error of an entry of a kernel that is an estimate.
         The matrices may be dropped or changed afterwards.
         """
         started = time.perf_counter()
@@ -94,7 +109,7 @@ class Context:
             numbers |= _checked(measure, measure.of_training_set(K))
         if self.options.per_layer and KINDS[name].has_layers:
             grams |= self._layers(phi, norm, K.device)
-        self.kernels[name] = _Kernel(phi, grams, numbers, time.perf_counter() - started)
+        self.kernels[name] = _Kernel(phi, grams, numbers, time.perf_counter() - started, approximation)
 
     def _layers(
         self, phi: Embedding, norm: float, place: torch.device
@@ -128,17 +143,23 @@ class Context:
                 labels=self._labels(self.problem.y_train, self.train_sample, matrix),
                 test=test,
                 test_labels=self._labels(self.problem.y_test, self.test_sample, matrix),
-                noise=_NOISE[self.precision.name],
+                noise=max(_NOISE[self.precision.name], self.kernels[name].approximation),
+                n_classes=self.problem.n_classes,
                 layer=layer,
                 initial=self._at(initial, key, matrix),
                 previous=previous.grams.get(key) if previous else None,
-                epochs_since=self.epoch - previous.epoch if previous else 0,
+                epochs_since=self._epochs_since(previous),
                 others=self._others(name, layer, initial),
             )
 
+    def _epochs_since(self, previous: HistoryEntry | None) -> float | None:
+        if previous is None or previous.epoch is None or self.epoch is None:
+            return None
+        return self.epoch - previous.epoch
+
     def _at(self, initial: HistoryEntry | None, key: str, now: Tensor | None) -> Tensor | None:
         """A matrix at initialisation, which is the present one at epoch 0."""
-        if self.epoch == 0:
+        if self.place == 0:
             return now
         return initial.grams.get(key) if initial else None
 
@@ -181,7 +202,7 @@ def measure_all(context: Context) -> dict[str, Numbers]:
             for name, kernel in context.kernels.items()
             for layer, (matrix, _) in kernel.grams.items()
         }
-        context.state.update(HistoryEntry(context.epoch, sample_id, grams))
+        context.state.update(HistoryEntry(context.epoch, sample_id, grams, context.step))
     return {name: kernel.numbers for name, kernel in context.kernels.items()}
 
 

@@ -68,6 +68,7 @@ class EffectiveRank(Measure):
     what: ClassVar[str] = "trace / largest eigenvalue on all training images; of layers on the sample"
     cost: ClassVar[str] = "4/3 n^3 operations for n training images up to 2000, about 30 n^2 for more"
     by_default: ClassVar[bool] = True
+    several_classes: ClassVar[bool] = True
     of_test_images: ClassVar[bool] = False
 
     def of_training_set(self, K: Float[Tensor, "n n"]) -> Numbers:

@@ -18,11 +18,13 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernel_kinds import KINDS, KernelInput
-from afterkernel.kernels.embedding import OF_NETWORKS, BlockSource, Embedding, embedding
+from afterkernel.kernels.embedding import OF_NETWORKS, BlockSource, CalledByFunction, Embedding, embedding
 from afterkernel.kernels.gram import samples_to_pair
-from afterkernel.kernels.inputs import check_arguments, check_images, place_of
+from afterkernel.kernels.inputs import check_images, check_model, place_of
 from afterkernel.kernels.layout import try_again
 from afterkernel.kernels.precision import exact_products
+from afterkernel.kernels.sample_sources import Inputs, samples
+from afterkernel.kernels.samples import Forward
 from afterkernel.measures.measure import Measure, Numbers
 from afterkernel.options import LARGEST_INT, option
 from afterkernel.progress.work import progress
@@ -94,6 +96,7 @@ class Invariance(Measure):
         "7 n embeddings at one strength each, 2 n more for each shift and angle, n for each zoom, n = num_images"
     )
     by_default: ClassVar[bool] = True
+    several_classes: ClassVar[bool] = True
 
     shift_px: list[int] = option(
         [1], "invariance: shifts to the right and down, in pixels; the first keeps the plain name", at_least=1
@@ -217,11 +220,12 @@ def invariance(
 
 def model_invariance(  # noqa: PLR0913 (public, all but two by name)
     model: nn.Module,
-    x: Tensor,
+    x: Inputs,
     transform: str,
     kernel: str = "ntk",
     *,
     strength: float | None = None,
+    forward: Forward | None = None,
     output: int | str | None = None,
     layer: str | None = None,
     dtype: torch.dtype | str = torch.float32,
@@ -232,20 +236,24 @@ def model_invariance(  # noqa: PLR0913 (public, all but two by name)
 
     transform: "shift", "rotation", "zoom" or "swap"; strength: pixels, radians, or the part of a side that zoom keeps,
     the paper's by default; kernel: the name of a kernel, such as "ntk" or "conjugate" (`afterkernel.kernel_kinds`; one
-    that depends on training images, such as "rbf", takes x for them); output: of a model with several outputs, as for
-    `ntk`; layer: whose input is used, as for `conjugate_kernel`; embeddings are computed in `dtype` on `device`, by
+    that depends on training images, such as "rbf", takes x for them); forward: a function of (model, images), as for
+    `ntk`; output: of a model with several outputs, as for `ntk`; layer: whose input is used, as for
+    `conjugate_kernel`; embeddings are computed in `dtype` on `device`, by
     default the model's. Raises UserError for unknown names, a strength that the transform does not have, x that is no
     batch of images, and a model without the kernel.
     """
-    check_arguments(model, {"x": x})
-    check_images(x)
+    check_model(model)
+    if output == "diagonal":
+        raise UserError('output="diagonal" has no single invariance: give the number of an output, or "trace".')
+    x = check_images(samples(x))
     place = place_of(model, x, device)
     if kernel in OF_NETWORKS:
-        phi = embedding(model, kernel, dtype=dtype, device=place, output=output, layer=layer)
+        phi: Embedding = embedding(model, kernel, dtype=dtype, device=place, output=output, layer=layer)
+        phi = phi if forward is None else CalledByFunction(phi, forward)
     elif not isinstance(kernel, str) or kernel not in KINDS:
         raise UserError(f"kernel={kernel!r} is not known: choose one of {', '.join(KINDS)}.")
-    elif output is not None or layer is not None:
-        raise UserError(f"kernel={kernel!r} has no output= and layer=: leave them out.")
+    elif output is not None or layer is not None or forward is not None:
+        raise UserError(f"kernel={kernel!r} has no output=, layer= and forward=: leave them out.")
     else:
         KINDS[kernel].check(model)
         phi = KINDS[kernel].embedding(KernelInput(model, x, dtype, torch.device(place)))

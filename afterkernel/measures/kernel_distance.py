@@ -44,6 +44,7 @@ class KernelDistance(Measure):
         "about 20 n^2 operations, n = gram_images; no embedding; 2 n^2 bytes on disk per snapshot (float32)"
     )
     by_default: ClassVar[bool] = True
+    several_classes: ClassVar[bool] = True
     of_test_images: ClassVar[bool] = False
     needs_history: ClassVar[bool] = True
 
@@ -52,5 +53,5 @@ class KernelDistance(Measure):
         moved = or_none(kernel_distance, gram.matrix, gram.previous)
         return {
             "distance_to_initial": or_none(kernel_distance, gram.matrix, gram.initial),
-            "kernel_velocity": None if moved is None else moved / gram.epochs_since,
+            "kernel_velocity": moved / gram.epochs_since if moved is not None and gram.epochs_since else None,
         }

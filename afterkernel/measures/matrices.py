@@ -73,8 +73,8 @@ def check_gram(K: Tensor, what: str) -> None:
             raise UserError(f"K is not symmetric: {what} needs a Gram matrix of images with themselves.")
 
 
-def has_both_classes(y: Int[Tensor, " n"]) -> bool:
-    """Whether labels hold 0 and 1."""
+def has_several_classes(y: Int[Tensor, " n"]) -> bool:
+    """Whether labels hold more than one class."""
     return bool(y.min() != y.max())
 
 

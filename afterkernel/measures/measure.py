@@ -18,10 +18,11 @@ Numbers = dict[str, float | None]
 class SampleGram:
     """The Gram matrix of the sampled training images, of a whole kernel or of one of its layers, phi divided by Z.
 
-    matrix (n, n) and labels (n,) in {0, 1}; test (m, n) of the sampled test images with them, and test_labels (m,).
+    matrix (n, n) and labels (n,) in {0, ..., n_classes - 1}; test (m, n) of the sampled test images with them, and
+    test_labels (m,).
     `initial` is the same matrix at epoch 0, `previous` at the snapshot before and `epochs_since` how long ago that was;
-    `others` holds other kernels' matrices by name. What is missing is None. `noise` is the rounding error of
-    an entry relative to the largest. `layer` is empty for the whole kernel.
+    `others` holds other kernels' matrices by name. What is missing is None. `noise` is the error of an
+    entry, by rounding or of an estimated kernel, relative to the largest. `layer` is empty for the whole kernel.
     """
 
     matrix: Float[Tensor, "n n"]
@@ -29,10 +30,11 @@ class SampleGram:
     test: Float[Tensor, "m n"]
     test_labels: Int[Tensor, " m"]
     noise: float
+    n_classes: int = 2
     layer: str = ""
     initial: Float[Tensor, "n n"] | None = None
     previous: Float[Tensor, "n n"] | None = None
-    epochs_since: int = 0
+    epochs_since: float | None = None
     others: Mapping[str, Float[Tensor, "n n"] | None] = field(default_factory=dict)
 
 
@@ -43,7 +45,8 @@ class Measure:
     The subclass overrides one of the three methods below, by what it needs. Its fields become options of `measure` in
     the configuration, so that their names must be its own. `what` and `cost` are one line each for help; in `cost` n
     are images. `by_default` says whether it is chosen by default; `needs_history` whether it needs the sample's
-    Gram matrices of earlier snapshots; `of_test_images` whether its numbers depend on the sampled test images.
+    Gram matrices of earlier snapshots; `of_test_images` whether its numbers depend on the sampled test images;
+    `several_classes` whether it is defined for labels of more than two classes, without which it is refused for them.
     """
 
     name: ClassVar[str] = ""
@@ -52,6 +55,7 @@ class Measure:
     by_default: ClassVar[bool] = False
     needs_history: ClassVar[bool] = False
     of_test_images: ClassVar[bool] = True
+    several_classes: ClassVar[bool] = False
     # Titles, units and topics of its numbers in reports and W&B; a number without a term is called by its name.
     terms: ClassVar[tuple[Term, ...]] = ()
 
@@ -76,7 +80,7 @@ class Measure:
         """Numbers of the Gram matrix of the sample: of the whole kernel, and with `per_layer` of each layer."""
         return {}
 
-    def of_images(self, phi: BlockSource, images: Float[Tensor, "n c h w"], per_layer: bool) -> Numbers:
+    def of_images(self, phi: BlockSource, images: Tensor, per_layer: bool) -> Numbers:
         """Numbers of the embeddings of the sampled test images, which must not be held all at once.
 
         With `per_layer` also those of each layer, named LAYER/NAME.

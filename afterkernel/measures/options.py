@@ -39,6 +39,15 @@ class Measures:
         for measure in self.chosen():
             measure.check()
 
+    def check_classes(self) -> None:
+        """Raise UserError for a measure that is not defined for several classes."""
+        for measure in self.chosen():
+            if not measure.several_classes:
+                raise UserError(
+                    f"measure.names holds {measure.name}, which is not declared to be defined for several classes: "
+                    f"remove it, or set several_classes = True in {type(measure).__name__} if it is."
+                )
+
     def check_images(self, height: int, width: int) -> None:
         """Raise UserError for options that can't work on images of this size in pixels."""
         for measure in self.chosen():

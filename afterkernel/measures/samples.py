@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from afterkernel.types import Float, Int, Tensor
+from afterkernel.types import Int, Tensor
 
 
 def sample_indices(n: int, size: int, seed: int) -> Int[Tensor, " k"]:
@@ -14,6 +14,6 @@ def sample_indices(n: int, size: int, seed: int) -> Int[Tensor, " k"]:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:size].sort().values
 
 
-def sample_images(images: Tensor, size: int, seed: int) -> Float[Tensor, "k c h w"]:
-    """`size` of the images (n, c, h, w), as `sample_indices` chooses them."""
+def sample_images(images: Tensor, size: int, seed: int) -> Tensor:
+    """`size` of the images (n, c, h, w), or of other samples, as `sample_indices` chooses them."""
     return images[sample_indices(len(images), size, seed).to(images.device)]

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 
 from afterkernel.errors import UserError
+from afterkernel.measures.class_targets import class_targets
 from afterkernel.measures.matrices import UndefinedError, check_gram
 from afterkernel.measures.measure import Measure, Numbers, SampleGram
 from afterkernel.options import option
-from afterkernel.svm.checks import check_labels
 from afterkernel.types import Float, Tensor
 
 # Rounding errors of an entry relative to the largest: what is below n times that is not an eigenvalue of the kernel.
@@ -24,9 +24,9 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Eigenvalues (n,) of K / n, descending; label_energy (n,), where labels were given: the share of |y|^2 that the
-    leading 1, 2, ..., n eigenvectors carry, y in {-1, +1}. `floor`: eigenvalues below it may be rounding errors, and
-    their eigenvectors count for nothing.
+    """Eigenvalues (n,) of K / n, descending; label_energy (n,), where labels were given: the share of |Y|^2 that the
+    leading 1, 2, ..., n eigenvectors carry, Y the vectors of the classes (`class_targets`; y in {-1, +1} for two).
+    `floor`: eigenvalues below it may be rounding errors, and their eigenvectors count for nothing.
     """
 
     eigenvalues: Float[Tensor, " n"]
@@ -51,10 +51,13 @@ class Spectrum:
         return -float((x @ (y - y.mean())) / (x @ x))
 
 
-def spectrum(K: Tensor, y: Tensor | None = None, *, noise: float | None = None) -> Spectrum:
+def spectrum(
+    K: Tensor, y: Tensor | None = None, *, noise: float | None = None, n_classes: int | None = None
+) -> Spectrum:
     """All eigenvalues of K / n, and with labels y where these lie among the eigenvectors, in float64.
 
-    K: (n, n), the Gram matrix of n images with themselves; y: (n,), labels in {0, 1}. noise: rounding error of an entry
+    K: (n, n), the Gram matrix of n images with themselves; y: (n,), labels in {0, ..., c - 1};
+    without n_classes = c each of more than two classes must occur. noise: rounding error of an entry
     of K relative to the largest, by its data type if not given. About 9 n^3 operations, 4/3 n^3 without labels. Raises
     UserError for a matrix that is not square, not symmetric, zero or not finite, and for other labels.
     """
@@ -67,10 +70,10 @@ def spectrum(K: Tensor, y: Tensor | None = None, *, noise: float | None = None) 
     if y is None:
         values = torch.linalg.eigvalsh(wide)
     else:
-        label = check_labels(y, K, both_classes=False)
+        targets = class_targets(torch.as_tensor(y), K, n_classes)
         values, vectors = torch.linalg.eigh(wide)
-        # The eigenvectors of eigenvalues that are zero are arbitrary.
-        shares = torch.where(values / n > floor, (vectors.T @ label).square() / n, 0)
+        # The eigenvectors of eigenvalues that are zero are arbitrary. Each of the n rows of the targets has length 1.
+        shares = torch.where(values / n > floor, (vectors.T @ targets).square().sum(1) / n, 0)
         energy = shares.flip(0).cumsum(0)
     return Spectrum(values.flip(0) / n, energy, floor)
 
@@ -92,6 +95,7 @@ class SpectrumMeasure(Measure):
     what: ClassVar[str] = "top eigenvalues, their decay exponent, share of the labels in the leading eigenvectors"
     cost: ClassVar[str] = "about 9 n^3 operations and 32 n^2 bytes, n = gram_images; no embedding"
     by_default: ClassVar[bool] = True
+    several_classes: ClassVar[bool] = True
     of_test_images: ClassVar[bool] = False
 
     eigenvalues: int = option(
@@ -114,7 +118,7 @@ class SpectrumMeasure(Measure):
         found: Numbers = {f"eigenvalue_{i + 1}": None for i in range(top)}
         found |= {"decay_exponent": None, f"label_energy_{top}": None}
         try:
-            here = spectrum(gram.matrix, gram.labels, noise=gram.noise)
+            here = spectrum(gram.matrix, gram.labels, noise=gram.noise, n_classes=gram.n_classes)
         except UndefinedError:
             return found
         found |= {f"eigenvalue_{i + 1}": float(value) for i, value in enumerate(here.eigenvalues[:top])}

@@ -15,20 +15,31 @@ from afterkernel.files.reading import read_bytes
 from afterkernel.records.files import write_atomic
 from afterkernel.types import Float, Tensor
 
-_EPOCH, _SAMPLE, _OWNER, _GRAM = "epoch", "sample", "owner", "gram "
+_PLACE, _EPOCH, _SAMPLE, _OWNER, _GRAM = "epoch", "fractional_epoch", "sample", "owner", "gram "
 
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """The sample's Gram matrices at one epoch, by kernel, or KERNEL/LAYER; `sample` identifies the images."""
+    """The sample's Gram matrices of one snapshot, by kernel, or KERNEL/LAYER; `sample` identifies the images.
 
-    epoch: int
+    Snapshots are ordered by their step where it is given, and else by their epoch, which may then not be None.
+    """
+
+    epoch: float | None
     sample: str
     grams: Mapping[str, Float[Tensor, "n n"]]
+    step: int | None = None
+
+    @property
+    def place(self) -> float:
+        """The step or the epoch by which snapshots are ordered; 0 is the initialisation."""
+        place = self.epoch if self.step is None else self.step
+        assert place is not None
+        return place
 
 
 class MeasureState:
-    """The sample's Gram matrices at initialisation (epoch 0) and at the previous snapshot.
+    """The sample's Gram matrices at initialisation (place 0) and at the previous snapshot.
 
     An interrupted run that continues must `load` what was saved for each snapshot that it skips, in order; then it ends
     with the same numbers, bit for bit.
@@ -40,7 +51,7 @@ class MeasureState:
 
     def update(self, snapshot: HistoryEntry) -> None:
         """Take the next snapshot."""
-        if snapshot.epoch == 0:
+        if snapshot.place == 0:
             self.initial = snapshot
         self.previous = snapshot
 
@@ -53,24 +64,30 @@ class MeasureState:
             return
         arrays = {_GRAM + name: packed(gram) for name, gram in self.previous.grams.items()}
         buffer = io.BytesIO()
-        facts = {_EPOCH: self.previous.epoch, _SAMPLE: self.previous.sample, _OWNER: owner}
+        facts: dict[str, object] = {_PLACE: int(self.previous.place), _SAMPLE: self.previous.sample, _OWNER: owner}
+        if self.previous.step is not None:
+            facts[_EPOCH] = np.nan if self.previous.epoch is None else float(self.previous.epoch)
         arrays |= {name: np.asarray(value) for name, value in facts.items()}
         np.savez(buffer, allow_pickle=False, **arrays)
         write_atomic(path, buffer.getvalue())
 
-    def load(self, path: Path, epoch: int, owner: str = "") -> bool:
-        """Take the saved snapshot; False if there is none of that epoch and owner, or the file is damaged."""
+    def load(self, path: Path, place: int, owner: str = "") -> bool:
+        """Take the saved snapshot; False if there is none of that place and owner, or the file is damaged."""
         try:
             with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as arrays:
-                found, sample, of = int(arrays[_EPOCH]), str(arrays[_SAMPLE]), str(arrays[_OWNER])
+                found, sample, of = int(arrays[_PLACE]), str(arrays[_SAMPLE]), str(arrays[_OWNER])
+                epoch: float = found
+                step: int | None = None
+                if _EPOCH in arrays.files:
+                    epoch, step = float(arrays[_EPOCH]), found
                 grams = {
                     name.removeprefix(_GRAM): unpacked(arrays[name]) for name in arrays.files if name.startswith(_GRAM)
                 }
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             return False
-        if (found, of) != (epoch, owner) or not grams:
+        if (found, of) != (place, owner) or not grams:
             return False
-        self.update(HistoryEntry(found, sample, grams))
+        self.update(HistoryEntry(None if np.isnan(epoch) else epoch, sample, grams, step))
         return True
 
 

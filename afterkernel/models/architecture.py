@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import bisect
+import copy
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,16 +21,22 @@ ImageShape = tuple[int, int, int]
 
 
 class Network(nn.Module):
-    """A network with one logit a sample: images (n, c, h, w) to logits (n,). `width` is the size that was chosen."""
+    """A network: images (n, c, h, w) to logits (n,) for two classes, (n, k) for k classes. `width` is its size.
+
+    The logits are `output_scale` times the output of `layers`.
+    """
 
     def __init__(self, layers: nn.Module, width: int) -> None:
         super().__init__()
         self.layers = layers
         self.width = width
+        self.output_scale = 1.0
 
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
-        """Logits of class 1 ("plus")."""
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n ..."]:
+        """Logits of class 1 ("plus") of two classes (n,), or of each of several (n, k)."""
         logits: Tensor = self.layers(images)
+        if self.output_scale != 1:
+            logits = logits * self.output_scale
         return logits.squeeze(-1) if logits.dim() > 1 else logits
 
     @property
@@ -52,7 +60,8 @@ class Architecture:
                 return MyModule(image_shape[0], width, self.depth)
 
     The width is the smallest from `minimum_width` up whose `count` reaches the parameter budget; `arch.width` overrides
-    it. A module whose size does not depend on the width is taken as it is.
+    it. A module whose size does not depend on the width is taken as it is. For several classes `self.n_outputs` is
+    their number, and 1 for two classes: the size of the module's output.
     """
 
     name: str = option("", "which architecture (set by arch=NAME)")
@@ -63,17 +72,24 @@ class Architecture:
     init: str = option("glorot", "initialiser of the weights", choices=INITIALISERS)
 
     minimum_width = 1
+    n_outputs = 1
 
     @property
     def inactive(self) -> frozenset[str]:
         """Options without effect, given the others."""
         return frozenset() if self.width is None else frozenset({"budget"})
 
+    @property
+    def refused_inits(self) -> Mapping[str, str]:
+        """The initialisers that this architecture does not have, each with the reason."""
+        reason = "its layers do not have the factors of that parameterisation"
+        return {"mup": reason, "meanfield": reason}
+
     def check(self, image_shape: ImageShape) -> None:
         """Raise UserError where no such network exists for images of this shape (channels, height, width)."""
 
     def module(self, width: int, image_shape: ImageShape) -> nn.Module:
-        """A freshly initialised module for images (n, c, h, w), with one logit a sample: (n, 1) or (n,)."""
+        """A freshly initialised module for images (n, c, h, w): outputs (n, self.n_outputs), or (n,) for one."""
         raise TypeError(f"{type(self).__name__} does not say how its network is made")
 
     def count(self, width: int, image_shape: ImageShape) -> float:
@@ -83,6 +99,10 @@ class Architecture:
 
     def choose_width(self, image_shape: ImageShape) -> int:
         """The width that the options ask for. Raises UserError if the budget is below the smallest network."""
+        if self.init in self.refused_inits:
+            raise UserError(
+                f"arch.init={self.init} is not possible for arch={self.name}: {self.refused_inits[self.init]}."
+            )
         self.check(image_shape)
         if self.width is not None:
             return self.width
@@ -101,11 +121,16 @@ class Architecture:
         widths = range(self.minimum_width, most + 1)
         return widths[bisect.bisect_left(widths, True, key=lambda width: self.count(width, image_shape) >= self.budget)]
 
-    def build(self, image_shape: ImageShape) -> Network:
+    def build(self, image_shape: ImageShape, n_outputs: int = 1) -> Network:
         """A freshly initialised network for images (channels, height, width), drawn from torch's global generator.
 
-        Raises UserError where its weights would not fit into this machine's memory, or it does not give one logit.
+        `n_outputs` is 1 for two classes, otherwise the number of classes. Raises UserError where its weights would not
+        fit into this machine's memory, or it does not give `n_outputs` logits.
         """
+        if n_outputs != self.n_outputs:
+            sized = copy.copy(self)
+            sized.n_outputs = n_outputs
+            return sized.build(image_shape, n_outputs)
         width = self.choose_width(image_shape)
         parameters, memory = self.count(width, image_shape), _memory_bytes()
         if 4 * parameters > memory:
@@ -139,11 +164,14 @@ class Architecture:
                 return  # it needs numbers, which tensors of the meta device do not have
             reason = str(error).strip().partition("\n")[0]
             raise UserError(f"arch={self.name} does not run on images of shape {image_shape}: {reason}") from error
-        if not isinstance(outputs, Tensor) or outputs.shape not in ((2, 1), (2,)):
+        allowed = ((2, 1), (2,)) if self.n_outputs == 1 else ((2, self.n_outputs),)
+        if not isinstance(outputs, Tensor) or outputs.shape not in allowed:
             shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            wanted = "one logit a sample, (2, 1) or (2,)"
+            if self.n_outputs > 1:
+                wanted = f"one logit for each of {self.n_outputs} classes, (2, {self.n_outputs}), by self.n_outputs"
             raise UserError(
-                f"arch={self.name} gives outputs of shape {shape} for 2 images: a network must give one logit a "
-                "sample, (2, 1) or (2,)."
+                f"arch={self.name} gives outputs of shape {shape} for 2 images: a network must give {wanted}."
             )
 
 

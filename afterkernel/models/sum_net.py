@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from afterkernel.models.architecture import Architecture, ImageShape, Network, build
-from afterkernel.models.layers import OUTPUT_GAIN, linear
+from afterkernel.models.layers import INPUT, OUTPUT, linear
 from afterkernel.options import option
 from afterkernel.types import Float, Tensor
 
@@ -27,10 +28,18 @@ class Sum(Architecture):
 
     name: str = option("sum", "which architecture (set by arch=NAME)")
 
+    @property
+    def refused_inits(self) -> Mapping[str, str]:
+        """The mean-field limit is that of one hidden layer."""
+        return {}
+
     def module(self, width: int, image_shape: ImageShape) -> nn.Sequential:
         """Sum, hidden layer, linear."""
         return nn.Sequential(
-            PixelSum(), linear(1, width, self.init), nn.ReLU(), linear(width, 1, self.init, OUTPUT_GAIN)
+            PixelSum(),
+            linear(1, width, self.init, INPUT),
+            nn.ReLU(),
+            linear(width, self.n_outputs, self.init, OUTPUT),
         )
 
 

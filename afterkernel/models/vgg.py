@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -11,7 +12,7 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.models.architecture import Architecture, ImageShape, Network, build
-from afterkernel.models.layers import OUTPUT_GAIN, convolution, linear
+from afterkernel.models.layers import HIDDEN, INPUT, OUTPUT, convolution, linear
 from afterkernel.options import option
 
 
@@ -26,6 +27,11 @@ class VGG(Architecture):
     )
 
     minimum_width = 4
+
+    @property
+    def refused_inits(self) -> Mapping[str, str]:
+        """The mean-field limit is that of one hidden layer."""
+        return {"meanfield": "it is defined for one hidden layer; choose arch.init=mup"}
 
     def check(self, image_shape: ImageShape) -> None:
         """Layers must divide into blocks, and the image must survive the pools."""
@@ -46,12 +52,15 @@ class VGG(Architecture):
         return [image_shape[0]] + [width * 2**block for block in range(self.num_blocks) for _ in range(per_block)]
 
     def count(self, width: int, image_shape: ImageShape) -> float:
-        """Convolutions count c_in c_out (k^2 + 1), the last layer (side / 2^blocks)^2 c_last + 1, as in the paper."""
+        """Convolutions count c_in c_out (k^2 + 1), the last layer (side / 2^blocks)^2 c_last + 1, as in the paper.
+
+        The last layer counts once for each output.
+        """
         channels = self._channels(width, image_shape)
         convolutions = sum(c_in * c_out * (3 * 3 + 1) for c_in, c_out in pairwise(channels))
         _, height, width_px = image_shape
         last = (height / 2**self.num_blocks) * (width_px / 2**self.num_blocks) * channels[-1] + 1
-        return float(convolutions + last)
+        return float(convolutions + last * self.n_outputs)
 
     def module(self, width: int, image_shape: ImageShape) -> nn.Sequential:
         """Convolutions, pools (odd sizes rounded up), flatten, linear."""
@@ -59,7 +68,7 @@ class VGG(Architecture):
         per_block = self.num_layers // self.num_blocks
         layers: list[nn.Module] = []
         for index, (c_in, c_out) in enumerate(pairwise(channels), start=1):
-            layers += [convolution(c_in, c_out, self.init), nn.ReLU()]
+            layers += [convolution(c_in, c_out, self.init, INPUT if index == 1 else HIDDEN), nn.ReLU()]
             if index % per_block == 0:
                 layers.append(nn.MaxPool2d(2, ceil_mode=True))
         features = channels[-1]
@@ -67,7 +76,7 @@ class VGG(Architecture):
             for _ in range(self.num_blocks):
                 side = ceil(side / 2)
             features *= side
-        return nn.Sequential(*layers, nn.Flatten(), linear(features, 1, self.init, OUTPUT_GAIN))
+        return nn.Sequential(*layers, nn.Flatten(), linear(features, self.n_outputs, self.init, OUTPUT))
 
 
 def vgg(image_shape: ImageShape, budget: int = 100_000, **options: Any) -> Network:

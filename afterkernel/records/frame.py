@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-_SORT = ["dataset", "arch", "learning_rate", "seed", "epoch", "kernel", "minus", "plus", "sweep"]
+_SORT = ["dataset", "arch", "learning_rate", "seed", "epoch", "step", "kernel", "minus", "plus", "classes", "sweep"]
 _ORDER = [*_SORT, "run_id", "evaluation_id"]
 
 

@@ -13,6 +13,8 @@ from typing import Annotated, Any
 from annotated_types import Interval
 
 SCHEMA_VERSION = 3
+# The section of `config` that only `afterkernel.Recorder` writes.
+RECORDED = "recorder"
 Int64 = Annotated[int, Interval(ge=-(2**63), lt=2**63)]
 # How pydantic reads the fields: no conversions between types, finite numbers only, unknown keys ignored.
 _PYDANTIC = {"strict": True, "allow_inf_nan": False, "extra": "ignore"}
@@ -60,12 +62,14 @@ class KernelRecord:
     """The results of one kernel of one snapshot; `None` for a number that does not exist.
 
     `kernel` is its name, such as "ntk". `margin` is that of the normalised embedding; it is `None` where the training
-    data are not separable. `gap` is the relative duality gap, certified outside the solver. The invariances are
-    mean cosines in [-1, 1]. `effective_rank` is `None` where K is zero. `kernel_error` is the largest difference of a
+    data are not separable. `gap` is the relative duality gap, certified outside the solver. Of several classes there is
+    one SVM for each against the rest, and `margin` and `gap` are `None` where any has none. The invariances are mean
+    cosines in [-1, 1]. `effective_rank` is `None` where K is zero. `kernel_error` is the largest difference of a
     sample of the Gram matrix from the same gradients multiplied in float64, relative to its largest entry (from exact
-    gradients for tf32 and bf16). The columns after it are measured on a sample (docs/definitions.md) and `None` if
-    not measured. `measures` holds, by name, numbers whose names depend on kernels, options or plugins: alignments,
-    eigenvalues, other strengths of a transform, single layers. `warnings` lists numerical problems in sentences.
+    gradients for tf32 and bf16). `approximation_error` is `None` for exact kernels. The columns after it are measured
+    on a sample (docs/definitions.md) and `None` if not measured. `measures` holds, by name, numbers whose names depend
+    on kernels, options or plugins: alignments, eigenvalues, other strengths of a transform, single layers. `warnings`
+    lists numerical problems in sentences.
     """
 
     __pydantic_config__ = _PYDANTIC
@@ -75,14 +79,24 @@ class KernelRecord:
     svm_backend: str = column("solver of the SVM", "run")
     svm_intercept: bool = column("whether the SVM has an intercept", "svm", unit="0 or 1")
     svm_test_error: float = column(
-        "test error of the hard-margin SVM on the kernel", "error", unit=SHARE, label="SVM test error", headline=True
+        "test error of the hard-margin SVM on the kernel; of several classes by the largest one-vs-rest value",
+        "error",
+        unit=SHARE,
+        label="SVM test error",
+        headline=True,
     )
     svm_train_error: float = column("training error of the SVM", "svm", unit=SHARE)
-    margin: float | None = column("margin of the SVM on the normalised embedding", "svm", label="SVM margin")
-    gap: float | None = column("relative duality gap of the SVM, certified outside the solver", "svm", log=True)
-    n_support: Int64 = column("support vectors", "svm", unit="images")
-    separable: bool | None = column("whether the training data are separable", "svm", unit="0 or 1")
-    converged: bool = column("whether the gap is within svm.tol", "svm", unit="0 or 1")
+    margin: float | None = column(
+        "margin of the SVM on the normalised embedding; the smallest over classes", "svm", label="SVM margin"
+    )
+    gap: float | None = column(
+        "relative duality gap of the SVM, certified outside the solver; the largest over classes", "svm", log=True
+    )
+    n_support: Int64 = column("support vectors; of several classes those of any class", "svm", unit="images")
+    separable: bool | None = column(
+        "whether the training data are separable; of several classes each from the rest", "svm", unit="0 or 1"
+    )
+    converged: bool = column("whether the gap is within svm.tol; of several classes that of each", "svm", unit="0 or 1")
     svm_path: str = column("how the SVM was solved", "note")
     embedding_norm: float = column("what the embedding is divided by: 1e-4 + its mean norm on the training set", "svm")
     shift_invariance: float | None = measured(
@@ -107,6 +121,11 @@ class KernelRecord:
     resources: Resources = required()
     kernel_error: float | None = column(
         "largest rounding error in products of sampled entries, relative to the largest entry; blind to ReLU switches",
+        "svm",
+        default=None,
+    )
+    approximation_error: float | None = column(
+        "root mean square error of an entry of an estimated kernel (sketch), relative to the embeddings' lengths",
         "svm",
         default=None,
     )
@@ -136,6 +155,12 @@ class KernelRecord:
         "ridge of least leave-one-out error, relative to the largest diagonal entry", "error"
     )
     decay_exponent: float | None = measured("decay exponent of the eigenvalues", "spectrum", label="decay exponent")
+    kernel_output: str = column(
+        "outputs that the kernel is of, for several classes: trace, sum or a number; empty for two classes, and for "
+        "kernels that do not depend on it",
+        "run",
+        default="",
+    )
     warnings: tuple[str, ...] = column("what is numerically doubtful", "note", default=())
     measures: dict[str, float | None] = column(
         "numbers that depend on options, by name, as JSON: the rows below", "note", default=dict
@@ -148,8 +173,10 @@ MEASURED = frozenset(field.name for field in dataclasses.fields(KernelRecord) if
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """One snapshot of one run, evaluated. Epoch 0 is the initialisation, so its NTK is the NTK, later ones AKs.
+    """One snapshot of one run, evaluated. Step 0 is the initialisation, so its NTK is the NTK, later ones AKs.
 
+    Only a configured run has a `width`, a `learning_rate` and an `epoch` for certain: a training recorded by
+    `afterkernel.Recorder` has those that it was given, and its `config` holds what its id is a hash of.
     `wall_s_train` is the time in seconds spent training up to the snapshot. `config` is the resolved
     configuration as plain data, and `config_sha256` the hash of the part of it that decides numbers; `commit` is the
     package's (None outside a checkout), `device` is in words; `provenance` names versions, hashes of data and
@@ -161,19 +188,23 @@ class Record:
     evaluation_id: str = column("id of the evaluation: options of kernel, SVM and measures, hashed", "run")
     sweep: str = column("name of the sweep", "run")
     dataset: str = column("data set", "run")
-    minus: str = column("class of label 0", "run")
-    plus: str = column("class of label 1", "run")
+    minus: str = column("class of label 0; empty for several classes", "run")
+    plus: str = column("class of label 1; empty for several classes", "run")
     n_train: Int64 = column("training images", "run", unit="images")
     n_test: Int64 = column("test images", "run", unit="images")
-    arch: str = column("architecture", "run")
-    width: Int64 = column("width of the network", "run", label="width")
+    arch: str = column("architecture; of a training recorded by Recorder the name that it was given", "run")
+    width: Int64 | None = column("width of the network", "run", label="width", default=None)
     parameters: Int64 = column("trainable parameters", "run", label="parameters")
-    learning_rate: float = column("learning rate of SGD", "run")
-    seed: Int64 = column("seed of initialisation, order of images and augmentation", "run")
-    epoch: Int64 = column(
-        "epochs of training up to the snapshot; 0 is the initialisation", "run", unit="epochs", label="last epoch"
+    learning_rate: float | None = column("learning rate, at the first step", "run", default=None)
+    seed: Int64 = column("seed of initialisation, order of images, augmentation and label noise", "run")
+    epoch: float | None = column(
+        "epochs of training up to the snapshot; 0 is the initialisation",
+        "run",
+        unit="epochs",
+        label="last epoch",
+        default=None,
     )
-    step: Int64 = column("steps of SGD up to the snapshot", "network", unit="steps", label="SGD steps")
+    step: Int64 = column("steps of the optimiser up to the snapshot", "network", unit="steps", label="steps")
     final: bool = column("whether the snapshot ends the run", "run")
     train_loss: float = column(
         "cross-entropy on the training set", "network", unit="nats", label="training loss", log=True
@@ -189,4 +220,14 @@ class Record:
     kernels: tuple[KernelRecord, ...] = required()
     config: dict[str, Any] = required()
     provenance: dict[str, Any] = required()
+    classes: tuple[str, ...] = column(
+        "several classes, in the order of their labels 0, 1, ...; empty for the two classes minus and plus",
+        "run",
+        default=(),
+    )
     schema_version: Int64 = column("version of the record", "run", default=SCHEMA_VERSION)
+
+
+def is_configured(record: Record) -> bool:
+    """Whether a configuration made the record; else it is of a training loop of the user's, which Recorder recorded."""
+    return RECORDED not in record.config

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _START: dict[str, Any] = {"color": style.INK, "linestyle": (0, (5, 3)), "linewidth": 1.2}
 
 
-def draw(rows: pd.DataFrame, errors: pd.DataFrame) -> Figure:
+def draw(rows: pd.DataFrame, errors: pd.DataFrame, axis: str = "epoch") -> Figure:
     """The figure for the rows of one evaluation group and their `errors_by_epoch`.
 
     Lines are means over seeds, bars one standard error to each side.
@@ -35,7 +35,7 @@ def draw(rows: pd.DataFrame, errors: pd.DataFrame) -> Figure:
         grid: Any = figure.subplots(len(panels), len(columns), squeeze=False, sharex=True)
         for axes_row, panel in zip(grid, panels, strict=True):
             for axes, kernel in zip(axes_row, columns, strict=True):
-                style.epoch_axis(axes, sorted({int(epoch) for epoch in rows["epoch"]}))
+                style.epoch_axis(axes, sorted({float(epoch) for epoch in rows["epoch"]}))
                 part = errors[(errors["panel"] == panel) & (errors["kernel"] == kernel)]
                 if kernel == NETWORK:
                     part = part[part["epoch"] > 0]  # An untrained network is wrong on about half of the images.
@@ -49,7 +49,7 @@ def draw(rows: pd.DataFrame, errors: pd.DataFrame) -> Figure:
             title = "The network itself" if kernel == NETWORK else describe(kernel).title
             axes.set_title(title.replace(" → ", " →\n"), loc="left", fontweight="bold", color=style.INK)
         for axes in grid[-1]:
-            axes.set_xlabel(style.EPOCH_LABEL)
+            axes.set_xlabel(style.epoch_label(axis))
         figure.align_ylabels(grid[:, 0])
         start_line = Line2D([], [], label="kernel at initialisation", **_START)
         others = [start_line, *style.bar_handles(errors), *style.open_handles(errors, [*KEYS, "kernel"])]

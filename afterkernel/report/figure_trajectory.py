@@ -30,11 +30,11 @@ def trajectory(rows: pd.DataFrame) -> pd.DataFrame:
     return table.loc[table["n_seeds"] > 0, _TABLE].reset_index(drop=True)
 
 
-def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
+def draw(table: pd.DataFrame, rates: list[float], axis: str = "epoch") -> Figure:
     """The figure of a table of `trajectory`; `rates` are all learning rates of the section, for consistent colours."""
     terms = terms_of(table["measure"].unique())
     n_rows = math.ceil(len(terms) / _COLUMNS)
-    epochs = sorted({int(epoch) for epoch in table["epoch"]})
+    epochs = sorted({float(epoch) for epoch in table["epoch"]})
     styles = style.rate_styles(rates)
     with style.figure_style():
         # Placed by hand: the automatic layout of so many panels takes longer than drawing them.
@@ -53,7 +53,7 @@ def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
             if place >= len(terms):
                 axes.set_axis_off()
             elif place + _COLUMNS >= len(terms):
-                axes.set_xlabel("epoch")
+                axes.set_xlabel(axis)
                 axes.tick_params(axis="x", labelbottom=True)
         drawn = {rate: styles[rate] for rate in styles if rate in set(table["learning_rate"])}
         others = [*style.bar_handles(table), *style.open_handles(table, ["measure", "learning_rate"])]

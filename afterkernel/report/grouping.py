@@ -33,8 +33,44 @@ def flatten(tree: Any, prefix: str = "") -> Options:
 def flatten_all(trees: Sequence[dict[str, Any]]) -> list[Options]:
     """Each tree flattened; equal ones once, since the snapshots of a run have one configuration."""
     texts = [json.dumps(tree, sort_keys=True) for tree in trees]
-    flat = {text: flatten(tree) for text, tree in dict(zip(texts, trees, strict=True)).items()}
+    different = dict(zip(texts, trees, strict=True))
+    flat = dict(zip(different, complete([flatten(tree) for tree in different.values()]), strict=True))
     return [flat[text] for text in texts]
+
+
+def complete(configs: Sequence[Options]) -> list[Options]:
+    """The options with their defaults for those that only some runs have: the others were made before they existed."""
+    groups: dict[frozenset[tuple[str, str]], list[Options]] = defaultdict(list)
+    kind_of = [
+        frozenset(item for item in config.items() if item[0].endswith(".name") and item[0] != "sweep.name")
+        for config in configs
+    ]
+    for kinds, config in zip(kind_of, configs, strict=True):
+        groups[kinds].append(config)
+    lacking = {
+        kinds: set().union(*group) for kinds, group in groups.items() if len({frozenset(each) for each in group}) > 1
+    }
+    added = {kinds: _defaults(dict(kinds), names) for kinds, names in lacking.items()}
+    return [added.get(kinds, {}) | config for kinds, config in zip(kind_of, configs, strict=True)]
+
+
+def _defaults(kinds: Options, names: Collection[str]) -> Options:
+    """The defaults of those of the named options that affect results, for the kinds chosen by `GROUP.name`."""
+    from afterkernel.config.schema import Config
+    from afterkernel.options import walk
+
+    declared = walk(Config(**_sections(kinds)))
+    values = {name: value for name, field, value in declared if name in names and field.metadata["affects_results"]}
+    return {name: text for name, value in values.items() for text in flatten({name: value}).values()}
+
+
+def _sections(config: Options) -> dict[str, Any]:
+    """The sections of the kinds that a configuration has chosen, with their defaults; those that are known here."""
+    # It imports torch, for which a report of runs that differ in nothing else should not wait.
+    from afterkernel.config.schema import KINDS
+
+    chosen = ((group, kinds, config.get(f"{group}.name", "")) for group, kinds in KINDS.items())
+    return {group: kinds[name]() for group, kinds, name in chosen if name in kinds}
 
 
 def differing(trees: Sequence[Options]) -> dict[str, list[str]]:
@@ -58,15 +94,13 @@ def separating(configs: Sequence[Options], ignored: Collection[str] = ()) -> lis
 
 def _affecting(names: Iterable[str], configs: Iterable[Options]) -> list[str]:
     """Those options that affect results. An undeclared option, such as a plugin's, does if its section can."""
-    # It imports torch, for which a report of runs that differ in nothing else should not wait.
     from afterkernel.config.schema import KINDS, Config
     from afterkernel.options import walk
 
     affects: dict[str, bool] = defaultdict(bool)
     for chosen in {tuple(config.get(f"{group}.name", "") for group in KINDS) for config in configs}:
-        named = zip(KINDS.items(), chosen, strict=True)
-        sections: dict[str, Any] = {group: kinds[name]() for (group, kinds), name in named if name in kinds}
-        for name, field, _ in walk(Config(**sections)):
+        names_of_kinds = {f"{group}.name": name for group, name in zip(KINDS, chosen, strict=True)}
+        for name, field, _ in walk(Config(**_sections(names_of_kinds))):
             affects[name] |= field.metadata["affects_results"]
     inert = {name.split(".")[0] for name in affects} - {name.split(".")[0] for name, does in affects.items() if does}
     return [name for name in names if affects.get(name, name.split(".")[0] not in inert)]
@@ -82,7 +116,8 @@ def evaluation_groups(records: Iterable[Record]) -> dict[str, str]:
     parts = {
         name: {key: config[key] for key in EVALUATION_SECTIONS if key in config} for name, config in configs.items()
     }
-    options = {name: flatten(part | {PLUGINS: configs[name].get(PLUGINS, [])}) for name, part in parts.items()}
+    with_plugins = [part | {PLUGINS: configs[name].get(PLUGINS, [])} for name, part in parts.items()]
+    options = dict(zip(parts, flatten_all(with_plugins), strict=True))
     apart = separating(list(options.values()))
     first: dict[str, str] = {}
     groups = {}

@@ -10,9 +10,10 @@ from pathlib import Path
 from afterkernel import plugins
 from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS, Finding
+from afterkernel.claims.pairing import of_pairs
 from afterkernel.kernel_kinds import describe
 from afterkernel.records.files import write_atomic
-from afterkernel.records.record import Record
+from afterkernel.records.record import Record, is_configured
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claim_cards, facts, runs
 from afterkernel.report.figure_pool import figure_pool
@@ -64,8 +65,11 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    requested, rows = claim_cards.requested_claims(records), all_rows(sections)
-    found = claim_cards.judge_claims(requested, rows)
+    rows = all_rows(sections)
+    # Without a configuration it is unknown which trainings are comparable: claims pair none of these.
+    pairs = of_pairs(rows[rows["configured"]])
+    requested = claim_cards.requested_claims(filter(is_configured, records)) if len(pairs) else []
+    found = claim_cards.judge_claims(requested, pairs)
     with figure_pool(len(requested) + sum(map(n_figures, sections))) as pool:
         files = ReportFiles(page.parent, pool)
         views = [section_view(section, files) for section in sections]
@@ -76,7 +80,9 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
             unfinished=runs.table(known),
             cards=[claim_cards.claim_card(finding, files) for finding in found],
             method=claim_cards.METHOD,
+            n_recorded=len({(one.sweep, one.run_id) for one in records if not is_configured(one)}),
             not_requested=[name.upper() for name in CLAIMS if name not in requested],
+            n_of_several_classes=len({(one.sweep, one.run_id) for one in records if one.classes}),
             views=views,
             kernels=[describe(name) for name in kernel_order(rows["kernel"])],
             measures=measured(rows),
@@ -97,9 +103,11 @@ def _title(records: list[Record]) -> str:
 
 
 def _lead(sections: list[Section], known: runs.SweepRuns) -> str:
-    pairs = [f"{one.dataset} {one.minus} against {one.plus}" for one in sections]
-    shown = "; ".join(pairs) if len(pairs) <= 4 else f"{len(pairs)} pairs of classes"
-    snapshots = len({(one.sweep, one.run_id, one.epoch) for part in sections for one in part.records})
+    problems = [f"{one.dataset} {one.problem}" for one in sections]
+    several = any(one.classes for one in sections)
+    many = f"{len(problems)} {'choices' if several else 'pairs'} of classes"
+    shown = "; ".join(problems) if len(problems) <= 4 else many
+    snapshots = len({(one.sweep, one.run_id, one.step) for part in sections for one in part.records})
     return f"{shown}: {fmt.plural(len(known.runs), 'run')}, {fmt.plural(snapshots, 'snapshot')} recorded"
 
 

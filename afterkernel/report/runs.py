@@ -64,7 +64,9 @@ def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) ->
     named = {path.resolve(): overrides for path, overrides in planned(directory).items()}
     found = []
     for one in status(directory, runs):
-        default = [f"seed={one.seed}", f"training.lr={fmt.general(one.learning_rate)}"]
+        default = [f"seed={one.seed}"]
+        if one.learning_rate is not None:
+            default.append(f"training.lr={fmt.general(one.learning_rate)}")
         options = named.pop(one.run_dir.resolve(), default)
         missing = one.missing if one.wanted is not None else None
         failure = None if one.done else read_failure(one.run_dir)

@@ -12,7 +12,7 @@ from afterkernel.records.columns import SEPARATOR
 from afterkernel.records.record import Record
 from afterkernel.report import figure_errors, figure_invariances, figure_trajectory, table_data, table_format
 from afterkernel.report.output import PageFigure, ReportFiles
-from afterkernel.report.sections import Section
+from afterkernel.report.sections import Section, written
 from afterkernel.report.summary import sentences
 from afterkernel.report.terms import kernel_order
 
@@ -46,10 +46,10 @@ def section_view(section: Section, files: ReportFiles) -> SectionView:
     errors, changes = table_data.errors_by_epoch(rows), table_data.changes(rows)
     return SectionView(
         slug=section.slug,
-        heading=f"{section.dataset}: {section.minus} against {section.plus}",
+        heading=f"{section.dataset}: {section.problem}",
         counts=_counts(section.records),
         notes=list(_notes(section)),
-        summary=sentences(rows, changes, n_test),
+        summary=sentences(rows, changes, n_test, section.axis),
         figures=list(_figures(section, errors, changes, files)),
         trajectories=list(_trajectories(section, files)),
         tables=list(_tables(section, files, fmt.percent_decimals(n_test))),
@@ -57,25 +57,28 @@ def section_view(section: Section, files: ReportFiles) -> SectionView:
 
 
 def _tables(section: Section, files: ReportFiles, decimals: int) -> Iterator[table_format.Table]:
+    axis = section.axis
     for index, group in enumerate(section.evaluation_groups):
         rows = section.rows(group)
         errors, changes = table_data.errors_by_epoch(rows), table_data.changes(rows)
         health, costs = table_data.health(rows), table_data.costs(rows)
         tables = {
-            "test_error": (errors, table_format.error_table(errors, decimals)),
-            "before_after": (changes, table_format.change_table(changes, decimals)),
-            "svm_health": (health, table_format.health_table(health)),
+            "test_error": (errors, table_format.error_table(errors, decimals, axis)),
+            "before_after": (changes, table_format.change_table(changes, decimals, axis)),
+            "svm_health": (health, table_format.health_table(health, axis)),
             "costs": (costs, table_format.cost_table(costs)),
         }
         if index == 0:  # networks are the same in every evaluation
-            networks = table_data.networks(rows)
+            networks = table_data.networks(rows, axis)
             tables["networks"] = (networks, table_format.network_table(networks, decimals))
         title = f", evaluation {_evaluation(rows)}" if len(section.evaluation_groups) > 1 else ""
         for name, (frame, table) in tables.items():
             named = dataclasses.replace(table, title=f"{table.title}{title}")
-            written = files.table(frame, named, f"{section.slug}_{name}{f'_{group}' if index else ''}")
-            if written.rows:
-                yield written
+            table_files = files.table(
+                written(frame, axis), named, f"{section.slug}_{name}{f'_{group}' if index else ''}"
+            )
+            if table_files.rows:
+                yield table_files
 
 
 def _figures(section: Section, errors: pd.DataFrame, changes: pd.DataFrame, files: ReportFiles) -> Iterator[PageFigure]:
@@ -85,13 +88,14 @@ def _figures(section: Section, errors: pd.DataFrame, changes: pd.DataFrame, file
     evaluation = f" Evaluation {_evaluation(rows)}." if len(section.evaluation_groups) > 1 else ""
     yield files.figure(
         f"{section.slug}_test_error",
-        "Test error against epochs",
-        "Test error of the hard-margin SVM on each kernel against epochs of training; the dashed line is the kernel at "
-        "initialisation (for the NTK / AK: the NTK; points after epoch 0 are after kernels). Right: the network's own "
-        f"test error, from its first snapshot after the initialisation. {mean}.{evaluation}",
+        f"Test error against {section.axis}s",
+        f"Test error of the hard-margin SVM on each kernel against {section.axis}s of training; the dashed line is the "
+        f"kernel at initialisation (for the NTK / AK: the NTK; points after {section.axis} 0 are after kernels). "
+        f"Right: the network's own test error, from its first snapshot after the initialisation. {mean}.{evaluation}",
         figure_errors.draw,
         rows,
         errors,
+        section.axis,
     )
     invariances = figure_invariances.invariance_changes(changes)
     if len(invariances):
@@ -119,15 +123,16 @@ def _trajectories(section: Section, files: ReportFiles) -> Iterator[PageFigure]:
             if table.empty:
                 continue
             name = f"{section.slug}_trajectory_{index}_{kernel}"
-            files.data(table, name)
+            files.data(written(table, section.axis), name)
             yield files.figure(
                 name,
                 f"Trajectory: {panel}, {kind.title}",
-                f"Trajectory of {panel}, {kind.title}: each measure against epochs, on the scale log(1 + epoch). "
-                f"Epoch 0: {kind.start_label}. {_over(part)}.",
+                f"Trajectory of {panel}, {kind.title}: each measure against {section.axis}s, on the scale "
+                f"log(1 + {section.axis}). {section.axis.capitalize()} 0: {kind.start_label}. {_over(part)}.",
                 figure_trajectory.draw,
                 table,
                 rates,
+                section.axis,
             )
 
 
@@ -165,14 +170,14 @@ def _notes(section: Section) -> Iterator[str]:
 
 def _evaluation(rows: pd.DataFrame) -> str:
     backends = ", ".join(sorted(set(rows["svm_backend"])))
-    return (
-        f"{rows['evaluation_id'].iloc[0]} (SVM: {backends}{', with intercept' if rows['svm_intercept'].any() else ''})"
-    )
+    intercept = ", with intercept" if rows["svm_intercept"].any() else ""
+    outputs = "".join(f", kernel.output={name}" for name in sorted(set(rows["kernel_output"]) - {""}))
+    return f"{rows['evaluation_id'].iloc[0]} (SVM: {backends}{intercept}{outputs})"
 
 
 def _counts(records: list[Record]) -> str:
     runs = len({(one.sweep, one.run_id) for one in records})
-    snapshots = len({(one.sweep, one.run_id, one.epoch) for one in records})
+    snapshots = len({(one.sweep, one.run_id, one.step) for one in records})
     train, test = (sorted({getattr(one, name) for one in records}) for name in ("n_train", "n_test"))
     sizes = [" to ".join(fmt.count(size) for size in sorted({found[0], found[-1]})) for found in (train, test)]
     seeds = fmt.plural(len({one.seed for one in records}), "seed")

@@ -1,4 +1,4 @@
-"""The records divided into what may be shown together: one section per data set and pair of classes.
+"""The records divided into what may be shown together: one section per data set and choice of classes.
 
 Within a section, rows are averaged over seeds only where all else agrees: the evaluation group, the architecture, the
 learning rate, and every other option that affects results. Options that vary split an architecture into panels.
@@ -12,48 +12,88 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from afterkernel import text as fmt
 from afterkernel.records.frame import to_frame
-from afterkernel.records.record import Record
+from afterkernel.records.record import Record, is_configured
 from afterkernel.report.grouping import AUGMENT, RATE, Options, evaluation_groups, flatten_all, separating
+from afterkernel.text import classes_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
 
 KEYS = ["panel", "learning_rate"]
 # Columns of a section's frame in addition to those of the results.
-LABELS = ("panel", "setting", "augment", "loss_target", "evaluation_group", "last")
-_SNAPSHOT = ["sweep", "run_id", "evaluation_id", "epoch"]
+LABELS = ("panel", "setting", "augment", "loss_target", "evaluation_group", "configured", "last")
+# In `Section.rows`, the learning rate of a recorded training that gave none; no training has this rate.
+NO_RATE = 0.0
+_Key = tuple[str, str, str, tuple[str, ...]]
+_SNAPSHOT = ["sweep", "run_id", "evaluation_id", "step"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One data set and pair of classes.
+    """One data set and choice of classes: the pair `minus` and `plus`, or the several `classes`.
 
     `frame` has the columns of the results and LABELS: `panel` is the architecture with the options that vary, `setting`
-    the same without augmentation; `loss_target` is NaN for none; `last` marks the rows of the last snapshot.
-    `evaluation_groups` lists the groups of evaluations, the one with most rows first.
+    the same without augmentation; `loss_target` is NaN for none; `configured` is false for trainings recorded by
+    `afterkernel.Recorder`; `last` marks the rows of the last snapshot. `evaluation_groups` lists the groups of
+    evaluations, the one with most rows first. `axis` is what snapshots are shown against: "epoch", or "step" where an
+    epoch is not known.
     """
 
     dataset: str
     minus: str
     plus: str
+    classes: tuple[str, ...]
     slug: str
     frame: pd.DataFrame
     evaluation_groups: list[str]
     records: list[Record]
     n_dropped: int
+    axis: str = "epoch"
+
+    @property
+    def problem(self) -> str:
+        """Its classes in words."""
+        return classes_in_words(self.minus, self.plus, self.classes)
 
     def rows(self, evaluation_group: str | None = None) -> pd.DataFrame:
-        """The rows of one evaluation group, by default of the one with most rows."""
+        """The rows of one evaluation group, by default of the one with most rows, as they are shown.
+
+        In these the column `epoch` holds values of `axis`, and a learning rate that is not known is NO_RATE.
+        """
+        return shown(self.group(evaluation_group), self.axis)
+
+    def group(self, evaluation_group: str | None = None) -> pd.DataFrame:
+        """The same rows with what was recorded, NaN where it is not known."""
         return self.frame[self.frame["evaluation_group"] == (evaluation_group or self.evaluation_groups[0])]
 
 
+def shown(rows: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """Rows with the values of `axis` as their epochs, and NO_RATE for a learning rate that is not known."""
+    rows = rows.assign(epoch=rows[axis], learning_rate=rows["learning_rate"].fillna(NO_RATE))
+    return rows.astype({"epoch": "int64"}) if bool((rows["epoch"] % 1 == 0).all()) else rows
+
+
+def rate_text(rate: float) -> str:
+    """A learning rate of `Section.rows` as text."""
+    return fmt.general(None if rate == NO_RATE else rate)
+
+
+def written(table: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """A table made from `Section.rows` for a file: its epochs named `axis`, and NaN for NO_RATE."""
+    table = table.rename(columns={name: name.replace("epoch", axis) for name in ("epoch", "epochs")})
+    if "learning_rate" in table.columns:
+        table = table.assign(learning_rate=table["learning_rate"].where(table["learning_rate"] != NO_RATE))
+    return table
+
+
 def make_sections(records: Iterable[Record]) -> list[Section]:
-    """The sections, sorted by data set and pair."""
-    parts: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    """The sections, sorted by data set and classes."""
+    parts: dict[_Key, list[Record]] = defaultdict(list)
     for record in records:
-        parts[record.dataset, record.minus, record.plus].append(record)
-    slugs = [_slug("_".join(key)) for key in sorted(parts)]
+        parts[record.dataset, record.minus, record.plus, record.classes].append(record)
+    slugs = [_slug("_".join([dataset, minus, plus, *classes])) for dataset, minus, plus, classes in sorted(parts)]
     unique = [slug if slugs.count(slug) == 1 else f"{slug}_{index}" for index, slug in enumerate(slugs)]
     return [_section(key, slug, parts[key]) for key, slug in zip(sorted(parts), unique, strict=True)]
 
@@ -62,22 +102,24 @@ def all_rows(sections: Iterable[Section], *, every_evaluation: bool = False) -> 
     """The rows of all sections: of the main evaluation group of each, by which claims are judged, or of all groups."""
     import pandas as pd
 
-    parts = [section.frame if every_evaluation else section.rows() for section in sections]
+    parts = [section.frame if every_evaluation else section.group() for section in sections]
     return pd.concat(parts, ignore_index=True)
 
 
-def _section(key: tuple[str, str, str], slug: str, records: list[Record]) -> Section:
+def _section(key: _Key, slug: str, records: list[Record]) -> Section:
     import pandas as pd
 
     labels = pd.DataFrame(_labels(records)).drop_duplicates(_SNAPSHOT)
     frame = to_frame(records).merge(labels, on=_SNAPSHOT, how="left", validate="many_to_one")
+    frame = frame.astype({"epoch": "float64", "learning_rate": "float64"})
+    axis = "step" if bool(frame["epoch"].isna().any()) else "epoch"
     # The same run may be part of two sweeps, or evaluated twice: counted twice, it would make errors look smaller.
-    once = frame.drop_duplicates(["evaluation_group", *KEYS, "seed", "epoch", "kernel"], ignore_index=True)
-    once = once.sort_values([*KEYS, "seed", "epoch", "kernel"], kind="stable", ignore_index=True)
-    once["last"] = _last(once)
+    once = frame.drop_duplicates(["evaluation_group", *KEYS, "seed", "step", "kernel"], ignore_index=True)
+    once = once.sort_values([*KEYS, "seed", "step", "kernel"], kind="stable", ignore_index=True)
+    once["last"] = _last(shown(once, axis))
     counts = Counter(once["evaluation_group"])
     by_size = sorted(counts, key=lambda name: (-counts[name], name))
-    return Section(*key, slug, once, by_size, records, len(frame) - len(once))
+    return Section(*key, slug, once, by_size, records, len(frame) - len(once), axis)
 
 
 def _labels(records: list[Record]) -> Iterator[dict[str, Any]]:
@@ -99,6 +141,7 @@ def _labels(records: list[Record]) -> Iterator[dict[str, Any]]:
                 "augment": bool(training.get("augment", False)),
                 "loss_target": float("nan") if target is None else float(target),
                 "evaluation_group": evaluation,
+                "configured": is_configured(record),
             }
 
 

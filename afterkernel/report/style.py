@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from afterkernel import text as fmt
+from afterkernel.report.sections import NO_RATE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,23 +71,25 @@ def rate_styles(rates: Sequence[float]) -> dict[float, dict[str, Any]]:
     }
 
 
-EPOCH_LABEL = "epoch (log(1 + epoch), from 0)"
+def epoch_label(axis: str) -> str:
+    """The label of an axis that `epoch_axis` has set up."""
+    return f"{axis} (log(1 + {axis}), from 0)"
 
 
-def epoch_axis(axes: Axes, epochs: Sequence[int], gap: float = 0.08) -> None:
+def epoch_axis(axes: Axes, epochs: Sequence[float], gap: float = 0.08) -> None:
     """A logarithmic axis of epochs that includes 0: log(1 + epoch), with ticks at snapshots at least `gap` apart."""
     import numpy as np
     from matplotlib.ticker import FixedLocator, NullLocator
 
     axes.set_xscale("function", functions=(np.log1p, np.expm1))
     span = float(np.log1p(epochs[-1])) or 1.0
-    ticks: list[int] = []
+    ticks: list[float] = []
     for epoch in [epochs[0], *reversed(epochs[1:])]:
         if all(abs(np.log1p(epoch) - np.log1p(tick)) > gap * span for tick in ticks):
             ticks.append(epoch)
     axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
+    axes.xaxis.set_major_formatter(lambda value, _: fmt.general(value) if value % 1 else fmt.plain(value))
 
 
 def curves(axes: Axes, table: pd.DataFrame, scale: float, styles: dict[float, dict[str, Any]], **sizes: Any) -> None:
@@ -118,9 +121,11 @@ def rate_handles(styles: dict[float, dict[str, Any]], **options: Any) -> list[Ar
     """The legend entries of learning rates."""
     from matplotlib.lines import Line2D
 
-    return [
-        Line2D([], [], label=f"learning rate {fmt.general(rate)}", **look, **options) for rate, look in styles.items()
-    ]
+    return [Line2D([], [], label=_rate_label(rate), **look, **options) for rate, look in styles.items()]
+
+
+def _rate_label(rate: float) -> str:
+    return "learning rate not recorded" if rate == NO_RATE else f"learning rate {fmt.general(rate)}"
 
 
 def bar_handles(table: pd.DataFrame, column: str = "n_seeds") -> list[Artist]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
+from afterkernel.report.sections import NO_RATE, rate_text
 from afterkernel.report.table_format import error_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def sentences(rows: pd.DataFrame, table: pd.DataFrame, n_test: int) -> list[str]:
+def sentences(rows: pd.DataFrame, table: pd.DataFrame, n_test: int, axis: str = "epoch") -> list[str]:
     """One or two sentences per panel, about its after kernel at its best learning rate.
 
     `rows` are those of one evaluation group, `table` their `changes`.
@@ -28,20 +29,22 @@ def sentences(rows: pd.DataFrame, table: pd.DataFrame, n_test: int) -> list[str]
         best: Any = ended.loc[ended["after_mean"].astype(float).idxmin()]
         swap = ntk[(ntk["measure"] == "swap_invariance") & (ntk["learning_rate"] == best["learning_rate"])]
         found.append(
-            _error(panel, best, decimals, several=len(ended) > 1) + "".join(map(_swap, swap.to_dict("records")))
+            _error(panel, best, decimals, axis, several=len(ended) > 1) + "".join(map(_swap, swap.to_dict("records")))
         )
     return found
 
 
-def _error(panel: str, row: Any, decimals: int, *, several: bool) -> str:
-    rate = f"learning rate {fmt.general(row['learning_rate'])}"
-    where = f"at its best {rate}" if several else f"at {rate}"
-    after = f"{error_text(row, 'after_', decimals)} % with the after kernel at {_when(row)}"
+def _error(panel: str, row: Any, decimals: int, axis: str, *, several: bool) -> str:
+    rate = f"learning rate {rate_text(row['learning_rate'])}"
+    where = f", at its best {rate}" if several else f", at {rate}"
+    if row["learning_rate"] == NO_RATE:
+        where = ""
+    after = f"{error_text(row, 'after_', decimals)} % with the after kernel at {_when(row, axis)}"
     if row["before_n_seeds"] == 0:
-        return f"{panel}, {where}: the SVM's test error is {after}; its NTK is not recorded."
+        return f"{panel}{where}: the SVM's test error is {after}; its NTK is not recorded."
     before = f"{error_text(row, 'before_', decimals)} % with the NTK"
     return (
-        f"{panel}, {where}: the SVM's test error goes from {before} to {after} "
+        f"{panel}{where}: the SVM's test error goes from {before} to {after} "
         f"(lower in {int(row['n_lower'])} of {fmt.plural(int(row['change_n_seeds']), 'run')})."
     )
 
@@ -57,6 +60,6 @@ def _swap(row: Any) -> str:
     return f" Swap invariance goes from {fmt.cosine(row['before_mean'])} to {fmt.cosine(row['after_mean'])}: {verdict}."
 
 
-def _when(row: Any) -> str:
-    epochs = f"epoch {row['epochs']}" if row["epochs"].isdigit() else f"epochs {row['epochs']}"
-    return epochs if row["final"] else f"{epochs}, where training has not ended"
+def _when(row: Any, axis: str) -> str:
+    epochs = f"{axis}s {row['epochs']}" if " to " in row["epochs"] else f"{axis} {row['epochs']}"
+    return epochs if row["final"] else f"{epochs}, the last one so far"

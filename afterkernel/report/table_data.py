@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from afterkernel import text as fmt
 from afterkernel.claims.stats import columns, mean_over_seeds
 from afterkernel.records.glossary import BY_NAME
 from afterkernel.records.record import Resources
@@ -65,8 +66,8 @@ def changes(rows: pd.DataFrame) -> pd.DataFrame:
         both = start.index.intersection(end.index)
         if len(both):
             start, end = start.loc[both], end.loc[both]
-        epochs = sorted({int(epoch) for epoch in end["epoch"]})
-        text = "" if not epochs else str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+        epochs = [fmt.plain(epoch) for epoch in sorted(set(end["epoch"]))]
+        text = "" if not epochs else epochs[0] if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
         for term in terms:
             before, after = (side[term.name].astype("Float64") for side in (start, end))
             if before.isna().all() and after.isna().all():
@@ -134,14 +135,17 @@ def costs(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def networks(rows: pd.DataFrame) -> pd.DataFrame:
-    """The networks at their last snapshot, by panel and learning rate, over seeds."""
+def networks(rows: pd.DataFrame, axis: str = "epoch") -> pd.DataFrame:
+    """The networks at their last snapshot, by panel and learning rate, over seeds; without what is not known."""
     import pandas as pd
 
     found = []
+    names = [name for name in [*NETWORK_SIZES, *NETWORK_NUMBERS] if name != "epoch" or axis == "epoch"]
     for key, group in _groups(rows[rows["last"]].drop_duplicates([*KEYS, "seed"]), KEYS):
         row: dict[str, Any] = {**key, "n_seeds": len(group)}
-        for name in [*NETWORK_SIZES, *NETWORK_NUMBERS]:
+        for name in names:
+            if group[name].isna().any():
+                continue
             if group[name].dtype.kind == "i":
                 low, high = int(group[name].min()), int(group[name].max())
                 row[name] = str(low) if low == high else f"{low} to {high}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from afterkernel import text as fmt
 from afterkernel.records.glossary import BY_NAME, Term
 from afterkernel.records.record import COSINE, SHARE
+from afterkernel.report.sections import rate_text
 from afterkernel.report.table_data import NETWORK_NUMBERS, NETWORK_SIZES, TIMES
 from afterkernel.report.terms import heading, kernel_label, kernel_rank, terms_of
 
@@ -48,7 +49,7 @@ class Table:
         return sum(row.alert for row in self.rows)
 
 
-def error_table(table: pd.DataFrame, decimals: int) -> Table:
+def error_table(table: pd.DataFrame, decimals: int, axis: str = "epoch") -> Table:
     """Test errors, one column per epoch, with the number of seeds and the confidence interval below each mean."""
     epochs = sorted(table["epoch"].unique())
     rows = []
@@ -59,15 +60,15 @@ def error_table(table: pd.DataFrame, decimals: int) -> Table:
     return Table(
         title="Test error (%)",
         note="Mean ± standard error over seeds; below, Student's 95 % confidence interval of the mean (clipped to 0 "
-        "and 100 %) and the number of seeds. Rows of a kernel are of the SVM on it; epoch 0 is the initialisation. "
+        f"and 100 %) and the number of seeds. Rows of a kernel are of the SVM on it; {axis} 0 is the initialisation. "
         "Empty cells are not recorded.",
-        headings=["network", "learning rate", "of", *(f"epoch {epoch}" for epoch in epochs)],
+        headings=["network", "learning rate", "of", *(f"{axis} {fmt.plain(epoch)}" for epoch in epochs)],
         rows=rows,
         n_keys=3,
     )
 
 
-def change_table(table: pd.DataFrame, decimals: int) -> Table:
+def change_table(table: pd.DataFrame, decimals: int, axis: str = "epoch") -> Table:
     """Each headline number before and after training; the change, paired run by run, below."""
     terms = [term for term in terms_of(table["measure"].unique()) if term.headline]
     rows = []
@@ -76,7 +77,7 @@ def change_table(table: pd.DataFrame, decimals: int) -> Table:
         first = group[0]
         last_epoch = first["epochs"] or fmt.MISSING
         if first["epochs"] and not first["final"]:
-            last_epoch += " (not ended)"
+            last_epoch += " (so far)"
         n_runs = max(first["before_n_seeds"], first["after_n_seeds"])
         changes = [_change(by_measure.get(term.name), term, decimals) for term in terms]
         rows.append(TableRow([*keys, (last_epoch, ""), (str(int(n_runs)), ""), *changes]))
@@ -84,20 +85,20 @@ def change_table(table: pd.DataFrame, decimals: int) -> Table:
         title="Before and after: from initialisation to the last snapshot",
         note="Means over seeds; below, the mean change ± standard error, computed run by run over the runs "
         "that have both. Invariances are mean cosines: 1 means unchanged.",
-        headings=["network", "learning rate", "kernel", "last epoch", "runs", *map(heading, terms)],
+        headings=["network", "learning rate", "kernel", f"last {axis}", "runs", *map(heading, terms)],
         rows=rows,
         n_keys=5,
     )
 
 
-def health_table(table: pd.DataFrame) -> Table:
+def health_table(table: pd.DataFrame, axis: str = "epoch") -> Table:
     """How the SVMs ended; rows with one that did not converge are marked."""
     rows = []
     for row in _records(table):
         unknown = f", {row['n_separable_unknown']} unknown" if row["n_separable_unknown"] else ""
         support = sorted({row["fewest_support"], row["most_support"]})
         cells = [
-            *(row["panel"], fmt.general(row["learning_rate"]), kernel_label(row["kernel"]), str(row["epoch"])),
+            *(row["panel"], rate_text(row["learning_rate"]), kernel_label(row["kernel"]), fmt.plain(row["epoch"])),
             row["svm_backend"] + (" with intercept" if row["svm_intercept"] else ""),
             row["svm_path"],
             f"{row['n_converged']} of {row['n']}",
@@ -106,7 +107,7 @@ def health_table(table: pd.DataFrame) -> Table:
             *(" to ".join(map(fmt.count, support)), fmt.percent(row["mean_train_error"])),
         ]
         rows.append(TableRow(_cells(*cells), alert=row["n_converged"] < row["n"]))
-    headings = ["network", "learning rate", "kernel", "epoch", "backend", "path", "converged", "separable"]
+    headings = ["network", "learning rate", "kernel", axis, "backend", "path", "converged", "separable"]
     headings += ["largest gap", "mean margin", "support vectors", "training error (%)"]
     note = (
         "The gap is the relative duality gap, certified outside the solver; margins are of the normalised "
@@ -130,15 +131,16 @@ def cost_table(table: pd.DataFrame) -> Table:
 
 def network_table(table: pd.DataFrame, decimals: int) -> Table:
     """The networks at their last snapshot."""
-    terms = terms_of([*NETWORK_SIZES, *NETWORK_NUMBERS])
+    known = [name for name in [*NETWORK_SIZES, *NETWORK_NUMBERS] if {name, f"mean_{name}"} & set(table.columns)]
+    terms = terms_of(known)
     rows = [
         TableRow(
             _cells(
-                *(row["panel"], fmt.general(row["learning_rate"]), str(row["n_seeds"])),
+                *(row["panel"], rate_text(row["learning_rate"]), str(row["n_seeds"])),
                 *(
-                    _thousands(row[term.name])
-                    if term.name in row
-                    else _number(row[f"mean_{term.name}"], term, decimals)
+                    _number(row.get(f"mean_{term.name}"), term, decimals)
+                    if fmt.is_missing(row.get(term.name))
+                    else _thousands(row[term.name])
                     for term in terms
                 ),
             )
@@ -194,7 +196,7 @@ def _groups(table: pd.DataFrame) -> Iterable[tuple[list[Cell], list[dict[str, An
     for row in _records(table):
         groups.setdefault((row["panel"], row["learning_rate"], row["kernel"]), []).append(row)
     for (panel, rate, kernel), rows in groups.items():
-        yield _cells(panel, fmt.general(rate), kernel_label(kernel)), rows
+        yield _cells(panel, rate_text(rate), kernel_label(kernel)), rows
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import resource
 import sys
 import time
@@ -12,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from afterkernel.config import Config, config_to_dict, device
 from afterkernel.data import Problem
 from afterkernel.errors import UserError
-from afterkernel.kernel_kinds import KINDS, KernelInput
+from afterkernel.kernel_kinds import KINDS
 from afterkernel.kernels import Embedding, Grams, train_test_grams, train_test_plan
+from afterkernel.kernels.sketch_embedding import SketchEmbedding
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.measures.invariance import NORM_OFFSET
 from afterkernel.models import Network
@@ -26,12 +27,13 @@ from afterkernel.records import KernelRecord, Record, Resources, write_atomic
 from afterkernel.records.columns import NAMES
 from afterkernel.records.record import MEASURED
 from afterkernel.runs import numeric_warnings
+from afterkernel.runs.classify import classify
 from afterkernel.runs.provenance import device_name, git_commit, provenance
 from afterkernel.runs.run_state import OWNER
 from afterkernel.runs.saved_grams import SavedKernel, save_grams
 from afterkernel.runs.warm_start import WarmStarts
-from afterkernel.svm import HardMarginSVM, Outcome
-from afterkernel.text import cosine
+from afterkernel.svm import Outcome
+from afterkernel.text import cosine, plain
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.types import Float, Tensor
 
@@ -50,7 +52,8 @@ class Evaluator:
 
     `run_id` names the run that made the snapshots, however they are evaluated. `warm_starts` holds the support of each
     kernel's last hard margin on the same images, and `history` what measures need of earlier snapshots; both are
-    updated. With keep=[gram] the Gram matrices are kept below `run_dir`.
+    updated. With keep=[gram] the Gram matrices are kept below `run_dir`. `place` is where kernels are computed, by
+    default the device that trainer.device names.
     """
 
     config: Config
@@ -59,6 +62,7 @@ class Evaluator:
     run_dir: Path | None = None
     warm_starts: WarmStarts = field(default_factory=dict)
     history: MeasureState = field(default_factory=MeasureState)
+    place: torch.device | None = None
 
     def evaluate(
         self, network: Network, snapshot: Snapshot, *, final: bool, tiles: Path | None = None, owner: str = ""
@@ -69,23 +73,7 @@ class Evaluator:
         the run and weights that they belong to. Raises UserError if a kernel is not finite.
         """
         config, problem = self.config, self.problem
-        context = Context(
-            config.measure,
-            problem,
-            snapshot.epoch,
-            self.history,
-            dtype=config.kernel.dtype,
-            budget_bytes=config.kernel.budget_bytes,
-        )
-        evaluated = []
-        for name in (known for known in KINDS if known in config.kernel.names):  # always in the same order
-            with stage(name):
-                evaluated.append(self._evaluate_kernel(name, network, context, tiles and tiles / name, owner))
-        with stage("measures"):
-            numbers = measure_all(context)
-        kernels = tuple(_with_measures(kernel, numbers[kernel.kernel], context) for kernel in evaluated)
-        for kernel in kernels:
-            log.info("epoch %d, %s", snapshot.epoch, _line(kernel))
+        kernels = self.evaluate_kernels(network, self.context(snapshot.epoch), tiles, owner)
         of_snapshot = {name: value for name, value in vars(snapshot).items() if name in NAMES}
         return Record(
             **of_snapshot,
@@ -95,6 +83,7 @@ class Evaluator:
             dataset=config.dataset.name,
             minus=problem.minus,
             plus=problem.plus,
+            classes=problem.classes,
             n_train=len(problem.x_train),
             n_test=len(problem.x_test),
             arch=config.arch.name,
@@ -111,37 +100,70 @@ class Evaluator:
             provenance=provenance(problem.fingerprint, snapshot.sha256) | {"execution": execution(config)},
         )
 
+    def context(self, epoch: float | None, step: int | None = None) -> Context:
+        """The measures of the next snapshot; see `afterkernel.measures.Context`."""
+        config = self.config
+        return Context(
+            config.measure,
+            self.problem,
+            epoch,
+            self.history,
+            step=step,
+            dtype=config.kernel.dtype,
+            budget_bytes=config.kernel.budget_bytes,
+        )
+
+    def evaluate_kernels(
+        self, network: nn.Module, context: Context, tiles: Path | None = None, owner: str = ""
+    ) -> tuple[KernelRecord, ...]:
+        """Every kernel of a network, with its SVM and measures. UserError if a kernel is not finite."""
+        evaluated = []
+        for name in (known for known in KINDS if known in self.config.kernel.names):  # always in the same order
+            with stage(name):
+                evaluated.append(self._evaluate_kernel(name, network, context, tiles and tiles / name, owner))
+        with stage("measures"):
+            numbers = measure_all(context)
+        kernels = tuple(_with_measures(kernel, numbers[kernel.kernel], context) for kernel in evaluated)
+        for kernel in kernels:
+            log.info("%s %s, %s", "epoch" if context.step is None else "step", plain(context.place), _line(kernel))
+        return kernels
+
     def _evaluate_kernel(
-        self, name: str, network: Network, context: Context, tiles: Path | None, owner: str
+        self, name: str, network: nn.Module, context: Context, tiles: Path | None, owner: str
     ) -> KernelRecord:
         config, problem = self.config, self.problem
         warnings = list(problem.warnings)
         with numeric_warnings.python_warnings(warnings):
-            place = device(config)
-            phi = KINDS[name].embedding(KernelInput(network, problem.x_train, config.kernel.dtype, place))
+            place = self.place or device(config)
+            phi = KINDS[name].embedding(config.kernel.input_of(name, network, problem, place))
 
             started = time.perf_counter()
             grams = _grams(phi, problem, config, tiles, owner)
             K, K_test = grams.train, grams.test
             norm = _normalise(K, K_test)
             K, K_test = K.cpu(), K_test.cpu()
+            approximation = phi.estimated_error(problem.x_train) if isinstance(phi, SketchEmbedding) else None
             warnings += numeric_warnings.of_kernel(K, grams.relative_error, config.kernel.dtype)
             if self.run_dir is not None and "gram" in config.keep:
-                kept = SavedKernel(context.epoch, config.identity.evaluation_id, name, norm)
+                kept = SavedKernel(int(context.place), config.identity.evaluation_id, name, norm)
                 save_grams(self.run_dir, kept, K, K_test, problem.y_train, problem.y_test)
             kernel_done = time.perf_counter()
 
-            svm_numbers = self._classify(name, K, K_test, warnings)
+            found = classify(name, K, K_test, problem, config.svm, self.warm_starts)
+            warnings += found.warnings
             svm_done = time.perf_counter()
 
-            context.add(name, phi, K, K_test, norm)
+            context.add(name, phi, K, K_test, norm, approximation or 0.0)
+        output = config.kernel.output_of(name, problem)
         return KernelRecord(
-            **svm_numbers,
+            **found.numbers,
             kernel=name,
+            kernel_output="" if output is None else str(output),
             svm_backend=config.svm.name,
             svm_intercept=config.svm.has_intercept,
             embedding_norm=norm,
             kernel_error=grams.relative_error,
+            approximation_error=approximation,
             warnings=tuple(warnings),
             resources=Resources(
                 wall_s_kernel=kernel_done - started,
@@ -150,33 +172,6 @@ class Evaluator:
                 peak_bytes=_peak_bytes(place),
             ),
         )
-
-    def _classify(
-        self, name: str, K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"], warnings: list[str]
-    ) -> dict[str, Any]:
-        """The columns of a record that an SVM on kernel `name` gives; what is doubtful is added to `warnings`."""
-        problem, options = self.problem, self.config.svm
-        if not (K.diagonal() > 0).any():
-            # Of zero embeddings the only w is 0, so that every image is classified as class 0, as where f(x) = 0.
-            warnings.append("the kernel is zero everywhere: the network is dead, so there is nothing to classify")
-            wrong, wrong_train = (y.double().mean().item() for y in (problem.y_test, problem.y_train))
-            numbers = dict.fromkeys(("margin", "gap")) | {"n_support": 0, "separable": False, "converged": False}
-            path = "none: the kernel is zero everywhere"
-            return numbers | {"svm_test_error": wrong, "svm_train_error": wrong_train, "svm_path": path}
-        svm = HardMarginSVM(options).fit(K, problem.y_train, start=self.warm_starts.get(name))
-        if svm.soft_certificate_ is None:  # a soft margin's support, most of the samples, would be a slow start
-            self.warm_starts[name] = svm.support_
-        warnings += numeric_warnings.of_svm(svm, options.tol)
-        return {
-            "svm_test_error": (svm.predict(K_test) != problem.y_test).double().mean().item(),
-            "svm_train_error": svm.train_error_,
-            "margin": _or_none(svm.margin_),
-            "gap": _or_none(svm.gap_),
-            "n_support": svm.n_support_,
-            "separable": svm.outcome_.separable,
-            "converged": svm.outcome_.converged,
-            "svm_path": svm.path_,
-        }
 
 
 def execution(config: Config) -> dict[str, Any]:
@@ -226,10 +221,6 @@ def _normalise(K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"]) -> float:
     K /= norm**2
     K_test /= norm**2
     return norm
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _peak_bytes(place: torch.device) -> int:

@@ -58,12 +58,12 @@ def valid_records(
     """
     records = {}
     for record in read_run(run_dir, name).values():
-        facts = found.get(record.epoch)
+        facts = None if record.epoch is None else found.get(int(record.epoch))
         if facts is not None and record.evaluation_id == config.identity.evaluation_id:
             hashes = record.provenance.get("data_sha256"), record.provenance.get("snapshot_sha256")
-            is_last = summary is not None and record.epoch == summary.epochs
+            is_last = summary is not None and facts.epoch == summary.epochs
             if hashes == (state.data_sha256, facts.sha256) and (record.step, record.final) == (facts.step, is_last):
-                records[record.epoch] = record
+                records[facts.epoch] = record
     usual = Counter(map(_execution, records.values())).most_common(1)
     return {epoch: record for epoch, record in records.items() if _execution(record) == usual[0][0]}
 

@@ -16,9 +16,11 @@ import yaml
 from afterkernel.config import Config, config_from_dict, config_to_dict, device
 from afterkernel.config.schema import public
 from afterkernel.data import Problem
+from afterkernel.data.label_noise import with_label_noise
 from afterkernel.errors import MissingPluginError, UserError
 from afterkernel.files.reading import read_yaml_text
 from afterkernel.measures import MeasureState
+from afterkernel.models import Network
 from afterkernel.progress.work import stage
 from afterkernel.records import Record, next_number, write_atomic, write_record
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
@@ -28,6 +30,7 @@ from afterkernel.runs.finished import is_finished, snapshots, valid_records
 from afterkernel.runs.run_lock import RunLock
 from afterkernel.runs.run_state import RunState, begin_run, check_tiles, discard_replaced, state_to_evaluate
 from afterkernel.runs.warm_start import read_warm_starts, sample_path, warm_start_path, write_warm_starts
+from afterkernel.text import classes_in_words
 from afterkernel.training import snapshot
 from afterkernel.training.execution import Execution
 from afterkernel.training.snapshot import Snapshot
@@ -48,7 +51,7 @@ def run(
     """
     remove_drafts(run_dir)
     with stage("loading the data"):
-        problem = config.dataset.load()
+        problem = _load(config)
     with cpu_threads(config):
         lock_number = next_number(run_dir) if lock is None else lock.number
         state = begin_run(config, run_dir, problem.fingerprint, lock_number, check_cancelled)
@@ -89,14 +92,25 @@ class _Work:
         return valid_records(self.config, self.run_dir, self.run_id, self.state, found, summary)
 
 
+def _load(config: Config) -> Problem:
+    """The images, with the labels that the network is trained with."""
+    return with_label_noise(config.dataset.load(), config.training.label_noise, config.seed)
+
+
+def _build(work: _Work) -> Network:
+    """The network of a run, freshly initialised."""
+    network = work.config.arch.build(work.problem.image_shape, work.problem.n_outputs)
+    network.output_scale = work.config.training.output_scale
+    return network
+
+
 def _run(work: _Work) -> None:
     config, problem, run_dir = work.config, work.problem, work.run_dir
     check_saved_grams(config, run_dir)
     log.info(
-        "%s %s against %s: %d training and %d test images",
+        "%s %s: %d training and %d test images",
         config.dataset.name,
-        problem.minus,
-        problem.plus,
+        classes_in_words(problem.minus, problem.plus, problem.classes),
         len(problem.x_train),
         len(problem.x_test),
     )
@@ -121,7 +135,7 @@ def _run(work: _Work) -> None:
 def _train(work: _Work) -> None:
     config = work.config
     torch.manual_seed(config.seed)
-    network = config.arch.build(work.problem.image_shape)
+    network = _build(work)
     log.info("%s of width %d: %d parameters", config.arch.name, network.width, network.parameter_count)
     train(
         network,
@@ -169,7 +183,7 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
     check_checkpoints(run_dir)
     check_saved_grams(config, run_dir)
     with stage("loading the data"):
-        problem = config.dataset.load()
+        problem = _load(config)
     state = state_to_evaluate(config, run_dir, problem.fingerprint)
     config.measure.warn_of_images(*problem.image_shape[1:])
     work = _Work(config, problem, run_dir, name, state, lock_number, check_cancelled)
@@ -251,7 +265,7 @@ def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -
     """Evaluate each snapshot without a `known` record, and send all records to W&B."""
     config, run_dir, check_cancelled = work.config, work.run_dir, work.check_cancelled
     summary = snapshot.read_summary(run_dir)
-    network = config.arch.build(work.problem.image_shape)
+    network = _build(work)
     facts_of_all, n = work.snapshots(), len(work.problem.y_train)
     to_do = _epochs_to_evaluate(work, facts_of_all, known)
     evaluator = Evaluator(config, work.problem, work.run_id, run_dir)

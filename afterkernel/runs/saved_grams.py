@@ -2,7 +2,7 @@
 
 RUN_DIR/kernels/epoch=0005.EVALUATION_ID.ntk.train.npy    train x train, normalised
 RUN_DIR/kernels/epoch=0005.EVALUATION_ID.ntk.test.npy     test x train, normalised
-RUN_DIR/kernels/labels.train.npy, labels.test.npy         classes 0 and 1
+RUN_DIR/kernels/labels.train.npy, labels.test.npy         classes 0, 1, ...
 RUN_DIR/kernels/manifest.json                             version; of each file shape, dtype, bytes and SHA-256
 """
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from afterkernel.errors import UserError
 from afterkernel.records.files import KERNELS_FOLDER, check_name, write_atomic
+from afterkernel.text import plain
 from afterkernel.types import Float, Int, Tensor
 
 MANIFEST = "manifest.json"
@@ -33,7 +34,7 @@ class SavedGrams:
     """Gram matrices of one kernel of one snapshot, memory-mapped and read-only, divided by `normalisation`^2.
 
     train (n, n): training images with each other; test (m, n): test images with training images; y_train (n,) and
-    y_test (m,): classes 0 and 1; `normalisation` is Z = 1e-4 + the mean over the training set of |phi(x)|.
+    y_test (m,): classes 0, 1, ...; `normalisation` is Z = 1e-4 + the mean over the training set of |phi(x)|.
     """
 
     train: Float[np.ndarray, "n n"]
@@ -78,7 +79,7 @@ def save_grams(
     write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 
 
-def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str | None = None) -> SavedGrams:
+def saved_grams(run_dir: Path | str, epoch: float, kernel: str, evaluation_id: str | None = None) -> SavedGrams:
     """The Gram matrices that a run kept of one kernel ("ntk" or "conjugate") at one epoch.
 
     `evaluation_id` is needed where several evaluations kept theirs. Every file is read once to compare its checksum.
@@ -93,15 +94,17 @@ def saved_grams(run_dir: Path | str, epoch: int, kernel: str, evaluation_id: str
     }
     if evaluation_id is None and len(found) > 1:
         raise UserError(
-            f"{folder} holds the {kernel} kernel of epoch {epoch} of several evaluations: name one as evaluation_id, "
-            f"of {', '.join(sorted(found))}."
+            f"{folder} holds the {kernel} kernel of epoch {plain(epoch)} of several evaluations: name one as "
+            f"evaluation_id, of {', '.join(sorted(found))}."
         )
     chosen = next(iter(found), "") if evaluation_id is None else evaluation_id
     if chosen not in found:
         has = sorted({f"{one['kernel']} at epoch {one['epoch']}" for one in files.values() if "kernel" in one})
         of = "" if evaluation_id is None else f" of evaluation {evaluation_id}"
-        raise UserError(f"{folder} holds no {kernel} kernel of epoch {epoch}{of}: it has {', '.join(has) or 'none'}.")
-    stem = f"epoch={epoch:04d}.{chosen}.{kernel}"
+        raise UserError(
+            f"{folder} holds no {kernel} kernel of epoch {plain(epoch)}{of}: it has {', '.join(has) or 'none'}."
+        )
+    stem = f"epoch={int(epoch):04d}.{chosen}.{kernel}"
     names = (f"{stem}.train.npy", f"{stem}.test.npy", "labels.train.npy", "labels.test.npy")
     train, test, y_train, y_test = (_open(folder / name, files.get(name)) for name in names)
     return SavedGrams(

@@ -11,15 +11,17 @@ from typing import Any
 from afterkernel.errors import UserError
 from afterkernel.records.config_file import config_of
 from afterkernel.records.files import CONFIG, RECORDS
-from afterkernel.records.record import Record
+from afterkernel.records.record import Record, is_configured
 from afterkernel.records.store import RunFolder, read_runs
-from afterkernel.training.options import snapshot_epochs
+from afterkernel.training.snapshot_rule import SnapshotRule
 
 
 @dataclasses.dataclass(frozen=True)
 class RunStatus:
     """One run: epochs recorded (by the evaluation that got furthest) and wanted; `wanted` is None where unknown.
 
+    Of a training that `afterkernel.Recorder` recorded these are steps, all that are recorded are wanted, and `ended`
+    says whether its end was recorded; None for a configured run.
     `wall_s` is the time of its training and of that evaluation; None without records. `damaged` describes the first of
     its files that had to be skipped; None if there is none.
     """
@@ -33,6 +35,7 @@ class RunStatus:
     wanted: tuple[int, ...] | None
     wall_s: float | None = None
     damaged: str | None = None
+    ended: bool | None = None
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -71,7 +74,7 @@ def wanted_epochs(config: dict[str, Any], final_epoch: int | None) -> tuple[int,
         last = final_epoch
     if not isinstance(epochs, list) or not all(type(epoch) is int for epoch in [*epochs, last]):
         return None
-    return tuple(snapshot_epochs(epochs, last))
+    return tuple(SnapshotRule(epochs=epochs).until(last))
 
 
 def lookup(config: Any, name: str) -> Any:
@@ -89,9 +92,13 @@ def _one(run: RunFolder) -> RunStatus | None:
     by_evaluation: dict[str, list[Record]] = defaultdict(list)
     for record in run.records:
         by_evaluation[record.evaluation_id].append(record)
-    furthest = max(by_evaluation.values(), key=lambda found: len({record.epoch for record in found}), default=[])
-    recorded = {record.epoch for record in furthest}
-    final = max((record.epoch for record in run.records if record.final), default=None)
+    furthest = max(by_evaluation.values(), key=lambda found: len({record.step for record in found}), default=[])
+    if furthest and not is_configured(furthest[0]):
+        return _recorded(run, furthest)
+    recorded = {int(record.epoch) for record in furthest if record.epoch is not None}
+    final = max(
+        (int(record.epoch) for record in run.records if record.final and record.epoch is not None), default=None
+    )
     one = run.records[0] if run.records else None
     known = config or (one.config if one else {})
     arch, rate, seed = (lookup(known, name) for name in ("arch.name", "training.lr", "seed"))
@@ -105,6 +112,23 @@ def _one(run: RunFolder) -> RunStatus | None:
         wanted=wanted_epochs(known, final),
         wall_s=_wall_s(furthest) if furthest else None,
         damaged=next(iter(run.skipped), None),
+    )
+
+
+def _recorded(run: RunFolder, records: list[Record]) -> RunStatus:
+    """The status of a training that was recorded by `afterkernel.Recorder`."""
+    one, steps = records[0], tuple(sorted({record.step for record in records}))
+    return RunStatus(
+        run_dir=run.path,
+        run_id=one.run_id,
+        arch=one.arch,
+        learning_rate=one.learning_rate,
+        seed=one.seed,
+        recorded=steps,
+        wanted=steps,
+        wall_s=_wall_s(records),
+        damaged=next(iter(run.skipped), None),
+        ended=any(record.final for record in records),
     )
 
 

@@ -21,9 +21,9 @@ from afterkernel.types import Int, Tensor
 WarmStarts = dict[str, Int[Tensor, " _"]]
 
 
-def warm_start_path(run_dir: Path, epoch: int, evaluation_id: str) -> Path:
-    """The file of the support vectors of one snapshot and evaluation."""
-    return run_dir / "supports" / f"epoch={epoch:04d}.{evaluation_id}.json"
+def warm_start_path(run_dir: Path, place: int, evaluation_id: str, kind: str = "epoch") -> Path:
+    """The file of the support vectors of one snapshot and evaluation; `kind` says what `place` counts."""
+    return run_dir / "supports" / f"{kind}={place:04d}.{evaluation_id}.json"
 
 
 def sample_path(supports: Path) -> Path:
@@ -37,7 +37,7 @@ def samples(run_dir: Path) -> list[Path]:
 
 
 def write_warm_starts(path: Path, supports: Mapping[str, Int[Tensor, " _"]], owner: str) -> None:
-    """Write the indices of the support vectors by kernel; `owner` identifies the run and the weights."""
+    """Write the indices of the support vectors by kernel (KERNEL/LABEL of several classes), with run and weights."""
     path.parent.mkdir(exist_ok=True)
     kernels = {name: index.tolist() for name, index in supports.items()}
     write_atomic(path, json.dumps({"owner": owner, "kernels": kernels}))

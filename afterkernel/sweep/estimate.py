@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 
 from afterkernel import text as fmt
 from afterkernel.config import Config, device
 from afterkernel.data import Problem
-from afterkernel.kernel_kinds import KINDS, KernelInput
+from afterkernel.kernel_kinds import KINDS
 from afterkernel.kernels import train_test_plan
 from afterkernel.kernels.machine import matmul_rate, memory_format
 from afterkernel.models import Network
@@ -24,6 +23,7 @@ from afterkernel.runs.run import cpu_threads
 from afterkernel.runs.run_lock import owner_of
 from afterkernel.sweep.grid import PlannedRun, finished
 from afterkernel.text import duration, print_table
+from afterkernel.training.loss import cross_entropy
 
 # Memory of Python, torch and Lightning without tensors; disk space of records and W&B log, and of snapshot metadata.
 LIBRARIES_BYTES = 800_000_000
@@ -113,13 +113,13 @@ class CostEstimator:
 def _measure(config: Config, problem: Problem) -> tuple[float, RunCost]:
     """Seconds of a training step, and the cost of one snapshot."""
     place = device(config)
-    network = config.arch.build(problem.image_shape).to(place)
+    network = config.arch.build(problem.image_shape, problem.n_outputs).to(place)
     step_s = _step_s(network, problem, config.training.batch_size, place)
     sample_s = step_s / min(config.training.batch_size, len(problem.x_train))
     n, m = len(problem.x_train), len(problem.x_test)
     wall_s, peak = 0.0, 0.0
     for name in config.kernel.names:
-        phi = KINDS[name].embedding(KernelInput(network, problem.x_train, config.kernel.dtype, place))
+        phi = KINDS[name].embedding(config.kernel.input_of(name, network, problem, place))
         steps = train_test_plan(phi, problem.x_train, problem.x_test, config.kernel.budget_bytes, config.kernel.dtype)
         rate = matmul_rate(phi.device, phi.dtype, torch.get_num_threads())
         # An embedding takes a forward and a backward pass, as a training step does.
@@ -134,12 +134,12 @@ def _measure(config: Config, problem: Problem) -> tuple[float, RunCost]:
 def _step_s(network: Network, problem: Problem, batch_size: int, place: torch.device) -> float:
     """Seconds of a training step: the minimum of a few, after one to warm up."""
     network.to(memory_format=memory_format(network))
-    images, labels = problem.x_train[:batch_size].to(place), problem.y_train[:batch_size].double().to(place)
+    images, labels = problem.x_train[:batch_size].to(place), problem.y_train[:batch_size].to(place)
     best = math.inf
     for _ in range(1 + STEPS_TIMED):
         started = time.perf_counter()
         network.zero_grad()
-        F.binary_cross_entropy_with_logits(network(images).flatten().double(), labels).backward()  # type: ignore[no-untyped-call]
+        cross_entropy(network(images), labels, problem.n_outputs).backward()  # type: ignore[no-untyped-call]
         if place.type == "cuda":
             torch.cuda.synchronize(place)
         best = min(best, time.perf_counter() - started)

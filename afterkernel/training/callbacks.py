@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from afterkernel.progress.work import Stage
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import read_checkpoint, write_checkpoint
 from afterkernel.training.module import Classifier
+from afterkernel.training.snapshot_rule import SnapshotRule
 
 log = logging.getLogger(__name__)
 
@@ -91,20 +92,20 @@ class SaveSnapshots(pl.Callback):
     """
 
     def __init__(
-        self, run_dir: Path, epochs: Collection[int], timer: Timer, identity: str, check_cancelled: Callable[[], None]
+        self, run_dir: Path, rule: SnapshotRule, timer: Timer, identity: str, check_cancelled: Callable[[], None]
     ) -> None:
-        self.run_dir, self.epochs, self.timer = run_dir, frozenset(epochs), timer
+        self.run_dir, self.rule, self.timer = run_dir, rule, timer
         self.identity, self.check_cancelled = identity, check_cancelled
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save epoch 0, the initialised network, unless training resumes."""
-        if 0 in self.epochs and trainer.global_step == 0:
+        if trainer.global_step == 0 and self.rule.due(epoch=0):
             self._save(cast(Classifier, pl_module))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save after a chosen epoch."""
         ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if ends or trainer.current_epoch + 1 in self.epochs:
+        if self.rule.due(epoch=trainer.current_epoch + 1) or ends:
             self._save(cast(Classifier, pl_module))
 
     def _save(self, module: Classifier) -> None:
@@ -155,7 +156,7 @@ class StopAtDivergence(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, *_: object
     ) -> None:
         """Check the loss of the batch."""
-        loss = float(outputs["loss"]) if isinstance(outputs, dict) else math.nan
+        loss = float(outputs["cross_entropy"]) if isinstance(outputs, dict) else math.nan
         if not math.isfinite(loss):
             lr = cast(Classifier, pl_module).options.lr
             raise UserError(
@@ -183,7 +184,7 @@ class ReportEpoch(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: object, batch_idx: int
     ) -> None:
         """Report the epoch and the mean loss (nats) of its batches so far."""
-        self._losses += float(outputs["loss"])
+        self._losses += float(outputs["cross_entropy"])
         epoch, batches = trainer.current_epoch, batch_idx + 1
         self.stage.update(
             epoch + batches / trainer.num_training_batches,

@@ -59,7 +59,7 @@ def fit(
         CheckCancelled(check_cancelled),
         timer,
         SaveRandomState(),
-        SaveSnapshots(run_dir, snapshots.epochs, timer, identity, check_cancelled),
+        SaveSnapshots(run_dir, snapshots.rule(), timer, identity, check_cancelled),
         SaveCheckpoint(path, execution.checkpoint_every_s, check_cancelled),
     ]
     with stage("training", training.epochs) as progress:
@@ -92,6 +92,8 @@ def _fit(
         # Batches are in memory, so worker processes would only copy them.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*`srun` command is available.*")
+        if module.centred is not None:
+            warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # the initial network
         trainer = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,

@@ -13,6 +13,7 @@ from afterkernel.models import Network
 from afterkernel.plugins import without_collections
 from afterkernel.training.checkpoint import CHECKPOINT
 from afterkernel.training.execution import Execution
+from afterkernel.training.function import trained_function
 from afterkernel.training.metrics import measure
 from afterkernel.training.options import Snapshots, Training
 from afterkernel.training.snapshot import TrainingSummary, save, write_summary
@@ -33,8 +34,10 @@ def train(
     Training resumes from a checkpoint of the same identity in `run_dir`, with the same numbers as without interruption:
     the order of the images and their augmentation depend only on the seed and the epoch.
 
-    Raises UserError if training diverges (snapshots made before are kept) or the checkpoint can't be resumed.
+    Raises UserError if training diverges (snapshots made before are kept), if the checkpoint can't be resumed, or if a
+    network with BatchNorm would get a batch of one image.
     """
+    training.check_batches(network, len(problem.x_train))
     if beyond := [epoch for epoch in snapshots.epochs if epoch > training.epochs]:
         listed = ",".join(map(str, beyond))
         log.info("no snapshot at epochs %s: training.epochs=%d ends before them", listed, training.epochs)
@@ -43,7 +46,7 @@ def train(
     path = run_dir / CHECKPOINT
     if training.epochs == 0:
         started = time.monotonic()
-        last = measure(network, problem, epoch=0, step=0)
+        last = measure(trained_function(network, training.centered_output), problem, epoch=0, step=0)
         execution.check_cancelled()
         save(run_dir, replace(last, run=execution.identity), network)
         wall_s, reached = time.monotonic() - started, None if training.loss_target is None else False

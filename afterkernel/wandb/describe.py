@@ -7,6 +7,7 @@ from typing import Any
 
 from afterkernel.kernel_kinds import describe
 from afterkernel.records.glossary import declared_terms, markdown
+from afterkernel.text import classes_in_words
 
 _LONGEST_TAG = 64
 
@@ -17,15 +18,20 @@ def notes(config: Mapping[str, Any]) -> str:
 
 
 def tags(config: Mapping[str, Any]) -> list[str]:
-    """The data set with its pair of classes, the architecture, and the claims of the sweep."""
+    """The data set with its classes, the architecture, and the claims of the sweep."""
     claims = [str(name).upper() for name in _part(config, "sweep").get("claims", [])]
-    found = [_data(config, "{name} {minus}/{plus}"), str(_part(config, "arch").get("name", "")), *claims]
+    dataset = _part(config, "dataset")
+    pair = f"{dataset.get('minus', '')}/{dataset.get('plus', '')}"
+    classes = f"{len(_classes(dataset))} classes" if _classes(dataset) else pair
+    found = [f"{dataset.get('name', '')} {classes}", str(_part(config, "arch").get("name", "")), *claims]
     return [tag[:_LONGEST_TAG] for tag in dict.fromkeys(found) if tag]
 
 
 def _what(config: Mapping[str, Any]) -> str:
     arch, training = _part(config, "arch"), _part(config, "training")
-    data = _data(config, "{name}, {minus} against {plus}")
+    dataset = _part(config, "dataset")
+    words = classes_in_words(str(dataset.get("minus", "")), str(dataset.get("plus", "")), _classes(dataset))
+    data = f"{dataset.get('name', '')}, {words}"
     details = f"learning rate {training.get('lr')}, seed {config.get('seed')}"
     return (
         f"A network of arch={arch.get('name')} on {data} ({details}), one run of a sweep of afterkernel. Kernels were "
@@ -46,9 +52,8 @@ def _glossary() -> str:
     return markdown(term for term in declared_terms() if term.topic not in ("run", "note"))
 
 
-def _data(config: Mapping[str, Any], pattern: str) -> str:
-    dataset = _part(config, "dataset")
-    return pattern.format(**{name: dataset.get(name, "") for name in ("name", "minus", "plus")})
+def _classes(dataset: Mapping[str, Any]) -> list[str]:
+    return list(map(str, dataset.get("classes") or []))
 
 
 def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -145,7 +145,9 @@ def end_service() -> None:
 def numbers_of(record: Record) -> dict[str, float]:
     """The numbers of a record by the names of W&B metrics: epoch, network/NAME and KERNEL/NAME."""
     found = {f"network/{column}": getattr(record, column) for column in NETWORK_COLUMNS}
-    numbers: dict[str, float] = {EPOCH: record.epoch} | {name: one for name, one in found.items() if one is not None}
+    numbers: dict[str, float] = ({} if record.epoch is None else {EPOCH: record.epoch}) | {
+        name: one for name, one in found.items() if one is not None
+    }
     for kernel in record.kernels:
         numbers |= {f"{kernel.kernel}/{name}": value for name, value in _scalars(kernel).items()}
     return numbers

@@ -1,4 +1,4 @@
-"""What a family is, and the wrapper that makes one tensor of what a model gives."""
+"""What a family is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any
 
 from torch import nn
 
+from afterkernel.kernels.sample_sources import Inputs
+from afterkernel.kernels.samples import Forward
 from afterkernel.types import Tensor
 
-Make = Callable[[int], tuple[nn.Module, Tensor]]  # of the number of samples
+# Of the number of samples: a model and its inputs and, where it is not called with these alone, `forward` of ak.ntk.
+Made = tuple[nn.Module, Inputs] | tuple[nn.Module, Inputs, Forward]
+Make = Callable[[int], Made]
 Families = dict[str, tuple[Make, int | None]]
 
 
@@ -23,17 +27,12 @@ class Family:
     output: int | None
 
 
-class Wrapped(nn.Module):
-    """A model called in a way of its own; `parts` are further modules that `call` uses."""
-
-    def __init__(self, call: Callable[..., Tensor], **parts: nn.Module) -> None:
-        super().__init__()
-        self.call = call
-        for name, part in parts.items():
-            self.add_module(name, part)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.call(self, x)
+def parts_of(**parts: Any) -> nn.Module:
+    """Modules and parameters by name, for a `forward` that uses them."""
+    model = nn.Module()
+    for name, part in parts.items():
+        setattr(model, name, part)
+    return model
 
 
 def first_tensor(output: Any) -> Tensor:

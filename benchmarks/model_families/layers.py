@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from afterkernel.types import Tensor
-from model_families.family import Families, Make, Wrapped
+from model_families.family import Families, Made, Make, parts_of
 
 PREFIX, PACKAGE = "layers", "torch"
 
@@ -33,11 +33,8 @@ def _images(n: int) -> Tensor:
 
 
 def _net(call: Callable[..., Tensor], inputs: Callable[[int], Tensor], parts: Callable[[], dict[str, Any]]) -> Make:
-    def make(n: int) -> tuple[nn.Module, Tensor]:
-        model = Wrapped(call)
-        for name, part in parts().items():
-            setattr(model, name, part)
-        return model, inputs(n)
+    def make(n: int) -> Made:
+        return parts_of(**parts()), inputs(n), call
 
     return make
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
-from afterkernel.types import Tensor
 from model_families import transformers_models as base
-from model_families.family import Families, Make, Wrapped
+from model_families.family import Families, Made, Make
 
 PREFIX = PACKAGE = "peft"
 
@@ -16,7 +13,7 @@ PREFIX = PACKAGE = "peft"
 def _make(kind: str, of: str, options: dict[str, Any]) -> Make:
     """A sequence classifier with an adapter."""
 
-    def make(n: int) -> tuple[nn.Module, Tensor]:
+    def make(n: int) -> Made:
         import peft
         import transformers
 
@@ -25,8 +22,7 @@ def _make(kind: str, of: str, options: dict[str, Any]) -> Make:
         config.use_cache = False
         net = getattr(transformers, f"{of}ForSequenceClassification")(config)
         adapter = getattr(peft, f"{kind}Config")(task_type="SEQ_CLS", **options)
-        adapted = peft.get_peft_model(net, adapter)
-        return Wrapped(lambda self, x: self.net(input_ids=x).logits, net=adapted), base._tokens(n)
+        return peft.get_peft_model(net, adapter), {"input_ids": base._tokens(n)}
 
     return make
 

@@ -11,15 +11,20 @@ import torchvision
 from torch import nn
 from torchvision.models import efficientnet, resnet, swin_transformer, video
 
+from afterkernel.kernels.samples import Forward
 from afterkernel.types import Tensor
-from model_families.family import Families, Make, Wrapped
+from model_families.family import Families, Made, Make, parts_of
 
 PREFIX = PACKAGE = "torchvision"
 models = torchvision.models
 
 
-def _images(side: int, make: Callable[[], nn.Module]) -> Make:
-    return lambda n: (make(), torch.randn(n, 3, side, side))
+def _images(side: int, make: Callable[[], nn.Module], forward: Forward | None = None) -> Make:
+    def made(n: int) -> Made:
+        x = torch.randn(n, 3, side, side)
+        return (make(), x) if forward is None else (make(), x, forward)
+
+    return made
 
 
 def _clips(frames: int, side: int, make: Callable[[], nn.Module]) -> Make:
@@ -66,8 +71,8 @@ def _mvit() -> nn.Module:
     return video.MViT((32, 32), 4, setting, False, False, True, True, num_classes=2)
 
 
-def _segmentation(model: nn.Module) -> nn.Module:
-    return Wrapped(lambda self, x: self.net(x)["out"].mean((2, 3)), net=model)
+def _mean_of_pixels(model: nn.Module, x: Tensor) -> Tensor:
+    return model(x)["out"].mean((2, 3))  # type: ignore[no-any-return]
 
 
 def _fcn() -> nn.Module:
@@ -75,7 +80,7 @@ def _fcn() -> nn.Module:
     from torchvision.models.segmentation.fcn import FCN, FCNHead
 
     backbone = IntermediateLayerGetter(_resnet(), return_layers={"layer4": "out"})
-    return _segmentation(FCN(backbone, FCNHead(512, 2)))
+    return FCN(backbone, FCNHead(512, 2))  # type: ignore[no-any-return]
 
 
 def _deeplab() -> nn.Module:
@@ -83,13 +88,11 @@ def _deeplab() -> nn.Module:
     from torchvision.models.segmentation.deeplabv3 import DeepLabHead, DeepLabV3
 
     backbone = IntermediateLayerGetter(_resnet(), return_layers={"layer2": "out"})
-    return _segmentation(DeepLabV3(backbone, DeepLabHead(128, 2)))
+    return DeepLabV3(backbone, DeepLabHead(128, 2))  # type: ignore[no-any-return]
 
 
 def _lraspp() -> nn.Module:
-    return _segmentation(
-        models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=2)
-    )
+    return models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=2)  # type: ignore[no-any-return]
 
 
 def _s3d() -> nn.Module:
@@ -104,18 +107,18 @@ def _video(conv: Any, stem: Any) -> nn.Module:
 
 
 def _pyramid(x_side: int) -> Make:
-    def features(self: Any, x: Tensor) -> Tensor:
-        maps = self.body(x)
-        return sum(level.mean((2, 3)).sum(1) for level in self.fpn(maps).values())  # type: ignore[no-any-return]
+    def features(model: Any, x: Tensor) -> Tensor:
+        maps = model.fpn(model.body(x))
+        return sum(level.mean((2, 3)).sum(1) for level in maps.values())  # type: ignore[no-any-return]
 
     def make() -> nn.Module:
         from torchvision.models._utils import IntermediateLayerGetter
         from torchvision.ops import FeaturePyramidNetwork
 
         body = IntermediateLayerGetter(_resnet(), return_layers={"layer2": "a", "layer3": "b"})
-        return Wrapped(features, body=body, fpn=FeaturePyramidNetwork([128, 256], 16))
+        return parts_of(body=body, fpn=FeaturePyramidNetwork([128, 256], 16))
 
-    return _images(x_side, make)
+    return _images(x_side, make, features)
 
 
 def families() -> Families:
@@ -159,8 +162,8 @@ def families() -> Families:
         "video_swin3d": _clips(
             4, 32, lambda: video.SwinTransformer3d([2, 4, 4], 16, [2, 2], [2, 4], [2, 4, 4], num_classes=2)
         ),
-        "segmentation_fcn": _images(32, _fcn),
-        "segmentation_deeplab": _images(32, _deeplab),
-        "segmentation_lraspp": _images(32, _lraspp),
+        "segmentation_fcn": _images(32, _fcn, _mean_of_pixels),
+        "segmentation_deeplab": _images(32, _deeplab, _mean_of_pixels),
+        "segmentation_lraspp": _images(32, _lraspp, _mean_of_pixels),
     }
     return {name: (make, 1) for name, make in simple.items()} | {"feature_pyramid": (_pyramid(32), None)}

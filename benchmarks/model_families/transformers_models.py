@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from afterkernel.types import Tensor
-from model_families.family import Families, Make, Wrapped, first_tensor
+from model_families.family import Families, Made, Make, first_tensor, parts_of
 
 PREFIX = PACKAGE = "transformers"
 WIDTH, TOKENS, VOCABULARY = 16, 6, 40
@@ -59,26 +59,24 @@ def _sound(n: int) -> Tensor:
     return torch.randn(n, 400)
 
 
-def _pooled(self: Any, x: Tensor) -> Tensor:
-    features = first_tensor(self.net(**{self.key: x}))
+def _pooled(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    features = first_tensor(model.net(**batch))
     if features.ndim == 4:
         features = features.flatten(2).transpose(1, 2)
-    return self.head(features.mean(1) if features.ndim == 3 else features)  # type: ignore[no-any-return]
+    return model.head(features.mean(1) if features.ndim == 3 else features)  # type: ignore[no-any-return]
 
 
 def _with_head(name: str, inputs: Callable[[int], Tensor], key: str, width: int, options: dict[str, Any]) -> Make:
     """The base model of a configuration class, pooled over positions, with a head of one output."""
 
-    def make(n: int) -> tuple[nn.Module, Tensor]:
+    def make(n: int) -> Made:
         import transformers
 
         config = getattr(transformers, f"{name}Config")(**options)
         config.use_cache = False
         config._experts_implementation = "eager"  # grouped products have no float64
         model_class = getattr(transformers, f"{name}Model")
-        model = Wrapped(_pooled, net=model_class(config), head=nn.Linear(width, 1))
-        model.key = key  # type: ignore[assignment]
-        return model, inputs(n)
+        return parts_of(net=model_class(config), head=nn.Linear(width, 1)), {key: inputs(n)}, _pooled
 
     return make
 
@@ -86,13 +84,13 @@ def _with_head(name: str, inputs: Callable[[int], Tensor], key: str, width: int,
 def _classifier(name: str, options: dict[str, Any]) -> Make:
     """The sequence classification model of a configuration class."""
 
-    def make(n: int) -> tuple[nn.Module, Tensor]:
+    def make(n: int) -> Made:
         import transformers
 
         config = getattr(transformers, f"{name}Config")(**options, num_labels=2)
         config.use_cache = False
         model = getattr(transformers, f"{name}ForSequenceClassification")(config)
-        return Wrapped(lambda self, x: self.net(input_ids=x).logits, net=model), _tokens(n)
+        return model, {"input_ids": _tokens(n)}
 
     return make
 
@@ -100,15 +98,17 @@ def _classifier(name: str, options: dict[str, Any]) -> Make:
 def _encoder_decoder(name: str, options: dict[str, Any]) -> Make:
     """Encoder and decoder on the same tokens, with a head."""
 
-    def call(self: Any, x: Tensor) -> Tensor:
-        return self.head(self.net(input_ids=x, decoder_input_ids=x).last_hidden_state.mean(1))  # type: ignore[no-any-return]
+    def call(model: Any, x: Tensor) -> Tensor:
+        output = model.net(input_ids=x, decoder_input_ids=x)
+        return model.head(output.last_hidden_state.mean(1))  # type: ignore[no-any-return]
 
-    def make(n: int) -> tuple[nn.Module, Tensor]:
+    def make(n: int) -> Made:
         import transformers
 
         config = getattr(transformers, f"{name}Config")(**options)
         config.use_cache = False
-        return Wrapped(call, net=getattr(transformers, f"{name}Model")(config), head=nn.Linear(WIDTH, 1)), _tokens(n)
+        net = getattr(transformers, f"{name}Model")(config)
+        return parts_of(net=net, head=nn.Linear(WIDTH, 1)), _tokens(n), call
 
     return make
 
@@ -287,13 +287,11 @@ def families() -> Families:
 
 
 def _with_encoder(model_class: str, name: str, options: dict[str, Any]) -> Make:
-    def make(n: int) -> tuple[nn.Module, Tensor]:
+    def make(n: int) -> Made:
         import transformers
 
         config = getattr(transformers, f"{name}Config")(**options)
         net = getattr(transformers, f"{model_class}Model")(config)
-        model = Wrapped(_pooled, net=net, head=nn.Linear(WIDTH, 1))
-        model.key = "input_ids"  # type: ignore[assignment]
-        return model, _tokens(n)
+        return parts_of(net=net, head=nn.Linear(WIDTH, 1)), {"input_ids": _tokens(n)}, _pooled
 
     return make

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterkernel.config import Config, compose, to_config
+from afterkernel.config.identity import deciding
 from afterkernel.config.kernel_options import Kernel
 from afterkernel.config.schema import KINDS, every_option
 from afterkernel.data.sources.digits import Digits
@@ -19,11 +20,21 @@ from afterkernel.training.options import Snapshots, Training
 
 # Every option is in one of the two sets: those that affect numbers and so belong to the identity, and the rest.
 AFFECTS = {
-    *(f"dataset.{name}" for name in ("name", "minus", "plus", "max_train", "max_test", "root of folder")),
+    *(f"dataset.{name}" for name in ("name", "minus", "plus", "classes", "max_train", "max_test", "root of folder")),
     *(f"arch.{name}" for name in ("name", "budget", "width", "init", "num_layers", "num_blocks")),
     *(f"training.{name}" for name in ("lr", "batch_size", "epochs", "loss_target")),
     *(f"training.{name}" for name in ("augment", "augment_angle_deg", "augment_shift_px")),
-    *("snapshot.epochs", "kernel.names", "kernel.dtype", "seed"),
+    *(f"training.{name}" for name in ("optimizer", "momentum", "lr_schedule", "weight_decay", "label_noise")),
+    *("training.output_scale", "training.centered_output", "arch.patch_size", "arch.depth", "arch.heads"),
+    *(
+        "snapshot.epochs",
+        "kernel.names",
+        "kernel.dtype",
+        "kernel.output",
+        "kernel.sketch.dim",
+        "kernel.sketch.seed",
+        "seed",
+    ),
     *(
         f"svm.{name}"
         for name in ("name", "tol", "project", "intercept", "soft_C", "max_steps", "C", "stop_tol", "max_iter")
@@ -54,7 +65,7 @@ def made(**sections):
 def other(field, value):
     """A value of an option that differs from `value`."""
     choices = [choice for choice in field.metadata["choices"] if value != choice and value != [choice]]
-    kind = str(field.type)
+    kind = "list[str]" if field.metadata["alternative"] else str(field.type)
     if kind == "bool":
         return not value
     if kind.startswith("list"):
@@ -97,6 +108,8 @@ def test_an_option_counts_as_it_is_classified(case):
     needed = ACTIVE.get(field.name, {})
     if group == "training":
         node = dataclasses.replace(node, training=dataclasses.replace(node.training, **needed))
+    elif name.startswith("kernel.sketch."):
+        node = dataclasses.replace(node, kernel=Kernel(names=["sketch"]))
     elif section and needed and hasattr(node, next(iter(needed))):
         node = dataclasses.replace(node, **needed)
     after = changed(node, path, field)
@@ -121,11 +134,19 @@ EQUIVALENT = [
     ("training.augment=true training.augment_shift_px=-0.0", "training.augment=true training.augment_shift_px=0"),
     ("training.epochs=3 snapshot.epochs=[0,1]", "training.epochs=3 snapshot.epochs=[1,0,3,9]"),
     ("training.epochs=0 training.batch_size=3", "training.epochs=0 training.augment=true training.loss_target=0.5"),
+    ("training.epochs=0 training.optimizer=adam", "training.epochs=0 training.momentum=0.5 training.weight_decay=1"),
+    ("training.optimizer=sgd training.momentum=0 training.lr_schedule=constant", "training.output_scale=1"),
     ("arch.width=16 arch.budget=5000", "arch.width=16"),
     ("svm=jst svm.seed=3", "svm=jst"),
     ("measure=spectrum measure.num_images=3 measure.shift_px=[2]", "measure=spectrum"),
     ("measure.names=[] measure.gram_images=7 measure.per_layer=true measure.seed=1", "measure.names=[]"),
     ("measure.names=[invariance] measure.gram_images=7", "measure.names=[invariance]"),
+    ("dataset.classes=all", "dataset.classes=[0,1,2,3,4,5,6,7,8,9]"),
+    ("dataset.classes=[0,1,2] kernel.output=trace", "dataset.classes=['0','1','2']"),
+    (
+        "dataset.classes=[0,1,2] kernel.names=[conjugate] kernel.output=sum",
+        "dataset.classes=[0,1,2] kernel.names=[conjugate]",
+    ),
     ("dataset=mnist dataset.root=a dataset.download=true", "dataset=mnist dataset.root=b"),
 ]
 
@@ -135,6 +156,33 @@ def test_equivalent_configurations_have_one_id(one, two):
     first, second = config(*one.split()), config(*two.split())
     assert first.identity.run_id == second.identity.run_id
     assert first.identity.evaluation_id == second.identity.evaluation_id
+
+
+@pytest.mark.parametrize(
+    ("words", "run_id"),
+    [
+        ("", "vgg-lr0.01-seed0-5d1474e767"),
+        ("arch=vgg training.augment=true", "vgg-lr0.01-seed0-b9367b3193"),
+        ("arch=sum dataset=mnist training.epochs=0", "sum-lr0.01-seed0-fdaf71b79d"),
+        ("arch=mlp arch.init=ntk svm=libsvm", "mlp-lr0.01-seed0-41ab8c69c7"),
+    ],
+)
+def test_options_that_were_added_later_leave_the_ids_of_earlier_runs(words, run_id):
+    assert config(*words.split()).identity.run_id == run_id
+
+
+def test_options_of_several_classes_are_no_part_of_the_ids_of_two():
+    found = deciding(config())
+    assert not {"classes", "output"} & {*found["dataset"], *found["kernel"]}
+    several = deciding(config("dataset.classes=[0,1,2]", "kernel.output=sum"))
+    assert several["dataset"]["classes"] == ["0", "1", "2"]
+    assert several["kernel"]["output"] == "sum"
+    assert not {"minus", "plus"} & several["dataset"].keys()
+
+
+def test_all_classes_are_those_that_a_list_names_before_they_are_listed_too():
+    ids = {made(dataset=Digits(classes=classes)).identity.run_id for classes in ("all", list("0123456789"))}
+    assert len(ids) == 1
 
 
 def test_a_folder_is_one_data_set_however_its_path_is_spelled(tmp_path, monkeypatch):

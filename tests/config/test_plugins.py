@@ -117,7 +117,7 @@ def test_a_class_of_a_plugin_is_a_choice_with_its_options_and_its_help(write):
 
 def test_without_its_plugin_a_class_is_no_choice(write):
     write("lab/nets.py", NETS)
-    with pytest.raises(UserError, match="arch=narrow is not known: choose one of mlp, sum, vgg"):
+    with pytest.raises(UserError, match="arch=narrow is not known: choose one of mlp, resnet, sum, vgg, vit"):
         compose(["arch=narrow"])
     assert "lab.nets" not in sys.modules
 

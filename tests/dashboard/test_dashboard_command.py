@@ -139,6 +139,9 @@ def test_notes_and_tags_of_any_configuration():
         "vgg",
     ]
     assert notes({}).startswith("A network of arch=None")
+    several = {"dataset": {"name": "mnist", "minus": "", "plus": "", "classes": ["7", "0", "4"]}}
+    assert tags(several) == ["mnist 3 classes"]
+    assert "A network of arch=None on mnist, 3 classes (7, 0, 4) (" in notes(several)
 
 
 def damaged(folder, **changes):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from afterkernel.data import SOURCES
-from afterkernel.data.source import select_pair, stratified_subset
+from afterkernel.data.source import select_classes, stratified_subset
 from afterkernel.data.sources.cifar10 import CIFAR10
 from afterkernel.data.sources.digits import Digits
 from afterkernel.data.sources.mnist import MNIST
@@ -95,7 +95,7 @@ def test_a_smaller_cap_takes_a_part_of_a_larger_one():
 
 
 def test_pick_pair_keeps_two_classes():
-    positions, y = select_pair(["5", "2", "7", "2", "5", "5"], minus="5", plus="2", cap=None)
+    positions, y = select_classes(["5", "2", "7", "2", "5", "5"], ["5", "2"], cap=None)
     assert positions.tolist() == [0, 1, 3, 4, 5]
     assert y.tolist() == [0, 1, 1, 0, 0]
 

@@ -79,6 +79,46 @@ CALLS = {
         kernels(X.to("meta")),
         "x is on the device meta, which holds no numbers: give it on a real device.",
     ),
+    "a list of samples": (
+        kernels([X]),
+        "x is a list: give a tensor, a tuple of the model's positional arguments, a dict of its keyword arguments, or "
+        "any pytree of tensors with forward=lambda model, batch: tensor.",
+    ),
+    "tensors of other lengths": (
+        kernels({"x": X, "mask": X[:2]}),
+        "x['x'] has shape (5, 4) and x['mask'] (2, 4): all tensors of x have the samples as first dimension; put a "
+        "constant into forward=lambda model, batch: ...",
+    ),
+    "a constant among the samples": (
+        kernels((X, 0.5)),
+        "x[1] is a float, not a tensor of samples: convert it with torch.as_tensor, or, if it is a constant, put it "
+        "into forward=lambda model, batch: ...",
+    ),
+    "a number for forward": (
+        kernels(X, forward=5),
+        "forward=5 is a int: give a function of (model, batch), such as lambda model, batch: model(batch).",
+    ),
+    "an output without a name": (
+        [lambda: ak.ntk(net(), X, output="mean")],
+        'output=\'mean\' is not known: give the number of a logit, "trace", "sum", "full" or "diagonal".',
+    ),
+    "a parameter that is not there": (
+        [lambda: ak.ntk(net(), X, parameters="1.wieght"), lambda: layer_ntks(net(), X, parameters=["1.wieght"])],
+        "parameters='1.wieght' is no parameter or module of the model: did you mean '1.weight'...?",
+    ),
+    "a number for parameters": (
+        [lambda: ak.ntk(net(), X, parameters=5)],
+        'parameters=5 chooses no parameters: give names, patterns such as "*.bias", or a function of (name, '
+        "parameter).",
+    ),
+    "a list for a vector": (
+        [lambda: ak.ntk_operator(net(), X) @ [1.0]],
+        "v is a list: give a tensor or a numpy array.",
+    ),
+    "y of another structure": (
+        kernels({"x": X}, (X,)),
+        "x holds x['x'] and y y[0]: give y in the structure of x.",
+    ),
     "y of another width": (
         kernels(X, torch.rand(3, 7)),
         "y has samples of shape (7,), which the model does not take (...): give samples like those of x.",
@@ -108,6 +148,34 @@ CALLS = {
     "bytes for a store": (kernels(X, store=b"a"), f"store=b'a' {FOLDER}"),
     "a store without a name": (kernels(X, store=""), f"store='' {FOLDER}"),
     "a zero byte in a store's name": (kernels(X, store="a\0b"), f"store='a\\x00b' {FOLDER}"),
+    "a sketch without numbers": (
+        [lambda: ak.sketch(net(), X, 0)],
+        "dim=0 is not the length of a sketch: give an integer from 1 to 16777216.",
+    ),
+    "a negative seed of a sketch": (
+        [lambda: ak.sketch(net(), X, seed=-1)],
+        "seed=-1 is not a seed: give an integer of at least 0.",
+    ),
+    "a sketch in half precision": (
+        [lambda: ak.sketch(net(), X, dtype="bf16")],
+        "dtype=bf16 is a precision of products, which a sketch has none of: choose float32.",
+    ),
+    "sketches of two maps": (
+        [lambda: ak.sketch(net(), X, 8, details=True).kernel(ak.sketch(net(), X, 9, details=True))],
+        "the two sketches are not by the same random map: take the same model, output, dim and seed for both.",
+    ),
+    "a result of another shape": (
+        [lambda: ak.ntk(net(), X, out=torch.zeros(4, 5))],
+        "out= is (4, 5) in float32, and the result is (5, 5) in float32: give a matrix like that, or a path.",
+    ),
+    "a number for the place of a result": (
+        [lambda: ak.ntk(net(), X, out=5)],
+        "out=5 is not a place for a matrix: give the path of a new file or a tensor.",
+    ),
+    "a folder for the place of a result": (
+        [lambda: ak.ntk(net(), X, out="/")],
+        "out=/ exists: name a new file.",
+    ),
     "a model without numbers": (
         [lambda: ak.ntk(net().to("meta"), X), lambda: ak.conjugate_kernel(net().to("meta"), X)],
         "the model is on the device meta, which holds no numbers: load its weights first.",
@@ -118,8 +186,8 @@ CALLS = {
     ),
     "a model that gives nothing": (
         [lambda: ak.ntk(Gives(lambda out: None), X)],
-        "the model gives a NoneType, not a tensor, so it is unclear what its kernel is: its forward must return the "
-        "tensor of its outputs.",
+        "the model gives a NoneType, not a tensor or an object with logits, so it is unclear what its kernel is: give "
+        "forward=lambda model, batch: tensor, such as lambda model, x: model(x).name.",
     ),
     "a model without outputs": (
         [lambda: ak.ntk(Gives(lambda out: out[:, :0]), X)],

@@ -66,7 +66,7 @@ SWEEP_FILES = [
     S("deeply nested YAML", f"{HERE} can't be read as YAML: it is nested more than 50 levels deep.", "[" * 3000),
     S("a dotted option in a sweep file", f"{HERE}: training.lr is not a section of the configuration: write it nested, as training: with lr: below it.", "training.lr: 0.1\n"),
     S("a sweep of sweeps", f"{HERE}: hydra.sweeper.params.+sweep: a sweep can't go over other sweeps: run them one by one.", GRID + "      +sweep: demo\n"),
-    S("an unknown architecture in a grid", f"{HERE}: hydra.sweeper.params.arch: arch=vgx is not known (did you mean vgg?): choose one of mlp, sum, vgg.", GRID + "      arch: mlp,vgx\n"),
+    S("an unknown architecture in a grid", f"{HERE}: hydra.sweeper.params.arch: arch=vgx is not known (did you mean vgg?): choose one of mlp, resnet, sum, vgg, vit.", GRID + "      arch: mlp,vgx\n"),
     S("a million runs in a sweep file", "the sweep has 1,000,000 runs, more than sweep.max_runs=10000: sweep over fewer values, or set a larger sweep.max_runs.", GRID + "      seed: range(1000000)\n"),
     S("a number for values to sweep over", f"{HERE}: hydra.sweeper.params=5 is not a mapping: write one OPTION: VALUE,VALUE in each line below it.", "hydra:\n  sweeper:\n    params: 5\n"),
     S("a sweeper that is null", f"{HERE}: hydra.sweeper takes only params, with one option and its values in each line.", "hydra:\n  sweeper:\nseed: 1\n"),

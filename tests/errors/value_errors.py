@@ -27,6 +27,12 @@ NUMBERS = [
     M("an infinite shift of augmentation", "training.augment_shift_px=-inf", "training.augment_shift_px=-inf is not finite: give a finite number."),
     M("a shift of augmentation larger than the image", "training.augment=true training.augment_shift_px=1e300", "training.augment_shift_px=1e+300 moves 8x8 images entirely out of the frame: give less than 8."),
     M("a tolerance above 1", "svm.tol=2", "svm.tol=2.0 is too large: it must be at most 1."),
+    M("a negative momentum", "training.momentum=-0.5", "training.momentum=-0.5 is too small: it must be at least 0."),
+    M("a momentum of 1", "training.momentum=1", "training.momentum=1.0 is too large: it must be at most 0.9999."),
+    M("a negative weight decay", "training.weight_decay=-0.1", "training.weight_decay=-0.1 is too small: it must be at least 0."),
+    M("more wrong labels than labels", "training.label_noise=1.5", "training.label_noise=1.5 is too large: it must be at most 1."),
+    M("an output scale of 0", "training.output_scale=0", "training.output_scale=0.0 is too small: it must be at least 0.0001."),
+    M("an output scale that float32 can't train", "training.output_scale=1e6", "training.output_scale=1000000.0 is too large: it must be at most 10000."),
     M("a batch size of 21 digits", "training.batch_size=100000000000000000000", "training.batch_size=100000000000000000000 is too large: it must be at most 2147483647."),
     M("a seed of 5,000 digits", f"seed={NINES}", "seed=9999...... can't be read: it contains a number with too many digits, or lists nested too deeply."),
     M("a seed of 100 digits", f"seed={NINES[:100]}", "seed=(a number of more than 60 digits) is too large: it must be at most 2147483647."),
@@ -104,14 +110,14 @@ DELETED = [
     M("a deleted group", "~measure", "measure can't be deleted: choose another, as measure=NAME."),
     M("a deleted option", "~seed", "seed can't be deleted: give it a value, as seed=VALUE."),
     M("a deleted setting of Hydra", "~hydra.sweeper", "hydra.sweeper is a setting of Hydra that can't be changed here: write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml."),
-    M("null for a choice", "arch=null", "arch=null is not known: choose one of mlp, sum, vgg.", small=False),
+    M("null for a choice", "arch=null", "arch=null is not known: choose one of mlp, resnet, sum, vgg, vit.", small=False),
     M("two choices at once", "measure=[ridge,spectrum]", "measure=[ridge,spectrum] is not a valid choice: choose one name, as measure=NAME; one of ..."),
     M("a dictionary in place of a choice", "training={lr:0.1}", "training={lr:0.1} is not a valid choice: choose one name, as training=NAME; one of sgd, sgd_augmented."),
     M("a sweep file without a plus sign", "sweep=demo", "sweep=demo: write +sweep=demo, with one plus sign, to run the sweep of a file."),
 ]
 
 SUGGESTIONS = [
-    M("an option of other libraries", "training.momentum=0.9", "training.momentum is not an option: python -m afterkernel --help lists all options."),
+    M("an option of other libraries", "training.nesterov=true", "training.nesterov is not an option: python -m afterkernel --help lists all options."),
     M("an option without its section", "lr=0.1", "lr is not an option: did you mean training.lr?"),
     M("a misspelt section", "trainig.lr=0.1", "trainig.lr is not an option: did you mean training.lr?"),
     M("two letters exchanged", "arch.widht=3", "arch.widht is not an option: did you mean arch.width?"),
@@ -135,7 +141,7 @@ GRIDS = [
     M("an infinite range", "--multirun seed=range(0,1e400)", "seed=range(0,1e400) has no end: give range(START,STOP,STEP) in finite numbers, STEP not 0."),
     M("a range with step 0", "--multirun seed=range(0,10,0)", "seed=range(0,10,0) has no end: give range(START,STOP,STEP) in finite numbers, STEP not 0."),
     M("an interval", "--multirun training.lr=interval(0,1)", "training.lr=interval(0,1) is not a list of values: write A,B or range(START,STOP)."),
-    M("all choices by a pattern", "--multirun arch=glob(*)", "arch=glob(*): write out the names, as arch=A,B: choose from mlp, sum, vgg.", small=False),
+    M("all choices by a pattern", "--multirun arch=glob(*)", "arch=glob(*): write out the names, as arch=A,B: choose from mlp, resnet, sum, vgg, vit.", small=False),
     M("a range without --multirun", "seed=range(3)", "seed=range(3) names several values: add --multirun to sweep over them."),
     M("an infinite value in one job of a grid", "--multirun training.lr=0.1,inf", "job training.lr=inf: training.lr=inf is not finite: give a finite number."),
 ]

@@ -36,7 +36,7 @@ OTHER_TYPES = """
 import numpy as np, torch, afterkernel as ak
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1))
 for call in (ak.ntk, ak.conjugate_kernel, lambda m, x: ak.invariance(m, x, "swap")):
-    for arguments in ((model, (torch.rand(3, 4),)), (model, [[1.0]]), (model, np.zeros((3, 4))), (torch.rand(3), 1)):
+    for arguments in ((model, [[1.0]]), (model, "x"), (model, np.zeros((3, 4), object)), (torch.rand(3), 1)):
         try:
             call(*arguments)
         except ak.UserError as error:
@@ -48,8 +48,11 @@ def test_other_types_than_a_module_and_tensors():
     done = subprocess.run([sys.executable, "-c", OTHER_TYPES], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     messages = [
-        f"x is a {kind}, not a torch tensor: convert it with torch.as_tensor." for kind in ("tuple", "list", "ndarray")
+        f"x is a {kind}: give a tensor, a tuple of the model's positional arguments, a dict of its keyword arguments, "
+        "or any pytree of tensors with forward=lambda model, batch: tensor."
+        for kind in ("list", "str")
     ]
+    messages.append("x is an array of object: give an array of numbers.")
     messages.append("the first argument is a Tensor, not a torch.nn.Module: give model, then x.")
     assert done.stdout.splitlines() == 3 * messages
 

@@ -8,6 +8,7 @@ from kernel_oracle import Net
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.data import TensorDataset
 
 import afterkernel as ak
 from afterkernel.kernels import layer_ntks, paired_ntk
@@ -104,9 +105,13 @@ PATHS = {
     "full": lambda model, x, budget: ak.ntk(model, x[:8], output="full", budget_bytes=budget),
     "float64": lambda model, x, budget: ak.ntk(model, x, output="trace", dtype="float64", budget_bytes=budget),
     "bf16": lambda model, x, budget: ak.ntk(model, x, output="trace", dtype="bf16", budget_bytes=budget),
+    "diagonal": lambda model, x, budget: ak.ntk(model, x, output="diagonal", budget_bytes=budget),
+    "operator": lambda model, x, budget: ak.ntk_operator(model, x, output=0, budget_bytes=budget) @ torch.ones(24, 3),
+    "data-set": lambda model, x, budget: ak.ntk(model, TensorDataset(x), output=0, budget_bytes=budget),
     "layers": lambda model, x, budget: layer_ntks(model, x, output="trace", budget_bytes=budget),
     "pairs": lambda model, x, budget: paired_ntk(model, x, x.clone(), output="trace", budget_bytes=budget),
     "conjugate": lambda model, x, budget: ak.conjugate_kernel(model, x, budget_bytes=budget),
+    "sketch": lambda model, x, budget: ak.sketch(model, x, 64, output="trace", budget_bytes=budget),
 }
 
 

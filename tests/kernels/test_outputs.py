@@ -6,7 +6,7 @@ from kernel_oracle import Net, force_method, full_gram, relative_error
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels import embedding, layer_ntks, ntk, paired_ntk, train_test_plan
+from afterkernel.kernels import collect, embedding, layer_ntks, ntk, paired_ntk, train_test_plan
 from afterkernel.kernels.output import Output
 
 C = 3
@@ -105,6 +105,55 @@ def test_the_trace_is_the_sum_of_the_diagonal_blocks(case, method):
     assert relative_error(K_xy, full_xy.diagonal(dim1=2, dim2=3).sum(-1)) < 1e-12
 
 
+def test_the_sum_is_the_kernel_of_the_summed_outputs(case, method):
+    model, x, y, full, full_xy = case
+    K, K_xy = (ntk(model, *inputs, output="sum", dtype=torch.float64) for inputs in ((x,), (x, y)))
+    assert relative_error(K, full.sum((2, 3))) < 1e-12
+    assert relative_error(K_xy, full_xy.sum((2, 3))) < 1e-12
+
+
+def test_the_diagonal_holds_the_kernel_of_each_output(case, method):
+    model, x, y, full, full_xy = case
+    K, K_xy = (ntk(model, *inputs, output="diagonal", dtype=torch.float64) for inputs in ((x,), (x, y)))
+    assert K.shape == (7, 7, C)
+    assert torch.equal(K, K.permute(1, 0, 2))
+    assert relative_error(K, full.diagonal(dim1=2, dim2=3)) < 1e-12
+    assert relative_error(K_xy, full_xy.diagonal(dim1=2, dim2=3)) < 1e-12
+
+
+def test_the_diagonal_in_parts_with_a_store_and_less_precision(tmp_path, monkeypatch):
+    model, x = nn.Sequential(nn.Linear(4, 30), nn.Tanh(), nn.Linear(30, C)), torch.rand(40, 4)
+    expected = full_gram(model, x).diagonal(dim1=2, dim2=3)
+    passes = []
+    block = collect.GradientEmbedding._batch
+    monkeypatch.setattr(
+        collect.GradientEmbedding, "_batch", lambda self, x, *a, **k: passes.append(len(x)) or block(self, x, *a, **k)
+    )
+    phi = embedding(model, dtype=torch.float64, output="diagonal")
+    budget = 8 * train_test_plan(phi, x, x[:0], 1 << 30).sample_bytes
+    passes.clear()
+    result = ntk(model, x, output="diagonal", dtype=torch.float64, budget_bytes=budget, store=tmp_path, details=True)
+    assert result.plan.rows_per_block < 40
+    assert relative_error(result.kernel, expected) < 1e-12
+    assert result.relative_error < 1e-12
+    passes.clear()
+    assert torch.equal(
+        ntk(model, x, output="diagonal", dtype=torch.float64, budget_bytes=budget, store=tmp_path), result.kernel
+    )
+    assert relative_error(ntk(model, x, output="diagonal", dtype="bf16"), expected) < 2e-2
+    passes.clear()
+    ntk(model, x, output="diagonal")
+    assert sum(passes) < 2 * 40  # once for all outputs, and the samples that are checked
+
+
+def test_where_outputs_are_summed_the_diagonal_is_refused():
+    model, x = nn.Linear(4, C), torch.rand(3, 4)
+    with pytest.raises(UserError, match='output="diagonal" is not of single layers'):
+        layer_ntks(model, x, output="diagonal")
+    with pytest.raises(UserError, match='output="diagonal" has no single number for a pair'):
+        paired_ntk(model, x, x, output="diagonal")
+
+
 @pytest.mark.parametrize("output", ["trace", "full"])
 def test_layers_and_small_budgets(case, method, output):
     model, x, y, _, _ = case
@@ -137,8 +186,14 @@ def test_pairs_alone_are_the_diagonal(case, method, output):
         assert relative_error(paired, expected) < 1e-12
 
 
-def test_more_outputs_than_are_verified_of_a_parameter_without_a_layer():
-    model = Net(lambda s, x: s.a(x) * s.gain, a=nn.Linear(4, 20), gain=nn.Parameter(torch.rand(20)))
+def test_more_outputs_than_are_verified_of_a_parameter_outside_the_sites():
+    def forward(net, x):
+        found = net.a(x)
+        scale = torch.ones_like(found)
+        scale[:] = net.gain
+        return found * scale
+
+    model = Net(forward, a=nn.Linear(4, 20), gain=nn.Parameter(torch.rand(20)))
     x = torch.rand(5, 4)
     K = ntk(model, x, output="full", dtype=torch.float64)
     assert relative_error(K, full_gram(model, x)) < 1e-12
@@ -167,7 +222,7 @@ def test_one_output_may_be_named_or_not():
         (None, r"3 outputs per sample, of shape \(3,\): choose one by output=0"),
         (3, "output=3 does not exist: the model gives 3 outputs"),
         (-4, "output=-4 does not exist"),
-        ("sum", "output='sum' is not known"),
+        ("mean", "output='mean' is not known"),
     ],
 )
 def test_an_output_that_does_not_exist_is_reported(output, sentence):

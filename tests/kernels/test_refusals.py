@@ -47,7 +47,7 @@ REFUSED = {
     "dropout-always": (lambda s, x: s.b(F.dropout(s.a(x), training=True)), two, vectors, "random"),
     "noise": (lambda s, x: s.b(s.a(x) + torch.randn(len(x), 4).to(x)), two, vectors, "random"),
     "tuple": (lambda s, x: (s.b(s.a(x)), x), two, vectors, "gives a tuple"),
-    "dictionary": (lambda s, x: {"logits": s.b(s.a(x))}, two, vectors, "gives a dict"),
+    "dictionary": (lambda s, x: {"features": s.b(s.a(x))}, two, vectors, "gives a dict"),
     "number": (lambda s, x: s.b(s.a(x)).sum(), two, vectors, "first dimension must be the sample"),
     "positions-first-output": (lambda s, x: s.b(s.a(x)).T, two, vectors, "first dimension must be the sample"),
     "classes": (lambda s, x: s.b(s.a(x)) > 0, two, vectors, "no gradient"),

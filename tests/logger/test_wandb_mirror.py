@@ -85,7 +85,7 @@ def test_no_local_path_leaves_the_machine(tmp_path):
         broken_off(config, tmp_path, FileNotFoundError(2, "No such file or directory", str(root / "MNIST" / "raw")))
     (found,) = offline(tmp_path)
     assert "output_dir" not in found.config
-    assert set(found.config["dataset"]) == {"name", "minus", "plus", "max_train", "max_test", "download"}
+    assert set(found.config["dataset"]) == {"name", "minus", "plus", "classes", "max_train", "max_test", "download"}
     assert found.summary["error"] == "[Errno 2] No such file or directory: 'raw'"
     (file,) = tmp_path.rglob("*.wandb")
     content = file.read_bytes()

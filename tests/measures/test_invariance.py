@@ -96,7 +96,7 @@ def test_the_layer_of_the_conjugate_kernel_can_be_chosen():
     assert found == pytest.approx(numpy_cosines(*rows).mean(), rel=1e-6)
 
 
-@pytest.mark.parametrize("output", [True, "sum"])
+@pytest.mark.parametrize("output", [True, "mean"])
 def test_an_output_that_is_none_is_refused(output):
     with pytest.raises(UserError, match="give the number of a logit"):
         Output(output)
@@ -253,3 +253,22 @@ def test_a_crop_of_less_than_a_pixel_is_refused():
     Invariance(crop_fraction=[0.125]).check_images(8, 8)
     with pytest.raises(UserError, match=r"measure.crop_fraction=0.12 keeps less than one pixel .* at least 0.125"):
         Invariance(crop_fraction=[0.12]).check_images(8, 8)
+
+
+def test_a_function_of_model_and_images_has_an_invariance():
+    model, images = small_net(), random_images(6, 1, 8, 8)
+    squared = nn.Sequential(model, Squared())
+    expected = model_invariance(squared, images, "rotation", dtype=torch.float64)
+    found = model_invariance(model, images, "rotation", forward=lambda m, x: m(x) ** 2, dtype=torch.float64)
+    assert found == pytest.approx(expected, rel=1e-10)
+    with pytest.raises(UserError, match="has no output=, layer= and forward="):
+        model_invariance(model, images, "rotation", "linear", forward=lambda m, x: m(x))
+    with pytest.raises(UserError, match='output="diagonal" has no single invariance'):
+        model_invariance(model, images, "rotation", output="diagonal")
+    with pytest.raises(UserError, match="x is a tuple: images are one tensor"):
+        model_invariance(model, (images,), "rotation")
+
+
+class Squared(nn.Module):
+    def forward(self, x):
+        return x**2

@@ -111,7 +111,7 @@ def test_impossible_networks_are_reported(make, shape, options, sentence):
 
 
 def test_every_architecture_is_found_by_its_name():
-    assert set(ARCHITECTURES) == {"vgg", "mlp", "sum"}
+    assert set(ARCHITECTURES) == {"vgg", "mlp", "sum", "resnet", "vit"}
 
 
 @pytest.mark.parametrize("name", ["mlp", "vgg", "sum"])
@@ -177,6 +177,11 @@ def test_an_own_module_must_give_one_logit():
             Own(outputs=10).build(DIGITS)
         with pytest.raises(UserError, match=r"arch=own does not run on images of shape \(1, 2, 2\): .*[Kk]ernel size"):
             Own(budget=300).build((1, 2, 2))
+
+
+def test_an_own_architecture_has_no_parameterisation_that_needs_its_own_layers():
+    with pytest.raises(UserError, match=r"arch\.init=mup is not possible for arch=own: its layers do not have"):
+        Own(budget=300, init="mup").build(DIGITS)
 
 
 @pytest.mark.parametrize(

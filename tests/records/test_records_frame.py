@@ -49,6 +49,7 @@ SURFACE = [
     "swap_invariance",
     "effective_rank",
     "kernel_error",
+    "approximation_error",
     "target_alignment",
     "target_cka",
     "distance_to_initial",
@@ -82,9 +83,9 @@ def test_dtypes_hold_missing_values_without_changing_their_kind(tmp_path, make_r
     write_record(tmp_path, make_record(epoch=0, margin=None, separable=False, gap=None), 1)
     write_record(tmp_path, make_record(epoch=1, separable=None, swap_invariance=None), 1)
     frame = results(tmp_path)
-    assert frame.dtypes[["margin", "gap", "swap_invariance"]].astype(str).tolist() == ["Float64"] * 3
+    assert frame.dtypes[["margin", "gap", "swap_invariance", "epoch"]].astype(str).tolist() == ["Float64"] * 4
     assert str(frame["separable"].dtype) == "boolean"
-    assert frame.dtypes[["epoch", "n_support", "peak_bytes"]].astype(str).tolist() == ["int64"] * 3
+    assert frame.dtypes[["step", "n_support", "peak_bytes"]].astype(str).tolist() == ["int64"] * 3
     assert frame.dtypes[["final", "converged"]].astype(str).tolist() == ["bool"] * 2
     assert str(frame["svm_test_error"].dtype) == "float64"
     assert frame["margin"].isna().tolist() == [True, False]

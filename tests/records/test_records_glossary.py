@@ -26,7 +26,7 @@ def test_the_page_of_definitions_is_drawn_from_it():
     ("name", "words"),
     [
         ("wall_s_svm", "time of the SVM (s)"),
-        ("margin", "margin of the SVM on the normalised embedding"),
+        ("margin", "margin of the SVM on the normalised embedding; the smallest over classes"),
         ("shift_2px_invariance", "invariance under a shift by 2 pixels (mean cosine in [-1, 1])"),
         ("rotation_0.5rad_invariance", "invariance under a rotation by 0.5 rad (mean cosine in [-1, 1])"),
         ("eigenvalue_10", "eigenvalue 10 of K / n"),

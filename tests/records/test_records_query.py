@@ -87,7 +87,7 @@ def test_an_invalid_condition_is_reported_briefly(folder, condition, message):
 
 def test_sql_answers_with_typed_columns(folder):
     frame = ak.sql(folder, "select kernel, epoch, margin, separable, count(*) over () as n from results order by 1, 2")
-    kinds = ["str", "int64", "Float64", "boolean", "int64"]
+    kinds = ["str", "float64", "Float64", "boolean", "int64"]
     assert frame.dtypes.astype(str).tolist() == kinds
     assert frame["n"].tolist() == [6] * 6
     mean = sql(folder, "select arch, epoch, avg(svm_test_error) as e from results group by arch, epoch order by epoch")

@@ -340,3 +340,17 @@ def test_real_effects_are_found():
     for quantifier in ("some", "all"):
         found = simulated(100, quantifier, effect=6.0)
         assert np.mean([one.verdict == "confirmed" for one in found]) > 0.9
+
+
+def test_no_claim_uses_an_estimated_kernel():
+    """Rows of the kernel sketch beside the exact ones leave every sample as it is."""
+
+    def value(measure, *, seed, epoch, kernel, arch, rate, augment, **_):
+        return 0.3 - 0.01 * epoch + wobble(seed, arch, rate) + 0.1 * (kernel == "conjugate") + 0.05 * augment
+
+    exact = rows(value, rates=(0.01, 0.1), augment=(False, True), pairs=("3/8", "4/9"))
+    estimated = exact[exact["kernel"] == "ntk"].assign(kernel="sketch", **dict.fromkeys(MEASURES, 0.9))
+    both = pd.concat([exact, estimated], ignore_index=True)
+    assert all(part.samples for part in CLAIMS["c2"].parts(exact))
+    for name, claim in CLAIMS.items():
+        assert claim.parts(both) == claim.parts(exact), name

@@ -6,7 +6,7 @@ from afterkernel.config.schema import KINDS, Config
 from afterkernel.options import walk
 from afterkernel.records import read_records
 from afterkernel.report import build
-from afterkernel.report.grouping import AVERAGED, separating
+from afterkernel.report.grouping import AVERAGED, flatten_all, separating
 from afterkernel.report.sections import make_sections
 
 PLAIN = {"dataset.name": "mnist", "arch.name": "vgg", "svm.name": "exact", "launcher.name": "local"}
@@ -32,6 +32,20 @@ def test_options_that_affect_results_do(name):
     assert separating([{**PLAIN, name: "1"}, {**PLAIN, name: "2"}]) == [name]
     assert separating([PLAIN, {**PLAIN, name: "2"}]) == [name]
     assert separating([{**PLAIN, name: "1"}, {**PLAIN, name: "2"}], ignored=[name]) == []
+
+
+def test_an_option_that_older_runs_do_not_have_has_its_default_there():
+    old = {"training": {"lr": 0.1}, "arch": {"name": "vgg"}, "sweep": {"name": "old"}}
+    new = {"training": {"lr": 0.1, "momentum": 0.0}, "arch": {"name": "vgg"}, "sweep": {"name": "new"}}
+    other = {"training": {"lr": 0.1, "momentum": 0.9}, "arch": {"name": "vgg", "width": 7}}
+    assert separating(flatten_all([old, new])) == []
+    flat = flatten_all([old, new, other])
+    assert separating(flat) == ["arch.width", "training.momentum"]
+    assert [(each["training.momentum"], each["arch.width"]) for each in flat] == [
+        ("0.0", "null"),
+        ("0.0", "null"),
+        ("0.9", "7"),
+    ]
 
 
 def test_an_option_is_that_of_the_kind_chosen():

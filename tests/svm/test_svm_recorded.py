@@ -4,9 +4,8 @@ import pytest
 import torch
 from svm_problems import normal, random_labels
 
-from afterkernel.config import compose, to_config
 from afterkernel.data import Problem
-from afterkernel.runs.evaluate import Evaluator
+from afterkernel.runs.classify import classify
 from afterkernel.svm import estimator, exact
 from afterkernel.svm.separability import Separability
 
@@ -21,16 +20,16 @@ def test_the_soft_margin_is_recorded_and_no_margin(separable, monkeypatch):
     K = (K + K.T) / 2
     images = torch.zeros(len(y), 1, 2, 2)
     problem = Problem(images, y, images[:half], y[:half], "0", "1")
-    config = to_config(compose(["dataset=digits", "arch=mlp", "svm=exact"]))
-    evaluator, warnings = Evaluator(config, problem, "run0"), []
-    numbers = evaluator._classify("ck", K, K[:half], warnings)
+    warm_starts = {}
+    found = classify("ck", K, K[:half], problem, exact.Exact(), warm_starts)
+    numbers, warnings = found.numbers, found.warnings
     assert numbers["separable"] is separable
     assert numbers["margin"] is None
     assert numbers["gap"] is None
     assert numbers["converged"] is True
     assert "soft margin" in numbers["svm_path"]
     assert "separable" in warnings[0]
-    assert evaluator.warm_starts == {}
+    assert warm_starts == {}
     # squared slacks are the hard margin of K + max K_ii / C I, of full rank: solved by the normal way
     ridged = K + float(K.diagonal().max()) / exact.Exact().soft_C * torch.eye(len(K), dtype=K.dtype)
     dual = _dual(ridged, 2.0 * y - 1)

@@ -20,7 +20,7 @@ class CIFAR10(TorchvisionSource):
     minus: str = option("cat", "class labelled 0")
     plus: str = option("dog", "class labelled 1")
 
-    classes: ClassVar[tuple[str, ...]] = (
+    label_names: ClassVar[tuple[str, ...]] = (
         "airplane",
         "automobile",
         "bird",

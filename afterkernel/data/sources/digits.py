@@ -23,7 +23,7 @@ class Digits(Source):
     minus: str = option("3", "class labelled 0")
     plus: str = option("8", "class labelled 1")
 
-    classes: ClassVar[tuple[str, ...]] = tuple(str(digit) for digit in range(10))
+    label_names: ClassVar[tuple[str, ...]] = tuple(str(digit) for digit in range(10))
     shape: ClassVar[ImageShape | None] = (1, 8, 8)
 
     def read(self, train: bool) -> tuple[Any, Any]:

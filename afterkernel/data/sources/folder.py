@@ -53,22 +53,27 @@ class ImageFolder(Source):
     def check_files(self) -> None:
         """Raise UserError for a class without a folder or without an image in either split."""
         for split in ("train", "test"):
-            for option_name, class_name in (("minus", self.minus), ("plus", self.plus)):
-                place = f"dataset.{option_name}={class_name}: {self._root / split / class_name}"
+            for option_name, class_name in self._named_classes():
+                place = f"dataset.{option_name}{class_name}: {self._root / split / class_name}"
                 if not is_folder("dataset.root", self._root / split / class_name):
                     raise UserError(f"{place} is missing: each class needs a folder in train/ and in test/.")
                 if not self._files(split, class_name):
                     raise UserError(f"{place} holds no image: it needs files ending in {', '.join(SUFFIXES)}.")
 
     def image_shape(self) -> ImageShape:
-        """Shape of the first image of the class minus; a set of mixed channels is read as RGB."""
-        image = _read_image(self._files("train", self.minus)[0])
+        """Shape of the first image of the first class; a set of mixed channels is read as RGB."""
+        image = _read_image(self._files("train", self.chosen_classes()[0])[0])
         return image.shape[0], image.shape[1], image.shape[2]
 
     @property
-    def canonical(self) -> dict[str, str]:
+    def canonical(self) -> dict[str, Any]:
         """The one spelling of the folder: absolute, without links. Another folder is another data set."""
-        return {"root": str(self._root.resolve())}
+        return {**super().canonical, "root": str(self._root.resolve())}
+
+    def _named_classes(self) -> list[tuple[str, str]]:
+        """Each chosen class with the option that names it, as in a message."""
+        names = self.chosen_classes()
+        return list(zip(["classes: "] * len(names) if self.classes else ["minus=", "plus="], names, strict=True))
 
     @property
     def _root(self) -> Path:
@@ -86,9 +91,9 @@ class ImageFolder(Source):
         return (x[: len(train)], y_train), (x[len(train) :], y_test)
 
     def _chosen(self, split: str, cap: int | None) -> tuple[list[Path], Int[Tensor, " n"]]:
-        minus, plus = self._files(split, self.minus), self._files(split, self.plus)
-        y = torch.cat([torch.zeros(len(minus), dtype=torch.int64), torch.ones(len(plus), dtype=torch.int64)])
-        kept, files = stratified_subset(y, cap), [*minus, *plus]
+        by_class = [self._files(split, name) for name in self.chosen_classes()]
+        y = torch.cat([torch.full((len(files),), label, dtype=torch.int64) for label, files in enumerate(by_class)])
+        kept, files = stratified_subset(y, cap), [file for files in by_class for file in files]
         return [files[i] for i in kept.tolist()], y[kept]
 
 

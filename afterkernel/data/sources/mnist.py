@@ -33,7 +33,7 @@ class MNIST(TorchvisionSource):
     minus: str = option("3", "class labelled 0")
     plus: str = option("8", "class labelled 1")
 
-    classes: ClassVar[tuple[str, ...]] = tuple(str(digit) for digit in range(10))
+    label_names: ClassVar[tuple[str, ...]] = tuple(str(digit) for digit in range(10))
     shape: ClassVar[ImageShape | None] = (1, 28, 28)
     folder: ClassVar[str] = "MNIST/raw"
     files: ClassVar[tuple[str, ...]] = (
