@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from afterkernel.svm.backend import Backend
 from afterkernel.svm.checks import check_kernel, check_start
-from afterkernel.svm.estimator import HardMarginSVM, checked
+from afterkernel.svm.estimator import HardMarginSVM, checked, fit_signs
 from afterkernel.svm.threads import one_thread
 from afterkernel.types import Float, Int, Tensor
 
@@ -88,8 +87,5 @@ def fit_class_machines(
     for label in range(n_classes):
         start = (starts or {}).get(label)
         signs = 2 * (labels == label).to(torch.float64) - 1
-        machine = HardMarginSVM(backend)
-        machine.backend_, machine.n_features_in_, machine.classes_ = backend, len(K), np.array([False, True])
-        machine.fit_checked(K_fit, projection, signs, None if start is None else check_start(start, K))
-        machines.append(machine)
+        machines.append(fit_signs(backend, K_fit, projection, signs, None if start is None else check_start(start, K)))
     return ClassMachines(machines)

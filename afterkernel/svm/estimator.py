@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
@@ -203,6 +204,19 @@ def checked(K: Float[Tensor, "n n"], backend: Backend) -> tuple[Float[Tensor, "n
     """K as `fit_checked` takes it, projected where the backend says so, or UserError for one that is indefinite."""
     with stage("eigenvalues"):
         return definite(K, backend.project, f", or set {PROJECT}")
+
+
+def fit_signs(
+    backend: Backend,
+    K: Float[Tensor, "n n"],
+    projection: Projection | None,
+    signs: Float[Tensor, " n"],
+    start: Int[Tensor, " k"] | None = None,
+) -> HardMarginSVM:
+    """A machine with a backend whose options are set, fitted to what `fit_checked` takes; its classes are bools."""
+    machine = HardMarginSVM(backend)
+    machine.backend_, machine.n_features_in_, machine.classes_ = backend, len(K), np.array([False, True])
+    return machine.fit_checked(K, projection, signs, start)
 
 
 def make_backend(backend: str | Backend, **options: Any) -> Backend:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from afterkernel.svm.estimator import HardMarginSVM, WithBackend, checked, make_backend
+from afterkernel.svm.estimator import HardMarginSVM, WithBackend, checked, fit_signs, make_backend
 from afterkernel.types import Float, Int, Tensor
 
 
@@ -45,10 +44,7 @@ class OneVsRestSVM(WithBackend):
         supported = torch.zeros(len(matrix), dtype=torch.bool, device=matrix.device)
         for label in range(1 if len(self.classes_) == 2 else 0, len(self.classes_)):
             # no warm start: from the support vectors of the previous machines it took 1.5 times as long (10 classes)
-            machine = HardMarginSVM(self.backend_)
-            machine.backend_, machine.n_features_in_ = self.backend_, len(matrix)
-            machine.classes_ = np.array([False, True])
-            machine.fit_checked(K_fit, projection, 2.0 * (codes == label).to(torch.float64) - 1)
+            machine = fit_signs(self.backend_, K_fit, projection, 2.0 * (codes == label).to(torch.float64) - 1)
             supported[machine.support_] = True
             self.machines_.append(machine._fitted(K))
         self.support_ = supported.nonzero().squeeze(1)
