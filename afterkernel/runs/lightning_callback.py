@@ -12,8 +12,7 @@ from torch import nn
 from afterkernel.errors import UserError
 from afterkernel.runs.recording import Recording
 
-# Strategies that keep all parameters whole in every process.
-_WHOLE = ("SingleDeviceStrategy", "DDPStrategy")
+_SINGLE = "SingleDeviceStrategy"
 
 
 class KernelSnapshot(pl.Callback):
@@ -22,9 +21,8 @@ class KernelSnapshot(pl.Callback):
     For the Trainer of pytorch_lightning or of lightning, and any module: `network` picks the one whose kernels are
     computed, by default the LightningModule itself, whose forward is called. `monitor` names the logged training loss
     that is compared with the recorder's `losses` at the end of each epoch. The training is not changed. Steps are
-    `trainer.global_step`, and epochs count its batches. With several processes the first one records and the others
-    wait; nothing is recorded with fast_dev_run. Raises UserError for strategies that divide parameters between
-    processes, and as `Recorder.record` does.
+    `trainer.global_step`, and epochs count its batches. Nothing is recorded with fast_dev_run. Raises UserError for
+    trainings of several processes, and as `Recorder.record` does.
     """
 
     def __init__(
@@ -39,10 +37,10 @@ class KernelSnapshot(pl.Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Record the initialisation, if it is due."""
-        if not any(kind.__name__ in _WHOLE for kind in type(trainer.strategy).__mro__):
+        if trainer.world_size > 1 or not any(one.__name__ == _SINGLE for one in type(trainer.strategy).__mro__):
             raise UserError(
-                f"{type(trainer.strategy).__name__} divides parameters between processes, and a kernel needs all of "
-                "them in one: use a single device or DDP."
+                f"{type(trainer.strategy).__name__} may divide the training between processes, and KernelSnapshot "
+                'works in one: give the Trainer devices=1 and strategy="auto".'
             )
         self._check(trainer, pl_module, float(trainer.current_epoch))
 
@@ -59,16 +57,12 @@ class KernelSnapshot(pl.Callback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Record the end of training."""
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if not trainer.fast_dev_run:
             self._recording.finish(pl_module, trainer.global_step, self._epoch_now)
-        trainer.strategy.barrier()
 
     def _check(self, trainer: Any, pl_module: Any, epoch: float | None, loss: float | None = None) -> None:
         self._epoch_now = epoch
-        write = trainer.is_global_zero and not trainer.fast_dev_run
-        self._recording.check(pl_module, trainer.global_step, epoch, loss, write=write)
-        if trainer.world_size > 1:
-            trainer.strategy.barrier()
+        self._recording.check(pl_module, trainer.global_step, epoch, loss, write=not trainer.fast_dev_run)
 
 
 def _epoch(trainer: Any, batches: int) -> float | None:

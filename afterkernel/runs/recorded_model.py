@@ -19,6 +19,16 @@ from afterkernel.types import Float, Tensor
 Forward = Callable[[nn.Module, Tensor], Any]
 
 
+def check_single_process() -> None:
+    """Raise UserError in a training of several processes, among which the kernels would be divided."""
+    together = torch.distributed
+    if together.is_available() and together.is_initialized() and together.get_world_size() > 1:
+        raise UserError(
+            f"the training runs in {together.get_world_size()} processes, and a Recorder works in a training of one: "
+            "train on a single device, or record from saved weights in a process of its own."
+        )
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model within wrappers of torch that only change how it is run."""
     while True:

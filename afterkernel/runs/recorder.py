@@ -31,6 +31,7 @@ from afterkernel.runs.evaluate import Evaluator
 from afterkernel.runs.provenance import device_name, git_commit, provenance
 from afterkernel.runs.recorded_model import (
     Forward,
+    check_single_process,
     copy_to_run,
     undisturbed,
     unwrapped,
@@ -142,6 +143,7 @@ class Recorder:
         if type(step) is not int or not 0 <= step < 10**18:
             raise UserError(f"step={step!r} is not a whole number of at least 0.")
         check_model(model)
+        check_single_process()
         model = unwrapped(model)
         place = torch.device(place_of(model, self.problem.x_train))
         try:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from afterkernel.errors import UserError
+from afterkernel.runs.recorded_model import check_single_process
 from afterkernel.runs.recording import Recording
 
 if importlib.util.find_spec("transformers") is None:
@@ -28,8 +29,7 @@ class TransformersKernelSnapshot(TrainerCallback):
     `monitor` names the logged loss that is compared with the recorder's `losses` whenever the Trainer logs it: "loss"
     is the mean over the last steps. `network` picks the module whose kernels are computed, by default the trained
     model; the recorder's `forward` turns its output into one or two logits, by default its `logits`. The training is
-    not changed. Only the first process records. Raises UserError for FSDP and DeepSpeed, which divide parameters
-    between processes, and as `Recorder.record` does.
+    not changed. Raises UserError for trainings of several processes, and as `Recorder.record` does.
     """
 
     def __init__(
@@ -44,12 +44,7 @@ class TransformersKernelSnapshot(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Record the initialisation, if it is due."""
-        for name in ("fsdp", "deepspeed"):
-            if getattr(args, name, None):
-                raise UserError(
-                    f"{name} divides parameters between processes, and a kernel needs all of them in one: train "
-                    "without it."
-                )
+        check_single_process()
         self._check(state, model)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
@@ -67,9 +62,9 @@ class TransformersKernelSnapshot(TrainerCallback):
         """Record the end of training."""
         if args.load_best_model_at_end:
             log.warning("the end is not recorded: load_best_model_at_end has replaced the weights of the last step")
-        elif state.is_world_process_zero:
+        else:
             self._recording.finish(model, state.global_step, state.epoch)
 
     def _check(self, state: Any, model: Any, loss: float | None = None) -> None:
         epoch = 0.0 if state.global_step == 0 else state.epoch
-        self._recording.check(model, state.global_step, epoch, loss, write=state.is_world_process_zero)
+        self._recording.check(model, state.global_step, epoch, loss)

@@ -106,6 +106,6 @@ def test_mistakes_are_one_sentence(tmp_path):
         ak.KernelSnapshot("runs/mine")
     with pytest.raises(UserError, match=r"nothing is chosen: give the Recorder steps=, epochs= or losses="):
         ak.KernelSnapshot(recorder(tmp_path, steps=[]), end=False)
-    sharded = types.SimpleNamespace(strategy=type("FSDPStrategy", (), {})())
-    with pytest.raises(UserError, match=r"FSDPStrategy divides parameters between processes"):
+    sharded = types.SimpleNamespace(strategy=type("FSDPStrategy", (), {})(), world_size=2)
+    with pytest.raises(UserError, match=r"FSDPStrategy may divide the training between processes"):
         ak.KernelSnapshot(recorder(tmp_path)).on_train_start(sharded, None)

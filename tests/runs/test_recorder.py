@@ -329,3 +329,11 @@ def test_samples_that_were_changed_in_place_are_refused(tmp_path):
     x *= 2
     with pytest.raises(UserError, match=r"the samples were changed in place since the Recorder was made"):
         made.record(Net(), step=0)
+
+
+def test_a_training_of_several_processes_is_refused(tmp_path, monkeypatch):
+    made = recorder(tmp_path, kernels=["conjugate"])
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(UserError, match=r"the training runs in 2 processes, and a Recorder works in a training of one"):
+        made.record(Net(), step=0)
