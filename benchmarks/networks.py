@@ -3,7 +3,8 @@
     pip install -e ".[families]"
     python benchmarks/networks.py [--case NAME ...] [--n N] [--budget-gib 2] [--threads 2] [--seconds 300] [--json FILE]
 
-A case that is named alone runs in this process; several run in processes of their own, one after another. Per case:
+Every case runs in a process of its own, all that is measured of it one after another there. Its threads wait without
+spinning (OMP_WAIT_POLICY=PASSIVE, unless set), as spinning counts as processor time. Per case:
 
 - ours: `ak.ntk` in float32 within the budget. Processor seconds of all threads, wall seconds, and MiB at the peak over
   what the process held before.
@@ -25,13 +26,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -48,7 +50,6 @@ from afterkernel.kernels import embedding, train_test_grams
 from afterkernel.types import Float, Tensor
 
 BATCHES = (4, 16, 64)
-TRIED = 64  # samples on which a batch size is tried, at most
 LOOPED = 6  # samples on which the loop is tried
 CHECKED = 4
 REPEATS, REPEAT_BELOW_S = 5, 5.0  # processor seconds
@@ -146,11 +147,28 @@ def trained(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-Gradients = Callable[[Tensor], Tensor]
+Gradients = Callable[[Tensor], Tensor]  # of one batch, (b, p)
 
 
-def by_vmap(model: nn.Module, batch: int, backends: list[SDPBackend] | None) -> Gradients:
-    """Gradients (b, p) by vmap over grad, `batch` samples at a time."""
+@dataclass(frozen=True)
+class Way:
+    """A naive way to the gradients of a batch, the size of its batches, and its cost per sample."""
+
+    name: str
+    gradients: Gradients
+    batch: int
+    each: Cost
+
+    def written(self, x: Tensor, count: int) -> Float[Tensor, "n p"]:
+        """The gradients of all samples, `count` numbers each."""
+        phi = torch.empty(len(x), count)
+        for out, part in zip(torch.split(phi, self.batch), torch.split(x, self.batch), strict=True):
+            out.copy_(self.gradients(part))
+        return phi
+
+
+def by_vmap(model: nn.Module, backends: list[SDPBackend] | None) -> Gradients:
+    """Gradients by vmap over grad."""
     weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
 
     def output(weights: dict[str, Tensor], sample: Tensor) -> Tensor:
@@ -158,68 +176,64 @@ def by_vmap(model: nn.Module, batch: int, backends: list[SDPBackend] | None) -> 
         return result.squeeze()
 
     def gradients(x: Tensor) -> Tensor:
-        rows = []
         with sdpa_kernel(backends) if backends else contextlib.nullcontext():
-            for part in torch.split(x, batch):
-                found = vmap(grad(output), (None, 0))(weights, part)
-                rows.append(torch.cat([value.flatten(1) for value in found.values()], 1))
-        return torch.cat(rows)
+            found = vmap(grad(output), (None, 0))(weights, x)
+        return torch.cat([value.flatten(1) for value in found.values()], 1)
 
     return gradients
 
 
 def by_loop(model: nn.Module) -> Gradients:
-    """Gradients (b, p) by one call of autograd per sample."""
+    """The gradient of a batch of one by autograd."""
     weights = trained(model)
 
     def gradients(x: Tensor) -> Tensor:
-        rows = []
-        for sample in torch.split(x, 1):
-            found = torch.autograd.grad(model(sample).sum(), weights, allow_unused=True, materialize_grads=True)
-            rows.append(torch.cat([value.flatten() for value in found]))
-        return torch.stack(rows)
+        found = torch.autograd.grad(model(x).sum(), weights, allow_unused=True, materialize_grads=True)
+        return torch.cat([value.flatten() for value in found])[None]
 
     return gradients
 
 
-def fastest(model: nn.Module, x: Tensor, held: int) -> tuple[str, Gradients, Cost]:
-    """The naive way of least processor time per sample on a few samples, its name, and its cost per sample.
-
-    `held` is the number of samples whose gradients fit in the budget.
-    """
-    few = x[: min(LOOPED, held)]
-    loop = by_loop(model)
-    loop(few[:1])
-    found = [("a loop over samples", loop, measure(lambda: loop(few), 1).times(1 / len(few)))]
-    for backends, words in ((None, ""), ([SDPBackend.MATH], ", attention by sdpa math")):
-        for batch in sorted({min(batch, len(x), held) for batch in BATCHES}):
-            way, some = by_vmap(model, batch, backends), x[: min(batch, TRIED)]
+def fastest(model: nn.Module, x: Tensor, largest: int) -> Way:
+    """The naive way of least processor time per sample, on a few samples, in batches of at most `largest`."""
+    attends = any("ttention" in type(module).__name__ for module in model.modules())
+    tried: list[tuple[str, Gradients, list[int], int]] = [("a loop over samples", by_loop(model), [1], LOOPED)]
+    sizes = sorted({min(batch, len(x), largest) for batch in BATCHES})
+    for backends, words in [(None, ""), ([SDPBackend.MATH], ", attention by sdpa math")][: 2 if attends else 1]:
+        tried.append((f"vmap(grad){words}", by_vmap(model, backends), sizes, 1))
+    ways = []
+    for name, gradients, batches, times in tried:
+        for batch in batches:
+            some = x[: batch * times]
+            way = Way(f"{name}, batch {batch}" if batch > 1 else name, gradients, batch, Cost(0, 0))
             try:
-                way(some[:2])
-                cost = measure(lambda way=way, some=some: way(some), 2)  # type: ignore[misc]
+                gradients(x[:1])
+                parts = torch.split(some, batch)
+                cost = measure(lambda parts=parts, way=way: [way.gradients(part) for part in parts], 2)  # type: ignore[misc]
             except (RuntimeError, ValueError, NotImplementedError):  # what vmap does not support
                 break
-            found.append((f"vmap(grad), batch {batch}{words}", way, cost.times(1 / len(some))))
-        if not any(isinstance(module, nn.Module) and "ttention" in type(module).__name__ for module in model.modules()):
-            break
-    return min(found, key=lambda each: each[2].cpu_s)
+            ways.append(replace(way, each=cost.times(1 / len(some))))
+    return min(ways, key=lambda way: way.each.cpu_s)
 
 
-def naive(model: nn.Module, x: Tensor, budget_bytes: int) -> tuple[str, Gradients, Cost]:
-    """The fastest naive way, its name, and the cost of the Gram matrix by it within the budget."""
-    count = sum(parameter.numel() for parameter in trained(model))
-    held = max(1, budget_bytes // (4 * count) // 2)  # of rows, half for what computing them takes
-    name, way, each = fastest(model, x, held)
-    if len(x) <= held:
+def naive(model: nn.Module, x: Tensor, budget_bytes: int) -> tuple[str, Way, Cost]:
+    """What was done, the fastest naive way, and the cost of the Gram matrix by it within the budget."""
+    count, n = sum(parameter.numel() for parameter in trained(model)), len(x)
+    rows = max(3, budget_bytes // (4 * count))
+    way = fastest(model, x, rows // 3)
+    held = max(1, rows - 2 * way.batch)  # the rest is what computing a batch takes
+    if n <= held:
 
         def work() -> None:
-            phi = way(x)
-            phi @ phi.T
+            phi = way.written(x, count)
+            torch.matmul(phi, phi.T)
 
-        return name, way, measure(work)
-    computed = sum(len(x) - start for start in range(0, len(x), held))
-    multiplications = count * len(x) * (len(x) + held) // 2
-    return f"{name}, computed", way, each.times(computed).plus(products(multiplications))
+        return way.name, way, measure(work)
+    starts = range(0, n, held)
+    collected = sum(n - start for start in starts)
+    pairs = sum(min(held, n - start) * (n - start) for start in starts)
+    name = f"{way.name}, computed for blocks of {held}"
+    return name, way, way.each.times(collected).plus(products(count * pairs))
 
 
 def products(multiplications: int) -> Cost:
@@ -265,9 +279,9 @@ def limit(model: nn.Module, x: Tensor) -> Cost:
     return best.plus(products(multiplications_a_pair(model, x[:2]) * n * (n + 1) // 2))
 
 
-def relative_error(model: nn.Module, x: Tensor, way: Gradients, budget_bytes: int) -> float:
+def relative_error(model: nn.Module, x: Tensor, way: Way, budget_bytes: int) -> float:
     """The largest difference of ours from the naive kernel, relative to the largest entry."""
-    phi: Float[Tensor, "n p"] = way(x).double()
+    phi = way.written(x, sum(parameter.numel() for parameter in trained(model))).double()
     expected, found = phi @ phi.T, ak.ntk(model, x, budget_bytes=budget_bytes).double()
     return float((found - expected).abs().max() / expected.abs().max())
 
@@ -280,7 +294,7 @@ def run(name: str, case: Case, options: argparse.Namespace) -> Row:
     budget = case.budget_bytes if options.budget_gib is None else int(options.budget_gib * GIB)
     model, x = case.make().eval(), case.inputs(n)
     row = Row(name, n, sum(parameter.numel() for parameter in trained(model)), budget)
-    way: Gradients | None = None
+    way: Way | None = None
 
     def ours() -> None:
         ak.ntk(model, x[:CHECKED], budget_bytes=budget)  # what is done once in a process
@@ -349,13 +363,15 @@ def main() -> None:
     options = parser.parse_args()
     if not options.row_only:
         print(f"| {' | '.join(HEADS)} |\n| {' | '.join(['---'] * len(HEADS))} |", flush=True)
+    # threads that wait by spinning burn processor time, most of all where other programs take the cores
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     for name in options.case:
         if find_spec(CASES[name].package) is None:
             print(f"| {name} | needs the package {CASES[name].package} |", flush=True)
-        elif len(options.case) > 1:  # a process of its own: peaks of memory, and what one case leaves behind
-            given = sys.argv[1:]
-            rest = [word for word in given if word not in CASES and word != "--case"]
-            subprocess.run([sys.executable, __file__, "--row-only", "--case", name, *rest], check=False)
+        elif not options.row_only:
+            rest = [word for word in sys.argv[1:] if word not in CASES and word != "--case"]
+            words = [sys.executable, __file__, "--row-only", "--case", name, *rest]
+            subprocess.run(words, check=False, env=environment)
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -1,107 +1,143 @@
-"""Capture of the layer calls in a forward pass, and a check that they account for every use of the parameters.
+"""Runs a forward pass whose sites are known, and checks that they account for every use of the parameters.
 
-A call of a layer function (see `layers`) on a trained parameter is recorded as it happens, in any module.
-Then autograd's graph is walked: a parameter is captured only if the edges that reach it are as many as its recorded
-calls, so a weight that is also used elsewhere (tied, multiplied by hand, inside a recurrent layer) is never treated as
-captured. Those that are not get per-example gradients instead (see `per_example`).
+The parameters are replaced in every site (see `sites`), so a parameter that autograd's graph still leads to from the
+output is used elsewhere too: in code that the calls do not show, or in a call that is no site. Those that are get
+per-example gradients instead (see `per_example`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from functools import cache
+from types import FunctionType
 from typing import Any
 
 import torch
-from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
+from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_leaves
 
-from afterkernel.kernels.layers import LAYERS, Call
-from afterkernel.kernels.numeric import digits
+from afterkernel.kernels.registry import LAYERS
+from afterkernel.kernels.sites import Arguments, LayerSite, Recorded, Site
 from afterkernel.types import Float, Tensor
 
-
-@dataclass(frozen=True)
-class Unit:
-    """A weight and its bias that are used together; either may be absent, frozen, or left to per-example gradients."""
-
-    layer: str
-    weight: str | None
-    bias: str | None
+# Modules whose Python functions are opened: what they call is seen instead of themselves.
+_OPENED = ("torch.nn.functional", "torch.functional")
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """A call on trained parameters, the names of these, and where autograd will find the gradient in its result."""
-
-    call: Call
-    weight: str | None
-    bias: str | None
-    edge: GradientEdge
-    result_shape: torch.Size
-    version: int
-    refusal: str | None
-
-    def of_rows(self, rows: Sequence[int] | None, grad: Tensor, dtype: torch.dtype) -> tuple[Call, Tensor]:
-        """The call and the gradient in its result in `dtype`, for only the samples `rows` if given."""
-        values = self.call.input if rows is None else self.call.input[rows]
-        if values.is_floating_point():
-            # Autocast makes a layer round its input: the gradient in its weight is made of the rounded numbers.
-            values = values.to(min(values.dtype, grad.dtype, key=digits)).to(dtype)
-        call = self.call if values is self.call.input else replace(self.call, input=values)
-        return call, grad if grad.is_complex() else grad.to(dtype)
+class CallsDifferError(Exception):
+    """A forward pass uses its parameters in other calls than the passes that its sites were found in."""
 
 
-class Recorder(TorchFunctionMode):
-    """Records every call of a layer function on a trained parameter while it is entered."""
+class ParameterCalls(TorchFunctionMode):
+    """Sees the calls of a forward pass that touch the parameter side, while it is entered.
+
+    That side are the parameters and all that is computed of them alone. Calls without gradients, and those within a
+    transform of torch.func, are left as they are.
+    """
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.calls: list[Recorded] = []
-        self.unknown: dict[str, str] = {}
-        self._names = {id(value): name for name, value in parameters.items()}
+        self.side: dict[int, Tensor] = {id(value): value for value in parameters.values()}
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run the function, and record it if it is a layer's."""
+        """Run the call, in parts where it is a function of Python."""
         kwargs = kwargs or {}
+        if isinstance(func, FunctionType) and func.__module__ in _OPENED and func not in LAYERS:
+            with self:
+                return opened(func)(*args, **kwargs)
+        return self.call(func, args, kwargs)
+
+    def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a call that is not opened."""
+        if not self.touched(args, kwargs) or not followed():
+            return func(*args, **kwargs)
+        leaves, spec = tree_flatten((args, kwargs))
+        return self.touching(func, Arguments(leaves, spec))
+
+    def touched(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether an argument belongs to the parameter side."""
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Tensor):
+                if id(value) in self.side:
+                    return True
+            elif isinstance(value, (list, tuple)) and self.touched(value, {}):
+                return True
+        return False
+
+    def touching(self, func: Callable[..., Any], given: Arguments) -> Any:
+        """Run a call that touches the parameter side."""
+        raise NotImplementedError
+
+    def add(self, result: Any) -> None:
+        """Add the result of a call to the parameter side."""
+        self.side.update({id(v): v for v in tree_leaves(result) if isinstance(v, Tensor) and v.requires_grad})
+
+
+def followed() -> bool:
+    """Whether calls are followed: with gradients, and outside transforms of torch.func, whose tensors are wrapped."""
+    return torch.is_grad_enabled() and torch._C._functorch.maybe_current_level() is None
+
+
+@cache
+def opened(func: FunctionType) -> FunctionType:
+    """A function of torch's that runs its own body although a mode is active."""
+    scope = {**func.__globals__}
+    for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
+        scope[name] = lambda *args: False  # noqa: ARG005
+    found = FunctionType(func.__code__, scope, func.__name__, func.__defaults__, func.__closure__)
+    found.__kwdefaults__ = func.__kwdefaults__
+    return found
+
+
+# What a call that touches the parameter side is: a site, None on the parameter side, or neither.
+PLAIN = "plain"
+Step = tuple[Callable[..., Any], Site | str | None]
+
+
+class Recorder(ParameterCalls):
+    """Records the sites of a forward pass of n samples, which are known in advance, while it is entered."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], steps: Sequence[Step], n: int) -> None:
+        super().__init__(parameters)
+        self._steps, self._n, self._at = steps, n, 0
+        self.recorded: list[Recorded] = []
+
+    def touching(self, func: Callable[..., Any], given: Arguments) -> Any:
+        """Run the call as the site that it is. Raises CallsDifferError where it is another one."""
+        if self._at == len(self._steps) or self._steps[self._at][0] != func:
+            args, kwargs = given.replaced({})
+            result = func(*args, **kwargs)
+            if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
+                raise CallsDifferError
+            return result  # a shape, a data type
+        site = self._steps[self._at][1]
+        self._at += 1
+        if isinstance(site, Site):
+            if not site.fits(given, self._n):
+                raise CallsDifferError
+            result, recorded = site.run(given, self._n)
+            self.recorded.append(recorded)
+            return result
+        args, kwargs = given.replaced({})
         result = func(*args, **kwargs)
-        if func in LAYERS and result.requires_grad:
-            self._record(LAYERS[func](*args, **kwargs), result)
-        elif isinstance(result, (Tensor, tuple)):
-            self._note_unknown(func, args)
+        if site is None:
+            self.add(result)
         return result
 
-    def _record(self, call: Call, result: Tensor) -> None:
-        weight = self._names.get(id(getattr(call, "weight", None)))
-        bias = self._names.get(id(getattr(call, "bias", None)))
-        if weight is None and bias is None:
-            return
-        call.input = call.input.detach()
-        edge = get_gradient_edge(result)
-        self.calls.append(Recorded(call, weight, bias, edge, result.shape, call.input._version, call.refusal()))
-
-    def _note_unknown(self, func: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        """Remember which function used a parameter, to name it as a reason."""
-        for value in _flat(args):
-            name = self._names.get(id(value))
-            if name is not None:
-                self.unknown.setdefault(name, getattr(func, "__name__", str(func)))
+    def finish(self) -> list[Recorded]:
+        """What was recorded. Raises CallsDifferError where calls are missing."""
+        if self._at != len(self._steps):
+            raise CallsDifferError
+        return self.recorded
 
 
-def _flat(values: Iterable[Any]) -> Iterable[Any]:
-    for value in values:
-        if isinstance(value, (list, tuple)):
-            yield from _flat(value)
-        else:
-            yield value
-
-
-def uses(output: Tensor, parameters: Mapping[str, Tensor]) -> Counter[str]:
-    """How many edges of autograd's graph lead from the output to each parameter."""
-    names = {id(value): name for name, value in parameters.items()}
+def uses(output: Tensor, tensors: Mapping[str, Tensor]) -> Counter[str]:
+    """How many edges of autograd's graph lead from the output to each of some leaves of it."""
+    names = {id(value): name for name, value in tensors.items()}
     counts: Counter[str] = Counter()
     seen: set[Node] = set()
     nodes = [output.grad_fn] if output.grad_fn is not None else []
@@ -119,82 +155,39 @@ def uses(output: Tensor, parameters: Mapping[str, Tensor]) -> Counter[str]:
     return counts
 
 
-def output_gradients(
-    outputs: Float[Tensor, "n k"], columns: Tensor, calls: Sequence[Recorded], rows: Sequence[int] | None = None
-) -> list[Float[Tensor, "r c ..."]]:
-    """The gradient of the outputs `columns` in the result of every call, of all samples or some `rows`.
+def doubtful(output: Tensor, recorded: Sequence[Recorded]) -> list[Recorded]:
+    """Layers whose weights meet the output also by another way than their results, such as a second derivative."""
+    layers = [entry for entry in recorded if isinstance(entry.site, LayerSite)]
+    leaves = {f"{i} {j}": leaf for i, entry in enumerate(layers) for j, leaf in enumerate(entry.leaves)}
+    counts = uses(output, leaves)
+    return [e for i, e in enumerate(layers) if any(counts[f"{i} {j}"] > 1 for j in range(len(e.leaves)))]
 
-    Zero where an output does not depend on a result.
+
+def target_gradients(
+    outputs: Float[Tensor, "n k"], columns: Tensor, recorded: Sequence[Recorded], rows: Sequence[int] | None = None
+) -> list[list[Float[Tensor, "r c ..."]]]:
+    """The gradient of the outputs `columns` in every target of every site, of all samples or some `rows`.
+
+    The samples are the first dimension. Zero where an output does not depend on a target.
     """
-    n = len(outputs) if rows is None else len(rows)
-    found: list[Tensor | None] = [None] * len(calls)
-    edges = [call.edge for call in calls]
-    for j, column in enumerate(columns.tolist() if calls else ()):
+    places = [(entry, i) for entry in recorded for i in range(len(entry.targets))]
+    edges = [entry.targets[i] for entry, i in places]
+    n, count = len(outputs) if rows is None else len(rows), len(columns)
+    found: list[Tensor | None] = [None] * len(places)
+    for j, column in enumerate(columns.tolist() if places else ()):
         grads = torch.autograd.grad(outputs[:, column].sum(), edges, retain_graph=True, allow_unused=True)
-        for i, (call, grad) in enumerate(zip(calls, grads, strict=True)):
-            part = None if grad is None else grad if rows is None else grad[rows]
-            if len(columns) == 1:
-                found[i] = outputs.new_zeros(n, 1, *call.result_shape[1:]) if part is None else part.unsqueeze(1)
+        for at, ((entry, i), grad) in enumerate(zip(places, grads, strict=True)):
+            part = None if grad is None else entry.by_sample(i, grad)
+            part = part if part is None or rows is None else part[rows]
+            if count == 1 and part is not None:
+                found[at] = part.unsqueeze(1)
                 continue
-            if j == 0:
-                found[i] = (outputs if part is None else part).new_zeros(n, len(columns), *call.result_shape[1:])
+            if found[at] is None:
+                found[at] = (outputs if part is None else part).new_zeros(n, count, *entry.shapes[i][1:])
             if part is not None:
-                found[i][:, j] = part  # type: ignore[index]
-    return found  # type: ignore[return-value]
-
-
-@dataclass(frozen=True)
-class Captured:
-    """The calls of a forward pass by unit, and the parameters that they do not account for, with the reason."""
-
-    units: dict[Unit, list[Recorded]]
-    left_over: dict[str, str]
-    unused: tuple[str, ...]
-
-
-def resolve(
-    recorder: Recorder,
-    output: Tensor,
-    parameters: Mapping[str, Tensor],
-    samples: int,
-    distrusted: Mapping[str, str] | None = None,
-) -> Captured:
-    """Separate captured parameters from those that need per-example gradients.
-
-    `distrusted` parameters, each with a reason, always need them.
-    """
-    distrusted = distrusted or {}
-    counts = uses(output, parameters)
-    left_over: dict[str, str] = {}
-    for name in parameters:
-        calls = [call for call in recorder.calls if name in (call.weight, call.bias)]
-        reason = distrusted.get(name) or _reason(calls, counts[name], recorder.unknown.get(name), samples)
-        # What is distrusted stays so where it isn't used: all batches have the same layout then.
-        if reason is not None and (counts[name] or name in distrusted):
-            left_over[name] = reason
-    units: dict[Unit, list[Recorded]] = {}
-    for call in recorder.calls:
-        weight = call.weight if call.weight not in left_over and counts[call.weight or ""] else None
-        bias = call.bias if call.bias not in left_over and counts[call.bias or ""] else None
-        if weight or bias:
-            units.setdefault(Unit(layer_of(weight or bias or ""), weight, bias), []).append(call)
-    return Captured(units, left_over, tuple(name for name in parameters if not counts[name]))
-
-
-def _reason(calls: list[Recorded], count: int, unknown: str | None, samples: int) -> str | None:
-    """Why a parameter is not captured, or None if it is."""
-    if len(calls) != count:
-        return f"used {count} times, of which {len(calls)} as a layer" + (f", one in {unknown}" if unknown else "")
-    if len({(call.weight, call.bias, type(call.call)) for call in calls}) > 1:
-        return "shared by layers that differ"
-    for call in calls:
-        if call.refusal is not None:
-            return call.refusal
-        if len(call.call.input) != samples or call.result_shape[0] != samples:
-            return "its layer's input does not have the samples as first dimension"
-        if call.call.input._version != call.version:
-            return "its layer's input is changed in place afterwards"
-    return None
+                found[at][:, j] = part  # type: ignore[index]
+    values = iter(found)
+    return [[next(values) for _ in entry.targets] for entry in recorded]  # type: ignore[misc]
 
 
 def layer_of(parameter: str) -> str:

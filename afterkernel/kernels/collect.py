@@ -1,32 +1,37 @@
-"""Collect a network's gradients, layer by layer: one forward and one backward pass per batch of samples.
+"""Collect a network's gradients, unit by unit: one forward and one backward pass per batch of samples.
 
-The backward pass stops at the results of the layers; what the weights' gradients are follows from inputs and output
-gradients (see `contract`). Parameters that no layer call accounts for get per-example gradients.
+The backward pass stops where samples meet parameters (see `sites`); what the gradients in the parameters are follows
+from there. Parameters that the sites do not account for get per-example gradients.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 import torch
 from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.allocator import keep_freed_memory
-from afterkernel.kernels.capture import Captured, Recorder, Unit, layer_of, output_gradients, resolve
-from afterkernel.kernels.layers import Call, Convolution, Method
-from afterkernel.kernels.layout import Layout, LayoutChangedError, look, try_again
+from afterkernel.kernels.capture import CallsDifferError, layer_of, uses
+from afterkernel.kernels.convolutions import Convolution
+from afterkernel.kernels.groups import ManyEntriesError, Unit
+from afterkernel.kernels.layers import MatrixCall, Method
+from afterkernel.kernels.layout import Layout, LayoutChangedError, try_again, watched
 from afterkernel.kernels.machine import batch_sizes, crashes_channels_last, elementwise_cost
+from afterkernel.kernels.network_gradients import NetworkGradients, Pass
 from afterkernel.kernels.numeric import real_numbers
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import LEAST_BYTES, PerExampleGradients
 from afterkernel.kernels.plan import Choose, Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
 from afterkernel.kernels.precision import exact_products
+from afterkernel.kernels.probe import Program
 from afterkernel.kernels.reach import check_reached
 from afterkernel.kernels.samples import Batch, Samples, placed
-from afterkernel.kernels.terms import Block, Gradients, OutputsApart, Term
+from afterkernel.kernels.sites import LOCAL_BYTES, LocalSite
+from afterkernel.kernels.terms import Block, OutputsApart, Term
 from afterkernel.kernels.trained import Choice, train_only
 from afterkernel.kernels.verify import check_independence, same, warn_of_rounding, wrong_layers
 from afterkernel.kernels.working_copy import WorkingCopy
@@ -65,15 +70,22 @@ class GradientEmbedding:
         if not self._trained:
             raise UserError("the model has no trainable parameter, so it has no NTK; set requires_grad on some.")
         self.parameters = sum(real_numbers(value) for value in self._trained.values())
-        self.methods: dict[Unit, Method] = {}
         self.choose = choose  # how each layer is held, where not by the cost of Gram matrices or paired products
         self.observe: Callable[[Tensor], None] | None = None  # called with the outputs (n, k) of every batch
         self.layout: Layout | None = None
         self.work_limit: int | None = None  # bytes for `work_bytes`; a single sample may take more
         self._samples_given: int | None = None
-        self._per_example: PerExampleGradients | None = None
-        self._distrusted = {name: "a complex parameter" for name, v in self._trained.items() if v.is_complex()}
         self._memory_format = torch.contiguous_format
+        self._network = NetworkGradients(self.working, self._trained, self.output, dtype, self.device)
+
+    @property
+    def methods(self) -> dict[Unit, Method]:
+        """How the gradients of each unit are held."""
+        return self._network.methods
+
+    @methods.setter
+    def methods(self, methods: dict[Unit, Method]) -> None:
+        self._network.methods = methods
 
     @property
     def outputs(self) -> int:
@@ -121,21 +133,23 @@ class GradientEmbedding:
         return most if self.work_limit is None else min(most, self.work_limit // 2)
 
     def _fixed_work_bytes(self, layout: Layout) -> int:
-        """Patches, and per-example gradients in the making."""
-        return self._patch_bytes(layout) + (self._per_example.limit if self._per_example is not None else 0)
+        """Patches, and gradients in the making where calls or the whole model are differentiated sample by sample."""
+        network = self._network
+        alone = LOCAL_BYTES * network.programs.has_local if network.per_example is None else network.per_example.limit
+        return self._patch_bytes(layout) + alone
 
     def _sample_work_bytes(self, layout: Layout) -> int:
         """Activations of a sample, gradients in the layers' results for every output, and gradients made elsewhere."""
         k = layout.outputs
         joined = k > 1 and self.output.which == "trace"
         elsewhere = 0
-        for unit, shape in layout.shapes.items():
-            if self.methods.get(unit) != "factors":
-                copies = joined + 2 * (layout.calls[unit] > 1) + 2 * (shape.kind == "lookup")
-                elsewhere = max(elsewhere, copies * k * shape.parameters)
-        # The gradients in one layer's results are allocated again, while those in all of them are kept.
-        results = 2 * k * layout.result_bytes if k > 1 else 0
-        return layout.activation_bytes + results + elsewhere * self.dtype.itemsize
+        for group in layout.groups:
+            for unit, shape in group.shapes.items():
+                if self.methods.get(unit) != "factors":
+                    elsewhere = max(elsewhere, (joined + group.copies) * k * shape.parameters)
+        # The gradients in one target are allocated again, while those in all of them are kept.
+        targets = 2 * k * layout.target_bytes if k > 1 else 0
+        return layout.activation_bytes + targets + elsewhere * self.dtype.itemsize
 
     @torch.inference_mode(False)
     @torch.enable_grad()
@@ -153,36 +167,45 @@ class GradientEmbedding:
         with exact_products():  # else cuDNN multiplies in TF32, and its rounding looks like another gradient
             self.working.check(probe)
             check_reached(self.working, probe, self._trained, self.output.select)
-            layout, wrong = self._learn(probe)
+            layout, wrong = self._learn(x)
             if wrong:
                 # A layer that differs from autograd gets per-example gradients, which must agree with autograd.
-                self._distrusted |= {
+                self._network.distrusted |= {
                     name: "its gradient differs from autograd's" for name in self._trained if layer_of(name) in wrong
                 }
-                layout, wrong = self._learn(probe)
+                layout, wrong = self._learn(x)
         if wrong:
             raise UserError(
                 f"the gradient of layer {wrong[0]} for single samples does not add up to that of the batch: a sample's "
                 "gradient depends on the others, so the model has no kernel of single samples."
             )
         # What falls back on these samples does so on all: the first dimension may agree by chance in another batch.
-        self._distrusted = dict(layout.left_over)
+        self._network.distrusted = dict(layout.left_over)
         with exact_products():
             self._prefer_channels_last(probe, layout)
         self.layout = layout
         return layout
 
-    def _learn(self, probe: Batch) -> tuple[Layout, list[str]]:
+    def _learn(self, x: Batch) -> tuple[Layout, list[str]]:
         """The layout, from a few samples, and the layers whose gradients are not those of autograd."""
-        layout, captured, outputs = look(self.working, probe, self._forward)
-        self._per_example = self._fallback(layout) if layout.left_over else None
+        program = self._network.program(x, self._place)
+        probe = self._place(x[:PROBE_SAMPLES])
+        forward = self._network.of(probe)
+        recorded, outputs, kept = watched(self.working, probe, lambda: program.record(len(probe), forward))
+        layout = self._network.lay_out(program, recorded, outputs, 2 * kept // len(probe))
+        if not (layout.groups or layout.left_over):
+            by_function = isinstance(probe, Samples) and probe.forward is not None
+            hint = ": forward has to use the model that it is given" if by_function else ""
+            raise UserError(f"the model's output does not depend on any trainable parameter, so it has no NTK{hint}.")
+        self._network.per_example = self._fallback(layout) if layout.left_over else None
         self.methods = dict.fromkeys(layout.shapes, "gradients")
         check_independence(self.model, probe, outputs, self.output)
         warn_of_rounding(outputs, self.dtype)
         columns = self._few_columns(layout, outputs)
         try:
-            terms = self._terms(captured, outputs, probe, columns=columns)
-            return layout, wrong_layers(outputs[:, columns], terms, self._trained)
+            terms = self._network.terms(Pass(probe, recorded, outputs, layout.groups), columns=columns)
+            # An ordinary forward pass: what sites do to one has no part in what they are compared with.
+            return layout, wrong_layers(forward()[:, columns], terms, self._trained)
         except RuntimeError as error:
             raise _gradient_fails(error) from error
 
@@ -204,15 +227,17 @@ class GradientEmbedding:
         layout = self.prepare(x)
         counts = Outputs(layout.outputs, self.outputs)
         plans = []
-        for unit, shape in layout.shapes.items():
-            pick = self.choose or (choose_for_pairs if paired else choose)
-            chosen = pick(unit.layer, shape, counts, elementwise_cost(self.device))
-            self.methods[unit] = chosen.cost.method
-            plans.append(chosen)
+        pick = self.choose or (choose_for_pairs if paired else choose)
+        sites = self._network.program(x, self._place).sites
+        for group in layout.groups:
+            for unit, shape in group.shapes.items():
+                chosen = pick(unit.layer, shape, counts, elementwise_cost(self.device))
+                self.methods[unit] = chosen.cost.method
+                plans.append(replace(chosen, reason=group.reason(sites) or chosen.reason))
         for name, why in layout.left_over.items():
             numbers = real_numbers(self._trained[name]) * layout.outputs
             cost = Cost("gradients", numbers, numbers * self.outputs, numbers * self.outputs, numbers)
-            how = self._per_example.method if self._per_example is not None else ""
+            how = self._network.per_example.method if self._network.per_example is not None else ""
             plans.append(LayerPlan(name, cost, f"per-example gradients by {how}: {why}"))
         return merged(plans)
 
@@ -253,10 +278,17 @@ class GradientEmbedding:
         """
         if self.device.type != "cpu" or isinstance(probe, Samples) or probe.ndim != 4 or layout.left_over:
             return
-        captured, outputs = self._forward(probe)
-        calls = [recorded.call for recordings in captured.units.values() for recorded in recordings]
+        program = self._network.program(probe, self._place)
+        recorded, outputs = program.record(len(probe), self._network.of(probe))
+        before = Pass(probe, recorded, outputs, layout.groups)
+        calls = [entry.call for entry in recorded]
         convolutions = [call for call in calls if isinstance(call, Convolution) and call.weight.ndim == 4]
-        if not convolutions or any(crashes_channels_last(call.weight, call.stride) for call in convolutions):
+        work = sum(prod(call.sizes()) for call in calls if isinstance(call, MatrixCall))
+        if 2 * sum(prod(call.sizes()) for call in convolutions) <= work:
+            return  # too little to gain
+        if any(isinstance(entry.site, LocalSite) for entry in recorded):
+            return
+        if any(crashes_channels_last(call.weight, call.stride) for call in convolutions):
             return
         columns = self._few_columns(layout, outputs)
         tensors = [*self.model.parameters(), *self.model.buffers()]
@@ -265,24 +297,15 @@ class GradientEmbedding:
         try:
             self.model.to(memory_format=torch.channels_last)
             moved = self._place(probe)
-            again, found = self._forward(moved)
-            unchanged = again.units.keys() == layout.shapes.keys() and not again.left_over
-            if unchanged:
-                terms = self._terms(captured, outputs, probe, columns=columns)
-                others = self._terms(again, found, moved, columns=columns)
-                unchanged = same(terms, others, outputs[:, columns], found[:, columns])
-        except (RuntimeError, UserError):  # a `view` that channels last does not allow
+            after = Pass(moved, *program.record(len(moved), self._network.of(moved)), layout.groups)
+            first, second = (self._network.terms(batch, columns=columns) for batch in (before, after))
+            unchanged = same(first, second, outputs[:, columns], after.outputs[:, columns])
+        except (RuntimeError, UserError, CallsDifferError):  # a `view` that channels last does not allow
             unchanged = False
         if not unchanged:
             self._memory_format = torch.contiguous_format
             for tensor, data in zip(tensors, contiguous, strict=True):
                 tensor.data = data
-
-    def _forward(self, x: Batch) -> tuple[Captured, Float[Tensor, "n k"]]:
-        with Recorder(self._trained) as recorder:
-            output = self.model(x)
-        selected = self.output.select(output, len(x))
-        return resolve(recorder, selected, self._trained, len(x), self._distrusted), selected
 
     @torch.inference_mode(False)
     @torch.enable_grad()
@@ -291,23 +314,40 @@ class GradientEmbedding:
     ) -> Block:
         assert self.layout is not None
         x = self._place(x)
-        captured, outputs = self._forward(x)
-        if (
-            captured.units.keys() != self.layout.shapes.keys()
-            or captured.left_over.keys() != self.layout.left_over.keys()
-        ):
+        program = self._network.program(x, self._place)
+        forward = self._network.of(x)
+        try:
+            recorded, outputs = program.record(len(x), forward)
+            changed = uses(outputs, self._trained).keys() - self.layout.left_over.keys()
+            if program.groups is None:  # samples of another shape than the first
+                self._network.lay_out(program, recorded, outputs, 0)
+                changed |= set() if self._has_the_units_of(program) else set(self._trained)
+        except CallsDifferError:
+            outputs, changed = forward(), set(self._trained)
+            self._network.programs.forget_sites()
+        if changed:
             self._check_branch(x, outputs)
-            self._update_layout(captured)
+            self._fall_back(changed, x)
             raise LayoutChangedError
+        assert program.groups is not None
         if observed and self.observe is not None:
             self.observe(outputs)
         layers: dict[str, tuple[Term, ...]] = {}
         try:
-            for layer, term in self._terms(captured, outputs, x, out=out, rows=rows):
+            for layer, term in self._network.terms(Pass(x, recorded, outputs, program.groups), out=out, rows=rows):
                 layers[layer] = (*layers.get(layer, ()), term)
+        except ManyEntriesError as found:
+            self._network.full_tables.add(found.unit)
+            self._fall_back(set(), x)
+            raise LayoutChangedError from None
         except RuntimeError as error:
             raise _gradient_fails(error) from error
         return OutputsApart(layers) if self.output.which == "diagonal" else Block(layers)
+
+    def _has_the_units_of(self, program: Program) -> bool:
+        assert self.layout is not None
+        assert program.groups is not None
+        return [*self.layout.shapes] == [unit for group in program.groups for unit in group.shapes]
 
     @torch.no_grad()
     def _check_branch(self, x: Batch, outputs: Float[Tensor, "n k"]) -> None:
@@ -320,21 +360,17 @@ class GradientEmbedding:
                     "depends on its batch: a branch on the data of the whole batch has no kernel of single samples."
                 )
 
-    def _update_layout(self, captured: Captured) -> None:
+    def _fall_back(self, names: set[str], x: Batch) -> None:
         """Switch to per-example gradients for parameters that this batch uses differently from the first samples."""
         assert self.layout is not None
-        differ = captured.units.keys() ^ self.layout.shapes.keys()
-        names = {name for unit in differ for name in (unit.weight, unit.bias) if name}
-        names |= captured.left_over.keys() - self.layout.left_over.keys()
         # What has not been used so far may be used by other samples still: better now than once each.
-        names |= set(self.layout.unused)
         why = "used differently for some samples than for others"
-        self._distrusted.update({name: why for name in self._trained if name in names})
-        shapes = {unit: s for unit, s in self.layout.shapes.items() if not names & {unit.weight, unit.bias}}
-        kept = {unit: self.methods[unit] for unit in shapes}
-        self.layout = replace(self.layout, shapes=shapes, left_over=dict(self._distrusted), unused=())
-        self.methods = kept
-        self._per_example = self._fallback(self.layout)
+        if names:
+            self._network.distrusted |= {name: why for name in self._trained if name in names | set(self.layout.unused)}
+        before = self.methods
+        self._network.programs.forget_groups()
+        self.layout, _ = self._learn(x)
+        self.methods = {unit: before.get(unit, "gradients") for unit in self.layout.shapes}
 
     def _fallback(self, layout: Layout) -> PerExampleGradients:
         left = {name: self._trained[name] for name in layout.left_over}
@@ -342,60 +378,6 @@ class GradientEmbedding:
         if self.work_limit is not None:
             found.limit = max(LEAST_BYTES, min(found.limit, self.work_limit // 2))
         return found
-
-    def _terms(
-        self,
-        captured: Captured,
-        outputs: Float[Tensor, "n k"],
-        x: Batch,
-        *,
-        out: Block | None = None,
-        columns: Tensor | None = None,
-        rows: Sequence[int] | None = None,
-    ) -> Iterator[tuple[str, Term]]:
-        """Terms with their layers, in the order in which the layers are called, written to `out` if given.
-
-        `rows` are the samples wanted, `columns` the outputs, which are then kept apart; all of them by default.
-        """
-        joined = columns is None and self.output.which == "trace"
-        columns = torch.arange(outputs.shape[1]) if columns is None else columns
-        grads = output_gradients(outputs, columns, [call for calls in captured.units.values() for call in calls], rows)
-        grads.reverse()
-        seen: Counter[str] = Counter()
-
-        def place(layer: str) -> Term | None:
-            seen[layer] += 1
-            return None if out is None else out.layers[layer][seen[layer] - 1]
-
-        for unit, recorded in captured.units.items():
-            room = place(unit.layer)
-            calls = [call.of_rows(rows, grads.pop(), self.dtype) for call in recorded]
-            term = self._unit_term(unit, calls, None if joined else room)
-            term = term.outputs_joined() if joined else term
-            if room is not None:
-                room.put(0, term)
-            yield unit.layer, term if room is None else room
-            del term, calls
-        if self._per_example is not None:
-            x = x if rows is None else x[rows]
-            n, k, terms = len(x), len(columns), {}
-            for name, size in self._per_example.sizes.items():
-                room = place(layer_of(name))
-                shape = (n, 1, k * size) if joined else (n, k, size)
-                empty = torch.empty(shape, dtype=self.dtype, device=self.device)
-                terms[name] = room if isinstance(room, Gradients) else Gradients(empty)
-            sizes = self._per_example.sizes
-            self._per_example(x, {name: term.rows.view(n, k, sizes[name]) for name, term in terms.items()}, columns)
-            yield from ((layer_of(name), term) for name, term in terms.items())
-
-    def _unit_term(self, unit: Unit, calls: list[tuple[Call, Tensor]], out: Term | None) -> Term:
-        """The term of one unit: of its one call, written to `out` if that can be, or of all its calls merged."""
-        weight, bias = unit.weight is not None, unit.bias is not None
-        method = self.methods[unit]
-        if len(calls) == 1:
-            return calls[0][0].term(method, calls[0][1], weight=weight, bias=bias, out=out)
-        terms = [call.term(method, grad, weight=weight, bias=bias) for call, grad in calls]
-        return type(terms[0]).merged(terms)
 
 
 def _gradient_fails(error: RuntimeError) -> UserError:

@@ -21,7 +21,9 @@ Rows and columns of the matrices `out` count sample by sample, and the outputs o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -36,43 +38,53 @@ WIDENED = 1 << 17
 MULTIPLIED = 1 << 26
 
 
+@dataclass(frozen=True)
+class Window:
+    """What a convolution sees at each position; one number per direction, `padding` before and after with zeros."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+
+    def positions(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """Positions along each direction of an image of these sizes."""
+        each = zip(sizes, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        return tuple((size + sum(pad) - d * (k - 1) - 1) // step + 1 for size, k, step, pad, d in each)
+
+
 def image_patches(
-    a: Float[Tensor, "n c h w"],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[tuple[int, int], tuple[int, int]],
-    dilation: tuple[int, int],
+    a: Float[Tensor, "n c ..."],
+    window: Window,
     groups: int,
+    positions: tuple[int, ...] | None = None,
     *,
     bias: bool,
 ) -> Float[Tensor, "n q s d"]:
     """What each position of a convolution sees: rows of kernel height x kernel width x channels of its group.
 
-    `padding` is (before, after) in each direction, with zeros; with `bias` a constant 1 is appended. The result is
-    contiguous. (torch's own unfold is several times slower on a CPU, and orders the channels first.)
+    `positions` are how many there are along each direction, by default all; with `bias` a constant 1 is appended. The
+    result is contiguous. (torch's own unfold is several times slower on a CPU, and orders the channels first.)
     """
-    (top, bottom), (left, right) = padding
-    n, c, height, width = a.shape
-    padded = F.pad(a.permute(0, 2, 3, 1), (0, 0, left, right, top, bottom)).contiguous()
-    out_height = (height + top + bottom - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
-    out_width = (width + left + right - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
-    by_image, by_row, by_column, _ = padded.stride()
+    n, c = a.shape[:2]
+    counts = positions or window.positions(a.shape[2:])
+    around = [side for pad in reversed(window.padding) for side in pad]
+    padded = F.pad(a.movedim(1, -1), (0, 0, *around)).contiguous()
+    strides = padded.stride()[1:-1]
     per_group = c // groups
     windows = padded.as_strided(
-        (n, groups, out_height, out_width, kernel[0], kernel[1], per_group),
+        (n, groups, *counts, *window.kernel, per_group),
         (
-            by_image,
+            padded.stride(0),
             per_group,
-            by_row * stride[0],
-            by_column * stride[1],
-            by_row * dilation[0],
-            by_column * dilation[1],
+            *(by * step for by, step in zip(strides, window.stride, strict=True)),
+            *(by * d for by, d in zip(strides, window.dilation, strict=True)),
             1,
         ),
     )
-    d = kernel[0] * kernel[1] * per_group
-    patches = a.new_empty(n, groups, out_height * out_width, d + bias)
-    patches[..., :d].view(n, groups, out_height, out_width, *kernel, per_group).copy_(windows)
+    d = prod(window.kernel) * per_group
+    patches = a.new_empty(n, groups, prod(counts), d + bias)
+    patches[..., :d].view(n, groups, *counts, *window.kernel, per_group).copy_(windows)
     if bias:
         patches[..., d] = 1
     return patches

@@ -2,13 +2,14 @@
 
 Each class below is one function of torch, called with the trained parameters of a network: its fields are that
 function's arguments, so that `Linear(*args, **kwargs)` reads a call of `torch.nn.functional.linear` as torch would.
-The modules do not matter: any class that calls these functions is covered.
+The modules do not matter: any class that calls these functions is covered. `arrange` then moves the samples of a call
+to the first dimension, from which on every class expects them there. The convolutions are in `convolutions`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from afterkernel.errors import UserError
 from afterkernel.kernels import contract
 from afterkernel.kernels.machine import batch_sizes
+from afterkernel.kernels.sample_axis import SampleAxis
 from afterkernel.kernels.terms import Factors, Gradients, Lookups, Term
 from afterkernel.types import Float, Tensor
 
@@ -39,9 +41,29 @@ class Shape:
 
 @dataclass
 class Call(ABC):
-    """One call of a layer function."""
+    """One call of a layer function; `repeats` is how many rows of the input each sample has, in its second dimension.
+
+    `joins_bias` says whether weight and bias make one matrix, whose input has a constant 1.
+    """
 
     input: Tensor
+
+    repeats = 1
+    joins_bias = True
+
+    @abstractmethod
+    def takes(self, axis: SampleAxis) -> bool:
+        """Whether samples along this axis of the input are separate rows of the layer."""
+
+    def arrange(self, axis: SampleAxis, n: int) -> None:
+        """Move the n samples along an axis of the input to its first dimension, several rows of each to the second."""
+        self.input, self.repeats = axis.split(self.input, n), axis.rows
+
+    def with_input(self, values: Tensor) -> Call:
+        """The same call on other input."""
+        call = copy(self)
+        call.input = values
+        return call
 
     def refusal(self) -> str | None:
         """Why this call does not factor, or None if it does."""
@@ -60,9 +82,15 @@ class Call(ABC):
         It may be written to `out`, a term of the same kind, which is then returned.
         """
 
+    def in_weight_order(self, rows: Float[Tensor, "n k p"]) -> Float[Tensor, "n k p"]:
+        """Gradients of the weight alone that `term` wrote out, in the order of the weight's numbers."""
+        return rows
+
 
 class MatrixCall(Call):
     """A call that multiplies a weight with its input at each of several positions."""
+
+    bias: Tensor | None
 
     @abstractmethod
     def sizes(self) -> tuple[int, int, int, int]:
@@ -72,6 +100,10 @@ class MatrixCall(Call):
     def positions_of_output(self, grad: Float[Tensor, "n k ..."]) -> Float[Tensor, "n k q s o"]:
         """The gradient in the call's result, by group and position."""
 
+    def bias_gradients(self, grad: Float[Tensor, "n k ..."]) -> Float[Tensor, "n k o"]:
+        """The gradient in the bias, summed over positions."""
+        return self.positions_of_output(grad).sum(dim=3).flatten(2)
+
     @abstractmethod
     def positions_of_input(self, part: slice, *, bias: bool) -> Float[Tensor, "n q s d"]:
         """What the weight is multiplied with at each position, with a constant 1 for the bias; samples of `part`."""
@@ -80,16 +112,18 @@ class MatrixCall(Call):
         """A matrix where the weight is trained, a vector where only the bias is."""
         s, d, o, q = self.sizes()
         if not weight:
-            return Shape("vector", s, 1, o, q, q * o)
+            assert self.bias is not None
+            numbers = self.bias.numel()
+            return Shape("vector", s, 1, numbers, 1, numbers)
         return Shape("matrix", s, d + bias, o, q, q * o * (d + bias))
 
     def term(
         self, method: Method, grad: Float[Tensor, "n k ..."], *, weight: bool, bias: bool, out: Term | None = None
     ) -> Term:
         """Factors, or the gradients that they make, of the weight with its bias or of either."""
-        g = self.positions_of_output(grad)
         if not weight:
-            return Gradients(g.sum(dim=3).flatten(2))
+            return Gradients(self.bias_gradients(grad))
+        g = self.positions_of_output(grad)
         n = len(g)
         if method == "factors":
             return Factors(self.positions_of_input(slice(0, n), bias=bias), g.contiguous())
@@ -114,8 +148,12 @@ class Linear(MatrixCall):
     weight: Tensor
     bias: Tensor | None = None
 
+    def takes(self, axis: SampleAxis) -> bool:
+        """Any but the last, of features."""
+        return axis.axis < self.input.ndim - 1
+
     def sizes(self) -> tuple[int, int, int, int]:
-        """Every dimension between the first and the last counts positions."""
+        """Every dimension between the first and the last counts positions, of which one may be the rows."""
         return prod(self.input.shape[1:-1]), self.weight.shape[1], self.weight.shape[0], 1
 
     def positions_of_output(self, grad: Float[Tensor, "n k ..."]) -> Float[Tensor, "n k q s o"]:
@@ -130,71 +168,6 @@ class Linear(MatrixCall):
 
 
 @dataclass
-class Convolution(MatrixCall):
-    """`torch.conv1d` or `torch.conv2d` on (n, c, ..., w)."""
-
-    weight: Tensor
-    bias: Tensor | None = None
-    stride: Any = 1
-    padding: Any = 0
-    dilation: Any = 1
-    groups: int = 1
-
-    def _pair(self, value: int | Sequence[int], height: int) -> tuple[int, int]:
-        """One number or one per direction, as (height, width); `height` is that of a 1-dimensional convolution."""
-        directions = self.weight.ndim - 2
-        values = [value] * directions if isinstance(value, int) else list(value)
-        values = values * directions if len(values) == 1 else values
-        return (height, values[0]) if directions == 1 else (values[0], values[1])
-
-    def _kernel(self) -> tuple[int, int]:
-        return self._pair(self.weight.shape[2:], 1)
-
-    def _padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        if self.padding == "valid":
-            return (0, 0), (0, 0)
-        if self.padding == "same":  # the odd one is added at the end, as in torch
-            totals = [d * (k - 1) for d, k in zip(self._pair(self.dilation, 1), self._kernel(), strict=True)]
-            return (totals[0] // 2, totals[0] - totals[0] // 2), (totals[1] // 2, totals[1] - totals[1] // 2)
-        height, width = self._pair(self.padding, 0)
-        return (height, height), (width, width)
-
-    def sizes(self) -> tuple[int, int, int, int]:
-        """Every pixel of the result is a position."""
-        image = self._pair(self.input.shape[2:], 1)
-        positions = 1
-        for side, k, step, around, d in zip(
-            image,
-            self._kernel(),
-            self._pair(self.stride, 1),
-            self._padding(),
-            self._pair(self.dilation, 1),
-            strict=True,
-        ):
-            positions *= (side + sum(around) - d * (k - 1) - 1) // step + 1
-        out, per_group = self.weight.shape[:2]
-        return positions, per_group * prod(self.weight.shape[2:]), out // self.groups, self.groups
-
-    def positions_of_output(self, grad: Float[Tensor, "n k ..."]) -> Float[Tensor, "n k q s o"]:
-        """Channels of each group last."""
-        n, k = grad.shape[:2]
-        return grad.reshape(n, k, self.groups, grad.shape[2] // self.groups, -1).transpose(-1, -2)
-
-    def positions_of_input(self, part: slice, *, bias: bool) -> Float[Tensor, "n q s d"]:
-        """Patches of the image."""
-        a = self.input[part]
-        return contract.image_patches(
-            a if a.ndim == 4 else a.unsqueeze(2),
-            self._kernel(),
-            self._pair(self.stride, 1),
-            self._padding(),
-            self._pair(self.dilation, 1),
-            self.groups,
-            bias=bias,
-        )
-
-
-@dataclass
 class Lookup(Call):
     """`torch.nn.functional.embedding` of indices (n, ...)."""
 
@@ -204,6 +177,10 @@ class Lookup(Call):
     norm_type: float = 2.0
     scale_grad_by_freq: bool = False
     sparse: bool = False
+
+    def takes(self, axis: SampleAxis) -> bool:
+        """Any: every index is a position."""
+        return True
 
     def refusal(self) -> str | None:
         """Options that change the weight or its gradient beyond a lookup."""
@@ -234,12 +211,12 @@ class ScaleCall(Call):
     """A normalisation: a trained scale and shift of each number of its normalised input."""
 
     @abstractmethod
-    def normalised(self) -> Tensor:
+    def normalised(self, a: Tensor) -> Tensor:
         """The input as it is before scale and shift."""
 
     @abstractmethod
     def kept(self) -> list[int]:
-        """Dimensions of the input along which the scale differs."""
+        """Dimensions of one row of the input along which the scale differs, counted from the end."""
 
     def shape(self, *, weight: bool, bias: bool) -> Shape:
         """A vector."""
@@ -250,10 +227,27 @@ class ScaleCall(Call):
         self, method: Method, grad: Float[Tensor, "n k ..."], *, weight: bool, bias: bool, out: Term | None = None
     ) -> Term:
         """Gradients summed over all that shares a scale."""
-        summed = [d + 1 for d in range(1, self.input.ndim) if d not in self.kept()]
-        parts = [grad * self.normalised()[:, None]] * weight + [grad] * bias
-        rows = [(part.sum(dim=summed) if summed else part).flatten(2) for part in parts]
+        kept = {d % grad.ndim for d in self.kept()}
+        summed = [d for d in range(2, grad.ndim) if d not in kept]
+        parts = [grad] * bias
+        if weight:
+            a = self.input
+            normal = self.normalised(a.flatten(0, 1) if self.repeats > 1 else a).view(a.shape)
+            parts = [grad * normal[:, None], *parts]
+        rows = [(part.sum(dim=summed) if summed else part).reshape(*grad.shape[:2], -1) for part in parts]
         return Gradients(torch.cat(rows, dim=2))
+
+
+class ChannelsCall(ScaleCall):
+    """A scale of each channel of (n, c, ...)."""
+
+    def takes(self, axis: SampleAxis) -> bool:
+        """The first."""
+        return axis.axis == 0
+
+    def kept(self) -> list[int]:
+        """The channels."""
+        return [1 + (self.repeats > 1) - self.input.ndim]
 
 
 class LastDimensionsCall(ScaleCall):
@@ -261,9 +255,13 @@ class LastDimensionsCall(ScaleCall):
 
     normalized_shape: Any
 
+    def takes(self, axis: SampleAxis) -> bool:
+        """Any but the normalised ones."""
+        return axis.axis < self.input.ndim - len(self.normalized_shape)
+
     def kept(self) -> list[int]:
         """The normalised dimensions."""
-        return list(range(self.input.ndim - len(self.normalized_shape), self.input.ndim))
+        return list(range(-len(self.normalized_shape), 0))
 
 
 @dataclass
@@ -275,9 +273,9 @@ class LayerNorm(LastDimensionsCall):
     bias: Tensor | None = None
     eps: float = 1e-5
 
-    def normalised(self) -> Tensor:
+    def normalised(self, a: Tensor) -> Tensor:
         """Normalised over the last dimensions."""
-        return F.layer_norm(self.input, self.normalized_shape, eps=self.eps)
+        return F.layer_norm(a, self.normalized_shape, eps=self.eps)
 
 
 @dataclass
@@ -288,13 +286,13 @@ class RMSNorm(LastDimensionsCall):
     weight: Tensor | None = None
     eps: float | None = None
 
-    def normalised(self) -> Tensor:
+    def normalised(self, a: Tensor) -> Tensor:
         """Divided by the root mean square over the last dimensions."""
-        return F.rms_norm(self.input, self.normalized_shape, eps=self.eps)
+        return F.rms_norm(a, self.normalized_shape, eps=self.eps)
 
 
 @dataclass
-class GroupNorm(ScaleCall):
+class GroupNorm(ChannelsCall):
     """`torch.nn.functional.group_norm`."""
 
     num_groups: int
@@ -302,17 +300,13 @@ class GroupNorm(ScaleCall):
     bias: Tensor | None = None
     eps: float = 1e-5
 
-    def normalised(self) -> Tensor:
+    def normalised(self, a: Tensor) -> Tensor:
         """Normalised over groups of channels."""
-        return F.group_norm(self.input, self.num_groups, eps=self.eps)
-
-    def kept(self) -> list[int]:
-        """The channels."""
-        return [1]
+        return F.group_norm(a, self.num_groups, eps=self.eps)
 
 
 @dataclass
-class BatchNorm(ScaleCall):
+class BatchNorm(ChannelsCall):
     """`torch.nn.functional.batch_norm` in evaluation mode."""
 
     running_mean: Tensor | None
@@ -332,22 +326,25 @@ class BatchNorm(ScaleCall):
             )
         return None
 
-    def normalised(self) -> Tensor:
+    def normalised(self, a: Tensor) -> Tensor:
         """Normalised by the running statistics."""
-        return F.batch_norm(self.input, self.running_mean, self.running_var, eps=self.eps)
+        return F.batch_norm(a, self.running_mean, self.running_var, eps=self.eps)
+
+
+@dataclass
+class PReLU(ScaleCall):
+    """`torch.nn.functional.prelu`: the scale of each channel, or of all, is that of the negative part."""
+
+    weight: Tensor
+
+    def takes(self, axis: SampleAxis) -> bool:
+        """The first."""
+        return axis.axis == 0
+
+    def normalised(self, a: Tensor) -> Tensor:
+        """The negative part."""
+        return a.clamp(max=0)
 
     def kept(self) -> list[int]:
-        """The channels."""
-        return [1]
-
-
-LAYERS: dict[Callable[..., Any], type[Call]] = {
-    F.linear: Linear,
-    torch.conv1d: Convolution,
-    torch.conv2d: Convolution,
-    F.embedding: Lookup,
-    F.layer_norm: LayerNorm,
-    F.rms_norm: RMSNorm,
-    F.group_norm: GroupNorm,
-    F.batch_norm: BatchNorm,
-}
+        """The channels, unless they share one scale."""
+        return [1 + (self.repeats > 1) - self.input.ndim] if self.weight.numel() > 1 else []

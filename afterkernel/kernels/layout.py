@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from math import prod
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch.utils._pytree import tree_leaves
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.capture import Captured, Unit
+from afterkernel.kernels.groups import Group, Unit
 from afterkernel.kernels.layers import Shape
 from afterkernel.kernels.numeric import graph_bytes
-from afterkernel.kernels.samples import Batch, Samples
+from afterkernel.kernels.samples import Batch
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
 
@@ -44,25 +43,29 @@ def try_again(compute: Callable[[], Result]) -> Result:
 
 @dataclass(frozen=True)
 class Layout:
-    """The layers captured, with their sizes and numbers of calls, and the parameters that need per-example gradients.
+    """The units of a network, and the parameters that need per-example gradients, each with the reason.
 
-    Of one sample: `outputs`, `activation_bytes` kept for one backward pass and made in it, and `result_bytes` of all
-    layers, whose gradients are made for every output.
+    Of one sample: `outputs`, `activation_bytes` kept for one backward pass and made in it, and `target_bytes` of all
+    tensors in the sites whose gradients are made for every output.
     """
 
-    shapes: Mapping[Unit, Shape]
-    calls: Mapping[Unit, int]
+    groups: tuple[Group, ...]
     left_over: Mapping[str, str]
     unused: tuple[str, ...]
     outputs: int
     activation_bytes: int
-    result_bytes: int
+    target_bytes: int
+
+    @property
+    def shapes(self) -> dict[Unit, Shape]:
+        """The units with their sizes, in the order of their terms."""
+        return {unit: shape for group in self.groups for unit, shape in group.shapes.items()}
 
 
-def look(
-    model: WorkingCopy, probe: Batch, forward: Callable[[Batch], tuple[Captured, Float[Tensor, "n k"]]]
-) -> tuple[Layout, Captured, Float[Tensor, "n k"]]:
-    """The layout from a few samples, with their forward pass. UserError if the output depends on no parameter."""
+def watched(
+    model: WorkingCopy, probe: Batch, forward: Callable[[], tuple[Result, Float[Tensor, "n k"]]]
+) -> tuple[Result, Float[Tensor, "n k"], int]:
+    """A forward pass of a few samples, and the bytes that it keeps for the backward pass."""
     saved: dict[int, int] = {}
     kept = {_address(tensor) for tensor in (*model.parameters(), *model.buffers(), *tree_leaves(probe))}
 
@@ -74,30 +77,11 @@ def look(
 
     try:
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            captured, outputs = forward(probe)
+            result, outputs = forward()
     except RuntimeError:  # torch.func transforms in the forward pass take no such hooks
-        captured, outputs = forward(probe)
+        result, outputs = forward()
         saved[0] = graph_bytes(outputs)
-    if not (outputs.requires_grad and (captured.units or captured.left_over)):
-        by_function = isinstance(probe, Samples) and probe.forward is not None
-        hint = ": forward has to use the model that it is given" if by_function else ""
-        raise UserError(f"the model's output does not depend on any trainable parameter, so it has no NTK{hint}.")
-    shapes = {}
-    for unit, calls in captured.units.items():
-        found = [call.call.shape(weight=unit.weight is not None, bias=unit.bias is not None) for call in calls]
-        shapes[unit] = replace(found[0], positions=sum(shape.positions for shape in found))
-    results = sum(prod(call.result_shape) for calls in captured.units.values() for call in calls)
-    layout = Layout(
-        shapes=shapes,
-        calls={unit: len(calls) for unit, calls in captured.units.items()},
-        left_over=captured.left_over,
-        unused=captured.unused,
-        outputs=outputs.shape[1],
-        # Gradients of the activations take as much again.
-        activation_bytes=max(1, 2 * sum(saved.values()) // len(probe)),
-        result_bytes=results * outputs.element_size() // len(probe),
-    )
-    return layout, captured, outputs
+    return result, outputs, sum(saved.values())
 
 
 def _address(tensor: Tensor) -> int:

@@ -18,6 +18,9 @@ import torch
 from afterkernel.kernels import contract
 from afterkernel.types import Float, Int, Tensor
 
+# Columns of gradients that are compared at once.
+COMPARED = 1 << 18
+
 
 @dataclass(frozen=True)
 class Term(ABC):
@@ -69,6 +72,11 @@ class Term(ABC):
     @abstractmethod
     def paired_products(self, other: Term) -> Float[Tensor, " n"]:
         """Inner products of these gradients with those of `other`, sample by sample, in float64."""
+
+    def squares(self, other: Term) -> Float[Tensor, "3 n"]:
+        """Squared lengths of these gradients, of those of `other`, and of their differences, sample by sample."""
+        own, cross, theirs = (a.paired_products(b) for a, b in ((self, self), (self, other), (other, other)))
+        return torch.stack([own, theirs, (own - 2 * cross + theirs).clamp(min=0)])
 
     @abstractmethod
     def gradients(self) -> Float[Tensor, "n k p"]:
@@ -123,6 +131,16 @@ class Gradients(Term):
         """Row by row."""
         assert isinstance(other, Gradients)
         return contract.paired_gradient_products(self.rows.flatten(1), other.rows.flatten(1))
+
+    def squares(self, other: Term) -> Float[Tensor, "3 n"]:
+        """From lengths in the gradients' own precision, which takes a tenth of the time of products in float64."""
+        assert isinstance(other, Gradients)
+        pairs = zip(
+            torch.split(self.rows.flatten(1), COMPARED, dim=1),
+            torch.split(other.rows.flatten(1), COMPARED, dim=1),
+            strict=True,
+        )
+        return torch.stack([torch.stack([_lengths(a), _lengths(b), _lengths(a - b)]).square() for a, b in pairs]).sum(0)
 
     def gradients(self) -> Float[Tensor, "n k p"]:
         """Returns itself."""

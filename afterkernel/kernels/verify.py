@@ -143,13 +143,12 @@ def _difference(
     """The same, of terms of the two one after the other."""
     by_layer: dict[str, Tensor] = {}
     for layer, mine, theirs in pairs:
-        products = torch.stack([a.paired_products(b) for a, b in ((mine, mine), (mine, theirs), (theirs, theirs))])
-        by_layer[layer] = by_layer[layer] + products if layer in by_layer else products
-    own, cross, other = torch.stack(list(by_layer.values()), dim=1)
+        three = mine.squares(theirs)
+        by_layer[layer] = by_layer[layer] + three if layer in by_layer else three
+    own, other, departures = torch.stack(list(by_layer.values()), dim=1)
     squares = torch.maximum(own, other)
     total = squares.sum(dim=0)
     floor = FLOOR**2 * total.nan_to_num(0.0, 0.0, 0.0).max()
-    departures = (own - 2 * cross + other).clamp(min=0)
     scale = torch.maximum(squares, (SMALL_LAYER**2 * total).clamp(min=floor))
     found = torch.where(departures > 0, (departures / scale).sqrt(), torch.where(departures == 0, 0.0, torch.nan))
     worst = found.amax(dim=0)

@@ -180,6 +180,11 @@ def test_options_of_several_classes_are_no_part_of_the_ids_of_two():
     assert not {"minus", "plus"} & several["dataset"].keys()
 
 
+def test_all_classes_are_those_that_a_list_names_before_they_are_listed_too():
+    ids = {made(dataset=Digits(classes=classes)).identity.run_id for classes in ("all", list("0123456789"))}
+    assert len(ids) == 1
+
+
 def test_a_folder_is_one_data_set_however_its_path_is_spelled(tmp_path, monkeypatch):
     (tmp_path / "pets").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "pets")

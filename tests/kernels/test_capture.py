@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from afterkernel.kernels import embedding, ntk
-from afterkernel.kernels.layers import LAYERS, Linear
+from afterkernel.kernels.layers import Linear
+from afterkernel.kernels.registry import LAYERS
 
 S = 5
 
@@ -55,7 +56,7 @@ class Doubled(torch.autograd.Function):
         return 2 * grad @ weight, 2 * grad.T @ x
 
 
-# Name: (forward, parts, inputs, whether all is captured).
+# Name: (forward, parts, inputs, whether the sites account for all parameters).
 RIGHT = {
     "called-twice": (lambda s, x: s.b(torch.tanh(s.a(torch.tanh(s.a(x))))), two, vectors, True),
     "called-twice-convolution": (
@@ -74,22 +75,22 @@ RIGHT = {
         lambda s, x: s.b(torch.tanh(F.linear(torch.tanh(s.a(x)), s.a.weight))),
         two,
         vectors,
-        False,
+        True,
     ),
     "tied-embedding": (
         lambda s, x: scalar(F.linear(torch.tanh(s.a(x)), s.a.weight)),
         lambda: {"a": nn.Embedding(7, 3)},
         tokens,
-        False,
+        True,
     ),
-    "by-hand": (lambda s, x: s.b(torch.tanh(s.a(x)) @ s.a.weight), two, vectors, False),
-    "by-hand-and-a-call-thrown-away": (dead_call, two, vectors, False),
-    "in-the-loss-only": (lambda s, x: s.b(s.a(x)) + s.a.weight.square().sum(), two, vectors, False),
+    "by-hand": (lambda s, x: s.b(torch.tanh(s.a(x)) @ s.a.weight), two, vectors, True),
+    "by-hand-and-a-call-thrown-away": (dead_call, two, vectors, True),
+    "in-the-loss-only": (lambda s, x: s.b(s.a(x)) + s.a.weight.square().sum(), two, vectors, True),
     "plain-parameter": (
         lambda s, x: s.b(torch.tanh(s.a(x)) * s.gain),
         lambda: two(gain=nn.Parameter(torch.rand(4))),
         vectors,
-        False,
+        True,
     ),
     "inplace-relu": (lambda s, x: s.b(F.relu(s.a(x), inplace=True)), two, vectors, True),
     "inplace-relu-convolution": (
@@ -102,7 +103,7 @@ RIGHT = {
         lambda s, x: s.b(torch.tanh(s.a(x))),
         lambda: two(a=parametrizations.weight_norm(nn.Linear(4, 4))),
         vectors,
-        False,
+        True,
     ),
     "view": (
         lambda s, x: s.b(torch.tanh(s.a(x)).view(len(x), -1)),
@@ -120,25 +121,25 @@ RIGHT = {
         lambda s, x: scalar(torch.tanh(s.a(x.transpose(0, 1))).transpose(0, 1)),
         lambda: {"a": nn.Linear(4, 3)},
         sequences,
-        False,
+        True,
     ),
     "positions-flattened": (
         lambda s, x: scalar(s.a(x.reshape(-1, 4)).view(len(x), S, 3)),
         lambda: {"a": nn.Linear(4, 3)},
         sequences,
-        False,
+        True,
     ),
     "one-table-for-all": (
         lambda s, x: scalar(torch.tanh(s.a(x) + s.b(torch.arange(S)))),
         lambda: {"a": nn.Embedding(7, 3), "b": nn.Embedding(S, 3)},
         tokens,
-        False,
+        True,
     ),
     "one-table-for-all-as-a-batch-of-one": (
         lambda s, x: scalar(torch.tanh(s.a(x) + s.b(torch.arange(S)[None]))),
         lambda: {"a": nn.Embedding(7, 3), "b": nn.Embedding(S, 3)},
         tokens,
-        False,
+        True,
     ),
     "unused": (lambda s, x: s.b(torch.tanh(x)), two, vectors, True),
     "branch-of-samples": (branch_of_samples, two, vectors, True),
@@ -147,14 +148,14 @@ RIGHT = {
         lambda s, x: s.b(torch.tanh(x @ s.a.weight) if x.shape[0] * x.abs().max().item() > 0 else x),
         two,
         vectors,
-        False,
+        True,
     ),
-    "detached": (lambda s, x: s.b(torch.tanh(s.a(x)) + s.a(x).detach()), two, vectors, False),
+    "detached": (lambda s, x: s.b(torch.tanh(s.a(x)) + s.a(x).detach()), two, vectors, True),
     "a-gradient-that-is-zero": (
         lambda s, x: scalar(s.n(s.a(x) + s.shift)),
         lambda: two(n=nn.LayerNorm(4), shift=nn.Parameter(torch.tensor(0.3))),
         vectors,
-        False,
+        True,
     ),
     "output-rounded": (lambda s, x: s.b(torch.tanh(s.a(x))).bfloat16(), two, vectors, True),
     "bias-of-another": (

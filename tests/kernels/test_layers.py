@@ -84,20 +84,39 @@ CAPTURED = {
     "batch-norm-2d": (lambda: stirred(nn.BatchNorm2d(4)), images),
     "batch-norm-1d": (lambda: stirred(nn.BatchNorm1d(4)), vectors),
     "batch-norm-frozen-weight": (lambda: frozen(stirred(nn.BatchNorm2d(4)), "weight"), images),
-}
-FALL_BACK = {
-    "embedding-max-norm": (lambda: nn.Embedding(7, 3, max_norm=1.0), tokens),
     "attention": (
         lambda: Net(lambda s, x: s.a(x, x, x)[0], a=nn.MultiheadAttention(4, 2, batch_first=True)),
         sequences,
     ),
+    "attention-positions-first": (
+        lambda: Net(
+            lambda s, x: s.a(x.transpose(0, 1), x.transpose(0, 1).sin(), x.transpose(0, 1).cos())[0].transpose(0, 1),
+            a=nn.MultiheadAttention(4, 1, add_bias_kv=True),
+        ),
+        sequences,
+    ),
+    "embedding-max-norm": (lambda: nn.Embedding(7, 3, max_norm=1.0), tokens),
     "transformer": (lambda: nn.TransformerEncoderLayer(4, 2, 6, batch_first=True), sequences),
     "lstm": (lambda: Net(lambda s, x: s.a(x)[0], a=nn.LSTM(4, 3, batch_first=True)), sequences),
     "parameter": (lambda: Net(lambda s, x: x * s.gain, gain=nn.Parameter(torch.rand(4))), vectors),
     "conv3d": (lambda: Net(lambda s, x: s.a(x[:, None]), a=nn.Conv3d(1, 2, 3)), images),
+    "conv3d-uneven": (
+        lambda: Net(
+            lambda s, x: s.a(x.unflatten(1, (2, 2))), a=nn.Conv3d(2, 4, (1, 3, 2), (1, 2, 1), (1, 0, 1), (1, 1, 2), 2)
+        ),
+        images,
+    ),
     "transposed": (lambda: nn.ConvTranspose2d(4, 2, 3), images),
+    "transposed-uneven": (
+        lambda: nn.ConvTranspose2d(4, 6, (3, 2), (2, 1), (1, 0), (1, 0), groups=2, dilation=(1, 3)),
+        images,
+    ),
+    "transposed-1d": (lambda: nn.ConvTranspose1d(4, 3, 3, stride=2, dilation=3, output_padding=2), signals),
+    "transposed-3d": (lambda: Net(lambda s, x: s.a(x[:, None]), a=nn.ConvTranspose3d(1, 2, 2, bias=False)), images),
     "instance-norm": (lambda: stirred(nn.InstanceNorm2d(4, affine=True)), images),
     "bilinear": (lambda: Net(lambda s, x: s.a(x, x.sin()), a=nn.Bilinear(4, 4, 2)), vectors),
+    "prelu": (lambda: Net(lambda s, x: s.a(x - 0.5), a=nn.PReLU(4)), images),
+    "prelu-one-slope": (lambda: Net(lambda s, x: s.a(x - 0.5), a=nn.PReLU()), images),
 }
 
 
@@ -132,16 +151,6 @@ def test_a_captured_layer_equals_autograd(case, dtype, method):
     assert a.bytes == a.empty_like(7).bytes
 
 
-@pytest.mark.parametrize("dtype", BARS)
-@pytest.mark.parametrize("case", FALL_BACK)
-def test_a_layer_that_falls_back_equals_autograd(case, dtype):
-    make, inputs = FALL_BACK[case]
-    model, x, y = network(make), inputs(7), inputs(4)
-    assert embedding(model, dtype=dtype).prepare(x).left_over
-    assert relative_error(ntk(model, x, dtype=dtype), gram(model, x)) < BARS[dtype]
-    assert relative_error(ntk(model, x, y, dtype=dtype), gram(model, x, y)) < BARS[dtype]
-
-
 def test_gradients_scaled_by_the_frequency_in_the_batch_are_right_or_refused():
     model, x = network(lambda: nn.Embedding(7, 3, scale_grad_by_freq=True)), tokens(7)
     message = ""
@@ -152,13 +161,10 @@ def test_gradients_scaled_by_the_frequency_in_the_batch_are_right_or_refused():
     assert "depends on the others" in message or relative_error(K, gram(model, x)) < 1e-12
 
 
-@pytest.mark.parametrize(
-    ("dtype", "how"),
-    [(torch.float64, "one sample at a time"), (torch.float32, "vmap" if torch.backends.mkldnn.is_available() else "")],
-)
-def test_recurrent_layers_are_vectorised_where_torch_has_a_rule_for_them(dtype, how):
-    phi = embedding(network(FALL_BACK["lstm"][0]), dtype=dtype)
-    assert how in phi.plan_layers(sequences(3))[0].reason
+@pytest.mark.parametrize("dtype", BARS)
+def test_the_plan_says_how_a_recurrent_layer_is_differentiated(dtype):
+    phi = embedding(network(CAPTURED["lstm"][0]), dtype=dtype)
+    assert "differentiated by itself" in phi.plan_layers(sequences(3))[0].reason
 
 
 @pytest.mark.parametrize("method", ["gradients", "factors"])

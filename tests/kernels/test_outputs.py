@@ -186,8 +186,14 @@ def test_pairs_alone_are_the_diagonal(case, method, output):
         assert relative_error(paired, expected) < 1e-12
 
 
-def test_more_outputs_than_are_verified_of_a_parameter_without_a_layer():
-    model = Net(lambda s, x: s.a(x) * s.gain, a=nn.Linear(4, 20), gain=nn.Parameter(torch.rand(20)))
+def test_more_outputs_than_are_verified_of_a_parameter_outside_the_sites():
+    def forward(net, x):
+        found = net.a(x)
+        scale = torch.ones_like(found)
+        scale[:] = net.gain
+        return found * scale
+
+    model = Net(forward, a=nn.Linear(4, 20), gain=nn.Parameter(torch.rand(20)))
     x = torch.rand(5, 4)
     K = ntk(model, x, output="full", dtype=torch.float64)
     assert relative_error(K, full_gram(model, x)) < 1e-12

@@ -162,7 +162,10 @@ def test_commands_that_need_a_configuration_say_so(folder, program):
     assert "is not a run: it has no config.yaml" in done.stderr
 
 
-@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("transformers", "accelerate")),
+    reason="transformers and accelerate are not installed",
+)
 @pytest.mark.filterwarnings("ignore")
 def test_the_example_for_transformers(tmp_path, monkeypatch):
     import transformers

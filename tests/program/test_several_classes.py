@@ -69,7 +69,7 @@ def test_the_svm_columns_are_those_of_one_against_the_rest_by_scikit_learn(sever
     else:
         assert found.margin is None
         assert found.gap is None
-    values = np.stack([svm.decision_function(grams.test).numpy() for svm in alone], 1)
+    values = np.stack([svm.decision_function(grams.test) for svm in alone], 1)
     assert found.svm_test_error == np.mean(values.argmax(1) != grams.y_test)
     if kernel == "ntk":  # scikit-learn's SVM has an intercept: a mirrored copy of each image has none
         mirrored = np.block([[grams.train, -grams.train], [-grams.train, grams.train]])

@@ -1,7 +1,7 @@
 """When a training is saved, against the definition written out."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from afterkernel.errors import UserError
@@ -10,6 +10,7 @@ from afterkernel.training.snapshot_rule import SnapshotRule
 CHOSEN = st.lists(st.integers(0, 12), max_size=4)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CHOSEN, CHOSEN, st.lists(st.integers(0, 12), unique=True, min_size=1).map(sorted))
 def test_a_step_or_epoch_is_due_at_the_first_check_at_or_after_it(steps, epochs, checks):
     rule = SnapshotRule(steps=steps, epochs=epochs)
@@ -20,6 +21,7 @@ def test_a_step_or_epoch_is_due_at_the_first_check_at_or_after_it(steps, epochs,
         assert rule.due(epoch=now) == bool(passed & set(epochs))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 9), unique=True, max_size=3), st.lists(st.integers(0, 9), max_size=8))
 def test_a_loss_is_due_at_the_first_check_at_or_below_it(targets, losses):
     rule = SnapshotRule(losses=targets)
