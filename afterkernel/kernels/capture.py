@@ -18,6 +18,7 @@ from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves
 
+from afterkernel.errors import UserError
 from afterkernel.kernels.registry import LAYERS
 from afterkernel.kernels.sites import Arguments, LayerSite, Recorded, Site
 from afterkernel.types import Float, Tensor
@@ -132,6 +133,10 @@ class Recorder(ParameterCalls):
         """What was recorded. Raises CallsDifferError where calls are missing."""
         if self._at != len(self._steps):
             raise CallsDifferError
+        if any(entry.overwritten for entry in self.recorded):  # autograd would find out, but is not asked
+            raise UserError(
+                "the model's gradient fails: the input of a layer is changed in place after the layer's call."
+            )
         return self.recorded
 
 

@@ -265,7 +265,8 @@ def _settle(finder: _Finder, outputs: Float[Tensor, "n k"]) -> None:
         elif order:
             _interleave(site)
     for entry in recorded:
-        entry.site.keeps_copies = entry.overwritten
+        if isinstance(entry.site, LocalSite):
+            entry.site.keeps_copies = entry.overwritten
 
 
 def _interleaved(grad: Tensor, axis: SampleAxis) -> bool | None:

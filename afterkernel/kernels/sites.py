@@ -99,15 +99,13 @@ class Site(ABC):
     """A call in which samples meet the parameter side.
 
     `operands` are the places of the parameter side among the leaves of its arguments, `axes` those of the samples,
-    `targets` where they are in each tensor whose gradient is taken; `keeps_copies` says that the operands are changed
-    in place afterwards, so that copies are needed.
+    `targets` where they are in each tensor whose gradient is taken.
     """
 
     function: Callable[..., Any]
     operands: tuple[int, ...]
     axes: Mapping[int, SampleAxis]
     targets: list[SampleAxis]
-    keeps_copies: bool = False
 
     @property
     def method(self) -> str | None:
@@ -133,9 +131,6 @@ class Site(ABC):
         """Whether the samples are where they were in the calls that this site was found in."""
         return all(axis.fits(given.leaves[i], n) for i, axis in self.axes.items())
 
-    def _kept(self, value: Tensor) -> Tensor:
-        return value.detach().clone() if self.keeps_copies else value.detach()
-
     def _leaves(self, given: Arguments) -> dict[int, Tensor]:
         return {i: given.leaves[i].detach().requires_grad_() for i in self.operands}
 
@@ -156,12 +151,12 @@ class LayerSite(Site):
         args, kwargs = given.replaced(leaves)
         result = self.function(*args, **kwargs)
         sources = [getattr(call, role) for role in self.roles]
-        guarded = call.input
-        call.input = self._kept(call.input)
+        guarded = [(call.input, call.input._version)] if "weight" in self.roles else []
+        call.input = call.input.detach()
         call.arrange(self.entered, n)
         edge, shape = get_gradient_edge(result), self.targets[0].split(result, n).shape
         recorded = Recorded(self, n, sources, list(leaves.values()), [edge], [shape], call)
-        recorded.guarded = [(guarded, guarded._version)]
+        recorded.guarded = guarded
         return result, recorded
 
     def rows(
@@ -228,11 +223,13 @@ class LocalSite(Site):
     """A call of any function, differentiated for each sample by itself.
 
     `results` are the places of the targets among the leaves of its result; `counts` the leaves that are numbers
-    proportional to the samples, with their share of one sample.
+    proportional to the samples, with their share of one sample. `keeps_copies` says that operands of the samples are
+    changed in place afterwards.
     """
 
     results: tuple[int, ...] = field(kw_only=True)
     counts: Mapping[int, Any] = field(kw_only=True)
+    keeps_copies: bool = field(default=False, init=False)
     one_by_one: bool = field(default=False, init=False)
 
     def run(self, given: Arguments, n: int) -> tuple[Any, Recorded]:
@@ -240,8 +237,11 @@ class LocalSite(Site):
         kept = list(given.leaves)
         guarded = []
         for i in self.axes:
-            guarded.append((kept[i], kept[i]._version))
-            kept[i] = self._kept(kept[i])
+            if self.keeps_copies:
+                kept[i] = kept[i].detach().clone()
+            else:
+                guarded.append((kept[i], kept[i]._version))
+                kept[i] = kept[i].detach()
         leaves = self._leaves(given)
         args, kwargs = given.replaced(leaves)
         result = self.function(*args, **kwargs)

@@ -7,6 +7,7 @@ from kernel_oracle import Net, gram, relative_error, scalar
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from afterkernel.errors import UserError
 from afterkernel.kernels import embedding, layer_ntks, ntk
 from afterkernel.kernels.groups import CallGroup, PulledGroup, RowsGroup, TableGroup
 
@@ -61,9 +62,15 @@ def added_in_place(net, x):
 
 def input_changed_afterwards(net, x):
     y = x.sin()
-    z = net.a(y)
+    z = net.a(y) + (y.detach() + net.w)
     y.mul_(2)
     return scalar(z.tanh() + y)
+
+
+def bias_alone():
+    layer = nn.Linear(4, 4)
+    layer.weight.requires_grad_(False)
+    return {"a": layer, "w": parameter(1)}
 
 
 def in_two_orders(net, x):
@@ -142,7 +149,7 @@ CASES = {
     ),
     "repeated": (repeated, lambda: {"w": parameter(1, S, 4)}, sequences, {RowsGroup}),
     "added-in-place": (added_in_place, lambda: {"w": parameter(4)}, sequences, {RowsGroup}),
-    "input-changed-afterwards": (input_changed_afterwards, lambda: {"a": nn.Linear(4, 4)}, vectors, {CallGroup}),
+    "input-changed-afterwards": (input_changed_afterwards, bias_alone, vectors, {CallGroup, RowsGroup}),
     "einsum": (
         lambda s, x: scalar(torch.einsum("nsd,de->nse", x, s.w).sin()),
         lambda: {"w": parameter(4, 3)},
@@ -265,6 +272,20 @@ def test_other_calls_in_a_later_batch_fall_back_and_are_right():
     model = Net(forward, a=nn.Linear(4, 4), b=nn.Linear(4, 4))
     x = torch.cat([vectors(6), vectors(3) + 2])
     assert relative_error(ntk(model, x, dtype=torch.float64), gram(model, x)) < 1e-12
+
+
+@pytest.mark.parametrize("first", [0.0, 2.0])
+def test_a_layer_input_that_is_changed_afterwards_is_refused(first):
+    def forward(net, x):
+        y = x.sin()
+        z = net.a(y)
+        if bool((x > 1).any()):
+            y.mul_(2)
+        return scalar(z.tanh() + y)
+
+    model, x = Net(forward, a=nn.Linear(4, 4)), torch.cat([vectors(6) + first, vectors(3) + 2])
+    with pytest.raises(UserError, match="the model's gradient fails"):
+        ntk(model, x)
 
 
 def test_a_derivative_inside_the_forward_pass_is_not_taken_for_a_layer():
