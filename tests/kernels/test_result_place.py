@@ -15,7 +15,7 @@ def model():
     return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))
 
 
-X, Y = torch.rand(20, 4), torch.rand(7, 4)
+X, Y = torch.rand(27, 4, generator=torch.Generator().manual_seed(0)).split([20, 7])
 
 
 @pytest.mark.parametrize("y", [None, Y])
@@ -37,8 +37,9 @@ def test_the_result_is_written_where_it_belongs(model, y, budget, tmp_path):
 
 def test_an_svm_reads_the_file(model, tmp_path):
     ak.ntk(model, X, output="trace", out=tmp_path / "K.npy")
-    K, y = np.load(tmp_path / "K.npy", mmap_mode="r"), torch.arange(20) % 2
+    K, y = np.load(tmp_path / "K.npy", mmap_mode="r"), X[:, 0] > X[:, 0].median()
     found = ak.HardMarginSVM().fit(K, y)
+    assert found.separable_
     assert found.margin_ == pytest.approx(ak.HardMarginSVM().fit(torch.tensor(np.array(K)), y).margin_)
 
 

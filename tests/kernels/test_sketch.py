@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from kernel_oracle import Net, full_gram, gram, set_batch_sizes
-from test_layers import CAPTURED, network
+from test_layers import CAPTURED, network, tokens
 from torch import nn
 
 import afterkernel as ak
@@ -18,6 +18,8 @@ from afterkernel.kernels.sketch_maps import MatrixSketch, Sums, add_lookups, add
 from afterkernel.kernels.terms import Block
 
 SEEDS = 60
+TIED = {"tied-embedding": (lambda: Net(lambda s, x: s.e(x).sin() @ s.e.weight.T, e=nn.Embedding(7, 3)), tokens)}
+LAYERS = CAPTURED | TIED
 
 
 def mean_of_sketches(phi, block, others):
@@ -37,9 +39,9 @@ def assert_unbiased(mean, exact, lengths, other_lengths, dim):
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.parametrize("case", CAPTURED)
+@pytest.mark.parametrize("case", LAYERS)
 def test_the_sketch_of_a_layer_is_unbiased(case):
-    make, inputs = CAPTURED[case]
+    make, inputs = LAYERS[case]
     torch.manual_seed(0)
     model, x, y = network(make), inputs(5), inputs(3)
     phi = SketchEmbedding(model, dim=8, dtype=torch.float64)
