@@ -33,7 +33,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -51,6 +51,8 @@ from afterkernel.types import Float, Tensor
 
 BATCHES = (4, 16, 64)
 LOOPED = 6  # samples on which the loop is tried
+HOPELESS = 10  # a way whose first sample takes so many times as long as another's is not tried further
+FIRST_CALL_S = 1.0  # what a first call may take in any case
 CHECKED = 4
 REPEATS, REPEAT_BELOW_S = 5, 5.0  # processor seconds
 PRODUCT = (1024, 1024, 8192)  # rows, columns and depth of the product that gives the rate
@@ -201,18 +203,20 @@ def fastest(model: nn.Module, x: Tensor, largest: int) -> Way:
     sizes = sorted({min(batch, len(x), largest) for batch in BATCHES})
     for backends, words in [(None, ""), ([SDPBackend.MATH], ", attention by sdpa math")][: 2 if attends else 1]:
         tried.append((f"vmap(grad){words}", by_vmap(model, backends), sizes, 1))
-    ways = []
+    ways: list[Way] = []
     for name, gradients, batches, times in tried:
         for batch in batches:
             some = x[: batch * times]
-            way = Way(f"{name}, batch {batch}" if batch > 1 else name, gradients, batch, Cost(0, 0))
             try:
-                gradients(x[:1])
+                first = measure(lambda f=gradients: f(x[:1]), 1)  # type: ignore[misc]
+                if any(first.cpu_s > max(FIRST_CALL_S, HOPELESS * way.each.cpu_s) for way in ways):
+                    break
                 parts = torch.split(some, batch)
-                cost = measure(lambda parts=parts, way=way: [way.gradients(part) for part in parts], 2)  # type: ignore[misc]
+                cost = measure(lambda parts=parts, f=gradients: [f(part) for part in parts], 2)  # type: ignore[misc]
             except (RuntimeError, ValueError, NotImplementedError):  # what vmap does not support
                 break
-            ways.append(replace(way, each=cost.times(1 / len(some))))
+            words = f"{name}, batch {batch}" if batch > 1 else name
+            ways.append(Way(words, gradients, batch, cost.times(1 / len(some))))
     return min(ways, key=lambda way: way.each.cpu_s)
 
 
@@ -220,7 +224,7 @@ def naive(model: nn.Module, x: Tensor, budget_bytes: int) -> tuple[str, Way, Cos
     """What was done, the fastest naive way, and the cost of the Gram matrix by it within the budget."""
     count, n = sum(parameter.numel() for parameter in trained(model)), len(x)
     rows = max(3, budget_bytes // (4 * count))
-    way = fastest(model, x, rows // 3)
+    way = fastest(model, x, max(1, rows // 8))  # small against the block of rows
     held = max(1, rows - 2 * way.batch)  # the rest is what computing a batch takes
     if n <= held:
 

@@ -33,6 +33,7 @@ def check_reached(
     Parameters that the outputs do not depend on are right without one.
     """
     outputs = select(model(x), len(x))
+    _check_own(model, outputs)
     counts = uses(outputs, parameters)
     missing = [name for name, value in parameters.items() if not counts[name]]
     if missing:
@@ -44,6 +45,16 @@ def check_reached(
             f"the model's output depends on {listed}, but no gradient reaches {'it' if len(names) == 1 else 'them'}: "
             "used under torch.no_grad(), through .detach(), .data, .item() or numpy, or in a function that autograd "
             "does not see through; remove that, or call requires_grad_(False) on what the kernel is to leave out."
+        )
+
+
+def _check_own(model: WorkingCopy, outputs: Float[Tensor, "n k"]) -> None:
+    """Raise UserError where the outputs depend on parameters of the user's own model, which no gradient is taken in."""
+    counts = uses(outputs, model.users_parameters)
+    if counts:
+        raise UserError(
+            f"the output depends on {next(iter(counts))} of the model itself, not of the copy that the kernel is "
+            "computed with: forward has to use the model that it is given, and a module its own parts by self."
         )
 
 

@@ -112,7 +112,8 @@ class Streamed(Samples):
         index = range(len(self))[part] if isinstance(part, slice) else [int(i) for i in part]
         if len(index) == 0:
             return self._first[:0]
-        batch = self._load(list(index))
+        with torch._C.DisableTorchFunction():  # reading is no part of the forward pass, whose calls may be recorded
+            batch = self._load(list(index))
         if _kind(batch) != self._kind:
             raise UserError(
                 f"{self._name} gives samples of {_described(_kind(batch))} from number {index[0]} on, and of "
@@ -141,6 +142,13 @@ def _unflatten(tensors: Any, context: Any) -> Samples:
 
 
 register_pytree_node(Samples, _flatten, _unflatten, serialized_type_name="afterkernel.Samples")
+
+
+def called(model: nn.Module, args: Any, kwargs: Any) -> Any:
+    """What a model gives for its arguments, or for one `Samples`, which knows how the model is called with it."""
+    if len(args) == 1 and isinstance(args[0], Samples):
+        return args[0].call(model)
+    return model(*args, **kwargs)
 
 
 def magnitudes(x: Batch) -> Float[Tensor, " n"]:

@@ -28,7 +28,7 @@ from afterkernel.kernels.hooks import Hook, forward_hooks, install, needed_hooks
 from afterkernel.kernels.isolation import PrivateRandomness, isolated
 from afterkernel.kernels.module_copy import ModuleCopier, check_copyable, named_tensors
 from afterkernel.kernels.numeric import coarsest, digits, largest_difference, number_tensors, overflows
-from afterkernel.kernels.samples import Samples
+from afterkernel.kernels.samples import called
 from afterkernel.kernels.writes import WriteGuard, WriteRefused, make_private
 from afterkernel.types import Tensor
 
@@ -79,6 +79,11 @@ class WorkingCopy(nn.Module):
         """The copied module itself, of the class of the user's."""
         found: nn.Module = self.__dict__["_copy"].inner
         return found
+
+    @property
+    def users_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters of the model that was copied."""
+        return dict(self.__dict__["_model"].named_parameters())
 
     def all_tensors(self) -> dict[str, Tensor]:
         """Parameters, all buffers and other tensor attributes, by name."""
@@ -189,7 +194,7 @@ class _Copy:
             # A forward pass may write to its input.
             args, kwargs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
             try:
-                output = _called(self.inner, args, kwargs)
+                output = called(self.inner, args, kwargs)
             finally:
                 self._reset()
         return self._unsqueezed(output, args, kwargs)
@@ -348,13 +353,6 @@ def _sample_shape(copy: _Copy, output: Any, args: Any, kwargs: Any) -> torch.Siz
         except Exception:
             return None
     return output.shape[1:] if isinstance(output, Tensor) and output.ndim and len(output) == n else None
-
-
-def _called(inner: nn.Module, args: Any, kwargs: Any) -> Any:
-    """The output for the arguments, or for one `Samples`, which knows how the model is called with it."""
-    if len(args) == 1 and isinstance(args[0], Samples):
-        return args[0].call(inner)
-    return inner(*args, **kwargs)
 
 
 def _is_batch(leaf: Any) -> bool:

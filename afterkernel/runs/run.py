@@ -94,7 +94,12 @@ class _Work:
 
 def _load(config: Config) -> Problem:
     """The images, with the labels that the network is trained with."""
-    return with_label_noise(config.dataset.load(), config.training.label_noise, config.seed)
+    clean = config.dataset.load()
+    noisy = with_label_noise(clean, config.training.label_noise, config.seed)
+    if noisy is not clean:
+        wrong = int((noisy.y_train != clean.y_train).sum())
+        log.info("%d of %d training labels are wrong: training.label_noise", wrong, len(noisy.y_train))
+    return noisy
 
 
 def _build(work: _Work) -> Network:

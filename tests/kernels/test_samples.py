@@ -179,6 +179,14 @@ def test_what_is_no_batch(name):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_function_that_uses_the_model_itself_in_part_is_refused(dtype):
+    model = network().to(dtype)
+    x = (X.to(dtype), IDS, MASK)
+    with pytest.raises(UserError, match=r"depends on \w+.\w+ of the model itself, .* forward has to use the model"):
+        ak.ntk(model, x, forward=lambda given, batch: given(*batch) + model(*batch), dtype=dtype)
+
+
 def test_y_has_the_structure_of_x():
     with pytest.raises(UserError, match=r"x holds x\[0\], x\[1\], x\[2\] and y y\['x'\]: give y in the structure of x"):
         ak.ntk(network(), (X, IDS, MASK), {"x": X})
