@@ -62,7 +62,7 @@ class NetworkGradients:
 
     def program(self, x: Batch, place: Callable[[Batch], Batch]) -> Program:
         """The sites of samples of the shape of x; `place` is applied to those that are looked at."""
-        return self.programs.of(x, lambda rows: self.of(place(x[rows])))
+        return self.programs.of(x, lambda rows: self.of(place(x[rows]))())
 
     def lay_out(
         self, program: Program, recorded: Sequence[Recorded], outputs: Float[Tensor, "n k"], activation_bytes: int

@@ -220,18 +220,16 @@ def _expand(
 
 
 def find_sites(
-    parameters: Mapping[str, Tensor], forward: Callable[[list[int]], Callable[[], Float[Tensor, "n k"]]], samples: int
+    parameters: Mapping[str, Tensor], forward: Callable[[list[int]], Float[Tensor, "n k"]], samples: int
 ) -> Program:
     """The program of a network; without steps where two forward passes do not call the same functions."""
     log = _Log()
     finder = _Finder(parameters, log)
-    # what reads the samples is no part of the network
-    first, second = (forward([i % samples for i in range(count)]) for count in SAMPLES)
     try:
         with log:
-            first()
+            forward([i % samples for i in range(SAMPLES[0])])
         with finder:
-            outputs = second()
+            outputs = forward([i % samples for i in range(SAMPLES[1])])
         if outputs.requires_grad:
             _settle(finder, outputs)
     except UserError:
@@ -327,8 +325,8 @@ class Programs:
         self._parameters = parameters
         self._found: dict[object, Program] = {}
 
-    def of(self, x: Batch, forward: Callable[[list[int]], Callable[[], Float[Tensor, "n k"]]]) -> Program:
-        """The program of samples like x. `forward` of some, which may occur several times, gives their forward pass."""
+    def of(self, x: Batch, forward: Callable[[list[int]], Float[Tensor, "n k"]]) -> Program:
+        """The program of samples like x. `forward` gives the outputs of some, which may occur several times."""
         key = tuple((place, *leaf.shape[1:]) for place, leaf in named_tensors(x).items())
         if key not in self._found:
             self._found[key] = find_sites(self._parameters, forward, len(x))
