@@ -19,7 +19,7 @@ from afterkernel.kernels.capture import CallsDifferError, layer_of, uses
 from afterkernel.kernels.convolutions import Convolution
 from afterkernel.kernels.groups import ManyEntriesError, Unit
 from afterkernel.kernels.layers import MatrixCall, Method
-from afterkernel.kernels.layout import Layout, LayoutChangedError, try_again, watched
+from afterkernel.kernels.layout import Layout, LayoutChangedError, TableWrittenOutError, try_again, watched
 from afterkernel.kernels.machine import batch_sizes, crashes_channels_last, elementwise_cost
 from afterkernel.kernels.network_gradients import NetworkGradients, Pass
 from afterkernel.kernels.numeric import real_numbers
@@ -339,7 +339,7 @@ class GradientEmbedding:
         except ManyEntriesError as found:
             self._network.full_tables.add(found.unit)
             self._fall_back(set(), x)
-            raise LayoutChangedError from None
+            raise TableWrittenOutError from None
         except RuntimeError as error:
             raise _gradient_fails(error) from error
         return OutputsApart(layers) if self.output.which == "diagonal" else Block(layers)

@@ -180,8 +180,9 @@ class TableGroup(Group):
     @property
     def shapes(self) -> Mapping[Unit, Shape]:
         """A table that is looked up at every position and entry."""
-        if self.entries is None:
-            return self.rows.shapes
+        if self.entries is None:  # a vector whose numbers are those of a table
+            table = Shape("vector", 1, self.rows.size // self.width, self.width, 1, self.rows.size)
+            return {self.unit: table}
         places = self.positions + self.entries
         return {self.unit: Shape("lookup", places, self.rows.size // self.width, self.width, 1, self.rows.size)}
 

@@ -32,6 +32,10 @@ class LayoutChangedError(UserError):
         )
 
 
+class TableWrittenOutError(LayoutChangedError):
+    """A batch has more entries of a table than its lookups hold: the table's gradients are written out from now on."""
+
+
 def try_again(compute: Callable[[], Result]) -> Result:
     """The result of a computation that is restarted whenever the layout changes: at most once per parameter."""
     while True:

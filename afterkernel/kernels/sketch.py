@@ -14,11 +14,11 @@ from afterkernel.kernels.computation import slices
 from afterkernel.kernels.finite import FiniteCheck
 from afterkernel.kernels.gram import check_samples
 from afterkernel.kernels.inputs import check_options, check_types, place_of
-from afterkernel.kernels.layout import LayoutChangedError
+from afterkernel.kernels.layout import LayoutChangedError, TableWrittenOutError
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES, LayerPlan, check_budget
 from afterkernel.kernels.precision import exact_products, precision
 from afterkernel.kernels.sample_sources import Inputs
-from afterkernel.kernels.samples import Forward
+from afterkernel.kernels.samples import Batch, Forward
 from afterkernel.kernels.sketch_embedding import SketchEmbedding
 from afterkernel.kernels.trained import Choice
 from afterkernel.progress.work import progress
@@ -146,21 +146,8 @@ def sketch(  # noqa: PLR0913 (public, all but four by name)
     phi = SketchEmbedding(model, dim=dim, seed=seed, **options)
     check_types(phi, inputs)
     phi.limit_work(budget_bytes)
-    phi.plan_layers(batch)
-    check_budget(budget_bytes, phi.sample_bytes // kind.dtype.itemsize, kind.dtype.itemsize)
-    E = torch.empty(len(batch), phi.outputs, dim, dtype=kind.dtype, device=place)
-    finite = FiniteCheck(phi.device)
-    layout = ""
     try:
-        with exact_products(), progress("Sketch", len(batch)) as advance:
-            for part in slices(0, len(batch), phi.samples_at_once):
-                gradients = phi.phi.block(batch[part])
-                finite.add(gradients, part.start, "x")
-                layout = layout or phi.layout(gradients)
-                E[part] = phi.shortened(gradients)
-                del gradients
-                advance(part.stop - part.start)
-        finite.settle()
+        E, layout = _sketched(phi, batch, budget_bytes)
         error = phi.estimated_error(batch) if details else None
     except LayoutChangedError as changed:
         raise UserError(
@@ -169,6 +156,28 @@ def sketch(  # noqa: PLR0913 (public, all but four by name)
         ) from changed
     found = E if output == "full" else E[:, 0]
     return Sketch(found, error, tuple(phi.layers), layout) if details else found
+
+
+def _sketched(phi: SketchEmbedding, x: Batch, budget_bytes: int) -> tuple[Float[Tensor, "n k dim"], str]:
+    """The sketches, and the layout of their map, which stays the same where a table has to be written out."""
+    phi.plan_layers(x)
+    check_budget(budget_bytes, phi.sample_bytes // phi.dtype.itemsize, phi.dtype.itemsize)
+    E = torch.empty(len(x), phi.outputs, phi.dim, dtype=phi.dtype, device=phi.device)
+    finite = FiniteCheck(phi.device)
+    layout = ""
+    try:
+        with exact_products(), progress("Sketch", len(x)) as advance:
+            for part in slices(0, len(x), phi.samples_at_once):
+                gradients = phi.phi.block(x[part])
+                finite.add(gradients, part.start, "x")
+                layout = layout or phi.layout(gradients)
+                E[part] = phi.shortened(gradients)
+                del gradients
+                advance(part.stop - part.start)
+    except TableWrittenOutError:
+        return _sketched(phi, x, budget_bytes)
+    finite.settle()
+    return E, layout
 
 
 def _check_sizes(dim: object, seed: object) -> None:

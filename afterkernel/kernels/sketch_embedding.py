@@ -172,6 +172,10 @@ class SketchEmbedding:
         if isinstance(term, Lookups):
             sketch_maps.add_lookups(term.indices, term.outputs, key, sums)
             return
+        table = self._table(layer, place, term)
+        if table is not None:
+            sketch_maps.add_table(term.gradients().view(len(term), sums.outputs, *table), key, sums)
+            return
         sizes = self._matrix_sizes(layer, place, term)
         if sizes is None:
             sketch_maps.add_pieces(term.gradients(), key, sums.plain(self.dim))
@@ -181,6 +185,15 @@ class SketchEmbedding:
             matrix.add_factors(term.inputs[:, 0], term.outputs[:, :, 0], sums)
         else:
             matrix.add_written(term.gradients().view(len(term), sums.outputs, *sizes), sums)
+
+    def _table(self, layer: str, place: int, term: Term) -> tuple[int, int] | None:
+        """(entries, width) of a table whose gradients are written out: its map is that of lookups, which it may be."""
+        shapes = self.choice.shapes.get(layer, [])
+        shape = shapes[place] if place < len(shapes) else None
+        if shape is None or shape.kind == "matrix" or not isinstance(term, Gradients):
+            return None
+        is_table = shape.inputs > 1 and term.rows.shape[2] == shape.parameters == shape.inputs * shape.outputs
+        return (shape.inputs, shape.outputs) if is_table else None
 
     def _matrix_sizes(self, layer: str, place: int, term: Term) -> tuple[int, int] | None:
         """(outputs, inputs) of a term that has the map of a matrix, with all outputs of the network that it sums."""
@@ -203,6 +216,8 @@ class SketchEmbedding:
             for place, term in enumerate(terms):
                 if isinstance(term, Lookups):
                     what: object = ("lookup", term.outputs.shape[-1])
+                elif (table := self._table(layer, place, term)) is not None:
+                    what = ("lookup", table[1])
                 else:
                     what = self._matrix_sizes(layer, place, term) or ("pieces", term.gradients()[:1].shape[2])
                 digest.update(f"\0{layer} {place} {what}".encode())

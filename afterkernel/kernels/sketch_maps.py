@@ -198,3 +198,13 @@ def add_lookups(indices: Int[Tensor, "n s"], outputs: Float[Tensor, "n k s o"], 
     places = ((bits >> 1) % length)[..., None] + torch.arange(o, device=outputs.device)
     places = (places % length).flatten(1)[:, None].expand(-1, k, -1)
     total.scatter_add_(2, places, signed.flatten(2))
+
+
+def add_table(rows: Float[Tensor, "n k entries o"], key: int, sums: Sums) -> None:
+    """Add the sketch that `add_lookups` gives, of a table's gradients that are written out."""
+    n, k, entries, o = rows.shape
+    step = max(1, TRANSFORMED // (n * k * o))
+    for start in range(0, entries, step):
+        part = slice(start, min(start + step, entries))
+        indices = torch.arange(part.start, part.stop, device=rows.device).expand(n, -1)
+        add_lookups(indices, rows[:, :, part], key, sums)

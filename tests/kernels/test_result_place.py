@@ -92,3 +92,13 @@ def test_a_computation_that_starts_over_keeps_its_place(tmp_path):
     found = ak.ntk(branch, x, out=tmp_path / "K.npy")
     torch.testing.assert_close(found, ak.ntk(branch, x))
     assert [path.name for path in tmp_path.iterdir()] == ["K.npy"]
+
+
+def test_details_and_chosen_parameters_go_with_a_place(model):
+    given = {"output": 0, "parameters": "*.bias", "details": True}
+    place = torch.empty(20, 20)
+    found, exact = ak.ntk(model, X, out=place, **given), ak.ntk(model, X, **given)
+    assert found.kernel.data_ptr() == place.data_ptr()
+    torch.testing.assert_close(place, exact.kernel)
+    assert found.relative_error < 1e-5
+    assert (found.plan, found.dtype) == (exact.plan, exact.dtype)

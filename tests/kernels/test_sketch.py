@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from kernel_oracle import Net, full_gram, gram, set_batch_sizes
 from test_layers import CAPTURED, network, tokens
 from torch import nn
@@ -251,6 +252,21 @@ def test_samples_outputs_and_parameters_are_those_of_the_kernel():
     each = [ak.sketch(model, x, 32, output=k, parameters="3.*", details=True) for k in range(3)]
     assert [layer.layer for layer in each[0].plan] == ["3"]
     torch.testing.assert_close(summed, sum(found.embedding for found in each))
+
+
+def test_a_table_has_one_map_as_lookups_and_written_out():
+    def forward(net, x):
+        scores = F.linear(torch.tanh(net.a(x)), net.a.weight)
+        few = x[:, :1] < 6  # true of the first samples alone
+        return torch.where(few, scores[:, -1, :1], scores.sum(dim=(1, 2))[:, None])
+
+    model = Net(forward, a=nn.Embedding(7, 3))
+    few, many = torch.randint(0, 6, (8, 5)), torch.full((3, 5), 6)
+    with_many = ak.sketch(model, torch.cat([few, many]), 8, dtype="float64", details=True)
+    alone = [ak.sketch(model, x, 8, dtype="float64", details=True) for x in (few, many)]
+    assert {found.layout for found in alone} == {with_many.layout}
+    assert alone[0].plan[0].cost.method != with_many.plan[0].cost.method
+    torch.testing.assert_close(torch.cat([found.embedding for found in alone]), with_many.embedding)
 
 
 def test_the_error_is_estimated_from_exact_entries():
