@@ -27,7 +27,7 @@ from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import LEAST_BYTES, PerExampleGradients
 from afterkernel.kernels.plan import Choose, Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
 from afterkernel.kernels.precision import exact_products
-from afterkernel.kernels.probe import Program
+from afterkernel.kernels.probe import Program, sample_shape
 from afterkernel.kernels.reach import check_reached
 from afterkernel.kernels.samples import Batch, Samples, placed
 from afterkernel.kernels.sites import LOCAL_BYTES, LocalSite
@@ -76,6 +76,7 @@ class GradientEmbedding:
         self.work_limit: int | None = None  # bytes for `work_bytes`; a single sample may take more
         self._samples_given: int | None = None
         self._memory_format = torch.contiguous_format
+        self._one: tuple[Layout | None, object, Block] | None = None  # of one sample, with what it depends on
         self._network = NetworkGradients(self.working, self._trained, self.output, dtype, self.device)
 
     @property
@@ -249,11 +250,18 @@ class GradientEmbedding:
             return self._batch(x, None, rows)
         if out is None and len(x) <= samples:
             return self._batch(x)
-        whole = out if out is not None else self._batch(x[:1], observed=False).empty_like(len(x))
+        whole = self._empty(x) if out is None else out
         for start in range(0, len(x), samples):
             part = slice(start, min(start + samples, len(x)))
             self._batch(x[part], whole[part])
         return whole
+
+    def _empty(self, x: Batch) -> Block:
+        """A block for all samples of x, laid out as that of one is."""
+        kind = tuple(self.methods.items()), sample_shape(x)
+        if self._one is None or self._one[0] is not self.layout or self._one[1] != kind:
+            self._one = self.layout, kind, self._batch(x[:1], observed=False)
+        return self._one[2].empty_like(len(x))
 
     def __call__(self, x: Batch) -> Float[Tensor, "n p"]:
         """The embeddings of x written out, one row per sample, in an order of the engine's own."""

@@ -318,6 +318,11 @@ class Program:
         return list(parents(source, self._parameters))
 
 
+def sample_shape(x: Batch) -> tuple[tuple[Any, ...], ...]:
+    """The places and shapes of the tensors of a sample."""
+    return tuple((place, *leaf.shape[1:]) for place, leaf in named_tensors(x).items())
+
+
 class Programs:
     """The programs of a network, by the shape of a sample."""
 
@@ -327,7 +332,7 @@ class Programs:
 
     def of(self, x: Batch, forward: Callable[[list[int]], Float[Tensor, "n k"]]) -> Program:
         """The program of samples like x. `forward` gives the outputs of some, which may occur several times."""
-        key = tuple((place, *leaf.shape[1:]) for place, leaf in named_tensors(x).items())
+        key = sample_shape(x)
         if key not in self._found:
             self._found[key] = find_sites(self._parameters, forward, len(x))
         return self._found[key]

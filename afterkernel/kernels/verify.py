@@ -82,10 +82,11 @@ def wrong_layers(
     size = sum(as_real(value.detach()).double().square().sum().item() for value in parameters.values())
     largest = weights.double().abs().max().item() * outputs.detach().double().abs().max().item()
     floor = max(floor, (10 * eps * len(outputs) * largest) ** 2 / max(size, 1.0))
+    tolerance = _tolerance(outputs)
     return [
         layer
         for layer, length in found.items()
-        if abs(length - expected.get(layer, 0.0)) > max(_tolerance(outputs) * expected.get(layer, 0.0), floor)
+        if abs(length - expected.get(layer, 0.0)) > max(tolerance * expected.get(layer, 0.0), floor)
     ]
 
 

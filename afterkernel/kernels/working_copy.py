@@ -14,6 +14,7 @@ import contextlib
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import is_
 from typing import Any
 
 import torch
@@ -392,7 +393,5 @@ def _same(now: Any, before: Any) -> bool:
     if isinstance(now, set):
         return bool(now == before)
     if isinstance(now, Mapping):
-        return all(a is b for a, b in zip(now, before, strict=True)) and all(
-            a is b for a, b in zip(now.values(), before.values(), strict=True)
-        )
-    return all(a is b for a, b in zip(now, before, strict=True))
+        return all(map(is_, now, before)) and all(map(is_, now.values(), before.values()))
+    return all(map(is_, now, before))
