@@ -57,7 +57,7 @@ class ParameterCalls(TorchFunctionMode):
         if not self.touched(args, kwargs) or not followed():
             return func(*args, **kwargs)
         leaves, spec = tree_flatten((args, kwargs))
-        return self.touching(func, Arguments(leaves, spec))
+        return self.touching(func, Arguments(args, kwargs, leaves, spec))
 
     def touched(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> bool:
         """Whether an argument belongs to the parameter side."""
@@ -110,8 +110,7 @@ class Recorder(ParameterCalls):
     def touching(self, func: Callable[..., Any], given: Arguments) -> Any:
         """Run the call as the site that it is. Raises CallsDifferError where it is another one."""
         if self._at == len(self._steps) or self._steps[self._at][0] != func:
-            args, kwargs = given.replaced({})
-            result = func(*args, **kwargs)
+            result = func(*given.args, **given.kwargs)
             if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
                 raise CallsDifferError
             return result  # a shape, a data type
@@ -123,8 +122,7 @@ class Recorder(ParameterCalls):
             result, recorded = site.run(given, self._n)
             self.recorded.append(recorded)
             return result
-        args, kwargs = given.replaced({})
-        result = func(*args, **kwargs)
+        result = func(*given.args, **given.kwargs)
         if site is None:
             self.add(result)
         return result

@@ -124,6 +124,7 @@ class NetworkGradients:
         columns = torch.arange(batch.outputs.shape[1]) if columns is None else columns
         gathered = self._gathered(groups, batch.recorded, batch.outputs, columns, rows)
         seen: Counter[str] = Counter()
+        last = {number: i for i, group in enumerate(groups) for number in group.sites}
 
         def place(layer: str) -> Term | None:
             seen[layer] += 1
@@ -140,9 +141,9 @@ class NetworkGradients:
                     room.put(0, term)
                 yield unit.layer, term if room is None else room
                 del term
-            later = {number for other in groups[i + 1 :] for number in other.sites}
-            for number in group.sites - later:  # the gradients of a layer are dropped with its term
-                del gathered.grads[number]
+            for number in group.sites:
+                if last[number] == i:  # the gradients of a layer are dropped with its term
+                    del gathered.grads[number]
         if self.per_example is not None:
             x = x if rows is None else x[rows]
             n, k, terms = len(x), len(columns), {}

@@ -87,7 +87,7 @@ class _Finder(ParameterCalls):
         if not self.touched(args, kwargs):
             return func(*args, **kwargs)
         leaves, spec = tree_flatten((args, kwargs))
-        given = Arguments(leaves, spec)
+        given = Arguments(args, kwargs, leaves, spec)
         expected = self._expected(func, given)
         found = self._classified(func, given, logged, expected)
         self.steps.append((func, found))
@@ -172,8 +172,7 @@ def _layer(
     """The call as one of a layer, if it is one that factors."""
     if func not in LAYERS:
         return None
-    args, kwargs = given.replaced({})
-    call = LAYERS[func](*args, **kwargs)
+    call = LAYERS[func](*given.args, **given.kwargs)
     if call is None or call.refusal() is not None:
         return None
     entered = next((axis for i, axis in axes.items() if given.leaves[i] is call.input), None)

@@ -36,14 +36,16 @@ LOCAL_BYTES = 1 << 26
 
 @dataclass
 class Arguments:
-    """The arguments of a call: their leaves, in order, and how they are put together."""
+    """The arguments of a call, and their leaves in order with how they are put together."""
 
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     leaves: list[Any]
     spec: TreeSpec
 
     def replaced(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments, with some leaves replaced."""
-        leaves = [values.get(i, leaf) for i, leaf in enumerate(self.leaves)] if values else self.leaves
+        leaves = [values.get(i, leaf) for i, leaf in enumerate(self.leaves)]
         args, kwargs = tree_unflatten(leaves, self.spec)
         return args, kwargs
 
@@ -144,8 +146,7 @@ class LayerSite(Site):
 
     def run(self, given: Arguments, n: int) -> tuple[Any, Recorded]:
         """The call on leaves."""
-        args, kwargs = given.replaced({})
-        call = LAYERS[self.function](*args, **kwargs)
+        call = LAYERS[self.function](*given.args, **given.kwargs)
         assert call is not None
         leaves = self._leaves(given)
         args, kwargs = given.replaced(leaves)
@@ -250,7 +251,8 @@ class LocalSite(Site):
         shapes = [axis.split(part, n).shape for axis, part in zip(self.targets, tensors, strict=True)]
         edges = [get_gradient_edge(part) for part in tensors]
         sources = [given.leaves[i] for i in self.operands]
-        recorded = Recorded(self, n, sources, list(leaves.values()), edges, shapes, None, Arguments(kept, given.spec))
+        again = Arguments((), {}, kept, given.spec)
+        recorded = Recorded(self, n, sources, list(leaves.values()), edges, shapes, None, again)
         recorded.guarded = guarded if not writes(self.function) else []
         return result, recorded
 
