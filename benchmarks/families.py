@@ -118,7 +118,7 @@ def reference(family: Family) -> tuple[Float[Tensor, "n n"], list[str]]:
     rows: list[Tensor] = []
     for i in range(SAMPLES):
         output = call(model, tree_map(lambda leaf, i=i: leaf[[i, i]], x))
-        output = getattr(output, "logits", output)[0]
+        output = (output.logits if hasattr(output, "logits") else output)[0]
         output = output if output.ndim == 0 else output.flatten()[family.output or 0]
         # The graph is kept for models that cache what they derive from parameters (levit's tables of biases).
         grads = torch.autograd.grad(output, trained, allow_unused=True, materialize_grads=True, retain_graph=True)

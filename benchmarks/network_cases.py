@@ -86,14 +86,17 @@ def _timm(name: str, **options: Any) -> Callable[[], nn.Module]:
     return make
 
 
-def _gpt2() -> nn.Module:
-    import transformers
+def _gpt2(vocab_size: int) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        import transformers
 
-    config = transformers.GPT2Config(
-        n_layer=4, n_embd=128, n_head=4, n_positions=64, vocab_size=1000, bos_token_id=0, eos_token_id=0
-    )
-    config.use_cache = False
-    return LastLogit(transformers.GPT2LMHeadModel(config))
+        config = transformers.GPT2Config(
+            n_layer=4, n_embd=128, n_head=4, n_positions=64, vocab_size=vocab_size, bos_token_id=0, eos_token_id=0
+        )
+        config.use_cache = False
+        return LastLogit(transformers.GPT2LMHeadModel(config))
+
+    return make
 
 
 def _torchvision(package: str, name: str) -> Callable[[], nn.Module]:
@@ -129,13 +132,18 @@ def _images(side: int) -> Callable[[int], Tensor]:
     return lambda n: torch.randn(n, 3, side, side)
 
 
+def _tokens(vocab_size: int, tokens: int) -> Callable[[int], Tensor]:
+    return lambda n: torch.randint(0, vocab_size, (n, tokens))
+
+
 def _sequences(tokens: int, width: int) -> Callable[[int], Tensor]:
     return lambda n: torch.randn(n, tokens, width)
 
 
 CASES: dict[str, Case] = {
     "vit_tiny": Case(_timm("vit_tiny_patch16_224", img_size=64), _images(64), 128, package="timm"),
-    "gpt2": Case(_gpt2, lambda n: torch.randint(0, 1000, (n, 64)), 256, package="transformers"),
+    "gpt2": Case(_gpt2(1000), _tokens(1000, 64), 256, package="transformers"),
+    "gpt2_50257": Case(_gpt2(50257), _tokens(50257, 64), 64, package="transformers"),
     "swin_tiny": Case(
         _timm("swin_tiny_patch4_window7_224", img_size=64, window_size=4), _images(64), 32, package="timm"
     ),

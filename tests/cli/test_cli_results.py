@@ -4,6 +4,7 @@ import re
 import pandas as pd
 import pytest
 
+from afterkernel import text as fmt
 from afterkernel.cli.results import main
 from afterkernel.cli.status import main as status_main
 from afterkernel.errors import UserError
@@ -94,7 +95,8 @@ def test_status_shows_what_is_missing(sweep, make_record, capsys):
 def test_status_shows_the_disk_use(sweep, capsys):
     (sweep / "run0" / "kernels").mkdir()
     (sweep / "run0" / "kernels" / "K.npy").write_bytes(bytes(3 * 2**20))
+    records = sum(path.stat().st_size for path in (sweep / "run0" / "records").iterdir())
     status_main([str(sweep)])
     lines = capsys.readouterr().out.splitlines()
     assert "3.01 MiB" in lines[1]
-    assert lines[2].startswith("on disk 3.01 MiB (kernels 3.00 MiB, records 5")
+    assert lines[2] == f"on disk 3.01 MiB (kernels 3.00 MiB, records {fmt.size(records)})"

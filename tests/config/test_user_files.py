@@ -51,7 +51,7 @@ def test_the_command_line_takes_the_folder(write, capsys):
         ("arch/vgg.yaml", "width: 3\n", "mine/arch/vgg.yaml has the name of an existing choice of arch: rename"),
         ("arch/my net.yaml", "width: 3\n", "my net.yaml has no valid name"),
         ("arch/wide.yaml", "_target_: os.mkdir\n", "_target_ would run code"),
-        ("arch/wide.yaml", "defaults: [resnet]\n", 'defaults=["resnet"] is not a list of choices of arch'),
+        ("arch/wide.yaml", "defaults: [lenet]\n", 'defaults=["lenet"] is not a list of choices of arch'),
         ("arch/wide.yaml", "# @package _global_\nwidth: 3\n", "leave out the line # @package"),
         ("arch/wide.yaml", "- 1\n", "is not a choice of arch: it must contain options, each as name: value"),
         ("arch/wide.yaml", "width: [\n", "can't be read as YAML"),

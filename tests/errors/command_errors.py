@@ -105,7 +105,7 @@ OPTIONS = [
 # fmt: off
 GROUPS = [
     M("a misspelt architecture", "arch=vgx", "arch=vgx is not known (did you mean vgg?): choose one of mlp, resnet, sum, vgg, vit.", small=False),
-    M("a misspelt data set", "dataset=cifar", "dataset=cifar is not known (did you mean cifar10?): choose one of cifar10, cifar10_automobile_truck, cifar10_cat_dog, digits, folder, mnist, mnist_3_8, mnist_4_9."),
+    M("a misspelt data set", "dataset=cifar", "dataset=cifar is not known (did you mean cifar10?): choose one of cifar10, cifar10_all, cifar10_automobile_truck, cifar10_cat_dog, digits, folder, mnist, mnist_3_8, mnist_4_9, mnist_all."),
     M("an unknown SVM", "svm=svc", "svm=svc is not known: choose one of auto, cuml, exact, jst, liblinear, libsvm, thundersvm."),
     M("an unknown optimiser", "training=adam", "training=adam is not known: choose one of sgd, sgd_augmented."),
     M("an unknown experiment", "experiment=nope", "experiment=nope is not known: choose one of mnist_mlp, mnist_vgg."),

@@ -40,7 +40,12 @@ def test_a_user_error_ends_with_one_sentence_and_code_2(words, sentence, program
 def test_help_lists_options(program, tmp_path):
     done = program("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for option in ("training.lr=0.01", "arch=mlp|sum|vgg", "snapshot.epochs=[0,1,2,5,10]", "kernel.budget_bytes="):
+    for option in (
+        "training.lr=0.01",
+        "arch=mlp|resnet|sum|vgg|vit",
+        "snapshot.epochs=[0,1,2,5,10]",
+        "kernel.budget_bytes=",
+    ):
         assert option in done.stdout
 
 

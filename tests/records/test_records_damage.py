@@ -112,7 +112,11 @@ CONFIGS = {
     "garbage": (lambda path: path.write_bytes(b"\x00\xff{{: ["), "can't be read as YAML"),
     "empty": (lambda path: path.write_bytes(b""), "is not a configuration of afterkernel"),
     "a list": (lambda path: path.write_text("[1, 2]\n"), "is not a configuration of afterkernel"),
-    "half": (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "is truncated"),
+    "half": (lambda path: path.write_bytes(path.read_bytes().partition(b"svm:\n")[0]), "is truncated"),
+    "cut within a name": (
+        lambda path: path.write_bytes(path.read_bytes().partition(b"ing:\n")[0]),
+        "can't be read as YAML",
+    ),
     "without its last lines": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "is truncated"),
     "with a byte of zero": (lambda path: path.write_bytes(b"d\0" + path.read_bytes()[2:]), "can't be read as YAML"),
     "a folder": (lambda path: [path.unlink(), path.mkdir()], "is not a file"),
