@@ -1,4 +1,4 @@
-"""Gradients of single samples in any parameters: the fallback for those that no layer call accounts for.
+"""Gradients of single samples in any parameters: the fallback for those that the sites do not account for.
 
 `vmap` over `jacrev` if the model allows it, else one sample at a time by plain autograd, which is slow.
 """
