@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves
 
 from afterkernel.errors import UserError
+from afterkernel.kernels.numeric import dense
 from afterkernel.kernels.registry import LAYERS
 from afterkernel.kernels.sites import Arguments, LayerSite, Recorded, Site
 from afterkernel.types import Float, Tensor
@@ -180,7 +181,7 @@ def target_gradients(
     for j, column in enumerate(columns.tolist() if places else ()):
         grads = torch.autograd.grad(outputs[:, column].sum(), edges, retain_graph=True, allow_unused=True)
         for at, ((entry, i), grad) in enumerate(zip(places, grads, strict=True)):
-            part = None if grad is None else entry.by_sample(i, grad)
+            part = None if grad is None else entry.by_sample(i, dense(grad))
             part = part if part is None or rows is None else part[rows]
             if count == 1 and part is not None:
                 found[at] = part.unsqueeze(1)

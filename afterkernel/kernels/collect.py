@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import prod
+from math import inf, prod
 
 import torch
 from torch import nn
 
 from afterkernel.errors import UserError
+from afterkernel.kernels import contract
 from afterkernel.kernels.allocator import keep_freed_memory
 from afterkernel.kernels.capture import CallsDifferError, layer_of, uses
 from afterkernel.kernels.convolutions import Convolution
@@ -25,12 +26,12 @@ from afterkernel.kernels.network_gradients import NetworkGradients, Pass
 from afterkernel.kernels.numeric import real_numbers
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.per_example import LEAST_BYTES, PerExampleGradients
-from afterkernel.kernels.plan import Choose, Cost, LayerPlan, Outputs, choose, choose_for_pairs, merged
+from afterkernel.kernels.plan import Choose, Cost, LayerPlan, Outputs, choose, choose_for_pairs, costs, merged
 from afterkernel.kernels.precision import exact_products
-from afterkernel.kernels.probe import Program, sample_shape
+from afterkernel.kernels.probe import sample_shape
 from afterkernel.kernels.reach import check_reached
 from afterkernel.kernels.samples import Batch, Samples, placed
-from afterkernel.kernels.sites import LOCAL_BYTES, LocalSite
+from afterkernel.kernels.sites import LOCAL_BYTES, LocalSite, SiteFailedError
 from afterkernel.kernels.terms import Block, OutputsApart, Term
 from afterkernel.kernels.trained import Choice, train_only
 from afterkernel.kernels.verify import check_independence, same, warn_of_rounding, wrong_layers
@@ -137,7 +138,13 @@ class GradientEmbedding:
         """Patches, and gradients in the making where calls or the whole model are differentiated sample by sample."""
         network = self._network
         alone = LOCAL_BYTES * network.programs.has_local if network.per_example is None else network.per_example.limit
-        return self._patch_bytes(layout) + alone
+        expanded = self._expanded_bytes if "expanded" in self.methods.values() else 0
+        return self._patch_bytes(layout) + alone + expanded
+
+    @property
+    def _expanded_bytes(self) -> int:
+        """Gradients that are written out from factors for a product, of rows and of columns."""
+        return 2 * contract.EXPANDED * self.dtype.itemsize
 
     def _sample_work_bytes(self, layout: Layout) -> int:
         """Activations of a sample, gradients in the layers' results for every output, and gradients made elsewhere."""
@@ -146,7 +153,7 @@ class GradientEmbedding:
         elsewhere = 0
         for group in layout.groups:
             for unit, shape in group.shapes.items():
-                if self.methods.get(unit) != "factors":
+                if self.methods.get(unit) not in ("factors", "expanded"):
                     elsewhere = max(elsewhere, (joined + group.copies) * k * shape.parameters)
         # The gradients in one target are allocated again, while those in all of them are kept.
         targets = 2 * k * layout.target_bytes if k > 1 else 0
@@ -207,18 +214,20 @@ class GradientEmbedding:
             terms = self._network.terms(Pass(probe, recorded, outputs, layout.groups), columns=columns)
             # An ordinary forward pass: what sites do to one has no part in what they are compared with.
             return layout, wrong_layers(forward()[:, columns], terms, self._trained)
+        except SiteFailedError as failed:
+            names = {name for source in failed.recorded.sources for name in program.parents(source)}
+            self._network.distrusted |= dict.fromkeys(names, "its call cannot be run for one sample by itself")
+            return self._learn(x)
         except RuntimeError as error:
             raise _gradient_fails(error) from error
 
     def _few_columns(self, layout: Layout, outputs: Float[Tensor, "n k"]) -> Tensor:
         """The outputs whose gradients are compared: a few, and as many as the work space holds of the largest layer."""
-        largest = max([shape.parameters for shape in layout.shapes.values()] + [self._left_over_numbers(layout)])
+        left_over = sum(real_numbers(self._trained[name]) for name in layout.left_over)
+        largest = max([shape.parameters for shape in layout.shapes.values()] + [left_over])
         room = (self.work_limit or VERIFY_BYTES) // (2 * len(outputs) * largest * self.dtype.itemsize)
         count = max(1, min(outputs.shape[1], PROBE_OUTPUTS, room))
         return torch.linspace(0, outputs.shape[1] - 1, count, dtype=torch.float64).long()
-
-    def _left_over_numbers(self, layout: Layout) -> int:
-        return sum(real_numbers(self._trained[name]) for name in layout.left_over)
 
     def plan_layers(self, x: Batch, *, paired: bool = False) -> Sequence[LayerPlan]:
         """Choose for each layer the cheaper method, by its sizes, and take it from now on.
@@ -233,6 +242,9 @@ class GradientEmbedding:
         for group in layout.groups:
             for unit, shape in group.shapes.items():
                 chosen = pick(unit.layer, shape, counts, elementwise_cost(self.device))
+                if chosen.cost.method == "expanded" and 2 * self._expanded_bytes > (self.work_limit or inf):
+                    written = costs(shape, counts, elementwise_cost(self.device))[0]
+                    chosen = replace(chosen, cost=written, reason="the budget has no room to write it out anew")
                 self.methods[unit] = chosen.cost.method
                 plans.append(replace(chosen, reason=group.reason(sites) or chosen.reason))
         for name, why in layout.left_over.items():
@@ -328,8 +340,8 @@ class GradientEmbedding:
             recorded, outputs = program.record(len(x), forward)
             changed = uses(outputs, self._trained).keys() - self.layout.left_over.keys()
             if program.groups is None:  # samples of another shape than the first
-                self._network.lay_out(program, recorded, outputs, 0)
-                changed |= set() if self._has_the_units_of(program) else set(self._trained)
+                found = self._network.lay_out(program, recorded, outputs, 0)
+                changed |= set() if [*found.shapes] == [*self.layout.shapes] else set(self._trained)
         except CallsDifferError:
             outputs, changed = forward(), set(self._trained)
             self._network.programs.forget_sites()
@@ -344,18 +356,13 @@ class GradientEmbedding:
         try:
             for layer, term in self._network.terms(Pass(x, recorded, outputs, program.groups), out=out, rows=rows):
                 layers[layer] = (*layers.get(layer, ()), term)
-        except ManyEntriesError as found:
-            self._network.full_tables.add(found.unit)
+        except ManyEntriesError as many:
+            self._network.full_tables.add(many.unit)
             self._fall_back(set(), x)
             raise TableWrittenOutError from None
         except RuntimeError as error:
             raise _gradient_fails(error) from error
         return OutputsApart(layers) if self.output.which == "diagonal" else Block(layers)
-
-    def _has_the_units_of(self, program: Program) -> bool:
-        assert self.layout is not None
-        assert program.groups is not None
-        return [*self.layout.shapes] == [unit for group in program.groups for unit in group.shapes]
 
     @torch.no_grad()
     def _check_branch(self, x: Batch, outputs: Float[Tensor, "n k"]) -> None:

@@ -34,6 +34,8 @@ from afterkernel.types import Float, Int, Tensor
 INTERMEDIATE = 1 << 21
 # Numbers that are widened to float64 at once on a CPU: past its caches this takes ten times as long.
 WIDENED = 1 << 17
+# Numbers of gradients that are written out at once for a product, for the rows and for the columns.
+EXPANDED = 1 << 25
 # Numbers that are multiplied at once on a GPU, before they are added up.
 MULTIPLIED = 1 << 26
 
@@ -141,6 +143,31 @@ def add_factor_products(
             left, right = len(a[down]), len(b[across])
             both = inputs.view(left, 1, s, right, 1, t) * outputs.view(left, k, s, right, k, t)
             target[down, :, across] += both.sum(dim=(2, 5))
+
+
+def add_expanded_products(
+    a: Float[Tensor, "n q s d"],
+    g: Float[Tensor, "n k q s o"],
+    b: Float[Tensor, "m q t d"],
+    h: Float[Tensor, "m k q t o"],
+    out: Float[Tensor, "nk mk"],
+) -> None:
+    """out += the same, by gradients that are written out for some samples at a time: cheaper for few positions."""
+    n, k, q, _, o = g.shape
+    at_once = max(1, EXPANDED // (k * q * o * a.shape[-1]))
+
+    def written(inputs: Tensor, outputs: Tensor, part: slice) -> Float[Tensor, "rk p"]:
+        return weight_gradients(inputs[part].to(out.dtype), outputs[part].to(out.dtype)).flatten(0, 1)
+
+    for start in range(0, n, at_once):
+        down = slice(start, min(start + at_once, n))
+        rows = written(a, g, down)
+        for first in range(0, len(b), at_once):
+            across = slice(first, min(first + at_once, len(b)))
+            same = g[down].data_ptr() == h[across].data_ptr() and g[down].shape == h[across].shape
+            columns = rows if same else written(b, h, across)
+            tile = out[down.start * k : down.stop * k, across.start * k : across.stop * k]
+            add_gradient_products(rows, columns, tile)
 
 
 def _tiles(n: int, m: int, numbers: int) -> Iterator[tuple[slice, slice]]:

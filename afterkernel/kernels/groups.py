@@ -198,7 +198,7 @@ class TableGroup(Group):
 
     def terms(self, gathered: Gathered, method: Method, out: Term | None) -> Iterator[tuple[Unit, Term]]:
         """Lookups of all calls, or rows. Raises ManyEntriesError where a sample has more entries than are held."""
-        if method == "gradients":
+        if method == "gradients" or self.entries is None:
             yield from self.rows.terms(gathered, method, out)
             return
         terms: list[Lookups] = []

@@ -21,10 +21,10 @@ from afterkernel.errors import UserError
 from afterkernel.kernels import contract
 from afterkernel.kernels.machine import batch_sizes
 from afterkernel.kernels.sample_axis import SampleAxis
-from afterkernel.kernels.terms import Factors, Gradients, Lookups, Term
+from afterkernel.kernels.terms import ExpandedFactors, Factors, Gradients, Lookups, Term
 from afterkernel.types import Float, Tensor
 
-Method = Literal["gradients", "factors"]
+Method = Literal["gradients", "factors", "expanded"]
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,9 @@ class MatrixCall(Call):
             return Gradients(self.bias_gradients(grad))
         g = self.positions_of_output(grad)
         n = len(g)
-        if method == "factors":
-            return Factors(self.positions_of_input(slice(0, n), bias=bias), g.contiguous())
+        if method != "gradients":
+            kind = Factors if method == "factors" else ExpandedFactors
+            return kind(self.positions_of_input(slice(0, n), bias=bias), g.contiguous())
         s, d, o, q = self.sizes()
         target = out if isinstance(out, Gradients) else Gradients(g.new_empty(n, g.shape[1], q * o * (d + bias)))
         threads = torch.get_num_threads() if g.device.type == "cpu" else 1

@@ -17,6 +17,11 @@ def as_real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
+def dense(gradient: Tensor) -> Tensor:
+    """A gradient that autograd may have made sparse."""
+    return gradient.to_dense() if gradient.is_sparse else gradient
+
+
 def real_numbers(tensor: Tensor) -> int:
     """How many real numbers a tensor has."""
     return tensor.numel() * (2 if tensor.is_complex() else 1)

@@ -24,7 +24,7 @@ from afterkernel.kernels.calls import batches_of, network_embedding
 from afterkernel.kernels.computation import slices
 from afterkernel.kernels.gram import paired_products
 from afterkernel.kernels.inputs import check_options
-from afterkernel.kernels.numeric import coarsest_dtype
+from afterkernel.kernels.numeric import coarsest_dtype, dense
 from afterkernel.kernels.plan import DEFAULT_BUDGET_BYTES
 from afterkernel.kernels.precision import exact_products, precision
 from afterkernel.kernels.sample_sources import Inputs
@@ -168,7 +168,7 @@ class Jacobian:
                     )
                     for total, grad in zip(sums[column].values(), grads, strict=True):
                         if grad is not None:
-                            total += grad.to_dense() if grad.is_sparse else grad
+                            total += dense(grad)
         return sums
 
     def forward(self, x: Batch, vectors: list[dict[str, Tensor]]) -> Float[Tensor, "n k c"]:

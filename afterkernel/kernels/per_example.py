@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
-from afterkernel.kernels.numeric import as_real, real_numbers
+from afterkernel.kernels.numeric import as_real, dense, real_numbers
 from afterkernel.kernels.samples import Batch, as_batch
 from afterkernel.types import Float, Tensor
 
@@ -93,4 +93,4 @@ class PerExampleGradients:
                     outputs[column], parameters, retain_graph=True, allow_unused=True, materialize_grads=True
                 )
                 for name, grad in zip(self._parameters, grads, strict=True):
-                    out[name][j] = as_real(grad.to_dense() if grad.is_sparse else grad).flatten()
+                    out[name][j] = as_real(dense(grad)).flatten()

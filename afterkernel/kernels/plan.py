@@ -24,6 +24,8 @@ ROWS_PER_STRIP = 256
 WORK_SHARE = 4
 # Samples that are held, at least, before work space takes more than half of the budget.
 LEAST_HELD = 4
+# Up to so many positions, gradients are written out from factors for each tile at little cost.
+EXPANDED_POSITIONS = 32
 # Of a chunk, at most this share is collected again at a time (see `independence`).
 CHECKED_SHARE = 8
 
@@ -89,6 +91,15 @@ def choose(layer: str, shape: Shape, outputs: Outputs, elementwise: float) -> La
     if len(found) == 1:
         return LayerPlan(layer, best, "a scale or shift: its gradient is small")
     other = found[1]
+    few = shape.kind == "matrix" and shape.positions <= EXPANDED_POSITIONS
+    if few and best.method == "gradients" and 2 * other.numbers <= best.numbers:
+        cost = replace(other, method="expanded", multiplications_a_pair=best.multiplications_a_pair)
+        held = f"held as factors, {best.numbers / other.numbers:.0f} times smaller"
+        return LayerPlan(
+            layer,
+            replace(cost, operations_a_pair=best.operations_a_pair),
+            f"{best.operations_a_pair:,.0f} operations per pair, {held}",
+        )
     words = {"gradients": "its gradients written out", "factors": "its factors"}
     return LayerPlan(
         layer,

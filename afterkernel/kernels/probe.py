@@ -71,11 +71,12 @@ class _Finder(ParameterCalls):
         self._log, self._at = log.entries, 0
         self.steps: list[Step] = []
         self.elsewhere: dict[int, str] = {}
+        self._refused = False
         self.recorded: list[Recorded] = []
 
     def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the call, as a site if it is one."""
-        if not followed():
+        if self._refused or not followed():
             return func(*args, **kwargs)
         logged = self._log[self._at] if self._at < len(self._log) else None
         if logged is None or logged[0] != func:
@@ -89,7 +90,11 @@ class _Finder(ParameterCalls):
         leaves, spec = tree_flatten((args, kwargs))
         given = Arguments(args, kwargs, leaves, spec)
         expected = self._expected(func, given)
-        found = self._classified(func, given, logged, expected)
+        try:
+            found = self._classified(func, given, logged, expected)
+        except UserError:
+            self._refused = True  # what is called while the forward pass is left is no part of it
+            raise
         self.steps.append((func, found))
         if found is PLAIN:
             name = getattr(func, "__name__", str(func))

@@ -25,7 +25,7 @@ from torch.func import vjp, vmap
 from torch.utils._pytree import TreeSpec, tree_leaves, tree_unflatten
 
 from afterkernel.kernels.layers import Call
-from afterkernel.kernels.numeric import as_real, digits, real_numbers
+from afterkernel.kernels.numeric import as_real, dense, digits, real_numbers
 from afterkernel.kernels.registry import LAYERS
 from afterkernel.kernels.sample_axis import SampleAxis
 from afterkernel.types import Float, Tensor
@@ -94,6 +94,14 @@ class Recorded:
             values = values.to(min(values.dtype, grad.dtype, key=digits)).to(dtype)
         call = self.call if values is self.call.input else self.call.with_input(values)
         return call, grad if grad.is_complex() else grad.to(dtype)
+
+
+class SiteFailedError(Exception):
+    """A call that cannot be run for one sample by itself, such as one on offsets into the whole batch."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        super().__init__()
+        self.recorded = recorded
 
 
 @dataclass
@@ -266,7 +274,10 @@ class LocalSite(Site):
     ) -> Float[Tensor, "r k p"]:
         """Products of the call's Jacobian with the gradients in its results."""
         if recorded.written is None:
-            recorded.written = self._all_rows(recorded, grads, chosen, dtype)
+            try:
+                recorded.written = self._all_rows(recorded, grads, chosen, dtype)
+            except (RuntimeError, ValueError, TypeError, IndexError) as error:
+                raise SiteFailedError(recorded) from error
         return recorded.written[operand]
 
     @property
@@ -325,7 +336,9 @@ class LocalSite(Site):
                 )
                 for j in range(pulled[0].shape[1])
             ]
-            found.append([torch.stack([as_real(g).flatten() for g in column]) for column in zip(*each, strict=True)])
+            found.append(
+                [torch.stack([as_real(dense(g)).flatten() for g in column]) for column in zip(*each, strict=True)]
+            )
         return [torch.stack(column) for column in zip(*found, strict=True)]
 
     def _results(self, recorded: Recorded, weights: Sequence[Tensor], values: Sequence[Tensor]) -> tuple[Tensor, ...]:

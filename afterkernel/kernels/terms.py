@@ -205,12 +205,21 @@ class Factors(Term):
 
     def of_output(self, k: int) -> Factors:
         """The gradients in one output, with the same inputs."""
-        return Factors(self.inputs, self.outputs[:, k : k + 1])
+        return type(self)(self.inputs, self.outputs[:, k : k + 1])
 
     def outputs_joined(self) -> Factors:
         """Output gradients of all outputs side by side."""
         g = self.outputs
-        return Factors(self.inputs, g.permute(0, 2, 3, 1, 4).flatten(3).unsqueeze(1))
+        return type(self)(self.inputs, g.permute(0, 2, 3, 1, 4).flatten(3).unsqueeze(1))
+
+
+class ExpandedFactors(Factors):
+    """Factors that are multiplied as the gradients that they make, which take more memory than they do."""
+
+    def add_products(self, other: Term, out: Float[Tensor, "nk mk"]) -> None:
+        """Products of gradients that are written out for some samples at a time."""
+        assert isinstance(other, ExpandedFactors)
+        contract.add_expanded_products(self.inputs, self.outputs, other.inputs, other.outputs, out)
 
 
 @dataclass(frozen=True)

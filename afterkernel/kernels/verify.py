@@ -10,7 +10,7 @@ from torch import nn
 
 from afterkernel.errors import PrecisionWarning, UserError
 from afterkernel.kernels.capture import layer_of
-from afterkernel.kernels.numeric import as_real, coarsest_dtype, computed_dtype
+from afterkernel.kernels.numeric import as_real, coarsest_dtype, computed_dtype, dense
 from afterkernel.kernels.output import Output
 from afterkernel.kernels.samples import Batch
 from afterkernel.kernels.terms import Block, Term
@@ -96,8 +96,9 @@ def _lengths_by_autograd(output: Tensor, parameters: Mapping[str, Tensor]) -> di
     grads = torch.autograd.grad(output, list(parameters.values()), allow_unused=True, retain_graph=True)
     for name, grad in zip(parameters, grads, strict=True):
         if grad is not None:
-            grad = grad.to_dense() if grad.is_sparse else grad
-            lengths[layer_of(name)] = lengths.get(layer_of(name), 0.0) + as_real(grad).double().square().sum().item()
+            lengths[layer_of(name)] = (
+                lengths.get(layer_of(name), 0.0) + as_real(dense(grad)).double().square().sum().item()
+            )
     return lengths
 
 

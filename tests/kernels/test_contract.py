@@ -44,7 +44,7 @@ def test_patches_are_those_of_unfold(convolution, bias, dtype, channels_last):
     shape, kernel, stride, padding, dilation, groups = convolution
     a = torch.randn(shape, dtype=dtype)
     a = a.contiguous(memory_format=torch.channels_last) if channels_last else a
-    found = contract.image_patches(a, kernel, stride, padding, dilation, groups, bias=bias)
+    found = contract.image_patches(a, contract.Window(kernel, stride, padding, dilation), groups, bias=bias)
     (top, bottom), (left, right) = padding
     columns = F.unfold(F.pad(a, (left, right, top, bottom)), kernel, dilation=dilation, stride=stride)
     n, c = shape[:2]
@@ -68,7 +68,7 @@ def test_gradients_of_a_convolution_are_those_of_autograd(convolution, bias, per
     padded = F.pad(x, (left, right, top, bottom))
     out = F.conv2d(padded, weight, shift if bias else None, stride, 0, dilation, groups)
     g = torch.randn_like(out)
-    patches = contract.image_patches(x, kernel, stride, padding, dilation, groups, bias=bias)
+    patches = contract.image_patches(x, contract.Window(kernel, stride, padding, dilation), groups, bias=bias)
     outputs = g.view(n, 1, groups, per_group_out, -1).transpose(-1, -2)
     rows = contract.weight_gradients(patches, outputs).view(n, groups, per_group_out, -1)
     for sample in range(n):

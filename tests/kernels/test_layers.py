@@ -131,7 +131,7 @@ def products(a, b):
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-@pytest.mark.parametrize("method", ["gradients", "factors"])
+@pytest.mark.parametrize("method", ["gradients", "factors", "expanded"])
 @pytest.mark.parametrize("dtype", BARS)
 @pytest.mark.parametrize("case", CAPTURED)
 def test_a_captured_layer_equals_autograd(case, dtype, method):
@@ -140,7 +140,7 @@ def test_a_captured_layer_equals_autograd(case, dtype, method):
     phi = embedding(model, dtype=dtype)
     layout = phi.prepare(x)
     assert not layout.left_over
-    phi.methods = dict.fromkeys(phi.methods, method)
+    phi.inner.methods = dict.fromkeys(phi.methods, method)
     expected, expected_xy = gram(model, x), gram(model, x, y)
     a, b = phi.block(x), phi.block(y)
     assert relative_error(products(a, a), expected) < BARS[dtype]
@@ -172,7 +172,7 @@ def test_rows_written_out_in_two_calls_belong_together(method):
     model, x, y = network(CAPTURED["embedding"][0]), torch.randint(0, 3, (4, 5)), tokens(6)
     phi = embedding(model, dtype=torch.float64)
     phi.prepare(x)
-    phi.methods = dict.fromkeys(phi.methods, method)
+    phi.inner.methods = dict.fromkeys(phi.methods, method)
     assert relative_error(phi(x) @ phi(y).T, gram(model, x, y)) < 1e-12
 
 

@@ -170,7 +170,7 @@ def test_paired_products_are_summed_over_outputs(case, method, output):
     model, x, y, _, full_xy = case
     phi = embedding(model, dtype=torch.float64, output=output)
     phi.prepare(x)
-    phi.methods = dict.fromkeys(phi.methods, method)
+    phi.inner.methods = dict.fromkeys(phi.methods, method)
     expected = full_xy.diagonal(dim1=2, dim2=3).sum(-1)[:4].diagonal()
     assert relative_error(phi.block(x[:4]).paired_products(phi.block(y)), expected, full_xy) < 1e-12
 
