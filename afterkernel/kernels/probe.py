@@ -185,11 +185,14 @@ def _layer(
     roles = []
     for i in operands:
         leaf = given.leaves[i]
-        if leaf is call.input:
-            return None
-        roles.append("bias" if leaf is bias else "weight")
+        if leaf is bias:
+            roles.append("bias")
+        elif weight is not None and leaf.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr():
+            roles.append("weight")  # as it is, or transposed
+        else:
+            return None  # the input, or an operand of which the layer knows nothing, such as a running mean
     others = [i for i in axes if given.leaves[i] is not call.input]
-    if entered is None or others or len({*roles}) != len(roles) or ("weight" in roles and weight is None):
+    if entered is None or others or len({*roles}) != len(roles):
         return None
     if not call.takes(entered) or (entered.axis, entered.rows) != (target.axis, target.rows):
         return None
