@@ -187,12 +187,6 @@ CASES = {
         vectors,
         {CallGroup, RowsGroup},
     ),
-    "trained-running-mean": (
-        lambda s, x: scalar(F.batch_norm(x, s.mean, torch.ones(4), torch.full((4,), 2.0)).sin()),
-        lambda: {"mean": parameter(4)},
-        vectors,
-        {RowsGroup},
-    ),
     "tied-table": (
         lambda s, x: F.linear(torch.tanh(s.a(x)).cumsum(1), s.a.weight)[:, -1, 3:4],
         lambda: {"a": nn.Embedding(7, 3, padding_idx=2)},
