@@ -103,6 +103,10 @@ def two_kinds_of_layer(net, x):
     return scalar(F.layer_norm(F.linear(x, net.w, net.b).tanh(), (4,), weight=net.b))
 
 
+def pooled(net, x):
+    return scalar(F.max_pool2d(net.a(x).tanh(), 2))
+
+
 # Name: (forward, parts, inputs, kinds of groups).
 CASES = {
     "rows-per-sample": (frames, lambda: {"a": nn.Conv2d(1, 2, 3), "norm": nn.GroupNorm(1, 2)}, images, {CallGroup}),
@@ -118,6 +122,7 @@ CASES = {
         images,
         {CallGroup},
     ),
+    "pooled": (pooled, lambda: {"a": nn.Conv2d(2, 3, 3)}, images, {CallGroup}),
     "rows-spread": (windows_last_first, lambda: {"a": nn.Linear(4, 3)}, sequences, {CallGroup}),
     "samples-second": (
         lambda s, x: scalar(s.a(x.transpose(0, 1)).tanh().transpose(0, 1)),
