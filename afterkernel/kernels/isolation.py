@@ -105,24 +105,23 @@ def without_global_hooks() -> Iterator[None]:
 
 
 class OneLayout(TorchFunctionMode):
-    """Gives the gradient in the result of a batch normalisation the memory layout of its input.
+    """Gives the gradient in the result of a batch or instance normalisation the memory layout of its input.
 
-    For a single image torch's CPU kernel mistakes the layout of one for that of the other, and its gradient in the
-    input is wrong.
+    For a single image torch's CPU kernel mistakes one layout for the other, and its gradients are wrong.
     """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run the call, and watch the gradient in its result where it is a batch normalisation."""
-        result = func(*args, **(kwargs or {}))
-        if (
-            func in (F.batch_norm, torch.batch_norm)
-            and result.requires_grad
-            and torch._C._functorch.maybe_current_level() is None
-        ):
-            source = args[0] if args else (kwargs or {})["input"]
-            layout = _layout(source)
+        """Run the call, and watch the gradient in its result where it is such a normalisation."""
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        normalises = func in (F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm)
+        if normalises and result.requires_grad and torch._C._functorch.maybe_current_level() is None:
+            source = args[0] if args else kwargs["input"]
+            # Instance normalisation copies its input to the ordinary layout.
+            ordinary = func in (F.instance_norm, torch.instance_norm)
+            layout = torch.contiguous_format if ordinary else _layout(source)
             result.register_hook(lambda grad: grad.contiguous(memory_format=layout))
         return result
 

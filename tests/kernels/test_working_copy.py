@@ -378,16 +378,23 @@ def test_gradients_that_are_zero_to_rounding(dtype):
     assert ntk(model, x, dtype=dtype).abs().max() < 1e-10
 
 
-@pytest.mark.parametrize("trained", [True, False])
-def test_a_single_image_in_front_of_tokens(trained):
+@pytest.mark.parametrize(
+    "norm",
+    [nn.BatchNorm2d(8), nn.BatchNorm2d(8).requires_grad_(False), nn.InstanceNorm2d(8, affine=True)],
+    ids=["batch", "frozen", "instance"],
+)
+def test_a_single_image_in_front_of_tokens(norm):
     """Torch's own gradient is wrong there: the reference takes a batch of two copies of the image."""
     model = Net(
-        lambda s, x: scalar(s.norm(s.bn(s.conv(x)).flatten(2).transpose(1, 2))),
+        lambda s, x: scalar(s.norm(s.first(s.conv(x)).flatten(2).transpose(1, 2))),
         conv=nn.Conv2d(2, 8, 3, padding=1),
-        bn=nn.BatchNorm2d(8).requires_grad_(trained),
+        first=norm,
         norm=nn.LayerNorm(8),
-    ).double()
-    model.eval().bn.running_var.uniform_(0.5, 2)
+    )
+    model = copy.deepcopy(model).double().eval()
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            buffer.uniform_(0.5, 2)
     x = torch.rand(1, 2, 6, 6, dtype=torch.float64)
     weights = [value for value in model.parameters() if value.requires_grad]
     grads = torch.autograd.grad(model(x[[0, 0]])[0], weights)
