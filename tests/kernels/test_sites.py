@@ -272,6 +272,20 @@ def test_a_loop_over_samples_falls_back_and_is_right():
     assert relative_error(ntk(model, x, dtype=torch.float64), gram(model, x)) < 1e-12
 
 
+def test_experts_that_take_the_rows_that_the_data_choose_fall_back_and_are_right():
+    def forward(net, x):
+        y = x.new_zeros(len(x), 3)
+        for i, rows in enumerate([x[:, 0] <= 0.5, x[:, 0] > 0.5]):
+            y[rows] = F.linear(x[rows], net.w[i]).tanh()
+        return scalar(y)
+
+    model = Net(forward, w=parameter(2, 3, 4))
+    x = vectors(6)
+    x[:, 0] = torch.tensor([0.1, 0.9, 0.9, 0.1, 0.9, 0.1])
+    assert embedding(model).prepare(x).left_over["w"] == "it is used in linear"
+    assert relative_error(ntk(model, x, dtype=torch.float64), gram(model, x)) < 1e-12
+
+
 def test_other_calls_in_a_later_batch_fall_back_and_are_right():
     def forward(net, x):
         y = net.a(x)
