@@ -1,4 +1,4 @@
-"""Error of `ak.ntk` in float64 against per-sample autograd, over many families of models.
+"""Error of `ak.ntk` in float64 against per-sample autograd, over many families of models, and its fast path.
 
     pip install -e ".[families]"
     python benchmarks/families.py [--only NAME ...] [--out docs/families.md] [--seconds 120]
@@ -7,7 +7,8 @@ Every model is built from its configuration alone, with random weights; nothing 
 running statistics are disturbed first, so that no gradient is zero by initialisation. The reference is one call of
 `torch.autograd.grad` per sample on a separate float64 model in evaluation mode, in a batch of two copies of the sample
 (a batch of one has its own code paths in torch). A model runs in a process of its own, so that a crash is one row.
-Families whose package is missing are listed as not installed.
+Families whose package is missing are listed as not installed. "Fast" is the share of trained numbers that the output
+depends on and whose gradients are made without per-example gradients (see `fast_path`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import importlib.metadata
 import json
 import multiprocessing as mp
 import os
+import subprocess
 import time
 import warnings
 from collections import Counter
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fast_path import fast_path
 from model_families import FAMILIES, Family
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -39,7 +42,10 @@ from afterkernel.types import Float, Tensor
 
 SAMPLES = 4
 EXACT, ROUNDED = 1e-12, 1e-5  # bounds on the error: float64 throughout, and where a part computes in float32
+FAST = 0.95  # of the parameters, that a family is expected to have on the fast path
 NOISE = 0.02
+NOTE = """Times were taken on a busy machine. Nystromformer's pseudo-inverse divides by a maximum over the whole batch:
+it has no kernel of single samples."""
 
 
 @dataclass
@@ -50,6 +56,8 @@ class Row:
     package: str
     parameters: int = 0
     error: float | None = None
+    fast: float | None = None
+    slow: dict[str, str] = field(default_factory=dict)
     single: list[str] = field(default_factory=list)
     seconds: float = 0.0
     note: str = ""
@@ -154,6 +162,8 @@ def compare(family: Family, row: Row) -> None:
         not torch.equal(value, after[name]) for name, value in before.items()
     ):
         row.error, row.note = None, "wrong: the user's model was changed"
+    path = fast_path(model, x, forward=forward, output=family.output, dtype=torch.float64)
+    row.fast, row.slow = path.share, path.reasons
 
 
 def work(name: str, channel: Connection) -> None:
@@ -201,15 +211,15 @@ def run(name: str, seconds: float) -> Row:
 def table(rows: list[Row]) -> str:
     """The rows in Markdown."""
     lines = [
-        "| family | package | parameters | error | parts in float32 | seconds | result |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| family | package | parameters | fast | error | parts in float32 | seconds | result |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         error = "" if row.error is None else f"{row.error:.1e}"
         note = row.note.replace("|", "\\|")
         lines.append(
-            f"| {row.family} | {row.package} | {row.parameters:,} | {error} | {', '.join(row.single)} "
-            f"| {row.seconds:.1f} | {note or row.verdict} |"
+            f"| {row.family} | {row.package} | {row.parameters:,} | {_percent(row)} | {error} "
+            f"| {', '.join(row.single)} | {row.seconds:.1f} | {note or row.verdict} |"
         )
     return "\n".join(lines)
 
@@ -226,8 +236,32 @@ def summary(rows: list[Row]) -> str:
     )
 
 
+def _percent(row: Row) -> str:
+    return "" if row.fast is None else f"{100 * row.fast:.1f} %"
+
+
+def slow(rows: list[Row]) -> str:
+    """The families below `FAST`, with the reasons, in Markdown."""
+    shares = [row.fast for row in rows if row.fast is not None]
+    lines = [f"At least {FAST:.0%} of the parameters are on the fast path in {sum(s >= FAST for s in shares)} of "]
+    lines[0] += f"{len(shares)} families."
+    found = [row for row in rows if row.fast is not None and row.fast < FAST]
+    if found:
+        lines += ["", "| below it | fast | reasons |", "| --- | --- | --- |"]
+    for row in found:
+        reasons = Counter(row.slow.values()).most_common()
+        words = "; ".join(f"{why} ({count})" for why, count in reasons).replace("|", "\\|")
+        lines.append(f"| {row.family} | {_percent(row)} | {words} |")
+    return "\n".join(lines)
+
+
 def _version(package: str) -> str:
     return f"{package} {importlib.metadata.version(package).partition('+')[0]}"
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def main() -> None:
@@ -255,15 +289,20 @@ def main() -> None:
         row = known.get(name) or run(name, arguments.seconds)
         rows.append(row)
         error = "-" if row.error is None else f"{row.error:.1e}"
-        print(f"{row.verdict:13} {error:8} {row.seconds:6.1f} s  {name}  {','.join(row.single)} {row.note}", flush=True)
+        single = ",".join(row.single)
+        print(
+            f"{row.verdict:13} {error:8} {_percent(row):7} {row.seconds:6.1f} s  {name}  {single} {row.note}",
+            flush=True,
+        )
         if arguments.json and name not in known:
             with arguments.json.open("a") as file:
                 file.write(json.dumps(asdict(row)) + "\n")
     print(summary(rows))
     if arguments.out:
         command = "python benchmarks/families.py --out docs/families.md"
-        text = f"# Model families\n\n{(__doc__ or '').split(chr(10) * 2)[0]}\n\n```sh\n{command}\n```\n\n"
-        arguments.out.write_text(f"{text}{summary(rows)}\n\n{table(rows)}\n", encoding="utf-8")
+        head = f"# Model families\n\n{__doc__.strip().partition(chr(10))[0]}\n\n```sh\n{command}\n```"
+        parts = [head, NOTE, f"At commit {_commit()}, {_version('torch')}.", summary(rows), slow(rows), table(rows)]
+        arguments.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

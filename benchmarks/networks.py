@@ -16,7 +16,7 @@ spinning (OMP_WAIT_POLICY=PASSIVE, unless set), as spinning counts as processor 
 - limit: one forward and backward pass over the samples at the best batch size, and half of the product, p n (n + 1) / 2
   multiply-adds at the measured rate of large products. For a layer with d inputs, o outputs and s positions p counts
   min(d o, s^2 (d + o)), the cheaper of its written gradients and its factors.
-- fast: the share of parameters whose gradients need no gradient per sample of the whole network.
+- fast: the share of parameters whose gradients need no gradient of a single sample: see `fast_path`.
 - error: the largest difference of ours from the naive kernel on 4 samples, relative to the largest entry.
 - checks: processor seconds of ours over those without the checks that samples do not depend on each other.
 """
@@ -39,6 +39,7 @@ from pathlib import Path
 from types import FrameType
 
 import torch
+from fast_path import fast_path
 from network_cases import CASES, GIB, Case
 from side_by_side.measure import HostMemory
 from torch import nn
@@ -124,13 +125,6 @@ def measure(work: Callable[[], object], repeats: int = REPEATS) -> Cost:
         work()
         found.append((time.process_time() - cpu, time.perf_counter() - wall))
     return Cost(min(cpu for cpu, _ in found), min(wall for _, wall in found), memory.peak_bytes())
-
-
-def fast_share(model: nn.Module, x: Tensor) -> float:
-    """The share of parameters on the fast path: the one place that reads the engine's plan."""
-    plans = embedding(model, "ntk").plan_layers(x)
-    slow = sum(plan.cost.numbers for plan in plans if plan.reason.startswith("per-example gradients"))
-    return 1 - slow / sum(parameter.numel() for parameter in trained(model))
 
 
 def checks_ratio(model: nn.Module, x: Tensor, budget_bytes: int) -> float:
@@ -309,7 +303,7 @@ def run(name: str, case: Case, options: argparse.Namespace) -> Row:
         row.naive_way, way, row.naive = naive(model, x, budget)
 
     def rest() -> None:
-        row.fast_share = fast_share(model, x[: 2 * CHECKED])
+        row.fast_share = fast_path(model, x[: 2 * CHECKED]).share
         if way is not None:
             row.error = relative_error(model, x[:CHECKED], way, budget)
         if name == "chain":

@@ -24,7 +24,8 @@ from afterkernel.kernels.registry import LAYERS
 from afterkernel.kernels.sites import Arguments, LayerSite, Recorded, Site
 from afterkernel.types import Float, Tensor
 
-# Modules whose Python functions are opened: what they call is seen instead of themselves.
+# Modules whose Python functions are opened: what they call is seen instead of themselves. By where the body is from:
+# `F.max_pool2d` only says that it is one of these, and passes its arguments on to a function that it holds.
 _OPENED = ("torch.nn.functional", "torch.functional")
 
 
@@ -48,7 +49,7 @@ class ParameterCalls(TorchFunctionMode):
     ) -> Any:
         """Run the call, in parts where it is a function of Python."""
         kwargs = kwargs or {}
-        if isinstance(func, FunctionType) and func.__module__ in _OPENED and func not in LAYERS:
+        if isinstance(func, FunctionType) and func.__globals__.get("__name__") in _OPENED and func not in LAYERS:
             with self:
                 return opened(func)(*args, **kwargs)
         return self.call(func, args, kwargs)

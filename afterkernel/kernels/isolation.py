@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import torch.utils.checkpoint
 from torch.nn.modules import module as hooks_of_all_modules
+from torch.overrides import TorchFunctionMode
+
+from afterkernel.types import Tensor
 
 _GLOBAL_HOOKS = (
     "_global_forward_pre_hooks",
@@ -98,6 +102,37 @@ def without_global_hooks() -> Iterator[None]:
     finally:
         for hooks, entries in zip(held, before, strict=True):
             hooks.update(entries)
+
+
+class OneLayout(TorchFunctionMode):
+    """Gives the gradient in the result of a batch or instance normalisation the memory layout of its input.
+
+    For a single image torch's CPU kernel mistakes one layout for the other, and its gradients are wrong.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the call, and watch the gradient in its result where it is such a normalisation."""
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        normalises = func in (F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm)
+        if normalises and result.requires_grad and torch._C._functorch.maybe_current_level() is None:
+            source = args[0] if args else kwargs["input"]
+            # Instance normalisation copies its input to the ordinary layout.
+            ordinary = func in (F.instance_norm, torch.instance_norm)
+            layout = torch.contiguous_format if ordinary else _layout(source)
+            result.register_hook(lambda grad: grad.contiguous(memory_format=layout))
+        return result
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    """The layout that a tensor is read in."""
+    kinds = {4: torch.channels_last, 5: torch.channels_last_3d}
+    other = kinds.get(x.ndim)
+    if other is not None and not x.is_contiguous() and x.is_contiguous(memory_format=other):
+        return other
+    return torch.contiguous_format
 
 
 @contextlib.contextmanager

@@ -68,6 +68,7 @@ class _Finder(ParameterCalls):
 
     def __init__(self, parameters: Mapping[str, Tensor], log: _Log) -> None:
         super().__init__(parameters)
+        self._parameters = parameters
         self._log, self._at = log.entries, 0
         self.steps: list[Step] = []
         self.elsewhere: dict[int, str] = {}
@@ -98,7 +99,9 @@ class _Finder(ParameterCalls):
         self.steps.append((func, found))
         if found is PLAIN:
             name = getattr(func, "__name__", str(func))
-            self.elsewhere.update({id(leaf): f"it is used in {name}" for leaf in leaves if id(leaf) in self.side})
+            for leaf in (leaf for leaf in leaves if id(leaf) in self.side):
+                made_of = parents(leaf, self._parameters).values()
+                self.elsewhere.update({id(value): f"it is used in {name}" for value in made_of})
         if isinstance(found, Site):
             result, recorded = found.run(given, SAMPLES[1])
             self.recorded.append(recorded)

@@ -26,7 +26,7 @@ from afterkernel.errors import PrecisionWarning, UserError
 from afterkernel.kernels.capture import uses
 from afterkernel.kernels.casts import computed_in, redirect_dtype
 from afterkernel.kernels.hooks import Hook, forward_hooks, install, needed_hooks
-from afterkernel.kernels.isolation import PrivateRandomness, isolated
+from afterkernel.kernels.isolation import OneLayout, PrivateRandomness, isolated
 from afterkernel.kernels.module_copy import ModuleCopier, check_copyable, named_tensors
 from afterkernel.kernels.numeric import coarsest, digits, largest_difference, number_tensors, overflows
 from afterkernel.kernels.samples import called
@@ -191,6 +191,7 @@ class _Copy:
             self._randomness(),
             isolated(self.device, moved=self.device != self.own_device),
             self.casts(),
+            OneLayout() if _samples(args, kwargs) == 1 else contextlib.nullcontext(),
         ):
             # A forward pass may write to its input.
             args, kwargs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, (args, kwargs))

@@ -66,7 +66,14 @@ def _pooled(model: Any, batch: dict[str, Tensor]) -> Tensor:
     return model.head(features.mean(1) if features.ndim == 3 else features)  # type: ignore[no-any-return]
 
 
-def _with_head(name: str, inputs: Callable[[int], Tensor], key: str, width: int, options: dict[str, Any]) -> Make:
+def _with_head(
+    name: str,
+    inputs: Callable[[int], Tensor],
+    key: str,
+    width: int,
+    options: dict[str, Any],
+    experts: str = "eager",  # the default, grouped products, has no float64
+) -> Make:
     """The base model of a configuration class, pooled over positions, with a head of one output."""
 
     def make(n: int) -> Made:
@@ -74,7 +81,7 @@ def _with_head(name: str, inputs: Callable[[int], Tensor], key: str, width: int,
 
         config = getattr(transformers, f"{name}Config")(**options)
         config.use_cache = False
-        config._experts_implementation = "eager"  # grouped products have no float64
+        config._experts_implementation = experts
         model_class = getattr(transformers, f"{name}Model")
         return parts_of(net=model_class(config), head=nn.Linear(width, 1)), {key: inputs(n)}, _pooled
 
@@ -265,6 +272,10 @@ def families() -> Families:
     found |= {
         f"{name.lower()}_image": _with_head(name, _pixels, "pixel_values", width, options)
         for name, (options, width) in _IMAGES.items()
+    }
+    found |= {
+        f"{name.lower()}_batched": _with_head(name, _tokens, "input_ids", WIDTH, _TEXTS[name], "batched_mm")
+        for name in ("Mixtral", "Qwen2Moe")
     }
     found |= {
         "t5_encoder": _with_encoder("T5Encoder", "T5", _T5),

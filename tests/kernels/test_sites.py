@@ -103,6 +103,10 @@ def two_kinds_of_layer(net, x):
     return scalar(F.layer_norm(F.linear(x, net.w, net.b).tanh(), (4,), weight=net.b))
 
 
+def pooled(net, x):
+    return scalar(F.max_pool2d(net.a(x).tanh(), 2))
+
+
 # Name: (forward, parts, inputs, kinds of groups).
 CASES = {
     "rows-per-sample": (frames, lambda: {"a": nn.Conv2d(1, 2, 3), "norm": nn.GroupNorm(1, 2)}, images, {CallGroup}),
@@ -118,6 +122,7 @@ CASES = {
         images,
         {CallGroup},
     ),
+    "pooled": (pooled, lambda: {"a": nn.Conv2d(2, 3, 3)}, images, {CallGroup}),
     "rows-spread": (windows_last_first, lambda: {"a": nn.Linear(4, 3)}, sequences, {CallGroup}),
     "samples-second": (
         lambda s, x: scalar(s.a(x.transpose(0, 1)).tanh().transpose(0, 1)),
@@ -264,6 +269,20 @@ def test_a_loop_over_samples_falls_back_and_is_right():
     model = Net(lambda s, x: torch.stack([s.a(row).tanh() for row in x]) @ s.b, a=nn.Linear(4, 4), b=parameter(4, 1))
     x = vectors(6)
     assert "do not call the same functions" in embedding(model).prepare(x).left_over["a.weight"]
+    assert relative_error(ntk(model, x, dtype=torch.float64), gram(model, x)) < 1e-12
+
+
+def test_experts_that_take_the_rows_that_the_data_choose_fall_back_and_are_right():
+    def forward(net, x):
+        y = x.new_zeros(len(x), 3)
+        for i, rows in enumerate([x[:, 0] <= 0.5, x[:, 0] > 0.5]):
+            y[rows] = F.linear(x[rows], net.w[i]).tanh()
+        return scalar(y)
+
+    model = Net(forward, w=parameter(2, 3, 4))
+    x = vectors(6)
+    x[:, 0] = torch.tensor([0.1, 0.9, 0.9, 0.1, 0.9, 0.1])
+    assert embedding(model).prepare(x).left_over["w"] == "it is used in linear"
     assert relative_error(ntk(model, x, dtype=torch.float64), gram(model, x)) < 1e-12
 
 
