@@ -74,3 +74,13 @@ def test_measures_without_history_keep_nothing(tmp_path, measured):
     frame = results(tmp_path)
     assert frame["swap_invariance"].isna().all()
     assert frame["effective_rank"].isna().all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "tf32x3"])
+def test_records_have_the_precision_of_their_kernels(tmp_path, dtype):
+    once = ["training.epochs=1", "snapshot.epochs=[0]", "measure.names=[ridge]", f"kernel.dtype={dtype}"]
+    run(to_config(compose([*OPTIONS, *once])), tmp_path)
+    frame = results(tmp_path)
+    assert set(frame["kernel_dtype"]) == {dtype}
+    assert bool((frame["kernel_error"] < 2e-6).all())
+    assert set(frame["ridge_test_error"].isna()) == {dtype == "tf32x3"}  # it needs the digits of float32 for certain

@@ -28,6 +28,8 @@ from math import prod
 import torch
 import torch.nn.functional as F
 
+from afterkernel.kernels.precision import products_are_split
+from afterkernel.kernels.split import add_split_products
 from afterkernel.types import Float, Int, Tensor
 
 # Numbers in the largest intermediate of a contraction over positions.
@@ -111,8 +113,13 @@ def weight_gradients(
 def add_gradient_products(
     rows: Float[Tensor, "nk p"], columns: Float[Tensor, "mk p"], out: Float[Tensor, "nk mk"]
 ) -> None:
-    """out += rows columns^T. Rows narrower than `out` are multiplied exactly and added up in the type of `out`."""
-    if rows.dtype == out.dtype:
+    """out += rows columns^T. Rows narrower than `out` are multiplied exactly and added up in the type of `out`.
+
+    float32 rows are split where `exact_products` says so.
+    """
+    if rows.dtype == out.dtype == torch.float32 and products_are_split():
+        add_split_products(rows, columns, out)
+    elif rows.dtype == out.dtype:
         out.addmm_(rows, columns.T)
     elif rows.is_cuda:
         out += torch.mm(rows, columns.T, out_dtype=out.dtype)
@@ -268,7 +275,7 @@ def added(parts: list[Tensor]) -> Tensor:
 
 
 def _products(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], dtype: torch.dtype) -> Float[Tensor, "n m"]:
-    if a.dtype == dtype:
+    if a.dtype == dtype and not products_are_split():
         return a @ b.T
     out = torch.zeros(len(a), len(b), dtype=dtype, device=a.device)
     add_gradient_products(a, b, out)

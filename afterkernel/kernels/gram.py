@@ -1,7 +1,7 @@
 """Gram matrices in bounded memory: blocks of rows held, chunks of columns streamed past them.
 
 The matrix is exact: every entry is the inner product of two whole embeddings, multiplied in the embedding's data type
-(less only if tf32 or bf16 is requested), tiles of a symmetric matrix once. Over several processes of
+(otherwise only if tf32, tf32x3 or bf16 is requested), tiles of a symmetric matrix once. Over several processes of
 `torch.distributed` the row blocks are shared out, and every process ends with the whole matrix.
 """
 
@@ -85,7 +85,8 @@ def train_test_grams(  # noqa: PLR0913 (all but three by name)
         phi: what `embedding` gives.
         train, test: samples (n, ...) and (m, ...); without `test` its matrix has no rows.
         budget_bytes: bound on the memory in use at once, the result excluded.
-        dtype: "tf32" or "bf16" for products of less than the embedding's precision; its own by default.
+        dtype: "tf32", "tf32x3" or "bf16" for other products of a float32 embedding (see `ntk`); those of its own data
+            type by default.
         per_layer: also give every layer's matrices; those of every output where phi is of the "diagonal".
         store: a folder where tiles are kept as they are done, so that a killed computation continues from there.
         result_device: where the matrices lie; where phi computes by default.
@@ -185,7 +186,7 @@ def _grams_of_one_layout(inputs: GramInputs, options: GramOptions, result: Resul
     folder = None if options.store is None else Path(options.store)
     if folder is not None and world > 1:
         folder /= f"{rank}-of-{world}"
-    with exact_products(tf32=inputs.precision.tf32):
+    with exact_products(tf32=inputs.precision.tf32, split=inputs.precision.split):
         steps = _plan(inputs, options.budget_bytes, cell=TileStore.begun(folder))
         k = phi.outputs  # known once planned
         first = phi.block(inputs.rows[:1]) if options.per_layer else None

@@ -111,7 +111,8 @@ def ntk(  # noqa: PLR0913 (public, all but three by name)
         parameters: which trainable parameters theta is made of, by default all: names of parameters or modules, or
             patterns such as "*.bias", one or several; or a function of (name, parameter) that is true for those wanted.
         dtype: torch.float32 or torch.float64, of gradients, products and result; or "tf32" or "bf16" for float32
-            gradients multiplied in less.
+            gradients multiplied in less, or "tf32x3" for float32 gradients multiplied on tensor cores by three products
+            of TF32 numbers, which keep their digits (docs/kernels.md, "Outputs, layers, precision").
         device: where to compute and where the result is; the model's own by default.
         budget_bytes: bound on the memory in use at once, the result excluded.
         store: a folder where tiles are kept as they are done, so that a killed computation continues from there.

@@ -30,7 +30,7 @@ from afterkernel.text import plain
 from afterkernel.types import Float, Int, Tensor
 
 # Rounding errors of an entry, relative to the largest, where products are multiplied in less than their data type.
-_NOISE = {"float32": FLOAT32_NOISE, "float64": 1e-14, "tf32": 2.0**-10, "bf16": 2.0**-8}
+_NOISE = {"float32": FLOAT32_NOISE, "float64": 1e-14, "tf32": 2.0**-10, "tf32x3": 2e-6, "bf16": 2.0**-8}
 
 
 @dataclass

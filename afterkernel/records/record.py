@@ -66,10 +66,10 @@ class KernelRecord:
     one SVM for each against the rest, and `margin` and `gap` are `None` where any has none. The invariances are mean
     cosines in [-1, 1]. `effective_rank` is `None` where K is zero. `kernel_error` is the largest difference of a
     sample of the Gram matrix from the same gradients multiplied in float64, relative to its largest entry (from exact
-    gradients for tf32 and bf16). `approximation_error` is `None` for exact kernels. The columns after it are measured
-    on a sample (docs/definitions.md) and `None` if not measured. `measures` holds, by name, numbers whose names depend
-    on kernels, options or plugins: alignments, eigenvalues, other strengths of a transform, single layers. `warnings`
-    lists numerical problems in sentences.
+    gradients for tf32, tf32x3 and bf16). `approximation_error` is `None` for exact kernels. The columns after it are
+    measured on a sample (docs/definitions.md) and `None` if not measured. `measures` holds, by name, numbers whose
+    names depend on kernels, options or plugins: alignments, eigenvalues, other strengths of a transform, single layers.
+    `warnings` lists numerical problems in sentences.
     """
 
     __pydantic_config__ = _PYDANTIC
@@ -158,6 +158,12 @@ class KernelRecord:
     kernel_output: str = column(
         "outputs that the kernel is of, for several classes: trace, sum or a number; empty for two classes, and for "
         "kernels that do not depend on it",
+        "run",
+        default="",
+    )
+    kernel_dtype: str = column(
+        "precision of the kernel's products, as kernel.dtype: float32, float64, tf32, tf32x3 or bf16; empty in older "
+        "records, whose configuration has it",
         "run",
         default="",
     )

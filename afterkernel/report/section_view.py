@@ -172,6 +172,7 @@ def _evaluation(rows: pd.DataFrame) -> str:
     backends = ", ".join(sorted(set(rows["svm_backend"])))
     intercept = ", with intercept" if rows["svm_intercept"].any() else ""
     outputs = "".join(f", kernel.output={name}" for name in sorted(set(rows["kernel_output"]) - {""}))
+    outputs += "".join(f", kernel.dtype={name}" for name in sorted(set(rows["kernel_dtype"]) - {"", "float32"}))
     return f"{rows['evaluation_id'].iloc[0]} (SVM: {backends}{intercept}{outputs})"
 
 

@@ -159,6 +159,7 @@ class Evaluator:
             **found.numbers,
             kernel=name,
             kernel_output="" if output is None else str(output),
+            kernel_dtype=config.kernel.dtype,
             svm_backend=config.svm.name,
             svm_intercept=config.svm.has_intercept,
             embedding_norm=norm,

@@ -97,7 +97,7 @@ OPTIONS = [
     M("no kernel", "kernel.names=[]", "kernel.names=[] is empty: give at least one of ntk, conjugate, linear, rbf, infinite_ntk, sketch."),
     M("a misspelt kernel", "kernel.names=[ntkk]", "kernel.names=ntkk is not known: choose one of ntk, conjugate, linear, rbf, infinite_ntk, sketch."),
     M("a kernel that the network does not have", "arch=vgg kernel.names=[infinite_ntk]", "kernel infinite_ntk exists only for fully connected ReLU networks with one output, such as arch=mlp: remove it from kernel.names."),
-    M("an unknown precision", "kernel.dtype=float16", "kernel.dtype=float16 is not known: choose one of float32, float64, tf32, bf16."),
+    M("an unknown precision", "kernel.dtype=float16", "kernel.dtype=float16 is not known: choose one of float32, float64, tf32, tf32x3, bf16."),
     M("an unknown initialiser", "arch.init=he", "arch.init=he is not known: choose one of glorot, pytorch, ntk, mup, meanfield."),
 ]
 # fmt: on

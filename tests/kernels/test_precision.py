@@ -23,7 +23,13 @@ def model(request):
 
 @pytest.mark.parametrize(
     ("dtype", "least", "most"),
-    [("float64", 0, 1e-12), ("float32", 1e-9, 1e-5), ("tf32", 1e-9, 3e-3), ("bf16", 1e-5, 1e-2)],
+    [
+        ("float64", 0, 1e-12),
+        ("float32", 1e-9, 1e-5),
+        ("tf32", 1e-9, 3e-3),
+        ("tf32x3", 1e-9, 2e-6),
+        ("bf16", 1e-5, 1e-2),
+    ],
 )
 def test_the_recorded_error_is_the_true_one(model, dtype, least, most):
     x, y = torch.rand(12, *SHAPE), torch.rand(5, *SHAPE)
@@ -65,7 +71,7 @@ def test_x_against_y_in_less(model):
 
 
 @pytest.mark.parametrize("kernel", ["ntk", "conjugate"])
-@pytest.mark.parametrize("dtype", ["tf32", "bf16"])
+@pytest.mark.parametrize("dtype", ["tf32", "tf32x3", "bf16"])
 def test_both_kernels_can_be_taken_in_less(model, kernel, dtype):
     x = torch.rand(9, *SHAPE)
     exact = train_test_grams(embedding(model, kernel, dtype="float64"), x).train
@@ -82,7 +88,7 @@ def test_an_embedding_in_another_type_is_reported(model):
 @pytest.mark.parametrize("dtype", [torch.float16, "float16", "int8", torch.bfloat16, ""])
 def test_an_unknown_precision_is_reported(model, dtype):
     with pytest.raises(
-        UserError, match=r"is not known: choose torch\.float32, torch\.float64, float32, float64, tf32, bf16"
+        UserError, match=r"is not known: choose torch\.float32, torch\.float64, float32, float64, tf32, tf32x3, bf16"
     ):
         ntk(model, torch.rand(3, *SHAPE), dtype=dtype)
 

@@ -162,6 +162,7 @@ def other_jobs():
         "dtype": lambda store: ntk(network(), x, dtype=torch.float64, store=store),
         "bf16": lambda store: ntk(network(), x, dtype="bf16", store=store),
         "tf32": lambda store: ntk(network(), x, dtype="tf32", store=store),
+        "tf32x3": lambda store: ntk(network(), x, dtype="tf32x3", store=store),
         "per-layer": lambda store: layer_ntks(network(), x, store=store),
         "against-others": lambda store: ntk(network(), x, y, store=store),
         "frozen-bias": lambda store: ntk(frozen, x, store=store),

@@ -102,7 +102,9 @@ on_gpu = pytest.mark.gpu
 
 @on_gpu
 @pytest.mark.parametrize("method", ["gradients", "factors"])
-@pytest.mark.parametrize(("dtype", "bar"), [("float64", 1e-12), ("float32", 1e-5), ("tf32", 3e-3), ("bf16", 1e-2)])
+@pytest.mark.parametrize(
+    ("dtype", "bar"), [("float64", 1e-12), ("float32", 1e-5), ("tf32", 3e-3), ("tf32x3", 2e-6), ("bf16", 1e-2)]
+)
 @pytest.mark.parametrize("result_device", [None, "cpu"])
 def test_a_gpu_equals_the_oracle(monkeypatch, method, dtype, bar, result_device):
     force_method(monkeypatch, method)

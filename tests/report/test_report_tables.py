@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from afterkernel.claims.pairing import at_end, at_initialisation, paired_differences
 from afterkernel.records import read_records
 from afterkernel.report import table_data as tables
 from afterkernel.report.sections import make_sections
@@ -193,6 +194,24 @@ def test_evaluations_that_differ_only_in_the_chosen_kernels_are_one_group(write_
         (1, "conjugate"),
         (1, "ntk"),
     ]
+
+
+@pytest.mark.parametrize(("dtype", "pairs"), [("float32", 2), ("tf32x3", 0)])
+def test_claims_never_pair_kernels_of_two_precisions(write_run, tmp_path, dtype, pairs):
+    """The initialisation in float32; the end of training in the same precision, or in another."""
+    for seed in range(3):
+        for arch in ("vgg", "mlp"):
+            for name, errors, own in (("eval0", {0: 0.1}, "float32"), ("eval1", {1: 0.02}, dtype)):
+                config = evaluated(["ntk"]) | {"arch": {"name": arch}, "seed": seed}
+                config["kernel"]["dtype"] = own
+                fields = {"kernels": ("ntk",), "config": config, "kernel_fields": {"kernel_dtype": own}}
+                write_run(errors, arch=arch, seed=seed, evaluation_id=name, last=1, **fields)
+    (section,) = make_sections(read_records(tmp_path))
+    groups = [section.rows(name) for name in section.evaluation_groups]
+    assert all(rows["kernel_dtype"].nunique() == 1 for rows in groups)
+    for rows in groups:
+        found = paired_differences(at_initialisation(rows), at_end(rows), "svm_test_error")
+        assert len(found) == pairs
 
 
 def test_an_evaluation_repeated_in_the_same_way_counts_once(write_run, tmp_path):
