@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
+from afterkernel.errors import UserError
 from afterkernel.types import Tensor
 
 
@@ -104,3 +105,12 @@ def largest_difference(output: Any, expected: Any) -> float:
 def overflows(output: Any) -> bool:
     """Whether a number of an output is infinite."""
     return any(bool(torch.isinf(leaf).any()) for leaf in number_tensors(output))
+
+
+def not_repeatable(change: float) -> UserError:
+    """The error of a model that gives other outputs for the same samples."""
+    return UserError(
+        f"the same samples give other outputs when they are computed again (by {change:.2g}): the model is random "
+        "even in evaluation mode, or keeps a state from one call to the next; make its forward pass deterministic "
+        "and without state."
+    )

@@ -94,11 +94,11 @@ def choose(layer: str, shape: Shape, outputs: Outputs, elementwise: float) -> La
     few = shape.kind == "matrix" and shape.positions <= EXPANDED_POSITIONS
     if few and best.method == "gradients" and 2 * other.numbers <= best.numbers:
         cost = replace(other, method="expanded", multiplications_a_pair=best.multiplications_a_pair)
-        held = f"held as factors, {best.numbers / other.numbers:.0f} times smaller"
+        held = f"by its factors, as which it is held: {best.numbers / other.numbers:.0f} times smaller"
         return LayerPlan(
             layer,
             replace(cost, operations_a_pair=best.operations_a_pair),
-            f"{best.operations_a_pair:,.0f} operations per pair, {held}",
+            f"{best.operations_a_pair:,.0f} operations per pair, {other.operations_a_pair:,.0f} {held}",
         )
     words = {"gradients": "its gradients written out", "factors": "its factors"}
     return LayerPlan(

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.capture import uses
-from afterkernel.kernels.numeric import as_real
+from afterkernel.kernels.numeric import as_real, not_repeatable
 from afterkernel.kernels.samples import Batch
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.types import Float, Tensor
@@ -65,11 +65,7 @@ def _check_repeats(
     """Raise UserError where the outputs change although no parameter does: that would look like a dependence."""
     change = (select(model(x), len(x)) - outputs).abs().max().item()
     if change > _threshold(outputs):
-        raise UserError(
-            f"the same samples give other outputs when they are computed again (by {change:.2g}): the model is random "
-            "even in evaluation mode, or keeps a state from one call to the next; make its forward pass deterministic "
-            "and without state."
-        )
+        raise not_repeatable(change)
 
 
 def _threshold(outputs: Float[Tensor, "n k"]) -> float:

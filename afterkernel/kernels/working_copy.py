@@ -28,7 +28,7 @@ from afterkernel.kernels.casts import computed_in, redirect_dtype
 from afterkernel.kernels.hooks import Hook, forward_hooks, install, needed_hooks
 from afterkernel.kernels.isolation import OneLayout, PrivateRandomness, isolated
 from afterkernel.kernels.module_copy import ModuleCopier, check_copyable, named_tensors
-from afterkernel.kernels.numeric import coarsest, digits, largest_difference, number_tensors, overflows
+from afterkernel.kernels.numeric import coarsest, digits, largest_difference, not_repeatable, number_tensors, overflows
 from afterkernel.kernels.samples import called
 from afterkernel.kernels.writes import WriteGuard, WriteRefused, make_private
 from afterkernel.types import Tensor
@@ -310,6 +310,9 @@ def _compare(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, output: An
         noise = largest_difference(_rounded_anew(own, kind, own_args, own_kwargs), expected)
         tolerance = max(tolerance, NOISE_FACTOR * noise)
     if not found <= tolerance:
+        repeated = largest_difference(own.run_guarded(own_args, own_kwargs), expected)
+        if not repeated <= OUTPUT_TOLERANCE.get(kind, HALF_TOLERANCE):
+            raise not_repeatable(repeated)
         if overflows(output) and not overflows(expected):
             raise UserError(f"the model's outputs overflow in {copy.dtype}: give dtype=torch.float64.")
         raise UserError(

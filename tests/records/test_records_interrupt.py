@@ -39,6 +39,8 @@ def test_an_interrupted_condition_is_an_interrupt_of_the_command(folder, capsys)
     assert "interrupted" in capsys.readouterr().err
 
 
+# Between the opening of a file and its `with` Python has no one to close it.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("delay_s", [0.01 * step for step in range(1, 15)])
 def test_an_interrupt_at_any_moment_is_an_interrupt(folder, delay_s):
     results(folder)  # imports what the next call needs
