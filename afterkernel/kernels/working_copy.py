@@ -37,8 +37,7 @@ CHECKED_SAMPLES = 3
 # Differences between outputs of the copy and of the model, relative to the largest, that need no closer look.
 OUTPUT_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 HALF_TOLERANCE = 5e-2
-# With a closer look: as many times the difference that rounding the model's weights makes.
-NOISE_FACTOR = 30
+NOISE_FACTOR = 30  # with a closer look: as many times the difference that rounding the model's weights makes
 # Containers of more entries are compared by their length.
 COMPARED_ENTRIES = 4096
 
