@@ -142,7 +142,7 @@ def test_a_dashboard_has_panels_for_the_kernel_and_the_measure(folder, monkeypat
         assert title in json.dumps(made)
 
 
-def test_worker_processes_load_the_plugins_of_their_runs(folder, program):
+def test_workers_load_the_plugins_of_runs_and_a_stored_run_asks_for_its_own(folder, program):
     words = [
         "--multirun",
         "seed=0,1",
@@ -156,9 +156,6 @@ def test_worker_processes_load_the_plugins_of_their_runs(folder, program):
     )
     assert done.returncode == 0, done.stderr
     assert sorted(ak.results(folder / "runs" / "parallel")["seed"].unique()) == [0, 1]
-
-
-def test_a_stored_run_asks_for_its_plugin_and_is_evaluated_with_it(folder, program):
     (run,) = (path for path in (folder / "runs" / "parallel").glob("lenet-*-seed0-*"))
     refused = program("evaluate", run, "svm=libsvm", cwd=folder)
     assert refused.returncode == 2
