@@ -112,7 +112,7 @@ def signed(text: str, value: float) -> str:
 
 
 def classes_in_words(minus: str, plus: str, classes: Sequence[str] = ()) -> str:
-    """Which classes are told apart: a pair, or several by their number and names, shortened."""
+    """The classes of a problem in words: a pair, or the number and shortened names of several."""
     if not classes:
         return f"{minus} against {plus}"
     names = list(classes) if len(classes) <= 10 else [*classes[:5], "...", classes[-1]]

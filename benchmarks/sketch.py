@@ -3,7 +3,7 @@
     python benchmarks/sketch.py --root DIR sketches|peers|files [--n 20000 60000] [--folder DIR]
 
 DIR holds MNIST/raw; all networks here take the images of its ten digits. `sketches`: an mlp of 1e5 parameters on 60,000
-images, and one of 1e8 parameters on 256. `peers`: error and time of ak.sketch beside the projections of TRAK and dattri
+images, and one of 1e8 parameters on 256. `peers`: error and time of ak.sketch, TRAK and dattri
 (extra `peers`; on the CPU these are dense matrices, or a mask), which take gradients by vmap(grad). `files`: Gram
 matrices written to FOLDER by `out=`, the exact SVM on them (even against odd digits), and their removal. Errors are
 root mean squares over pairs of images, relative to |phi(x)| |phi(y)|; of `peers` the mean of three seeds. Memory is

@@ -114,7 +114,7 @@ def learning_rate_slopes(rows: pd.DataFrame, column: str, scale: float = 1.0) ->
 
 
 def _tables(sides: list[pd.DataFrame], column: str, scale: float) -> Iterator[tuple[str, str, list[pd.DataFrame], str]]:
-    """Yield, for each pair of data and network, its two names, one table per side, and a text on what is left out.
+    """Yield, for each pair of data and network, its two names, one table per side, and the runs left out in words.
 
     A table has one row per seed and one column per learning rate. Only runs with a value on every side count, and only
     seeds with every learning rate.

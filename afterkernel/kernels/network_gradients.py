@@ -67,7 +67,7 @@ class NetworkGradients:
     def lay_out(
         self, program: Program, recorded: Sequence[Recorded], outputs: Float[Tensor, "n k"], activation_bytes: int
     ) -> Layout:
-        """The units of a program, from a forward pass of a few samples, and what is left over."""
+        """Find the units of a program, and the parameters outside its sites, from a forward pass of a few samples."""
         reached = uses(outputs, self.trained)
         left_over = {
             name: self.distrusted.get(name) or program.reason(name)

@@ -93,8 +93,10 @@ class Term(ABC):
         return 1
 
     def of_output(self, k: int) -> Term:
-        """The term of one of several outputs; kinds of terms that have only one need not define it."""
-        raise NotImplementedError(type(self).__name__)
+        """The term of one of several outputs; itself where there is only one. Raises IndexError for any other."""
+        if k != 0:
+            raise IndexError(f"{type(self).__name__} has one output, not output {k}")
+        return self
 
     @abstractmethod
     def outputs_joined(self) -> Term:

@@ -1,5 +1,7 @@
 """Every layer by both methods against per-example autograd in float64."""
 
+import copy
+
 import pytest
 import torch
 from kernel_oracle import Net, force_method, gradients, gram, relative_error, scalar
@@ -223,3 +225,29 @@ def test_the_kernel_of_a_layer_is_that_of_its_own_parameters():
             own = rows[:, start : start + size]
             assert relative_error(layers[name], own @ own.T) < 1e-12
         start += size
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [nn.BatchNorm2d(8), nn.BatchNorm2d(8).requires_grad_(False), nn.InstanceNorm2d(8, affine=True)],
+    ids=["batch", "frozen", "instance"],
+)
+def test_a_single_image_in_front_of_tokens(norm):
+    """Torch's own gradient is wrong there: the reference takes a batch of two copies of the image."""
+    model = (
+        Net(
+            lambda s, x: scalar(s.norm(s.first(s.conv(x)).flatten(2).transpose(1, 2))),
+            conv=nn.Conv2d(2, 8, 3, padding=1),
+            first=copy.deepcopy(norm),
+            norm=nn.LayerNorm(8),
+        )
+        .double()
+        .eval()
+    )
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            buffer.uniform_(0.5, 2)
+    x = torch.rand(1, 2, 6, 6, dtype=torch.float64)
+    grads = torch.autograd.grad(model(x[[0, 0]])[0], [v for v in model.parameters() if v.requires_grad])
+    expected = sum(grad.square().sum() for grad in grads).view(1, 1)
+    assert relative_error(ntk(model, x, dtype=torch.float64), expected) < 1e-12

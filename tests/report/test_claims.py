@@ -343,7 +343,7 @@ def test_real_effects_are_found():
 
 
 def test_no_claim_uses_an_estimated_kernel():
-    """Rows of the kernel sketch beside the exact ones leave every sample as it is."""
+    """Adding rows of the kernel sketch to the exact ones does not change any comparison."""
 
     def value(measure, *, seed, epoch, kernel, arch, rate, augment, **_):
         return 0.3 - 0.01 * epoch + wobble(seed, arch, rate) + 0.1 * (kernel == "conjugate") + 0.05 * augment
