@@ -9,7 +9,9 @@ from afterkernel.claims.inference import Region
 from afterkernel.claims.panel import Condition, Panel
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 # For how many pairs of data and network a part of a claim must hold.
 Quantifier = Literal["all", "some", "some but not all"]
@@ -19,8 +21,11 @@ Quantifier = Literal["all", "some", "some but not all"]
 class Sample:
     """One comparison: one value per seed, for one pair of data and network, in the unit of its part.
 
-    Where the values are differences, `before` and `after` are the means of the two sides. `left_out` says which seeds
-    or learning rates are excluded, and why.
+    `rate` is the learning rate, None for a comparison over rates; `loss` is the training loss at which it is made, None
+    for the end of training. Where the values are differences, `before` and `after` are the means of the two sides.
+    `images` (seeds, test images) holds the same value image by image, so that the mean of a row is that seed's value;
+    None where the value is no mean over images. Samples with the same `test_set` are about the same images. `left_out`
+    says which seeds or learning rates are excluded, and why; `obstacle` why there is no test.
     """
 
     data: str
@@ -29,6 +34,12 @@ class Sample:
     before: float | None = None
     after: float | None = None
     left_out: str = ""
+    seeds: tuple[int, ...] = ()
+    rate: float | None = None
+    loss: float | None = None
+    images: NDArray[np.float32] | None = None
+    test_set: str = ""
+    obstacle: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
