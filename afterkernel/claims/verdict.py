@@ -30,8 +30,8 @@ Verdict = Literal[
     "undecided",
     "not measured",
 ]
-# Verdicts that further runs may change.
-PROVISIONAL = ("confirmed", "refuted", DEPENDS_ON_RATE, DEPENDS_ON_LOSS)
+# Verdicts that something has been shown, which further runs may change.
+SHOWN: tuple[Verdict, ...] = ("confirmed", "refuted", DEPENDS_ON_RATE, DEPENDS_ON_LOSS)
 
 
 class ComparisonOutcome(enum.Enum):
@@ -124,11 +124,16 @@ class Finding:
     @property
     def decisive(self) -> PartFinding | None:
         """The part on which the verdict depends, of those with a decisive comparison: the weakest one if confirmed."""
-        decided = [part for part in self.parts if part.decisive is not None]
-        agreeing = [part for part in decided if part.verdict == self.verdict] or decided
-        if self.verdict == "confirmed":
-            return max(agreeing, key=lambda part: (part.decisive and part.decisive.test.p_holds) or 0.0)
-        return agreeing[0] if agreeing else None
+        return decisive_of(self.parts, self.verdict)
+
+
+def decisive_of(parts: Iterable[PartFinding], verdict: Verdict) -> PartFinding | None:
+    """The part on which the verdict of several depends, of those with a decisive comparison."""
+    decided = [part for part in parts if part.decisive is not None]
+    agreeing = [part for part in decided if part.verdict == verdict] or decided
+    if verdict == "confirmed":
+        return max(agreeing, key=lambda part: (part.decisive and part.decisive.test.p_holds) or 0.0)
+    return agreeing[0] if agreeing else None
 
 
 def judge(claim: Claim, rows: pd.DataFrame) -> Finding:
@@ -142,7 +147,7 @@ def judge(claim: Claim, rows: pd.DataFrame) -> Finding:
     tests = infer_jointly(samples, [part.region for part in parts for _ in part.samples])
     comparisons = iter([_compare(sample, test) for sample, test in zip(samples, tests, strict=True)])
     findings = [_judge_part(part, [next(comparisons) for _ in part.samples]) for part in parts]
-    verdict, reason = _combined(findings)
+    verdict, reason = combined(findings)
     return Finding(claim, verdict, reason, findings, differing(samples))
 
 
@@ -243,7 +248,8 @@ def _decisive(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> Comparison
     return min(unclear if part.quantifier == "all" and unclear else counted, key=clearest)
 
 
-def _combined(parts: list[PartFinding]) -> tuple[Verdict, str]:
+def combined(parts: Sequence[PartFinding]) -> tuple[Verdict, str]:
+    """The verdict on all parts together, and its reason."""
     titles: dict[Verdict, list[str]] = {}
     for part in parts:
         titles.setdefault(part.verdict, []).append(part.part.title)
@@ -252,8 +258,7 @@ def _combined(parts: list[PartFinding]) -> tuple[Verdict, str]:
     if len(titles) == 1:
         return parts[0].verdict, f"{'both' if len(parts) == 2 else 'all'} parts: {parts[0].verdict}"
     listed = "; ".join(f"{verdict}: {', '.join(found)}" for verdict, found in titles.items())
-    decisive: tuple[Verdict, ...] = ("refuted", DEPENDS_ON_RATE, DEPENDS_ON_LOSS)
-    return next((verdict for verdict in decisive if verdict in titles), "undecided"), listed
+    return next((verdict for verdict in SHOWN[1:] if verdict in titles), "undecided"), listed
 
 
 def _names(comparisons: Sequence[Comparison], *, place: bool = True) -> str:

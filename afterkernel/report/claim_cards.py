@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS, Comparison, ComparisonOutcome, Finding, PartFinding, judge
+from afterkernel.claims.statements import STATEMENTS
+from afterkernel.claims.verdict import combined, decisive_of
 from afterkernel.records.record import Record
 from afterkernel.report import figure_claim
 from afterkernel.report.output import PageFigure, ReportFiles
@@ -145,6 +147,30 @@ def summarise_parts(finding: Finding) -> list[PartSummary]:
             title, part.verdict, _effect(part), part.reason, _elsewhere(part), _detectable(part.part, part.decisive)
         )
     return list(found.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class StatementSummary:
+    """A statement of the paper's abstract, and what the parts that bear on it show."""
+
+    key: str
+    text: str
+    claim: str
+    verdict: str
+    effect: str
+
+
+def summarise_statements(findings: Iterable[Finding]) -> list[StatementSummary]:
+    """The statements of the abstract that the claims bear on, in its order."""
+    found = []
+    for finding in findings:
+        for key in dict.fromkeys(part.part.statement for part in finding.parts if part.part.statement):
+            parts = [part for part in finding.parts if part.part.statement == key]
+            verdict, _ = combined(parts)
+            decisive = decisive_of(parts, verdict)
+            effect = "" if decisive is None else f"{decisive.part.title}: {_effect(decisive)}"
+            found.append(StatementSummary(key, STATEMENTS[key], finding.claim.name, verdict, effect))
+    return sorted(found, key=lambda one: list(STATEMENTS).index(one.key))
 
 
 def _seeds(finding: Finding) -> str:

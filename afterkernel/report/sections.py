@@ -41,8 +41,8 @@ class Section:
     the same without augmentation; `augment` names the augmentation; `losses` are those at which snapshots were asked
     for, as a tuple; `loss_target` is NaN for none; `diverged` marks all rows of a run that diverged; `configured` is
     false for trainings recorded by `afterkernel.Recorder`; `last` marks the rows of the last snapshot.
-    `evaluation_groups` lists the groups of evaluations, the one with most rows first. `axis` is what snapshots are shown
-    against: "epoch", or "step" where an epoch is not known.
+    `evaluation_groups` lists the groups of evaluations, the one with most rows first. `axis` is what snapshots are
+    shown against: "epoch", or "step" where an epoch is not known.
     """
 
     dataset: str
