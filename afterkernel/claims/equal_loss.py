@@ -191,7 +191,8 @@ def _adjusted(sides: Mapping[float, Runs], loss: float, what: str) -> str:
     if found is None:
         return f"no {what} adjusted for the loss: too few snapshots"
     interval = "" if found.low is None else f" [{found.low:.3g}, {found.high:.3g}]"
-    return f"{what} adjusted for the loss, not tested: {found.mean:.3g}{interval}, n = {found.n}"
+    numbers = f"{found.mean:.3g}{interval}".replace("-", "\N{MINUS SIGN}")
+    return f"{what} adjusted for the loss, not tested: {numbers}, n = {found.n}"
 
 
 def differing(samples: Iterable[Sample]) -> str:

@@ -168,7 +168,7 @@ def summarise_statements(findings: Iterable[Finding]) -> list[StatementSummary]:
             parts = [part for part in finding.parts if part.part.statement == key]
             verdict, _ = combined(parts)
             decisive = decisive_of(parts, verdict)
-            effect = "" if decisive is None else f"{decisive.part.title}: {_effect(decisive)}"
+            effect = "" if decisive is None or not (text := _effect(decisive)) else f"{decisive.part.title}: {text}"
             found.append(StatementSummary(key, STATEMENTS[key], finding.claim.name, verdict, effect))
     return sorted(found, key=lambda one: list(STATEMENTS).index(one.key))
 
@@ -180,8 +180,11 @@ def _seeds(finding: Finding) -> str:
 
 def _effect(found: PartFinding) -> str:
     one = found.decisive
-    if one is None or one.test.mean is None:
+    if one is None:
         return ""
+    where = ", ".join(filter(None, (one.sample.data, one.sample.network, one.sample.place)))
+    if one.test.mean is None:
+        return f"{one.sample.remark} ({where})" if one.sample.remark else ""
     decimals = found.part.decimals
     text = f"{fmt.number(one.test.mean, decimals, sign=_differs(found.part))} {found.part.unit}"
     if one.test.low is not None:
@@ -189,7 +192,6 @@ def _effect(found: PartFinding) -> str:
     if one.test.images_low is not None:
         text += f", over seeds and images {_interval(one.test.images_low, one.test.images_high, decimals)}"
     sides = " → ".join(found.part.sides) if _differs(found.part) else "level"
-    where = ", ".join(filter(None, (one.sample.data, one.sample.network, one.sample.place)))
     return f"{sides}: {text}, n = {one.test.n} ({where})"
 
 

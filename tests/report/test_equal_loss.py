@@ -129,7 +129,7 @@ def test_fewer_than_two_rates_at_a_loss_are_not_tested_and_show_the_slope_adjust
     assert (found.verdict, found.reason) == ("undecided", LOSSES_DIFFER)
     (_, one) = found.comparisons[0]
     assert one.test.p_holds is None
-    assert one.sample.remark.startswith("slope adjusted for the loss, not tested: -2")
+    assert one.sample.remark.startswith("slope adjusted for the loss, not tested: \N{MINUS SIGN}2")
     assert "n = 10" in one.sample.remark
     assert found.remark.startswith("In 1 of 1 comparisons")
     assert NOT_REACHED in one.sample.left_out
