@@ -8,8 +8,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from afterkernel.claims.stats import mean_over_seeds
+
+if TYPE_CHECKING:
+    from afterkernel.claims.claim import Sample
 
 LEVEL = 0.05
 FEWEST_SEEDS = 5
@@ -48,6 +52,14 @@ class Inference:
     p_holds: float | None
     p_fails: float | None
     obstacle: str = ""
+    sd: float | None = None
+    images_low: float | None = None
+    images_high: float | None = None
+    p_holds_joint: float | None = None
+    p_fails_joint: float | None = None
+    p_holds_t: float | None = None
+    p_fails_t: float | None = None
+    detectable: float | None = None
 
 
 def infer(values: Sequence[float], region: Region) -> Inference:
@@ -69,6 +81,24 @@ def infer(values: Sequence[float], region: Region) -> Inference:
             inside.append(_upper_tail(t, found.n - 1))
             outside.append(_upper_tail(-t, found.n - 1))
     return Inference(*summary, min(1.0, 2 * max(inside)), min(1.0, 2 * min(outside)))
+
+
+def infer_jointly(samples: Sequence[Sample], regions: Sequence[Region]) -> list[Inference]:
+    """Stand-in until the tests by sign flips: Student's t with Holm's correction."""
+    found = [
+        dataclasses.replace(infer(one.values, region), p_holds=None, p_fails=None, obstacle=one.obstacle)
+        if one.obstacle
+        else infer(one.values, region)
+        for one, region in zip(samples, regions, strict=True)
+    ]
+    joint = {}
+    for name in ("p_holds", "p_fails"):
+        corrected = iter(holm([p for one in found if (p := getattr(one, name)) is not None]))
+        joint[name] = [None if getattr(one, name) is None else next(corrected) for one in found]
+    return [
+        dataclasses.replace(one, p_holds_joint=holds, p_fails_joint=fails, p_holds_t=one.p_holds, p_fails_t=one.p_fails)
+        for one, holds, fails in zip(found, joint["p_holds"], joint["p_fails"], strict=True)
+    ]
 
 
 def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:

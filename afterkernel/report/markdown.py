@@ -16,7 +16,7 @@ from afterkernel.claims import CLAIMS
 from afterkernel.records.files import write_atomic
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
-from afterkernel.report import main_table, runs
+from afterkernel.report import claim_cards, main_table, runs
 from afterkernel.report.figure_pool import figure_pool
 from afterkernel.report.output import PageFigure, ReportFiles
 from afterkernel.report.page import content, templates
@@ -43,7 +43,10 @@ def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -
     with figure_pool(len(CLAIMS) + sum(map(n_figures, sections))) as pool:
         files = ReportFiles(folder, pool, figure_formats=("png",), with_latex=False)
         shown = content(records, sections, known, files)
-        shown |= {"errors": _error_tables(sections, files), "statements": []}
+        shown |= {
+            "errors": _error_tables(sections, files),
+            "statements": claim_cards.summarise_statements(card.finding for card in shown["cards"]),
+        }
         pages = {"index.md": environment.get_template("index.md.j2").render(**shown)}
         for card in shown["cards"]:
             text = environment.get_template("claim.md.j2").render(**shown, card=card)

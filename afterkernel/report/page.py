@@ -12,6 +12,7 @@ from afterkernel import plugins
 from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS, Finding
 from afterkernel.claims.pairing import of_pairs
+from afterkernel.claims.verdict import SHOWN
 from afterkernel.kernel_kinds import describe
 from afterkernel.records.files import write_atomic
 from afterkernel.records.record import Record, is_configured
@@ -95,6 +96,8 @@ def content(
         "lead": _lead(sections, known),
         "runs": known,
         "unfinished": runs.table(known),
+        "diverged": runs.diverged(records),
+        "provisional": SHOWN,
         "cards": [claim_cards.claim_card(finding, files) for finding in found],
         "method": claim_cards.METHOD,
         "n_recorded": len({(one.sweep, one.run_id) for one in records if not is_configured(one)}),
