@@ -231,6 +231,11 @@ class Record:
         "run",
         default=(),
     )
+    training_end: str = column(
+        "how training ended, at the last snapshot: epochs, steps, loss_target or diverged; else empty",
+        "run",
+        default="",
+    )
     schema_version: Int64 = column("version of the record", "run", default=SCHEMA_VERSION)
 
 

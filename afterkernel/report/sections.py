@@ -138,7 +138,7 @@ def _labels(records: list[Record]) -> Iterator[dict[str, Any]]:
                 **{name: getattr(record, name) for name in _SNAPSHOT},
                 "panel": _label(arch, config, varying),
                 "setting": _label(arch, config, [name for name in varying if name != AUGMENT]),
-                "augment": bool(training.get("augment", False)),
+                "augment": training.get("augment", False) not in (False, "none"),
                 "loss_target": float("nan") if target is None else float(target),
                 "evaluation_group": evaluation,
                 "configured": is_configured(record),
