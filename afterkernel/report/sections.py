@@ -130,7 +130,7 @@ def _labels(records: list[Record]) -> Iterator[dict[str, Any]]:
     """The labels of each record's rows, from its configuration."""
     evaluations = evaluation_groups(records)
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    diverged = {(one.sweep, one.run_id) for one in records if getattr(one, "training_end", "") == "diverged"}
+    diverged = {(one.sweep, one.run_id) for one in records if one.training_end == "diverged"}
     for record in records:
         groups[evaluations[record.evaluation_id], record.arch].append(record)
     for (evaluation, arch), group in groups.items():

@@ -258,7 +258,7 @@ class Recorder:
         return {step: record for (step, evaluation), record in found.items() if evaluation == evaluation_id}
 
     def _supports(self, step: int) -> Path:
-        return warm_start_path(self.run_dir, step, self.config.identity.evaluation_id, "step")
+        return warm_start_path(self.run_dir, step, self.config.identity.evaluation_id)
 
     def _owner(self, weights: str) -> str:
         return f"{self.run_id} {weights}"

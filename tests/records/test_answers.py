@@ -1,18 +1,25 @@
-"""Answers to single test images, packed into a text."""
+"""Answers of a classifier as a short text."""
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from afterkernel.records.answers import pack, unpack
 
 
-@given(st.lists(st.booleans(), max_size=40))
-def test_what_is_packed_is_unpacked(wrong):
-    assert unpack(pack(np.array(wrong, dtype=bool)), len(wrong)).tolist() == wrong
+@given(st.lists(st.booleans(), max_size=70))
+def test_answers_come_back(wrong):
+    assert unpack(pack(wrong), len(wrong)).tolist() == wrong
+    assert pack(torch.tensor(wrong, dtype=torch.bool)) == pack(np.array(wrong, dtype=bool)) == pack(wrong)
 
 
-def test_an_image_takes_a_bit():
-    text = pack(np.arange(2000) % 3 == 0)
-    assert len(text) == 4 * 84  # 250 bytes in base64
-    assert text.isascii()
+def test_two_thousand_images_take_336_characters():
+    assert len(pack([True] * 2000)) == 336
+
+
+@pytest.mark.parametrize(("text", "reason"), [("AAA=", "16 answers"), ("AAAA", "24 answers"), ("%%%", "not base64")])
+def test_another_text_is_refused(text, reason):
+    with pytest.raises(ValueError, match=reason):
+        unpack(text, 8)

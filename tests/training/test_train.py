@@ -76,16 +76,16 @@ def test_no_epochs_leave_the_initialisation(problem, tmp_path):
 
 
 def test_training_repeats_with_its_seed_and_differs_with_another(problem, tmp_path):
-    first, _ = fit(problem, tmp_path / "a", augment=True)
-    again, _ = fit(problem, tmp_path / "b", augment=True)
-    other, _ = fit(problem, tmp_path / "c", augment=True, seed=1)
+    first, _ = fit(problem, tmp_path / "a", augment="rotation_shift")
+    again, _ = fit(problem, tmp_path / "b", augment="rotation_shift")
+    other, _ = fit(problem, tmp_path / "c", augment="rotation_shift", seed=1)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert not torch.equal(next(first.parameters()), next(other.parameters()))
 
 
 def test_augmentation_changes_training(problem, tmp_path):
     plain, _ = fit(problem, tmp_path / "a")
-    augmented, _ = fit(problem, tmp_path / "b", augment=True)
+    augmented, _ = fit(problem, tmp_path / "b", augment="rotation_shift")
     assert not torch.equal(next(plain.parameters()), next(augmented.parameters()))
 
 
