@@ -82,10 +82,10 @@ def rate_slopes(rows: pd.DataFrame, column: str, scale: float = 1.0) -> list[Sam
         return []
     samples = []
     for unit, group in by_unit(rows, []):
-        rates = {float(str(rate)): _trajectories(part, column, scale) for rate, part in group.groupby("learning_rate")}
+        rates = {float(str(rate)): trajectories(part, column, scale) for rate, part in group.groupby("learning_rate")}
         named = names(unit, group)
         if len(rates) > 1:
-            samples += [_slope(named, rates, loss) for loss in _losses(group)]
+            samples += [_slope(named, rates, loss) for loss in levels(group)]
     return samples
 
 
@@ -100,15 +100,15 @@ def augmentation_differences(rows: pd.DataFrame, augmentation: str, column: str)
     for unit, group in by_unit(rows, ["learning_rate"]):
         pair = group[group["augment"].isin([NO_AUGMENTATION, augmentation])]
         sides = {
-            name: _trajectories(pair[pair["augment"] == name], column, 1.0) for name in (NO_AUGMENTATION, augmentation)
+            name: trajectories(pair[pair["augment"] == name], column, 1.0) for name in (NO_AUGMENTATION, augmentation)
         }
         if all(sides.values()):
             named, rate = names(unit, pair), float(unit[4])
-            samples += [_augmentation(named, sides, rate, loss) for loss in _losses(pair) or _largest_final_loss(pair)]
+            samples += [_augmentation(named, sides, rate, loss) for loss in levels(pair) or _largest_final_loss(pair)]
     return samples
 
 
-def _losses(rows: pd.DataFrame) -> list[float]:
+def levels(rows: pd.DataFrame) -> list[float]:
     """The losses at which these runs are compared: those of their snapshots; without any, their targets."""
     listed = {loss for losses in rows["losses"] for loss in losses}
     return sorted(map(float, listed or rows["loss_target"].dropna().unique()), reverse=True)
@@ -119,7 +119,8 @@ def _largest_final_loss(rows: pd.DataFrame) -> list[float]:
     return [float(ended["train_loss"].max())] if len(ended) else []
 
 
-def _trajectories(rows: pd.DataFrame, column: str, scale: float) -> dict[int, Trajectory]:
+def trajectories(rows: pd.DataFrame, column: str, scale: float = 1.0) -> dict[int, Trajectory]:
+    """A column times `scale` of each run, by seed."""
     trained = rows[rows["epoch"] > 0].sort_values(["seed", "step"], kind="stable").drop_duplicates(["seed", "step"])
     losses, found = trained["train_loss"].to_numpy(dtype=float), readings(trained, column, scale)
     places: dict[int, list[int]] = {}
