@@ -203,7 +203,7 @@ def test_the_report_has_the_texts_of_the_page_and_how_to_reproduce_it(report, fi
     assert f"{c1.verdict}. {c1.reason}." in text
     assert "output_dir=PATH" in text
     assert "python -m afterkernel dashboard runs/tiny" in text
-    assert "python -m afterkernel --multirun arch=mlp training=sgd,sgd_augmented" in text
+    assert "python -m afterkernel --multirun arch=mlp training=sgd,sgd_rotation_shift" in text
     assert str(swept.folder.parent) not in json.dumps(report)
     assert report["description"] == "4 of 4 runs of the sweep tiny are done."
 
