@@ -80,7 +80,7 @@ def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) ->
 
 def diverged(records: Sequence[Record]) -> str:
     """A sentence on the runs that diverged; empty if none did."""
-    found = {(one.sweep, one.run_id): one for one in records if getattr(one, "training_end", "") == "diverged"}
+    found = {(one.sweep, one.run_id): one for one in records if one.training_end == "diverged"}
     if not found:
         return ""
     units: dict[str, list[int]] = {}
