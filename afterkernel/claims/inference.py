@@ -11,13 +11,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from afterkernel.claims.legacy import bootstrap_interval, holm, infer
 from afterkernel.claims.region import LEVEL, Region
 
 if TYPE_CHECKING:
     from afterkernel.claims.claim import Sample
 
-__all__ = ["FEWEST_SEEDS", "LEVEL", "Inference", "Region", "bootstrap_interval", "holm", "infer", "infer_jointly"]
+__all__ = ["FEWEST_SEEDS", "LEVEL", "Inference", "Region", "infer_jointly"]
 
 # With five seeds no pattern of signs has a one-sided p-value below 2.5 %.
 FEWEST_SEEDS = 6

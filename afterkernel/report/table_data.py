@@ -53,16 +53,15 @@ def changes(rows: pd.DataFrame) -> pd.DataFrame:
 
     Columns: panel, learning_rate, kernel, measure, epochs (of the last snapshots, as text), final (whether these end
     their runs), n_lower (runs in which the measure fell), then before_, after_ and change_ with mean, standard_error,
-    ci95_low, ci95_high, n_seeds. Where some runs have both ends recorded, only these count. The change is taken run by
-    run, so its error is that of the paired difference.
+    ci95_low, ci95_high, n_seeds. Where some runs have both ends recorded, only these count. The change is taken seed by
+    seed, so its error is that of the paired difference.
     """
     import pandas as pd
 
     terms = measured(rows)
     found = []
     for key, group in _groups(rows, [*KEYS, "kernel"]):
-        start = group[group["epoch"] == 0].set_index(["sweep", "run_id"])
-        end = group[group["last"]].set_index(["sweep", "run_id"])
+        start, end = (part.set_index("seed") for part in (group[group["epoch"] == 0], group[group["last"]]))
         both = start.index.intersection(end.index)
         if len(both):
             start, end = start.loc[both], end.loc[both]
