@@ -84,7 +84,7 @@ OPTIONS = [
     M("nothing where a number is expected", "training.lr=", "training.lr= has the wrong type: it must be a number."),
     M("null where a number is expected", "training.lr=null", "training.lr=null has the wrong type: it must be a number."),
     M("a fraction where a whole number is expected", "training.batch_size=3.5", "training.batch_size=3.5 has the wrong type: it must be a whole number."),
-    M("a word where true or false is expected", "training.augment=maybe", "training.augment=maybe has the wrong type: it must be true or false."),
+    M("a word where true or false is expected", "training.centered_output=maybe", "training.centered_output=maybe has the wrong type: it must be true or false."),
     M("a number where a list is expected", "snapshot.epochs=5", "snapshot.epochs=5 has the wrong type: it must be a list of whole numbers, such as [0,1,2]."),
     M("several values without --multirun", "training.lr=0.1,0.2", "training.lr=0.1,0.2 names several values: add --multirun to sweep over them."),
     M("a learning rate below 0", "training.lr=-1", "training.lr=-1.0 is too small: it must be greater than 0."),
@@ -107,7 +107,7 @@ GROUPS = [
     M("a misspelt architecture", "arch=vgx", "arch=vgx is not known (did you mean vgg?): choose one of mlp, resnet, sum, vgg, vit.", small=False),
     M("a misspelt data set", "dataset=cifar", "dataset=cifar is not known (did you mean cifar10?): choose one of cifar10, cifar10_all, cifar10_automobile_truck, cifar10_cat_dog, digits, folder, mnist, mnist_3_8, mnist_4_9, mnist_all."),
     M("an unknown SVM", "svm=svc", "svm=svc is not known: choose one of auto, cuml, exact, jst, liblinear, libsvm, thundersvm."),
-    M("an unknown optimiser", "training=adam", "training=adam is not known: choose one of sgd, sgd_augmented."),
+    M("an unknown optimiser", "training=adam", "training=adam is not known: choose one of sgd, sgd_rotation, sgd_rotation_shift."),
     M("an unknown experiment", "experiment=nope", "experiment=nope is not known: choose one of mnist_mlp, mnist_vgg."),
     M("a name set directly instead of by its group", "svm.name=libsvm", "svm.name=libsvm can't be set directly: use svm=NAME."),
     M("a plus sign before a choice", "+svm=libsvm", "svm is chosen twice: write svm=NAME without a plus sign."),
@@ -162,7 +162,7 @@ PLACES = [
     M("a file as output folder", "output_dir=notes.txt", "output_dir=notes.txt: ...notes.txt is not a folder that can be written to; name another.", lambda at: at.write("notes.txt", "mine")),
     M("an empty output folder", "output_dir=", "output_dir is empty: name the folder that results go to, such as runs."),
     M("an output folder that is read-only", "output_dir=/proc/runs", "output_dir=/proc/runs: /proc is not a folder that can be written to; name another."),
-    M("a disk that is full", "seed=0", "...snapshots/epoch=0000.pt can't be written (No space left on device): make room for it, and run the same command again.", full_disk),
+    M("a disk that is full", "seed=0", "...snapshots/step=0.pt can't be written (No space left on device): make room for it, and run the same command again.", full_disk),
     M("a report to a disk that can't be written to", "report run --output /proc/page", "--output=/proc/page: the report can't be written there (No such file or directory); name another folder.", lambda at: at.run(), small=False),
 ]
 # fmt: on

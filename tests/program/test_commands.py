@@ -101,7 +101,7 @@ def test_a_diverging_run_fails_by_name_and_keeps_its_snapshot(program, tmp_path)
     assert done.returncode == 2
     assert "training.lr=1e+30 is too large" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert [path.stem for path in tmp_path.rglob("snapshots/*.json")] == ["epoch=0000"]
+    assert [path.stem for path in tmp_path.rglob("snapshots/*.json")] == ["step=0"]
 
 
 def test_a_failed_job_does_not_stop_the_sweep_and_is_no_success(program, small_options, tmp_path):

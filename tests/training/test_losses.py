@@ -28,9 +28,10 @@ def problem():
 
 def network_of(problem, arch):
     torch.manual_seed(0)
-    if arch == "resnet":
-        return ak.models.resnet(problem.image_shape, width=1, num_layers=10)
-    return ak.models.mlp(problem.image_shape, width=6, num_layers=1)
+    network = ak.models.mlp(problem.image_shape, width=6, num_layers=1)
+    if arch == "batch_norm":
+        network.layers.insert(2, torch.nn.BatchNorm1d(6))
+    return network
 
 
 class BrokenOffError(Exception):
@@ -48,7 +49,7 @@ def fit(problem, run_dir, *, arch="mlp", at=(0,), losses=(), break_at=None, **op
             raise BrokenOffError
 
     network.register_forward_pre_hook(count)
-    training = Training(**{"lr": 0.1, "batch_size": 10, "epochs": EPOCHS, **options})
+    training = Training(**{"lr": 0.5, "batch_size": 10, "epochs": EPOCHS, **options})
     execution = Execution(0, CPU, "this", checkpoint_every_s=0)
     return network, train(network, problem, training, Snapshots(list(at), list(losses)), run_dir, execution)
 
@@ -69,7 +70,7 @@ def assert_same(one, other):
         assert all(torch.equal(weights[name], other[step][1][name]) for name in weights)
 
 
-@pytest.fixture(scope="module", params=["mlp", "resnet"])
+@pytest.fixture(scope="module", params=["mlp", "batch_norm"])
 def oracle(request, problem, tmp_path_factory):
     """The architecture, and the weights of every step, each of a training that ends there."""
     states = []
@@ -109,10 +110,10 @@ def found_by_oracle(problem, oracle, checks, images, loss):
     return None
 
 
-LOSSES = (0.69, 0.5, 0.4, 0.39, 0.25, 0.2, 0.1, 0.05)
+LOSSES = (0.69, 0.5, 0.4, 0.39, 0.25, 0.2, 0.1, 0.05, 1e-9)
 
 
-@pytest.mark.parametrize(("checks", "images"), [(1, None), (3, 20), (7, 1000), (20, 15)])
+@pytest.mark.parametrize(("checks", "images"), [(1, None), (3, 20), (20, 15)])
 def test_the_weights_nearer_to_each_loss_are_kept(problem, tmp_path, oracle, checks, images):
     arch, states = oracle
     options = {"loss_checks_per_epoch": checks, "loss_check_images": images}
@@ -143,12 +144,20 @@ def test_a_training_ends_at_the_weights_nearer_to_its_target(problem, tmp_path, 
     assert all(torch.equal(value, states[step][name]) for name, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("arch", ["mlp", "resnet"])
-@pytest.mark.parametrize("end", [{}, {"loss_target": 0.2}, {"max_steps": 25}, {"loss_check": "paper"}], ids=str)
+@pytest.mark.parametrize(
+    ("arch", "end"),
+    [
+        ("batch_norm", {}),
+        ("mlp", {"loss_target": 0.1}),
+        ("mlp", {"max_steps": 25}),
+        ("mlp", {"loss_check": "paper"}),
+    ],
+    ids=str,
+)
 def test_broken_off_between_checks_it_ends_as_unbroken(problem, tmp_path, arch, end):
     options = {"arch": arch, "losses": (0.6, 0.4, 0.3, 0.25, 0.01), "loss_checks_per_epoch": 3, "at": (1,), **end}
     _, whole = fit(problem, tmp_path / "whole", **options)
-    for break_at in (2, 9, 16, 20):
+    for break_at in (9, 20):
         folder = tmp_path / f"broken-{break_at}"
         with pytest.raises(BrokenOffError):
             fit(problem, folder, break_at=break_at, **options)
@@ -159,8 +168,8 @@ def test_broken_off_between_checks_it_ends_as_unbroken(problem, tmp_path, arch, 
 
 
 def test_checks_change_no_number_of_training(problem, tmp_path):
-    plain, _ = fit(problem, tmp_path / "plain", arch="resnet")
-    checked, _ = fit(problem, tmp_path / "checked", arch="resnet", losses=(1e-9,), loss_target=1e-9)
+    plain, _ = fit(problem, tmp_path / "plain", arch="batch_norm")
+    checked, _ = fit(problem, tmp_path / "checked", arch="batch_norm", losses=(1e-9,), loss_target=1e-9)
     for name, value in plain.state_dict().items():
         assert torch.equal(value, checked.state_dict()[name])
     assert checked.training
