@@ -74,8 +74,8 @@ def print_plan(planned_runs: Sequence[PlannedRun]) -> None:
         disk = fmt.size(round(sum(cost.disk_bytes for cost in wanted)))
         print(
             f"roughly {duration(total_s)} one after the other, {peak} of memory each at most, {disk} of disk; the "
-            "start of a run (some 4 s), SVMs, measures and checks of the loss come on top, a whole training to its last "
-            "epoch is assumed, which reaches all losses"
+            "start of a run (some 4 s), SVMs, measures and checks of the loss come on top, a whole training to its "
+            "last epoch is assumed, which reaches all losses"
         )
 
 
