@@ -6,6 +6,7 @@ import afterkernel.runs.evaluate as evaluate_module
 from afterkernel.config import compose, to_config
 from afterkernel.measures import measure_all
 from afterkernel.records import read_records, results
+from afterkernel.records.answers import unpack
 from afterkernel.records.files import RECORDS
 from afterkernel.runs.run import run
 
@@ -84,3 +85,17 @@ def test_records_have_the_precision_of_their_kernels(tmp_path, dtype):
     assert set(frame["kernel_dtype"]) == {dtype}
     assert bool((frame["kernel_error"] < 2e-6).all())
     assert set(frame["ridge_test_error"].isna()) == {dtype == "tf32x3"}  # it needs the digits of float32 for certain
+
+
+@pytest.mark.parametrize("classes", [[], ["dataset.classes=[0,1,2]"]])
+def test_a_record_holds_which_test_images_are_answered_wrongly(tmp_path, classes):
+    trained = ["training.epochs=8", "training.lr=0.5", "snapshot.epochs=[0]", "measure.names=[]"]
+    kept = [option for option in OPTIONS if option.partition("=")[0] not in {one.partition("=")[0] for one in trained}]
+    run(to_config(compose([*kept, *trained, *classes])), tmp_path)
+    records = read_records(tmp_path)
+    for record in records:
+        assert unpack(record.net_test_wrong, record.n_test).mean() == pytest.approx(record.net_test_error, abs=1e-15)
+        for kernel in record.kernels:
+            wrong = unpack(kernel.svm_test_wrong, record.n_test)
+            assert wrong.mean() == pytest.approx(kernel.svm_test_error, abs=1e-15)
+    assert len({record.net_test_wrong for record in records}) > 1

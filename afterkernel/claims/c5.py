@@ -1,7 +1,7 @@
 """C5: at equal training loss, a larger learning rate gives a better after kernel (SVM test error).
 
-Paired: the after kernels of runs that differ only in the learning rate (same seed, same data) and stopped at the same
-training-loss target. Table and figure: claim_c5.
+Paired: the after kernels of runs that differ only in the learning rate (same seed, same data), at the same training
+loss. Table and figure: claim_c5.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from afterkernel.claims.claim import Claim, Part
+from afterkernel.claims.equal_loss import rate_slopes
 from afterkernel.claims.inference import Region
-from afterkernel.claims.pairing import at_loss_target, learning_rate_slopes, losses_at_stop, without_augmentation
+from afterkernel.claims.pairing import without_augmentation
 from afterkernel.claims.panel import AT_LOSS_TARGET, SHARE, WITHOUT_AUGMENTATION, Panel, against_rate
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MISSING = (
-    "no pair of data and network has two learning rates that stopped at one training.loss_target, without augmentation"
+    "no pair of data and network has two learning rates with losses to compare them at (snapshot.losses or "
+    "training.loss_target), without augmentation"
 )
 
 
@@ -27,12 +29,13 @@ class LargerRateMoreAccurate(Claim):
     name = "c5"
     statement = "At equal training loss, a larger learning rate gives a better after kernel: a lower SVM test error."
     comparison = (
-        "SVM test error of the after kernels of runs that stopped at the same training-loss target and differ only in "
-        "the learning rate: seed by seed, the slope over the learning rate's logarithm; without augmentation."
+        "SVM test error of the after kernels of runs that differ only in the learning rate, at the same training loss: "
+        "seed by seed, the slope over the learning rate's logarithm; without augmentation."
     )
     rule = (
-        "Confirmed where the error is shown to fall with the learning rate for every pair of data and network; refuted "
-        "where it is shown to grow for one."
+        "Confirmed where the error is shown to fall with the learning rate for every pair of data and network, at "
+        "every loss at which its runs can be compared; refuted where it is shown to grow for one pair at some loss, "
+        "and to fall at none."
     )
     panels = (
         *against_rate("SVM test error of the after kernel", SHARE, "ntk/svm_test_error"),
@@ -42,7 +45,6 @@ class LargerRateMoreAccurate(Claim):
 
     def parts(self, rows: pd.DataFrame) -> list[Part]:
         """One part: the slope in percentage points per tenfold learning rate."""
-        ended = at_loss_target(without_augmentation(rows))
         return [
             Part(
                 title="SVM test error",
@@ -51,11 +53,8 @@ class LargerRateMoreAccurate(Claim):
                 unit="percentage points per tenfold learning rate",
                 decimals=2,
                 sides=("smallest learning rate", "largest learning rate"),
-                samples=learning_rate_slopes(ended, "svm_test_error", 100),
+                samples=rate_slopes(without_augmentation(rows), "svm_test_error", 100),
                 missing=MISSING,
+                statement="S10",
             )
         ]
-
-    def remark(self, rows: pd.DataFrame) -> str:
-        """How equal the training losses are."""
-        return losses_at_stop(rows)

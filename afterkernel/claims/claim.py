@@ -13,8 +13,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-# For how many pairs of data and network a part of a claim must hold.
-Quantifier = Literal["all", "some", "some but not all"]
+# For how many pairs of data and network a part of a claim must hold; "most" is the paper's "tends to".
+Quantifier = Literal["all", "most", "some", "some but not all"]
+# The rule of parts with the quantifier "most".
+TENDS = (
+    "Each pair of data and network holds if {shown} at one of its learning rates or losses, and the opposite at none; "
+    "it fails the other way round, and depends on the rate or loss if both are shown. Confirmed where more than half "
+    "of the pairs hold and none fails; refuted where more than half fail."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +31,8 @@ class Sample:
     for the end of training. Where the values are differences, `before` and `after` are the means of the two sides.
     `images` (seeds, test images) holds the same value image by image, so that the mean of a row is that seed's value;
     None where the value is no mean over images. Samples with the same `test_set` are about the same images. `left_out`
-    says which seeds or learning rates are excluded, and why; `obstacle` why there is no test.
+    says which seeds or learning rates are excluded, and why; `obstacle` why nothing can be compared, and `remark` what
+    can be said instead.
     """
 
     data: str
@@ -40,6 +47,18 @@ class Sample:
     images: NDArray[np.float32] | None = None
     test_set: str = ""
     obstacle: str = ""
+    remark: str = ""
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The pair of data and network, over which a part's quantifier runs."""
+        return self.data, self.network
+
+    @property
+    def place(self) -> str:
+        """Where in its pair the comparison is made: its learning rate and its training loss, in words."""
+        words = {"learning rate": self.rate, "loss": self.loss}
+        return ", ".join(f"{name} {value:g}" for name, value in words.items() if value is not None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +66,7 @@ class Part:
     """A part of a claim: a region for the mean effect, and for how many samples the effect must lie there.
 
     `sides` names the two sides of a difference. `missing` says what the sweep needs where there is no sample.
+    `statement` is the key in `STATEMENTS` of the statement of the paper's abstract on which the part bears, if any.
     """
 
     title: str
@@ -57,6 +77,7 @@ class Part:
     sides: tuple[str, str]
     samples: list[Sample]
     missing: str
+    statement: str = ""
 
 
 class Claim:
@@ -77,10 +98,7 @@ class Claim:
         """The parts of the claim, with the samples that these rows give. A pure function.
 
         `rows` has one row per snapshot and kernel, of one evaluation group, with the columns of the results and
-        `setting` (the architecture and the other options that vary, except augmentation), `augment` and `loss_target`.
+        `setting` (the architecture and the other options that vary, except those of augmentation and of where training
+        stops and is looked at), `augment`, `losses` (of `snapshot.losses`), `loss_target` and `diverged`.
         """
         raise TypeError(f"{type(self).__name__} does not define its parts")
-
-    def remark(self, rows: pd.DataFrame) -> str:
-        """A remark on these rows, shown with the verdict; empty for none."""
-        return ""

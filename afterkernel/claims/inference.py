@@ -1,119 +1,63 @@
-"""Inference from one paired difference per seed: Student's interval, a bootstrap interval, p-values, their correction.
+"""Inference on all comparisons of a claim together: means over seeds, intervals, tests, corrections.
 
-The seeds are taken as independent draws. The images are the same for all of them, so nothing is inferred about others.
+The estimand is the mean of the paired difference over seeds; where there are answers by image, over seeds and images.
+Sign flips of the seeds decide (`sign_flips`); where there are images, a two-way analysis of seeds and images must agree
+(`two_way`). Both are corrected over the comparisons of the claim.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from afterkernel.claims.stats import mean_over_seeds
+from afterkernel.claims.region import LEVEL, Region
 
-LEVEL = 0.05
-FEWEST_SEEDS = 5
-_RESAMPLES = 2000
+if TYPE_CHECKING:
+    from afterkernel.claims.claim import Sample
 
+__all__ = ["FEWEST_SEEDS", "LEVEL", "Inference", "Region", "infer_jointly"]
 
-@dataclasses.dataclass(frozen=True)
-class Region:
-    """The region in which a claim places a mean effect: above `low`, below `high`, or both; None means no bound."""
-
-    low: float | None = None
-    high: float | None = None
-
-    def __str__(self) -> str:
-        if self.low is None:
-            return f"below {_signed(self.high)}"
-        if self.high is None:
-            return f"above {_signed(self.low)}"
-        return f"between {_signed(self.low)} and {_signed(self.high)}"
+# With five seeds no pattern of signs has a one-sided p-value below 2.5 %.
+FEWEST_SEEDS = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """The mean of the differences of `n` seeds, and its test against a region.
+    """The mean of one value per seed, and its tests against a region.
 
-    `low` and `high` are Student's 95 % interval. `p_holds` is below 0.05 exactly if that interval lies within the
-    region, `p_fails` if it lies entirely outside: each is twice a one-sided p-value. Where there is no test both are
-    None and `obstacle` says why.
+    `sd` is the standard deviation over seeds, `error` the standard error of the mean; `low` and `high` are Student's
+    95 % interval over seeds, None below two. `images_low` and `images_high` are the 95 % interval over seeds and
+    images, None without images.
+
+    `p_holds` tests that the mean lies within the region, `p_fails` that it lies outside, for this comparison alone;
+    `..._joint` are corrected over all comparisons; `..._t` are Student's, which decide nothing. All are twice a
+    one-sided p-value. `detectable` is the smallest effect beyond the bound that this many seeds, of this spread, with
+    these images, would show in 80 % of sweeps after the correction. Where there is no test, these are None and
+    `obstacle` says why; where all differences are 0 the p-values are 1, and `obstacle` says so.
     """
 
     n: int
-    mean: float | None
-    error: float | None
-    low: float | None
-    high: float | None
-    p_holds: float | None
-    p_fails: float | None
+    mean: float | None = None
+    sd: float | None = None
+    error: float | None = None
+    low: float | None = None
+    high: float | None = None
+    images_low: float | None = None
+    images_high: float | None = None
+    p_holds: float | None = None
+    p_fails: float | None = None
+    p_holds_joint: float | None = None
+    p_fails_joint: float | None = None
+    p_holds_t: float | None = None
+    p_fails_t: float | None = None
+    detectable: float | None = None
     obstacle: str = ""
 
 
-def infer(values: Sequence[float], region: Region) -> Inference:
-    """Student's t test of the mean of one value per seed against the bounds of a region.
+def infer_jointly(samples: Sequence[Sample], regions: Sequence[Region]) -> list[Inference]:
+    """The inference on every comparison of a claim, each against its region, in order."""
+    # NumPy is slow to import, and what only names a region does not need it.
+    from afterkernel.claims import joint_tests
 
-    Between two bounds it is the two one-sided tests of equivalence (Schuirmann, J. Pharmacokinet. Biopharm. 15, 1987).
-    """
-    found = mean_over_seeds(values)
-    if found is None:
-        return Inference(0, None, None, None, None, None, None, "no seed has both sides of the comparison")
-    summary = (found.n, found.mean, found.error, found.low, found.high)
-    obstacle = _obstacle(values, found.n)
-    if obstacle or found.error is None:
-        return Inference(*summary, None, None, obstacle)
-    inside, outside = [], []
-    for bound, sign in ((region.low, 1.0), (region.high, -1.0)):
-        if bound is not None:
-            t = sign * (found.mean - bound) / found.error
-            inside.append(_upper_tail(t, found.n - 1))
-            outside.append(_upper_tail(-t, found.n - 1))
-    return Inference(*summary, min(1.0, 2 * max(inside)), min(1.0, 2 * min(outside)))
-
-
-def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % percentile-bootstrap interval of the mean; None below two values.
-
-    It assumes no normal distribution, but with few seeds it is too narrow (about 83 % coverage instead of 95 % with
-    five). It is shown next to Student's interval and decides nothing. The resampling is seeded.
-    """
-    import numpy as np
-    from scipy import stats
-
-    if len(values) < 2:
-        return None
-    generator = np.random.default_rng(0)
-    sample = (np.asarray(values, dtype=float),)
-    options = {"confidence_level": 1 - LEVEL, "n_resamples": _RESAMPLES, "method": "percentile"}
-    interval = stats.bootstrap(sample, np.mean, rng=generator, **options).confidence_interval
-    return float(interval.low), float(interval.high)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction for several tests (Scandinavian Journal of Statistics 6, 1979), in order given."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    corrected = [1.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = largest
-    return corrected
-
-
-def _obstacle(values: Sequence[float], n: int) -> str:
-    if n < FEWEST_SEEDS:
-        return f"n = {n}; {FEWEST_SEEDS} seeds are needed"
-    low, high = min(values), max(values)
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        return f"all {n} differences are {'0' if high == low == 0 else 'equal'}: no spread to test against"
-    return ""
-
-
-def _upper_tail(t: float, degrees: int) -> float:
-    from scipy.special import stdtr
-
-    return float(stdtr(degrees, -t))
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:g}".replace("-", "\N{MINUS SIGN}") if math.isfinite(value) else str(value)
+    return joint_tests.infer_jointly(samples, regions)

@@ -1,19 +1,37 @@
-"""From samples to verdicts: each comparison tested, corrected over the whole claim, and the claim's rule applied."""
+"""From samples to verdicts: all comparisons of a claim tested together, and the rule of each part applied.
+
+A comparison is shown to hold, or not to, by its joint p-value, which covers all comparisons of the claim. What all
+comparisons must show together needs no correction (an intersection-union test), and what contradicts a comparison at
+another rate or loss of its pair of data and network counts by its own p-value, so that a contradiction is not missed.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
 import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from afterkernel.claims.claim import Claim, Part, Sample
-from afterkernel.claims.inference import LEVEL, Inference, holm, infer
+from afterkernel.claims.equal_loss import differing
+from afterkernel.claims.inference import LEVEL, Inference, infer_jointly
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Verdict = Literal["confirmed", "refuted", "undecided", "not measured"]
+DEPENDS_ON_RATE: Literal["depends on the learning rate"] = "depends on the learning rate"
+DEPENDS_ON_LOSS: Literal["depends on the training loss"] = "depends on the training loss"
+Verdict = Literal[
+    "confirmed",
+    "refuted",
+    "depends on the learning rate",
+    "depends on the training loss",
+    "undecided",
+    "not measured",
+]
+# Verdicts that something has been shown, which further runs may change.
+SHOWN: tuple[Verdict, ...] = ("confirmed", "refuted", DEPENDS_ON_RATE, DEPENDS_ON_LOSS)
 
 
 class ComparisonOutcome(enum.Enum):
@@ -26,14 +44,48 @@ class ComparisonOutcome(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A sample with its test, its p-values after Holm's correction, and the outcome; `reason` says why it is open."""
+    """A sample with its test and the outcome; `reason` says why it is open."""
 
     sample: Sample
     test: Inference
-    p_holds_holm: float | None
-    p_fails_holm: float | None
     outcome: ComparisonOutcome
     reason: str
+
+    @property
+    def holds_alone(self) -> bool:
+        """Whether it holds by its own p-value, without regard to the other comparisons."""
+        return self.test.p_holds is not None and self.test.p_holds < LEVEL
+
+    @property
+    def fails_alone(self) -> bool:
+        """Whether it fails by its own p-value, without regard to the other comparisons."""
+        return self.test.p_fails is not None and self.test.p_fails < LEVEL
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """The comparisons of one pair of data and network, and what they show together."""
+
+    comparisons: list[Comparison]
+
+    @property
+    def holds(self) -> bool:
+        """Whether one is shown to hold, and none to fail."""
+        return self._shown(ComparisonOutcome.HOLDS) and not any(one.fails_alone for one in self.comparisons)
+
+    @property
+    def fails(self) -> bool:
+        """Whether one is shown not to hold, and none to hold."""
+        return self._shown(ComparisonOutcome.FAILS) and not any(one.holds_alone for one in self.comparisons)
+
+    @property
+    def depends(self) -> bool:
+        """Whether one is shown to hold or not to, and another does the opposite."""
+        shown = self._shown(ComparisonOutcome.HOLDS, ComparisonOutcome.FAILS)
+        return shown and not self.holds and not self.fails
+
+    def _shown(self, *outcomes: ComparisonOutcome) -> bool:
+        return any(one.outcome in outcomes for one in self.comparisons)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +97,13 @@ class PartFinding:
     verdict: Verdict
     reason: str
     decisive: Comparison | None
+
+    @property
+    def decisive_pair(self) -> list[Comparison]:
+        """The comparisons of the pair of data and network on which the verdict depends, at all its rates and losses."""
+        if self.decisive is None:
+            return []
+        return [one for one in self.comparisons if one.sample.pair == self.decisive.sample.pair]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,110 +124,151 @@ class Finding:
     @property
     def decisive(self) -> PartFinding | None:
         """The part on which the verdict depends, of those with a decisive comparison: the weakest one if confirmed."""
-        decided = [part for part in self.parts if part.decisive is not None]
-        agreeing = [part for part in decided if part.verdict == self.verdict] or decided
-        if self.verdict == "confirmed":
-            return max(agreeing, key=lambda part: (part.decisive and part.decisive.test.p_holds) or 0.0)
-        return agreeing[0] if agreeing else None
+        return decisive_of(self.parts, self.verdict)
+
+
+def decisive_of(parts: Iterable[PartFinding], verdict: Verdict) -> PartFinding | None:
+    """The part on which the verdict of several depends, of those with a decisive comparison."""
+    decided = [part for part in parts if part.decisive is not None]
+    agreeing = [part for part in decided if part.verdict == verdict] or decided
+    if verdict == "confirmed":
+        return max(agreeing, key=lambda part: (part.decisive and part.decisive.test.p_holds) or 0.0)
+    return agreeing[0] if agreeing else None
 
 
 def judge(claim: Claim, rows: pd.DataFrame) -> Finding:
     """The verdict of these rows (see `Claim.parts`) on a claim.
 
-    Holm's correction runs over all comparisons of the claim, once over the p-values for holding and once over those for
-    failing, at 2.5 % each: the chance that any comparison is shown wrongly is at most 5 %. A claim is confirmed if all
-    its parts are, and refuted if one of them is.
+    A claim is confirmed if all its parts are, and refuted if one of them is; else it depends on the learning rate or
+    the training loss if one of them does.
     """
     parts = claim.parts(rows)
-    tests = [(sample, infer(sample.values, part.region)) for part in parts for sample in part.samples]
-    holds, fails = (_corrected([getattr(test, name) for _, test in tests]) for name in ("p_holds", "p_fails"))
-    comparisons = iter([_compare(*test, *p_values) for test, *p_values in zip(tests, holds, fails, strict=True)])
+    samples = [sample for part in parts for sample in part.samples]
+    tests = infer_jointly(samples, [part.region for part in parts for _ in part.samples])
+    comparisons = iter([_compare(sample, test) for sample, test in zip(samples, tests, strict=True)])
     findings = [_judge_part(part, [next(comparisons) for _ in part.samples]) for part in parts]
-    verdict, reason = _combined(findings)
-    return Finding(claim, verdict, reason, findings, claim.remark(rows) if tests else "")
+    verdict, reason = combined(findings)
+    return Finding(claim, verdict, reason, findings, differing(samples))
 
 
-def _corrected(p_values: list[float | None]) -> list[float | None]:
-    corrected = iter(holm([p for p in p_values if p is not None]))
-    return [None if p is None else next(corrected) for p in p_values]
-
-
-def _compare(sample: Sample, test: Inference, p_holds: float | None, p_fails: float | None) -> Comparison:
+def _compare(sample: Sample, test: Inference) -> Comparison:
     outcome, reason = ComparisonOutcome.OPEN, test.obstacle
-    if p_holds is not None and p_holds < LEVEL:
+    if test.p_holds_joint is not None and test.p_holds_joint < LEVEL:
         outcome = ComparisonOutcome.HOLDS
-    elif p_fails is not None and p_fails < LEVEL:
+    elif test.p_fails_joint is not None and test.p_fails_joint < LEVEL:
         outcome = ComparisonOutcome.FAILS
     elif test.p_holds is not None and test.p_fails is not None:
-        uncorrected = min(test.p_holds, test.p_fails) < LEVEL
-        reason = "not significant after correction for several tests" if uncorrected else "not significant"
-    return Comparison(sample, test, p_holds, p_fails, outcome, reason)
+        alone = min(test.p_holds, test.p_fails) < LEVEL
+        reason = "significant alone, not among all comparisons of the claim" if alone else "not significant"
+    return Comparison(sample, test, outcome, reason)
 
 
 def _judge_part(part: Part, comparisons: list[Comparison]) -> PartFinding:
     if not comparisons:
         return PartFinding(part, [], "not measured", part.missing, None)
-    by_outcome = {outcome: [one for one in comparisons if one.outcome is outcome] for outcome in ComparisonOutcome}
-    hold, fail, n = (
-        len(by_outcome[ComparisonOutcome.HOLDS]),
-        len(by_outcome[ComparisonOutcome.FAILS]),
-        len(comparisons),
-    )
-    verdict: Verdict = "undecided"
+    by_pair: dict[tuple[str, str], list[Comparison]] = {}
+    for one in comparisons:
+        by_pair.setdefault(one.sample.pair, []).append(one)
+    # Where a pair can't be compared at some rates or losses, the others speak for it.
+    pairs = [Pair([one for one in found if not one.sample.obstacle] or found) for found in by_pair.values()]
+    verdict = _verdict(part, pairs)
+    return PartFinding(part, comparisons, verdict, _reason(part, pairs, verdict), _decisive(part, pairs, verdict))
+
+
+def _verdict(part: Part, pairs: Sequence[Pair]) -> Verdict:
+    counted = [one for pair in pairs for one in pair.comparisons]
+    holding, failing, depending = (sum(getattr(pair, name) for pair in pairs) for name in ("holds", "fails", "depends"))
+    all_hold, all_fail = (all(getattr(one, f"{name}_alone") for one in counted) for name in ("holds", "fails"))
+    half = len(pairs) / 2
+    depends = depending > 0
     if part.quantifier == "all":
-        verdict = "refuted" if fail else "confirmed" if hold == n else "undecided"
+        confirmed, refuted = all_hold, failing > 0
     elif part.quantifier == "some":
-        verdict = "confirmed" if hold else "refuted" if fail == n else "undecided"
-    elif n > 1:
-        verdict = "confirmed" if hold and fail else "refuted" if n in (hold, fail) else "undecided"
-    return PartFinding(part, comparisons, verdict, _reason(by_outcome, n, part), _decisive(part, by_outcome, verdict))
+        confirmed, refuted = holding > 0, all_fail
+    elif part.quantifier == "some but not all":
+        confirmed, refuted = holding > 0 and failing > 0, len(pairs) > 1 and (all_hold or all_fail)
+    else:
+        confirmed, refuted = holding > half and not failing, failing > half
+        # Only where it decides: a few pairs that depend say little of what holds for most.
+        depends = depends and max(holding, failing) + depending > half
+    if confirmed or refuted:
+        return "confirmed" if confirmed else "refuted"
+    return _depends_on(pairs) if depends else "undecided"
 
 
-def _reason(by_outcome: dict[ComparisonOutcome, list[Comparison]], n: int, part: Part) -> str:
-    holds, fails, unclear = (by_outcome[outcome] for outcome in ComparisonOutcome)
-    texts = [f"holds in {len(holds)} of {n}"]
+def _depends_on(pairs: Iterable[Pair]) -> Verdict:
+    """The learning rate, unless each pair that depends does so at one rate."""
+    rates = [{one.sample.rate for one in pair.comparisons} for pair in pairs if pair.depends]
+    return DEPENDS_ON_RATE if any(len(found) > 1 for found in rates) else DEPENDS_ON_LOSS
+
+
+def _reason(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> str:
+    counted = [one for pair in pairs for one in pair.comparisons]
+    holds, fails, unclear = ([one for one in counted if one.outcome is outcome] for outcome in ComparisonOutcome)
+    reasons = list(dict.fromkeys(one.reason for one in unclear))
+    if len(unclear) == len(counted) and len(reasons) == 1 and counted[0].sample.obstacle:
+        return reasons[0]
+    texts = [f"holds in {len(holds)} of {len(counted)} comparisons"]
+    if part.quantifier == "all" and verdict == "confirmed":
+        texts = ["every comparison holds by its own p-value"]
     if fails:
         texts.append(f"does not hold in {len(fails)} ({_names(fails)})")
-    if unclear:
-        reasons = list(dict.fromkeys(one.reason for one in unclear))
+    if unclear and verdict != "confirmed":
         texts.append(f"open in {len(unclear)} ({'; '.join(reasons[:2])})")
-    if part.quantifier == "some but not all" and n == 1:
+    if depending := [pair.comparisons[0] for pair in pairs if pair.depends]:
+        texts.append(f"both ways within {_names(depending, place=False)}")
+    if part.quantifier == "some but not all" and len(pairs) == 1:
         texts.append("one pair alone cannot show that it holds in some and not in others")
     return ", ".join(texts)
 
 
-def _decisive(part: Part, by_outcome: dict[ComparisonOutcome, list[Comparison]], verdict: Verdict) -> Comparison:
+def _decisive(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> Comparison:
     """The weakest that holds where all must hold; else the strongest for the verdict; if undecided, the clearest."""
 
-    def p_holds(one: Comparison) -> float:
-        return math.inf if one.test.p_holds is None else one.test.p_holds
+    # Sign flips of few seeds have few p-values: Student's order those that are equal.
+    def p_holds(one: Comparison) -> tuple[float, float]:
+        return _or_infinite(one.test.p_holds), _or_infinite(one.test.p_holds_t)
 
-    def p_fails(one: Comparison) -> float:
-        return math.inf if one.test.p_fails is None else one.test.p_fails
+    def p_fails(one: Comparison) -> tuple[float, float]:
+        return _or_infinite(one.test.p_fails), _or_infinite(one.test.p_fails_t)
 
-    holds, fails, unclear = (by_outcome[outcome] for outcome in ComparisonOutcome)
-    if verdict == "refuted" and fails:
-        return min(fails, key=p_fails)
+    def clearest(one: Comparison) -> tuple[float, float]:
+        return min(p_holds(one), p_fails(one))
+
+    counted = [one for pair in pairs for one in pair.comparisons]
     if verdict == "confirmed" and part.quantifier == "all":
-        return max(holds, key=p_holds)
-    if holds and verdict != "undecided":
-        return min(holds, key=p_holds)
-    candidates = unclear if part.quantifier == "all" and unclear else [*holds, *fails, *unclear]
-    return min(candidates, key=lambda one: min(p_holds(one), p_fails(one)))
+        return max(counted, key=p_holds)
+    if verdict in (DEPENDS_ON_RATE, DEPENDS_ON_LOSS):
+        return min((one for pair in pairs if pair.depends for one in pair.comparisons), key=clearest)
+    if verdict == "confirmed":
+        return min((one for pair in pairs if pair.holds for one in pair.comparisons), key=p_holds)
+    if verdict == "refuted":
+        failing = [one for pair in pairs if pair.fails for one in pair.comparisons]
+        return min(failing or counted, key=p_fails if failing or counted[0].fails_alone else p_holds)
+    unclear = [one for one in counted if one.outcome is ComparisonOutcome.OPEN]
+    return min(unclear if part.quantifier == "all" and unclear else counted, key=clearest)
 
 
-def _combined(parts: list[PartFinding]) -> tuple[Verdict, str]:
-    titles: dict[str, list[str]] = {}
+def _or_infinite(p_value: float | None) -> float:
+    return math.inf if p_value is None else p_value
+
+
+def combined(parts: Sequence[PartFinding]) -> tuple[Verdict, str]:
+    """The verdict on all parts together, and its reason."""
+    titles: dict[Verdict, list[str]] = {}
     for part in parts:
         titles.setdefault(part.verdict, []).append(part.part.title)
     if len(parts) == 1:
         return parts[0].verdict, parts[0].reason
     if len(titles) == 1:
-        return parts[0].verdict, f"{'both' if len(parts) == 2 else 'all'} parts are {parts[0].verdict}"
+        return parts[0].verdict, f"{'both' if len(parts) == 2 else 'all'} parts: {parts[0].verdict}"
     listed = "; ".join(f"{verdict}: {', '.join(found)}" for verdict, found in titles.items())
-    return "refuted" if "refuted" in titles else "undecided", listed
+    return next((verdict for verdict in SHOWN[1:] if verdict in titles), "undecided"), listed
 
 
-def _names(comparisons: list[Comparison]) -> str:
-    names = [f"{one.sample.data} {one.sample.network}" for one in comparisons]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _names(comparisons: Sequence[Comparison], *, place: bool = True) -> str:
+    names = [
+        ", ".join(filter(None, (f"{one.sample.data} {one.sample.network}", one.sample.place if place else "")))
+        for one in comparisons
+    ]
+    return "; ".join(names[:3]) + (f"; and {len(names) - 3} more" if len(names) > 3 else "")

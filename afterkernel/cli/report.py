@@ -1,4 +1,4 @@
-"""report DIR: tables, figures and one HTML page."""
+"""report DIR: tables and figures, as one HTML page or as Markdown pages."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ from collections.abc import Sequence
 
 from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.errors import UserError
+from afterkernel.report.markdown import build_markdown
 from afterkernel.report.page import build
+
+_FORMATS = {"html": build, "markdown": build_markdown}
 
 
 def main(argv: Sequence[str]) -> int:
-    """`report DIR [--output PATH]`: write the page and print its path. Raises UserError if there are no records."""
+    """`report DIR [--output PATH] [--format markdown]`: write the report and print the path of its (first) page.
+
+    Raises UserError if there are no records.
+    """
     parser = CommandParser("report", "Write the report of a run, a sweep, or all sweeps.", "report runs/demo")
     parser.add_argument(
         "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"
     )
     parser.add_argument("--output", type=folder_argument, help="the page (.html) or its folder; by default DIR/report")
+    parser.add_argument(
+        "--format", choices=_FORMATS, default="html", help="one HTML page, or Markdown pages for a repository"
+    )
     options = parser.parse_args(argv)
     try:
-        print(build(options.directory, options.output))
+        print(_FORMATS[options.format](options.directory, options.output))
     except OSError as error:
         where = f"--output={options.output}" if options.output else f"{options.directory}"
         raise UserError(

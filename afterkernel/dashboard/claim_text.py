@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from afterkernel.claims import CLAIMS, Finding
+from afterkernel.claims.verdict import SHOWN
 from afterkernel.report.claim_cards import summarise_parts
 
 NOT_REQUESTED = "not tested"
@@ -27,9 +28,11 @@ def claim_text(name: str, findings: Sequence[Finding], *, partial: bool) -> str:
     if found is None:
         texts = [claim.statement, f"**Verdict: {NOT_REQUESTED} by this sweep.**"]
     else:
-        provisional = " (provisional)" if partial and found.verdict in ("confirmed", "refuted") else ""
+        provisional = " (provisional)" if partial and found.verdict in SHOWN else ""
         parts = [
-            f"- **{part.title}: {part.verdict}.** {f'{part.effect}. ' if part.effect else ''}{part.reason}."
+            f"- **{part.title}: {part.verdict}.** "
+            + "".join(f"{text}. " for text in (part.effect, part.elsewhere, part.detectable) if text)
+            + f"{part.reason}."
             for part in summarise_parts(found)
         ]
         texts = [claim.statement, f"**Verdict: {found.verdict}{provisional}. {found.reason}.**", "\n".join(parts)]

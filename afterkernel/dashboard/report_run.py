@@ -78,6 +78,8 @@ def verdict_table(findings: Sequence[Finding]) -> pd.DataFrame:
                     "part_verdict": part.verdict,
                     "data": sample.data if sample else "",
                     "network": sample.network if sample else "",
+                    "learning_rate": sample.rate if sample else None,
+                    "loss": sample.loss if sample else None,
                     "effect": test.mean if test else None,
                     "unit": part.part.unit,
                     "interval_low": test.low if test else None,

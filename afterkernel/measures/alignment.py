@@ -44,22 +44,29 @@ def cka(K: Tensor, C: Tensor) -> float:
 
 @dataclass
 class Alignment(Measure):
-    """Alignment and CKA with the snapshot's other kernels, and with every kernel at initialisation."""
+    """Alignment and CKA with the snapshot's other kernels, and with every kernel at initialisation.
+
+    On the sampled training images; with the snapshot's other kernels also on test images, as the paper has it.
+    """
 
     name: ClassVar[str] = "alignment"
     what: ClassVar[str] = "alignment and CKA with the other kernels of the snapshot, and with those at initialisation"
-    cost: ClassVar[str] = "about 10 n^2 operations for each, n = gram_images; no embedding"
+    cost: ClassVar[str] = "about 10 n^2 operations for each, and the Gram matrix of n test images; n = gram_images"
     by_default: ClassVar[bool] = True
     several_classes: ClassVar[bool] = True
-    of_test_images: ClassVar[bool] = False
+    of_test_images: ClassVar[bool] = False  # its test images are counted by gram_images
+    needs_test_gram: ClassVar[bool] = True
     needs_history: ClassVar[bool] = True
 
     def of_sample(self, gram: SampleGram) -> Numbers:
-        """alignment_with_NAME and cka_with_NAME."""
+        """alignment_with_NAME and cka_with_NAME, and those with the prefix test_, of the test images."""
         found: Numbers = {}
         for name, other in gram.others.items():
             found[f"alignment_with_{name}"] = or_none(alignment, gram.matrix, other)
             found[f"cka_with_{name}"] = or_none(cka, gram.matrix, other)
+        for name, other in gram.test_others.items():
+            found[f"test_alignment_with_{name}"] = or_none(alignment, gram.test_matrix, other)
+            found[f"test_cka_with_{name}"] = or_none(cka, gram.test_matrix, other)
         return found
 
 

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -35,10 +36,14 @@ _NOISE = {"float32": FLOAT32_NOISE, "float64": 1e-14, "tf32": 2.0**-10, "tf32x3"
 
 @dataclass
 class _Kernel:
-    """One kernel of the snapshot: the sample's Gram matrices by layer ("" is the whole), and numbers so far."""
+    """One kernel of the snapshot: the sample's Gram matrices by layer ("" is the whole), and numbers so far.
+
+    `test_gram` is that of the test images with themselves, None where no measure needs it.
+    """
 
     phi: Embedding
     grams: dict[str, tuple[Float[Tensor, "n n"], Float[Tensor, "m n"]]]
+    test_gram: Float[Tensor, "k k"] | None
     numbers: Numbers
     wall_s: float
     approximation: float
@@ -109,7 +114,15 @@ class Context:
             numbers |= _checked(measure, measure.of_training_set(K))
         if self.options.per_layer and KINDS[name].has_layers:
             grams |= self._layers(phi, norm, K.device)
-        self.kernels[name] = _Kernel(phi, grams, numbers, time.perf_counter() - started, approximation)
+        test_gram = self._test_gram(phi, norm, K.device) if any(one.needs_test_gram for one in self.measures) else None
+        wall_s = time.perf_counter() - started
+        self.kernels[name] = _Kernel(phi, grams, test_gram, numbers, wall_s, approximation)
+
+    def _test_gram(self, phi: Embedding, norm: float, place: torch.device) -> Float[Tensor, "k k"]:
+        """The Gram matrix of sampled test images, at most as many as the sample of training images may have."""
+        images = sample_images(self.problem.x_test, self.options.gram_images, self.options.seed)
+        found = train_test_grams(phi, images, images[:0], budget_bytes=self.budget_bytes, dtype=self.precision.name)
+        return _symmetric(found.train / norm**2).to(place)
 
     def _layers(
         self, phi: Embedding, norm: float, place: torch.device
@@ -150,6 +163,7 @@ class Context:
                 previous=previous.grams.get(key) if previous else None,
                 epochs_since=self._epochs_since(previous),
                 others=self._others(name, layer, initial),
+                **({} if layer else self._test_grams(name)),
             )
 
     def _epochs_since(self, previous: HistoryEntry | None) -> float | None:
@@ -171,6 +185,12 @@ class Context:
         others: dict[str, Tensor | None] = {other: matrix for other, matrix in now.items() if other != name}
         learned = {other: matrix for other, matrix in now.items() if KINDS[other].is_learned}
         return others | {f"initial_{other}": self._at(initial, other, matrix) for other, matrix in learned.items()}
+
+    def _test_grams(self, name: str) -> dict[str, Any]:
+        """The Gram matrices of test images of a kernel, and of the snapshot's others, where a measure needs them."""
+        grams = {other: kernel.test_gram for other, kernel in self.kernels.items() if kernel.test_gram is not None}
+        own = grams.pop(name, None)
+        return {"test_matrix": own, "test_others": grams}
 
     @staticmethod
     def _labels(y: Tensor, sample: Int[Tensor, " k"], matrix: Tensor) -> Int[Tensor, " k"]:

@@ -21,7 +21,9 @@ class SampleGram:
     matrix (n, n) and labels (n,) in {0, ..., n_classes - 1}; test (m, n) of the sampled test images with them, and
     test_labels (m,).
     `initial` is the same matrix at epoch 0, `previous` at the snapshot before and `epochs_since` how long ago that was;
-    `others` holds other kernels' matrices by name. What is missing is None. `noise` is the error of an
+    `others` holds other kernels' matrices by name. `test_matrix` (k, k) is the Gram matrix of sampled test images, and
+    `test_others` those of the snapshot's other kernels, of whole kernels where a measure needs them. What is missing is
+    None. `noise` is the error of an
     entry, by rounding or of an estimated kernel, relative to the largest. `layer` is empty for the whole kernel.
     """
 
@@ -36,6 +38,8 @@ class SampleGram:
     previous: Float[Tensor, "n n"] | None = None
     epochs_since: float | None = None
     others: Mapping[str, Float[Tensor, "n n"] | None] = field(default_factory=dict)
+    test_matrix: Float[Tensor, "k k"] | None = None
+    test_others: Mapping[str, Float[Tensor, "k k"]] = field(default_factory=dict)
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Measure:
     the configuration, so that their names must be its own. `what` and `cost` are one line each for help; in `cost` n
     are images. `by_default` says whether it is chosen by default; `needs_history` whether it needs the sample's
     Gram matrices of earlier snapshots; `of_test_images` whether its numbers depend on the sampled test images;
+    `needs_test_gram` whether it needs the Gram matrix of test images with themselves;
     `several_classes` whether it is defined for labels of more than two classes, without which it is refused for them.
     """
 
@@ -55,6 +60,7 @@ class Measure:
     by_default: ClassVar[bool] = False
     needs_history: ClassVar[bool] = False
     of_test_images: ClassVar[bool] = True
+    needs_test_gram: ClassVar[bool] = False
     several_classes: ClassVar[bool] = False
     # Titles, units and topics of its numbers in reports and W&B; a number without a term is called by its name.
     terms: ClassVar[tuple[Term, ...]] = ()

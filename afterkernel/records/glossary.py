@@ -87,6 +87,17 @@ MEASURE_TERMS = [
 ]
 MEASURE_TERMS += [
     Term(
+        f"test_{number.lower()}_with_KERNEL",
+        f"{number} with KERNEL of the snapshot, on test images",
+        "",
+        "alignment",
+        f"{number} with KERNEL, test images",
+        family=_OTHERS,
+    )
+    for number in ("alignment", "CKA")
+]
+MEASURE_TERMS += [
+    Term(
         "shift_Npx_invariance", "invariance under a shift by N pixels", COSINE, "invariance", "shift invariance, N px"
     ),
     Term(

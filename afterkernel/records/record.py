@@ -167,6 +167,12 @@ class KernelRecord:
         "run",
         default="",
     )
+    svm_test_wrong: str = column(
+        "which test images the SVM answers wrongly, in the order of the test set: base64 of one bit per image; empty "
+        "in older records",
+        "note",
+        default="",
+    )
     warnings: tuple[str, ...] = column("what is numerically doubtful", "note", default=())
     measures: dict[str, float | None] = column(
         "numbers that depend on options, by name, as JSON: the rows below", "note", default=dict
@@ -230,6 +236,9 @@ class Record:
         "several classes, in the order of their labels 0, 1, ...; empty for the two classes minus and plus",
         "run",
         default=(),
+    )
+    net_test_wrong: str = column(
+        "which test images the network itself answers wrongly, as svm_test_wrong", "note", default=""
     )
     training_end: str = column(
         "how training ended, at the last snapshot: epochs, steps, loss_target or diverged; else empty",

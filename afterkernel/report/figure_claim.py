@@ -28,7 +28,7 @@ def measured(finding: Finding) -> list[PartFinding]:
 
 def draw(parts: Sequence[PartFinding]) -> Figure:
     """The figure of the `measured` parts."""
-    heights = [_PANEL_IN + _ROW_IN * len(part.comparisons) for part in parts]
+    heights = [_PANEL_IN + _ROW_IN * sum(one.test.mean is not None for one in part.comparisons) for part in parts]
     with style.figure_style():
         figure = style.new_figure(8.4, sum(heights) + 0.4)
         grid: Any = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)
@@ -49,7 +49,7 @@ def _draw_panel(axes: Axes, found: PartFinding) -> None:
     if left < high and right > low:
         axes.axvspan(max(left, low), min(right, high), color="#0072B2", alpha=0.08, linewidth=0, zorder=0)
     axes.set_xlim(low, high)
-    axes.set_yticks(range(len(shown)), [f"{one.sample.data}, {one.sample.network}" for one in shown])
+    axes.set_yticks(range(len(shown)), [_label(one) for one in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
@@ -59,10 +59,16 @@ def _draw_panel(axes: Axes, found: PartFinding) -> None:
     axes.set_title(title, loc="left", fontweight="bold", color=style.INK, fontsize=9.5)
 
 
+def _label(one: Comparison) -> str:
+    return ", ".join(filter(None, (one.sample.data, one.sample.network, one.sample.place)))
+
+
 def _draw_comparison(axes: Axes, one: Comparison, place: int) -> None:
     marker = _MARKERS[one.outcome]
     mean, low, high = one.test.mean, one.test.low, one.test.high
     assert mean is not None
+    if one.test.images_low is not None and one.test.images_high is not None:
+        axes.plot([one.test.images_low, one.test.images_high], [place, place], color=marker["color"], linewidth=0.7)
     spread = None if low is None or high is None else [[mean - low], [high - mean]]
     axes.errorbar(mean, place, xerr=spread, **marker, linestyle="", elinewidth=1.4, capsize=3, markersize=6.5, zorder=3)
 

@@ -13,9 +13,11 @@ from typing import Any
 from afterkernel.records.record import Record
 
 RATE, AUGMENT, PLUGINS = "training.lr", "training.augment", "plugins"
-# Options that affect results and yet keep no runs apart: results are averaged over seeds, and every snapshot and every
-# kernel has rows of its own.
-AVERAGED = {"seed", "snapshot.epochs", "kernel.names"}
+# Options that affect results and yet keep no runs apart: results are averaged over seeds, every snapshot and every
+# kernel has rows of its own, and where a run stops, or is looked at, does not change its path.
+AVERAGED = {"seed", "snapshot.epochs", "snapshot.losses", "kernel.names", "training.loss_target", "training.max_steps"}
+# training.augment as runs have stored it that knew one augmentation alone.
+_AUGMENTATIONS = {"false": "none", "true": "rotation_shift"}
 # Options by dotted name, each as JSON.
 Options = dict[str, str]
 
@@ -27,7 +29,8 @@ def flatten(tree: Any, prefix: str = "") -> Options:
         for name, value in tree.items():
             found |= flatten(value, f"{prefix}.{name}" if prefix else str(name))
         return found
-    return {prefix: tree if isinstance(tree, str) else json.dumps(tree, sort_keys=True)}
+    text = tree if isinstance(tree, str) else json.dumps(tree, sort_keys=True)
+    return {prefix: _AUGMENTATIONS.get(text, text) if prefix == AUGMENT else text}
 
 
 def flatten_all(trees: Sequence[dict[str, Any]]) -> list[Options]:

@@ -1,4 +1,4 @@
-"""The files of a report: the page, tables/ (CSV, LaTeX) and figures/ (PNG, SVG)."""
+"""The files of a report: tables/ (CSV, LaTeX) and figures/ (PNG, SVG) next to its page."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TABLES, FIGURES = "tables", "figures"
-_FORMATS = ("png", "svg")
 
 
 @dataclasses.dataclass(frozen=True)
 class PageFigure:
-    """A figure of the page. `files` are paths relative to the page. `svg` may still be being drawn."""
+    """A figure of the page. `files` are paths relative to the page; `image`, in the last format, may be unfinished."""
 
     alt: str
     caption: str
-    svg: Future[bytes]
+    image: Future[bytes]
     files: list[str]
 
     @property
     def source(self) -> str:
-        """The image as the page holds it."""
-        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.result()).decode()}"
+        """The image, an SVG, as the HTML page holds it."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.image.result()).decode()}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +42,8 @@ class ReportFiles:
 
     folder: Path
     pool: Executor
+    figure_formats: tuple[str, ...] = ("png", "svg")
+    with_latex: bool = True
     frames: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
     figures: dict[str, PageFigure] = dataclasses.field(default_factory=dict)
 
@@ -54,25 +55,25 @@ class ReportFiles:
         return file
 
     def table(self, frame: pd.DataFrame, table: Table, name: str) -> Table:
-        """Write tables/NAME.csv, unrounded, and tables/NAME.tex, as shown; returns the table with these files."""
+        """Write tables/NAME.csv, unrounded, and NAME.tex, as shown; returns the table with these files."""
         files = [self.data(frame, name)]
-        if table.rows:
+        if table.rows and self.with_latex:
             files.append(f"{TABLES}/{name}.tex")
             write_atomic(self.folder / files[-1], booktabs(table, name))
         return dataclasses.replace(table, files=files)
 
     def figure(self, name: str, alt: str, caption: str, draw: Callable[..., Figure], *drawn: Any) -> PageFigure:
         """Have the figure `draw(*drawn)` written to figures/NAME.png and .svg, and return it for the page."""
-        files = [f"{FIGURES}/{name}.{kind}" for kind in _FORMATS]
-        svg = self.pool.submit(_write_figure, [self.folder / file for file in files], draw, *drawn)
-        self.figures[name] = PageFigure(alt, caption, svg, files)
+        files = [f"{FIGURES}/{name}.{kind}" for kind in self.figure_formats]
+        image = self.pool.submit(_write_figure, [self.folder / file for file in files], draw, *drawn)
+        self.figures[name] = PageFigure(alt, caption, image, files)
         return self.figures[name]
 
 
 def _write_figure(paths: list[Path], draw: Callable[..., Figure], *drawn: Any) -> bytes:
-    """Draw a figure once, write it in every format, and return the SVG."""
+    """Draw a figure once, write it in the format of every path, and return the last."""
     figure = draw(*drawn)
-    for path, kind in zip(paths, _FORMATS, strict=True):
-        image = style.render(figure, kind)
+    for path in paths:
+        image = style.render(figure, path.suffix[1:])
         write_atomic(path, image)
     return image

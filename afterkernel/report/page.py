@@ -6,11 +6,13 @@ import dataclasses
 import logging
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from afterkernel import plugins
 from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS, Finding
 from afterkernel.claims.pairing import of_pairs
+from afterkernel.claims.verdict import SHOWN
 from afterkernel.kernel_kinds import describe
 from afterkernel.records.files import write_atomic
 from afterkernel.records.record import Record, is_configured
@@ -22,6 +24,9 @@ from afterkernel.report.section_view import n_figures, section_view
 from afterkernel.report.sections import Section, all_rows, make_sections
 from afterkernel.report.terms import kernel_order, measured
 from afterkernel.runs.provenance import git_commit, versions
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 log = logging.getLogger(__name__)
 
@@ -51,50 +56,62 @@ def build(directory: Path | str, output: Path | str | None = None) -> Path:
 
 def write_report(records: list[Record], known: runs.SweepRuns, page: Path, directory: str) -> WrittenReport:
     """Write the report of these records and runs; `directory` is the name that the page gives their folder."""
+    sections = make_sections(records)
+    with figure_pool(len(CLAIMS) + sum(map(n_figures, sections))) as pool:
+        files = ReportFiles(page.parent, pool)
+        shown = content(records, sections, known, files)
+        text = templates().get_template("page.html.j2").render(**shown, directory=directory)
+    write_atomic(page, text)
+    return WrittenReport(page, [card.finding for card in shown["cards"]], files)
+
+
+def templates(*, autoescape: bool = True) -> Environment:
+    """The templates of this package; a name that they use must be given."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    used = {str(name) for record in records for name in record.config.get("plugins") or []}
-    if missing := sorted(used - set(plugins.loaded())):
-        names = ",".join(missing)
-        log.warning("the runs use plugins; add plugins=[%s] to the command for their titles, units and claims", names)
-    sections = make_sections(records)
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
+        autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def content(
+    records: list[Record], sections: list[Section], known: runs.SweepRuns, files: ReportFiles
+) -> dict[str, Any]:
+    """What a report shows, by the names of the templates; its tables and figures are written to `files`."""
+    used = {str(name) for record in records for name in record.config.get("plugins") or []}
+    if missing := sorted(used - set(plugins.loaded())):
+        names = ",".join(missing)
+        log.warning("the runs use plugins; add plugins=[%s] to the command for their titles, units and claims", names)
     rows = all_rows(sections)
     # Without a configuration it is unknown which trainings are comparable: claims pair none of these.
     pairs = of_pairs(rows[rows["configured"]])
     requested = claim_cards.requested_claims(filter(is_configured, records)) if len(pairs) else []
     found = claim_cards.judge_claims(requested, pairs)
-    with figure_pool(len(requested) + sum(map(n_figures, sections))) as pool:
-        files = ReportFiles(page.parent, pool)
-        views = [section_view(section, files) for section in sections]
-        text = environment.get_template("page.html.j2").render(
-            title=_title(records),
-            lead=_lead(sections, known),
-            runs=known,
-            unfinished=runs.table(known),
-            cards=[claim_cards.claim_card(finding, files) for finding in found],
-            method=claim_cards.METHOD,
-            n_recorded=len({(one.sweep, one.run_id) for one in records if not is_configured(one)}),
-            not_requested=[name.upper() for name in CLAIMS if name not in requested],
-            n_of_several_classes=len({(one.sweep, one.run_id) for one in records if one.classes}),
-            views=views,
-            kernels=[describe(name) for name in kernel_order(rows["kernel"])],
-            measures=measured(rows),
-            data_file=files.data(all_rows(sections, every_evaluation=True), "results"),
-            configuration=facts.configuration(records),
-            provenance=facts.provenance(records),
-            commands=facts.commands(records),
-            directory=directory,
-            program=_program(),
-        )
-    write_atomic(page, text)
-    return WrittenReport(page, found, files)
+    return {
+        "title": _title(records),
+        "lead": _lead(sections, known),
+        "runs": known,
+        "unfinished": runs.table(known),
+        "diverged": runs.diverged(records),
+        "provisional": SHOWN,
+        "cards": [claim_cards.claim_card(finding, files) for finding in found],
+        "method": claim_cards.METHOD,
+        "n_recorded": len({(one.sweep, one.run_id) for one in records if not is_configured(one)}),
+        "not_requested": [name.upper() for name in CLAIMS if name not in requested],
+        "n_of_several_classes": len({(one.sweep, one.run_id) for one in records if one.classes}),
+        "views": [section_view(section, files) for section in sections],
+        "kernels": [describe(name) for name in kernel_order(rows["kernel"])],
+        "measures": measured(rows),
+        "data_file": files.data(all_rows(sections, every_evaluation=True), "results"),
+        "configuration": facts.configuration(records),
+        "provenance": facts.provenance(records),
+        "commands": facts.commands(records),
+        "program": _program(),
+    }
 
 
 def _title(records: list[Record]) -> str:

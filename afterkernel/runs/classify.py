@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from afterkernel.data import Problem
+from afterkernel.records.answers import pack
 from afterkernel.runs import numeric_warnings
 from afterkernel.runs.warm_start import WarmStarts
 from afterkernel.svm import Backend, HardMarginSVM
 from afterkernel.svm.class_machines import fit_class_machines
-from afterkernel.types import Float, Tensor
+from afterkernel.types import Bool, Float, Tensor
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def classify(
     svm = HardMarginSVM(backend).fit(K, problem.y_train, start=warm_starts.get(name))
     _remember(warm_starts, name, svm)
     numbers = {
-        "svm_test_error": (svm.predict(K_test) != problem.y_test).double().mean().item(),
+        **_test_answers(svm.predict(K_test) != problem.y_test),
         "svm_train_error": svm.train_error_,
         "margin": _or_none(svm.margin_),
         "gap": _or_none(svm.gap_),
@@ -55,8 +56,7 @@ def _of_zero_kernel(problem: Problem) -> Classification:
     numbers: dict[str, Any] = dict.fromkeys(("margin", "gap"))
     numbers |= {"n_support": 0, "separable": False, "converged": False}
     numbers |= {"svm_path": "none: the kernel is zero everywhere"}
-    for split, y in (("test", problem.y_test), ("train", problem.y_train)):
-        numbers[f"svm_{split}_error"] = (y != 0).double().mean().item()
+    numbers |= {**_test_answers(problem.y_test != 0), "svm_train_error": (problem.y_train != 0).double().mean().item()}
     warning = "the kernel is zero everywhere: the network is dead, so there is nothing to classify"
     return Classification(numbers, [warning])
 
@@ -78,7 +78,7 @@ def _of_classes(
         for warning in numeric_warnings.of_svm(machine, backend.tol):
             by_warning.setdefault(warning, []).append(class_name)
     numbers = {
-        "svm_test_error": (found.predict(K_test) != problem.y_test).double().mean().item(),
+        **_test_answers(found.predict(K_test) != problem.y_test),
         "svm_train_error": (found.predict(K) != problem.y_train).double().mean().item(),
         "margin": found.margin,
         "gap": found.gap,
@@ -89,6 +89,10 @@ def _of_classes(
     }
     warnings = [f"{', '.join(names)} against the rest: {warning}" for warning, names in by_warning.items()]
     return Classification(numbers, warnings)
+
+
+def _test_answers(wrong: Bool[Tensor, " m"]) -> dict[str, Any]:
+    return {"svm_test_error": wrong.double().mean().item(), "svm_test_wrong": pack(wrong)}
 
 
 def _remember(warm_starts: WarmStarts, key: str, svm: HardMarginSVM) -> None:

@@ -68,8 +68,8 @@ def status(
 def wanted_epochs(config: dict[str, Any], final_epoch: float | None) -> tuple[float, ...] | None:
     """Epochs of the snapshots of a configuration, including the last one; None if that is unknown.
 
-    `final_epoch` is the epoch at which training ended, which may be before its last, None while unknown. Snapshots at
-    losses are not among them, since their epochs are not known beforehand.
+    `final_epoch` is the epoch at which training ended, which may be earlier than its last, None while unknown.
+    Snapshots at losses are not among them, since their epochs are not known beforehand.
     """
     epochs, last = lookup(config, "snapshot.epochs"), lookup(config, "training.epochs")
     if final_epoch is not None:

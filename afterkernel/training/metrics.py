@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from afterkernel.data.problem import Problem
+from afterkernel.records.answers import pack
 from afterkernel.training.loss import cross_entropy, is_wrong
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.types import Float, Int, Tensor
@@ -39,5 +40,5 @@ def loss_and_error(
 def measure(network: nn.Module, problem: Problem, *, epoch: float, step: int) -> Snapshot:
     """The metrics of a snapshot: training loss in nats, training and test error in [0, 1]."""
     train_loss, train_error = loss_and_error(network, problem.x_train, problem.y_train, problem.n_outputs)
-    _, test_error = loss_and_error(network, problem.x_test, problem.y_test, problem.n_outputs)
-    return Snapshot(epoch, step, train_loss, train_error, test_error)
+    wrong = is_wrong(logits(network, problem.x_test), problem.y_test, problem.n_outputs)
+    return Snapshot(epoch, step, train_loss, train_error, wrong.double().mean().item(), pack(wrong))

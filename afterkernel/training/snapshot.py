@@ -29,7 +29,8 @@ SUMMARY = "training.json"
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """One saved state. `train_loss` in nats on the whole training set; errors are shares in [0, 1].
+    """One saved state. `train_loss` in nats on the whole training set; errors are shares in [0, 1], and
+    `net_test_wrong` are the network's answers to the test images (`afterkernel.records.answers`).
 
     `epoch` has a fraction within an epoch. `wall_s_train` is the time of training up to here in seconds, parts before a
     break included. `run` is the identity of the training (`afterkernel.training.identity`).
@@ -40,6 +41,7 @@ class Snapshot:
     train_loss: float
     net_train_error: float
     net_test_error: float
+    net_test_wrong: str = ""
     wall_s_train: float = 0.0
     sha256: str = ""
     run: str = ""

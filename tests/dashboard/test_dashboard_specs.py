@@ -156,7 +156,7 @@ def test_only_the_jobs_of_the_sweep_are_shown_one_line_a_group_of_seeds(workspac
     assert grouped == [name.replace(".", ".value.", 1) for name in GROUPING]
     assert "seed.value" not in grouped
     of_runs = [grid["runSets"][0] for grid in grids(report) if conditions(grid["runSets"][0])["jobType"] == "run"]
-    plain = {"group": "tiny", "jobType": "run", "training.augment": False}
+    plain = {"group": "tiny", "jobType": "run", "training.augment": "none"}
     at_loss = plain | {"training.loss_target": 0.0}
     bare = {"group": "tiny", "jobType": "run"}
     assert [conditions(one) for one in of_runs] == [plain, plain, bare, plain, at_loss, at_loss]

@@ -25,8 +25,9 @@ def test_all_measures_of_all_kernels_have_their_numbers():
         "alignment_with_initial_ntk", "cka_with_initial_ntk", "alignment_with_initial_conjugate",
         "cka_with_initial_conjugate",
     }  # fmt: skip
-    assert set(found["ntk"]) == shared | {"alignment_with_conjugate", "cka_with_conjugate"}
-    assert set(found["conjugate"]) == shared | {"alignment_with_ntk", "cka_with_ntk"}
+    for name, other in (("ntk", "conjugate"), ("conjugate", "ntk")):
+        kinds = (f"{test}{number}_with_{other}" for test in ("", "test_") for number in ("alignment", "cka"))
+        assert set(found[name]) == shared | set(kinds)
 
 
 def test_names_choose():
@@ -94,7 +95,7 @@ def test_nothing_is_embedded_twice(monkeypatch):
 
     monkeypatch.setattr(IndependenceChecked, "block", counted)
     measured(net(), problem(50, 20), num_images=10, gram_images=30)
-    assert sum(seen) == 7 * 10
+    assert sum(seen) == 7 * 10 + 20  # the images of the invariances, and the Gram matrix of all test images
     seen.clear()
     measured(net(), problem(50, 20), num_images=10, gram_images=30, per_layer=True)
     assert sum(seen) <= 7 * 10 + 30 + 10 + 2  # and one to learn the layers' names, one for room
@@ -140,6 +141,9 @@ def test_the_library_gives_the_same_numbers(dtype):
     K, C = ak.ntk(model, given.x_train, dtype=kind), ak.conjugate_kernel(model, given.x_train, dtype=kind)
     close = {"abs": 1e-5 if dtype == "float32" else 1e-10}
     assert found["alignment_with_conjugate"] == pytest.approx(ak.alignment(K, C), **close)
+    tests = ak.ntk(model, given.x_test, dtype=kind), ak.conjugate_kernel(model, given.x_test, dtype=kind)
+    assert found["test_alignment_with_conjugate"] == pytest.approx(ak.alignment(*tests), **close)
+    assert found["test_cka_with_conjugate"] == pytest.approx(ak.cka(*tests), **close)
     assert found["target_alignment"] == pytest.approx(ak.target_alignment(K, given.y_train), **close)
     assert found["shift_invariance"] == pytest.approx(ak.invariance(model, given.x_test, "shift", dtype=kind), **close)
 

@@ -54,6 +54,7 @@ def _writer(root: Path) -> Callable[..., Path]:
             "plus": "8",
             "n_train": 1000,
             "n_test": 500,
+            "net_test_error": 0.0777,
             **fields,
         }
         run = root / plain["sweep"] / plain["run_id"]
@@ -99,7 +100,6 @@ def _writer(root: Path) -> Callable[..., Path]:
                 final=epoch == last,
                 train_loss=0.25,
                 net_train_error=0.1,
-                net_test_error=0.0777,
                 wall_s_train=1.0,
                 config_sha256="0" * 64,
                 commit="abc123",

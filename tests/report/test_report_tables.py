@@ -88,8 +88,8 @@ def test_a_setting_that_varies_parts_the_seeds(write_run, rows):
     write_run({0: 0.1, 1: 0.02}, training={"augment": False})
     write_run({0: 0.1, 1: 0.04}, training={"augment": True})
     table = tables.errors_by_epoch(rows())
-    assert pick(table, panel="vgg, augment=false", kernel="ntk", epoch=1)["mean"] == 0.02
-    assert pick(table, panel="vgg, augment=true", kernel="ntk", epoch=1)["mean"] == 0.04
+    assert pick(table, panel="vgg, augment=none", kernel="ntk", epoch=1)["mean"] == 0.02
+    assert pick(table, panel="vgg, augment=rotation_shift", kernel="ntk", epoch=1)["mean"] == 0.04
 
 
 def plain_config(rate=0.1, seed=0, place=0, augment=False):
@@ -121,7 +121,7 @@ def test_settings_that_decide_make_panels(write_run, tmp_path):
     for augment in (False, True):
         write_run({0: 0.1, 1: 0.02}, run_id=f"run{augment}", config=plain_config(augment=augment))
     (section,) = make_sections(read_records(tmp_path))
-    assert set(section.rows()["panel"]) == {"vgg, augment=false", "vgg, augment=true"}
+    assert set(section.rows()["panel"]) == {"vgg, augment=none", "vgg, augment=rotation_shift"}
 
 
 def test_a_run_in_two_sweeps_counts_once(write_run, tmp_path):
@@ -223,12 +223,29 @@ def test_an_evaluation_repeated_in_the_same_way_counts_once(write_run, tmp_path)
 
 
 def test_labels_of_rows_come_from_the_configuration(write_run, tmp_path):
-    for augment in (False, True):
-        training = {"augment": augment, "loss_target": 0.1 if augment else None}
-        write_run({0: 0.1, 1: 0.02}, run_id=f"run{augment}", training=training)
+    for seed, augment in enumerate((False, True, "none", "rotation")):  # true and false in runs of older versions
+        training = {"augment": augment, "loss_target": 0.1 if augment else None, "max_steps": 100 * seed}
+        config = {
+            "arch": {"name": "vgg"},
+            "training": training,
+            "snapshot": {"losses": [0.2, 0.1][:seed]},
+            "seed": seed,
+        }
+        write_run({0: 0.1, 1: 0.02}, seed=seed, config=config)
     (section,) = make_sections(read_records(tmp_path))
-    found = {
-        (bool(row["augment"]), row["loss_target"] if row["augment"] else None) for _, row in section.rows().iterrows()
-    }
-    assert found == {(False, None), (True, 0.1)}
-    assert not any("augment" in name for name in section.rows()["setting"])
+    rows = section.rows().drop_duplicates("seed").set_index("seed").sort_index()
+    assert rows["augment"].to_dict() == {0: "none", 1: "rotation_shift", 2: "none", 3: "rotation"}
+    assert rows["losses"].tolist() == [(), (0.2,), (0.2, 0.1), (0.2, 0.1)]
+    assert rows["loss_target"].isna().tolist() == [True, False, False, False]
+    assert set(rows["setting"]) == {"vgg"}
+    assert rows["panel"].tolist() == [f"vgg, augment={one}" for one in ("none", "rotation_shift", "none", "rotation")]
+
+
+def test_of_runs_that_stop_at_different_losses_the_longest_has_the_end(write_run, tmp_path):
+    for target, epochs in ((0.1, (0, 1)), (0.05, (0, 1, 2))):
+        training = {"loss_target": target, "epochs": 9}
+        write_run({epoch: 0.1 - 0.01 * epoch for epoch in epochs}, run_id=f"run{len(epochs)}", training=training)
+    (section,) = make_sections(read_records(tmp_path))
+    (row,) = tables.changes(section.rows()).query("kernel == 'ntk' and measure == 'svm_test_error'").to_dict("records")
+    assert (row["change_n_seeds"], row["change_mean"]) == (1, pytest.approx(-0.02))
+    assert section.rows()["panel"].nunique() == 1

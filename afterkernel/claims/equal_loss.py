@@ -1,0 +1,208 @@
+"""Comparisons at equal training loss: runs at the losses of their snapshots, read off between those next to a loss.
+
+A run's value at a loss is interpolated, linearly in the logarithm of the loss, between the first two consecutive
+snapshots that bracket it; these may differ by at most a factor of 3. The initialisation is no after kernel and does not
+count as a snapshot. Where too few runs have a value, nothing is tested: a difference might be that of the losses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from afterkernel.claims.claim import Sample
+from afterkernel.claims.inference import FEWEST_SEEDS
+from afterkernel.claims.pairing import NO_AUGMENTATION, at_end
+from afterkernel.claims.readings import DIVERGED, Reading, by_unit, complete, mean, names, readings, weighted
+from afterkernel.claims.stats import mean_over_seeds
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+WIDEST = 3.0
+LOSSES_DIFFER = "losses differ"
+NOT_REACHED = "did not reach the loss"
+NOT_BRACKETED = f"snapshots do not bracket the loss within a factor of {WIDEST:g}"
+_EQUAL = 1e-9
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectory:
+    """One run after its initialisation, snapshot by snapshot in the order of steps: training losses and readings."""
+
+    losses: NDArray[np.float64]
+    readings: list[Reading]
+
+    def at(self, loss: float) -> Reading:
+        """The reading at a training loss; `missing` says why there is none."""
+        import numpy as np
+
+        if any(one.missing == DIVERGED for one in self.readings):
+            return Reading(missing=DIVERGED)
+        near = np.flatnonzero(np.abs(self.losses - loss) <= _EQUAL * loss)
+        above, below = self.losses[:-1], self.losses[1:]
+        pairs = np.flatnonzero((above >= loss) & (loss >= below))
+        if near.size and not (pairs.size and pairs[0] + 1 < near[0]):
+            return self.readings[int(near[0])]
+        if not (self.losses < loss).any():
+            return Reading(missing=NOT_REACHED)
+        if not pairs.size or above[pairs[0]] > WIDEST * below[pairs[0]]:
+            return Reading(missing=NOT_BRACKETED)
+        place = int(pairs[0])
+        weight = math.log(above[place] / loss) / math.log(above[place] / below[place])
+        return _between(self.readings[place], self.readings[place + 1], weight)
+
+    def next_to(self, loss: float) -> list[tuple[float, float]]:
+        """Logarithm of the loss, and value, of the snapshots next to a loss: the last above it, and the first below."""
+        below = next((place for place, one in enumerate(self.losses) if one <= loss), len(self.losses))
+        found = [place for place in (below - 1, below) if 0 <= place < len(self.losses)]
+        return [
+            (math.log(self.losses[place]), self.readings[place].value)
+            for place in found
+            if not self.readings[place].missing and self.losses[place] > 0
+        ]
+
+
+# By seed, for one side of a comparison.
+Runs = Mapping[int, Trajectory]
+
+
+def rate_slopes(rows: pd.DataFrame, column: str, scale: float = 1.0) -> list[Sample]:
+    """One sample per pair of data and network and loss: seed by seed a column's slope over log10 of the learning rate.
+
+    With two learning rates that is their difference over the log of their ratio. `before` and `after` are the means at
+    the smallest and at the largest learning rate. A rate that most seeds lack at a loss is left out first, so that it
+    does not exclude all seeds.
+    """
+    if column not in rows.columns or bool(rows[column].isna().all()):
+        return []
+    samples = []
+    for unit, group in by_unit(rows, []):
+        rates = {float(str(rate)): trajectories(part, column, scale) for rate, part in group.groupby("learning_rate")}
+        named = names(unit, group)
+        if len(rates) > 1:
+            samples += [_slope(named, rates, loss) for loss in levels(group)]
+    return samples
+
+
+def augmentation_differences(rows: pd.DataFrame, augmentation: str, column: str) -> list[Sample]:
+    """One sample per pair of data and network, learning rate and loss: a column with an augmentation minus without.
+
+    Without losses of snapshots and without a target it is compared at the largest loss at which a run ends.
+    """
+    if column not in rows.columns or bool(rows[column].isna().all()):
+        return []
+    samples = []
+    for unit, group in by_unit(rows, ["learning_rate"]):
+        pair = group[group["augment"].isin([NO_AUGMENTATION, augmentation])]
+        sides = {
+            name: trajectories(pair[pair["augment"] == name], column, 1.0) for name in (NO_AUGMENTATION, augmentation)
+        }
+        if all(sides.values()):
+            named, rate = names(unit, pair), float(unit[4])
+            samples += [_augmentation(named, sides, rate, loss) for loss in levels(pair) or _largest_final_loss(pair)]
+    return samples
+
+
+def levels(rows: pd.DataFrame) -> list[float]:
+    """The losses at which these runs are compared: those of their snapshots; without any, their targets."""
+    listed = {loss for losses in rows["losses"] for loss in losses}
+    return sorted(map(float, listed or rows["loss_target"].dropna().unique()), reverse=True)
+
+
+def _largest_final_loss(rows: pd.DataFrame) -> list[float]:
+    ended = at_end(rows[~rows["diverged"]])
+    return [float(ended["train_loss"].max())] if len(ended) else []
+
+
+def trajectories(rows: pd.DataFrame, column: str, scale: float = 1.0) -> dict[int, Trajectory]:
+    """A column times `scale` of each run, by seed."""
+    trained = rows[rows["epoch"] > 0].sort_values(["seed", "step"], kind="stable").drop_duplicates(["seed", "step"])
+    losses, found = trained["train_loss"].to_numpy(dtype=float), readings(trained, column, scale)
+    places: dict[int, list[int]] = {}
+    for place, seed in enumerate(trained["seed"]):
+        places.setdefault(int(seed), []).append(place)
+    return {seed: Trajectory(losses[at], [found[place] for place in at]) for seed, at in places.items()}
+
+
+def _slope(named: Mapping[str, Any], rates: Mapping[float, Runs], loss: float) -> Sample:
+    at = {rate: _at(runs, loss) for rate, runs in rates.items()}
+    n_seeds = len(set().union(*at.values()))
+    kept = {rate: side for rate, side in at.items() if 2 * sum(not one.missing for one in side.values()) >= n_seeds}
+    left_out = [f"learning rate {rate:g}: {complete({rate: at[rate]})[1]}" for rate in at if rate not in kept]
+    seeds, lacking = complete(kept) if kept else ([], "")
+    texts = "; ".join([*left_out, *([lacking] if lacking else [])])
+    if len(kept) < 2 or (n_seeds >= FEWEST_SEEDS > len(seeds)):
+        remark = _adjusted({math.log10(rate): runs for rate, runs in rates.items()}, loss, "slope")
+        return Sample(**named, values=(), left_out=texts, loss=loss, obstacle=LOSSES_DIFFER, remark=remark)
+    slowest, fastest = (mean(kept[rate], seeds) for rate in (min(kept), max(kept)))
+    fields = weighted(kept, _slope_weights(list(kept)), seeds)
+    return Sample(**named, **fields, before=slowest, after=fastest, left_out=texts, loss=loss)
+
+
+def _augmentation(named: Mapping[str, Any], runs: Mapping[str, Runs], rate: float, loss: float) -> Sample:
+    sides = {name: _at(one, loss) for name, one in runs.items()}
+    seeds, left_out = complete(sides)
+    n_seeds = len(set().union(*sides.values()))
+    fields: dict[str, Any] = {"left_out": left_out, "rate": rate, "loss": loss}
+    if 2 * len(seeds) < n_seeds or not seeds:
+        remark = _adjusted(dict(zip((0.0, 1.0), runs.values(), strict=True)), loss, "difference")
+        return Sample(**named, values=(), obstacle=LOSSES_DIFFER, remark=remark, **fields)
+    before, after = (mean(side, seeds) for side in sides.values())
+    return Sample(**named, **weighted(sides, (-1.0, 1.0), seeds), before=before, after=after, **fields)
+
+
+def _at(runs: Runs, loss: float) -> dict[int, Reading]:
+    return {seed: run.at(loss) for seed, run in runs.items()}
+
+
+def _slope_weights(rates: Sequence[float]) -> list[float]:
+    """What the values at the rates are multiplied by, so that the sum is their least-squares slope over log10."""
+    logs = [math.log10(rate) for rate in rates]
+    centred = [one - math.fsum(logs) / len(logs) for one in logs]
+    return [one / math.fsum(other * other for other in centred) for one in centred]
+
+
+def _between(above: Reading, below: Reading, weight: float) -> Reading:
+    if missing := above.missing or below.missing:
+        return Reading(missing=missing)
+    images = None
+    if above.images is not None and below.images is not None:
+        images = ((1 - weight) * above.images + weight * below.images).astype("float32")
+    return Reading((1 - weight) * above.value + weight * below.value, images)
+
+
+def _adjusted(sides: Mapping[float, Runs], loss: float, what: str) -> str:
+    """The effect adjusted for the loss: seed by seed, least squares of the value on the side and on ln(loss)."""
+    import numpy as np
+
+    effects = []
+    for seed in sorted(set().union(*sides.values())):
+        points = [
+            (1.0, side, *point) for side, runs in sides.items() if seed in runs for point in runs[seed].next_to(loss)
+        ]
+        table = np.array(points).reshape(-1, 4)
+        if np.linalg.matrix_rank(table[:, :3]) == 3:
+            effects.append(float(np.linalg.lstsq(table[:, :3], table[:, 3])[0][1]))
+    found = mean_over_seeds(effects)
+    if found is None:
+        return f"no {what} adjusted for the loss: too few snapshots"
+    interval = "" if found.low is None else f" [{found.low:.3g}, {found.high:.3g}]"
+    numbers = f"{found.mean:.3g}{interval}".replace("-", "\N{MINUS SIGN}")
+    return f"{what} adjusted for the loss, not tested: {numbers}, n = {found.n}"
+
+
+def differing(samples: Iterable[Sample]) -> str:
+    """A sentence on the comparisons of which the losses differ; empty if there is none."""
+    samples = list(samples)
+    found = [one for one in samples if one.obstacle == LOSSES_DIFFER]
+    if not found:
+        return ""
+    return (
+        f"In {len(found)} of {len(samples)} comparisons too few runs have a value at the loss, so that they are not "
+        "tested; the table has the effect adjusted for the loss instead."
+    )

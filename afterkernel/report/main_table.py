@@ -1,0 +1,164 @@
+"""The main table: test errors of the network and of the classifiers on each kernel, before and after training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from afterkernel import text as fmt
+from afterkernel.claims.stats import columns, mean_over_seeds
+from afterkernel.kernel_kinds import describe
+from afterkernel.report.sections import KEYS, Section, rate_text
+from afterkernel.report.table_format import Cell, Table, TableRow, error_text
+from afterkernel.report.terms import NETWORK, kernel_order
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Columns of the results that are test errors of a classifier on a kernel, by the classifier's name.
+CLASSIFIERS = {"SVM": "svm_test_error", "ridge": "ridge_test_error"}
+_START, _END = "initialisation", "end"
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to classify: the network itself, or a classifier on a kernel at one stage of training."""
+
+    classifier: str
+    kernel: str = NETWORK
+    stage: str = _END
+    sample: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name as a heading: NTK SVM, after kernel SVM, network."""
+        if self.kernel == NETWORK:
+            return NETWORK
+        kind = describe(self.kernel)
+        names = {"ntk": {_START: "NTK", _END: "AK"}, "conjugate": {_START: "initial CK", _END: "CK"}}
+        name = names.get(self.kernel, {}).get(self.stage)
+        if name is None:
+            name = f"{kind.label}, {self.stage}" if kind.is_learned else kind.label
+        return f"{name} {self.classifier}{self.sample}"
+
+
+def error_rows(sections: list[Section]) -> pd.DataFrame:
+    """Test errors by data set, network, learning rate and method, over seeds, each paired with the network's own.
+
+    Columns: data, panel, learning_rate, method, n_test (images on which the method was tested), then mean,
+    standard_error, ci95_low, ci95_high, n_seeds, and the same with prefix difference_ of the method minus the network
+    of the same run (fractions). Runs at their last snapshot; kernels of untrained networks at epoch 0 of the same runs.
+    A classifier on a kernel that training does not change has one row per network and rate too.
+    """
+    import pandas as pd
+
+    found: list[dict[str, Any]] = []
+    for section in sections:
+        rows = section.rows()
+        for (panel, rate), group in rows.groupby(KEYS):
+            for method, errors in _errors(group, _ridge_sample(section)):
+                own = errors["net_test_error"].to_numpy()
+                values = errors["value"].astype(float)
+                found.append(
+                    {
+                        "data": f"{section.dataset} {section.problem}",
+                        "panel": panel,
+                        "learning_rate": rate,
+                        "method": method.title,
+                        **columns(mean_over_seeds(values, (0.0, 1.0))),
+                        **columns(mean_over_seeds(values - own), "difference_"),
+                    }
+                )
+    return pd.DataFrame(found)
+
+
+def _ridge_sample(section: Section) -> str:
+    """What the heading of ridge regression says of its images: nothing if they are those of the SVM."""
+    options: list[dict[str, Any]] = [record.config.get("measure", {}) for record in section.records]
+    found = {
+        (min(one.get("gram_images", 0), record.n_train), min(one.get("num_images", 0), record.n_test))
+        for one, record in zip(options, section.records, strict=True)
+    }
+    if found == {(record.n_train, record.n_test) for record in section.records}:
+        return ""
+    return f" ({', '.join(f'{train} training and {test} test images' for train, test in sorted(found))})"
+
+
+def _errors(group: pd.DataFrame, ridge_sample: str) -> Iterator[tuple[Method, pd.DataFrame]]:
+    """The errors of each method in one cell, one per seed: frames with the columns value and net_test_error."""
+    ended = group[group["last"]]
+    own = ended.drop_duplicates("seed").set_index("seed")["net_test_error"]
+    if own.empty:
+        return
+    yield Method(""), own.to_frame().assign(value=own)
+    for kernel in kernel_order(group["kernel"]):
+        stages = {_START: group[group["epoch"] == 0], _END: ended}
+        if not describe(kernel).is_learned:
+            del stages[_START]
+        for stage, part in stages.items():
+            of_kernel = part[part["kernel"] == kernel].set_index("seed")
+            for classifier, column in CLASSIFIERS.items():
+                # Another solver's error is no error of a hard margin that was found.
+                usable = of_kernel[of_kernel["converged"]] if classifier == "SVM" else of_kernel
+                errors = usable[[column]].dropna() if column in usable else usable[[]]
+                both = errors.rename(columns={column: "value"}).join(own, how="inner") if len(errors) else errors
+                if len(both):
+                    yield Method(classifier, kernel, stage, ridge_sample if classifier == "ridge" else ""), both
+
+
+def main_table(frame: pd.DataFrame, decimals: int) -> Table:
+    """One row per data set, network and learning rate, one column per method; the lowest mean of a row is marked."""
+    methods = list(dict.fromkeys(frame["method"]))
+    rows = []
+    for _, group in frame.groupby(["data", "panel", "learning_rate"], sort=False):
+        by_method: dict[str, Any] = {row["method"]: row for row in group.to_dict("records")}
+        first = next(iter(by_method.values()))
+        lowest = min(row["mean"] for row in by_method.values())
+        cells = [_cell(by_method.get(method), lowest, decimals) for method in methods]
+        rows.append(
+            TableRow([(first["data"], ""), (first["panel"], ""), (rate_text(first["learning_rate"]), ""), *cells])
+        )
+    return Table(
+        title="Test errors (%)",
+        note="Mean over seeds ± standard error at the last snapshot of each run; below, Student's 95 % "
+        "interval of the mean. * marks the lowest mean of a row. NTK: at initialisation; AK: the after kernel; CK: "
+        "the conjugate kernel. SVM: hard margin. Ridge: kernel ridge regression with the ridge of "
+        "least leave-one-out error.",
+        headings=["data", "network", "learning rate", *methods],
+        rows=rows,
+        n_keys=3,
+    )
+
+
+def _cell(row: Any, lowest: float, decimals: int) -> Cell:
+    if row is None:
+        return fmt.MISSING, ""
+    mark = " *" if row["mean"] == lowest else ""
+    interval = ""
+    if not fmt.is_missing(row["ci95_low"]):
+        interval = f"[{fmt.percent(row['ci95_low'], decimals)}, {fmt.percent(row['ci95_high'], decimals)}]"
+    return f"{error_text(row, '', decimals)}{mark}", interval
+
+
+def difference_table(frame: pd.DataFrame, decimals: int) -> Table:
+    """Each method against the network itself, paired by run."""
+    rows = []
+    for row in frame[frame["method"] != NETWORK].to_dict("records"):
+        change = fmt.signed(fmt.percent(row["difference_mean"], decimals), row["difference_mean"])
+        low, high = (fmt.percent(row[f"difference_ci95_{end}"], decimals) for end in ("low", "high"))
+        lower = not fmt.is_missing(row["difference_ci95_high"]) and row["difference_ci95_high"] < 0
+        higher = not fmt.is_missing(row["difference_ci95_low"]) and row["difference_ci95_low"] > 0
+        finding = "lower" if lower else "higher" if higher else "not distinguished"
+        cells = [str(row["data"]), str(row["panel"]), rate_text(row["learning_rate"]), str(row["method"])]
+        cells += [change, f"[{low}, {high}]", str(int(row["difference_n_seeds"])), finding]
+        rows.append(TableRow([(cell, "") for cell in cells]))
+    headings = ["data", "network", "learning rate", "method", "minus network (points)", "95 % interval", "seeds"]
+    return Table(
+        title="Classifiers on kernels against the network itself",
+        note="Test error of the method minus that of the network at the end of the same run, in percentage points: "
+        "mean over seeds with Student's 95 % interval, for these images and not corrected for several comparisons.",
+        headings=[*headings, "error of the method"],
+        rows=rows,
+        n_keys=4,
+    )

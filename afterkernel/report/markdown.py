@@ -1,0 +1,93 @@
+"""The report as Markdown pages for a repository: an index, one page per claim, and one per pair of classes.
+
+FOLDER/index.md, claim_NAME.md, data_SLUG.md, and below it figures/ (PNG) and tables/ (CSV). The pages name no time or
+folder of this machine, so that the same records give the same files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from afterkernel import text as fmt
+from afterkernel.claims import CLAIMS
+from afterkernel.records.files import write_atomic
+from afterkernel.records.record import Record
+from afterkernel.records.store import read_distinct_runs
+from afterkernel.report import claim_cards, main_table, runs
+from afterkernel.report.figure_pool import figure_pool
+from afterkernel.report.output import PageFigure, ReportFiles
+from afterkernel.report.page import content, templates
+from afterkernel.report.section_view import n_figures
+from afterkernel.report.sections import Section, make_sections
+from afterkernel.report.table_format import Table
+
+
+def build_markdown(directory: Path | str, output: Path | str | None = None) -> Path:
+    """Write the report of a run, a sweep or all sweeps as Markdown; returns the path of its index.
+
+    `output` is the folder, by default DIRECTORY/report. Raises UserError if there are no records.
+    """
+    found = read_distinct_runs(directory)
+    records = list(chain.from_iterable(run.records for run in found))
+    return write_markdown(records, runs.read_runs(directory, found), Path(output or Path(directory, "report")))
+
+
+def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -> Path:
+    """Write the pages of these records and runs to a folder; returns the path of the index."""
+    sections = make_sections(records)
+    environment = templates(autoescape=False)
+    environment.filters |= {"table": markdown_table, "figure": markdown_figure, "cell": _escaped}
+    with figure_pool(len(CLAIMS) + sum(map(n_figures, sections))) as pool:
+        files = ReportFiles(folder, pool, figure_formats=("png",), with_latex=False)
+        shown = content(records, sections, known, files)
+        shown |= {
+            "errors": _error_tables(sections, files),
+            "statements": claim_cards.summarise_statements(card.finding for card in shown["cards"]),
+        }
+        pages = {"index.md": environment.get_template("index.md.j2").render(**shown)}
+        for card in shown["cards"]:
+            text = environment.get_template("claim.md.j2").render(**shown, card=card)
+            pages[f"claim_{card.finding.claim.name}.md"] = text
+        for view in shown["views"]:
+            pages[f"data_{view.slug}.md"] = environment.get_template("section.md.j2").render(**shown, view=view)
+    for name, text in pages.items():
+        write_atomic(folder / name, text)
+    return folder / "index.md"
+
+
+def _error_tables(sections: list[Section], files: ReportFiles) -> list[Table]:
+    pairs = [section for section in sections if section.rows()["last"].any()]
+    if not pairs:
+        return []
+    frame = main_table.error_rows(pairs)
+    decimals = fmt.percent_decimals(min(int(section.rows()["n_test"].min()) for section in pairs))
+    return [
+        files.table(frame, main_table.main_table(frame, decimals), "errors"),
+        dataclasses.replace(main_table.difference_table(frame, decimals), files=[]),
+    ]
+
+
+def markdown_table(table: Table) -> str:
+    """A table in GitHub's Markdown: the second line of a cell follows in brackets, and marked rows are bold."""
+    lines = [_line(table.headings), _line(["---"] * len(table.headings))]
+    for row in table.rows:
+        cells = [f"{_escaped(text)} ({_escaped(below)})" if below else _escaped(text) for text, below in row.cells]
+        lines.append(_line([f"**{cell}**" if row.alert and cell else cell for cell in cells]))
+    return "\n".join(lines)
+
+
+def markdown_figure(figure: PageFigure) -> str:
+    """A figure with its caption."""
+    figure.image.result()  # raises what drawing it raised
+    return f"![{figure.alt}]({figure.files[0]})\n\n*{figure.caption}*"
+
+
+def _line(cells: Any) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escaped(text: Any) -> str:
+    return str(text).replace("|", r"\|").replace("<", "&lt;").replace("*", r"\*")
