@@ -23,6 +23,7 @@ from afterkernel.report.page import content, templates
 from afterkernel.report.section_view import n_figures
 from afterkernel.report.sections import Section, make_sections
 from afterkernel.report.table_format import Table
+from afterkernel.report.verdict_change import what_would_change
 
 
 def build_markdown(directory: Path | str, output: Path | str | None = None) -> Path:
@@ -49,7 +50,9 @@ def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -
         }
         pages = {"index.md": environment.get_template("index.md.j2").render(**shown)}
         for card in shown["cards"]:
-            text = environment.get_template("claim.md.j2").render(**shown, card=card)
+            text = environment.get_template("claim.md.j2").render(
+                **shown, card=card, changes=what_would_change(card.finding)
+            )
             pages[f"claim_{card.finding.claim.name}.md"] = text
         for view in shown["views"]:
             pages[f"data_{view.slug}.md"] = environment.get_template("section.md.j2").render(**shown, view=view)
