@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS, Comparison, ComparisonOutcome, Finding, PartFinding, judge
+from afterkernel.claims.pairing import of_pairs
 from afterkernel.claims.statements import STATEMENTS
 from afterkernel.claims.verdict import combined, decisive_of
-from afterkernel.records.record import Record
+from afterkernel.records.record import Record, is_configured
 from afterkernel.report import figure_claim
 from afterkernel.report.output import PageFigure, ReportFiles
 from afterkernel.report.table_format import Cell, Table, TableRow
@@ -68,9 +69,16 @@ def requested_claims(records: Iterable[Record]) -> list[str]:
     return [name for name in CLAIMS if name in named] or list(CLAIMS)
 
 
-def judge_claims(names: Sequence[str], rows: pd.DataFrame) -> list[Finding]:
-    """The verdicts on the named claims."""
-    return [judge(CLAIMS[name], rows) for name in names]
+def judge_claims(records: Sequence[Record], rows: pd.DataFrame, names: Sequence[str] = ()) -> list[Finding]:
+    """The verdicts of the rows of these records on the named claims, by default those that their sweeps name.
+
+    None if no run is about a pair of classes. Runs without a configuration are left out: it is unknown which of them
+    are comparable.
+    """
+    pairs = of_pairs(rows[rows["configured"]])
+    if pairs.empty:
+        return []
+    return [judge(CLAIMS[name], pairs) for name in names or requested_claims(filter(is_configured, records))]
 
 
 def comparison_frame(finding: Finding) -> pd.DataFrame:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from afterkernel import plugins
 from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS, Finding
-from afterkernel.claims.pairing import of_pairs
 from afterkernel.claims.verdict import SHOWN
 from afterkernel.kernel_kinds import describe
 from afterkernel.records.files import write_atomic
@@ -87,10 +86,8 @@ def content(
         names = ",".join(missing)
         log.warning("the runs use plugins; add plugins=[%s] to the command for their titles, units and claims", names)
     rows = all_rows(sections)
-    # Without a configuration it is unknown which trainings are comparable: claims pair none of these.
-    pairs = of_pairs(rows[rows["configured"]])
-    requested = claim_cards.requested_claims(filter(is_configured, records)) if len(pairs) else []
-    found = claim_cards.judge_claims(requested, pairs)
+    found = claim_cards.judge_claims(records, rows)
+    judged = [finding.claim.name for finding in found]
     return {
         "title": _title(records),
         "lead": _lead(sections, known),
@@ -101,7 +98,7 @@ def content(
         "cards": [claim_cards.claim_card(finding, files) for finding in found],
         "method": claim_cards.METHOD,
         "n_recorded": len({(one.sweep, one.run_id) for one in records if not is_configured(one)}),
-        "not_requested": [name.upper() for name in CLAIMS if name not in requested],
+        "not_requested": [name.upper() for name in CLAIMS if name not in judged],
         "n_of_several_classes": len({(one.sweep, one.run_id) for one in records if one.classes}),
         "views": [section_view(section, files) for section in sections],
         "kernels": [describe(name) for name in kernel_order(rows["kernel"])],

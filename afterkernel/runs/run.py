@@ -18,7 +18,7 @@ from afterkernel.config import Config, config_from_dict, config_to_dict, device
 from afterkernel.config.schema import public
 from afterkernel.data import Problem
 from afterkernel.data.label_noise import with_label_noise
-from afterkernel.errors import MissingPluginError, UserError
+from afterkernel.errors import MissingPluginError, NotFiniteError, UserError
 from afterkernel.files.reading import read_yaml_text
 from afterkernel.measures import MeasureState
 from afterkernel.models import Network
@@ -131,11 +131,12 @@ def _run(work: _Work) -> None:
                 work.check_cancelled()
                 snapshot.remove_summary(run_dir)  # training counts as finished only when it has ended again
                 _train(training)
-        known = work.records()
-        for record in known.values():
+        for record in work.records().values():
             first = record.provenance.get("execution", first)
         with original_execution(config, run_dir, first) as started:
-            _evaluate_all(replace(work, config=started), wandb_mirror, known)
+            evaluated = replace(work, config=started)
+            while diverged := _evaluate_all(evaluated, wandb_mirror, work.records()):
+                _end_before(work, diverged)
     log.info("records are in %s", run_dir / RECORDS)
 
 
@@ -195,7 +196,8 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
     config.measure.warn_of_images(*problem.image_shape[1:])
     work = _Work(config, problem, run_dir, name, state, lock_number, check_cancelled)
     with cpu_threads(config), wandb_run(config, run_dir, name) as wandb_mirror:
-        _evaluate_all(work, wandb_mirror, {})
+        if (diverged := _evaluate_all(work, wandb_mirror, {})) is not None:
+            raise UserError(f"the kernels of epoch {epochs(diverged.epoch)} are not finite: the training has diverged.")
     delete_unkept_artifacts(config, run_dir)
     log.info("records are in %s", run_dir / RECORDS)
 
@@ -276,8 +278,27 @@ def original_execution(config: Config, run_dir: Path, first: dict[str, object]) 
         yield config
 
 
-def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -> None:
-    """Evaluate each snapshot without a `known` record, and send all records to W&B."""
+def _end_before(work: _Work, diverged: Snapshot) -> None:
+    """Take a training for diverged before this snapshot, whose kernels do not exist."""
+    summary = snapshot.read_summary(work.run_dir)
+    before = [facts for facts in work.snapshots() if facts.step < diverged.step]
+    if summary is None:
+        raise FileNotFoundError(work.run_dir / snapshot.SUMMARY)
+    last, steps = before[-1], [facts.step for facts in before]
+    log.warning("the run ends as diverged with the snapshot before, that of epoch %s", epochs(last.epoch))
+    ending = replace(summary, stopped_by="diverged", epochs=last.epoch, steps=last.step, snapshots=steps)
+    if summary.loss_target_reached is not None:
+        ending = replace(ending, loss_target_reached=False)
+    work.check_cancelled()
+    snapshot.write_summary(work.run_dir, ending)
+    snapshot.keep_only(work.run_dir, steps)
+
+
+def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -> Snapshot | None:
+    """Evaluate each snapshot without a `known` record, and send all records to W&B.
+
+    A snapshot whose kernels are not finite is returned, if there is one before it.
+    """
     config, run_dir, check_cancelled = work.config, work.run_dir, work.check_cancelled
     summary = snapshot.read_summary(run_dir)
     network = _build(work)
@@ -298,7 +319,13 @@ def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -
                 snapshot.load(run_dir, network, files[facts.step])
                 check_tiles(run_dir, tiles, work.state, owner, check_cancelled)
                 end = summary.stopped_by if summary is not None and summary.is_final(facts) else ""
-                record = evaluator.evaluate(network, facts, training_end=end, tiles=tiles, owner=owner)
+                try:
+                    record = evaluator.evaluate(network, facts, training_end=end, tiles=tiles, owner=owner)
+                except NotFiniteError as error:
+                    if number == 1:
+                        raise
+                    log.warning("%s", error)
+                    return facts
                 check_cancelled()
                 write_warm_starts(path, evaluator.warm_starts, owner)
                 evaluator.history.save(sample_path(path), owner)
@@ -308,6 +335,7 @@ def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -
                 shutil.rmtree(run_dir / TILES, ignore_errors=True)
                 progress.advance()
             wandb_mirror.log(record)
+    return None
 
 
 def _steps_to_evaluate(work: _Work, facts: list[Snapshot], known: dict[int, Record]) -> set[int]:

@@ -56,7 +56,7 @@ TARGET = "training.loss_target=0.1"
 ACTIVE = {
     "augment_angle_deg": {"augment": "rotation"},
     "augment_shift_px": {"augment": "rotation_shift"},
-    **{name: {"loss_target": 0.1} for name in ("loss_check", "loss_checks_per_epoch", "loss_check_images")},
+    **{name: {"loss_target": 0.1} for name in LOSS_CHECK_OPTIONS},
     "seed": {"algorithm": 2},
 }
 
