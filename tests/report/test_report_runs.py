@@ -75,7 +75,7 @@ def test_latex_tables_are_booktabs_with_special_characters_escaped(write_run, tm
 
 def test_verdicts_on_the_page_follow_the_data(write_run, tmp_path):
     for arch, sign in (("vgg", -1), ("mlp", 1)):
-        for seed in range(5):
+        for seed in range(8):
             swap = {0: 0.5 + seed / 1000, 5: 0.5 + sign * 0.1 + seed / 500}
             write_run({0: 0.1, 5: 0.08 + seed / 1000}, arch=arch, seed=seed, swap=swap)
     build(tmp_path)
@@ -83,3 +83,15 @@ def test_verdicts_on_the_page_follow_the_data(write_run, tmp_path):
     for name, verdict in (("c1", "confirmed"), ("c2", "confirmed"), ("c5", "not-measured")):
         assert f'<article class="card {verdict}" id="verdict-{name}">' in page
     assert "provisional" not in page.split("</style>")[1]
+
+
+def test_runs_that_diverged_are_listed_and_left_out(write_run, tmp_path):
+    for seed in range(8):
+        end = {"training_end": "diverged"} if seed < 2 else {}
+        write_run({0: 0.1, 5: 0.08 + seed / 1000}, seed=seed, **end)
+    build(tmp_path)
+    page = (tmp_path / "report" / "index.html").read_text()
+    listed = "2 runs diverged, and count for no claim: mnist 3 against 8, vgg, learning rate 0.1 (seed 0, 1)."
+    assert listed in page
+    table = (tmp_path / "report" / "tables" / "claim_c1.csv").read_text()
+    assert "2 of 8 seeds (diverged)" in table
