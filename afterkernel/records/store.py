@@ -127,6 +127,11 @@ def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
     return path
 
 
+def remove_record(run_dir: Path, step: int, evaluation_id: str, number: int) -> None:
+    """Delete a record that this lock has written, so that another one can take its place."""
+    (run_dir / RECORDS / f"{step}.{evaluation_id}.{number}.json").unlink(missing_ok=True)
+
+
 def fence_records(run_dir: Path | str, number: int) -> None:
     """Make all records below this number invalid, as force=true needs it."""
     create_file(Path(run_dir) / RECORDS / f"{number}.fence", b"")
