@@ -9,6 +9,10 @@ class UserError(ValueError):
     """
 
 
+class NotFiniteError(UserError):
+    """A network's weights, or the gradients of its outputs, are not finite: its training has diverged."""
+
+
 class PrecisionWarning(UserWarning):
     """Numbers are computed in another precision than the model's own, or some of them in less than was requested."""
 

@@ -31,6 +31,11 @@ def plain(value: Any) -> str:
     return MISSING if is_missing(value) else f"{float(value):.15g}"
 
 
+def epochs(value: float) -> str:
+    """A number of epochs, within one to two decimals: 5, 0.46."""
+    return plain(round(value, 2))
+
+
 def percent(fraction: Any, decimals: int = 2) -> str:
     """A fraction in percent, without the sign: 0.0132 is 1.32."""
     return MISSING if is_missing(fraction) else f"{100 * float(fraction):.{decimals}f}"

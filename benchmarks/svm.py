@@ -77,7 +77,7 @@ def kernels(net: str, problem: Problem, budget: int) -> Iterator[Kernels]:
             facts = snapshot.load(folder, network, path)
             started = time.perf_counter()
             grams = train_test_grams(embedding(network), problem.x_train, problem.x_test)
-            yield Kernels(net, facts.epoch, grams.train, grams.test, time.perf_counter() - started)
+            yield Kernels(net, int(facts.epoch), grams.train, grams.test, time.perf_counter() - started)
 
 
 def error(svm: ak.HardMarginSVM, K_test: Tensor, y_test: Tensor) -> str:

@@ -106,7 +106,7 @@ def assert_whole_or_refused(run_dir, whole):
     return ""
 
 
-SNAPSHOTS = [f"snapshots/epoch=000{epoch}.{end}" for epoch in range(3) for end in ("json", "pt")]
+SNAPSHOTS = [f"snapshots/step={epoch}.{end}" for epoch in range(3) for end in ("json", "pt")]
 # Files of records by the beginning of their names, their step.
 RECORD_FILES = [f"{RECORDS}/{step}" for step in range(3)]
 NAMES = [*SNAPSHOTS, "training.json", STATE, CONFIG, *RECORD_FILES]
@@ -116,7 +116,7 @@ actions = st.sampled_from(["keep", "keep", "delete", "delete", "cut", "foreign"]
 
 
 def warm(run_dir, ending):
-    return next(name for name in files(run_dir) if name.startswith("supports/epoch=0001") and name.endswith(ending))
+    return next(name for name in files(run_dir) if name.startswith("supports/step=0001") and name.endswith(ending))
 
 
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -124,7 +124,7 @@ def warm(run_dir, ending):
 @example(harm=LOST)
 @example(harm={**LOST, "training.json": "delete"})
 @example(harm={**LOST, STATE: "delete"})
-@example(harm={**NO_RECORDS, CONFIG: "delete", "snapshots/epoch=0001.pt": "delete"})
+@example(harm={**NO_RECORDS, CONFIG: "delete", "snapshots/step=1.pt": "delete"})
 def test_any_files_may_be_lost_damaged_or_replaced(harm, whole, foreign, tmp_path_factory):
     run_dir = shutil.copytree(whole, tmp_path_factory.mktemp("harmed") / "run")
     disturb(run_dir, foreign, harm)
@@ -142,7 +142,7 @@ def test_any_files_may_be_lost_damaged_or_replaced(harm, whole, foreign, tmp_pat
         {STATE: "delete"},
         {STATE: "cut"},
         {CONFIG: "cut"},
-        {"snapshots/epoch=0001.json": "delete", "snapshots/epoch=0001.pt": "delete"},
+        {"snapshots/step=1.json": "delete", "snapshots/step=1.pt": "delete"},
         {**NO_RECORDS, "snapshots/epoch=0000.pt": "delete"},
     ],
 )
@@ -162,8 +162,8 @@ def test_a_warm_start_or_sample_that_is_lost_or_foreign_changes_no_number(ending
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 def test_another_runs_snapshot_is_refused(epoch, copy, foreign, capsys):
-    disturb(copy, foreign, {f"snapshots/epoch=000{epoch}.{end}": "foreign" for end in ("json", "pt")})
-    sentence = f"epoch=000{epoch}.json is not of this run, as it belongs to another training"
+    disturb(copy, foreign, {f"snapshots/step={epoch}.{end}": "foreign" for end in ("json", "pt")})
+    sentence = f"step={epoch}.json is not of this run, as it belongs to another training"
     assert main(["evaluate", str(copy)]) == 2
     assert sentence in capsys.readouterr().err
     shutil.rmtree(copy / RECORDS)
@@ -173,7 +173,7 @@ def test_another_runs_snapshot_is_refused(epoch, copy, foreign, capsys):
 
 def test_a_snapshot_of_the_same_training_elsewhere_is_refused(copy, tmp_path):
     run(made(), tmp_path / "twin")
-    disturb(copy, tmp_path / "twin", {f"snapshots/epoch=0001.{end}": "foreign" for end in ("json", "pt")})
+    disturb(copy, tmp_path / "twin", {f"snapshots/step=1.{end}": "foreign" for end in ("json", "pt")})
     with pytest.raises(UserError, match="another start of the same training"):
         reevaluate(made(), copy, copy.name)
 
@@ -243,9 +243,9 @@ def test_force_killed_at_any_moment_mixes_nothing(after, copy, whole, renewed, n
         assert numbers(copy) == old
         return
     if not ended:
-        kept = [path for path in copy.rglob("epoch=0001.pt") if path.parent.parent.parent.name == REPLACED]
-        kept += [copy / "snapshots/epoch=0001.pt"] if not kept else []
-        assert kept[0].read_bytes() == (whole / "snapshots/epoch=0001.pt").read_bytes()
+        kept = [path for path in copy.rglob("step=1.pt") if path.parent.parent.parent.name == REPLACED]
+        kept += [copy / "snapshots/step=1.pt"] if not kept else []
+        assert kept[0].read_bytes() == (whole / "snapshots/step=1.pt").read_bytes()
         assert run(made(), copy) is True
     assert numbers(copy) == numbers(renewed)
     assert not (copy / REPLACED).exists()

@@ -120,7 +120,7 @@ def altered(path):
     ],
 )
 def test_a_damaged_matrix_is_reported(copy, damage, message):
-    (path,) = (copy / "kernels").glob("epoch=0001.*.ntk.test.npy")
+    (path,) = (copy / "kernels").glob("step=0002.*.ntk.test.npy")
     damage(path)
     with pytest.raises(UserError, match=f"{path.name} is missing or was altered .*{message}.*evaluate the run again"):
         ak.saved_grams(copy, 1, "ntk")
@@ -148,7 +148,7 @@ def test_a_damaged_manifest_is_reported_and_not_overwritten(copy, change, messag
 
 def test_pickled_objects_are_not_loaded(copy):
     folder = copy / "kernels"
-    (path,) = folder.glob("epoch=0001.*.ntk.test.npy")
+    (path,) = folder.glob("step=0002.*.ntk.test.npy")
     np.save(path, np.array([object()]), allow_pickle=True)
     manifest = json.loads((folder / "manifest.json").read_text())
     import hashlib
@@ -176,7 +176,7 @@ def test_without_checkpoints_weights_go_when_all_is_recorded_and_the_run_is_fini
     assert "is finished already" in caplog.text
     assert read_records(tmp_path) == before
     assert main(["evaluate", str(tmp_path)]) == 2
-    assert "has no weights to evaluate (epoch=0000.pt is missing): keep=[checkpoint], the default, keeps them" in (
+    assert "has no weights to evaluate (step=0.pt is missing): keep=[checkpoint], the default, keeps them" in (
         capsys.readouterr().err
     )
     made(tmp_path, "keep=[checkpoint]", "force=true")

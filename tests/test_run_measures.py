@@ -56,7 +56,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_numbers(tmp_path, measured):
 
     # As if the run was interrupted: only the last record is lost, then the sample of the snapshot before it too, and
     # that one is evaluated again.
-    for lost, again in (((), {2}), (("epoch=0001.*.npz",), {1, 2})):
+    for lost, again in (((), {2}), (("step=0002.*.npz",), {1, 2})):
         last = next(record for record in read_records(tmp_path) if record.epoch == 2)
         lost_records = [path for path in (tmp_path / RECORDS).iterdir() if path.name.startswith(f"{last.step}.")]
         for path in lost_records:

@@ -66,7 +66,7 @@ def test_stopped_in_a_gram_matrix(tmp_path, monkeypatch):
         patch.setattr(TileStore, "mark", stopping_after(len(marked) // 2, mark))
         with pytest.raises(StoppedError):
             run(config, tmp_path / "stopped")
-    assert (tmp_path / "stopped" / "tiles" / "epoch=0" / "ntk" / "manifest.json").exists()
+    assert (tmp_path / "stopped" / "tiles" / "step=0" / "ntk" / "manifest.json").exists()
     collected.clear()
     run(config, tmp_path / "stopped")
     assert sum(collected) < whole

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 # A condition on an option of a run that a claim is about: name, operator, value.
-Condition = tuple[str, str, float | bool]
-WITHOUT_AUGMENTATION: Condition = ("training.augment", "=", False)
+Condition = tuple[str, str, float | str]
+WITHOUT_AUGMENTATION: Condition = ("training.augment", "=", "none")
 AT_LOSS_TARGET: Condition = ("training.loss_target", ">=", 0.0)
 SHARE, COSINE = "share of images", "mean cosine"
 

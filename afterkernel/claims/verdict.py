@@ -225,13 +225,14 @@ def _reason(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> str:
 def _decisive(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> Comparison:
     """The weakest that holds where all must hold; else the strongest for the verdict; if undecided, the clearest."""
 
-    def p_holds(one: Comparison) -> float:
-        return math.inf if one.test.p_holds is None else one.test.p_holds
+    # Sign flips of few seeds have few p-values: Student's order those that are equal.
+    def p_holds(one: Comparison) -> tuple[float, float]:
+        return _or_infinite(one.test.p_holds), _or_infinite(one.test.p_holds_t)
 
-    def p_fails(one: Comparison) -> float:
-        return math.inf if one.test.p_fails is None else one.test.p_fails
+    def p_fails(one: Comparison) -> tuple[float, float]:
+        return _or_infinite(one.test.p_fails), _or_infinite(one.test.p_fails_t)
 
-    def clearest(one: Comparison) -> float:
+    def clearest(one: Comparison) -> tuple[float, float]:
         return min(p_holds(one), p_fails(one))
 
     counted = [one for pair in pairs for one in pair.comparisons]
@@ -246,6 +247,10 @@ def _decisive(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> Comparison
         return min(failing or counted, key=p_fails if failing or counted[0].fails_alone else p_holds)
     unclear = [one for one in counted if one.outcome is ComparisonOutcome.OPEN]
     return min(unclear if part.quantifier == "all" and unclear else counted, key=clearest)
+
+
+def _or_infinite(p_value: float | None) -> float:
+    return math.inf if p_value is None else p_value
 
 
 def combined(parts: Sequence[PartFinding]) -> tuple[Verdict, str]:

@@ -37,6 +37,8 @@ def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[StatusName, 
         left = run_timing(report, time.time() - owner.since).left(whole_s)
         return "running", f"{word}{'' if left is None else f', {left}'} ({owner})"
     if run.done and run.ended is not False:
+        if run.training_end == "diverged":
+            return "done", f"diverged after epoch {fmt.epochs(run.recorded[-1])}, its last snapshot"
         return "done", ""
     if run.damaged is not None:
         return "damaged", run.damaged
@@ -45,7 +47,7 @@ def state_of(run: RunStatus, whole_s: float | None = None) -> tuple[StatusName, 
     failure = read_failure(run.run_dir)
     if failure is not None:
         return "failed", failure
-    missing = f"missing epochs {', '.join(map(str, run.missing))}" if run.missing else ""
+    missing = f"missing epochs {', '.join(map(fmt.epochs, run.missing))}" if run.missing else ""
     return "interrupted", missing
 
 

@@ -22,6 +22,7 @@ from afterkernel.kernels.plan import check_budget
 from afterkernel.models.architecture import ImageShape
 from afterkernel.options import check_bounds
 from afterkernel.records.files import check_folders, is_name
+from afterkernel.training.options import ROTATION_SHIFT
 from afterkernel.wandb.account import is_wandb_name, knows_account
 
 # Linux takes paths of 4096 bytes; below a run's folder W&B's own files have the longest names.
@@ -81,7 +82,7 @@ def _check_images(config: Config) -> None:
     shape = config.dataset.image_shape()
     config.measure.check_images(*shape[1:])
     side = min(shape[1:])
-    if config.training.augment and config.training.augment_shift_px >= side:
+    if config.training.augment == ROTATION_SHIFT and config.training.augment_shift_px >= side:
         raise UserError(
             f"training.augment_shift_px={config.training.augment_shift_px:g} moves {shape[1]}x{shape[2]} images "
             f"entirely out of the frame: give less than {side}."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from afterkernel import plugins
 from afterkernel.options import option_type
+from afterkernel.training.options import LOSS_CHECK_OPTIONS
 
 if TYPE_CHECKING:
     from afterkernel.config.schema import Config
@@ -76,6 +77,12 @@ def identify(config: Config) -> Identity:
     values = deciding(config)
     # The end of training always has a snapshot, and none comes after it.
     values["snapshot"] = {"epochs": config.snapshot.until(config.training.epochs)}
+    losses = sorted(map(float, config.snapshot.losses)) if config.training.epochs else []
+    if losses:
+        values["snapshot"]["losses"] = losses
+    elif config.training.loss_target is None:
+        for name in LOSS_CHECK_OPTIONS:
+            values["training"].pop(name, None)
     training = {name: value for name, value in values.items() if name not in EVALUATION_SECTIONS}
     evaluation = {section: values.get(section, {}) for section in EVALUATION_SECTIONS}
     sha256 = digest(values)

@@ -87,6 +87,8 @@ def _check_type(name: str, field: dataclasses.Field[Any], item: Any, text: str |
         words = re.split(r"[\s,\[\]()]+", text)
         shown, changed, cure = text, str(plain) not in words, f"write quotes within quotes, as \"{name}='{text}'\""
         cure = cure if len(words) == 1 else "put quotes around each text, and around the whole argument"
+    if changed and (choices := field.metadata["choices"]):
+        raise UserError(f"{place}{name}={shown} is not known: choose one of {', '.join(choices)}.")
     if changed:
         raise UserError(f"{place}{name}={shown} would be read as the text {plain}: {cure}.")
 

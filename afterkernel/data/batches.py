@@ -11,7 +11,7 @@ from afterkernel.types import Float, Int, Tensor
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
-_ORDER, _AUGMENTATION = 0, 1  # the first number of a key; 2 is that of label noise
+_ORDER, _AUGMENTATION = 0, 1  # the first number of a key; 2 is that of label noise, 3 of checks of the loss
 
 
 class Batches:

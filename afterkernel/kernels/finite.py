@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from afterkernel.errors import UserError
+from afterkernel.errors import NotFiniteError, UserError
 from afterkernel.kernels.terms import Block
 from afterkernel.types import Bool, Float, Tensor
 
@@ -57,7 +57,8 @@ class FiniteCheck:
             for kind, flags in found.items():
                 if bool(flags.any()):
                     sample, layer = (int(i) for i in torch.nonzero(flags.T)[0])
-                    raise UserError(_sentence(kind, f"{what} sample {start + sample}", names[layer], dtype))
+                    error = NotFiniteError if kind == "finite" else UserError
+                    raise error(_sentence(kind, f"{what} sample {start + sample}", names[layer], dtype))
 
 
 def _sentence(kind: str, sample: str, layer: str, dtype: torch.dtype) -> str:

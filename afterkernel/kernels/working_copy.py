@@ -22,7 +22,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
-from afterkernel.errors import PrecisionWarning, UserError
+from afterkernel.errors import NotFiniteError, PrecisionWarning, UserError
 from afterkernel.kernels.capture import uses
 from afterkernel.kernels.casts import computed_in, redirect_dtype
 from afterkernel.kernels.hooks import Hook, forward_hooks, install, needed_hooks
@@ -238,7 +238,7 @@ def _check(model: nn.Module, copy: _Copy, args: Any, kwargs: Any) -> None:
     if any(not bool(torch.isfinite(leaf).all()) for leaf in number_tensors(output)):
         bad = [name for name, value in own.inner.named_parameters() if not bool(torch.isfinite(value).all())]
         if bad:
-            raise UserError(
+            raise NotFiniteError(
                 f"parameter {bad[0]} of the model holds numbers that are not finite ({len(bad)} parameters do), and so "
                 "does its output: the training has diverged, or the weights are damaged."
             )

@@ -1,7 +1,7 @@
 """The files below a sweep's directory, and atomic writing.
 
 SWEEP/RUN_ID/config.yaml                              the resolved configuration
-SWEEP/RUN_ID/snapshots/epoch=0005.pt, .json           the weights of a snapshot, and its metadata
+SWEEP/RUN_ID/snapshots/step=45.pt, .json              the weights of a snapshot, and its metadata
 SWEEP/RUN_ID/records/STEP.EVALUATION.NUMBER.json      one evaluation of one snapshot
 SWEEP/RUN_ID/kernels/                                 Gram matrices, with keep=[gram]
 SWEEP/RUN_ID/run.json                                 the state of the run: what its files must belong to

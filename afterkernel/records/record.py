@@ -240,6 +240,11 @@ class Record:
     net_test_wrong: str = column(
         "which test images the network itself answers wrongly, as svm_test_wrong", "note", default=""
     )
+    training_end: str = column(
+        "how training ended, at the last snapshot: epochs, steps, loss_target or diverged; else empty",
+        "run",
+        default="",
+    )
     schema_version: Int64 = column("version of the record", "run", default=SCHEMA_VERSION)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -218,12 +219,18 @@ def _elsewhere(found: PartFinding) -> str:
 def _detectable(part: Part, one: Comparison | None) -> str:
     if one is None or one.test.detectable is None:
         return ""
+    if math.isinf(one.test.detectable):
+        return f"With n = {one.test.n} seeds no effect would be shown in 80 % of sweeps, among so many comparisons"
     size = fmt.significant(one.test.detectable, 2)
     away = "" if _from_zero(part) else " beyond the bound"
     return (
         f"With n = {one.test.n} seeds and this spread, an effect of {size} {part.unit}{away} would be shown in 80 % of "
         "sweeps"
     )
+
+
+def _size(detectable: float | None) -> str:
+    return "none" if detectable == math.inf else fmt.significant(detectable, 2)
 
 
 def _from_zero(part: Part) -> bool:
@@ -270,7 +277,7 @@ def _cells(part: Part, one: Comparison) -> list[Cell]:
         (str(part.region), ""),
         _p_values(test.p_holds_joint, test.p_holds, test.p_holds_t),
         _p_values(test.p_fails_joint, test.p_fails, test.p_fails_t),
-        (fmt.significant(test.detectable, 2), ""),
+        (_size(test.detectable), ""),
         (one.outcome.value, one.reason),
         (one.sample.left_out or fmt.MISSING, one.sample.remark),
     ]

@@ -35,7 +35,7 @@ def draw(rows: pd.DataFrame, errors: pd.DataFrame, axis: str = "epoch") -> Figur
         grid: Any = figure.subplots(len(panels), len(columns), squeeze=False, sharex=True)
         for axes_row, panel in zip(grid, panels, strict=True):
             for axes, kernel in zip(axes_row, columns, strict=True):
-                style.epoch_axis(axes, sorted({float(epoch) for epoch in rows["epoch"]}))
+                style.epoch_axis(axes, sorted({float(epoch) for epoch in errors["epoch"]}))
                 part = errors[(errors["panel"] == panel) & (errors["kernel"] == kernel)]
                 if kernel == NETWORK:
                     part = part[part["epoch"] > 0]  # An untrained network is wrong on about half of the images.

@@ -22,8 +22,8 @@ class SweepRun:
 
     run_id: str
     options: str
-    recorded: tuple[int, ...]
-    missing: tuple[int, ...] | None
+    recorded: tuple[float, ...]
+    missing: tuple[float, ...] | None
     done: bool
     failure: str | None
 
@@ -80,7 +80,7 @@ def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) ->
 
 def diverged(records: Sequence[Record]) -> str:
     """A sentence on the runs that diverged; empty if none did."""
-    found = {(one.sweep, one.run_id): one for one in records if getattr(one, "training_end", "") == "diverged"}
+    found = {(one.sweep, one.run_id): one for one in records if one.training_end == "diverged"}
     if not found:
         return ""
     units: dict[str, list[int]] = {}
@@ -97,8 +97,8 @@ def table(runs: SweepRuns) -> Table:
     rows = []
     order = {"failed": 0, "not done": 1, "not begun": 2}
     for run in sorted((run for run in runs.runs if not run.done), key=lambda run: order[run.state]):
-        lacks = "unknown: not in its config" if run.missing is None else ", ".join(map(str, run.missing))
-        has = ", ".join(map(str, run.recorded))
+        lacks = "unknown: not in its config" if run.missing is None else ", ".join(map(fmt.epochs, run.missing))
+        has = ", ".join(map(fmt.epochs, run.recorded))
         cells = [run.run_id, run.options, run.state, run.failure or "", has or "none", lacks or fmt.MISSING]
         rows.append(TableRow([(cell, "") for cell in cells], alert=run.state == "failed"))
     headings = ["run", "options", "state", "reason", "epochs recorded", "epochs missing"]

@@ -123,16 +123,33 @@ def _trajectories(section: Section, files: ReportFiles) -> Iterator[PageFigure]:
             if table.empty:
                 continue
             name = f"{section.slug}_trajectory_{index}_{kernel}"
+            title = f"{panel}, {kind.title}"
             files.data(written(table, section.axis), name)
             yield files.figure(
                 name,
-                f"Trajectory: {panel}, {kind.title}",
-                f"Trajectory of {panel}, {kind.title}: each measure against {section.axis}s, on the scale "
+                f"Trajectory: {title}",
+                f"Trajectory of {title}: each measure against {section.axis}s, on the scale "
                 f"log(1 + {section.axis}). {section.axis.capitalize()} 0: {kind.start_label}. {_over(part)}.",
                 figure_trajectory.draw,
                 table,
                 rates,
                 section.axis,
+            )
+            losses = figure_trajectory.against_losses(part)
+            if losses.empty:
+                continue
+            name = f"{section.slug}_losses_{index}_{kernel}"
+            files.data(losses.rename(columns={"epoch": "train_loss"}), name)
+            yield files.figure(
+                name,
+                f"At equal training loss: {title}",
+                f"{title[0].upper()}{title[1:]}: each measure against the training loss (nats), which falls to the "
+                "right; each run is interpolated between the snapshots that bracket a loss, after the initialisation. "
+                f"{_over(part)}.",
+                figure_trajectory.draw,
+                losses,
+                rates,
+                figure_trajectory.LOSS,
             )
 
 

@@ -25,7 +25,7 @@ KEYS = ["panel", "learning_rate"]
 # Columns of a section's frame in addition to those of the results.
 LABELS = (
     *("panel", "setting", "augment", "losses", "loss_target", "diverged"),
-    *("evaluation_group", "configured", "last"),
+    *("evaluation_group", "configured", "planned", "last"),
 )
 # In `Section.rows`, the learning rate of a recorded training that gave none; no training has this rate.
 NO_RATE = 0.0
@@ -40,7 +40,8 @@ class Section:
     `frame` has the columns of the results and LABELS: `panel` is the architecture with the options that vary, `setting`
     the same without augmentation; `augment` names the augmentation; `losses` are those at which snapshots were asked
     for, as a tuple; `loss_target` is NaN for none; `diverged` marks all rows of a run that diverged; `configured` is
-    false for trainings recorded by `afterkernel.Recorder`; `last` marks the rows of the last snapshot.
+    false for trainings recorded by `afterkernel.Recorder`; `planned` marks the rows of chosen epochs, `last` those of
+    the last snapshot.
     `evaluation_groups` lists the groups of evaluations, the one with most rows first. `axis` is what snapshots are
     shown against: "epoch", or "step" where an epoch is not known.
     """
@@ -130,7 +131,7 @@ def _labels(records: list[Record]) -> Iterator[dict[str, Any]]:
     """The labels of each record's rows, from its configuration."""
     evaluations = evaluation_groups(records)
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    diverged = {(one.sweep, one.run_id) for one in records if getattr(one, "training_end", "") == "diverged"}
+    diverged = {(one.sweep, one.run_id) for one in records if one.training_end == "diverged"}
     for record in records:
         groups[evaluations[record.evaluation_id], record.arch].append(record)
     for (evaluation, arch), group in groups.items():
@@ -144,12 +145,19 @@ def _labels(records: list[Record]) -> Iterator[dict[str, Any]]:
                 "panel": _label(arch, config, varying),
                 "setting": _label(arch, config, [name for name in varying if name != AUGMENT]),
                 "augment": config.get(AUGMENT, "none"),
+                "planned": _is_planned(record),
                 "losses": tuple(record.config.get("snapshot", {}).get("losses", ())),
                 "loss_target": float("nan") if target is None else float(target),
                 "diverged": (record.sweep, record.run_id) in diverged,
                 "evaluation_group": evaluation,
                 "configured": is_configured(record),
             }
+
+
+def _is_planned(record: Record) -> bool:
+    """Whether the snapshot is of a chosen epoch; every one is where nothing says which were chosen."""
+    epochs = record.config.get("snapshot", {}).get("epochs") if is_configured(record) else None
+    return epochs is None or record.epoch in epochs
 
 
 def _label(arch: str, config: Options, varying: Sequence[str]) -> str:

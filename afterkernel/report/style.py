@@ -92,6 +92,17 @@ def epoch_axis(axes: Axes, epochs: Sequence[float], gap: float = 0.08) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: fmt.general(value) if value % 1 else fmt.plain(value))
 
 
+def loss_axis(axes: Axes, losses: Sequence[float]) -> None:
+    """A logarithmic axis of training losses that falls to the right, as in training, with a tick at most losses."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.set_xlim(1.15 * max(losses), min(losses) / 1.15)
+    axes.xaxis.set_major_locator(FixedLocator(sorted(losses)[:: 1 + len(losses) // 5]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: fmt.general(value))
+
+
 def curves(axes: Axes, table: pd.DataFrame, scale: float, styles: dict[float, dict[str, Any]], **sizes: Any) -> None:
     """Means against epochs by learning rate, with bars of one standard error to each side.
 

@@ -11,6 +11,7 @@ from afterkernel.claims.stats import columns, mean_over_seeds
 from afterkernel.records.glossary import BY_NAME
 from afterkernel.records.record import Resources
 from afterkernel.report.sections import KEYS
+from afterkernel.report.stages import at_stages
 from afterkernel.report.terms import NETWORK, measured
 
 if TYPE_CHECKING:
@@ -23,18 +24,19 @@ NETWORK_SIZES = ["width", "parameters", "n_train", "n_test", "epoch"]
 
 
 def errors_by_epoch(rows: pd.DataFrame) -> pd.DataFrame:
-    """Test error by panel, learning rate, kernel and epoch, over seeds: the SVM's by kernel, and the network's own.
+    """Test error by panel, learning rate, kernel and stage, over seeds: the SVM's by kernel, and the network's own.
 
-    Columns: panel, learning_rate, kernel (a kernel's name, or "network"), epoch, then mean, standard_error, ci95_low,
-    ci95_high (fractions) and n_seeds. `rows` are those of one evaluation group.
+    Columns: panel, learning_rate, kernel (a kernel's name, or "network"), stage, epoch (see `stages`), then mean,
+    standard_error, ci95_low, ci95_high (fractions) and n_seeds. `rows` are those of one evaluation group.
     """
     import pandas as pd
 
+    rows = at_stages(rows)
     found = []
-    for key, group in _groups(rows, [*KEYS, "kernel", "epoch"]):
+    for key, group in _groups(rows, [*KEYS, "kernel", "stage", "epoch"]):
         found.append({**key, **_error(group, "svm_test_error")})
-    own = rows.drop_duplicates([*KEYS, "seed", "epoch"])
-    for key, group in _groups(own, [*KEYS, "epoch"]):
+    own = rows.drop_duplicates([*KEYS, "seed", "stage"])
+    for key, group in _groups(own, [*KEYS, "stage", "epoch"]):
         found.append({**key, "kernel": NETWORK, **_error(group, "net_test_error")})
     return pd.DataFrame(found)
 
@@ -65,7 +67,7 @@ def changes(rows: pd.DataFrame) -> pd.DataFrame:
         both = start.index.intersection(end.index)
         if len(both):
             start, end = start.loc[both], end.loc[both]
-        epochs = [fmt.plain(epoch) for epoch in sorted(set(end["epoch"]))]
+        epochs = [fmt.epochs(epoch) for epoch in sorted(set(end["epoch"]))]
         text = "" if not epochs else epochs[0] if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
         for term in terms:
             before, after = (side[term.name].astype("Float64") for side in (start, end))
@@ -99,14 +101,14 @@ def unchanged(rows: pd.DataFrame, tolerance: float = 1e-3) -> list[str]:
 
 
 def health(rows: pd.DataFrame) -> pd.DataFrame:
-    """How the SVMs ended, by panel, learning rate, kernel and epoch, over seeds; with the largest of the gaps."""
+    """How the SVMs ended, by panel, learning rate, kernel and stage, over seeds; with the largest of the gaps."""
 
     def names(column: pd.Series[str]) -> str:
         return ", ".join(sorted(set(column)))
 
     return _aggregated(
-        rows,
-        [*KEYS, "kernel", "epoch"],
+        at_stages(rows, with_losses=True),
+        [*KEYS, "kernel", "stage", "epoch"],
         svm_backend=("svm_backend", names),
         svm_path=("svm_path", names),
         svm_intercept=("svm_intercept", "any"),

@@ -10,12 +10,14 @@ from afterkernel import text as fmt
 from afterkernel.records.glossary import BY_NAME, Term
 from afterkernel.records.record import COSINE, SHARE
 from afterkernel.report.sections import rate_text
+from afterkernel.report.stages import LAST, stages
 from afterkernel.report.table_data import NETWORK_NUMBERS, NETWORK_SIZES, TIMES
 from afterkernel.report.terms import heading, kernel_label, kernel_rank, terms_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_OF_LAST = " Last: the last snapshots, of runs that end at different times."
 # A cell: its text, and a second line or "".
 Cell = tuple[str, str]
 
@@ -50,22 +52,26 @@ class Table:
 
 
 def error_table(table: pd.DataFrame, decimals: int, axis: str = "epoch") -> Table:
-    """Test errors, one column per epoch, with the number of seeds and the confidence interval below each mean."""
-    epochs = sorted(table["epoch"].unique())
+    """Test errors, one column per stage, with the number of seeds and the confidence interval below each mean."""
+    columns = stages(table)
     rows = []
     for keys, group in _groups(table):
-        at_epoch = {row["epoch"]: row for row in group}
-        cells = [_error(at_epoch[epoch], decimals) if epoch in at_epoch else ("", "") for epoch in epochs]
+        at_stage = {row["stage"]: row for row in group}
+        cells = [_error(at_stage[stage], decimals) if stage in at_stage else ("", "") for stage in columns]
         rows.append(TableRow([*keys, *cells]))
     return Table(
         title="Test error (%)",
         note="Mean ± standard error over seeds; below, Student's 95 % confidence interval of the mean (clipped to 0 "
         f"and 100 %) and the number of seeds. Rows of a kernel are of the SVM on it; {axis} 0 is the initialisation. "
-        "Empty cells are not recorded.",
-        headings=["network", "learning rate", "of", *(f"{axis} {fmt.plain(epoch)}" for epoch in epochs)],
+        "Empty cells are not recorded." + (_OF_LAST if LAST in columns else ""),
+        headings=["network", "learning rate", "of", *(_stage(stage, axis) for stage in columns)],
         rows=rows,
         n_keys=3,
     )
+
+
+def _stage(stage: str, axis: str) -> str:
+    return LAST if stage == LAST else f"{axis} {stage}"
 
 
 def change_table(table: pd.DataFrame, decimals: int, axis: str = "epoch") -> Table:
@@ -98,7 +104,7 @@ def health_table(table: pd.DataFrame, axis: str = "epoch") -> Table:
         unknown = f", {row['n_separable_unknown']} unknown" if row["n_separable_unknown"] else ""
         support = sorted({row["fewest_support"], row["most_support"]})
         cells = [
-            *(row["panel"], rate_text(row["learning_rate"]), kernel_label(row["kernel"]), fmt.plain(row["epoch"])),
+            *(row["panel"], rate_text(row["learning_rate"]), kernel_label(row["kernel"]), row["stage"]),
             row["svm_backend"] + (" with intercept" if row["svm_intercept"] else ""),
             row["svm_path"],
             f"{row['n_converged']} of {row['n']}",

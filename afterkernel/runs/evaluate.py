@@ -33,7 +33,7 @@ from afterkernel.runs.run_state import OWNER
 from afterkernel.runs.saved_grams import SavedKernel, save_grams
 from afterkernel.runs.warm_start import WarmStarts
 from afterkernel.svm import Outcome
-from afterkernel.text import cosine, plain
+from afterkernel.text import cosine, epochs, plain
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.types import Float, Tensor
 
@@ -65,15 +65,16 @@ class Evaluator:
     place: torch.device | None = None
 
     def evaluate(
-        self, network: Network, snapshot: Snapshot, *, final: bool, tiles: Path | None = None, owner: str = ""
+        self, network: Network, snapshot: Snapshot, *, training_end: str, tiles: Path | None = None, owner: str = ""
     ) -> Record:
-        """The record of one snapshot, whose weights `network` already holds; `final` if training ended with it.
+        """The record of one snapshot, whose weights `network` already holds; `training_end` says how training
+        ended if it ended with it, and is empty otherwise.
 
         `tiles` is a folder for the tiles of long Gram matrices, with which a killed evaluation continues; `owner` names
         the run and weights that they belong to. Raises UserError if a kernel is not finite.
         """
         config, problem = self.config, self.problem
-        kernels = self.evaluate_kernels(network, self.context(snapshot.epoch), tiles, owner)
+        kernels = self.evaluate_kernels(network, self.context(snapshot.epoch, snapshot.step), tiles, owner)
         of_snapshot = {name: value for name, value in vars(snapshot).items() if name in NAMES}
         return Record(
             **of_snapshot,
@@ -91,7 +92,8 @@ class Evaluator:
             parameters=network.parameter_count,
             learning_rate=config.training.lr,
             seed=config.seed,
-            final=final,
+            final=bool(training_end),
+            training_end=training_end,
             config_sha256=config.identity.config_sha256,
             commit=git_commit(),
             device=device_name(device(config)),
@@ -125,7 +127,7 @@ class Evaluator:
             numbers = measure_all(context)
         kernels = tuple(_with_measures(kernel, numbers[kernel.kernel], context) for kernel in evaluated)
         for kernel in kernels:
-            log.info("%s %s, %s", "epoch" if context.step is None else "step", plain(context.place), _line(kernel))
+            log.info("%s, %s", _place(context), _line(kernel))
         return kernels
 
     def _evaluate_kernel(
@@ -145,7 +147,13 @@ class Evaluator:
             approximation = phi.estimated_error(problem.x_train) if isinstance(phi, SketchEmbedding) else None
             warnings += numeric_warnings.of_kernel(K, grams.relative_error, config.kernel.dtype)
             if self.run_dir is not None and "gram" in config.keep:
-                kept = SavedKernel(int(context.place), config.identity.evaluation_id, name, norm)
+                kept = SavedKernel(
+                    epoch=context.place if context.epoch is None else context.epoch,
+                    step=int(context.place),
+                    evaluation_id=config.identity.evaluation_id,
+                    kernel=name,
+                    normalisation=norm,
+                )
                 save_grams(self.run_dir, kept, K, K_test, problem.y_train, problem.y_test)
             kernel_done = time.perf_counter()
 
@@ -230,6 +238,10 @@ def _peak_bytes(place: torch.device) -> int:
         return torch.cuda.max_memory_allocated(place)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _place(context: Context) -> str:
+    return f"step {plain(context.step)}" if context.epoch is None else f"epoch {epochs(context.epoch)}"
 
 
 def _line(kernel: KernelRecord) -> str:

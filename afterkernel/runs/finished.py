@@ -10,6 +10,7 @@ from afterkernel.config import Config
 from afterkernel.errors import UserError
 from afterkernel.records import Record, read_run
 from afterkernel.runs.run_state import RunState, read_state
+from afterkernel.text import plain
 from afterkernel.training import snapshot
 from afterkernel.training.snapshot import Snapshot, TrainingSummary
 
@@ -30,17 +31,25 @@ def finished_data_sha256(config: Config, run_dir: Path) -> str | None:
 
 def is_finished(config: Config, run_dir: Path, state: RunState, summary: TrainingSummary) -> bool:
     """Whether each snapshot of the configuration exists, with its record."""
-    wanted = config.snapshot.until(summary.epochs)
     found = snapshots(run_dir, state)
-    if not all(epoch in found for epoch in wanted):
+    if missing_snapshot(config, summary, found) is not None:
         return False
-    return set(wanted) <= set(valid_records(config, run_dir, config.identity.run_id, state, found, summary))
+    return set(found) <= set(valid_records(config, run_dir, config.identity.run_id, state, found, summary))
 
 
 def snapshots(run_dir: Path, state: RunState) -> dict[int, Snapshot]:
-    """The metadata of the snapshots of this start of a run, by epoch. UserError if one is damaged."""
+    """The metadata of the snapshots of this start of a run, by step. UserError if one is damaged."""
     found = (snapshot.read(path) for path in snapshot.paths(run_dir))
-    return {facts.epoch: facts for facts in found if facts.run == state.identity}
+    return {facts.step: facts for facts in found if facts.run == state.identity}
+
+
+def missing_snapshot(config: Config, summary: TrainingSummary, found: dict[int, Snapshot]) -> str | None:
+    """The first snapshot of a training that ended which is not there, in words; None if all are."""
+    if summary.snapshots is not None:
+        return next((f"step {step}" for step in summary.snapshots if step not in found), None)
+    epochs = {facts.epoch for facts in found.values()}  # a summary of an earlier version names no snapshots
+    wanted = config.snapshot.until(summary.epochs)
+    return next((f"epoch {plain(epoch)}" for epoch in wanted if epoch not in epochs), None)
 
 
 def valid_records(
@@ -51,21 +60,21 @@ def valid_records(
     found: dict[int, Snapshot],
     summary: TrainingSummary | None,
 ) -> dict[int, Record]:
-    """The records of a configuration's evaluation by epoch that were made from these images and these weights.
+    """The records of a configuration's evaluation by step that were made from these images and these weights.
 
     All were computed with the same memory budget, threads and device; records that differ from most in these are left
     out, so that they are recomputed.
     """
     records = {}
     for record in read_run(run_dir, name).values():
-        facts = None if record.epoch is None else found.get(int(record.epoch))
+        facts = found.get(record.step)
         if facts is not None and record.evaluation_id == config.identity.evaluation_id:
             hashes = record.provenance.get("data_sha256"), record.provenance.get("snapshot_sha256")
-            is_last = summary is not None and facts.epoch == summary.epochs
-            if hashes == (state.data_sha256, facts.sha256) and (record.step, record.final) == (facts.step, is_last):
-                records[facts.epoch] = record
+            is_last = summary is not None and summary.is_final(facts)
+            if hashes == (state.data_sha256, facts.sha256) and (record.epoch, record.final) == (facts.epoch, is_last):
+                records[facts.step] = record
     usual = Counter(map(_execution, records.values())).most_common(1)
-    return {epoch: record for epoch, record in records.items() if _execution(record) == usual[0][0]}
+    return {step: record for step, record in records.items() if _execution(record) == usual[0][0]}
 
 
 def _execution(record: Record) -> str:

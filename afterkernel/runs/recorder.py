@@ -203,6 +203,7 @@ class Recorder:
             train_loss=facts.train_loss,
             net_train_error=facts.net_train_error,
             net_test_error=facts.net_test_error,
+            net_test_wrong=facts.net_test_wrong,
             wall_s_train=trained_s,
             config_sha256=self.sha256,
             commit=git_commit(),
@@ -258,7 +259,7 @@ class Recorder:
         return {step: record for (step, evaluation), record in found.items() if evaluation == evaluation_id}
 
     def _supports(self, step: int) -> Path:
-        return warm_start_path(self.run_dir, step, self.config.identity.evaluation_id, "step")
+        return warm_start_path(self.run_dir, step, self.config.identity.evaluation_id)
 
     def _owner(self, weights: str) -> str:
         return f"{self.run_id} {weights}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -17,7 +18,7 @@ from afterkernel.config import Config, config_from_dict, config_to_dict, device
 from afterkernel.config.schema import public
 from afterkernel.data import Problem
 from afterkernel.data.label_noise import with_label_noise
-from afterkernel.errors import MissingPluginError, UserError
+from afterkernel.errors import MissingPluginError, NotFiniteError, UserError
 from afterkernel.files.reading import read_yaml_text
 from afterkernel.measures import MeasureState
 from afterkernel.models import Network
@@ -26,13 +27,14 @@ from afterkernel.records import Record, next_number, write_atomic, write_record
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
 from afterkernel.runs.artifacts import check_checkpoints, check_saved_grams, delete_unkept_artifacts
 from afterkernel.runs.evaluate import Evaluator
-from afterkernel.runs.finished import is_finished, snapshots, valid_records
+from afterkernel.runs.finished import is_finished, missing_snapshot, snapshots, valid_records
 from afterkernel.runs.run_lock import RunLock
 from afterkernel.runs.run_state import RunState, begin_run, check_tiles, discard_replaced, state_to_evaluate
 from afterkernel.runs.warm_start import read_warm_starts, sample_path, warm_start_path, write_warm_starts
-from afterkernel.text import classes_in_words
+from afterkernel.text import classes_in_words, epochs
 from afterkernel.training import snapshot
 from afterkernel.training.execution import Execution
+from afterkernel.training.options import NO_AUGMENTATION, ROTATION_SHIFT
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.training.train import train
 from afterkernel.wandb.mirror import Mirror, mirror
@@ -82,12 +84,12 @@ class _Work:
     check_cancelled: Callable[[], None]
 
     def snapshots(self) -> list[Snapshot]:
-        """The snapshots of this start of the run, by epoch."""
+        """The snapshots of this start of the run, by step."""
         found = snapshots(self.run_dir, self.state)
-        return [found[epoch] for epoch in sorted(found)]
+        return [found[step] for step in sorted(found)]
 
     def records(self) -> dict[int, Record]:
-        """The valid records by epoch."""
+        """The valid records by step."""
         found, summary = snapshots(self.run_dir, self.state), snapshot.read_summary(self.run_dir)
         return valid_records(self.config, self.run_dir, self.run_id, self.state, found, summary)
 
@@ -129,11 +131,12 @@ def _run(work: _Work) -> None:
                 work.check_cancelled()
                 snapshot.remove_summary(run_dir)  # training counts as finished only when it has ended again
                 _train(training)
-        known = work.records()
-        for record in known.values():
+        for record in work.records().values():
             first = record.provenance.get("execution", first)
         with original_execution(config, run_dir, first) as started:
-            _evaluate_all(replace(work, config=started), wandb_mirror, known)
+            evaluated = replace(work, config=started)
+            while diverged := _evaluate_all(evaluated, wandb_mirror, work.records()):
+                _end_before(work, diverged)
     log.info("records are in %s", run_dir / RECORDS)
 
 
@@ -163,16 +166,16 @@ def _lacks_snapshots(work: _Work) -> bool:
     summary = snapshot.read_summary(work.run_dir)
     if summary is None:
         return True
-    found, wanted = snapshots(work.run_dir, work.state), work.config.snapshot.until(summary.epochs)
-    missing = [epoch for epoch in wanted if epoch not in found]
-    if not missing:
-        to_do = _epochs_to_evaluate(work, [found[epoch] for epoch in wanted], work.records())
-        missing = [epoch for epoch in sorted(to_do) if not snapshot.weights_path(work.run_dir, epoch).exists()]
-    if missing:
-        log.info("the snapshot of epoch %d or its weights are missing: training is repeated", missing[0])
-    else:
+    missing = missing_snapshot(work.config, summary, snapshots(work.run_dir, work.state))
+    if missing is None:
+        files = snapshot.paths_by_step(work.run_dir)
+        to_do = sorted(_steps_to_evaluate(work, work.snapshots(), work.records()))
+        missing = next((f"step {step}" for step in to_do if not files[step].with_suffix(".pt").exists()), None)
+    if missing is None:
         log.info("training is finished; continuing with its snapshots")
-    return bool(missing)
+    else:
+        log.info("the snapshot of %s or its weights are missing: training is repeated", missing)
+    return missing is not None
 
 
 def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None = None) -> None:
@@ -193,7 +196,8 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
     config.measure.warn_of_images(*problem.image_shape[1:])
     work = _Work(config, problem, run_dir, name, state, lock_number, check_cancelled)
     with cpu_threads(config), wandb_run(config, run_dir, name) as wandb_mirror:
-        _evaluate_all(work, wandb_mirror, {})
+        if (diverged := _evaluate_all(work, wandb_mirror, {})) is not None:
+            raise UserError(f"the kernels of epoch {epochs(diverged.epoch)} are not finite: the training has diverged.")
     delete_unkept_artifacts(config, run_dir)
     log.info("records are in %s", run_dir / RECORDS)
 
@@ -203,12 +207,20 @@ def read_config(run_dir: Path) -> Config:
     check_run_folder(run_dir)
     path = run_dir / CONFIG
     try:
-        return config_from_dict(yaml.safe_load(read_yaml_text(path)))
+        return config_from_dict(_present_options(yaml.safe_load(read_yaml_text(path))))
     except MissingPluginError as error:
         raise MissingPluginError(f"{path}: {error}") from error
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a configuration of this version: {reason}") from error
+
+
+def _present_options(plain: Any) -> Any:
+    """A configuration that is stored, with the names that values of earlier versions have now."""
+    training = plain.get("training") if isinstance(plain, dict) else None
+    if isinstance(training, dict) and isinstance(training.get("augment"), bool):
+        training["augment"] = ROTATION_SHIFT if training["augment"] else NO_AUGMENTATION
+    return plain
 
 
 def _repair_config(config: Config, run_dir: Path) -> None:
@@ -266,29 +278,54 @@ def original_execution(config: Config, run_dir: Path, first: dict[str, object]) 
         yield config
 
 
-def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -> None:
-    """Evaluate each snapshot without a `known` record, and send all records to W&B."""
+def _end_before(work: _Work, diverged: Snapshot) -> None:
+    """Take a training for diverged before this snapshot, whose kernels do not exist."""
+    summary = snapshot.read_summary(work.run_dir)
+    before = [facts for facts in work.snapshots() if facts.step < diverged.step]
+    if summary is None:
+        raise FileNotFoundError(work.run_dir / snapshot.SUMMARY)
+    last, steps = before[-1], [facts.step for facts in before]
+    log.warning("the run ends as diverged with the snapshot before, that of epoch %s", epochs(last.epoch))
+    ending = replace(summary, stopped_by="diverged", epochs=last.epoch, steps=last.step, snapshots=steps)
+    if summary.loss_target_reached is not None:
+        ending = replace(ending, loss_target_reached=False)
+    work.check_cancelled()
+    snapshot.write_summary(work.run_dir, ending)
+    snapshot.keep_only(work.run_dir, steps)
+
+
+def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -> Snapshot | None:
+    """Evaluate each snapshot without a `known` record, and send all records to W&B.
+
+    A snapshot whose kernels are not finite is returned, if there is one before it.
+    """
     config, run_dir, check_cancelled = work.config, work.run_dir, work.check_cancelled
     summary = snapshot.read_summary(run_dir)
     network = _build(work)
     facts_of_all, n = work.snapshots(), len(work.problem.y_train)
-    to_do = _epochs_to_evaluate(work, facts_of_all, known)
-    evaluator = Evaluator(config, work.problem, work.run_id, run_dir)
+    to_do = _steps_to_evaluate(work, facts_of_all, known)
+    evaluator, files = Evaluator(config, work.problem, work.run_id, run_dir), snapshot.paths_by_step(run_dir)
     with stage("snapshots", len(facts_of_all), last=True) as progress:
         for number, facts in enumerate(facts_of_all, start=1):
-            progress.name = f"epoch {facts.epoch} (snapshot {number} of {len(facts_of_all)})"
-            path = warm_start_path(run_dir, facts.epoch, config.identity.evaluation_id)
-            owner, tiles = _owner(work.state, facts), run_dir / TILES / f"epoch={facts.epoch}"
-            if facts.epoch not in to_do:
+            progress.name = f"epoch {epochs(facts.epoch)} (snapshot {number} of {len(facts_of_all)})"
+            path = warm_start_path(run_dir, facts.step, config.identity.evaluation_id)
+            owner, tiles = _owner(work.state, facts), run_dir / TILES / f"step={facts.step}"
+            if facts.step not in to_do:
                 evaluator.warm_starts = read_warm_starts(path, n, owner) or {}
-                evaluator.history.load(sample_path(path), facts.epoch, owner)
-                record = known[facts.epoch]
+                evaluator.history.load(sample_path(path), facts.step, owner)
+                record = known[facts.step]
                 progress.start_at(number)
             else:
-                snapshot.load(run_dir, network, snapshot.metadata_path(run_dir, facts.epoch))
+                snapshot.load(run_dir, network, files[facts.step])
                 check_tiles(run_dir, tiles, work.state, owner, check_cancelled)
-                final = summary is not None and facts.epoch == summary.epochs
-                record = evaluator.evaluate(network, facts, final=final, tiles=tiles, owner=owner)
+                end = summary.stopped_by if summary is not None and summary.is_final(facts) else ""
+                try:
+                    record = evaluator.evaluate(network, facts, training_end=end, tiles=tiles, owner=owner)
+                except NotFiniteError as error:
+                    if number == 1:
+                        raise
+                    log.warning("%s", error)
+                    return facts
                 check_cancelled()
                 write_warm_starts(path, evaluator.warm_starts, owner)
                 evaluator.history.save(sample_path(path), owner)
@@ -298,26 +335,27 @@ def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -
                 shutil.rmtree(run_dir / TILES, ignore_errors=True)
                 progress.advance()
             wandb_mirror.log(record)
+    return None
 
 
-def _epochs_to_evaluate(work: _Work, facts: list[Snapshot], known: dict[int, Record]) -> set[int]:
-    """Epochs to evaluate: those without a record, and those whose lost warm start or sample a later one needs."""
+def _steps_to_evaluate(work: _Work, facts: list[Snapshot], known: dict[int, Record]) -> set[int]:
+    """Steps to evaluate: those without a record, and those whose lost warm start or sample a later one needs."""
     to_do: set[int] = set()
     for i in reversed(range(len(facts))):
-        needed = i + 1 < len(facts) and facts[i + 1].epoch in to_do
-        needed |= facts[i].epoch == 0 and bool(to_do) and work.config.measure.needs_history
-        if facts[i].epoch not in known or (needed and not _has_warm_start(work, facts[i])):
-            to_do.add(facts[i].epoch)
+        needed = i + 1 < len(facts) and facts[i + 1].step in to_do
+        needed |= facts[i].step == 0 and bool(to_do) and work.config.measure.needs_history
+        if facts[i].step not in known or (needed and not _has_warm_start(work, facts[i])):
+            to_do.add(facts[i].step)
     return to_do
 
 
 def _has_warm_start(work: _Work, facts: Snapshot) -> bool:
     """Whether the files that the evaluation of a snapshot wrote for later ones can be read."""
-    path = warm_start_path(work.run_dir, facts.epoch, work.config.identity.evaluation_id)
+    path = warm_start_path(work.run_dir, facts.step, work.config.identity.evaluation_id)
     owner = _owner(work.state, facts)
     if read_warm_starts(path, len(work.problem.y_train), owner) is None:
         return False
-    return not work.config.measure.needs_history or MeasureState().load(sample_path(path), facts.epoch, owner)
+    return not work.config.measure.needs_history or MeasureState().load(sample_path(path), facts.step, owner)
 
 
 def _owner(state: RunState, facts: Snapshot) -> str:

@@ -1,7 +1,7 @@
 """Gram matrices that a run keeps on request (keep=[gram]), with a manifest and checksums.
 
-RUN_DIR/kernels/epoch=0005.EVALUATION_ID.ntk.train.npy    train x train, normalised
-RUN_DIR/kernels/epoch=0005.EVALUATION_ID.ntk.test.npy     test x train, normalised
+RUN_DIR/kernels/step=0045.EVALUATION_ID.ntk.train.npy    train x train, normalised
+RUN_DIR/kernels/step=0045.EVALUATION_ID.ntk.test.npy     test x train, normalised
 RUN_DIR/kernels/labels.train.npy, labels.test.npy         classes 0, 1, ...
 RUN_DIR/kernels/manifest.json                             version; of each file shape, dtype, bytes and SHA-256
 """
@@ -47,9 +47,13 @@ class SavedGrams:
 
 @dataclass(frozen=True)
 class SavedKernel:
-    """Which kernel of which snapshot and evaluation two Gram matrices are of; `normalisation` is Z."""
+    """Which kernel of which snapshot and evaluation two Gram matrices are of; `normalisation` is Z.
 
-    epoch: int
+    `epoch` is the step where the epoch is not known.
+    """
+
+    epoch: float
+    step: int
     evaluation_id: str
     kernel: str
     normalisation: float
@@ -68,9 +72,7 @@ def save_grams(
     UserError if the manifest that is there is damaged.
     """
     folder = Path(run_dir) / KERNELS_FOLDER
-    stem = (
-        f"epoch={kept.epoch:04d}.{check_name('evaluation_id', kept.evaluation_id)}.{check_name('kernel', kept.kernel)}"
-    )
+    stem = f"step={kept.step:04d}.{check_name('evaluation_id', kept.evaluation_id)}.{check_name('kernel', kept.kernel)}"
     files = check_manifest(run_dir)
     for split, matrix, classes in (("train", train, y_train), ("test", test, y_test)):
         files[f"{stem}.{split}.npy"] = asdict(kept) | {"split": split, **_write(folder / f"{stem}.{split}.npy", matrix)}
@@ -80,7 +82,7 @@ def save_grams(
 
 
 def saved_grams(run_dir: Path | str, epoch: float, kernel: str, evaluation_id: str | None = None) -> SavedGrams:
-    """The Gram matrices that a run kept of one kernel ("ntk" or "conjugate") at one epoch.
+    """The Gram matrices that a run kept of one kernel ("ntk" or "conjugate") at one epoch (`epoch` of its record).
 
     `evaluation_id` is needed where several evaluations kept theirs. Every file is read once to compare its checksum.
     UserError if they were not kept, or a file is missing, damaged or of a later version.
@@ -88,8 +90,8 @@ def saved_grams(run_dir: Path | str, epoch: float, kernel: str, evaluation_id: s
     folder = Path(run_dir) / KERNELS_FOLDER
     files = _manifest(folder)
     found = {
-        facts["evaluation_id"]: facts
-        for facts in files.values()
+        facts["evaluation_id"]: (name.removesuffix(f".{facts['split']}.npy"), facts["normalisation"])
+        for name, facts in files.items()
         if (facts.get("epoch"), facts.get("kernel")) == (epoch, kernel)
     }
     if evaluation_id is None and len(found) > 1:
@@ -99,17 +101,15 @@ def saved_grams(run_dir: Path | str, epoch: float, kernel: str, evaluation_id: s
         )
     chosen = next(iter(found), "") if evaluation_id is None else evaluation_id
     if chosen not in found:
-        has = sorted({f"{one['kernel']} at epoch {one['epoch']}" for one in files.values() if "kernel" in one})
+        has = sorted({f"{one['kernel']} at epoch {plain(one['epoch'])}" for one in files.values() if "kernel" in one})
         of = "" if evaluation_id is None else f" of evaluation {evaluation_id}"
         raise UserError(
             f"{folder} holds no {kernel} kernel of epoch {plain(epoch)}{of}: it has {', '.join(has) or 'none'}."
         )
-    stem = f"epoch={int(epoch):04d}.{chosen}.{kernel}"
+    stem, normalisation = found[chosen]
     names = (f"{stem}.train.npy", f"{stem}.test.npy", "labels.train.npy", "labels.test.npy")
     train, test, y_train, y_test = (_open(folder / name, files.get(name)) for name in names)
-    return SavedGrams(
-        train, test, y_train, y_test, normalisation=float(found[chosen]["normalisation"]), evaluation_id=chosen
-    )
+    return SavedGrams(train, test, y_train, y_test, normalisation=float(normalisation), evaluation_id=chosen)
 
 
 def check_manifest(run_dir: Path | str) -> dict[str, dict[str, Any]]:

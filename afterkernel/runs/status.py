@@ -23,7 +23,7 @@ class RunStatus:
     Of a training that `afterkernel.Recorder` recorded these are steps, all that are recorded are wanted, and `ended`
     says whether its end was recorded; None for a configured run.
     `wall_s` is the time of its training and of that evaluation; None without records. `damaged` describes the first of
-    its files that had to be skipped; None if there is none.
+    its files that had to be skipped; None if there is none. `training_end` is that of its last record.
     """
 
     run_dir: Path
@@ -31,14 +31,15 @@ class RunStatus:
     arch: str | None
     learning_rate: float | None
     seed: int | None
-    recorded: tuple[int, ...]
-    wanted: tuple[int, ...] | None
+    recorded: tuple[float, ...]
+    wanted: tuple[float, ...] | None
     wall_s: float | None = None
     damaged: str | None = None
     ended: bool | None = None
+    training_end: str = ""
 
     @property
-    def missing(self) -> tuple[int, ...]:
+    def missing(self) -> tuple[float, ...]:
         """Epochs that are wanted and not recorded."""
         return tuple(epoch for epoch in self.wanted or () if epoch not in self.recorded)
 
@@ -64,15 +65,16 @@ def status(
     return sorted(found, key=lambda run: (run.arch or "", run.learning_rate or 0.0, run.seed or 0, run.run_id))
 
 
-def wanted_epochs(config: dict[str, Any], final_epoch: int | None) -> tuple[int, ...] | None:
+def wanted_epochs(config: dict[str, Any], final_epoch: float | None) -> tuple[float, ...] | None:
     """Epochs of the snapshots of a configuration, including the last one; None if that is unknown.
 
-    `final_epoch` is the epoch at which training stopped (a loss target may stop it early), None while unknown.
+    `final_epoch` is the epoch at which training ended, which may be earlier than its last, None while unknown.
+    Snapshots at losses are not among them, since their epochs are not known beforehand.
     """
     epochs, last = lookup(config, "snapshot.epochs"), lookup(config, "training.epochs")
     if final_epoch is not None:
         last = final_epoch
-    if not isinstance(epochs, list) or not all(type(epoch) is int for epoch in [*epochs, last]):
+    if not isinstance(epochs, list) or not all(type(epoch) in (int, float) for epoch in [*epochs, last]):
         return None
     return tuple(SnapshotRule(epochs=epochs).until(last))
 
@@ -95,13 +97,12 @@ def _one(run: RunFolder) -> RunStatus | None:
     furthest = max(by_evaluation.values(), key=lambda found: len({record.step for record in found}), default=[])
     if furthest and not is_configured(furthest[0]):
         return _recorded(run, furthest)
-    recorded = {int(record.epoch) for record in furthest if record.epoch is not None}
-    final = max(
-        (int(record.epoch) for record in run.records if record.final and record.epoch is not None), default=None
-    )
+    recorded = {record.epoch for record in furthest if record.epoch is not None}
+    final = max((record.epoch for record in run.records if record.final and record.epoch is not None), default=None)
     one = run.records[0] if run.records else None
     known = config or (one.config if one else {})
     arch, rate, seed = (lookup(known, name) for name in ("arch.name", "training.lr", "seed"))
+    wanted = wanted_epochs(known, final)
     return RunStatus(
         run_dir=run.path,
         run_id=one.run_id if one else run.path.name,
@@ -109,9 +110,10 @@ def _one(run: RunFolder) -> RunStatus | None:
         learning_rate=one.learning_rate if one else float(rate) if isinstance(rate, (int, float)) else None,
         seed=one.seed if one else seed if isinstance(seed, int) else None,
         recorded=tuple(sorted(recorded)),
-        wanted=wanted_epochs(known, final),
+        wanted=None if wanted is None else tuple(sorted({*wanted, *recorded})),
         wall_s=_wall_s(furthest) if furthest else None,
         damaged=next(iter(run.skipped), None),
+        training_end=next((record.training_end for record in furthest if record.final), ""),
     )
 
 

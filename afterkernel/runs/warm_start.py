@@ -1,7 +1,7 @@
 """Support vectors of a run's kernels, from which the SVMs of the next snapshot start.
 
-RUN/supports/epoch=0005.EVALUATION_ID.json    indices of the support vectors by kernel
-RUN/supports/epoch=0005.EVALUATION_ID.npz     Gram matrices of the sample that measures compare later snapshots with
+RUN/supports/step=0045.EVALUATION_ID.json    indices of the support vectors by kernel
+RUN/supports/step=0045.EVALUATION_ID.npz     Gram matrices of the sample that measures compare later snapshots with
 
 They are stored so that an interrupted run continues from the same starts and ends with the same numbers.
 """
@@ -21,9 +21,9 @@ from afterkernel.types import Int, Tensor
 WarmStarts = dict[str, Int[Tensor, " _"]]
 
 
-def warm_start_path(run_dir: Path, place: int, evaluation_id: str, kind: str = "epoch") -> Path:
-    """The file of the support vectors of one snapshot and evaluation; `kind` says what `place` counts."""
-    return run_dir / "supports" / f"{kind}={place:04d}.{evaluation_id}.json"
+def warm_start_path(run_dir: Path, step: int, evaluation_id: str) -> Path:
+    """The file of the support vectors of one snapshot and evaluation."""
+    return run_dir / "supports" / f"step={step:04d}.{evaluation_id}.json"
 
 
 def sample_path(supports: Path) -> Path:

@@ -74,7 +74,8 @@ def print_plan(planned_runs: Sequence[PlannedRun]) -> None:
         disk = fmt.size(round(sum(cost.disk_bytes for cost in wanted)))
         print(
             f"roughly {duration(total_s)} one after the other, {peak} of memory each at most, {disk} of disk; the "
-            "start of a run (some 4 s), SVMs and measures come on top, a whole training to its last epoch is assumed"
+            "start of a run (some 4 s), SVMs, measures and checks of the loss come on top, a whole training to its "
+            "last epoch is assumed, which reaches all losses"
         )
 
 
@@ -94,8 +95,11 @@ class CostEstimator:
             with cpu_threads(config):
                 self._costs[key] = _measure(config, problem)
         step_s, snapshot = self._costs[key]
-        steps = config.training.epochs * math.ceil(len(problem.x_train) / config.training.batch_size)
-        count = len(config.snapshot.until(config.training.epochs))
+        steps_an_epoch = math.ceil(len(problem.x_train) / config.training.batch_size)
+        steps = config.training.epochs * steps_an_epoch
+        if config.training.max_steps is not None:
+            steps = min(steps, config.training.max_steps)
+        count = len(config.snapshot.until(steps / steps_an_epoch)) + (len(config.snapshot.losses) if steps else 0)
         return replace(
             snapshot,
             wall_s_train=steps * step_s,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from afterkernel.errors import UserError
 from afterkernel.launchers.job import Job, Outcome
 from afterkernel.launchers.launcher import Launcher
 from afterkernel.progress.display import is_shown, print_above
@@ -14,6 +16,7 @@ from afterkernel.runs.worker import execute
 from afterkernel.sweep.grid import PlannedRun, finished, save_grid
 from afterkernel.sweep.progress import SweepProgress
 from afterkernel.text import duration
+from afterkernel.training.snapshot import read_summary
 
 FAILED = 1
 
@@ -67,13 +70,15 @@ def run_sweep(planned_runs: Sequence[PlannedRun], launcher: Launcher, on_error: 
             with progress.shown(streams_output=launcher.streams_output):
                 launcher.launch(jobs, SweepEvents(progress, on_error, streams_output=launcher.streams_output), execute)
     finally:
-        _summary(progress, len(jobs))
+        _summary(progress, len(jobs), planned_runs)
     return FAILED if progress.of("failed") else 0
 
 
-def _summary(progress: SweepProgress, wanted: int) -> None:
+def _summary(progress: SweepProgress, wanted: int, planned_runs: Sequence[PlannedRun]) -> None:
     failed, elsewhere, good = progress.of("failed"), progress.of("locked"), progress.done
     parts = [f"{good} of {progress.total} runs finished"]
+    if diverged := [planned.job.run_id for planned in planned_runs if _diverged(planned)]:
+        parts[0] += f" ({len(diverged)} diverged)"
     if failed:
         parts.append(f"{len(failed)} failed")
     if elsewhere:
@@ -81,5 +86,14 @@ def _summary(progress: SweepProgress, wanted: int) -> None:
     if left := wanted - len(progress.outcomes) + len(progress.of("interrupted")):
         parts.append(f"{left} to go")
     print(", ".join(parts) + ("; run the same command again to continue" if good < progress.total else ""), flush=True)
+    for run_id in diverged:
+        print(f"  diverged: {run_id}: it is recorded up to its last snapshot before", file=sys.stderr, flush=True)
     for outcome in failed:
         print(f"  failed: {outcome.run_id}: {outcome.message}\n    log: {outcome.log}", file=sys.stderr, flush=True)
+
+
+def _diverged(planned: PlannedRun) -> bool:
+    with suppress(UserError):  # the run itself reports a damaged summary
+        summary = read_summary(planned.run_dir)
+        return summary is not None and summary.stopped_by == "diverged"
+    return False

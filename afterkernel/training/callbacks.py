@@ -1,28 +1,18 @@
-"""Lightning callbacks: checkpoints and snapshots, the training-loss target, divergence, progress."""
+"""Lightning callbacks: checkpoints, the random state, cancelling, progress."""
 
 from __future__ import annotations
 
-import logging
-import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from afterkernel.errors import UserError
 from afterkernel.progress.work import Stage
-from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import read_checkpoint, write_checkpoint
-from afterkernel.training.module import Classifier
-from afterkernel.training.snapshot_rule import SnapshotRule
-
-log = logging.getLogger(__name__)
 
 
 class CheckpointFile(CheckpointIO):
@@ -85,43 +75,6 @@ class SaveRandomState(pl.Callback):
                 torch.cuda.set_rng_state_all(restored["cuda"])
 
 
-class SaveSnapshots(pl.Callback):
-    """Saves the network at initialisation, after the chosen epochs, and at the end of training.
-
-    `check_cancelled` is called before each, and may raise; `identity` is that of the training.
-    """
-
-    def __init__(
-        self, run_dir: Path, rule: SnapshotRule, timer: Timer, identity: str, check_cancelled: Callable[[], None]
-    ) -> None:
-        self.run_dir, self.rule, self.timer = run_dir, rule, timer
-        self.identity, self.check_cancelled = identity, check_cancelled
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save epoch 0, the initialised network, unless training resumes."""
-        if trainer.global_step == 0 and self.rule.due(epoch=0):
-            self._save(cast(Classifier, pl_module))
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save after a chosen epoch."""
-        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if self.rule.due(epoch=trainer.current_epoch + 1) or ends:
-            self._save(cast(Classifier, pl_module))
-
-    def _save(self, module: Classifier) -> None:
-        measured = module.measure()
-        facts = replace(measured, wall_s_train=self.timer.time_elapsed(), run=self.identity)
-        self.check_cancelled()
-        snapshot.save(self.run_dir, facts, module.network)
-        log.info(
-            "epoch %d: training loss %.4g, training error %.2f %%, test error %.2f %%; snapshot saved",
-            measured.epoch,
-            measured.train_loss,
-            100 * measured.net_train_error,
-            100 * measured.net_test_error,
-        )
-
-
 class CheckCancelled(pl.Callback):
     """Calls a function after every step, which raises to end training if another process has taken over the run."""
 
@@ -133,36 +86,6 @@ class CheckCancelled(pl.Callback):
     ) -> None:
         """Call the function."""
         self.check_cancelled()
-
-
-class StopAtLoss(pl.Callback):
-    """Stops at the end of the first epoch whose loss on the whole training set is at most the target (in nats)."""
-
-    def __init__(self, target: float) -> None:
-        self.target = target
-        self.reached = False
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Evaluate the whole training set in evaluation mode, and stop if the target is reached."""
-        if cast(Classifier, pl_module).measure().train_loss <= self.target:
-            self.reached = True
-            trainer.should_stop = True
-
-
-class StopAtDivergence(pl.Callback):
-    """Ends training with a clear error as soon as a batch loss is not finite."""
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, *_: object
-    ) -> None:
-        """Check the loss of the batch."""
-        loss = float(outputs["cross_entropy"]) if isinstance(outputs, dict) else math.nan
-        if not math.isfinite(loss):
-            lr = cast(Classifier, pl_module).options.lr
-            raise UserError(
-                f"training diverged in epoch {trainer.current_epoch + 1} (the loss is {loss}): training.lr={lr:g} is "
-                "too large for this network and data; use a smaller one."
-            )
 
 
 class ReportEpoch(pl.Callback):

@@ -21,15 +21,14 @@ from afterkernel.training.callbacks import (
     ReportEpoch,
     SaveCheckpoint,
     SaveRandomState,
-    SaveSnapshots,
-    StopAtDivergence,
-    StopAtLoss,
 )
 from afterkernel.training.checkpoint import CHECKPOINT
 from afterkernel.training.execution import Execution
+from afterkernel.training.loss_checks import copied_state
 from afterkernel.training.module import Classifier
-from afterkernel.training.options import Snapshots, Training
-from afterkernel.training.snapshot import Snapshot
+from afterkernel.training.options import NO_AUGMENTATION, ROTATION_SHIFT, Snapshots, Training
+from afterkernel.training.save_snapshots import SaveSnapshots
+from afterkernel.training.snapshot import Ending
 from afterkernel.transforms import augment
 from afterkernel.types import Tensor
 
@@ -43,37 +42,35 @@ def fit(
     snapshots: Snapshots,
     run_dir: Path,
     execution: Execution,
-) -> tuple[Snapshot, float, bool | None]:
-    """Train for at least one epoch, as described in `afterkernel.training.train.train`.
-
-    Returns the last snapshot, the seconds of training, and whether the loss target was reached (None without one).
-    """
-    timer, identity, check_cancelled = Timer(verbose=False), execution.identity, execution.check_cancelled
-    target = StopAtLoss(training.loss_target) if training.loss_target is not None else None
-    path = run_dir / CHECKPOINT
+) -> Ending:
+    """Train for at least one epoch, as described in `afterkernel.training.train.train`."""
+    timer, path = Timer(verbose=False), run_dir / CHECKPOINT
+    initial = copied_state(network)
     module = Classifier(network, problem, training)
-    # The target comes first: it decides whether an epoch is the last.
+    saved = SaveSnapshots(run_dir, snapshots, execution, timer, initial)
     callbacks = [
-        *([target] if target else []),
-        StopAtDivergence(),
-        CheckCancelled(check_cancelled),
+        CheckCancelled(execution.check_cancelled),
         timer,
         SaveRandomState(),
-        SaveSnapshots(run_dir, snapshots.rule(), timer, identity, check_cancelled),
-        SaveCheckpoint(path, execution.checkpoint_every_s, check_cancelled),
+        saved,  # decides whether training ends, so it comes before the checkpoint
+        SaveCheckpoint(path, execution.checkpoint_every_s, execution.check_cancelled),
     ]
-    with stage("training", training.epochs) as progress:
-        callbacks.append(ReportEpoch(progress, at_most=target is not None))
+    epochs = float(training.epochs)
+    if training.max_steps is not None:
+        epochs = min(epochs, training.max_steps / module.steps_an_epoch)
+    with stage("training", epochs) as progress:
+        callbacks.append(ReportEpoch(progress, at_most=training.loss_target is not None))
         batches = _batches(problem, training, execution.seed)
-        _fit(module, batches, callbacks, execution.device, path, identity)
-    return module.measure(), timer.time_elapsed(), target.reached if target else None
+        _fit(module, batches, callbacks, execution.device, path, execution.identity)
+    return saved.ending()
 
 
 def _batches(problem: Problem, training: Training, seed: int) -> Batches:
     def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-        return augment(images, generator, training.augment_angle_rad, training.augment_shift_px)
+        shift_px = training.augment_shift_px if training.augment == ROTATION_SHIFT else 0.0
+        return augment(images, generator, training.augment_angle_rad, shift_px)
 
-    augmentation = augmented if training.augment else None
+    augmentation = None if training.augment == NO_AUGMENTATION else augmented
     return Batches(problem.x_train, problem.y_train, training.batch_size, seed, augmentation)
 
 

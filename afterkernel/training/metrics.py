@@ -37,7 +37,7 @@ def loss_and_error(
     return loss.item(), wrong.double().mean().item()
 
 
-def measure(network: nn.Module, problem: Problem, *, epoch: int, step: int) -> Snapshot:
+def measure(network: nn.Module, problem: Problem, *, epoch: float, step: int) -> Snapshot:
     """The metrics of a snapshot: training loss in nats, training and test error in [0, 1]."""
     train_loss, train_error = loss_and_error(network, problem.x_train, problem.y_train, problem.n_outputs)
     wrong = is_wrong(logits(network, problem.x_test), problem.y_test, problem.n_outputs)

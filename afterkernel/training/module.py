@@ -61,5 +61,5 @@ class Classifier(pl.LightningModule):
         """Loss and errors on the whole training and test sets, in evaluation mode; computed once a step."""
         step = self.trainer.global_step
         if self._measured is None or self._measured.step != step:
-            self._measured = measure(self.function, self.problem, epoch=step // self.steps_an_epoch, step=step)
+            self._measured = measure(self.function, self.problem, epoch=step / self.steps_an_epoch, step=step)
         return self._measured

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from afterkernel.errors import UserError
 from afterkernel.options import option
@@ -15,9 +16,15 @@ if TYPE_CHECKING:
 
 SGD, ADAM = "sgd", "adam"
 CONSTANT, COSINE = "constant", "cosine"
+WITHIN_EPOCHS, PAPER = "within_epochs", "paper"
+NO_AUGMENTATION, ROTATION, ROTATION_SHIFT = "none", "rotation", "rotation_shift"
+LOSS_CHECK_OPTIONS = ("loss_check", "loss_checks_per_epoch", "loss_check_images")
 # Options that runs of earlier versions did not have: at their defaults they are not part of a run's identity.
 _ADDED = frozenset(
-    {"optimizer", "momentum", "weight_decay", "lr_schedule", "label_noise", "output_scale", "centered_output"}
+    {
+        *("optimizer", "momentum", "weight_decay", "lr_schedule", "label_noise", "output_scale", "centered_output"),
+        "max_steps",
+    }
 )
 
 
@@ -32,7 +39,8 @@ class Training:
     momentum: float = option(0.0, "momentum of sgd (not Nesterov's)", at_least=0, at_most=0.9999)
     lr_schedule: str = option(
         CONSTANT,
-        "constant, or cosine: lr (1 + cos(pi t / T)) / 2 in step t of the T steps of training.epochs",
+        "constant, or cosine: lr (1 + cos(pi t / T)) / 2 in step t of the T steps of training.epochs, also where "
+        "training ends earlier",
         choices=(CONSTANT, COSINE),
     )
     weight_decay: float = option(
@@ -59,12 +67,32 @@ class Training:
     )
     batch_size: int = option(32, "images per step", at_least=1)
     epochs: int = option(10, "maximum number of epochs", at_least=0)
+    max_steps: int | None = option(None, "maximum number of steps; training may end within an epoch", at_least=1)
     loss_target: float | None = option(
         None,
-        "stop at the end of the first epoch with at most this loss on the training set, in evaluation mode",
+        "end training at the first check at which the loss on training images, in evaluation mode, is at most this; "
+        "see loss_check",
         above=0,
     )
-    augment: bool = option(False, "rotate and shift training images randomly, repeating edge pixels")
+    loss_check: str = option(
+        WITHIN_EPOCHS,
+        "how loss_target and snapshot.losses are looked for: within_epochs, evenly within each epoch, and of the first "
+        "check at or below a loss and the one before the weights nearer to it in log loss are taken; or paper, after "
+        "epochs 10, 30, 70, 150 ... on all training images",
+        choices=(WITHIN_EPOCHS, PAPER),
+    )
+    loss_checks_per_epoch: int = option(
+        20, "checks of the loss in an epoch, the last at its end; of a shorter epoch every step is checked", at_least=1
+    )
+    loss_check_images: int | None = option(
+        1000, "training images of a check, drawn from the seed; null for all", at_least=1
+    )
+    augment: str = option(
+        NO_AUGMENTATION,
+        "none, or training images turned randomly (rotation), or turned and shifted (rotation_shift), repeating edge "
+        "pixels",
+        choices=(NO_AUGMENTATION, ROTATION, ROTATION_SHIFT),
+    )
     augment_angle_deg: float = option(15.0, "largest rotation in either direction", at_least=0, at_most=180)
     augment_shift_px: float = option(1.0, "largest shift in each direction", at_least=0)
 
@@ -74,11 +102,22 @@ class Training:
         off = {
             field.name for field in fields(self) if field.name in _ADDED and getattr(self, field.name) == field.default
         }
-        if not self.augment or self.epochs == 0:
-            off |= {"augment_angle_deg", "augment_shift_px"}
+        if self.augment == NO_AUGMENTATION or self.epochs == 0:
+            off |= {"augment_angle_deg"}
+        if self.augment != ROTATION_SHIFT or self.epochs == 0:
+            off |= {"augment_shift_px"}
+        if self.loss_check == PAPER:
+            off |= {"loss_checks_per_epoch", "loss_check_images"}
         if self.epochs == 0:
             off |= {"batch_size", "loss_target", "augment", "optimizer", "momentum", "lr_schedule", "weight_decay"}
+            off |= {"max_steps", *LOSS_CHECK_OPTIONS}
         return frozenset(off)
+
+    @property
+    def canonical(self) -> dict[str, Any]:
+        """The values that these options had when there was one kind of augmentation, for the identity of a run."""
+        spelled: dict[str, Any] = {NO_AUGMENTATION: False, ROTATION_SHIFT: True}
+        return {"augment": spelled.get(self.augment, self.augment)}
 
     def check(self) -> None:
         """Raise UserError for options that do not go together."""
@@ -123,14 +162,17 @@ class Snapshots:
     """When the network is saved, in addition to the end of training."""
 
     epochs: list[int] = option([0, 1, 2, 5, 10], "epochs after which to snapshot; 0 is the initialisation", at_least=0)
+    losses: list[float] = option(
+        [], "losses on training images at which to snapshot, looked for as training.loss_check says", above=0
+    )
 
-    def until(self, last: int) -> list[int]:
-        """The epochs of all snapshots of a training that ends after epoch `last`."""
+    def until(self, last: float) -> list[float]:
+        """The epochs of the snapshots of a training that ends after epoch `last`, apart from those at losses."""
         return self.rule().until(last)
 
-    def rule(self) -> SnapshotRule:
-        """When a training is saved before its end."""
-        return SnapshotRule(epochs=self.epochs)
+    def rule(self, reached: Mapping[float, int] | None = None) -> SnapshotRule:
+        """When a training is saved before its end; `reached` gives the steps at which losses were reached before."""
+        return SnapshotRule(epochs=self.epochs, losses=self.losses, reached=reached)
 
 
 @dataclass

@@ -1,6 +1,7 @@
-"""Snapshots on disk: a state dict (epoch=0005.pt), and its metadata (epoch=0005.json): epoch, losses, hash.
+"""Snapshots on disk: a state dict (step=45.pt), and its metadata (step=45.json): step, epoch, losses, hash.
 
-Loading can not run code: weights are loaded with `weights_only=True`, and the rest is JSON.
+Earlier versions named the files by their whole epoch (epoch=0005.pt); these are read too. Loading can not run code:
+weights are loaded with `weights_only=True`, and the rest is JSON.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import dataclasses
 import hashlib
 import io
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -19,6 +22,7 @@ from afterkernel.files.json_data import decode, encode
 from afterkernel.files.reading import read_bytes, read_text
 from afterkernel.records.files import write_atomic
 
+TrainingEnd = Literal["epochs", "steps", "loss_target", "diverged"]
 DIRECTORY = "snapshots"
 SUMMARY = "training.json"
 
@@ -28,11 +32,11 @@ class Snapshot:
     """One saved state. `train_loss` in nats on the whole training set; errors are shares in [0, 1], and
     `net_test_wrong` are the network's answers to the test images (`afterkernel.records.answers`).
 
-    `wall_s_train` is the time of training up to here in seconds, parts before a break included. `run` is the identity
-    of the training (`afterkernel.training.identity`).
+    `epoch` has a fraction within an epoch. `wall_s_train` is the time of training up to here in seconds, parts before a
+    break included. `run` is the identity of the training (`afterkernel.training.identity`).
     """
 
-    epoch: int
+    epoch: float
     step: int
     train_loss: float
     net_train_error: float
@@ -44,17 +48,35 @@ class Snapshot:
 
 
 @dataclasses.dataclass(frozen=True)
+class Ending:
+    """By what training ended, the steps of its snapshots, the losses that were not reached, and seconds of training."""
+
+    by: TrainingEnd
+    steps: list[int]
+    missed_losses: list[float]
+    wall_s: float
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingSummary:
-    """How training ended: after how many epochs, by "epochs" or "loss_target", whether that was
-    reached, and on which data. `run` is the identity of the training.
+    """How training ended: the epochs and steps up to its final snapshot, by what, and on which data.
+
+    `loss_target_reached` is None without a target. `snapshots` are the steps of all snapshots. In a summary of an
+    earlier version that and `steps` are None. `run` is the identity of the training.
     """
 
-    epochs: int
-    stopped_by: str
+    epochs: float
+    stopped_by: TrainingEnd
     loss_target_reached: bool | None
     data_sha256: str
     wall_s: float
     run: str = ""
+    steps: int | None = None
+    snapshots: list[int] | None = None
+
+    def is_final(self, snapshot: Snapshot) -> bool:
+        """Whether training ended with this snapshot."""
+        return snapshot.epoch == self.epochs if self.steps is None else snapshot.step == self.steps
 
 
 def save(run_dir: Path, snapshot: Snapshot, network: nn.Module) -> None:
@@ -65,7 +87,7 @@ def save(run_dir: Path, snapshot: Snapshot, network: nn.Module) -> None:
     buffer = io.BytesIO()
     torch.save({name: value.detach().cpu() for name, value in network.state_dict().items()}, buffer)
     weights = buffer.getvalue()
-    stem = metadata_path(run_dir, snapshot.epoch)
+    stem = metadata_path(run_dir, snapshot.step)
     facts = dataclasses.replace(snapshot, sha256=hashlib.sha256(weights).hexdigest())
     if not _is_saved(stem, facts):
         _write(stem.with_suffix(".pt"), weights)
@@ -120,31 +142,53 @@ def read(path: Path) -> Snapshot:
     """The metadata of one snapshot (its .json file). Raises UserError if they are damaged."""
     try:
         found = decode(Snapshot, read_text(path))
-        if found.epoch != _epoch(path):
-            raise ValueError(f"it is of epoch {found.epoch}")
+        kind, number = _name(path)
+        if (found.step if kind == "step" else found.epoch) != number:
+            raise ValueError(f"it is of {kind} {found.step if kind == 'step' else found.epoch:g}")
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a snapshot of this version ({error}): train the run again.") from error
     return found
 
 
-def metadata_path(run_dir: Path, epoch: int) -> Path:
-    """The file of the metadata of one snapshot."""
-    return run_dir / DIRECTORY / f"epoch={epoch:04d}.json"
-
-
-def weights_path(run_dir: Path, epoch: int) -> Path:
-    """The file of the weights of one snapshot."""
-    return metadata_path(run_dir, epoch).with_suffix(".pt")
+def metadata_path(run_dir: Path, step: int) -> Path:
+    """The file of the metadata of one snapshot, as it is written."""
+    return run_dir / DIRECTORY / f"step={step}.json"
 
 
 def paths(run_dir: Path) -> list[Path]:
-    """The .json files of a run's snapshots, by epoch."""
-    found = (run_dir / DIRECTORY).glob("epoch=*.json")
-    return sorted((path for path in found if path.stem.split("=")[1].isdecimal()), key=_epoch)
+    """The .json files of a run's snapshots, by step."""
+    return list(paths_by_step(run_dir).values())
 
 
-def _epoch(path: Path) -> int:
-    return int(path.stem.split("=")[1])
+def paths_by_step(run_dir: Path) -> dict[int, Path]:
+    """The same with their steps; a damaged one of an earlier version comes first, with a negative number."""
+    found = sorted((run_dir / DIRECTORY).glob("*=*.json"))
+    of_epochs = [path for path in found if _name(path)[0] == "epoch"]
+    steps = {_step_of_epoch(path): path for path in of_epochs}
+    steps |= {_name(path)[1]: path for path in found if _name(path)[0] == "step"}
+    return dict(sorted(steps.items()))
+
+
+def keep_only(run_dir: Path, steps: Iterable[int]) -> None:
+    """Delete the snapshots of all other steps, and files of an earlier version that were written again."""
+    kept = {path for step, path in paths_by_step(run_dir).items() if step in set(steps)}
+    for path in (run_dir / DIRECTORY).glob("*=*.json"):
+        if path not in kept:
+            path.unlink()
+            path.with_suffix(".pt").unlink(missing_ok=True)
+
+
+def _name(path: Path) -> tuple[str, int]:
+    """What the name of a file counts, "step" or "epoch", and the number; ("", 0) for other files."""
+    kind, _, number = path.stem.partition("=")
+    return (kind, int(number)) if kind in ("step", "epoch") and number.isdecimal() else ("", 0)
+
+
+def _step_of_epoch(path: Path) -> int:
+    try:
+        return decode(Snapshot, read_text(path)).step
+    except (OSError, ValueError):
+        return -1 - _name(path)[1]  # `read` says what is wrong with it
 
 
 def write_summary(run_dir: Path, summary: TrainingSummary) -> None:

@@ -47,9 +47,9 @@ class SnapshotRule:
             found.append(self._reached(float(loss), step))
         return any(found)
 
-    def until(self, last: int) -> list[int]:
-        """The whole epochs of all snapshots of a training that is checked every epoch and saved at its end, `last`."""
-        return sorted({int(epoch) for epoch in self.epochs if epoch < last} | {last})
+    def until(self, last: float) -> list[float]:
+        """The epochs of all snapshots of a training that is checked every epoch and saved at its end, `last`."""
+        return sorted({epoch for epoch in self.epochs if epoch < last} | {last})
 
     def losses_reached_at(self, step: int) -> list[float]:
         """The chosen losses that were reached at a step."""

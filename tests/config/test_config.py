@@ -32,7 +32,7 @@ def test_defaults_are_those_of_the_paper():
     made = config()
     assert (made.dataset.name, made.arch.name, made.svm.name) == ("digits", "vgg", "exact")
     assert (made.arch.budget, made.arch.num_layers, made.arch.num_blocks) == (100_000, 4, 2)
-    assert (made.training.lr, made.training.batch_size, made.training.augment) == (0.01, 32, False)
+    assert (made.training.lr, made.training.batch_size, made.training.augment) == (0.01, 32, "none")
     assert (made.arch.init, made.kernel.dtype, made.kernel.budget_bytes) == ("glorot", "float32", 3 * 1024**3)
     assert made.logger.wandb.mode == "offline"
 
@@ -133,7 +133,7 @@ def test_identity_follows_what_decides_numbers_and_nothing_else():
     same += ["logger=none", "sweep.name=x", "force=true", "training.lr=1e-2", "keep=[]", "keep=[gram,checkpoint]"]
     assert {config(word).identity.run_id for word in same} == {base}
     others = ["seed=1", "training.lr=0.02", "arch=mlp", "arch.init=ntk", "snapshot.epochs=[0]", "kernel.dtype=float64"]
-    others += ["svm=libsvm", "svm.tol=1e-5", "measure.num_images=10", "dataset.plus=5", "training.augment=true"]
+    others += ["svm=libsvm", "svm.tol=1e-5", "measure.num_images=10", "dataset.plus=5", "training.augment=rotation"]
     assert len({base} | {config(word).identity.run_id for word in others}) == len(others) + 1
 
 
@@ -185,11 +185,11 @@ MISTAKES = {
     "training.lr=0.1,0.2": "names several values: add --multirun",
     "training.lrr=1": "training.lrr is not an option: did you mean training.lr?",
     "training.epochs=3.5": "training.epochs=3.5 has the wrong type: it must be a whole number",
-    "training.augment=maybe": "it must be true or false",
+    "training.augment=true": "training.augment=true is not known: choose one of none, rotation, rotation_shift",
     "training.batch_size=0": "training.batch_size=0 is too small",
     "training.loss_target=x": "it must be a number or null",
     "~training.lr": "training.lr can't be deleted",
-    "training=adam": "training=adam is not known: choose one of sgd, sgd_augmented",
+    "training=adam": "training=adam is not known: choose one of sgd, sgd_rotation, sgd_rotation_shift",
     "+training.typo=1": "training.typo is not an option",
     "+typo=1": "typo is not an option: python -m afterkernel --help lists all options",
     "arch=vgx": "arch=vgx is not known (did you mean vgg?): choose one of mlp, resnet, sum, vgg, vit.",

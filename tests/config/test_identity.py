@@ -16,7 +16,7 @@ from afterkernel.measures import MEASURES, measure_options
 from afterkernel.models import MLP
 from afterkernel.options import walk
 from afterkernel.svm import BACKENDS
-from afterkernel.training.options import Snapshots, Training
+from afterkernel.training.options import LOSS_CHECK_OPTIONS, Snapshots, Training
 
 # Every option is in one of the two sets: those that affect numbers and so belong to the identity, and the rest.
 AFFECTS = {
@@ -25,9 +25,11 @@ AFFECTS = {
     *(f"training.{name}" for name in ("lr", "batch_size", "epochs", "loss_target")),
     *(f"training.{name}" for name in ("augment", "augment_angle_deg", "augment_shift_px")),
     *(f"training.{name}" for name in ("optimizer", "momentum", "lr_schedule", "weight_decay", "label_noise")),
+    *(f"training.{name}" for name in ("max_steps", "loss_check", "loss_checks_per_epoch", "loss_check_images")),
     *("training.output_scale", "training.centered_output", "arch.patch_size", "arch.depth", "arch.heads"),
     *(
         "snapshot.epochs",
+        "snapshot.losses",
         "kernel.names",
         "kernel.dtype",
         "kernel.output",
@@ -49,8 +51,14 @@ DOES_NOT = {
     *("logger.wandb.mode", "logger.wandb.project", "logger.wandb.entity"),
     *("sweep.name", "sweep.on_error", "sweep.claims", "sweep.dry_run", "sweep.max_runs", "plugins"),
 }
+TARGET = "training.loss_target=0.1"
 # What an option needs to count.
-ACTIVE = {"augment_angle_deg": {"augment": True}, "augment_shift_px": {"augment": True}, "seed": {"algorithm": 2}}
+ACTIVE = {
+    "augment_angle_deg": {"augment": "rotation"},
+    "augment_shift_px": {"augment": "rotation_shift"},
+    **{name: {"loss_target": 0.1} for name in LOSS_CHECK_OPTIONS},
+    "seed": {"algorithm": 2},
+}
 
 
 def config(*words):
@@ -131,9 +139,23 @@ EQUIVALENT = [
     ("training.loss_target=1", "training.loss_target=1.0"),
     ("measure.angle_rad=[1]", "measure.angle_rad=[1.0]"),
     ("training.augment_angle_deg=0", "training.augment_angle_deg=20"),
-    ("training.augment=true training.augment_shift_px=-0.0", "training.augment=true training.augment_shift_px=0"),
+    ("snapshot.losses=[0.1,1]", "snapshot.losses=[1.0,0.1]"),
+    ("training.loss_check=paper", "training.loss_checks_per_epoch=3 training.loss_check_images=null"),
+    (
+        "training.loss_target=1 training.loss_check=paper",
+        "training.loss_target=1 training.loss_check=paper training.loss_checks_per_epoch=3",
+    ),
+    ("training.epochs=0", "training.epochs=0 snapshot.losses=[1] training.max_steps=1"),
+    ("training.augment=rotation", "training.augment=rotation training.augment_shift_px=3"),
+    (
+        "training.augment=rotation_shift training.augment_shift_px=-0.0",
+        "training.augment=rotation_shift training.augment_shift_px=0",
+    ),
     ("training.epochs=3 snapshot.epochs=[0,1]", "training.epochs=3 snapshot.epochs=[1,0,3,9]"),
-    ("training.epochs=0 training.batch_size=3", "training.epochs=0 training.augment=true training.loss_target=0.5"),
+    (
+        "training.epochs=0 training.batch_size=3",
+        "training.epochs=0 training.augment=rotation_shift training.loss_target=0.5",
+    ),
     ("training.epochs=0 training.optimizer=adam", "training.epochs=0 training.momentum=0.5 training.weight_decay=1"),
     ("training.optimizer=sgd training.momentum=0 training.lr_schedule=constant", "training.output_scale=1"),
     ("arch.width=16 arch.budget=5000", "arch.width=16"),
@@ -162,13 +184,33 @@ def test_equivalent_configurations_have_one_id(one, two):
     ("words", "run_id"),
     [
         ("", "vgg-lr0.01-seed0-5d1474e767"),
-        ("arch=vgg training.augment=true", "vgg-lr0.01-seed0-b9367b3193"),
+        ("arch=vgg training.augment=rotation_shift", "vgg-lr0.01-seed0-b9367b3193"),
         ("arch=sum dataset=mnist training.epochs=0", "sum-lr0.01-seed0-fdaf71b79d"),
         ("arch=mlp arch.init=ntk svm=libsvm", "mlp-lr0.01-seed0-41ab8c69c7"),
+        ("arch=mlp training.epochs=3 snapshot.epochs=[0,1]", "mlp-lr0.01-seed0-22b97aca82"),
+        ("arch=resnet training.lr=0.1 seed=3", "resnet-lr0.1-seed3-162ee6baf5"),
+        ("training.optimizer=adam training.lr_schedule=cosine", "vgg-lr0.01-seed0-a644d24893"),
+        (
+            "training=sgd_rotation_shift training.augment_angle_deg=30 training.augment_shift_px=2",
+            "vgg-lr0.01-seed0-089b6a8603",
+        ),
     ],
 )
 def test_options_that_were_added_later_leave_the_ids_of_earlier_runs(words, run_id):
     assert config(*words.split()).identity.run_id == run_id
+
+
+def test_a_loss_is_part_of_the_identity_with_how_it_is_looked_for():
+    plain, target, losses = (config(*words).identity.training for words in ([], [TARGET], ["snapshot.losses=[0.1]"]))
+    assert not set(LOSS_CHECK_OPTIONS) & plain["training"].keys()
+    assert plain["snapshot"] == target["snapshot"] == {"epochs": [0, 1, 2, 5, 10]}
+    assert losses["snapshot"] == {"epochs": [0, 1, 2, 5, 10], "losses": [0.1]}
+    for found in (target, losses):
+        assert {name: found["training"][name] for name in LOSS_CHECK_OPTIONS} == {
+            "loss_check": "within_epochs",
+            "loss_checks_per_epoch": 20,
+            "loss_check_images": 1000,
+        }
 
 
 def test_options_of_several_classes_are_no_part_of_the_ids_of_two():

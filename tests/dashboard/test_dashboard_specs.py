@@ -156,7 +156,7 @@ def test_only_the_jobs_of_the_sweep_are_shown_one_line_a_group_of_seeds(workspac
     assert grouped == [name.replace(".", ".value.", 1) for name in GROUPING]
     assert "seed.value" not in grouped
     of_runs = [grid["runSets"][0] for grid in grids(report) if conditions(grid["runSets"][0])["jobType"] == "run"]
-    plain = {"group": "tiny", "jobType": "run", "training.augment": False}
+    plain = {"group": "tiny", "jobType": "run", "training.augment": "none"}
     at_loss = plain | {"training.loss_target": 0.0}
     bare = {"group": "tiny", "jobType": "run"}
     assert [conditions(one) for one in of_runs] == [plain, plain, bare, plain, at_loss, at_loss]
@@ -203,7 +203,7 @@ def test_the_report_has_the_texts_of_the_page_and_how_to_reproduce_it(report, fi
     assert f"{c1.verdict}. {c1.reason}." in text
     assert "output_dir=PATH" in text
     assert "python -m afterkernel dashboard runs/tiny" in text
-    assert "python -m afterkernel --multirun arch=mlp training=sgd,sgd_augmented" in text
+    assert "python -m afterkernel --multirun arch=mlp training=sgd,sgd_rotation_shift" in text
     assert str(swept.folder.parent) not in json.dumps(report)
     assert report["description"] == "4 of 4 runs of the sweep tiny are done."
 

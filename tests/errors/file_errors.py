@@ -100,7 +100,7 @@ def on_gpu(at):
     at.patch.setattr("torch.cuda.is_available", lambda: False)
 
 
-LAST = "snapshots/epoch=0001"
+LAST = "snapshots/step=2"
 AGAIN = "evaluate run"
 
 
@@ -154,7 +154,7 @@ RUNS = [
     E("a configuration with a custom tag", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read: its tag !mine is not a plain data type: remove it.", edited("config.yaml", lambda data: data.replace(b"\nseed: 0", b"\nseed: !mine 0"))),
     E("a configuration with a set", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read: its tag !!set is not a plain data type: remove it.", edited("config.yaml", lambda data: data.replace(b"\nseed: 0", b"\nseed: !!set {0}"))),
     E("a configuration with a placeholder", "run/config.yaml is not a configuration of this version: seed=??? has no value: give one.", edited("config.yaml", lambda data: data.replace(b"\nseed: 0", b"\nseed: ???"))),
-    E("a configuration with 5 for true", "run/config.yaml is not a configuration of this version: training.augment=5 has the wrong type: it must be true or false.", edited("config.yaml", config(lambda found: found["training"].update(augment=5)))),
+    E("a configuration with 5 for true", "run/config.yaml is not a configuration of this version: training.centered_output=5 has the wrong type: it must be true or false.", edited("config.yaml", config(lambda found: found["training"].update(centered_output=5)))),
     E("a configuration with code in a section", "run/config.yaml is not a configuration of this version: arch._target_ is not an option: python -m afterkernel --help lists all options.", edited("config.yaml", config(lambda found: found["arch"].update(_target_="os.mkdir")))),
     E("a configuration with a value in base 60", "run/config.yaml is not a configuration of this version: run/config.yaml can't be read as YAML: 1:30, in line ..., is not a plain number: write it in decimal digits, or in quotes as text.", edited("config.yaml", lambda data: data.replace(b"\nseed: 0", b"\nseed: 1:30"))),
 ]
@@ -164,16 +164,16 @@ RUNS = [
 SNAPSHOTS = [
     E("a snapshot copied from another run", f"run/{LAST}.json is not of this run, as it belongs to another training (other network, options or seed): restore this run's own file, or start over with force=true.", edited(f"{LAST}.json", of_another_run)),
     E("a snapshot whose run is junk", f"run/{LAST}.json is not of this run, as ...: restore this run's own file, or start over with force=true.", edited(f"{LAST}.json", with_fields(run="junk"))),
-    E("truncated weights", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", lambda data: data[:-100])),
-    E("weights with one bit flipped", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", flipped)),
-    E("weights that are missing", "run has no weights to evaluate (epoch=0001.pt is missing): keep=[checkpoint], the default, keeps them; run it again with that and force=true.", removed(f"{LAST}.pt")),
+    E("truncated weights", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in step=2.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", lambda data: data[:-100])),
+    E("weights with one bit flipped", f"run/{LAST}.pt is truncated or was altered, as its hash is not the one in step=2.json: restore it, or train the run again with force=true.", edited(f"{LAST}.pt", flipped)),
+    E("weights that are missing", "run has no weights to evaluate (step=2.pt is missing): keep=[checkpoint], the default, keeps them; run it again with that and force=true.", removed(f"{LAST}.pt")),
     E("weights of another network", f"run/{LAST}.pt contains a different network from the one in run/config.yaml: restore it, or train the run again with force=true.", weights(lambda at: saved({"layers.0.weight": torch.ones(2, 2)}))),
     E("weights that are not a state dict", f"run/{LAST}.pt contains a different network from the one in run/config.yaml: restore it, or train the run again with force=true.", weights(lambda at: saved([1, 2]))),
     E("weights that would run a command", f"run/{LAST}.pt contains something other than plain weights, so it is not loaded: train the run again.", weights(lambda at: saved({"w": Payload(at.folder / "EXECUTED")}))),
     E("a pickle in place of weights that would run a command", f"run/{LAST}.pt contains something other than plain weights, so it is not loaded: train the run again.", weights(pickled)),
     E("a truncated snapshot", f"run/{LAST}.json is not a snapshot of this version (it is not valid JSON, perhaps cut short: ...): train the run again.", edited(f"{LAST}.json", lambda data: data[:-40])),
     E("a snapshot of a later version", f"run/{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", edited(f"{LAST}.json", with_fields(version=2))),
-    E("a snapshot of another epoch", f"run/{LAST}.json is not a snapshot of this version (it is of epoch 7): train the run again.", edited(f"{LAST}.json", with_fields(epoch=7))),
+    E("a snapshot of another step", f"run/{LAST}.json is not a snapshot of this version (it is of step 7): train the run again.", edited(f"{LAST}.json", with_fields(step=7))),
     E("a snapshot with a wrong type", f"run/{LAST}.json is not a snapshot of this version (step: Input should be a valid integer): train the run again.", edited(f"{LAST}.json", with_fields(step="two"))),
     E("a snapshot without a number", f"run/{LAST}.json is not a snapshot of this version (step is missing): train the run again.", edited(f"{LAST}.json", lambda data: json.dumps({k: v for k, v in json.loads(data).items() if k != "step"}).encode())),
 ]
@@ -203,14 +203,14 @@ def flipped(data):
 RESUMED = [
     M("a repeated run whose summary is truncated", SAME, "...training.json is not a summary of this version (it is not valid JSON, perhaps cut short: ...): delete it and train the run again.", there("training.json", lambda data: data[:20])),
     M("a repeated run whose summary is of a later version", SAME, "...training.json is not a summary of this version (its version is 9, and this afterkernel reads 1; a later one may read it): delete it and train the run again.", there("training.json", with_fields(version=9))),
-    M("a resumed run whose weights are truncated", SAME, f"...{LAST}.pt is truncated or was altered, as its hash is not the one in epoch=0001.json: restore it, or train the run again with force=true.", there(f"{LAST}.pt", lambda data: data[:-100], RECORDS)),
+    M("a resumed run whose weights are truncated", SAME, f"...{LAST}.pt is truncated or was altered, as its hash is not the one in step=2.json: restore it, or train the run again with force=true.", there(f"{LAST}.pt", lambda data: data[:-100], RECORDS)),
     M("a run of a GPU resumed on a machine without one", SAME, "...was started on a GPU, and torch finds none here: continue it on a machine with a GPU, or start over with force=true.", on_gpu),
     M("a repeated run with another run's snapshot", SAME, f"...{LAST}.json is not of this run, as ...: restore this run's own file, or start over with force=true.", there(f"{LAST}.json", of_another_run)),
     M("a resumed run whose snapshot is of a later version", SAME, f"...{LAST}.json is not a snapshot of this version (its version is 2, and this afterkernel reads 1; a later one may read it): train the run again.", there(f"{LAST}.json", with_fields(version=2), RECORDS)),
 ]
 # fmt: on
 
-STORE = "tiles/epoch=0/ntk"
+STORE = "tiles/step=0/ntk"
 
 
 def T(done, sentence, path, change):  # noqa: N802

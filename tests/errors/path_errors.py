@@ -52,7 +52,7 @@ PIPES = [
     M("a pipe for an image", FOLDER, "dataset.root: .../images/train/cats/9.png is a named pipe, where a regular file is expected.", images(pipe("images/train/cats/9.png"))),
     M("a pipe for a configuration", "evaluate run", "run/config.yaml is not a configuration of this version: run/config.yaml is a named pipe, where a regular file is expected.", pipe("run/config.yaml"), small=False),
     M("a pipe for a report's folder", "report pipe", "pipe is not a directory: name a run, a sweep, or the folder of all sweeps.", pipe("pipe"), small=False),
-    M("a pipe for a snapshot's weights", "evaluate run", "run/snapshots/epoch=0001.pt is a named pipe, where a regular file is expected.", lambda at: (at.run(), (at.folder / "run/snapshots/epoch=0001.pt").unlink(), pipe("run/snapshots/epoch=0001.pt")(at)), small=False),
+    M("a pipe for a snapshot's weights", "evaluate run", "run/snapshots/step=2.pt is a named pipe, where a regular file is expected.", lambda at: (at.run(), (at.folder / "run/snapshots/step=2.pt").unlink(), pipe("run/snapshots/step=2.pt")(at)), small=False),
     M("a configuration that refers to a secret", "evaluate run", "run/config.yaml is not a configuration of this version: it contains references (${oc.env:HOME}): write plain values instead.", lambda at: (at.run(), (at.folder / "run/config.yaml").write_text((at.folder / "run/config.yaml").read_text().replace("output_dir: runs", "output_dir: ${oc.env:HOME}"))), small=False),
     M("several values for an evaluation", "evaluate run kernel.dtype=float32,float64", "kernel.dtype=float32,float64: evaluate takes one value for each option: give one of them.", lambda at: at.run(), small=False),
 ]

@@ -25,7 +25,7 @@ NUMBERS = [
     M("an infinite soft margin weight", "svm.soft_C=1e400", "svm.soft_C=inf is not finite: give a finite number."),
     M("a soft margin weight that would overflow", "svm.soft_C=1e-300", "svm.soft_C=1e-300 is too small: it must be at least 1e-12."),
     M("an infinite shift of augmentation", "training.augment_shift_px=-inf", "training.augment_shift_px=-inf is not finite: give a finite number."),
-    M("a shift of augmentation larger than the image", "training.augment=true training.augment_shift_px=1e300", "training.augment_shift_px=1e+300 moves 8x8 images entirely out of the frame: give less than 8."),
+    M("a shift of augmentation larger than the image", "training.augment=rotation_shift training.augment_shift_px=1e300", "training.augment_shift_px=1e+300 moves 8x8 images entirely out of the frame: give less than 8."),
     M("a tolerance above 1", "svm.tol=2", "svm.tol=2.0 is too large: it must be at most 1."),
     M("a negative momentum", "training.momentum=-0.5", "training.momentum=-0.5 is too small: it must be at least 0."),
     M("a momentum of 1", "training.momentum=1", "training.momentum=1.0 is too large: it must be at most 0.9999."),
@@ -112,7 +112,7 @@ DELETED = [
     M("a deleted setting of Hydra", "~hydra.sweeper", "hydra.sweeper is a setting of Hydra that can't be changed here: write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml."),
     M("null for a choice", "arch=null", "arch=null is not known: choose one of mlp, resnet, sum, vgg, vit.", small=False),
     M("two choices at once", "measure=[ridge,spectrum]", "measure=[ridge,spectrum] is not a valid choice: choose one name, as measure=NAME; one of ..."),
-    M("a dictionary in place of a choice", "training={lr:0.1}", "training={lr:0.1} is not a valid choice: choose one name, as training=NAME; one of sgd, sgd_augmented."),
+    M("a dictionary in place of a choice", "training={lr:0.1}", "training={lr:0.1} is not a valid choice: choose one name, as training=NAME; one of sgd, sgd_rotation, sgd_rotation_shift."),
     M("a sweep file without a plus sign", "sweep=demo", "sweep=demo: write +sweep=demo, with one plus sign, to run the sweep of a file."),
 ]
 

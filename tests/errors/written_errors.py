@@ -11,11 +11,11 @@ def W(done, words, sentence):  # noqa: N802
 
 # fmt: off
 WRITTEN = [
-    W("2 for true", "training.augment=2", "has the wrong type: it must be true or false."),
+    W("2 for true", "training.centered_output=2", "has the wrong type: it must be true or false."),
     W("1 for true", "kernel.resumable=1", "has the wrong type: it must be true or false."),
-    W("a word for true", "training.augment=ja", "has the wrong type: it must be true or false."),
-    M("a quoted number for true", "'training.augment=\"1\"'", "training.augment=1 has the wrong type: it must be true or false."),
-    M("2 for true in a grid", "--multirun training.augment=true,2", "training.augment=2 has the wrong type: it must be true or false."),
+    W("a word for true", "training.centered_output=ja", "has the wrong type: it must be true or false."),
+    M("a quoted number for true", "'training.centered_output=\"1\"'", "training.centered_output=1 has the wrong type: it must be true or false."),
+    M("2 for true in a grid", "--multirun training.centered_output=true,2", "training.centered_output=2 has the wrong type: it must be true or false."),
     W("a name that is read as a number", "sweep.name=1e3", "sweep.name=1e3 would be read as the text 1000.0: write quotes within quotes, as \"sweep.name='1e3'\"."),
     W("a name with an underscore between digits", "sweep.name=1_0", "sweep.name=1_0 would be read as the text 10: write quotes within quotes, as \"sweep.name='1_0'\"."),
     W("a folder called true", "output_dir=true", "output_dir=true would be read as the text True: write quotes within quotes, as \"output_dir='true'\"."),

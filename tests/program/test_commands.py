@@ -96,20 +96,49 @@ def test_product_code_patches_nothing():
     assert not [path for path in PACKAGE.rglob("*.py") if "unittest" in path.read_text()]
 
 
-def test_a_diverging_run_fails_by_name_and_keeps_its_snapshot(program, tmp_path):
-    done = program("training.lr=1e30", "arch=mlp", "arch.width=5", "training.epochs=2", cwd=tmp_path)
-    assert done.returncode == 2
+def test_a_diverging_run_is_recorded_with_its_last_snapshot(program, small_options, tmp_path):
+    words = ["--multirun", "arch=mlp", *small_options, "training.lr=1e30,0.1", "snapshot.epochs=[1]"]
+    done = program(*words, "kernel.names=[ntk]", "sweep.name=s", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "training.lr=1e+30 is too large" in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    assert [path.stem for path in tmp_path.rglob("snapshots/*.json")] == ["epoch=0000"]
+    assert "2 of 2 runs finished (1 diverged)" in done.stdout
+    assert "  diverged: mlp-lr1e+30-seed0-" in done.stderr
+    frame = ak.results(tmp_path / "runs").set_index("learning_rate")
+    assert frame.loc[[1e30], ["epoch", "final", "training_end"]].to_numpy().tolist() == [[0.0, True, "diverged"]]
+    assert frame.loc[[0.1], "training_end"].tolist() == ["", "epochs"]
+    shown = program("status", "runs/s", cwd=tmp_path).stdout
+    assert "2 of 2 runs done" in shown
+    assert "diverged after epoch 0, its last snapshot" in shown
+    again = program(*words, "kernel.names=[ntk]", "sweep.name=s", cwd=tmp_path)
+    assert "2 runs, 2 finished before, 0 to do" in again.stdout
+    (run_dir,) = tmp_path.glob("runs/s/mlp-lr1e*")
+    for lost in ("snapshots/*", "records/*"):
+        for path in run_dir.glob(lost):
+            path.unlink()
+        assert program(*words, "kernel.names=[ntk]", "sweep.name=s", cwd=tmp_path).returncode == 0
+        assert ak.results(run_dir)["training_end"].tolist() == ["diverged"]
+
+
+def test_a_run_has_snapshots_at_losses(program, small_options, tmp_path):
+    words = ["arch=mlp", *small_options, "training.lr=0.3", "training.epochs=30", "snapshot.losses=[0.5,0.3,1e-9]"]
+    done = program(*words, "snapshot.epochs=[0]", "kernel.names=[ntk]", "training.max_steps=41", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "snapshot.losses=[1e-09] were not reached" in done.stdout + done.stderr
+    frame = ak.results(tmp_path / "runs").sort_values("step")
+    assert len(frame) == 4
+    assert frame["training_end"].tolist() == ["", "", "", "steps"]
+    assert (frame["epoch"] == frame["step"] / 2).all()
+    assert frame["step"].iloc[-1] == 41
+    assert frame["train_loss"].iloc[1] == pytest.approx(0.5, rel=0.2)
+    assert frame["train_loss"].iloc[2] == pytest.approx(0.3, rel=0.2)
 
 
 def test_a_failed_job_does_not_stop_the_sweep_and_is_no_success(program, small_options, tmp_path):
-    rates = "training.lr=1e30,0.1"
-    done = program("--multirun", "arch=mlp", *small_options, rates, "snapshot.epochs=[0]", cwd=tmp_path)
+    words = ["training.batch_size=59", "snapshot.epochs=[0]"]  # of 60 images one is left over
+    done = program("--multirun", "arch=resnet,mlp", *small_options, *words, cwd=tmp_path)
     assert done.returncode != 0
-    assert "training.lr=1e+30 is too large" in done.stderr
-    assert set(ak.results(tmp_path / "runs")["learning_rate"]) == {0.1}
+    assert "training.batch_size=59 leaves a single image" in done.stderr
+    assert set(ak.results(tmp_path / "runs")["arch"]) == {"mlp"}
 
 
 def test_the_grid_of_a_sweep_file_is_changed_by_words(program, tmp_path):

@@ -93,7 +93,7 @@ def test_the_kernels_are_those_of_the_library(several):
         config = read_config(several / record.run_id)
         problem = config.dataset.load()
         network = config.arch.build(problem.image_shape, problem.n_outputs)
-        path = snapshot.metadata_path(several / record.run_id, 2)
+        path = snapshot.paths(several / record.run_id)[-1]
         snapshot.load(several / record.run_id, network, path)
         grams = ak.saved_grams(several / record.run_id, 2, "ntk", record.evaluation_id)
         full = ak.ntk(network, problem.x_train, output="full", dtype=torch.float64)

@@ -15,9 +15,9 @@ FAILURE = re.compile(r"FAILED (\S+): (.*) \(log: (.*)\)")
 
 # Which run, where, how; and its message.
 FAULTS = {
-    "mlp-,seed0,snapshots/.epoch=0001.pt:kill": r"ended by SIGKILL",
-    "mlp-,seed1,snapshots/.epoch=0001.pt:exit": r"it exited with code 0",
-    "mlp-,seed2,snapshots/.epoch=0004.pt:memory": r"out of memory",
+    "mlp-,seed0,snapshots/.step=2.pt:kill": r"ended by SIGKILL",
+    "mlp-,seed1,snapshots/.step=2.pt:exit": r"it exited with code 0",
+    "mlp-,seed2,snapshots/.step=8.pt:memory": r"out of memory",
     "vgg-,seed0,records,.tmp:kill": r"ended by SIGKILL",
     "vgg-,seed1,records,.tmp:full": r"the disk is full",
 }
@@ -48,7 +48,7 @@ def test_runs_fail_in_different_ways_and_the_others_continue(program, unbroken, 
 
 def test_on_error_stop_begins_no_further_run(program, tmp_path):
     words = [*GRID, "logger=none", "sweep.on_error=stop"]
-    harm = "mlp-,seed1,snapshots/.epoch=0001.pt:exit"
+    harm = "mlp-,seed1,snapshots/.step=2.pt:exit"
     done = program(*words, cwd=tmp_path, harm=harm, mark=tmp_path / "mark")
     assert done.returncode == 1
     assert "1 of 4 runs finished, 1 failed, 2 to go" in done.stdout

@@ -196,6 +196,13 @@ def test_runs_that_all_diverged_are_seen_and_do_not_hold_up_the_other_rates():
     assert finding("c2", frame[frame["learning_rate"] == 1.0]).verdict == "undecided"
 
 
+def test_a_run_that_diverged_had_a_sound_initialisation():
+    frame = rows(lambda m, epoch, seed, kernel, **_: 0.5 + wobble(seed, kernel, epoch), nets=("vgg",))
+    frame.loc[frame["seed"] == 0, "diverged"] = True
+    counts = {part.part.statement: len(part.comparisons[0].sample.seeds) for part in finding("c4", frame).parts[2:]}
+    assert counts == {"S8": 10, "S9": 9}
+
+
 def test_errors_have_their_answers_image_by_image():
     frame = rows(lambda *_, **__: 0.0, nets=("vgg",), rates=(0.1, 0.3))
     drawn = np.random.default_rng(0).random((len(frame), 500)) < 0.1

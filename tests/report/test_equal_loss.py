@@ -111,6 +111,13 @@ def test_a_rate_that_did_not_reach_a_loss_is_left_out_there_with_the_reason():
     assert found.verdict == "confirmed"
 
 
+def test_the_initialisation_is_no_snapshot_of_an_after_kernel():
+    found = finding("c5", at_losses(by_rate(-0.01), close(), losses=(0.4,)))
+    ((_, one),) = found.comparisons
+    assert one.sample.obstacle == LOSSES_DIFFER
+    assert NOT_BRACKETED in one.sample.left_out
+
+
 def test_seeds_that_lack_a_remaining_rate_are_left_out_with_the_reason():
     frame = at_losses(by_rate(-0.01), close(), losses=(0.1,))
     bad = (frame["seed"] == 3) & (frame["learning_rate"] == 1.0)

@@ -244,7 +244,7 @@ def test_labels_of_rows_come_from_the_configuration(write_run, tmp_path):
 def test_of_runs_that_stop_at_different_losses_the_longest_has_the_end(write_run, tmp_path):
     for target, epochs in ((0.1, (0, 1)), (0.05, (0, 1, 2))):
         training = {"loss_target": target, "epochs": 9}
-        write_run({epoch: 0.1 - 0.01 * epoch for epoch in epochs}, run_id=f"run{target}", training=training)
+        write_run({epoch: 0.1 - 0.01 * epoch for epoch in epochs}, run_id=f"run{len(epochs)}", training=training)
     (section,) = make_sections(read_records(tmp_path))
     (row,) = tables.changes(section.rows()).query("kernel == 'ntk' and measure == 'svm_test_error'").to_dict("records")
     assert (row["change_n_seeds"], row["change_mean"]) == (1, pytest.approx(-0.02))

@@ -5,9 +5,9 @@ from afterkernel.runs.disk import describe_use, disk_use
 def test_disk_use_is_parted_by_kind(tmp_path):
     sizes = {
         "records/0.eval0.1.json": 1,
-        "snapshots/epoch=0000.pt": 20,
+        "snapshots/step=0.pt": 20,
         "kernels/a.npy": 300,
-        "tiles/epoch=0/ntk/train.npy": 4000,
+        "tiles/step=0/ntk/train.npy": 4000,
         "wandb/offline-run-1/run.wandb": 50000,
         "config.yaml": 600000,
     }

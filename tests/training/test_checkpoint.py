@@ -72,7 +72,7 @@ def assert_same(one, other):
         assert all(torch.equal(weights[key], other[name][1][key]) for key in weights)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "augmented"])
+@pytest.fixture(scope="module", params=["none", "rotation_shift"])
 def whole(request, problem, tmp_path_factory):
     """Whether images are augmented, and what an unbroken training saves."""
     folder = tmp_path_factory.mktemp("whole")
