@@ -27,7 +27,7 @@ METHOD = (
     "averaged over rates. Sign flips of these differences over the seeds decide, without a normal distribution: they "
     "are made for all comparisons of a claim together, so that each direction is shown wrongly anywhere in a claim in "
     "at most 2.5 % of sweeps (p-values are two-sided and compared with 5 %). Where the answers to single images are "
-    "recorded, a test over seeds and images must show it too: conclusions on errors then hold over seeds and over "
+    "recorded, an analysis over seeds and images must show it too: conclusions on errors then hold over seeds and over "
     "images like these, and all others over seeds, for these images. Student's 95 % interval, over seeds, is shown and "
     "decides nothing. What all comparisons must show together, and what contradicts another rate or loss, counts by "
     "each comparison's own p-value."
