@@ -1,8 +1,10 @@
 """Comparisons at equal training loss: runs at the losses of their snapshots, read off between those next to a loss.
 
-A run's value at a loss is interpolated, linearly in the logarithm of the loss, between the first two consecutive
-snapshots that bracket it; these may differ by at most a factor of 3. The initialisation is no after kernel and does not
-count as a snapshot. Where too few runs have a value, nothing is tested: a difference might be that of the losses.
+A run's value at a loss is interpolated in the logarithm of the loss between the first two consecutive snapshots that
+bracket it, which may differ by at most a factor of 3: by the parabola through these and the one next to them, since a
+straight line would miss the curve of a measure by more at rates whose snapshots lie further from the loss. The
+initialisation is no after kernel and does not count as a snapshot. Where too few runs have a value, nothing is tested:
+a difference might be that of the losses.
 """
 
 from __future__ import annotations
@@ -52,9 +54,27 @@ class Trajectory:
             return Reading(missing=NOT_REACHED)
         if not pairs.size or above[pairs[0]] > WIDEST * below[pairs[0]]:
             return Reading(missing=NOT_BRACKETED)
-        place = int(pairs[0])
-        weight = math.log(above[place] / loss) / math.log(above[place] / below[place])
-        return _between(self.readings[place], self.readings[place + 1], weight)
+        places = self._around(int(pairs[0]), loss)
+        return _combined([self.readings[place] for place in places], _lagrange(np.log(self.losses[places] / loss)))
+
+    def _around(self, above: int, loss: float) -> list[int]:
+        """The two snapshots that bracket a loss, and the nearer one next to them if that lets a curve be followed.
+
+        It must continue the fall of the loss, by at most a factor of 3, and by no less than half the bracket: the
+        values of snapshots that are close together would get large weights of opposite signs.
+        """
+        course = [above - 1, above, above + 1, above + 2]
+        at = {place: math.log(self.losses[place] / loss) for place in course if self._is_positive(place)}
+        widest, narrowest = math.log(WIDEST), (at[above] - at[above + 1]) / 2 if above + 1 in at else math.inf
+        beyond = {
+            outer: abs(at[outer])
+            for outer, inner in ((above - 1, above), (above + 2, above + 1))
+            if outer in at and narrowest <= (at[outer] - at[inner]) * (1 if outer < inner else -1) <= widest
+        }
+        return sorted([above, above + 1, *sorted(beyond, key=beyond.__getitem__)[:1]])
+
+    def _is_positive(self, place: int) -> bool:
+        return bool(0 <= place < len(self.losses) and self.losses[place] > 0)
 
     def next_to(self, loss: float) -> list[tuple[float, float]]:
         """Logarithm of the loss, and value, of the snapshots next to a loss: the last above it, and the first below."""
@@ -167,13 +187,20 @@ def _slope_weights(rates: Sequence[float]) -> list[float]:
     return [one / math.fsum(other * other for other in centred) for one in centred]
 
 
-def _between(above: Reading, below: Reading, weight: float) -> Reading:
-    if missing := above.missing or below.missing:
+def _lagrange(places: NDArray[np.float64]) -> list[float]:
+    """The weights of values at these places whose sum is their polynomial of least degree at 0."""
+    import numpy as np
+
+    return [float(np.prod([other / (other - one) for other in places if other != one])) for one in places]
+
+
+def _combined(found: Sequence[Reading], weights: Sequence[float]) -> Reading:
+    if missing := next((one.missing for one in found if one.missing), ""):
         return Reading(missing=missing)
-    images = None
-    if above.images is not None and below.images is not None:
-        images = ((1 - weight) * above.images + weight * below.images).astype("float32")
-    return Reading((1 - weight) * above.value + weight * below.value, images)
+    pairs = list(zip(weights, found, strict=True))
+    images = [weight * one.images for weight, one in pairs if one.images is not None]
+    summed = sum(images[1:], images[0]).astype("float32") if len(images) == len(pairs) else None
+    return Reading(math.fsum(weight * one.value for weight, one in pairs), summed)
 
 
 def _adjusted(sides: Mapping[float, Runs], loss: float, what: str) -> str:

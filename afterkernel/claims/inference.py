@@ -11,15 +11,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from afterkernel.claims.region import LEVEL, Region
+from afterkernel.claims.region import FEWEST_SEEDS, LEVEL, Region
 
 if TYPE_CHECKING:
     from afterkernel.claims.claim import Sample
 
 __all__ = ["FEWEST_SEEDS", "LEVEL", "Inference", "Region", "infer_jointly"]
-
-# With five seeds no pattern of signs has a one-sided p-value below 2.5 %.
-FEWEST_SEEDS = 6
 
 
 @dataclasses.dataclass(frozen=True)

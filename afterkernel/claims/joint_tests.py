@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from afterkernel.claims.inference import FEWEST_SEEDS, Inference
+from afterkernel.claims.inference import Inference
 from afterkernel.claims.power import detectable_by_seeds, detectable_by_t
-from afterkernel.claims.region import LEVEL, Region
+from afterkernel.claims.region import FEWEST_SEEDS, LEVEL, Region
 from afterkernel.claims.sign_flips import flipped_t, own_p, step_down_p
 from afterkernel.claims.stats import mean_over_seeds
 from afterkernel.claims.two_way import TwoWay, joint_draws, two_way
@@ -135,12 +135,11 @@ def _slices(regions: Sequence[Region]) -> list[slice]:
 
 def _largest_of_others(columns: _Columns) -> list[Floats | None]:
     """For each comparison the largest statistic of the others, of every draw but the observed one."""
-    draws = np.pad(columns.draws[1:], ((0, 0), (1, 1)), constant_values=-np.inf)
-    before = np.maximum.accumulate(draws, axis=1)
-    after = np.maximum.accumulate(draws[:, ::-1], axis=1)[:, ::-1]
     if len(columns.slices) == 1:
         return [None]
-    return [np.maximum(before[:, own.start], after[:, own.stop + 1]) for own in columns.slices]
+    draws = np.pad(columns.draws[1:].T, ((1, 1), (0, 0)), constant_values=-np.inf)
+    before, after = np.maximum.accumulate(draws, axis=0), np.maximum.accumulate(draws[::-1], axis=0)[::-1]
+    return [np.maximum(before[own.start], after[own.stop + 1]) for own in columns.slices]
 
 
 def _over_images(

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from afterkernel.claims.region import LEVEL
+from afterkernel.claims.region import FEWEST_SEEDS, LEVEL
 from afterkernel.claims.sign_flips import flipped_t, sign_vectors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from afterkernel.claims.two_way import TwoWay
 
     Floats = NDArray[np.float64]
 
@@ -28,6 +30,8 @@ _SIMULATIONS = 400
 _EFFECTS = np.geomspace(1.5, 24.0, 18)
 # With more seeds sign flips and Student's t have the same power.
 _SIMULATED_UP_TO = 10
+# Simulated sweeps of the other comparisons of a planned one.
+_OTHERS = 7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,14 +103,36 @@ def planned_detectable(n: int, comparisons: int) -> float:
     Its other comparisons are taken as independent and without effect.
     """
     if n > _SIMULATED_UP_TO:
-        return detectable_by_t(1 / math.sqrt(n), n - 1, planned_level(comparisons))
+        return detectable_by_t(1 / math.sqrt(n), n - 1, _planned_level(comparisons))
     if comparisons < 2:
         return detectable_by_seeds(n, 1.0, None)
-    noise = np.random.default_rng(comparisons).standard_normal((n, comparisons - 1))
-    flips, _, _ = flipped_t(noise, np.full(comparisons - 1, float(n)))
-    return detectable_by_seeds(n, 1.0, flips[1:].max(axis=1))
+    found = []
+    for draw in range(_OTHERS):
+        noise = np.random.default_rng([comparisons, draw]).standard_normal((n, comparisons - 1))
+        flips, _, _ = flipped_t(noise, np.full(comparisons - 1, float(n)))
+        found.append(detectable_by_seeds(n, 1.0, flips[1:].max(axis=1)))
+    return float(np.median(found))
 
 
-def planned_level(comparisons: int) -> float:
+def seeds_needed(effect: float, sd: float, comparisons: int, table: TwoWay | None = None) -> int | None:
+    """The fewest seeds that show a mean effect beyond the bound in 80 % of sweeps with so many comparisons.
+
+    `sd` is the standard deviation over seeds; `table` the two-way analysis where images count as well. None if not even
+    1,000 seeds show it, as where there are too few images.
+    """
+
+    def enough(n: int) -> bool:
+        detectable = planned_detectable(n, comparisons) * sd if sd > 0 else 0.0
+        if table is not None:
+            detectable = max(detectable, detectable_by_t(*table.planned(n), _planned_level(comparisons)))
+        return detectable <= effect
+
+    if effect <= 0:
+        return None
+    found = bisect_left(range(FEWEST_SEEDS, MOST_SEEDS + 1), True, key=enough) + FEWEST_SEEDS
+    return found if found <= MOST_SEEDS else None
+
+
+def _planned_level(comparisons: int) -> float:
     """The one-sided level of each of several independent comparisons (Sidak)."""
     return -math.expm1(math.log1p(-LEVEL / 2) / comparisons)

@@ -70,7 +70,7 @@ def step_down_p(draws: Floats, cutoffs: Floats) -> Floats:
     """
     order = np.argsort(-cutoffs, kind="stable")
     # The largest of each column and of those that were observed to be smaller.
-    largest = np.maximum.accumulate(draws[:, order[::-1]], axis=1)[:, ::-1]
+    largest = np.maximum.accumulate(np.ascontiguousarray(draws.T[order[::-1]]), axis=0)[::-1]
     corrected = np.empty(len(order))
-    corrected[order] = np.maximum.accumulate((largest >= cutoffs[order]).mean(axis=0))
+    corrected[order] = np.maximum.accumulate((largest >= cutoffs[order, None]).mean(axis=1))
     return corrected

@@ -28,13 +28,14 @@ _ONE_IMAGE = 100.0
 class TwoWay:
     """The mean of a table (seeds, images), its standard error over both, and the degrees of freedom.
 
-    `by_seed` and `by_image` are the deviations of the means of rows and columns from it, over their number: the part of
-    each seed and image in the deviation of the mean.
+    `shared` is the part of its variance that more seeds do not reduce. `by_seed` and `by_image` are the deviations of
+    the means of rows and columns from it, over their number: the part of each seed and image in its deviation.
     """
 
     mean: float
     error: float
     degrees: float
+    shared: float
     by_seed: Floats
     by_image: Floats
 
@@ -43,6 +44,13 @@ class TwoWay:
         from scipy.special import stdtr
 
         return float(stdtr(self.degrees, -sign * (self.mean - bound) / self.error))
+
+    def planned(self, n: int) -> tuple[float, float]:
+        """The standard error and the degrees of freedom that `n` seeds would give with the same images."""
+        by_seed = (self.error**2 - self.shared) * len(self.by_seed) / n
+        variance = by_seed + self.shared
+        uncertainty = by_seed**2 / (n - 1) + self.shared**2 / (len(self.by_image) - 1)
+        return math.sqrt(variance), variance**2 / uncertainty
 
     def interval(self, level: float) -> tuple[float, float]:
         """The interval that misses the mean over all seeds and images with probability `level`."""
@@ -70,7 +78,7 @@ def two_way(table: NDArray[np.float32]) -> TwoWay:
     variance = max(seeds + images - rest, seeds, images)
     uncertainty = seeds**2 / (n - 1) + images**2 / (m - 1) + rest**2 / ((n - 1) * (m - 1))
     degrees = max(variance**2 / uncertainty, min(n, m) - 1.0)
-    return TwoWay(mean, math.sqrt(variance), degrees, rows / n, columns / m)
+    return TwoWay(mean, math.sqrt(variance), degrees, min(variance, max(0.0, images - rest)), rows / n, columns / m)
 
 
 def joint_draws(found: Sequence[TwoWay], seeds: Sequence[Sequence[int]], test_sets: Sequence[str]) -> Floats:

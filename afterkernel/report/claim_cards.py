@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS, Comparison, ComparisonOutcome, Finding, PartFinding, judge
+from afterkernel.claims.pairing import of_pairs
 from afterkernel.claims.statements import STATEMENTS
 from afterkernel.claims.verdict import combined, decisive_of
-from afterkernel.records.record import Record
+from afterkernel.records.record import Record, is_configured
 from afterkernel.report import figure_claim
 from afterkernel.report.output import PageFigure, ReportFiles
 from afterkernel.report.table_format import Cell, Table, TableRow
@@ -25,7 +27,7 @@ METHOD = (
     "averaged over rates. Sign flips of these differences over the seeds decide, without a normal distribution: they "
     "are made for all comparisons of a claim together, so that each direction is shown wrongly anywhere in a claim in "
     "at most 2.5 % of sweeps (p-values are two-sided and compared with 5 %). Where the answers to single images are "
-    "recorded, a bootstrap over seeds and images must show it too: conclusions on errors then hold over seeds and over "
+    "recorded, an analysis over seeds and images must show it too: conclusions on errors then hold over seeds and over "
     "images like these, and all others over seeds, for these images. Student's 95 % interval, over seeds, is shown and "
     "decides nothing. What all comparisons must show together, and what contradicts another rate or loss, counts by "
     "each comparison's own p-value."
@@ -67,9 +69,16 @@ def requested_claims(records: Iterable[Record]) -> list[str]:
     return [name for name in CLAIMS if name in named] or list(CLAIMS)
 
 
-def judge_claims(names: Sequence[str], rows: pd.DataFrame) -> list[Finding]:
-    """The verdicts on the named claims."""
-    return [judge(CLAIMS[name], rows) for name in names]
+def judge_claims(records: Sequence[Record], rows: pd.DataFrame, names: Sequence[str] = ()) -> list[Finding]:
+    """The verdicts of the rows of these records on the named claims, by default those that their sweeps name.
+
+    None if no run is about a pair of classes. Runs without a configuration are left out: it is unknown which of them
+    are comparable.
+    """
+    pairs = of_pairs(rows[rows["configured"]])
+    if pairs.empty:
+        return []
+    return [judge(CLAIMS[name], pairs) for name in names or requested_claims(filter(is_configured, records))]
 
 
 def comparison_frame(finding: Finding) -> pd.DataFrame:
@@ -210,12 +219,18 @@ def _elsewhere(found: PartFinding) -> str:
 def _detectable(part: Part, one: Comparison | None) -> str:
     if one is None or one.test.detectable is None:
         return ""
+    if math.isinf(one.test.detectable):
+        return f"With n = {one.test.n} seeds no effect would be shown in 80 % of sweeps, among so many comparisons"
     size = fmt.significant(one.test.detectable, 2)
     away = "" if _from_zero(part) else " beyond the bound"
     return (
         f"With n = {one.test.n} seeds and this spread, an effect of {size} {part.unit}{away} would be shown in 80 % of "
         "sweeps"
     )
+
+
+def _size(detectable: float | None) -> str:
+    return "none" if detectable == math.inf else fmt.significant(detectable, 2)
 
 
 def _from_zero(part: Part) -> bool:
@@ -229,7 +244,7 @@ def _table(finding: Finding) -> Table:
     return Table(
         title=f"Claim {finding.claim.name.upper()}: paired comparisons",
         note=f"{finding.claim.comparison} Effects are means over seeds ± standard error. Student's interval is over "
-        "seeds, for these images; that over seeds and images is a bootstrap of both. The p-values are of the tests "
+        "seeds, for these images; that over seeds and images takes both as drawn. The p-values are of the tests "
         "that the effect lies in the claimed region, and that it does not: jointly over the claim, and below them by "
         "the comparison alone and by Student's t. Below 0.05 it is shown to hold, or not to. Detectable is the effect "
         "that so many seeds with this spread would show in 80 % of sweeps.",
@@ -262,7 +277,7 @@ def _cells(part: Part, one: Comparison) -> list[Cell]:
         (str(part.region), ""),
         _p_values(test.p_holds_joint, test.p_holds, test.p_holds_t),
         _p_values(test.p_fails_joint, test.p_fails, test.p_fails_t),
-        (fmt.significant(test.detectable, 2), ""),
+        (_size(test.detectable), ""),
         (one.outcome.value, one.reason),
         (one.sample.left_out or fmt.MISSING, one.sample.remark),
     ]

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from afterkernel import plugins
 from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS, Finding
-from afterkernel.claims.pairing import of_pairs
 from afterkernel.claims.verdict import SHOWN
 from afterkernel.kernel_kinds import describe
-from afterkernel.records.files import write_atomic
+from afterkernel.records.files import output_folder, write_atomic
 from afterkernel.records.record import Record, is_configured
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claim_cards, facts, runs
@@ -43,11 +42,12 @@ class WrittenReport:
 def build(directory: Path | str, output: Path | str | None = None) -> Path:
     """Write the report of a run, a sweep or all sweeps, and return the path of its page.
 
-    `output` is the page (a name that ends in .html) or a folder for it; by default DIRECTORY/report. Figures (PNG, SVG)
-    are written to figures/ in the same folder, tables (CSV, LaTeX) to tables/. If some runs are not done, the report is
-    partial and lists what is missing. Raises UserError if there are no records.
+    `output` is the page (a name that ends in .html) or a folder for it; by default DIRECTORY/report or, of a file of
+    exported records, FILE-report next to it. Figures (PNG, SVG) are written to figures/ in the same folder, tables
+    (CSV, LaTeX) to tables/. If some runs are not done, the report is partial and lists what is missing. Raises
+    UserError if there are no records.
     """
-    path = Path(directory, "report") if output is None else Path(output)
+    path = output_folder(directory, "report") if output is None else Path(output)
     page = path if path.suffix == ".html" else path / "index.html"
     found = read_distinct_runs(directory)
     records = list(chain.from_iterable(run.records for run in found))
@@ -87,10 +87,8 @@ def content(
         names = ",".join(missing)
         log.warning("the runs use plugins; add plugins=[%s] to the command for their titles, units and claims", names)
     rows = all_rows(sections)
-    # Without a configuration it is unknown which trainings are comparable: claims pair none of these.
-    pairs = of_pairs(rows[rows["configured"]])
-    requested = claim_cards.requested_claims(filter(is_configured, records)) if len(pairs) else []
-    found = claim_cards.judge_claims(requested, pairs)
+    found = claim_cards.judge_claims(records, rows)
+    judged = [finding.claim.name for finding in found]
     return {
         "title": _title(records),
         "lead": _lead(sections, known),
@@ -101,7 +99,7 @@ def content(
         "cards": [claim_cards.claim_card(finding, files) for finding in found],
         "method": claim_cards.METHOD,
         "n_recorded": len({(one.sweep, one.run_id) for one in records if not is_configured(one)}),
-        "not_requested": [name.upper() for name in CLAIMS if name not in requested],
+        "not_requested": [name.upper() for name in CLAIMS if name not in judged],
         "n_of_several_classes": len({(one.sweep, one.run_id) for one in records if one.classes}),
         "views": [section_view(section, files) for section in sections],
         "kernels": [describe(name) for name in kernel_order(rows["kernel"])],

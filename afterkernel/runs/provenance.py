@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
 import subprocess
@@ -42,6 +43,17 @@ def git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
+@functools.cache
+def cpu_model() -> str:
+    """The model of the CPU as the system calls it, on which the last digits of numbers depend; empty if unknown."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            name, _, model = line.partition(":")
+            if name.strip() == "model name":
+                return " ".join(model.split())
+    return platform.processor()
+
+
 def device_name(device: torch.device) -> str:
     """A description of the device."""
     import torch  # Imported here, since reports need versions and commits without torch.
@@ -55,6 +67,7 @@ def provenance(data_sha256: str, snapshot_sha256: str) -> dict[str, Any]:
     """The origin of a record, apart from commit and device, as plain data."""
     return {
         "versions": versions(),
+        "cpu": cpu_model(),
         "plugins": described(),
         "data_sha256": data_sha256,
         "snapshot_sha256": snapshot_sha256,

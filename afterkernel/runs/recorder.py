@@ -203,6 +203,7 @@ class Recorder:
             train_loss=facts.train_loss,
             net_train_error=facts.net_train_error,
             net_test_error=facts.net_test_error,
+            net_test_wrong=facts.net_test_wrong,
             wall_s_train=trained_s,
             config_sha256=self.sha256,
             commit=git_commit(),

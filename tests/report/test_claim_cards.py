@@ -43,6 +43,20 @@ def test_the_detectable_effect_is_said(turning):
     assert summary.detectable.endswith(f"{part.part.unit} would be shown in 80 % of sweeps")
 
 
+def test_too_few_seeds_for_any_effect_are_said():
+    """With 6 seeds no comparison among several can be shown."""
+
+    def value(measure, rate, seed, epoch, **_):
+        return 0.5 + BY_RATE[rate] * (epoch == 10) + wobble(measure, seed, rate, epoch, size=0.01)
+
+    found = finding("c3", rows(value, nets=("vgg",), rates=tuple(BY_RATE), seeds=range(6)))
+    unreachable = [one for _, one in found.comparisons if one.test.detectable == math.inf]
+    assert unreachable
+    assert "none" in [cell for row in claim_cards._table(found).rows for cell, _ in row.cells]
+    summaries = [one.detectable for one in claim_cards.summarise_parts(found)]
+    assert "With n = 6 seeds no effect would be shown in 80 % of sweeps, among so many comparisons" in summaries
+
+
 def test_the_file_of_the_table_has_every_number_unrounded(turning):
     frame = claim_cards.comparison_frame(turning)
     assert len(frame) == 9

@@ -11,7 +11,9 @@ from torch import nn
 import afterkernel as ak
 from afterkernel.errors import UserError
 from afterkernel.records import read_run
+from afterkernel.records.answers import unpack
 from afterkernel.runs.evaluate import Evaluator
+from afterkernel.runs.provenance import cpu_model
 from afterkernel.runs.run_lock import run_lock
 
 
@@ -34,6 +36,17 @@ class Difference(nn.Module):
         """The logit of class 1 minus that of class 0."""
         a, b = self.model(x).unbind(1)
         return b - a
+
+
+def test_answers_image_by_image_have_the_recorded_errors(recorded):
+    for record in recorded[1].values():
+        assert unpack(record.net_test_wrong, record.n_test).mean() == record.net_test_error
+        for kernel in record.kernels:
+            assert unpack(kernel.svm_test_wrong, record.n_test).mean() == kernel.svm_test_error
+
+
+def test_a_record_names_the_model_of_the_cpu(recorded):
+    assert all(record.provenance["cpu"] == cpu_model() for record in recorded[1].values())
 
 
 def model_at(step):
