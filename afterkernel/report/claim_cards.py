@@ -244,7 +244,7 @@ def _table(finding: Finding) -> Table:
     return Table(
         title=f"Claim {finding.claim.name.upper()}: paired comparisons",
         note=f"{finding.claim.comparison} Effects are means over seeds ± standard error. Student's interval is over "
-        "seeds, for these images; that over seeds and images is about both. The p-values are of the tests "
+        "seeds, for these images; that over seeds and images takes both as drawn. The p-values are of the tests "
         "that the effect lies in the claimed region, and that it does not: jointly over the claim, and below them by "
         "the comparison alone and by Student's t. Below 0.05 it is shown to hold, or not to. Detectable is the effect "
         "that so many seeds with this spread would show in 80 % of sweeps.",

@@ -25,6 +25,7 @@ from afterkernel.models import Network
 from afterkernel.progress.work import stage
 from afterkernel.records import Record, next_number, write_atomic, write_record
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
+from afterkernel.records.store import remove_record
 from afterkernel.runs.artifacts import check_checkpoints, check_saved_grams, delete_unkept_artifacts
 from afterkernel.runs.evaluate import Evaluator
 from afterkernel.runs.finished import is_finished, missing_snapshot, snapshots, valid_records
@@ -292,6 +293,8 @@ def _end_before(work: _Work, diverged: Snapshot) -> None:
     work.check_cancelled()
     snapshot.write_summary(work.run_dir, ending)
     snapshot.keep_only(work.run_dir, steps)
+    # Its last record is now the final one.
+    remove_record(work.run_dir, last.step, work.config.identity.evaluation_id, work.lock_number)
 
 
 def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -> Snapshot | None:

@@ -140,7 +140,7 @@ def test_a_measure_that_a_later_version_adds_is_drawn_and_one_that_is_missing_is
 
 def test_the_figure_of_a_claim_shows_outcomes_by_shape_and_shades_the_claimed_region(write_run, rows):
     for arch, change in (("vgg", -0.1), ("mlp", -0.1)):
-        for seed in range(5):
+        for seed in range(8):
             swap = {0: 0.5, 5: 0.5 + change + seed / 100}
             write_run({0: 0.1, 5: 0.1}, arch=arch, seed=seed, swap=swap)
     figure = figure_claim.draw(figure_claim.measured(judge(CLAIMS["c2"], rows())))
