@@ -208,12 +208,17 @@ def read_config(run_dir: Path) -> Config:
     check_run_folder(run_dir)
     path = run_dir / CONFIG
     try:
-        return config_from_dict(_present_options(yaml.safe_load(read_yaml_text(path))))
+        return stored_config(yaml.safe_load(read_yaml_text(path)))
     except MissingPluginError as error:
         raise MissingPluginError(f"{path}: {error}") from error
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a configuration of this version: {reason}") from error
+
+
+def stored_config(plain: Any) -> Config:
+    """A configuration from plain data that this or an earlier version stored. Raises as `config_from_dict` does."""
+    return config_from_dict(_present_options(plain))
 
 
 def _present_options(plain: Any) -> Any:

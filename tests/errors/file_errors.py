@@ -272,6 +272,25 @@ def exported(change):
     return setup
 
 
+def recorded(**changes):
+    """A file of the records of a run with some fields changed, and of dictionaries some items."""
+
+    def setup(at):
+        records = [
+            replace(
+                one,
+                **{
+                    name: {**getattr(one, name), **value} if isinstance(value, dict) else value
+                    for name, value in changes.items()
+                },
+            )
+            for one in read_records(at.run())
+        ]
+        export(records, at.folder / "all.parquet")
+
+    return setup
+
+
 # fmt: off
 RESULTS = [
     E("results of a folder that does not exist", "nowhere is not a directory: name a run, a sweep, or the folder of all sweeps.", None, "results nowhere"),
@@ -283,6 +302,15 @@ RESULTS = [
     E("some of the records written to a file", "--where can't be combined with --export, which writes all records: leave it out.", lambda at: at.run(), "results run --where final --export all.parquet"),
     E("the status of a file of records", "all.parquet is a file, and this needs the folders of runs: name a run, a sweep, or the folder of all sweeps.", exported(bytes), "status all.parquet"),
     E("an evaluation of a file of records", "all.parquet is not a run: it has no config.yaml; name a folder runs/SWEEP/RUN_ID.", exported(bytes), "evaluate all.parquet"),
+    E("runs verified with an option that affects results", "svm.tol=1e-3 affects results, and verify computes those that are recorded: leave it out.", exported(bytes), "verify all.parquet svm.tol=1e-3"),
+    E("runs verified with another kind", "arch=vgg affects results, and verify computes those that are recorded: leave it out.", exported(bytes), "verify all.parquet arch=vgg"),
+    E("runs verified with an option without effect", "output_dir=x has no effect on verify: leave it out.", exported(bytes), "verify all.parquet output_dir=x"),
+    E("runs verified with an unknown option", "all.parquet: mlp-...: dataset.rot is not an option: did you mean dataset.root?", exported(bytes), "verify all.parquet dataset.rot=x"),
+    E("no run verified", "verify: --runs=0 is too small, it must be at least 1; python -m afterkernel verify --help shows its usage.", exported(bytes), "verify all.parquet --runs 0"),
+    E("runs verified of a damaged file", "all.parquet is damaged or was edited (its checksum does not match): restore the file that results --export wrote.", exported(lambda data: data[:9] + b"x" + data[10:]), "verify all.parquet"),
+    E("runs verified that were not finished", "all.parquet holds no run of a configuration whose last snapshot is recorded.", recorded(final=False), "verify all.parquet"),
+    E("runs verified without their plugins", "all.parquet: mlp-...: it needs plugins, code that is imported only if you ask for it: add plugins=[my_lab.nets] to the command.", recorded(config={"plugins": ["my_lab.nets"]}), "verify all.parquet"),
+    E("runs verified on other images", "all.parquet: mlp-...: the images here are not those that it was trained with: name their folder by dataset.root=DIR.", recorded(provenance={"data_sha256": "0"}), "verify all.parquet"),
     E("a W&B upload of a file of records", "all.parquet is a file, and this needs the folders of runs: name a run, a sweep, or the folder of all sweeps.", exported(bytes), "wandb-sync all.parquet"),
     E("the status of a folder without runs", ". contains no runs: there is no config.yaml and no records/*.json of a run below it.", None, "status ."),
     E("an option of an evaluation that is given twice", "svm.tol=1e-3 and svm.tol=1e-4 both set svm.tol: give it once.", lambda at: at.run(), "evaluate run svm.tol=1e-3 svm.tol=1e-4"),
