@@ -13,6 +13,7 @@ from afterkernel.cli import A_FILE, CommandParser, folder_argument
 from afterkernel.errors import UserError
 from afterkernel.records.exported import export
 from afterkernel.records.frame import check_columns, results, sql
+from afterkernel.records.record import is_configured
 from afterkernel.records.store import read_records
 from afterkernel.text import print_table
 
@@ -109,7 +110,11 @@ def _export(options: argparse.Namespace) -> int:
     given = [name for name in ("where", "columns", "sort", "csv", "sql") if getattr(options, name) not in (None, False)]
     if given:
         raise UserError(f"--{given[0]} can't be combined with --export, which writes all records: leave it out.")
-    found = export(read_records(options.directory), options.export)
+    # Importing the options takes a second, which other results need not wait for.
+    from afterkernel.config.public import public_record
+
+    records = [public_record(record) if is_configured(record) else record for record in read_records(options.directory)]
+    found = export(records, options.export)
     runs = fmt.plural(len({(record.sweep, record.run_id) for record in found}), "run")
     size = fmt.size(options.export.stat().st_size)
     print(f"{options.export}: {runs}, {fmt.plural(len(found), 'record')}, {size}")

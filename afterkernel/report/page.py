@@ -60,7 +60,8 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
     with figure_pool(len(CLAIMS) + sum(map(n_figures, sections))) as pool:
         files = ReportFiles(page.parent, pool)
         shown = content(records, sections, known, files)
-        text = templates().get_template("page.html.j2").render(**shown, directory=directory)
+        data_file = files.data(all_rows(sections, every_evaluation=True), "results")
+        text = templates().get_template("page.html.j2").render(**shown, directory=directory, data_file=data_file)
     write_atomic(page, text)
     return WrittenReport(page, [card.finding for card in shown["cards"]], files)
 
@@ -104,7 +105,6 @@ def content(
         "views": [section_view(section, files) for section in sections],
         "kernels": [describe(name) for name in kernel_order(rows["kernel"])],
         "measures": measured(rows),
-        "data_file": files.data(all_rows(sections, every_evaluation=True), "results"),
         "configuration": facts.configuration(records),
         "provenance": facts.provenance(records),
         "commands": facts.commands(records),
