@@ -84,7 +84,7 @@ def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path)
     assert re.search(r"sweep s: 0 of 2 done, 1 running, 1 to go", text)
     assert re.search(r"mlp-lr0.1-seed0-\w+ +(beginning|training: epoch \d+ of at most 100, loss [\d.e-]+) ", text)
     # Whole lines, each once during the sweep; the failure again at the end.
-    assert len(re.findall(r"\[1/2\] finished mlp-lr0.1-seed0-\w+ in \d+ s(; about .* left)?\r\n", text)) == 1
+    assert len(re.findall(r"\[1/2\] finished mlp-lr0.1-seed0-\w+ in [\dmins ]+(; about .* left)?\r\n", text)) == 1
     assert (
         len(
             re.findall(r"\[2/2\] FAILED resnet-lr0.1-seed0-\w+: training.batch_size=59 .* \(log: .*run.log\)\r\n", text)
