@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from afterkernel.config import Config, config_to_dict, explain, parse, to_config
 from afterkernel.config.overrides import check_runs, count_runs
 from afterkernel.config.schema import Sweep
-from afterkernel.data import Source
+from afterkernel.data.label_noise import with_label_noise
 from afterkernel.errors import UserError
 from afterkernel.files.reading import expand_user, is_file
 from afterkernel.launchers.job import Job
@@ -147,18 +147,16 @@ def _ends(file: str) -> dict[tuple[str, str], set[str]]:
 
 
 def _present_images(planned: PlannedRun, images: dict[str, str | None]) -> str | None:
-    """The hash of the images of a run; `images` keeps those that are known. None if they can't be loaded."""
-    key = json.dumps(planned.job.config["dataset"], sort_keys=True)
+    """The hash of the images and training labels of a run; `images` keeps those that are known. None if not loaded."""
+    config = planned.config
+    noise = [config.training.label_noise, config.seed] if config.training.label_noise else []
+    key = json.dumps([planned.job.config["dataset"], *noise], sort_keys=True)
     if key not in images:
-        images[key] = _fingerprint(planned.config.dataset)
+        try:
+            images[key] = with_label_noise(config.dataset.load(), config.training.label_noise, config.seed).fingerprint
+        except (UserError, OSError):
+            images[key] = None  # the run itself reports what is wrong with its images
     return images[key]
-
-
-def _fingerprint(source: Source) -> str | None:
-    try:
-        return source.load().fingerprint
-    except (UserError, OSError):
-        return None  # the run itself reports what is wrong with its images
 
 
 def varied_options(grid: Sequence[Sequence[str]]) -> set[str]:

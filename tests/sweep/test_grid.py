@@ -40,6 +40,17 @@ def test_one_run_in_two_sweeps_is_finished_where_it_was_run(entries):
     assert finished(entries) == {first.run_dir}
 
 
+def test_runs_with_wrong_labels_are_finished_like_others(tmp_path):
+    noisy = [*SMALL, "training.epochs=1", "training.label_noise=0.1", f"output_dir={tmp_path}"]
+    grid = compose_grid(compose, [[*noisy, "seed=0"], [*noisy, "seed=1"]])
+    run(grid[1].config, grid[1].run_dir)
+    assert finished(grid) == {grid[1].run_dir}
+    file = tmp_path / "all.parquet"
+    export(read_records(grid[1].run_dir), file)
+    kept = compose_grid(compose, [[*noisy, f"sweep.recorded={file}", f"seed={seed}"] for seed in (0, 1)])
+    assert recorded(kept) == {grid[1].run_dir}
+
+
 def test_what_differs_between_runs_is_what_is_swept(entries):
     assert [entry.varied for entry in entries] == [("sweep.name=a",), ("sweep.name=b",)]
 
