@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from afterkernel import plugins
 from afterkernel import text as fmt
 from afterkernel.cli import A_FILE, CommandParser, folder_argument
-from afterkernel.errors import UserError
+from afterkernel.errors import MissingPluginError, UserError
 from afterkernel.records.exported import export
 from afterkernel.records.frame import check_columns, results, sql
 from afterkernel.records.record import is_configured
@@ -110,10 +111,17 @@ def _export(options: argparse.Namespace) -> int:
     given = [name for name in ("where", "columns", "sort", "csv", "sql") if getattr(options, name) not in (None, False)]
     if given:
         raise UserError(f"--{given[0]} can't be combined with --export, which writes all records: leave it out.")
+    records = read_records(options.directory)
+    needed = {str(name) for record in records for name in record.config.get("plugins") or []}
+    if missing := sorted(needed - set(plugins.loaded())):
+        raise MissingPluginError(
+            f"{options.directory}: its runs use plugins, without which it is not known which of their options are "
+            f"private: add plugins=[{','.join(missing)}] to the command."
+        )
     # Importing the options takes a second, which other results need not wait for.
     from afterkernel.config.public import public_record
 
-    records = [public_record(record) if is_configured(record) else record for record in read_records(options.directory)]
+    records = [public_record(record) if is_configured(record) else record for record in records]
     found = export(records, options.export)
     runs = fmt.plural(len({(record.sweep, record.run_id) for record in found}), "run")
     size = fmt.size(options.export.stat().st_size)

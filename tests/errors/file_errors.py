@@ -300,6 +300,7 @@ RESULTS = [
     E("records added to a damaged file", ".../all.parquet is damaged or was edited (its checksum does not match): restore the file that results --export wrote.", exported(lambda data: data[:9] + b"x" + data[10:]), "results run --export all.parquet"),
     E("records written to a folder that does not exist", "--export .../nowhere/all.parquet: there is no folder .../nowhere: make it first.", lambda at: at.run(), "results run --export nowhere/all.parquet"),
     E("some of the records written to a file", "--where can't be combined with --export, which writes all records: leave it out.", lambda at: at.run(), "results run --where final --export all.parquet"),
+    E("records of plugins written to a file without them", "all.parquet: its runs use plugins, without which it is not known which of their options are private: add plugins=[my_lab.nets] to the command.", recorded(config={"plugins": ["my_lab.nets"]}), "results all.parquet --export other.parquet"),
     E("the status of a file of records", "all.parquet is a file, and this needs the folders of runs: name a run, a sweep, or the folder of all sweeps.", exported(bytes), "status all.parquet"),
     E("an evaluation of a file of records", "all.parquet is not a run: it has no config.yaml; name a folder runs/SWEEP/RUN_ID.", exported(bytes), "evaluate all.parquet"),
     E("runs verified with an option that affects results", "svm.tol=1e-3 affects results, and verify computes those that are recorded: leave it out.", exported(bytes), "verify all.parquet svm.tol=1e-3"),
