@@ -7,7 +7,7 @@ SWEEP  ?= demo
 DIR    ?= runs/$(SWEEP)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-browser test-slurm test-ray soak check sweep report dashboard wandb-sync bench bench-peers clean
+.PHONY: help install demo paper paper-plan paper-pages test test-browser test-slurm test-ray soak check sweep report dashboard wandb-sync bench bench-peers clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,35 @@ sweep: install  ## run sweeps/NAME.yaml: make sweep SWEEP=NAME [ARGS="dataset.ro
 
 report: install  ## tables, figures and one HTML page of a sweep: make report SWEEP=NAME, or DIR=FOLDER
 	$(RUN) report $(DIR)
+
+# One experiment: $(1) its name, $(2) its folder of results, $(3) its sweeps. What its records hold is not run again.
+recorded = $(if $(wildcard $(1)/records.parquet),sweep.recorded=$(1)/records.parquet)
+define experiment
+	for part in $(3); do $(RUN) +sweep=$$part $(call recorded,$(2)) $(ARGS) || exit 1; done
+	mkdir -p $(2)
+	if [ -d runs/$(1) ]; then $(RUN) results runs/$(1) --export $(2)/records.parquet; fi
+	$(RUN) report $(2)/records.parquet --format markdown --output $(2)
+
+endef
+define plan
+	@for part in $(3); do echo "$$part:"; $(RUN) +sweep=$$part sweep.dry_run=true $(call recorded,$(2)) $(ARGS) | tail -n 2 || exit 1; done
+
+endef
+RESULTS := docs/results
+each = $(call $(1),paper,$(RESULTS),paper paper_slow paper_augmented) \
+	$(call $(1),classifiers,$(RESULTS)/classifiers,paper_classifiers paper_classifiers_vgg) \
+	$(call $(1),resnet,$(RESULTS)/resnet,paper_resnet) \
+	$(call $(1),ten_classes_mnist,$(RESULTS)/ten_classes,paper_ten_classes)
+
+paper: install  ## the paper's experiments and those beyond it: make paper ARGS="dataset.root=DIR ..."; continues where it stopped
+	$(call each,experiment)
+
+paper-plan: install  ## how long make paper takes here, for the same ARGS
+	$(call each,plan)
+
+paper-pages: install  ## write the pages of docs/results again from their records
+	for records in $(wildcard $(RESULTS)/records.parquet $(RESULTS)/*/records.parquet); do \
+	  $(RUN) report $$records --format markdown --output $$(dirname $$records) || exit 1; done
 
 dashboard: install  ## the same for W&B, as code: make dashboard SWEEP=NAME, or DIR=FOLDER; ARGS=--upload saves it there
 	$(RUN) dashboard $(DIR) $(ARGS)

@@ -143,7 +143,7 @@ def test_any_files_may_be_lost_damaged_or_replaced(harm, whole, foreign, tmp_pat
         {STATE: "cut"},
         {CONFIG: "cut"},
         {"snapshots/step=1.json": "delete", "snapshots/step=1.pt": "delete"},
-        {**NO_RECORDS, "snapshots/epoch=0000.pt": "delete"},
+        {**NO_RECORDS, "snapshots/step=0.pt": "delete"},
     ],
 )
 def test_what_is_lost_is_made_again(lost, copy, whole, foreign):

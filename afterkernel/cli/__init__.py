@@ -19,6 +19,8 @@ from afterkernel.text import closest
 
 # The command without a name.
 DEFAULT = "run"
+# What help says of a path that may be a file of exported records.
+A_FILE = "a FILE that results --export wrote"
 
 
 def commands() -> list[str]:

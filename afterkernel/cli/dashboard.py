@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
-from afterkernel.cli import CommandParser, folder_argument
+from afterkernel.cli import A_FILE, CommandParser, folder_argument
 from afterkernel.cli import wandb_sync as sync
 from afterkernel.dashboard import remote
 from afterkernel.errors import UserError
-from afterkernel.records.files import check_directory, write_atomic
+from afterkernel.records.files import check_directory, output_folder, write_atomic
+from afterkernel.records.store import is_exported
 from afterkernel.report.page import WrittenReport, write_report
 from afterkernel.wandb.account import check_server, is_wandb_name, reason
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     network, or the server refuses.
     """
     parser = CommandParser("dashboard", "Build the W&B dashboard of a sweep.", "dashboard runs/demo --upload")
-    parser.add_argument("directory", type=folder_argument, metavar="DIR", help="the folder of one sweep")
+    parser.add_argument("directory", type=folder_argument, metavar="DIR", help=f"the folder of one sweep, or {A_FILE}")
     parser.add_argument(
         "--upload", action="store_true", help="save it on W&B, which needs an account; by default only on disk"
     )
@@ -45,16 +46,17 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("dashboard needs wandb-workspaces: pip install 'afterkernel[dashboard]'.")
     for name in ("project", "entity"):
         _check_name(name, getattr(options, name))
-    check_directory(options.directory)
+    if not is_exported(options.directory):
+        check_directory(options.directory)
     from afterkernel.dashboard.inputs import read
 
     inputs = read(options.directory, options.project, options.entity)
+    folder = output_folder(options.directory, FOLDER)
     if options.upload:
         # W&B's telemetry would print errors of the key or the network.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         check_server("dashboard --upload")
-        remote.saved_urls(options.directory / FOLDER)
-    folder = options.directory / FOLDER
+        remote.saved_urls(folder)
     try:
         return _build(inputs, folder, upload=options.upload)
     except OSError as error:
@@ -84,7 +86,7 @@ def _build(inputs: DashboardInputs, folder: Path, *, upload: bool) -> int:
         )
         for url in urls.values():
             print(url)
-    _warn_of_missing_runs(inputs, folder.parent, upload=upload)
+    _warn_of_missing_runs(inputs, folder.parent, upload=upload and folder.name == FOLDER)
     return 0
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from afterkernel.claims import CLAIMS
-from afterkernel.cli import CommandParser, folder_argument
+from afterkernel.cli import A_FILE, CommandParser, folder_argument
 from afterkernel.errors import UserError
 from afterkernel.report.power import HEADINGS, findings, powers
 from afterkernel.text import print_table
@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
         "power runs/demo --claims c5 --effect 1.0",
     )
     parser.add_argument(
-        "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"
+        "directory", type=folder_argument, metavar="DIR", help=f"a run, a sweep, the folder of all sweeps, or {A_FILE}"
     )
     parser.add_argument(
         "--effect",

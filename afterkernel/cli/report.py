@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from afterkernel.cli import CommandParser, folder_argument
+from afterkernel.cli import A_FILE, CommandParser, folder_argument
 from afterkernel.errors import UserError
 from afterkernel.report.markdown import build_markdown
 from afterkernel.report.page import build
@@ -19,9 +19,11 @@ def main(argv: Sequence[str]) -> int:
     """
     parser = CommandParser("report", "Write the report of a run, a sweep, or all sweeps.", "report runs/demo")
     parser.add_argument(
-        "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"
+        "directory", type=folder_argument, metavar="DIR", help=f"a run, a sweep, the folder of all sweeps, or {A_FILE}"
     )
-    parser.add_argument("--output", type=folder_argument, help="the page (.html) or its folder; by default DIR/report")
+    parser.add_argument(
+        "--output", type=folder_argument, help="the page (.html) or its folder; by default DIR/report or FILE-report"
+    )
     parser.add_argument(
         "--format", choices=_FORMATS, default="html", help="one HTML page, or Markdown pages for a repository"
     )

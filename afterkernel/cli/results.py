@@ -8,10 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from afterkernel import plugins
 from afterkernel import text as fmt
-from afterkernel.cli import CommandParser, folder_argument
-from afterkernel.errors import UserError
+from afterkernel.cli import A_FILE, CommandParser, folder_argument
+from afterkernel.errors import MissingPluginError, UserError
+from afterkernel.records.exported import export
 from afterkernel.records.frame import check_columns, results, sql
+from afterkernel.records.record import is_configured
+from afterkernel.records.store import read_records
 from afterkernel.text import print_table
 
 if TYPE_CHECKING:
@@ -45,15 +49,15 @@ _SHARED = 6  # These first columns are printed in a line above the table if all 
 
 
 def main(argv: Sequence[str]) -> int:
-    """`results DIR`: print the results below a directory.
+    """`results DIR`: print the results below a directory, or add its records to a file.
 
-    Raises UserError for an invalid directory, condition, query or column.
+    Raises UserError for an invalid directory, condition, query or column, and for a file that can't be added to.
     """
     parser = CommandParser(
         "results", "Print the results of a run or a sweep.", "results runs/demo --where \"kernel = 'ntk'\" --sort epoch"
     )
     parser.add_argument(
-        "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"
+        "directory", type=folder_argument, metavar="DIR", help=f"a run, a sweep, the folder of all sweeps, or {A_FILE}"
     )
     parser.add_argument(
         "--where", metavar="EXPR", help="rows to keep, in SQL, such as \"epoch = 5 and kernel = 'ntk'\""
@@ -66,8 +70,16 @@ def main(argv: Sequence[str]) -> int:
         metavar="QUERY",
         help='print the result of this SELECT over the table results: "select arch, count(*) ... group by 1"',
     )
+    parser.add_argument(
+        "--export",
+        type=folder_argument,
+        metavar="FILE.parquet",
+        help="add all records, with configurations, to this file, which every command that reads records takes as DIR",
+    )
     options = parser.parse_args(argv)
 
+    if options.export is not None:
+        return _export(options)
     if options.sql is not None:
         return _answer(options)
     frame = results(options.directory, options.where)
@@ -92,6 +104,28 @@ def main(argv: Sequence[str]) -> int:
     left_out = _print([column for column in main if column[0] not in shared], frame, droppable=_LEAST)
     if left_out:
         print(f"Columns that do not fit: {', '.join(left_out)} (--columns picks them).")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    given = [name for name in ("where", "columns", "sort", "csv", "sql") if getattr(options, name) not in (None, False)]
+    if given:
+        raise UserError(f"--{given[0]} can't be combined with --export, which writes all records: leave it out.")
+    records = read_records(options.directory)
+    needed = {str(name) for record in records for name in record.config.get("plugins") or []}
+    if missing := sorted(needed - set(plugins.loaded())):
+        raise MissingPluginError(
+            f"{options.directory}: its runs use plugins, without which it is not known which of their options are "
+            f"private: add plugins=[{','.join(missing)}] to the command."
+        )
+    # Importing the options takes a second, which other results need not wait for.
+    from afterkernel.config.public import public_record
+
+    records = [public_record(record) if is_configured(record) else record for record in records]
+    found = export(records, options.export)
+    runs = fmt.plural(len({(record.sweep, record.run_id) for record in found}), "run")
+    size = fmt.size(options.export.stat().st_size)
+    print(f"{options.export}: {runs}, {fmt.plural(len(found), 'record')}, {size}")
     return 0
 
 

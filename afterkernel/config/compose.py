@@ -21,7 +21,15 @@ from afterkernel.config.explain import explain, unknown
 from afterkernel.config.identity import used_plugins
 from afterkernel.config.overrides import check_once, check_override, read
 from afterkernel.config.places import CONF
-from afterkernel.config.schema import Config, config_from_dict, config_to_dict, every_option, load_plugins, register
+from afterkernel.config.schema import (
+    KINDS,
+    Config,
+    config_from_dict,
+    config_to_dict,
+    every_option,
+    load_plugins,
+    register,
+)
 from afterkernel.config.user_files import plugins_of_sweep, store_choices, store_sweep, use_sweeps_in
 from afterkernel.errors import UserError
 from afterkernel.options import walk, wanted
@@ -153,7 +161,9 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
 
     What the overrides do not name stays as it is in `config`. Raises UserError for a mistake.
     """
-    composed = compose(overrides)
+    chosen = {word.partition("=")[0] for word in overrides}
+    kinds = [f"{group}={getattr(config, group).name}" for group in KINDS if group not in chosen]
+    composed = compose([*kinds, *overrides])
     base = OmegaConf.create(config_to_dict(config))
     for word in overrides:
         name = word.split("=")[0].lstrip("+~")

@@ -49,6 +49,12 @@ class Sweep:
         [], "claims that the report judges; all by default", choices=CLAIMS, affects_results=False
     )
     max_runs: int = option(10_000, "maximum number of runs of a sweep", at_least=1, affects_results=False)
+    recorded: str | None = option(
+        None,
+        "a file of records, as results --export writes it: runs whose last snapshot it has count as finished",
+        affects_results=False,
+        redact=True,
+    )
     dry_run: bool = option(
         False, "print the table of runs with their estimated cost, without running them", affects_results=False
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-from afterkernel.config.schema import every_option, public
+from afterkernel.config.public import public_command, public_record
+from afterkernel.config.schema import public
 from afterkernel.errors import UserError
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
@@ -65,7 +65,7 @@ def read(directory: Path, project: str | None, entity: str | None) -> DashboardI
     logged = {record.run_id: _wandb_options(record) for record in records}
     return DashboardInputs(
         sweep=sweeps[0],
-        records=[_public_record(record, local_paths) for record in records],
+        records=[public_record(record, local_paths) for record in records],
         runs=SweepRuns(runs),
         project=project or str(_only(directory, "project", [one.project for one in logged.values()])),
         entity=entity or _only(directory, "entity", [one.entity for one in logged.values()]),
@@ -99,25 +99,3 @@ def grouping(records: Sequence[Record]) -> tuple[str, ...]:
         kinds.setdefault((record.dataset, record.arch), []).append(flatten(public(record.config)))
     others = {name for configs in kinds.values() for name in separating(complete(configs), ignored=GROUPING)}
     return (*GROUPING, *sorted(others))
-
-
-def _public_record(record: Record, local_paths: list[str]) -> Record:
-    """A record without local paths in its options, its command and its warnings."""
-    provenance = dict(record.provenance)
-    if "command" in provenance:
-        provenance["command"] = public_command(provenance["command"])
-    kernels = tuple(
-        dataclasses.replace(kernel, warnings=tuple(without_paths(text, local_paths) for text in kernel.warnings))
-        for kernel in record.kernels
-    )
-    return dataclasses.replace(record, config=public(record.config), provenance=provenance, kernels=kernels)
-
-
-def public_command(command: str | Sequence[str]) -> str:
-    """A command without local paths: values of private options are PATH, other paths are cut to their last part."""
-    private = [name for name, fields in every_option().items() if any(field.metadata["redact"] for field in fields)]
-    names = "|".join(re.escape(name) for name in private)
-    text = command if isinstance(command, str) else " ".join(map(str, command))
-    # A value may contain spaces: it ends where the next option begins.
-    text = re.sub(rf"(?<!\S)([+~]*(?:{names}))=.*?(?=\s[+~]*[\w./@]+=|\s--?\w|$)", r"\1=PATH", text)
-    return " ".join(without_paths(word) for word in text.split(" "))

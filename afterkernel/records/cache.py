@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afterkernel.records.columns import COLUMNS, rows
+from afterkernel.records.connection import sql_string
 from afterkernel.records.document import RecordError
 from afterkernel.records.files import write_atomic
 from afterkernel.records.record import SCHEMA_VERSION, Record
@@ -52,8 +53,13 @@ def collect_rows(execute: Execute, runs: Sequence[RunFolder], directory: Path | 
     """The rows of all valid records, as one or more SQL table expressions over Parquet files in `folder`.
 
     `runs` are those at or below `directory`. Rows are in the order of their files, from a cache or not. UserError if
-    there are none, or if two folders hold the same run.
+    there are none, or if two folders hold the same run. `directory` may be a file of exported records, whose records
+    the runs have then.
     """
+    if Path(directory).is_file():
+        records = [record for run in runs for record in run.records]
+        lines = [_lines(record, f"{number:012}", (0, 0, 0)) for number, record in enumerate(records)]
+        return [_merged(execute, lines, "", folder / "exported")]
     sweeps: dict[Path, list[RunFolder]] = {}
     for run in runs:
         sweeps.setdefault(run.path.parent if run.path.name else run.path / "..", []).append(run)
@@ -76,11 +82,6 @@ def collect_rows(execute: Execute, runs: Sequence[RunFolder], directory: Path | 
         parts += [part] if part else []
     check_distinct(directory, names)
     return parts
-
-
-def sql_string(value: str) -> str:
-    """A string as an SQL literal."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _rows_of(run: RunFolder, known: dict[str, _Known]) -> tuple[set[RunName], list[str]]:

@@ -50,12 +50,17 @@ def seal(body: bytes) -> bytes:
 
 def decode(data: bytes) -> Record:
     """The record in a document. RecordError if it is damaged, incomplete or of another version."""
-    from pydantic import ValidationError
-    from pydantic_core import from_json
-
     body, _, _ = data.rpartition(_SEAL)
     if not body or seal(body) != data:
         raise RecordError("is truncated or was altered (its checksum does not match)")
+    return parse(data)
+
+
+def parse(data: bytes) -> Record:
+    """The record in a JSON object without checksum. RecordError if it is incomplete or of another version."""
+    from pydantic import ValidationError
+    from pydantic_core import from_json
+
     try:
         record: Record = adapter(Record).validate_json(data)
     except ValidationError as error:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import tempfile
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from afterkernel.records import cache
 from afterkernel.records.columns import COLUMNS, FRAME, MEASURES_COLUMN
+from afterkernel.records.connection import connect, interruptible, sql_string
 from afterkernel.records.store import RunFolder
 
 if TYPE_CHECKING:
@@ -30,43 +29,6 @@ _LOCK = """
 SET autoinstall_known_extensions = false; SET autoload_known_extensions = false; SET temp_directory = '';
 SET python_enable_replacements = false; SET enable_external_access = false; SET lock_configuration = true
 """
-_T = TypeVar("_T")
-
-
-def connect() -> duckdb.DuckDBPyConnection:
-    """A connection in memory."""
-    import duckdb
-
-    # With one thread, rows come in the order of the files. The file cache is off: it compares files only by time.
-    engine = duckdb.connect(":memory:", config={"enable_external_file_cache": "false", "threads": "1"})
-    # No progress bar, which would be printed among results.
-    interruptible(engine, lambda: engine.execute("SET enable_progress_bar = false; SET errors_as_json = true"))
-    return engine
-
-
-def interruptible(engine: duckdb.DuckDBPyConnection, work: Callable[[], _T]) -> _T:
-    """Run work of the engine in a thread, so that Ctrl-C interrupts it and stays a KeyboardInterrupt.
-
-    In the main thread the engine would replace KeyboardInterrupt by its own error, or not notice it.
-    """
-    outcome: Future[_T] = Future()
-
-    def run() -> None:
-        if outcome.set_running_or_notify_cancel():
-            try:
-                outcome.set_result(work())
-            except BaseException as error:
-                outcome.set_exception(error)
-
-    try:
-        threading.Thread(target=run, daemon=True).start()
-        return outcome.result()
-    except BaseException:
-        # Also if the signal came while the thread was starting. An interrupt before the query begins has no effect.
-        while not (outcome.cancel() or outcome.done()):
-            engine.interrupt()
-            wait([outcome], 0.05)
-        raise
 
 
 @contextmanager
@@ -87,7 +49,7 @@ def open_results(runs: Sequence[RunFolder], directory: Path | str) -> Iterator[d
         found = execute(f"SELECT DISTINCT unnest(json_keys({MEASURES_COLUMN})) FROM ({rows})").fetchall()
         execute(f"CREATE VIEW results AS {_with_measures(rows, [name for (name,) in found])}")
         # As a plain path and with wildcards escaped, since DuckDB compares it with both.
-        execute(f"SET allowed_directories = [{cache.sql_string(folder)}, {cache.sql_string(escape(folder))}]")
+        execute(f"SET allowed_directories = [{sql_string(folder)}, {sql_string(escape(folder))}]")
         execute(_LOCK)
         yield engine
 
@@ -99,7 +61,7 @@ def _with_measures(rows: str, measures: Iterable[str]) -> str:
     columns = {name.lower(): name for name in sorted(measures) if name.lower() not in taken}.values()
     if not columns:
         return rows
-    types = cache.sql_string(json.dumps(dict.fromkeys(columns, "DOUBLE")))
+    types = sql_string(json.dumps(dict.fromkeys(columns, "DOUBLE")))
     quoted = ['"' + name.replace('"', '""') + '"' for name in sorted(columns)]
     named = ", ".join(f"parsed.{name} AS {name}" for name in quoted)
     parsed = f"SELECT *, from_json({MEASURES_COLUMN}, {types}) AS parsed FROM ({rows})"
@@ -125,12 +87,12 @@ def type_of(engine: duckdb.DuckDBPyConnection, expression: str) -> str:
 
 def message_of(error: Exception) -> tuple[str, int | None]:
     """The message of an error, and the byte of the query that it points at."""
-    sql_string = str(error).split(" Error: ", 1)[-1]
+    text = str(error).split(" Error: ", 1)[-1]
     try:
-        found = json.loads(sql_string)
+        found = json.loads(text)
         return found["exception_message"], int(found["position"]) if "position" in found else None
     except ValueError:
-        return sql_string, None  # an error of Python's side of the engine
+        return text, None  # an error of Python's side of the engine
 
 
 def check_select(engine: duckdb.DuckDBPyConnection, query: str) -> None:

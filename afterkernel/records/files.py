@@ -39,8 +39,19 @@ def run_directory(root: Path | str, sweep: str, run_id: str) -> Path:
 
 def check_directory(directory: Path) -> None:
     """Raise UserError if there is no such directory."""
+    if directory.is_file():
+        raise UserError(
+            f"{directory} is a file, and this needs the folders of runs: name a run, a sweep, or the folder of all "
+            "sweeps."
+        )
     if not directory.is_dir():
         raise UserError(f"{directory} is not a directory: name a run, a sweep, or the folder of all sweeps.")
+
+
+def output_folder(directory: Path | str, name: str) -> Path:
+    """The folder for what is made of the records in a directory, or of those in a file: then next to it."""
+    path = Path(directory)
+    return path.with_name(f"{path.stem}-{name}") if path.is_file() else path / name
 
 
 def check_run_folder(run_dir: Path) -> None:

@@ -15,7 +15,7 @@ from afterkernel.records import engine
 from afterkernel.records.columns import FRAME, MEASURES_COLUMN, rows
 from afterkernel.records.config_file import warn_if_damaged
 from afterkernel.records.record import Record
-from afterkernel.records.store import find_runs
+from afterkernel.records.store import find_runs, is_exported, read_exported_runs
 from afterkernel.text import natural_key
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _ORDER = [*_SORT, "run_id", "evaluation_id"]
 def results(directory: Path | str, where: str | None = None) -> pd.DataFrame:
     """All results below a directory (a run, a sweep, or all sweeps): one row per snapshot and kernel.
 
+    The directory may be a file that `results --export` wrote, here and in `sql`.
     The NTK at initialisation is the row with kernel "ntk" and epoch 0; the after kernel the rows of later epochs.
     Errors are fractions in [0, 1], times seconds, memory bytes. After the fixed columns come the measures whose names
     depend on options or plugins, such as eigenvalue_1 or shift_2px_invariance. `where` is an SQL condition for the rows
@@ -133,6 +134,10 @@ def _lower_first(sentence: str) -> str:
 @contextmanager
 def _open_results(directory: Path | str) -> Iterator[duckdb.DuckDBPyConnection]:
     """The table `results` of the records below a directory; damaged configurations are reported."""
+    if is_exported(directory):
+        with engine.open_results(read_exported_runs(Path(directory)), directory) as table:
+            yield table
+        return
     runs = find_runs(directory)
     for run in runs:
         if run.is_run and run.has_config:

@@ -21,6 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from afterkernel.errors import LockLostError, UserError
 from afterkernel.records.document import RecordError, decode, encode
+from afterkernel.records.exported import read_exported
 from afterkernel.records.files import (
     CONFIG,
     LOCKS,
@@ -127,6 +128,11 @@ def write_record(run_dir: Path | str, record: Record, number: int) -> Path:
     return path
 
 
+def remove_record(run_dir: Path, step: int, evaluation_id: str, number: int) -> None:
+    """Delete a record that this lock has written, so that another one can take its place."""
+    (run_dir / RECORDS / f"{step}.{evaluation_id}.{number}.json").unlink(missing_ok=True)
+
+
 def fence_records(run_dir: Path | str, number: int) -> None:
     """Make all records below this number invalid, as force=true needs it."""
     create_file(Path(run_dir) / RECORDS / f"{number}.fence", b"")
@@ -163,15 +169,18 @@ def read_run(run_dir: Path | str, run_id: str | None = None) -> dict[Key, Record
 def read_records(directory: Path | str) -> list[Record]:
     """Every record at or below a directory (a run, a sweep, all sweeps), by path, step and evaluation.
 
-    Damaged files are skipped with a SkippedWarning. UserError if there is no record, or if two folders hold the same
-    run.
+    The directory may be a file that `results --export` wrote. Damaged records are skipped with a SkippedWarning.
+    UserError if there is no record, if two folders hold the same run, or if the file is damaged.
     """
     return [record for run in read_distinct_runs(directory) for record in run.records]
 
 
 def read_distinct_runs(directory: Path | str) -> list[RunFolder]:
-    """All runs at or below a directory with their records. UserError as for `read_records`."""
-    runs = read_runs(directory)
+    """All runs at or below a directory, or in a file of exported records, with their records.
+
+    UserError as for `read_records`.
+    """
+    runs = read_exported_runs(Path(directory)) if is_exported(directory) else read_runs(directory)
     check_distinct(directory, {run.path: {(record.sweep, record.run_id) for record in run.records} for run in runs})
     return runs
 
@@ -182,6 +191,20 @@ def read_runs(directory: Path | str) -> list[RunFolder]:
     for run in runs:
         run.records = select_records(run, read_file, _RUN_ID)
     return runs
+
+
+def is_exported(directory: object) -> bool:
+    """Whether a regular file is named in place of a directory."""
+    return isinstance(directory, (str, os.PathLike)) and Path(directory).is_file()
+
+
+def read_exported_runs(path: Path) -> list[RunFolder]:
+    """The runs in a file of exported records, each as the folder FILE/SWEEP/RUN_ID, which does not exist."""
+    runs: dict[RunName, RunFolder] = {}
+    for record in read_exported(path):
+        name = record.sweep, record.run_id
+        runs.setdefault(name, RunFolder(path.joinpath(*name))).records.append(record)
+    return list(runs.values())
 
 
 def check_distinct(directory: Path | str, runs: Mapping[Path, set[RunName]]) -> None:

@@ -27,7 +27,7 @@ METHOD = (
     "averaged over rates. Sign flips of these differences over the seeds decide, without a normal distribution: they "
     "are made for all comparisons of a claim together, so that each direction is shown wrongly anywhere in a claim in "
     "at most 2.5 % of sweeps (p-values are two-sided and compared with 5 %). Where the answers to single images are "
-    "recorded, a bootstrap over seeds and images must show it too: conclusions on errors then hold over seeds and over "
+    "recorded, an analysis over seeds and images must show it too: conclusions on errors then hold over seeds and over "
     "images like these, and all others over seeds, for these images. Student's 95 % interval, over seeds, is shown and "
     "decides nothing. What all comparisons must show together, and what contradicts another rate or loss, counts by "
     "each comparison's own p-value."
@@ -244,7 +244,7 @@ def _table(finding: Finding) -> Table:
     return Table(
         title=f"Claim {finding.claim.name.upper()}: paired comparisons",
         note=f"{finding.claim.comparison} Effects are means over seeds ± standard error. Student's interval is over "
-        "seeds, for these images; that over seeds and images is a bootstrap of both. The p-values are of the tests "
+        "seeds, for these images; that over seeds and images takes both as drawn. The p-values are of the tests "
         "that the effect lies in the claimed region, and that it does not: jointly over the claim, and below them by "
         "the comparison alone and by Student's t. Below 0.05 it is shown to hold, or not to. Detectable is the effect "
         "that so many seeds with this spread would show in 80 % of sweeps.",

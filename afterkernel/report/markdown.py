@@ -13,7 +13,7 @@ from typing import Any
 
 from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS
-from afterkernel.records.files import write_atomic
+from afterkernel.records.files import output_folder, write_atomic
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claim_cards, main_table, runs
@@ -23,16 +23,19 @@ from afterkernel.report.page import content, templates
 from afterkernel.report.section_view import n_figures
 from afterkernel.report.sections import Section, make_sections
 from afterkernel.report.table_format import Table
+from afterkernel.report.verdict_change import what_would_change
 
 
 def build_markdown(directory: Path | str, output: Path | str | None = None) -> Path:
     """Write the report of a run, a sweep or all sweeps as Markdown; returns the path of its index.
 
-    `output` is the folder, by default DIRECTORY/report. Raises UserError if there are no records.
+    `output` is the folder, by default DIRECTORY/report or, of a file of exported records, FILE-report next to it.
+    Raises UserError if there are no records.
     """
     found = read_distinct_runs(directory)
     records = list(chain.from_iterable(run.records for run in found))
-    return write_markdown(records, runs.read_runs(directory, found), Path(output or Path(directory, "report")))
+    folder = Path(output or output_folder(directory, "report"))
+    return write_markdown(records, runs.read_runs(directory, found), folder)
 
 
 def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -> Path:
@@ -49,7 +52,9 @@ def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -
         }
         pages = {"index.md": environment.get_template("index.md.j2").render(**shown)}
         for card in shown["cards"]:
-            text = environment.get_template("claim.md.j2").render(**shown, card=card)
+            text = environment.get_template("claim.md.j2").render(
+                **shown, card=card, changes=what_would_change(card.finding)
+            )
             pages[f"claim_{card.finding.claim.name}.md"] = text
         for view in shown["views"]:
             pages[f"data_{view.slug}.md"] = environment.get_template("section.md.j2").render(**shown, view=view)

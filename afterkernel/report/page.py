@@ -13,7 +13,7 @@ from afterkernel import text as fmt
 from afterkernel.claims import CLAIMS, Finding
 from afterkernel.claims.verdict import SHOWN
 from afterkernel.kernel_kinds import describe
-from afterkernel.records.files import write_atomic
+from afterkernel.records.files import output_folder, write_atomic
 from afterkernel.records.record import Record, is_configured
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claim_cards, facts, runs
@@ -42,11 +42,12 @@ class WrittenReport:
 def build(directory: Path | str, output: Path | str | None = None) -> Path:
     """Write the report of a run, a sweep or all sweeps, and return the path of its page.
 
-    `output` is the page (a name that ends in .html) or a folder for it; by default DIRECTORY/report. Figures (PNG, SVG)
-    are written to figures/ in the same folder, tables (CSV, LaTeX) to tables/. If some runs are not done, the report is
-    partial and lists what is missing. Raises UserError if there are no records.
+    `output` is the page (a name that ends in .html) or a folder for it; by default DIRECTORY/report or, of a file of
+    exported records, FILE-report next to it. Figures (PNG, SVG) are written to figures/ in the same folder, tables
+    (CSV, LaTeX) to tables/. If some runs are not done, the report is partial and lists what is missing. Raises
+    UserError if there are no records.
     """
-    path = Path(directory, "report") if output is None else Path(output)
+    path = output_folder(directory, "report") if output is None else Path(output)
     page = path if path.suffix == ".html" else path / "index.html"
     found = read_distinct_runs(directory)
     records = list(chain.from_iterable(run.records for run in found))
@@ -59,7 +60,8 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
     with figure_pool(len(CLAIMS) + sum(map(n_figures, sections))) as pool:
         files = ReportFiles(page.parent, pool)
         shown = content(records, sections, known, files)
-        text = templates().get_template("page.html.j2").render(**shown, directory=directory)
+        data_file = files.data(all_rows(sections, every_evaluation=True), "results")
+        text = templates().get_template("page.html.j2").render(**shown, directory=directory, data_file=data_file)
     write_atomic(page, text)
     return WrittenReport(page, [card.finding for card in shown["cards"]], files)
 
@@ -103,7 +105,6 @@ def content(
         "views": [section_view(section, files) for section in sections],
         "kernels": [describe(name) for name in kernel_order(rows["kernel"])],
         "measures": measured(rows),
-        "data_file": files.data(all_rows(sections, every_evaluation=True), "results"),
         "configuration": facts.configuration(records),
         "provenance": facts.provenance(records),
         "commands": facts.commands(records),

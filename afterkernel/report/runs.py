@@ -8,7 +8,7 @@ from pathlib import Path
 
 from afterkernel import text as fmt
 from afterkernel.records.record import Record
-from afterkernel.records.store import RunFolder
+from afterkernel.records.store import RunFolder, is_exported
 from afterkernel.report.table_format import Table, TableRow
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
@@ -62,7 +62,11 @@ class SweepRuns:
 
 
 def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) -> SweepRuns:
-    """The runs below a directory; `runs` if they have been read already. UserError if there is none."""
+    """The runs below a directory; `runs` if they have been read already. UserError if there is none.
+
+    Of a file of exported records, `runs` must be given; a run with the record of its end is done.
+    """
+    ended = {run.path for run in runs or () if any(record.final for record in run.records)}
     named = {path.resolve(): overrides for path, overrides in planned(directory).items()}
     found = []
     for one in status(directory, runs):
@@ -71,8 +75,9 @@ def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) ->
             default.append(f"training.lr={fmt.general(one.learning_rate)}")
         options = named.pop(one.run_dir.resolve(), default)
         missing = one.missing if one.wanted is not None else None
-        failure = None if one.done else read_failure(one.run_dir)
-        found.append(SweepRun(one.run_id, " ".join(options), one.recorded, missing, one.done, failure))
+        done = one.run_dir in ended if is_exported(directory) else one.done
+        failure = None if done else read_failure(one.run_dir)
+        found.append(SweepRun(one.run_id, " ".join(options), one.recorded, missing, done, failure))
     for path, overrides in sorted(named.items()):
         found.append(SweepRun(path.name, " ".join(overrides), (), (), False, read_failure(path)))
     return SweepRuns(found)

@@ -235,8 +235,9 @@ def render(figure: Figure, kind: str) -> bytes:
         else:
             canvas: Any = FigureCanvasAgg(figure)
             canvas.draw()
-            # The figure is opaque: three channels are enough. The default compression of 6 takes twice as long for 3 %.
+            # The figure is opaque and has few colours: a palette makes the file a third of its size.
             image = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
-            image.save(buffer, "png", compress_level=3, dpi=(figure.dpi, figure.dpi))
+            image = image.quantize(128, dither=Image.Dither.NONE)
+            image.save(buffer, "png", compress_level=6, dpi=(figure.dpi, figure.dpi))
     # Digits below a hundredth of a point are invisible and would be a third of the file.
     return buffer.getvalue() if kind == "png" else _LONG.sub(rb"\1", buffer.getvalue())

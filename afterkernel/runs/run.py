@@ -25,6 +25,7 @@ from afterkernel.models import Network
 from afterkernel.progress.work import stage
 from afterkernel.records import Record, next_number, write_atomic, write_record
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
+from afterkernel.records.store import remove_record
 from afterkernel.runs.artifacts import check_checkpoints, check_saved_grams, delete_unkept_artifacts
 from afterkernel.runs.evaluate import Evaluator
 from afterkernel.runs.finished import is_finished, missing_snapshot, snapshots, valid_records
@@ -207,12 +208,17 @@ def read_config(run_dir: Path) -> Config:
     check_run_folder(run_dir)
     path = run_dir / CONFIG
     try:
-        return config_from_dict(_present_options(yaml.safe_load(read_yaml_text(path))))
+        return stored_config(yaml.safe_load(read_yaml_text(path)))
     except MissingPluginError as error:
         raise MissingPluginError(f"{path}: {error}") from error
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a configuration of this version: {reason}") from error
+
+
+def stored_config(plain: Any) -> Config:
+    """A configuration from plain data that this or an earlier version stored. Raises as `config_from_dict` does."""
+    return config_from_dict(_present_options(plain))
 
 
 def _present_options(plain: Any) -> Any:
@@ -292,6 +298,8 @@ def _end_before(work: _Work, diverged: Snapshot) -> None:
     work.check_cancelled()
     snapshot.write_summary(work.run_dir, ending)
     snapshot.keep_only(work.run_dir, steps)
+    # Its last record is now the final one.
+    remove_record(work.run_dir, last.step, work.config.identity.evaluation_id, work.lock_number)
 
 
 def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -> Snapshot | None:

@@ -21,7 +21,7 @@ from afterkernel.records.files import CONFIG
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.run import cpu_threads
 from afterkernel.runs.run_lock import owner_of
-from afterkernel.sweep.grid import PlannedRun, finished
+from afterkernel.sweep.grid import PlannedRun, finished, recorded
 from afterkernel.text import duration, print_table
 from afterkernel.training.loss import cross_entropy
 
@@ -44,12 +44,13 @@ class RunCost:
 def print_plan(planned_runs: Sequence[PlannedRun]) -> None:
     """Print the table and its totals. Only a few steps of each network are run, to measure their time."""
     done = finished(planned_runs)
+    in_file = recorded(planned_runs) - done
     estimator = CostEstimator()
     rows, wanted = [], []
     for planned in planned_runs:
-        state = "finished" if planned.run_dir in done else _state(planned)
         options = " ".join(planned.varied)
-        if planned.run_dir in done:
+        if planned.run_dir in done | in_file:
+            state = "finished" if planned.run_dir in done else "recorded"
             rows.append([planned.job.run_id, options, state, "", "", "", ""])
             continue
         cost = estimator.estimate(planned.config)
@@ -59,7 +60,7 @@ def print_plan(planned_runs: Sequence[PlannedRun]) -> None:
             [
                 planned.job.run_id,
                 options,
-                state,
+                _state(planned),
                 *times,
                 fmt.size(round(cost.peak_bytes)),
                 fmt.size(round(cost.disk_bytes)),
@@ -67,7 +68,8 @@ def print_plan(planned_runs: Sequence[PlannedRun]) -> None:
         )
     print_table(["run", "options", "state", "training", "kernels", "memory", "disk"], rows)
     runs = fmt.plural(len(planned_runs), "run")
-    print(f"{runs}, {len(done)} finished, {len(wanted)} to do; nothing was run (sweep.dry_run=true)")
+    recorded_in = f", {len(in_file)} recorded in {planned_runs[0].config.sweep.recorded}" if in_file else ""
+    print(f"{runs}, {len(done)} finished{recorded_in}, {len(wanted)} to do; nothing was run (sweep.dry_run=true)")
     if wanted:
         total_s = sum(cost.wall_s_train + cost.wall_s_kernels for cost in wanted)
         peak = fmt.size(round(max(cost.peak_bytes for cost in wanted)))

@@ -18,10 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 from afterkernel.config import Config, config_to_dict, explain, parse, to_config
 from afterkernel.config.overrides import check_runs, count_runs
 from afterkernel.config.schema import Sweep
-from afterkernel.data import Source
+from afterkernel.data.label_noise import with_label_noise
 from afterkernel.errors import UserError
+from afterkernel.files.reading import expand_user, is_file
 from afterkernel.launchers.job import Job
 from afterkernel.records import run_directory, write_atomic
+from afterkernel.records.exported import read_exported
 from afterkernel.runs.finished import finished_data_sha256
 from afterkernel.runs.planned import GRIDS
 
@@ -101,19 +103,60 @@ def finished(planned_runs: Sequence[PlannedRun]) -> set[Path]:
         finished_with = None if planned.config.force else finished_data_sha256(planned.config, planned.run_dir)
         if finished_with is None:
             continue
-        key = json.dumps(planned.job.config["dataset"], sort_keys=True)
-        if key not in images:
-            images[key] = _fingerprint(planned.config.dataset)
-        if finished_with == images[key]:
+        if finished_with == _present_images(planned, images):
             done.add(planned.run_dir)
     return done
 
 
-def _fingerprint(source: Source) -> str | None:
+def recorded(planned_runs: Sequence[PlannedRun]) -> set[Path]:
+    """The folders of the runs whose end is recorded in the file `sweep.recorded`, of the present images.
+
+    UserError if there is no such file or it is damaged.
+    """
+    ends: dict[str, dict[tuple[str, str], set[str]]] = {}
+    images: dict[str, str | None] = {}
+    found = set()
+    for planned in planned_runs:
+        identity, file = planned.config.identity, planned.config.sweep.recorded
+        if file is None:
+            continue
+        if file not in ends:
+            ends[file] = _ends(file)
+        made_of = ends[file].get((identity.run_id, identity.evaluation_id))
+        if made_of and not planned.config.force and _present_images(planned, images) in made_of:
+            found.add(planned.run_dir)
+    return found
+
+
+def _ends(file: str) -> dict[tuple[str, str], set[str]]:
+    """The hashes of the images of the runs in a file that have ended, by run_id and evaluation_id."""
+    setting = f"sweep.recorded={file}"
+    path = expand_user("sweep.recorded", file)
+    if not is_file(setting, path):
+        raise UserError(f"{setting}: there is no such file; name one that results --export wrote.")
     try:
-        return source.load().fingerprint
-    except (UserError, OSError):
-        return None  # the run itself reports what is wrong with its images
+        records = read_exported(path)
+    except UserError as error:
+        raise UserError(f"{setting}: {error}") from error
+    ends: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        if record.final:
+            hashes = ends.setdefault((record.run_id, record.evaluation_id), set())
+            hashes.add(str(record.provenance.get("data_sha256")))
+    return ends
+
+
+def _present_images(planned: PlannedRun, images: dict[str, str | None]) -> str | None:
+    """The hash of the images and training labels of a run; `images` keeps those that are known. None if not loaded."""
+    config = planned.config
+    noise = [config.training.label_noise, config.seed] if config.training.label_noise else []
+    key = json.dumps([planned.job.config["dataset"], *noise], sort_keys=True)
+    if key not in images:
+        try:
+            images[key] = with_label_noise(config.dataset.load(), config.training.label_noise, config.seed).fingerprint
+        except (UserError, OSError):
+            images[key] = None  # the run itself reports what is wrong with its images
+    return images[key]
 
 
 def varied_options(grid: Sequence[Sequence[str]]) -> set[str]:

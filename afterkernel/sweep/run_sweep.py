@@ -13,7 +13,7 @@ from afterkernel.launchers.launcher import Launcher
 from afterkernel.progress.display import is_shown, print_above
 from afterkernel.runs.failure import write_failure
 from afterkernel.runs.worker import execute
-from afterkernel.sweep.grid import PlannedRun, finished, save_grid
+from afterkernel.sweep.grid import PlannedRun, finished, recorded, save_grid
 from afterkernel.sweep.progress import SweepProgress
 from afterkernel.text import duration
 from afterkernel.training.snapshot import read_summary
@@ -59,12 +59,16 @@ class SweepEvents:
 def run_sweep(planned_runs: Sequence[PlannedRun], launcher: Launcher, on_error: str) -> int:
     """Run what is not finished; returns 0 if nothing failed. Ctrl-C prints how to continue and is raised again."""
     done = finished(planned_runs)
-    jobs = [planned.job for planned in planned_runs if planned.run_dir not in done]
-    save_grid(planned_runs)
-    name = planned_runs[0].config.sweep.name
+    in_file = recorded(planned_runs) - done
+    jobs = [planned.job for planned in planned_runs if planned.run_dir not in done | in_file]
+    save_grid([planned for planned in planned_runs if planned.run_dir not in in_file])
+    sweep = planned_runs[0].config.sweep
     before = f", {len(done)} finished before" if done else ""
-    print(f"sweep {name}: {len(planned_runs)} runs{before}, {len(jobs)} to do (launcher={launcher.name})", flush=True)
-    progress = SweepProgress(name, len(planned_runs), len(done))
+    if in_file:
+        before += f", {len(in_file)} recorded in {sweep.recorded}"
+    runs = f"{len(planned_runs)} runs{before}, {len(jobs)} to do"
+    print(f"sweep {sweep.name}: {runs} (launcher={launcher.name})", flush=True)
+    progress = SweepProgress(sweep.name, len(planned_runs), len(done | in_file))
     try:
         if jobs:
             with progress.shown(streams_output=launcher.streams_output):

@@ -49,7 +49,7 @@ DOES_NOT = {
     *("dataset.root", "dataset.download", "kernel.budget_bytes", "kernel.resumable", "keep", "output_dir", "force"),
     *("trainer.device", "trainer.checkpoint_every_s", "trainer.threads", "svm.timeout_s", "svm.library"),
     *("logger.wandb.mode", "logger.wandb.project", "logger.wandb.entity"),
-    *("sweep.name", "sweep.on_error", "sweep.claims", "sweep.dry_run", "sweep.max_runs", "plugins"),
+    *("sweep.name", "sweep.on_error", "sweep.claims", "sweep.dry_run", "sweep.max_runs", "sweep.recorded", "plugins"),
 }
 TARGET = "training.loss_target=0.1"
 # What an option needs to count.

@@ -17,6 +17,7 @@ from afterkernel.cli import dashboard as cli
 from afterkernel.cli import wandb_sync as sync
 from afterkernel.dashboard import report_run
 from afterkernel.records import read_records, results, write_record
+from afterkernel.records.exported import export
 from afterkernel.records.files import CONFIG
 from afterkernel.report.output import ReportFiles
 from afterkernel.report.page import WrittenReport
@@ -36,6 +37,16 @@ def built(swept, tmp_path_factory):
 def run(built):
     (found,) = built.glob("wandb/offline-run-*")
     return found, wandb_offline.finished(found)
+
+
+def test_a_file_of_records_has_the_same_dashboard_next_to_it(swept, built, tmp_path):
+    export(read_records(swept.folder), tmp_path / "all.parquet")
+    assert main(["dashboard", str(tmp_path / "all.parquet")]) == 0
+    for name in ("workspace.json", "report.json"):
+        assert (tmp_path / "all-dashboard" / name).read_text().count("svm_test_error") == (
+            (built / name).read_text().count("svm_test_error")
+        )
+    assert json.loads((tmp_path / "all-dashboard" / "workspace.json").read_text())["project"] == "afterkernel"
 
 
 def logged(run, key):

@@ -6,11 +6,12 @@ import json
 import pytest
 
 from afterkernel.claims import CLAIMS
+from afterkernel.config.public import public_command
 from afterkernel.dashboard import panels
 from afterkernel.dashboard import wandb_report as reports
 from afterkernel.dashboard import workspace as workspaces
 from afterkernel.dashboard.claim_text import claim_text, verdict
-from afterkernel.dashboard.inputs import GROUPING, grouping, public_command, read
+from afterkernel.dashboard.inputs import GROUPING, grouping, read
 from afterkernel.report.page import write_report
 
 

@@ -12,6 +12,7 @@ from data_errors import Payload, pickled
 from error_case import TINY_DATA, ErrorCase
 
 from afterkernel.records import read_records, write_record
+from afterkernel.records.exported import export
 from afterkernel.records.files import RECORDS
 
 M = ErrorCase
@@ -261,10 +262,57 @@ def damaged_views(at):
     at.patch.setattr("afterkernel.cli.dashboard.check_server", lambda command: None)
 
 
+def exported(change):
+    """A run and a file of its records, whose bytes are changed."""
+
+    def setup(at):
+        export(read_records(at.run()), at.folder / "all.parquet")
+        at.write("all.parquet", change((at.folder / "all.parquet").read_bytes()))
+
+    return setup
+
+
+def recorded(**changes):
+    """A file of the records of a run with some fields changed, and of dictionaries some items."""
+
+    def setup(at):
+        records = [
+            replace(
+                one,
+                **{
+                    name: {**getattr(one, name), **value} if isinstance(value, dict) else value
+                    for name, value in changes.items()
+                },
+            )
+            for one in read_records(at.run())
+        ]
+        export(records, at.folder / "all.parquet")
+
+    return setup
+
+
 # fmt: off
 RESULTS = [
     E("results of a folder that does not exist", "nowhere is not a directory: name a run, a sweep, or the folder of all sweeps.", None, "results nowhere"),
-    E("a report of a file", "notes.txt is not a directory: name a run, a sweep, or the folder of all sweeps.", lambda at: at.write("notes.txt"), "report notes.txt"),
+    E("a report of another file", "notes.txt is not a file that results --export wrote: name such a file, a run, a sweep, or the folder of all sweeps.", lambda at: at.write("notes.txt"), "report notes.txt"),
+    E("a report of a file of records that is truncated", "all.parquet is damaged or was edited (its checksum is missing): restore the file that results --export wrote.", exported(lambda data: data[: len(data) // 2]), "report all.parquet"),
+    E("results of a file of records that was changed", "all.parquet is damaged or was edited (its checksum does not match): restore the file that results --export wrote.", exported(lambda data: data[:9] + b"x" + data[10:]), "results all.parquet"),
+    E("records added to a damaged file", ".../all.parquet is damaged or was edited (its checksum does not match): restore the file that results --export wrote.", exported(lambda data: data[:9] + b"x" + data[10:]), "results run --export all.parquet"),
+    E("records written to a folder that does not exist", "--export .../nowhere/all.parquet: there is no folder .../nowhere: make it first.", lambda at: at.run(), "results run --export nowhere/all.parquet"),
+    E("some of the records written to a file", "--where can't be combined with --export, which writes all records: leave it out.", lambda at: at.run(), "results run --where final --export all.parquet"),
+    E("records of plugins written to a file without them", "all.parquet: its runs use plugins, without which it is not known which of their options are private: add plugins=[my_lab.nets] to the command.", recorded(config={"plugins": ["my_lab.nets"]}), "results all.parquet --export other.parquet"),
+    E("the status of a file of records", "all.parquet is a file, and this needs the folders of runs: name a run, a sweep, or the folder of all sweeps.", exported(bytes), "status all.parquet"),
+    E("an evaluation of a file of records", "all.parquet is not a run: it has no config.yaml; name a folder runs/SWEEP/RUN_ID.", exported(bytes), "evaluate all.parquet"),
+    E("runs verified with an option that affects results", "svm.tol=1e-3 affects results, and verify computes those that are recorded: leave it out.", exported(bytes), "verify all.parquet svm.tol=1e-3"),
+    E("runs verified with another kind", "arch=vgg affects results, and verify computes those that are recorded: leave it out.", exported(bytes), "verify all.parquet arch=vgg"),
+    E("runs verified with an option without effect", "output_dir=x has no effect on verify: leave it out.", exported(bytes), "verify all.parquet output_dir=x"),
+    E("runs verified with an unknown option", "all.parquet: mlp-...: dataset.rot is not an option: did you mean dataset.root?", exported(bytes), "verify all.parquet dataset.rot=x"),
+    E("no run verified", "verify: --runs=0 is too small, it must be at least 1; python -m afterkernel verify --help shows its usage.", exported(bytes), "verify all.parquet --runs 0"),
+    E("runs verified of a damaged file", "all.parquet is damaged or was edited (its checksum does not match): restore the file that results --export wrote.", exported(lambda data: data[:9] + b"x" + data[10:]), "verify all.parquet"),
+    E("runs verified that were not finished", "all.parquet holds no run of a configuration whose last snapshot is recorded.", recorded(final=False), "verify all.parquet"),
+    E("runs verified without their plugins", "all.parquet: mlp-...: it needs plugins, code that is imported only if you ask for it: add plugins=[my_lab.nets] to the command.", recorded(config={"plugins": ["my_lab.nets"]}), "verify all.parquet"),
+    E("runs verified on other images", "all.parquet: mlp-...: the images here are not those that it was trained with: name their folder by dataset.root=DIR.", recorded(provenance={"data_sha256": "0"}), "verify all.parquet"),
+    E("a W&B upload of a file of records", "all.parquet is a file, and this needs the folders of runs: name a run, a sweep, or the folder of all sweeps.", exported(bytes), "wandb-sync all.parquet"),
     E("the status of a folder without runs", ". contains no runs: there is no config.yaml and no records/*.json of a run below it.", None, "status ."),
     E("an option of an evaluation that is given twice", "svm.tol=1e-3 and svm.tol=1e-4 both set svm.tol: give it once.", lambda at: at.run(), "evaluate run svm.tol=1e-3 svm.tol=1e-4"),
     E("a condition and a query at once", "--where can't be combined with --sql: write it in the query.", lambda at: at.run(), "results run --where final --sql 'select 1 from results'"),

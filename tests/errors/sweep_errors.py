@@ -33,6 +33,10 @@ SWEEPS = [
     M("a wrong value in one job of a grid", "--multirun seed=0,x", "job seed=x...: seed=x has the wrong type: it must be a whole number."),
     M("a semicolon between values", "--multirun seed=0;1", "seed=0;1 can't be read: write commas between several values, and quotes around special characters, as \"seed='0;1'\"."),
     M("two equal runs in a grid", "--multirun seed=1,1", "job ... and job ... are the same run: remove one of them."),
+    M("a file of recorded runs that does not exist", "--multirun seed=0,1 sweep.recorded=nope.parquet", "sweep.recorded=nope.parquet: there is no such file; name one that results --export wrote."),
+    M("a file of recorded runs that is another file", "--multirun seed=0,1 sweep.recorded=a.txt", "sweep.recorded=a.txt: a.txt is not a file that results --export wrote: name such a file, a run, a sweep, or the folder of all sweeps.", lambda at: at.write("a.txt", "x")),
+    M("a file of recorded runs that is damaged", "sweep.recorded=a.parquet", "sweep.recorded=a.parquet: a.parquet is damaged or was edited (its checksum is missing): restore the file that results --export wrote.", lambda at: at.write("a.parquet", "PAR1")),
+    M("a folder of recorded runs", "sweep.recorded=.", "sweep.recorded=.: . is a directory, where a regular file is expected."),
     M("two sweep files at once", "+sweep=first,second", "+sweep=first,second names several files, whose grids can't be joined: run them one by one.", two_sweeps),
 ]
 # fmt: on

@@ -134,7 +134,7 @@ def test_a_run_has_snapshots_at_losses(program, small_options, tmp_path):
 
 
 def test_a_failed_job_does_not_stop_the_sweep_and_is_no_success(program, small_options, tmp_path):
-    words = ["training.batch_size=59", "snapshot.epochs=[0]"]  # of 60 images one is left over
+    words = ["arch.budget=3000", "training.batch_size=59", "snapshot.epochs=[0]"]  # of 60 images one is left over
     done = program("--multirun", "arch=resnet,mlp", *small_options, *words, cwd=tmp_path)
     assert done.returncode != 0
     assert "training.batch_size=59 leaves a single image" in done.stderr

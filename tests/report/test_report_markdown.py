@@ -29,7 +29,7 @@ def test_links_and_pictures_of_every_page_exist(sweep, tmp_path):
             linked.add(target)
             assert (index.parent / target).is_file(), (page.name, target)
     assert set(pages) <= linked
-    assert {"figures/mnist-3-8_test_error.png", "tables/results.csv"} <= linked
+    assert {"figures/mnist-3-8_test_error.png", "tables/claim_c1.csv"} <= linked
 
 
 def test_the_same_records_give_the_same_files(sweep, tmp_path):

@@ -6,7 +6,10 @@ import pytest
 
 from afterkernel.claims import CLAIMS
 from afterkernel.records import SkippedWarning, read_records
+from afterkernel.records.exported import export
+from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import build, claim_cards, runs
+from afterkernel.report.markdown import build_markdown
 
 
 def keep(folder, **named):
@@ -95,3 +98,23 @@ def test_runs_that_diverged_are_listed_and_left_out(write_run, tmp_path):
     assert listed in page
     table = (tmp_path / "report" / "tables" / "claim_c1.csv").read_text()
     assert "2 of 8 seeds (diverged)" in table
+
+
+def test_a_file_of_records_has_the_report_of_its_folder_and_its_runs_as_they_are(write_run, tmp_path):
+    for seed in range(2):
+        write_run({0: 0.1, 5: 0.05}, run_id=f"done{seed}", seed=seed)
+    write_run({0: 0.1}, last=5, run_id="cut", seed=2)
+    keep(tmp_path / "demo", later=["seed=3"])
+    file = tmp_path / "all.parquet"
+    export(read_records(tmp_path / "demo"), file)
+    found = runs.read_runs(file, read_distinct_runs(file))
+    assert {one.run_id: one.state for one in found.runs} == {"done0": "done", "done1": "done", "cut": "not done"}
+    page = build(file)
+    assert page == tmp_path / "all-report" / "index.html"
+    assert "2 of 3 runs are done" in page.read_text()
+    build(tmp_path / "demo")
+    tables = sorted(path.name for path in (tmp_path / "demo/report/tables").glob("*.csv"))
+    assert tables
+    for name in tables:
+        assert (page.parent / "tables" / name).read_bytes() == (tmp_path / "demo/report/tables" / name).read_bytes()
+    assert build_markdown(file, tmp_path / "pages") == tmp_path / "pages" / "index.md"

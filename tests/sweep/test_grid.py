@@ -1,12 +1,17 @@
 """The grid of a sweep: which runs it has, and which of them are finished."""
 
+import dataclasses
+
 import pytest
 
+from afterkernel.__main__ import main
 from afterkernel.config import compose
 from afterkernel.errors import UserError
+from afterkernel.records import read_records
+from afterkernel.records.exported import export
 from afterkernel.runs.planned import planned
 from afterkernel.runs.run import run
-from afterkernel.sweep.grid import compose_grid, finished
+from afterkernel.sweep.grid import compose_grid, finished, recorded
 
 SMALL = [
     "arch=mlp",
@@ -35,6 +40,17 @@ def test_one_run_in_two_sweeps_is_finished_where_it_was_run(entries):
     assert finished(entries) == {first.run_dir}
 
 
+def test_runs_with_wrong_labels_are_finished_like_others(tmp_path):
+    noisy = [*SMALL, "training.epochs=1", "training.label_noise=0.1", f"output_dir={tmp_path}"]
+    grid = compose_grid(compose, [[*noisy, "seed=0"], [*noisy, "seed=1"]])
+    run(grid[1].config, grid[1].run_dir)
+    assert finished(grid) == {grid[1].run_dir}
+    file = tmp_path / "all.parquet"
+    export(read_records(grid[1].run_dir), file)
+    kept = compose_grid(compose, [[*noisy, f"sweep.recorded={file}", f"seed={seed}"] for seed in (0, 1)])
+    assert recorded(kept) == {grid[1].run_dir}
+
+
 def test_what_differs_between_runs_is_what_is_swept(entries):
     assert [entry.varied for entry in entries] == [("sweep.name=a",), ("sweep.name=b",)]
 
@@ -51,3 +67,52 @@ def test_a_directory_without_runs_is_an_error():
 
 def test_nothing_is_planned_where_no_sweep_was_started(tmp_path):
     assert planned(tmp_path) == {}
+
+
+def test_a_sweep_does_not_run_what_a_file_has(tmp_path, capsys):
+    file = tmp_path / "all.parquet"
+    words = ["--multirun", "seed=0,1", *SMALL, f"sweep.recorded={file}"]
+    plain = words[:-1]
+    assert main([*plain, f"output_dir={tmp_path}/first", "sweep.name=s"]) == 0
+    export([one for one in read_records(tmp_path / "first") if one.seed == 0], file)
+    again = [*words, f"output_dir={tmp_path}/second", "sweep.name=other"]
+    capsys.readouterr()
+    assert main([*again, "sweep.dry_run=true"]) == 0
+    out = capsys.readouterr().out
+    assert f"2 runs, 0 finished, 1 recorded in {file}, 1 to do" in out
+    assert [line.split()[2:3] for line in out.splitlines()[1:3]] == [["recorded"], ["new"]]
+    assert main(again) == 0
+    assert f"2 runs, 1 recorded in {file}, 1 to do" in capsys.readouterr().out
+    assert {one.seed for one in read_records(tmp_path / "second")} == {1}
+    assert len(planned(tmp_path / "second")) == 1
+    assert main(again) == 0
+    assert f"2 runs, 1 finished before, 1 recorded in {file}, 0 to do" in capsys.readouterr().out
+
+
+def test_only_the_end_of_the_same_run_on_the_same_images_counts_as_recorded(tmp_path):
+    file = tmp_path / "all.parquet"
+    (one,) = compose_grid(compose, [[*SMALL, f"output_dir={tmp_path}"]])
+    run(one.config, one.run_dir)
+    (record,) = read_records(one.run_dir)
+
+    def counts(found, *words):
+        file.unlink(missing_ok=True)
+        export([found], file)
+        grid = compose_grid(compose, [[*SMALL, f"output_dir={tmp_path}/x", f"sweep.recorded={file}", *words]])
+        return len(recorded(grid)) == 1
+
+    assert counts(record)
+    assert not counts(record, "force=true")
+    assert not counts(record, "svm.tol=1e-5")
+    assert not counts(record, "seed=1")
+    assert not counts(dataclasses.replace(record, final=False))
+    assert not counts(dataclasses.replace(record, provenance={**record.provenance, "data_sha256": "0" * 64}))
+
+
+def test_a_single_run_that_a_file_has_is_not_run(tmp_path, capsys):
+    file = tmp_path / "all.parquet"
+    assert main([*SMALL, f"output_dir={tmp_path}/first"]) == 0
+    export(read_records(tmp_path / "first"), file)
+    assert main([*SMALL, f"output_dir={tmp_path}/second", f"sweep.recorded={file}"]) == 0
+    assert f"is recorded in {file}; force=true runs it" in capsys.readouterr().out
+    assert not (tmp_path / "second").exists()
