@@ -29,6 +29,19 @@ def test_what_is_linear_in_the_log_of_the_loss_is_read_off_exactly(below, factor
     assert found.value == pytest.approx(start + slope * math.log(loss), abs=1e-6)
 
 
+@given(st.floats(-2, 2), st.floats(-1, 1), st.floats(-1, 1), st.floats(0.0, 1.0))
+def test_a_parabola_in_the_log_of_the_loss_is_read_off_exactly_with_a_third_snapshot(start, slope, bend, share):
+    def value(loss):
+        return start + slope * math.log(loss) + bend * math.log(loss) ** 2
+
+    loss = 0.05 * 2**share
+    found = trajectory([0.2, 0.1, 0.05], value)
+    assert found.at(loss).value == pytest.approx(value(loss), abs=1e-9)
+    # A third snapshot too close to one of the two, or too far, is not used: the line between the two is.
+    far = trajectory([0.5, 0.1, 0.05, 0.049], value).at(loss)
+    assert far.value == pytest.approx((1 - share) * value(0.05) + share * value(0.1), abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("path", "missing"),
     [
