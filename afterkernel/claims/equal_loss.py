@@ -63,18 +63,16 @@ class Trajectory:
         It must continue the fall of the loss, by at most a factor of 3, and by no less than half the bracket: the
         values of snapshots that are close together would get large weights of opposite signs.
         """
-        course = [above - 1, above, above + 1, above + 2]
-        at = {place: math.log(self.losses[place] / loss) for place in course if self._is_positive(place)}
-        widest, narrowest = math.log(WIDEST), (at[above] - at[above + 1]) / 2 if above + 1 in at else math.inf
-        beyond = {
-            outer: abs(at[outer])
-            for outer, inner in ((above - 1, above), (above + 2, above + 1))
-            if outer in at and narrowest <= (at[outer] - at[inner]) * (1 if outer < inner else -1) <= widest
-        }
-        return sorted([above, above + 1, *sorted(beyond, key=beyond.__getitem__)[:1]])
-
-    def _is_positive(self, place: int) -> bool:
-        return bool(0 <= place < len(self.losses) and self.losses[place] > 0)
+        narrowest = math.sqrt(self.losses[above] / self.losses[above + 1])
+        steps = ((above - 1, above - 1, above), (above + 2, above + 1, above + 2))
+        beyond = [
+            outer
+            for outer, higher, lower in steps
+            if 0 <= outer < len(self.losses) and self.losses[lower] > 0 and not self.readings[outer].missing
+            if narrowest <= self.losses[higher] / self.losses[lower] <= WIDEST
+        ]
+        nearest = sorted(beyond, key=lambda at: abs(math.log(self.losses[at] / loss)))[:1]
+        return sorted([above, above + 1, *nearest])
 
     def next_to(self, loss: float) -> list[tuple[float, float]]:
         """Logarithm of the loss, and value, of the snapshots next to a loss: the last above it, and the first below."""
