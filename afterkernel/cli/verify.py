@@ -104,13 +104,13 @@ def _config(file: Path, record: Record, overrides: Sequence[str]) -> Config:
     UserError if its plugins or images are missing, or the images are other ones.
     """
     from afterkernel.config import override
-    from afterkernel.runs.run import stored_config
+    from afterkernel.runs.run import load_problem, stored_config
 
     try:
         plain = dict(record.config, force=False, keep=[])
         plain["logger"] = {"wandb": {"mode": "disabled"}}
         config = override(stored_config(plain), [*_execution(record), *overrides])
-        fingerprint = config.dataset.load().fingerprint
+        fingerprint = load_problem(config).fingerprint
     except UserError as error:
         raise type(error)(f"{file}: {record.run_id}: {error}") from error
     if fingerprint != record.provenance.get("data_sha256"):

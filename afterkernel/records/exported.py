@@ -29,7 +29,7 @@ from afterkernel.records.columns import COLUMNS, MEASURES_COLUMN, rows
 from afterkernel.records.connection import connect, interruptible, sql_string
 from afterkernel.records.document import RecordError, parse
 from afterkernel.records.files import write_atomic
-from afterkernel.records.record import KernelRecord, Record, Resources
+from afterkernel.records.record import KernelRecord, Record, Resources, is_configured
 
 _KEY = ("sweep", "run_id", "step", "evaluation_id")
 _MEASURE_COLUMNS = "measure_columns"
@@ -48,16 +48,16 @@ _SEAL = re.compile(rb"afterkernel_sha256\x18@([0-9a-f]{64})")
 def export(records: Iterable[Record], path: Path) -> list[Record]:
     """Add records to a file and return all that it holds then; of the same snapshot and evaluation the new one counts.
 
-    The file is replaced atomically, and only by one that holds every record. UserError if the file exists and is
-    damaged or no such file, or was written by a later version, or can't be written.
+    Records of two trainings of one run are never mixed: the training with an end counts, the new one if both have
+    ended. The file is replaced atomically, and only by one that holds every record that counts. UserError if the file
+    exists and is damaged or no such file, or was written by a later version, or can't be written.
     """
     path = path.resolve()  # a link stays one
     if not path.parent.is_dir():
         raise UserError(f"--export {path}: there is no folder {path.parent}: make it first.")
     with _only_writer(path.parent):
         known = _read(path, for_merging=True) if os.path.lexists(path) else []
-        merged = {_key(record): record for record in (*known, *records)}
-        found = [merged[key] for key in sorted(merged)]
+        found = sorted(_merged(known, records), key=_key)
         write_atomic(path, _encoded(found))
     return found
 
@@ -68,6 +68,43 @@ def read_exported(path: Path) -> list[Record]:
     UserError if it is no such file, is damaged or was edited.
     """
     return _read(path, for_merging=False)
+
+
+def _merged(known: Iterable[Record], new: Iterable[Record]) -> Iterator[Record]:
+    """The records of both, in any order."""
+    runs, new_runs = _by_run(known), _by_run(new)
+    for name, run in new_runs.items():
+        before = runs.get(name, {})
+        if not _trained_again(before, run):
+            runs[name] = before | run
+        elif _ends(run) or not _ends(before):
+            runs[name] = run
+    for run in runs.values():
+        yield from run.values()
+
+
+def _by_run(records: Iterable[Record]) -> dict[tuple[str, str, str], dict[int, Record]]:
+    """The records by run and evaluation, and by step."""
+    found: dict[tuple[str, str, str], dict[int, Record]] = {}
+    for record in records:
+        found.setdefault((record.sweep, record.run_id, record.evaluation_id), {})[record.step] = record
+    return found
+
+
+def _trained_again(before: dict[int, Record], run: dict[int, Record]) -> bool:
+    """Whether the records are of two trainings, as on two machines: with other weights, or that end elsewhere.
+
+    A training that Recorder recorded may be continued after its end.
+    """
+    hashes = [{step: one.provenance.get("snapshot_sha256") for step, one in each.items()} for each in (before, run)]
+    if any(hashes[0][step] != hashes[1][step] for step in before.keys() & run.keys()):
+        return True
+    ends = _ends(before), _ends(run)
+    return all(ends) and ends[0] != ends[1] and all(map(is_configured, run.values()))
+
+
+def _ends(run: dict[int, Record]) -> set[int]:
+    return {step for step, record in run.items() if record.final}
 
 
 def _key(record: Record) -> tuple[Any, ...]:

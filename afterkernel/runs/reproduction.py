@@ -1,7 +1,8 @@
 """Compares the records of a run with those of the same run computed again.
 
 Where versions, CPU and threads are those that were recorded, all numbers must be equal, bit for bit. Elsewhere rounding
-differs, and training enlarges it: numbers of the initialisation must agree to 1e-5, and a trained snapshot's may differ
+differs, and training enlarges it: numbers of the initialisation must agree to 1e-5 (errors to one image, and support
+vectors to one or 1 %), and a trained snapshot's may differ
 from the recorded one by at most the half width of the prediction interval for one more seed, t sd sqrt(1 + 1/n) over
 the n other seeds of the run's cell, at 95 % for all numbers of the run together (Bonferroni).
 """
@@ -34,6 +35,12 @@ _NOT_COMPARED = frozenset(
 )
 # Rounding errors themselves.
 _ROUNDING = frozenset({"gap", "kernel_error"})
+# What counts images: the option of the sample that it is measured on.
+_OF_IMAGES = {
+    **dict.fromkeys(("net_train_error", "net_test_error", "svm_train_error", "svm_test_error", "n_support")),
+    "ridge_loo_error": "gram_images",
+    "ridge_test_error": "num_images",
+}
 # The place of a number among those of a record, such as ("ntk", "margin").
 Place = tuple[str, str]
 
@@ -157,10 +164,24 @@ def _compare_initial(found: Comparison, was: Record, now: Record) -> None:
         if place[1] in _ROUNDING or isinstance(value, (str, tuple)) or (value is None and place not in present):
             continue
         other = present.get(place)
-        if value == other or (value is not None and other is not None and _near(float(value), float(other))):
+        near = value is not None and other is not None and _near(float(value), float(other))
+        if value == other or near or _differ_by_an_image(was, place, value, other):
             found.n_initial += 1
         else:
             found.differences.append(_difference(was, place, value, other))
+
+
+def _differ_by_an_image(record: Record, place: Place, was: Any, now: Any) -> bool:
+    """Whether an error differs by one image, or support vectors by one or 1 %: rounding decides on these."""
+    name = place[1]
+    if was is None or now is None or name not in _OF_IMAGES:
+        return False
+    if name == "n_support":
+        return bool(abs(was - now) <= max(1, 0.01 * was))
+    sample = record.config.get("measure", {}).get(_OF_IMAGES[name])
+    n_images = record.n_train if "train" in name or "loo" in name else record.n_test
+    least = min(n_images, sample) if isinstance(sample, int) else n_images
+    return bool(abs(was - now) <= 1 / least + ABSOLUTE)
 
 
 def _compare_trained(

@@ -54,7 +54,7 @@ def run(
     """
     remove_drafts(run_dir)
     with stage("loading the data"):
-        problem = _load(config)
+        problem = load_problem(config)
     with cpu_threads(config):
         lock_number = next_number(run_dir) if lock is None else lock.number
         state = begin_run(config, run_dir, problem.fingerprint, lock_number, check_cancelled)
@@ -95,7 +95,7 @@ class _Work:
         return valid_records(self.config, self.run_dir, self.run_id, self.state, found, summary)
 
 
-def _load(config: Config) -> Problem:
+def load_problem(config: Config) -> Problem:
     """The images, with the labels that the network is trained with."""
     clean = config.dataset.load()
     noisy = with_label_noise(clean, config.training.label_noise, config.seed)
@@ -192,7 +192,7 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
     check_checkpoints(run_dir)
     check_saved_grams(config, run_dir)
     with stage("loading the data"):
-        problem = _load(config)
+        problem = load_problem(config)
     state = state_to_evaluate(config, run_dir, problem.fingerprint)
     config.measure.warn_of_images(*problem.image_shape[1:])
     work = _Work(config, problem, run_dir, name, state, lock_number, check_cancelled)

@@ -124,6 +124,27 @@ def test_epoch_0_agrees_to_five_digits_elsewhere(runs):
     assert found.differences[0].startswith("epoch 0, train_loss: recorded ")
 
 
+def test_epoch_0_elsewhere_may_differ_by_what_rounding_decides(runs):
+    was, here = elsewhere(runs[0]), runs[0]
+    first, kernel = here[0], here[0].kernels[0]
+    for change, agrees in (
+        ({"net_test_error": first.net_test_error + 1 / 20}, True),
+        ({"net_test_error": first.net_test_error + 1 / 10}, False),
+        ({"net_train_error": first.net_train_error + 1 / 20}, False),  # two of 40 images
+        ({"svm_test_error": kernel.svm_test_error + 1 / 20}, True),
+        ({"n_support": kernel.n_support - 1}, True),
+        ({"n_support": kernel.n_support - 2}, False),
+    ):
+        found = compare(was, [changed(first, **change), *here[1:]], list(runs.values())[1:])
+        assert (not found.differences) == agrees, change
+
+
+def test_a_run_with_wrong_labels_is_computed_again(tmp_path, capsys):
+    words = [word for word in OPTIONS[1:] if not word.startswith("seed=")]
+    assert main([*words, "training.label_noise=0.1", f"output_dir={tmp_path}"]) == 0
+    assert verified(tmp_path, capsys)[0] == 0
+
+
 def test_trained_numbers_agree_elsewhere_as_far_as_seeds_do(runs):
     was, here, others = elsewhere(runs[0]), runs[0], list(runs.values())[1:]
     losses = [run[-1].train_loss for run in others]

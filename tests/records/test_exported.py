@@ -117,6 +117,48 @@ def test_records_are_added_and_replaced_and_none_is_lost(sweep, file, make_recor
     assert found == read_exported(file) == [again, other, *before[1:], new]
 
 
+def trained(make_record, weights, *steps, end=None, **fields):
+    return [
+        make_record(step=step, final=step == end, provenance={"snapshot_sha256": f"{weights}{step}"}, **fields)
+        for step in steps
+    ]
+
+
+def steps(found):
+    return [(one.step, one.provenance["snapshot_sha256"][0]) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("before", "new", "kept"),
+    [
+        (("a", 0, 5, 9), ("b", 0, 6, 9), "b"),  # of two that have ended the new one
+        (("a", 0, 5, 9), ("b", 0, 5), "a"),
+        (("a", 0, 5), ("b", 0, 5, 9), "b"),
+        (("a", 0, 5), ("b", 0, 6), "b"),
+    ],
+)
+def test_two_trainings_of_one_run_are_not_mixed(tmp_path, make_record, before, new, kept):
+    path = tmp_path / "a.parquet"
+    export(trained(make_record, *before, end=9), path)
+    found = export(trained(make_record, *new, end=9), path)
+    assert steps(found) == [(step, kept) for step in {before[0]: before, new[0]: new}[kept][1:]]
+
+
+def test_a_training_that_ends_elsewhere_is_another_one_unless_it_was_continued(tmp_path, make_record):
+    first, second = (trained(make_record, "a", 0, end, end=end) for end in (5, 6))
+    export(first, tmp_path / "a.parquet")
+    assert steps(export(second, tmp_path / "a.parquet")) == [(0, "a"), (6, "a")]
+    of_recorder = {"config": {"recorder": {}}}
+    first, second = (trained(make_record, "a", 0, end, end=end, **of_recorder) for end in (5, 6))
+    export(first, tmp_path / "b.parquet")
+    assert [step for step, _ in steps(export(second, tmp_path / "b.parquet"))] == [0, 5, 6]
+
+
+def test_lost_records_of_one_training_are_taken_from_the_file(tmp_path, make_record):
+    export(trained(make_record, "a", 0, 5, 9, end=9), tmp_path / "a.parquet")
+    assert len(export(trained(make_record, "a", 0, 9, end=9), tmp_path / "a.parquet")) == 3
+
+
 @pytest.mark.parametrize("name", ["where", "columns", "sort", "sql"])
 def test_an_export_is_of_all_records(file, name):
     with pytest.raises(UserError, match=f"--{name} can't be combined with --export"):
