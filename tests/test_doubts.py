@@ -27,7 +27,7 @@ def judged(*options, weights=None):
             for parameter in network.parameters():
                 parameter.fill_(weights)
     evaluator = Evaluator(config, problem, "run0")
-    return evaluator.evaluate(network, Snapshot(0, 0, 0.7, 0.5, 0.5), final=True), problem
+    return evaluator.evaluate(network, Snapshot(0, 0, 0.7, 0.5, 0.5), training_end="epochs"), problem
 
 
 def test_a_kernel_without_doubts_has_none():

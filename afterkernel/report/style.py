@@ -89,7 +89,7 @@ def epoch_axis(axes: Axes, epochs: Sequence[float], gap: float = 0.08) -> None:
             ticks.append(epoch)
     axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: fmt.general(value) if value % 1 else fmt.plain(value))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}" if value % 1 else fmt.plain(value))
 
 
 def loss_axis(axes: Axes, losses: Sequence[float]) -> None:

@@ -85,7 +85,7 @@ def test_a_record_says_how_exact_it_is(tmp_path):
     problem = config.dataset.load()
     network = config.arch.build(problem.image_shape)
     record = Evaluator(config, problem, "run", tmp_path).evaluate(
-        network, Snapshot(0, 0, 0.0, 0.0, 0.0, 0.0, "sha"), final=True
+        network, Snapshot(0, 0, 0.0, 0.0, 0.0, sha256="sha"), training_end="epochs"
     )
     exact, estimate = record.kernels
     assert (exact.kernel, estimate.kernel) == ("ntk", "sketch")

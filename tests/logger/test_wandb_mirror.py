@@ -20,7 +20,7 @@ from afterkernel.runs.run import wandb_run
 from afterkernel.wandb.mirror import Wandb
 from afterkernel.wandb.redact import without_paths
 
-KINDS_WITH_PATHS = ["output_dir", "dataset.root", "svm.library"]
+KINDS_WITH_PATHS = ["output_dir", "dataset.root", "svm.library", "sweep.recorded"]
 
 
 def configured(tmp_path, *words):
@@ -99,7 +99,7 @@ def test_every_option_that_names_a_place_is_private():
     named = {
         name
         for name, fields in every_option().items()
-        if any(word in name.split(".")[-1] for word in ("dir", "root", "path", "file", "library"))
+        if any(word in name.split(".")[-1] for word in ("dir", "root", "path", "file", "library", "recorded"))
     }
     private = {name for name, fields in every_option().items() if any(field.metadata["redact"] for field in fields)}
     assert named == private == set(KINDS_WITH_PATHS)

@@ -22,6 +22,7 @@ import afterkernel as ak
 from afterkernel.records import read_records, write_record
 from afterkernel.records.glossary import TERMS, markdown, term
 from afterkernel.report.figure_trajectory import trajectory
+from afterkernel.report.sections import make_sections
 from afterkernel.wandb.mirror import numbers_of
 
 assert ak.__file__.startswith(sys.argv[1]), ak.__file__
@@ -36,7 +37,8 @@ assert ak.sql("runs", "select max(condition) as most from results")["most"].toli
 assert term("condition").label == "condition"
 assert "| `condition` | condition number |  |" in markdown(TERMS)
 assert {"ntk/condition", "conjugate/condition"} <= numbers_of(read_records("runs")[-1]).keys()
-assert "condition" in set(trajectory(frame[frame["kernel"] == "ntk"])["measure"])
+rows = make_sections(read_records("runs"))[0].rows()
+assert "condition" in set(trajectory(rows[rows["kernel"] == "ntk"])["measure"])
 print("done")
 """
 
