@@ -21,7 +21,7 @@ def tables(folder):
 
 
 def assert_same_table(found, published):
-    rows, wanted = (list(csv.reader(path.open())) for path in (found, published))
+    rows, wanted = (list(csv.reader(path.read_text().splitlines())) for path in (found, published))
     assert len(rows) == len(wanted)
     for row, other in zip(rows, wanted, strict=True):
         for cell, expected in zip(row, other, strict=True):
