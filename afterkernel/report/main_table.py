@@ -55,8 +55,11 @@ def error_rows(sections: list[Section]) -> pd.DataFrame:
 
     found: list[dict[str, Any]] = []
     for section in sections:
-        rows = section.rows()
-        for (panel, rate), group in rows.groupby(KEYS):
+        several = len(section.evaluation_groups) > 1
+        parts = [section.rows(name) for name in section.evaluation_groups]
+        for (panel, rate), group in (cell for rows in parts for cell in rows.groupby(KEYS)):
+            outputs = ", ".join(sorted(set(group["kernel_output"]) - {""})) if several else ""
+            panel = f"{panel}, kernel.output={outputs}" if outputs else str(panel)
             for method, errors in _errors(group, _ridge_sample(section)):
                 own = errors["net_test_error"].to_numpy()
                 values = errors["value"].astype(float)
