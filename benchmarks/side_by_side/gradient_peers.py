@@ -78,7 +78,7 @@ def trak(network: Network, x: Tensor, x_test: Tensor | None, most: int) -> list[
             return logits.squeeze()
 
         def get_out_to_loss_grad(self, *_: Any) -> Tensor:
-            raise NotImplementedError  # TRAK requires the method, and calls it only to score losses
+            raise AssertionError("TRAK calls this only to score losses, which is not done here")
 
     count, model = network.parameter_count, network.layers
     computer = package.FunctionalGradientComputer(model, Logit(), count, x.dtype, x.device)

@@ -1,4 +1,4 @@
-"""Each claim on made-up rows: which values are paired, the verdict, and what is left out."""
+"""Tests of each claim on synthetic rows: which values are paired, which are excluded, and the verdict."""
 
 import numpy as np
 import pandas as pd

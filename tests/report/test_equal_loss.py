@@ -1,4 +1,4 @@
-"""Comparisons at equal training loss: where runs are read off, what is left out, and that losses alone show nothing."""
+"""Tests of comparisons at equal training loss: interpolation, excluded runs, and effects of the loss alone."""
 
 import dataclasses
 import math

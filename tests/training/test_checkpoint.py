@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from saved_snapshots import assert_same, saved
 
 import afterkernel as ak
 from afterkernel.data.sources.digits import Digits
@@ -55,29 +56,12 @@ def fit(problem, run_dir, *, break_at=None, seed=0, epochs=6, noise=False, ident
     )
 
 
-def contents(run_dir):
-    """Every snapshot: its facts without the time, and its weights."""
-    found = {}
-    for path in snapshot.paths(run_dir):
-        facts = json.loads(path.read_text())
-        del facts["wall_s_train"], facts["sha256"]
-        found[path.name] = facts, torch.load(path.with_suffix(".pt"), weights_only=True)
-    return found
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for name, (facts, weights) in one.items():
-        assert facts == other[name][0]
-        assert all(torch.equal(weights[key], other[name][1][key]) for key in weights)
-
-
 @pytest.fixture(scope="module", params=["none", "rotation_shift"])
 def whole(request, problem, tmp_path_factory):
     """Whether images are augmented, and what an unbroken training saves."""
     folder = tmp_path_factory.mktemp("whole")
     fit(problem, folder, augment=request.param)
-    return request.param, contents(folder)
+    return request.param, saved(folder)
 
 
 @pytest.mark.parametrize("break_at", [1, 3, 4, 8, 10, 13, 18])
@@ -88,7 +72,7 @@ def test_broken_off_anywhere_it_ends_as_unbroken(problem, tmp_path, break_at, wh
     assert (tmp_path / "broken" / CHECKPOINT).exists() == (break_at > STEPS_AN_EPOCH)
     summary = fit(problem, tmp_path / "broken", augment=augment)
     assert summary.epochs == 6
-    assert_same(expected, contents(tmp_path / "broken"))
+    assert_same(expected, saved(tmp_path / "broken"))
     assert not (tmp_path / "broken" / CHECKPOINT).exists()
 
 
@@ -98,7 +82,7 @@ def test_broken_off_many_times(problem, tmp_path):
         with pytest.raises(BrokenOffError):
             fit(problem, tmp_path / "broken", break_at=STEPS_AN_EPOCH + 1)
     fit(problem, tmp_path / "broken", break_at=STEPS_AN_EPOCH * 2 + 1)  # two epochs are left
-    assert_same(contents(tmp_path / "whole"), contents(tmp_path / "broken"))
+    assert_same(saved(tmp_path / "whole"), saved(tmp_path / "broken"))
 
 
 def test_it_continues_and_does_not_start_over(problem, tmp_path):
@@ -117,7 +101,7 @@ def test_a_loss_target_ends_a_resumed_training_at_the_same_epoch(problem, tmp_pa
             fit(problem, folder, break_at=break_at, **options)
         again = fit(problem, folder, **options)
         assert (again.epochs, again.stopped_by) == (whole.epochs, "loss_target")
-        assert_same(contents(tmp_path / "whole"), contents(folder))
+        assert_same(saved(tmp_path / "whole"), saved(folder))
 
 
 def test_random_numbers_drawn_in_training_continue(problem, tmp_path):
@@ -125,7 +109,7 @@ def test_random_numbers_drawn_in_training_continue(problem, tmp_path):
     with pytest.raises(BrokenOffError):
         fit(problem, tmp_path / "broken", break_at=8, noise=True)
     fit(problem, tmp_path / "broken", noise=True)
-    assert_same(contents(tmp_path / "whole"), contents(tmp_path / "broken"))
+    assert_same(saved(tmp_path / "whole"), saved(tmp_path / "broken"))
 
 
 def test_time_of_training_adds_up(problem, tmp_path):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from saved_snapshots import assert_same, saved
 
 import afterkernel as ak
 from afterkernel.data.batches import generator
@@ -52,22 +53,6 @@ def fit(problem, run_dir, *, arch="mlp", at=(0,), losses=(), break_at=None, **op
     training = Training(**{"lr": 0.5, "batch_size": 10, "epochs": EPOCHS, **options})
     execution = Execution(0, CPU, "this", checkpoint_every_s=0)
     return network, train(network, problem, training, Snapshots(list(at), list(losses)), run_dir, execution)
-
-
-def saved(run_dir):
-    """The facts of all snapshots by step, without the time, and their weights."""
-    found = {}
-    for step, path in snapshot.paths_by_step(run_dir).items():
-        facts = vars(snapshot.read(path)) | {"wall_s_train": 0, "sha256": ""}
-        found[step] = facts, torch.load(path.with_suffix(".pt"), weights_only=True)
-    return found
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for step, (facts, weights) in one.items():
-        assert facts == other[step][0]
-        assert all(torch.equal(weights[name], other[step][1][name]) for name in weights)
 
 
 @pytest.fixture(scope="module", params=["mlp", "batch_norm"])
