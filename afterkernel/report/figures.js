@@ -25,6 +25,12 @@
     target.className = "live";
     target.setAttribute("aria-hidden", "true"); // The image and its alternative text stay for assistive technology.
     const { view } = await vegaEmbed(target, spec, { config, renderer: "svg", actions: false, ast: true });
+    target.addEventListener("click", ({ target: mark }) => {
+      const rate = mark.closest(".role-legend-entry") && mark.__data__?.datum?.value;
+      if (typeof rate !== "string" || !spec.usermeta.rates) return;
+      const shown = view.signal("rates");
+      view.signal("rates", shown.includes(rate) ? shown.filter((one) => one !== rate) : [...shown, rate]).runAsync();
+    });
     views.get(figure)?.view.finalize();
     figure.querySelector(".live")?.remove();
     image.after(target);
