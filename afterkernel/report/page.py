@@ -16,7 +16,7 @@ from afterkernel.kernel_kinds import describe
 from afterkernel.records.files import output_folder, write_atomic
 from afterkernel.records.record import Record, is_configured
 from afterkernel.records.store import read_distinct_runs
-from afterkernel.report import claim_cards, facts, runs
+from afterkernel.report import claim_cards, facts, runs, training_failure
 from afterkernel.report.figure_pool import figure_pool
 from afterkernel.report.output import ReportFiles
 from afterkernel.report.section_view import n_figures, section_view
@@ -95,7 +95,7 @@ def content(
         "lead": _lead(sections, known),
         "runs": known,
         "unfinished": runs.table(known),
-        "diverged": runs.diverged(records),
+        "training_failures": training_failure.in_words(records),
         "provisional": SHOWN,
         "cards": [claim_cards.claim_card(finding, files) for finding in found],
         "method": claim_cards.METHOD,
