@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from afterkernel.config.schema import every_option
+from afterkernel.config.catalogue import every_option
 from afterkernel.records.columns import NAMES
 from afterkernel.records.record import KernelRecord, Record
 
