@@ -52,7 +52,7 @@ def overview() -> str:
     for name, presets in preset_names().items():
         lines += entry(name, ", ".join(presets), _COLUMN)
     lines += ["", "Sweeps, as +sweep=NAME:"]
-    lines += entry("", ", ".join(sweep_names()), 2)
+    lines += [f"  {line}" for line in wrapped(", ".join(sweep_names()), 2)]
     lines += ["", "More help:"]
     for topic, text in _MORE.items():
         lines += entry(f"--help {topic}", text, 34)
@@ -72,7 +72,7 @@ _EXAMPLES = (
     "arch=mlp training.lr=0.1",
     "--multirun arch=vgg,mlp training.lr=0.03,0.1 seed=0,1",
     "+sweep=demo",
-    "--cfg job arch=mlp          print the configuration, and run nothing",
+    "--cfg job arch=mlp",
 )
 _EXTENDING = (
     "plugins=[MODULE] adds networks, data sets, kernels, measures, SVM backends, claims and launchers of your own; "
