@@ -23,13 +23,13 @@ from afterkernel.data import SOURCES, Source
 from afterkernel.errors import MissingPluginError, UserError
 from afterkernel.kernel_kinds import KINDS as KERNEL_KINDS
 from afterkernel.launchers import LAUNCHERS, Launcher
+from afterkernel.loggers.options import Logger
 from afterkernel.measures import MEASURES, Measures, measure_options
 from afterkernel.models import ARCHITECTURES, Architecture
 from afterkernel.options import option, walk
 from afterkernel.plugins import Registry
 from afterkernel.svm import BACKENDS, Backend
 from afterkernel.training.options import Snapshots, Trainer, Training
-from afterkernel.wandb.mirror import Logger
 
 
 @dataclasses.dataclass
@@ -74,7 +74,7 @@ class Config:
     kernel: Kernel = option(Kernel, "kernels")
     svm: Backend = option(Backend, "hard-margin SVM")
     measure: Measures = option(measure_options, "measures of kernels")
-    logger: Logger = option(Logger, "mirrors")
+    logger: Logger = option(Logger, "services and files that get the numbers of a run")
     trainer: Trainer = option(Trainer, "where the work runs")
     launcher: Launcher = option(Launcher, "where the runs of a sweep are computed")
     sweep: Sweep = option(Sweep, "sweep")

@@ -10,11 +10,12 @@ from pathlib import Path
 from afterkernel.config.public import public_command, public_record
 from afterkernel.config.schema import public
 from afterkernel.errors import UserError
+from afterkernel.records.metrics import numbers_of
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report.grouping import AUGMENT, RATE, Options, complete, flatten, separating
 from afterkernel.report.runs import SweepRuns, read_runs
-from afterkernel.wandb.mirror import Wandb, numbers_of
+from afterkernel.wandb.options import Wandb
 from afterkernel.wandb.redact import without_paths
 
 # Options by which groups of seeds are nested, outermost first; every other separating option comes after.

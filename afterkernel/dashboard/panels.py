@@ -12,8 +12,8 @@ from typing import Any
 
 from afterkernel.claims.panel import Condition, Panel
 from afterkernel.records.glossary import BY_NAME, TOPICS
+from afterkernel.records.metrics import EPOCH
 from afterkernel.report.terms import NETWORK, kernel_rank, terms_of
-from afterkernel.wandb.mirror import EPOCH
 
 # W&B shows ten lines per panel by default; here, a line is a group of seeds.
 MOST_LINES = 100

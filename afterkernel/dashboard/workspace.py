@@ -9,7 +9,8 @@ from afterkernel.claims import CLAIMS, Finding
 from afterkernel.dashboard import panels
 from afterkernel.dashboard.claim_text import claim_text, finding_on
 from afterkernel.dashboard.inputs import DashboardInputs
-from afterkernel.wandb.mirror import EPOCH, RUN
+from afterkernel.records.metrics import EPOCH
+from afterkernel.wandb.run import RUN
 
 
 def workspace(inputs: DashboardInputs, findings: Sequence[Finding], entity: str) -> Any:
