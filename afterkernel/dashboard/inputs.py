@@ -10,7 +10,7 @@ from pathlib import Path
 from afterkernel.config.public import public_command, public_record
 from afterkernel.config.schema import public
 from afterkernel.errors import UserError
-from afterkernel.records.metrics import numbers_of
+from afterkernel.records.metrics import LIVE, numbers_of
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report.grouping import AUGMENT, RATE, Options, complete, flatten, separating
@@ -70,7 +70,7 @@ def read(directory: Path, project: str | None, entity: str | None) -> DashboardI
         runs=SweepRuns(runs),
         project=project or str(_only(directory, "project", [one.project for one in logged.values()])),
         entity=entity or _only(directory, "entity", [one.entity for one in logged.values()]),
-        metrics=tuple(dict.fromkeys(name for record in records for name in numbers_of(record))),
+        metrics=(*LIVE, *dict.fromkeys(name for record in records for name in numbers_of(record))),
         grouping=grouping(records),
         n_not_logged=sum(one.mode == "disabled" for one in logged.values()),
     )

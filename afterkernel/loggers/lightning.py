@@ -10,7 +10,7 @@ from typing import Any
 
 from afterkernel.loggers.options import Mlflow
 from afterkernel.records.logged_run import LoggedRun
-from afterkernel.records.metrics import facts_of, numbers_of
+from afterkernel.records.metrics import PROGRESS, facts_of, numbers_of
 from afterkernel.records.record import Record
 from afterkernel.records.training_curve import TrainingPoint
 
@@ -37,7 +37,7 @@ class _LightningRun:
         if not self._has_facts:
             self._log_options(self.logged.config | facts_of(record))
             self._has_facts = True
-        self._log(numbers_of(record) | {"evaluation/progress": progress}, record.step)
+        self._log(numbers_of(record) | {PROGRESS: progress}, record.step)
         self.logger.save()
 
     def end(self, state: str, error: str | None = None) -> None:

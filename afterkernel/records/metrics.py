@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from afterkernel.records.glossary import BY_NAME
+from afterkernel.records.glossary import BY_NAME, TRAINING_TERMS
 from afterkernel.records.record import KernelRecord, Record
 
 # The x-axis of all metrics.
 EPOCH = "epoch"
 # Columns of a record, apart from its kernels: those logged as metrics, and those that are facts about the run.
 _RECORD_TERMS = [BY_NAME[field.name] for field in dataclasses.fields(Record) if field.name in BY_NAME]
+# What loggers get of a run in progress, which is in no record.
+PROGRESS = "evaluation/progress"
+LIVE = (*(f"training/{term.name}" for term in TRAINING_TERMS), PROGRESS)
 NETWORK_COLUMNS = [term.name for term in _RECORD_TERMS if term.topic in ("network", "cost")]
 FACTS = [term.name for term in _RECORD_TERMS if term.topic == "run" and term.name not in (EPOCH, "final")]
 

@@ -13,7 +13,7 @@ import os
 from typing import Any, Literal
 
 from afterkernel.records.logged_run import LoggedRun
-from afterkernel.records.metrics import EPOCH, facts_of, numbers_of
+from afterkernel.records.metrics import EPOCH, PROGRESS, facts_of, numbers_of
 from afterkernel.records.record import Record
 from afterkernel.records.training_curve import TrainingPoint
 from afterkernel.wandb.account import reason
@@ -55,7 +55,7 @@ class WandbRun:
 
     def log_record(self, record: Record, progress: float) -> None:
         """Log one snapshot against its epoch; the numbers of the last one are the run's summary."""
-        numbers = numbers_of(record) | {"evaluation/progress": progress}
+        numbers = numbers_of(record) | {PROGRESS: progress}
         if not self._of_records:
             self.run.config.update(facts_of(record))
         # No summary by W&B: it would keep a number, such as a margin, that a later snapshot does not have.
