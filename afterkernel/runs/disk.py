@@ -11,9 +11,9 @@ from afterkernel.records.files import KERNELS_FOLDER, RECORDS, REPLACED, SNAPSHO
 
 # Folders of a run by the kind of their files: `samples` is what the next snapshot is compared with, `replaced` the old
 # contents of a forced run that has not finished. Files elsewhere (configuration, logs) are "other".
-_KINDS = {folder: folder for folder in (RECORDS, SNAPSHOTS, KERNELS_FOLDER, TILES, "wandb", REPLACED)} | {
-    "supports": "samples"
-}
+_KINDS = {
+    folder: folder for folder in (RECORDS, SNAPSHOTS, KERNELS_FOLDER, TILES, "wandb", "csv", "tensorboard", REPLACED)
+} | {"supports": "samples"}
 
 
 def disk_use(run_dir: Path | str) -> Counter[str]:

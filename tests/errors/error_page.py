@@ -7,6 +7,7 @@ from pathlib import Path
 import command_errors as words
 import data_errors as data
 import file_errors as files
+import logger_errors as loggers
 import path_errors as paths
 import sweep_errors as sweeps
 import value_errors as values
@@ -23,6 +24,7 @@ ERROR_CASES: dict[str, list[ErrorCase]] = {
     "Numbers": values.NUMBERS,
     "Lists": values.LISTS,
     "Texts": values.TEXTS,
+    "Loggers": loggers.LOGGERS,
     "References": values.REFERENCES,
     "Code, and Hydra's own settings": values.CODE,
     "Deleted and chosen": values.DELETED,
