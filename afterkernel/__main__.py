@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from afterkernel.cli import DEFAULT, commands, load_plugins, main_of
 from afterkernel.errors import UserError
 from afterkernel.plugins import skip_last_collection
+from afterkernel.progress.display import waiting
 from afterkernel.text import closest
 
 # Errors of the system for a path that no file can have, or that this user may not use.
@@ -71,7 +72,12 @@ def _run(argv: list[str]) -> int:
         near = closest(command, [*commands(), "--help", "--version"])
         hint = f"did you mean {near}?" if near else "write options as name=value, and see --help."
         raise UserError(f"{command!r} is neither a command nor an option: {hint}")
-    return main_of(DEFAULT)(argv)
+    if {"-h", "--help"} & set(argv):
+        return main_of(DEFAULT)(argv)
+    with waiting("loading packages") as say:
+        main = main_of(DEFAULT)
+        say("reading the options")
+        return main(argv)
 
 
 if __name__ == "__main__":

@@ -73,8 +73,8 @@ def last_line(run_dir: Path) -> str:
             file.seek(max(0, file.tell() - 4096))
             lines = file.read().decode("utf-8", "replace").strip().splitlines()
     except OSError:
-        return "beginning"
-    return lines[-1].partition(" ")[2].strip() if lines else "beginning"
+        return "starting"
+    return lines[-1].partition(" ")[2].strip() if lines else "starting"
 
 
 def main(argv: Sequence[str]) -> int:

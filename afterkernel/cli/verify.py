@@ -145,7 +145,7 @@ def _computed(config: Config, run_id: str) -> list[Record]:
     with tempfile.TemporaryDirectory(prefix="afterkernel-") as folder:
         planned = planned_run(replace(config, output_dir=folder))
         with display_run(planned.job.run_id, planned.run_dir):
-            outcome = execute(planned.job, "none")
+            outcome = execute(planned.job, prints=False)
         if outcome.state != "finished":
             raise UserError(f"{run_id} can't be computed again: {outcome.message or outcome.state}")
         return sorted(read_records(planned.run_dir), key=lambda record: record.step)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from afterkernel.launchers.job import Job, Outcome
-from afterkernel.progress.display import ProgressRow, ProgressView, display, print_above
+from afterkernel.progress.display import ProgressRow, ProgressView, Where, display, print_above
 from afterkernel.progress.work import Progress
 from afterkernel.runs.progress_file import read_progress
 from afterkernel.runs.run_lock import owner_of
@@ -60,6 +60,7 @@ class SweepProgress:
         self.running: dict[str, RunProgress] = {}
         self._most = 0
         self._looked_s = float("-inf")
+        self._printed_s = clock()
         self._next = 0
 
     def on_start(self, job: Job) -> None:
@@ -126,11 +127,16 @@ class SweepProgress:
         parts = sum(run.fraction(whole_s, now_s) or 0.0 for run in running)
         return ProgressView(rows, f"sweep {self.name}: {self.summary()}", (ended + parts) / max(self.total, 1))
 
+    def print_line(self, line: str, where: Where = "out") -> None:
+        """Print a line above the display, or where its stream goes."""
+        self._printed_s = self.clock()
+        print_above(line, where)
+
     @contextmanager
-    def shown(self, *, streams_output: bool) -> Iterator[None]:
-        """Show the progress on a terminal during the block; elsewhere a line per minute, unless the runs print here."""
+    def shown(self) -> Iterator[None]:
+        """Show the progress on a terminal during the block; elsewhere print it after a minute without a line."""
         with display(self.view) as on_terminal:
-            if on_terminal or streams_output:
+            if on_terminal:
                 yield
                 return
             ended = threading.Event()
@@ -143,9 +149,10 @@ class SweepProgress:
                 thread.join()
 
     def _lines(self, ended: threading.Event) -> None:
-        while not ended.wait(SECONDS_BETWEEN_LINES):
-            self.refresh()
-            print_above(self.summary())
+        while not ended.wait(max(self._printed_s + SECONDS_BETWEEN_LINES - self.clock(), 0.01)):
+            if self.clock() - self._printed_s >= SECONDS_BETWEEN_LINES:
+                self.refresh()
+                self.print_line(self.summary())
 
     def _finished_s(self) -> Sequence[float]:
         return [outcome.wall_s for outcome in self.of("finished")]
@@ -184,6 +191,6 @@ def run_timing(report: Progress | None, spent_s: float) -> RunTiming:
 def describe_progress(report: Progress | None) -> str:
     """The progress of a run in words; for a stage that reports none, for how long it has been running."""
     if report is None:
-        return "beginning"
+        return "starting"
     silent_s = 0.0 if report.silent_since is None else time.time() - report.silent_since
     return report.words if silent_s < SILENT_S else f"{report.words}, running, {duration(silent_s)}"

@@ -82,7 +82,9 @@ def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path)
     code, text = OnTerminal(words, tmp_path).end()
     assert code == 1, text
     assert re.search(r"sweep s: 0 of 2 done, 1 running, 1 to go", text)
-    assert re.search(r"mlp-lr0.1-seed0-\w+ +(beginning|training: epoch \d+ of at most 100, loss [\d.e-]+) ", text)
+    assert re.search(
+        r"mlp-lr0.1-seed0-\w+ +(starting|loading [a-z ]+|training: epoch \d+ of at most 100, loss [\d.e-]+) ", text
+    )
     # Whole lines, each once during the sweep; the failure again at the end.
     assert len(re.findall(r"\[1/2\] finished mlp-lr0.1-seed0-\w+ in [\dmins ]+(; about .* left)?\r\n", text)) == 1
     assert (
@@ -164,13 +166,20 @@ def test_a_run_in_a_pipe_has_its_own_lines_alone(program, tmp_path):
     assert done.stderr == ""
 
 
-def test_in_a_pipe_there_are_plain_lines(sweep):
+def test_in_a_pipe_a_sweep_has_one_line_a_run_with_its_numbers(sweep):
     output = (sweep / "output.txt").read_text()
     assert "\x1b" not in output
     assert "\r" not in output
-    assert output.count("snapshot saved") == 4 * 3
-    assert re.search(r"^\[1/4\] finished \S+ in \d+ s; about .* left$", output, re.M)
-    assert re.search(r"^\[4/4\] finished \S+ in \d+ s$", output, re.M)
+    first, *lines, last = [line for line in output.splitlines() if not re.match(r"\d of 4 done, ", line)]
+    assert first.startswith("sweep ")
+    assert last == "4 of 4 runs finished"
+    numbers = r"NTK [\d.]+ % -> AK [\d.]+ %, swap [\d.]+ -> [\d.]+, (\d+ min )?\d+ s"
+    for place, line in enumerate(lines, start=1):
+        left = "; about .* left" if place < 4 else ""
+        assert re.fullmatch(rf"\[{place}/4\] \w+ seed \d: {numbers}{left}", line), line
+    assert len(lines) == 4
+    logs = [path.read_text() for path in sweep.glob("runs/*/*/run.log")]
+    assert sum(log.count("snapshot saved") for log in logs) == 4 * 3
 
 
 def test_a_run_killed_during_the_display_is_reported_and_ctrl_c_ends_the_others(tmp_path):

@@ -63,7 +63,7 @@ def test_counts_and_time_left(tmp_path, clock):
 
 def test_a_row_is_of_the_run_where_that_is_known_else_of_its_stage(tmp_path):
     run = RunProgress("a", tmp_path, 0.0)
-    assert run.row(None, 5.0) == display_module.ProgressRow("a", "beginning", None, "")
+    assert run.row(None, 5.0) == display_module.ProgressRow("a", "starting", None, "")
     run.report = progress(words="training: epoch 3 of 10", fraction=0.3, left_s=110.0)
     row = run.row(None, 30.0)
     assert (row.words, row.fraction) == ("training: epoch 3 of 10", 0.3)
@@ -85,7 +85,7 @@ def test_a_stage_without_progress_is_shown_as_running():
     assert re.fullmatch(
         r"epoch 1: ntk, running, 1 h 1\d min", describe_progress(progress(silent_since=time.time() - 4200))
     )
-    assert describe_progress(None) == "beginning"
+    assert describe_progress(None) == "starting"
 
 
 def test_files_are_read_once_a_second_of_runs_in_progress_alone_and_in_turn(tmp_path, clock, monkeypatch):
