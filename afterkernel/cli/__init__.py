@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from afterkernel.errors import UserError
+from afterkernel.exit_codes import ExitCode
 from afterkernel.plugins import without_collections
 from afterkernel.text import closest
 
@@ -44,6 +45,7 @@ def overview() -> str:
         lines.append(f"{f'python -m afterkernel {usage}':<50} {purpose.rstrip('.')}")
     lines.append(f"{'python -m afterkernel COMMAND --help':<50} usage, options and an example of a command")
     lines.append(f"{'python -m afterkernel --version':<50} the version")
+    lines += ["", "Exit codes:", *(f"  {code:<4} {code.meaning}" for code in ExitCode)]
     return "\n".join(lines)
 
 

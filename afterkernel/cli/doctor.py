@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from afterkernel.cli import CommandParser
+from afterkernel.exit_codes import ExitCode
 from afterkernel.svm import BACKENDS, HardMarginSVM
 from afterkernel.text import print_table
 from afterkernel.types import Float, Int, Tensor
@@ -92,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
         wall = "" if row.wall_s is None else f"{row.wall_s:.2f}"
         lines.append((mark, row.name, _number(row.margin_error), _number(row.gap), wall, row.advice))
     print_table(["", "name", "margin error", "gap", "seconds", "what to do"], lines)
-    return 0 if all(row.ok for row in rows if row.required) else 1
+    return ExitCode.DONE if all(row.ok for row in rows if row.required) else ExitCode.FAILED
 
 
 def _number(value: float | None) -> str:

@@ -17,6 +17,7 @@ from afterkernel.config import CONF, compose, parse, to_config
 from afterkernel.config.help import help_text
 from afterkernel.config.overrides import check_once
 from afterkernel.errors import UserError
+from afterkernel.exit_codes import ExitCode
 from afterkernel.runs.worker import failure_message
 from afterkernel.sweep.composer import Composer
 from afterkernel.sweep.estimate import print_plan
@@ -106,8 +107,8 @@ def _run_grid(swept: Sequence[str], given: Sequence[str], held: DictConfig) -> i
         print_plan(planned_runs)
     except OSError as error:
         print(f"afterkernel: {failure_message(error)}", file=sys.stderr)
-        return 1
-    return 0
+        return ExitCode.FAILED
+    return ExitCode.DONE
 
 
 def _show(parsed: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from afterkernel.progress.display import ProgressRow, ProgressView, Where, displ
 from afterkernel.progress.work import Progress
 from afterkernel.runs.progress_file import read_progress
 from afterkernel.runs.run_lock import owner_of
-from afterkernel.sweep.time_remaining import RunTiming, TimeRemaining, mean_run_s, time_left
+from afterkernel.sweep.time_remaining import RunTiming, TimeRemaining, mean_run_s, run_rate, time_left
 from afterkernel.text import duration
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -91,7 +91,7 @@ class SweepProgress:
         """The time that the sweep will still take, from the last progress of its runs."""
         now_s, running = self.clock(), list(self.running.values())
         known = [run.run_timing(now_s) for run in running]
-        return time_left(self._finished_s(), known, self.to_go, min(self._most, len(running) + self.to_go))
+        return time_left(self._finished_s(), known, self.to_go, self._at_once)
 
     def summary(self) -> str:
         """Counts and time left."""
@@ -101,8 +101,21 @@ class SweepProgress:
         parts += [f"{elsewhere} left to other processes"] if elsewhere else []
         parts += [f"{len(self.running)} running"] if self.running else []
         parts += [f"{self.to_go} to go"] if self.to_go else []
-        left = self.left() if self.running or self.to_go else None
-        return ", ".join([*parts, str(left)] if left is not None else parts)
+        if self.running or self.to_go:
+            parts += self._pace()
+        return ", ".join(parts)
+
+    def _pace(self) -> list[str]:
+        """Runs per hour and the time left, as far as known."""
+        now_s, left = self.clock(), self.left()
+        whole_s = mean_run_s(self._finished_s(), [run.run_timing(now_s) for run in self.running.values()])
+        rate = [run_rate(self._at_once, whole_s)] if whole_s and self._at_once else []
+        return [*rate, *([str(left)] if left is not None else [])]
+
+    @property
+    def _at_once(self) -> int:
+        """How many runs will run at a time."""
+        return min(self._most, len(self.running) + self.to_go)
 
     def refresh(self) -> None:
         """Read the progress of running jobs, at most once per second, and in turn if they are many."""

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from afterkernel.errors import UserError
+from afterkernel.exit_codes import ExitCode
 from afterkernel.launchers.job import Job, Outcome
 from afterkernel.launchers.launcher import Launcher
 from afterkernel.progress.display import print_above
@@ -18,8 +19,6 @@ from afterkernel.sweep.outcome_line import describe_numbers, describe_options
 from afterkernel.sweep.progress import SweepProgress
 from afterkernel.text import duration
 from afterkernel.training.snapshot import read_summary
-
-FAILED = 1
 
 
 class SweepEvents:
@@ -87,7 +86,7 @@ def run_sweep(planned_runs: Sequence[PlannedRun], launcher: Launcher, on_error: 
                 launcher.launch(jobs, events, execute)
     finally:
         _summary(events, len(jobs), planned_runs)
-    return FAILED if progress.of("failed") else 0
+    return ExitCode.FAILED if progress.of("failed") else ExitCode.DONE
 
 
 def _summary(events: SweepEvents, wanted: int, planned_runs: Sequence[PlannedRun]) -> None:
