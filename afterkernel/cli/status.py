@@ -163,7 +163,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _watch(directory: Path, report: Report) -> Report:
     """Print each change of a state, above a display of the runs in progress, until all runs have ended."""
-    shown: dict[str, tuple[str, str]] = {}
+    shown: dict[str, tuple[StatusName, str]] = {}
 
     def view() -> ProgressView:
         running = [ProgressRow(row.name, row.detail, None, "") for row in report.rows if row.state == "running"]

@@ -26,7 +26,7 @@ from afterkernel.config import Config, device
 from afterkernel.errors import UserError
 from afterkernel.files.json_data import decode, encode
 from afterkernel.launchers.job import LOG
-from afterkernel.records.files import LOCKS, RECORDS, REPLACED, STATE, write_atomic
+from afterkernel.records.files import CHECKPOINT, LOCKS, RECORDS, REPLACED, STATE, write_atomic
 from afterkernel.records.store import fence_records
 from afterkernel.training import snapshot
 from afterkernel.training.checkpoint import checkpoint_identity
