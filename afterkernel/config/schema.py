@@ -49,6 +49,11 @@ class Sweep:
     claims: list[str] = option(
         [], "claims that the report judges; all by default", choices=CLAIMS, affects_results=False
     )
+    also: list[str] = option(
+        [],
+        'further grids of the same sweep, each as options that replace those of its grid, such as "arch=vgg seed=0,1"',
+        affects_results=False,
+    )
     max_runs: int = option(10_000, "maximum number of runs of a sweep", at_least=1, affects_results=False)
     recorded: str | None = option(
         None,

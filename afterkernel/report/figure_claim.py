@@ -81,9 +81,7 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _domain(
-    place: int, parts: Sequence[PartFinding], means: pd.DataFrame, seeds: pd.DataFrame
-) -> tuple[float, float]:
+def _domain(place: int, parts: Sequence[PartFinding], means: pd.DataFrame, seeds: pd.DataFrame) -> tuple[float, float]:
     """The range of the effects of all parts in the unit of this one, with 0 for differences or else the bounds."""
     unit = parts[place].part.unit
     alike = [index for index, part in enumerate(parts) if part.part.unit == unit]
@@ -108,7 +106,9 @@ def _panel(place: int, found: PartFinding, domain: tuple[float, float], seeds: a
     rows = alt.Chart().transform_filter(where)
     outcome = {
         "color": alt.Color("outcome:N", scale=alt.Scale(domain=_OUTCOMES), legend=alt.Legend(title=None)),
-        "shape": alt.Shape("outcome:N", scale=alt.Scale(domain=_OUTCOMES, range=_SHAPES), legend=alt.Legend(title=None)),
+        "shape": alt.Shape(
+            "outcome:N", scale=alt.Scale(domain=_OUTCOMES, range=_SHAPES), legend=alt.Legend(title=None)
+        ),
     }
     seen = [
         alt.Tooltip("row:N", title="comparison"),

@@ -40,7 +40,11 @@ def draw(rows: pd.DataFrame, errors: pd.DataFrame, axis: str = "epoch") -> alt.V
     for place, panel in enumerate(panels):
         of_row = table[table["panel"] == panel]
         limits = style.limits(of_row[of_row["kernel"] != NETWORK], zero=True)
-        own = style.limits(of_row[of_row["kernel"] == NETWORK], zero=True) if (of_row["kernel"] == NETWORK).any() else limits
+        own = (
+            style.limits(of_row[of_row["kernel"] == NETWORK], zero=True)
+            if (of_row["kernel"] == NETWORK).any()
+            else limits
+        )
         apart = own[1] > 1.8 * limits[1]
         shared = limits if apart else max(limits, own)
         charts = []

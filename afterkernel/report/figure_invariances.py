@@ -51,7 +51,9 @@ def draw(table: pd.DataFrame, rates: list[float]) -> alt.VConcatChart:
     for place, panel in enumerate(panels):
         charts = []
         for column, kernel in enumerate(kernels):
-            axis = alt.Axis(title="invariance (mean cosine)" if place == len(panels) - 1 else None, format="~g", tickCount=5)
+            axis = alt.Axis(
+                title="invariance (mean cosine)" if place == len(panels) - 1 else None, format="~g", tickCount=5
+            )
             y = alt.Y(
                 "transform:N",
                 sort=transforms,
@@ -59,7 +61,9 @@ def draw(table: pd.DataFrame, rates: list[float]) -> alt.VConcatChart:
                 scale=alt.Scale(domain=transforms, paddingInner=0.3, paddingOuter=0.15),
                 axis=alt.Axis(grid=False, labelLimit=220, labels=column == 0, tickBand="extent", minExtent=0),
             )
-            chart = alt.layer(*_layers(f"datum.panel == {panel!r} && datum.kernel == {kernel!r}", scale, axis, y, labels))
+            chart = alt.layer(
+                *_layers(f"datum.panel == {panel!r} && datum.kernel == {kernel!r}", scale, axis, y, labels)
+            )
             height = (len(labels) * _STEP + 10) * len(transforms)
             charts.append(chart.properties(width=width, height=height, title=describe(kernel).title))
         found.append(alt.hconcat(*charts, title=alt.Title(panel, style="row"), spacing=20))
@@ -104,9 +108,7 @@ def _layers(where: str, scale: alt.Scale, axis: alt.Axis, y: alt.Y, labels: list
     ]
     for when, title in (("before", "at initialisation"), ("after", "at the last snapshot")):
         bars = rows.transform_filter(f"isValid(datum.{when}_low)").mark_rule(strokeWidth=1.2)
-        layers.append(
-            bars.encode(x=alt.X(f"{when}_low:Q", scale=scale, axis=axis), x2=f"{when}_high:Q", **place)
-        )
+        layers.append(bars.encode(x=alt.X(f"{when}_low:Q", scale=scale, axis=axis), x2=f"{when}_high:Q", **place))
         interval = style.INTERVAL.replace("datum.", f"datum.{when}_")
         seen = [
             alt.Tooltip("transform:N", title="transform"),

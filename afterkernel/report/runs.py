@@ -12,6 +12,7 @@ from afterkernel.report.table_format import Table, TableRow
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
 from afterkernel.runs.status import status
+from afterkernel.text import natural_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) ->
         done = one.run_dir in ended if is_exported(directory) else one.done
         failure = None if done else read_failure(one.run_dir)
         found.append(SweepRun(one.run_id, " ".join(options), one.recorded, missing, done, failure))
-    for path, overrides in sorted(named.items()):
+    for path, overrides in sorted(named.items(), key=lambda item: natural_key(str(item[0]))):
         found.append(SweepRun(path.name, " ".join(overrides), (), (), False, read_failure(path)))
     return SweepRuns(found)
 
