@@ -14,7 +14,8 @@ from afterkernel.claims.statements import STATEMENTS
 from afterkernel.claims.verdict import combined, decisive_of
 from afterkernel.records.record import Record, is_configured
 from afterkernel.report import figure_claim
-from afterkernel.report.output import PageFigure, ReportFiles
+from afterkernel.report.figure_file import PageFigure
+from afterkernel.report.output import ReportFiles
 from afterkernel.report.table_format import Cell, Table, TableRow
 
 if TYPE_CHECKING:
@@ -137,8 +138,8 @@ def claim_card(finding: Finding, files: ReportFiles) -> ClaimCard:
             f"claim_{name}",
             figure_claim.result(finding),
             f"Claim {name.upper()}: effect per pair of data and network and learning rate or loss. Small translucent "
-            f"points are single seeds ({_seeds(finding)}), large ones their mean. Thick bars are Student's 95 % intervals "
-            "over seeds, thin ones those over seeds and images. Shaded: the claimed region.",
+            f"points are single seeds ({_seeds(finding)}), large ones their mean. Thick bars are Student's 95 % "
+            "intervals over seeds, thin ones those over seeds and images. Shaded: the claimed region.",
             figure_claim.draw(parts),
         )
     return dataclasses.replace(card, table=table, figure=figure)

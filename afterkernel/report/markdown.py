@@ -16,7 +16,8 @@ from afterkernel.records.files import output_folder, write_atomic
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claim_cards, main_table, runs
-from afterkernel.report.output import PageFigure, ReportFiles
+from afterkernel.report.figure_file import PageFigure
+from afterkernel.report.output import ReportFiles
 from afterkernel.report.page import WrittenReport, content, progress_of, templates
 from afterkernel.report.sections import Section, make_sections
 from afterkernel.report.table_format import Table
