@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHELLS = ("sh", "bash", "zsh")
 NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*$")
+# What SLURM sets in a batch script.
+JOB = {"SLURM_SUBMIT_DIR": ".", "SLURM_JOB_ID": "1", "SLURM_CPUS_PER_TASK": "16"}
 # Not found in an empty PATH, each command writes its words to RECORD, every one followed by a NUL.
 STUBS = """
 record() { printf '%s\\0' "$#" "$@" >>"$RECORD"; }
@@ -88,7 +90,7 @@ def commands(program: str, text: str, folder: Path) -> list[list[str]]:
     done = subprocess.run(
         [program, *strict, "-eu", "-c", STUBS + text],
         cwd=folder,
-        env={"PATH": "/nonexistent", "RECORD": str(record), "HOME": "/home/you", "LANG": os.environ["LANG"]},
+        env=JOB | {"PATH": "/nonexistent", "RECORD": str(record), "HOME": "/home/you", "LANG": os.environ["LANG"]},
         capture_output=True,
         text=True,
     )
