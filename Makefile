@@ -7,7 +7,7 @@ SWEEP  ?= demo
 DIR    ?= runs/$(SWEEP)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo paper paper-plan paper-pages test test-browser test-slurm test-ray soak check sweep report dashboard wandb-sync bench bench-peers clean
+.PHONY: help install demo paper paper-plan paper-pages test test-browser test-slurm test-ray soak check docs docs-serve sweep report dashboard wandb-sync bench bench-peers clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,13 @@ check: install  ## lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# What MkDocs warns of, such as a link to a heading that does not exist, is an error.
+docs: .venv-docs/.installed  ## build the documentation as a site in site/, and check its links
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet
+
+docs-serve: .venv-docs/.installed  ## show the site at http://127.0.0.1:8000, built again after each change
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs serve $(ARGS)
+
 sweep: install  ## run sweeps/NAME.yaml: make sweep SWEEP=NAME [ARGS="dataset.root=DIR ..."]
 	$(RUN) +sweep=$(SWEEP) $(ARGS)
 
@@ -110,5 +117,5 @@ bench-peers: .venv-peers/.installed  ## the same with Opacus, BackPACK, nngeomet
 	.venv-peers/bin/python benchmarks/kernels.py $(ARGS)
 
 clean:  ## remove the environment and caches; runs/ stays
-	rm -rf $(VENV) .venv-ray .venv-peers build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-ray .venv-peers .venv-docs site build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
