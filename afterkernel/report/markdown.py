@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from afterkernel import text as fmt
-from afterkernel.claims import CLAIMS
 from afterkernel.records.files import output_folder, write_atomic
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claim_cards, main_table, runs
-from afterkernel.report.figure_pool import figure_pool
 from afterkernel.report.output import PageFigure, ReportFiles
 from afterkernel.report.page import content, templates
-from afterkernel.report.section_view import n_figures
 from afterkernel.report.sections import Section, make_sections
 from afterkernel.report.table_format import Table
 from afterkernel.report.verdict_change import what_would_change
@@ -43,21 +40,20 @@ def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -
     sections = make_sections(records)
     environment = templates(autoescape=False)
     environment.filters |= {"table": markdown_table, "figure": markdown_figure, "cell": _escaped}
-    with figure_pool(len(CLAIMS) + sum(map(n_figures, sections))) as pool:
-        files = ReportFiles(folder, pool, figure_formats=("png",), with_latex=False)
-        shown = content(records, sections, known, files)
-        shown |= {
-            "errors": _error_tables(sections, files),
-            "statements": claim_cards.summarise_statements(card.finding for card in shown["cards"]),
-        }
-        pages = {"index.md": environment.get_template("index.md.j2").render(**shown)}
-        for card in shown["cards"]:
-            text = environment.get_template("claim.md.j2").render(
-                **shown, card=card, changes=what_would_change(card.finding)
-            )
-            pages[f"claim_{card.finding.claim.name}.md"] = text
-        for view in shown["views"]:
-            pages[f"data_{view.slug}.md"] = environment.get_template("section.md.j2").render(**shown, view=view)
+    files = ReportFiles(folder, figure_formats=("png",), with_latex=False)
+    shown = content(records, sections, known, files)
+    shown |= {
+        "errors": _error_tables(sections, files),
+        "statements": claim_cards.summarise_statements(card.finding for card in shown["cards"]),
+    }
+    pages = {"index.md": environment.get_template("index.md.j2").render(**shown)}
+    for card in shown["cards"]:
+        text = environment.get_template("claim.md.j2").render(
+            **shown, card=card, changes=what_would_change(card.finding)
+        )
+        pages[f"claim_{card.finding.claim.name}.md"] = text
+    for view in shown["views"]:
+        pages[f"data_{view.slug}.md"] = environment.get_template("section.md.j2").render(**shown, view=view)
     for name, text in pages.items():
         write_atomic(folder / name, text)
     return folder / "index.md"
@@ -86,7 +82,6 @@ def markdown_table(table: Table) -> str:
 
 def markdown_figure(figure: PageFigure) -> str:
     """A figure with its caption."""
-    figure.image.result()  # raises what drawing it raised
     return f"![{figure.alt}]({figure.files[0]})\n\n*{figure.caption}*"
 
 

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from afterkernel import text as fmt
-from afterkernel.records.record import Record
 from afterkernel.records.store import RunFolder, is_exported
 from afterkernel.report.table_format import Table, TableRow
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
 from afterkernel.runs.status import status
-from afterkernel.text import classes_in_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,20 +79,6 @@ def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) ->
     for path, overrides in sorted(named.items()):
         found.append(SweepRun(path.name, " ".join(overrides), (), (), False, read_failure(path)))
     return SweepRuns(found)
-
-
-def diverged(records: Sequence[Record]) -> str:
-    """A sentence on the runs that diverged; empty if none did."""
-    found = {(one.sweep, one.run_id): one for one in records if one.training_end == "diverged"}
-    if not found:
-        return ""
-    units: dict[str, list[int]] = {}
-    for one in found.values():
-        problem = classes_in_words(one.minus, one.plus, one.classes)
-        unit = f"{one.dataset} {problem}, {one.arch}, learning rate {fmt.general(one.learning_rate)}"
-        units.setdefault(unit, []).append(one.seed)
-    listed = [f"{unit} (seed {', '.join(map(str, sorted(seeds)))})" for unit, seeds in sorted(units.items())]
-    return f"{fmt.plural(len(found), 'run')} diverged, and count for no claim: {'; '.join(listed)}."
 
 
 def table(runs: SweepRuns) -> Table:
