@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
-from afterkernel.records.record import Record
 from afterkernel.records.store import RunFolder, is_exported
 from afterkernel.report.table_format import Table, TableRow
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
 from afterkernel.runs.status import status
-from afterkernel.text import classes_in_words
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,18 +85,23 @@ def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) ->
     return SweepRuns(found)
 
 
-def diverged(records: Sequence[Record]) -> str:
-    """A sentence on the runs that diverged; empty if none did."""
-    found = {(one.sweep, one.run_id): one for one in records if one.training_end == "diverged"}
-    if not found:
-        return ""
-    units: dict[str, list[int]] = {}
-    for one in found.values():
-        problem = classes_in_words(one.minus, one.plus, one.classes)
-        unit = f"{one.dataset} {problem}, {one.arch}, learning rate {fmt.general(one.learning_rate)}"
-        units.setdefault(unit, []).append(one.seed)
-    listed = [f"{unit} (seed {', '.join(map(str, sorted(seeds)))})" for unit, seeds in sorted(units.items())]
-    return f"{fmt.plural(len(found), 'run')} diverged, and count for no claim: {'; '.join(listed)}."
+def frame(runs: SweepRuns) -> pd.DataFrame:
+    """The runs that are not done: epochs as texts, those of several separated by spaces."""
+    import pandas as pd
+
+    found = [
+        {
+            "run_id": run.run_id,
+            "options": run.options,
+            "state": run.state,
+            "reason": run.failure,
+            "epochs_recorded": " ".join(map(fmt.plain, run.recorded)),
+            "epochs_missing": None if run.missing is None else " ".join(map(fmt.plain, run.missing)),
+        }
+        for run in runs.runs
+        if not run.done
+    ]
+    return pd.DataFrame(found)
 
 
 def table(runs: SweepRuns) -> Table:
