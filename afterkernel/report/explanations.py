@@ -19,19 +19,18 @@ _NEEDS = {
 
 
 def why(finding: Finding) -> str:
-    """In one sentence why a claim has its verdict, by the part on which that depends."""
+    """Why a claim has its verdict, by the part on which that depends."""
     if finding.verdict == "not measured":
-        return f"{'; '.join(dict.fromkeys(part.reason for part in finding.parts))}."
+        return _sentence("; ".join(dict.fromkeys(part.reason for part in finding.parts)))
     part = finding.decisive or finding.parts[0]
     if len(finding.parts) == 1:
-        return f"{_why(part)}."
+        return _sentence(_why(part))
     if finding.verdict == "confirmed":
-        return f"All {len(finding.parts)} parts are confirmed; the weakest, {part.part.title}: {_why(part)}."
+        return f"All {len(finding.parts)} parts are confirmed. The weakest is {part.part.title}: {_why(part)}."
     same = sum(one.verdict == part.verdict for one in finding.parts)
-    of_parts = f"{same} of {len(finding.parts)} parts {'is' if same == 1 else 'are'} {part.verdict}"
-    example = f", such as {part.part.title}" if same > 1 else f", {part.part.title}"
-    shown = f"{of_parts}{example}" if part.verdict != finding.verdict or same < len(finding.parts) else "all parts are"
-    return f"{shown[0].upper()}{shown[1:]}: {_why(part)}."
+    are = "is" if same == 1 else "are"
+    example = "It is" if same == 1 else "The first is"
+    return f"{same} of {len(finding.parts)} parts {are} {part.verdict}. {example} {part.part.title}: {_why(part)}."
 
 
 def change_of(finding: Finding) -> str:
@@ -50,6 +49,10 @@ def what_would_change(finding: Finding) -> list[str]:
 def place_of(one: Comparison) -> str:
     """Where a comparison is made: its data, network, learning rate and loss."""
     return ", ".join(filter(None, (one.sample.data, one.sample.network, one.sample.place)))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _why(found: PartFinding) -> str:
@@ -72,7 +75,7 @@ def _why(found: PartFinding) -> str:
         }[quantifier]
     if found.verdict.startswith("depends"):
         return f"on {_pairs([pair for pair in pairs if pair.depends])} it is shown both to hold and to fail"
-    return f"{_NEEDS[quantifier]}, but {found.reason}"
+    return f"{_NEEDS[quantifier]}; {'it ' if found.reason.startswith('holds') else ''}{found.reason}"
 
 
 def _pairs(pairs: Sequence[Pair]) -> str:
@@ -87,20 +90,51 @@ def _of_part(finding: Finding, part: PartFinding, *, named: bool = True) -> str:
 
 
 def _change(finding: Finding, found: PartFinding) -> str:
-    fails = [one for one in found.comparisons if one.outcome is ComparisonOutcome.FAILS]
+    pairs = found.pairs
+    holding, failing = [pair for pair in pairs if pair.holds], [pair for pair in pairs if pair.fails]
     if found.verdict == "confirmed":
-        weakest = max(found.comparisons, key=lambda one: -1.0 if one.test.p_holds is None else one.test.p_holds)
-        return f"it would no longer be confirmed if {place_of(weakest)} were shown not to hold ({_p(weakest)})."
-    if found.verdict == "refuted" and fails:
-        return f"it would no longer be refuted without {_listed(fails)}, where the opposite is shown."
+        return f"it would no longer be confirmed {_if_not_confirmed(found, holding, failing)}."
     if found.verdict == "refuted":
-        return "it would no longer be refuted if a comparison were shown to hold and another not to hold."
+        return f"it would no longer be refuted {_if_not_refuted(found, failing)}."
     if found.verdict.startswith("depends"):
-        shown = [one for one in found.decisive_pair if one.outcome is not ComparisonOutcome.OPEN]
-        return f"it would be decided if the effect had one sign throughout, which {_listed(shown)} contradict now."
-    tested = [
-        one for one in found.comparisons if one.outcome is ComparisonOutcome.OPEN and one.test.p_holds is not None
-    ]
+        holds = [one for one in found.decisive_pair if one.holds_alone]
+        fails = [one for one in found.decisive_pair if one.fails_alone]
+        return f"it would be decided if these agreed: it holds at {_listed(holds)}, and fails at {_listed(fails)}."
+    return _if_decided(finding, found)
+
+
+def _if_not_confirmed(found: PartFinding, holding: Sequence[Pair], failing: Sequence[Pair]) -> str:
+    if found.part.quantifier == "all":
+        counted = [one for pair in found.pairs for one in pair.comparisons]
+        weakest = max(counted, key=lambda one: one.test.p_holds or 0.0)
+        return f"if {place_of(weakest)} no longer held by its own p-value, which is {fmt.p_value(weakest.test.p_holds)}"
+    if found.part.quantifier == "some":
+        return f"only if none of the pairs that hold did so any more: {_pairs(holding)}"
+    if found.part.quantifier == "most":
+        spare = len(holding) - len(found.pairs) // 2
+        return f"if a pair failed, or {spare} of the {len(holding)} pairs that hold no longer did"
+    return f"if no pair held any more ({_pairs(holding)}), or none failed ({_pairs(failing)})"
+
+
+def _if_not_refuted(found: PartFinding, failing: Sequence[Pair]) -> str:
+    if found.part.quantifier == "all":
+        return f"only if none of the pairs that fail did so any more: {_pairs(failing)}"
+    if found.part.quantifier == "most":
+        spare = len(failing) - len(found.pairs) // 2
+        return f"if {spare} of the {len(failing)} pairs that fail no longer did"
+    counted = [one for pair in found.pairs for one in pair.comparisons]
+    fail = all(one.fails_alone for one in counted)
+    weakest = max(counted, key=lambda one: (one.test.p_fails if fail else one.test.p_holds) or 0.0)
+    p_value = fmt.p_value(weakest.test.p_fails if fail else weakest.test.p_holds)
+    return f"if {place_of(weakest)} no longer {'failed' if fail else 'held'} by its own p-value, which is {p_value}"
+
+
+def _if_decided(finding: Finding, found: PartFinding) -> str:
+    """What would decide an open part: the seeds that its clearest open comparison needs."""
+    unclear = [one for one in found.comparisons if one.outcome is ComparisonOutcome.OPEN]
+    tested = [one for one in unclear if one.test.p_holds is not None]
+    if not unclear:
+        return f"it needs further pairs of data and network ({found.reason})."
     if not tested:
         return f"it needs comparisons that can be tested ({found.reason})."
     clearest = min(tested, key=lambda one: min(one.test.p_holds or 0.0, one.test.p_fails or 0.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # Columns of measures that are shown at first.
 _MOST_MEASURES = 5
 _OF_LAST = " Last: the last snapshots, of runs that end at different times."
+_WORD = re.compile(r"[A-Za-z]{4}")
 # A cell: its text, and a second line or "".
 Cell = tuple[str, str]
 
@@ -64,6 +66,15 @@ class Table:
     def grouped(self) -> list[tuple[str, list[TableRow]]]:
         """The rows by group, in order; one group without a name if none has one."""
         return [(name, list(rows)) for name, rows in itertools.groupby(self.rows, key=lambda row: row.group)]
+
+    @property
+    def wordy(self) -> set[str]:
+        """The headings of columns that hold words in at least half of their cells: these are aligned left."""
+        columns = zip(*([text for text, _ in row.cells] for row in self.rows), strict=True)
+        found = zip(self.headings, columns, strict=True) if self.rows else ()
+        return {
+            heading for heading, texts in found if 2 * sum(bool(_WORD.search(text)) for text in texts) >= len(texts)
+        }
 
     @property
     def n_alerts(self) -> int:
