@@ -101,6 +101,7 @@ class Claim:
 
         `rows` has one row per snapshot and kernel, of one evaluation group, with the columns of the results and
         `setting` (the architecture and the other options that vary, except those of augmentation and of where training
-        stops and is looked at), `augment`, `losses` (of `snapshot.losses`), `loss_target` and `diverged`.
+        stops and is looked at), `augment`, `losses` (of `snapshot.losses`), `loss_target` and
+        `training_failure` (why a run has no trained network; else empty).
         """
         raise TypeError(f"{type(self).__name__} does not define its parts")

@@ -133,7 +133,7 @@ def levels(rows: pd.DataFrame) -> list[float]:
 
 
 def _largest_final_loss(rows: pd.DataFrame) -> list[float]:
-    ended = at_end(rows[~rows["diverged"]])
+    ended = at_end(rows[rows["training_failure"] == ""])
     return [float(ended["train_loss"].max())] if len(ended) else []
 
 

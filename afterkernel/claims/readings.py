@@ -41,14 +41,14 @@ def readings(rows: pd.DataFrame, column: str, scale: float) -> list[Reading]:
     """A column times `scale`, row by row.
 
     Errors are those of hard margins alone: not of SVMs that did not converge, or have a soft margin since there is no
-    hard one. Of a training that diverged only the initialisation counts.
+    hard one. Of a training that failed only the initialisation counts.
     """
     import numpy as np
 
     of_svm = column.startswith("svm_")
     answers = column == "svm_test_error" and "svm_test_wrong" in rows.columns
     values = rows[column].to_numpy(dtype=float, na_value=float("nan")) * scale
-    diverged = (rows["diverged"] & (rows["epoch"] > 0)).to_numpy(dtype=bool)
+    failures = rows["training_failure"].where(rows["epoch"] > 0, "").tolist()
     soft = ~((rows["separable"] == True).fillna(False) & rows["gap"].notna()).to_numpy(dtype=bool)  # noqa: E712
     failed = ~rows["converged"].to_numpy(dtype=bool)
     wrong = rows["svm_test_wrong"].tolist() if answers else [""] * len(rows)
@@ -56,8 +56,8 @@ def readings(rows: pd.DataFrame, column: str, scale: float) -> list[Reading]:
     found = []
     for place, (value, n_test) in enumerate(zip(values, rows["n_test"], strict=True)):
         missing = ""
-        if diverged[place]:
-            missing = DIVERGED
+        if failures[place]:
+            missing = failures[place]
         elif of_svm and soft[place]:
             missing = SOFT
         elif of_svm and failed[place]:

@@ -43,10 +43,10 @@ def section_notices(section: Section) -> Iterator[Notice]:
     """The warnings about a section, those that change how it is read first."""
     rows, n_rows = section.frame, len(section.frame)
     runs = len(rows.drop_duplicates(["sweep", "run_id"]))
-    diverged = rows[rows["diverged"]].drop_duplicates(["sweep", "run_id"])
-    if len(diverged):
-        meaning = "They count for no claim; the table of runs marks them."
-        yield Notice("Runs that diverged", meaning, len(diverged), runs, section, _seeds(diverged))
+    untrained = rows[rows["training_failure"] != ""].drop_duplicates(["sweep", "run_id"])
+    for reason, found in untrained.groupby("training_failure"):
+        meaning = "Left out of every claim, except for their kernels at initialisation; tables of errors count them."
+        yield Notice(f"Runs without a trained network ({reason})", meaning, len(found), runs, section, _seeds(found))
     not_converged = int((~rows["converged"]).sum())
     separable = rows["separable"].astype("boolean")
     found = [

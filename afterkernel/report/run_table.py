@@ -22,8 +22,8 @@ _NUMBERS = ["step", "train_loss", "net_test_error"]
 def run_frame(sections: Sequence[Section]) -> pd.DataFrame:
     """One row per run with records, at its last snapshot.
 
-    Columns: sweep, run_id, data, network, learning_rate, seed, epoch, step, train_loss, net_test_error, diverged,
-    final (whether it has ended), and the SVM's test error on each kernel, named by `Method.title`; NaN where an SVM did
+    Columns: sweep, run_id, data, network, learning_rate, seed, epoch, step, train_loss, net_test_error,
+    training_failure (why it has no trained network), final (whether it has ended), and the SVM's test error on each kernel, named by `Method.title`; NaN where an SVM did
     not converge. A kernel that training changes has a column at initialisation and one at the last snapshot.
     """
     import pandas as pd
@@ -35,7 +35,7 @@ def _section_frame(section: Section) -> pd.DataFrame:
     rows = section.group()
     last = rows[rows["step"] == rows.groupby(_RUN)["step"].transform("max")]
     frame = last.drop_duplicates(_RUN).rename(columns={"panel": "network"}).assign(data=section.data)
-    names = [*_RUN, "data", "network", "learning_rate", "seed", "epoch", *_NUMBERS, "diverged", "final"]
+    names = [*_RUN, "data", "network", "learning_rate", "seed", "epoch", *_NUMBERS, "training_failure", "final"]
     frame = frame[names].set_index(_RUN)
     for kernel in kernel_order(rows["kernel"]):
         stages = {START: rows[rows["step"] == 0], END: last[last["step"] > 0]}
@@ -55,16 +55,17 @@ def run_table(frame: pd.DataFrame, decimals: int) -> Table:
     rows, anchors = [], set()
     for row in frame.sort_values(["data", "network", "learning_rate", "seed"], kind="stable").to_dict("records"):
         rate = rate_text(0.0 if fmt.is_missing(row["learning_rate"]) else row["learning_rate"])
-        state = "diverged" if row["diverged"] else "ended" if row["final"] else "not ended"
-        texts = [row["run_id"], row["data"], row["network"], rate, str(row["seed"]), state]
-        texts += [fmt.MISSING if fmt.is_missing(row["epoch"]) else fmt.epochs(row["epoch"]), str(row["step"])]
+        state = "ended" if row["final"] else "not ended"
+        cells = [(text, "") for text in (row["run_id"], row["data"], row["network"], rate, str(row["seed"]))]
+        cells.append((state, row["training_failure"]))
+        texts = [fmt.MISSING if fmt.is_missing(row["epoch"]) else fmt.epochs(row["epoch"]), str(row["step"])]
         texts += [fmt.significant(row["train_loss"]), fmt.percent(row["net_test_error"], decimals)]
         texts += [fmt.percent(row[name], decimals) for name in methods]
         anchor = anchor_of(row["run_id"])
         rows.append(
             TableRow(
-                [(text, "") for text in texts],
-                alert=bool(row["diverged"]),
+                [*cells, *((text, "") for text in texts)],
+                alert=row["training_failure"] != "",
                 anchor="" if anchor in anchors else anchor,  # a run of two sweeps has one place
                 tags=tags(row["data"], row["network"], rate),
             )
@@ -74,7 +75,7 @@ def run_table(frame: pd.DataFrame, decimals: int) -> Table:
     return Table(
         title="All runs at their last snapshot",
         note="One row per run, nothing averaged; test errors in percent. A dash: not measured, or the SVM did not "
-        "converge. Runs that diverged are marked.",
+        "converge. Runs without a trained network are marked.",
         headings=[*headings, "network (%)", *(f"{name} (%)" for name in methods)],
         rows=rows,
         n_keys=1,

@@ -10,6 +10,7 @@ from afterkernel.records.exported import export
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import build, claim_cards, runs
 from afterkernel.report.markdown import build_markdown
+from afterkernel.report.training_failure import training_failures
 
 
 def keep(folder, **named):
@@ -88,16 +89,30 @@ def test_verdicts_on_the_page_follow_the_data(write_run, tmp_path):
     assert "provisional" not in page.split("</style>")[1]
 
 
-def test_runs_that_diverged_are_listed_and_left_out(write_run, tmp_path):
+@pytest.mark.parametrize(
+    ("failed", "reason"),
+    [
+        ({"training_end": "diverged"}, "diverged"),
+        ({"train_loss": 0.7}, "training loss above 0.3 at every snapshot"),
+    ],
+)
+def test_runs_without_a_trained_network_are_listed_and_left_out(failed, reason, write_run, tmp_path):
     for seed in range(8):
-        end = {"training_end": "diverged"} if seed < 2 else {}
-        write_run({0: 0.1, 5: 0.08 + seed / 1000}, seed=seed, **end)
+        fields = failed if seed < 2 else {"train_loss": 0.29}
+        write_run({0: 0.1, 5: 0.08 + seed / 1000}, seed=seed, losses=(0.3, 0.1), **fields)
     build(tmp_path)
-    page = (tmp_path / "report" / "index.html").read_text()
-    listed = "2 runs diverged, and count for no claim: mnist 3 against 8, vgg, learning rate 0.1 (seed 0, 1)."
-    assert listed in page
-    table = (tmp_path / "report" / "tables" / "claim_c1.csv").read_text()
-    assert "2 of 8 seeds (diverged)" in table
+    listed = (
+        f"2 runs without a trained network ({reason}), left out of every claim: "
+        "mnist 3 against 8, vgg, learning rate 0.1 (seed 0, 1)."
+    )
+    assert listed in (tmp_path / "report" / "index.html").read_text()
+    assert f"2 of 8 seeds ({reason})" in (tmp_path / "report" / "tables" / "claim_c1.csv").read_text()
+
+
+def test_without_losses_to_reach_or_an_end_a_run_counts_as_trained(write_run, tmp_path):
+    write_run({0: 0.1, 5: 0.1}, train_loss=0.7)
+    write_run({0: 0.1, 5: 0.1}, last=10, seed=1, training={"loss_target": 0.1}, train_loss=0.7)
+    assert training_failures(read_records(tmp_path)) == {}
 
 
 def test_a_file_of_records_has_the_report_of_its_folder_and_its_runs_as_they_are(write_run, tmp_path):
