@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _FURTHER = ("unit", "seeds and images 95 %", "from", "to", "claimed", "detectable", "left out")
 
-_NOTE = (
-    "Effects are means over seeds ± standard error; below, Student's 95 % interval, over seeds, for these images; that "
+NOTE = (
+    "Effects are means over seeds ± standard error, with Student's 95 % interval, over seeds, for these images; that "
     "over seeds and images takes both as drawn. The p-values are of the tests that the effect lies in the claimed "
     "region, and that it does not: jointly over the claim, and below them by the comparison alone and by Student's t. "
     "Below 0.05 it is shown to hold, or not to. Detectable is the effect that so many seeds with this spread would "
@@ -151,7 +151,7 @@ def comparison_table(finding: Finding) -> Table:
         )
     return Table(
         title=f"Claim {finding.claim.name.upper()}: paired comparisons",
-        note=f"{finding.claim.comparison} {_NOTE}",
+        note=f"{finding.claim.comparison} {NOTE}",
         headings=[
             *("part", "data", "network", "learning rate", "loss"),
             *("finding", "effect", "p holds, jointly", "p does not, jointly", "seeds"),

@@ -172,7 +172,10 @@ def difference_table(frame: pd.DataFrame, decimals: int) -> Table:
     rows = []
     for row in frame[frame["method"] != NETWORK].to_dict("records"):
         change = fmt.signed(fmt.percent(row["difference_mean"], decimals), row["difference_mean"])
-        low, high = (fmt.number(100 * row[f"difference_ci95_{end}"], decimals) for end in ("low", "high"))
+        low, high = (
+            fmt.percent(row[f"difference_ci95_{end}"], decimals).replace("-", "\N{MINUS SIGN}")
+            for end in ("low", "high")
+        )
         lower = not fmt.is_missing(row["difference_ci95_high"]) and row["difference_ci95_high"] < 0
         higher = not fmt.is_missing(row["difference_ci95_low"]) and row["difference_ci95_low"] > 0
         finding = "lower" if lower else "higher" if higher else "not distinguished"

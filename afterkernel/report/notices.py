@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
 from afterkernel.records.columns import SEPARATOR
@@ -44,9 +44,9 @@ def section_notices(section: Section) -> Iterator[Notice]:
     rows, n_rows = section.frame, len(section.frame)
     runs = len(rows.drop_duplicates(["sweep", "run_id"]))
     untrained = rows[rows["training_failure"] != ""].drop_duplicates(["sweep", "run_id"])
-    for reason, found in untrained.groupby("training_failure"):
+    for reason, failed in untrained.groupby("training_failure"):
         meaning = "Left out of every claim, except for their kernels at initialisation; tables of errors count them."
-        yield Notice(f"Runs without a trained network ({reason})", meaning, len(found), runs, section, _seeds(found))
+        yield Notice(f"Runs without a trained network ({reason})", meaning, len(failed), runs, section, _seeds(failed))
     not_converged = int((~rows["converged"]).sum())
     separable = rows["separable"].astype("boolean")
     found = [
@@ -83,11 +83,13 @@ def section_notices(section: Section) -> Iterator[Notice]:
 
 def _seeds(runs: pd.DataFrame) -> str:
     """Networks, learning rates and seeds of runs."""
-    found = [
-        f"{panel}, learning rate {fmt.general(rate)}, seed {', '.join(map(str, sorted(set(group['seed']))))}"
-        for (panel, rate), group in runs.groupby(["panel", "learning_rate"], dropna=False)
-    ]
-    return "; ".join(found)
+    found: dict[tuple[str, Any], list[int]] = {}
+    for row in runs.to_dict("records"):
+        found.setdefault((row["panel"], fmt.general(row["learning_rate"])), []).append(row["seed"])
+    return "; ".join(
+        f"{panel}, learning rate {rate}, seed {', '.join(map(str, sorted(seeds)))}"
+        for (panel, rate), seeds in sorted(found.items())
+    )
 
 
 def _numeric(column: Iterable[str]) -> list[tuple[str, int]]:

@@ -19,6 +19,7 @@ from afterkernel.records.files import output_folder, write_atomic
 from afterkernel.records.record import Record, is_configured
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import claim_cards, facts, run_table, runs
+from afterkernel.report.claim_table import NOTE
 from afterkernel.report.figure_pool import figure_pool
 from afterkernel.report.judging import judge_claims
 from afterkernel.report.main_table import error_tables
@@ -120,6 +121,7 @@ def content(
         "verdicts_file": files.data(verdict_frame(found), "verdicts"),
         "statements": claim_cards.summarise_statements(found),
         "method": claim_cards.METHOD,
+        "comparison_note": NOTE,
         "n_recorded": _n_runs(one for one in records if not is_configured(one)),
         "left_out": list(_left_out(records, [finding.claim.name for finding in found])),
         "errors": error_tables(sections, files),

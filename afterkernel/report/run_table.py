@@ -23,8 +23,9 @@ def run_frame(sections: Sequence[Section]) -> pd.DataFrame:
     """One row per run with records, at its last snapshot.
 
     Columns: sweep, run_id, data, network, learning_rate, seed, epoch, step, train_loss, net_test_error,
-    training_failure (why it has no trained network), final (whether it has ended), and the SVM's test error on each kernel, named by `Method.title`; NaN where an SVM did
-    not converge. A kernel that training changes has a column at initialisation and one at the last snapshot.
+    training_failure (why it has no trained network), final (whether it has ended), and the SVM's test error on each
+    kernel, named by `Method.title`; NaN where an SVM did not converge. A kernel that training changes has a
+    column at initialisation and one at the last snapshot.
     """
     import pandas as pd
 

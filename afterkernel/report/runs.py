@@ -111,7 +111,7 @@ def table(runs: SweepRuns) -> Table:
     for run in sorted((run for run in runs.runs if not run.done), key=lambda run: order[run.state]):
         lacks = "unknown: not in its config" if run.missing is None else ", ".join(map(fmt.epochs, run.missing))
         has = ", ".join(map(fmt.epochs, run.recorded))
-        cells = [run.run_id, run.options, run.state, run.failure or "", has or "none", lacks or fmt.MISSING]
+        cells = [run.run_id, run.options, run.state, run.failure or fmt.MISSING, has or "none", lacks or fmt.MISSING]
         rows.append(TableRow([(cell, "") for cell in cells], alert=run.state == "failed"))
     headings = ["run", "options", "state", "reason", "epochs recorded", "epochs missing"]
     note = (

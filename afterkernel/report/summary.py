@@ -29,13 +29,14 @@ def key_numbers(table: pd.DataFrame, n_test: int) -> str:
 
 
 def _ended(table: pd.DataFrame, panel: str) -> pd.DataFrame:
-    of_ntk = (table["panel"] == panel) & (table["kernel"] == "ntk")
-    errors = table[of_ntk & (table["measure"] == "svm_test_error")]
+    ntk = table[(table["panel"] == panel) & (table["kernel"] == "ntk")]
+    errors = ntk[ntk["measure"] == "svm_test_error"]
     return errors[errors["after_n_seeds"] > 0]
 
 
 def _best(ended: pd.DataFrame) -> Any:
-    return ended.loc[ended["after_mean"].astype(float).idxmin()]
+    best: Any = ended["after_mean"].astype(float).idxmin()
+    return ended.loc[best]
 
 
 def sentences(rows: pd.DataFrame, table: pd.DataFrame, n_test: int, axis: str = "epoch") -> list[str]:
