@@ -58,6 +58,6 @@ def test_broken_optional_backend_is_reported_and_does_not_fail(monkeypatch, caps
     def broken(self, K, y, start=None):
         raise OSError("library does not load")
 
-    monkeypatch.setattr(doctor.BACKENDS["libsvm"], "solve", broken)
+    monkeypatch.setattr(BACKENDS["libsvm"], "solve", broken)
     assert doctor.main([]) == 0
     assert "library does not load" in capsys.readouterr().out

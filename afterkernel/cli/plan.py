@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from afterkernel.cli import CommandParser
+from afterkernel.cli import OVERRIDE, RUN_AND_SWEEP, CommandParser
+
+GROUP = RUN_AND_SWEEP
 
 
 def main(argv: Sequence[str]) -> int:
@@ -14,7 +16,7 @@ def main(argv: Sequence[str]) -> int:
         "Print what the Gram matrices of one snapshot will cost in memory and multiplications.",
         "plan arch=mlp kernel.dtype=float64",
     )
-    parser.add_argument("overrides", nargs="*", default=[], metavar="OPTION=VALUE", help="options of a run")
+    parser.add_argument("overrides", nargs="*", default=[], metavar=OVERRIDE, help="options of a run")
     overrides = parser.parse_overrides(list(argv)).overrides
     import torch
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from afterkernel.cli import A_FILE, CommandParser, folder_argument
+from afterkernel.cli import A_FILE, RESULTS, CommandParser, folder_argument
 from afterkernel.errors import UserError
 from afterkernel.report.markdown import build_markdown
 from afterkernel.report.page import build
+
+GROUP = RESULTS
 
 _FORMATS = {"html": build, "markdown": build_markdown}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from afterkernel import text as fmt
-from afterkernel.cli import CommandParser, folder_argument
+from afterkernel.cli import RESULTS, CommandParser, folder_argument
 from afterkernel.launchers.job import LOG
 from afterkernel.records.store import read_runs
 from afterkernel.runs.disk import describe_use, disk_use
@@ -21,6 +21,8 @@ from afterkernel.runs.status import RunStatus, status
 from afterkernel.sweep.progress import describe_progress, run_timing
 from afterkernel.sweep.time_remaining import TimeRemaining, mean_run_s, time_left
 from afterkernel.text import print_table
+
+GROUP = RESULTS
 
 StatusName = Literal["done", "recorded", "running", "failed", "damaged", "interrupted", "to go"]
 

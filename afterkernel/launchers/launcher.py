@@ -43,6 +43,9 @@ class Launcher:
     The subclass is found by the default of its `name`; its fields are also its section of the configuration.
     """
 
+    # What help says of it in one line; without it, the first sentence of the docstring.
+    what: ClassVar[str] = ""
+
     name: str = launcher_option("", "which launcher (set by launcher=NAME)")
 
     # Whether the output of runs appears on this terminal.

@@ -17,6 +17,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 class Local(Launcher):
     """Runs on this machine; several at once divide its cores and GPUs among them."""
 
+    what: ClassVar[str] = "processes of this machine, one after another or several at once"
     name: str = launcher_option("local", "which launcher (set by launcher=NAME)")
     processes: int = launcher_option(
         1, "number of runs at once, which share the cores and GPUs", at_least=1, at_most=1024

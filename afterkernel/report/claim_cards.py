@@ -104,12 +104,11 @@ def claim_card(finding: Finding, files: ReportFiles) -> ClaimCard:
     if parts:
         figure = files.figure(
             f"claim_{name}",
-            f"Claim {name.upper()}: effects with intervals",
-            f"Claim {name.upper()}: effect per pair of data and network and learning rate or loss, the mean of one "
-            f"difference per seed. Bars are Student's 95 % intervals of single comparisons, thin ones those over seeds "
-            f"and images; {_seeds(finding)}. Shaded: the claimed region.",
-            figure_claim.draw,
-            parts,
+            figure_claim.result(finding),
+            f"Claim {name.upper()}: effect per pair of data and network and learning rate or loss. Small translucent "
+            f"points are single seeds ({_seeds(finding)}), large ones their mean. Thick bars are Student's 95 % "
+            "intervals over seeds, thin ones those over seeds and images. Shaded: the claimed region.",
+            figure_claim.draw(parts),
         )
     seeds = seed_rows(finding)
     return dataclasses.replace(card, table=table, figure=figure, seeds=seeds, seeds_file=seeds_file)

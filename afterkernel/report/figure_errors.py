@@ -2,76 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from afterkernel import text as fmt
 from afterkernel.kernel_kinds import describe
 from afterkernel.report import style
-from afterkernel.report.sections import KEYS
 from afterkernel.report.table_data import errors_at_start
 from afterkernel.report.terms import NETWORK, kernel_order
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-_START: dict[str, Any] = {"color": style.INK, "linestyle": (0, (5, 3)), "linewidth": 1.2}
+_WIDTH, _HEIGHT, _WIDEST = 960, 190, 290
+_KEYS = ["panel", "kernel"]
 
 
-def draw(rows: pd.DataFrame, errors: pd.DataFrame, axis: str = "epoch") -> Figure:
+def frame(errors: pd.DataFrame) -> pd.DataFrame:
+    """The data of the figure, in percent: an untrained network is left out, since it is wrong on about half."""
+    return style.curve_frame(errors[(errors["kernel"] != NETWORK) | (errors["epoch"] > 0)], 100.0, _KEYS)
+
+
+def draw(rows: pd.DataFrame, errors: pd.DataFrame, axis: str = "epoch") -> alt.VConcatChart:
     """The figure for the rows of one evaluation group and their `errors_by_epoch`.
 
-    Lines are means over seeds, bars one standard error to each side.
+    Lines are means over seeds, bars Student's 95 % intervals. Panels of a row share their scale; the network has its
+    own where its errors would flatten the kernels' curves.
     """
-    from matplotlib.lines import Line2D
+    import altair as alt
 
-    start = errors_at_start(rows)
+    table, start = frame(errors), errors_at_start(rows)
+    labels = style.rate_labels(rows["learning_rate"])
+    kernels, epochs = kernel_order(errors["kernel"]), sorted({float(epoch) for epoch in errors["epoch"]})
+    width = min(_WIDTH // len(kernels) - 40, _WIDEST)
     panels = sorted(rows["panel"].unique())
-    columns = kernel_order(errors["kernel"])
-    styles = style.rate_styles([float(rate) for rate in rows["learning_rate"].unique()])
-    with style.figure_style():
-        figure = style.new_figure(3.6 * len(columns) + 0.6, 2.75 * len(panels) + 1.0)
-        grid: Any = figure.subplots(len(panels), len(columns), squeeze=False, sharex=True)
-        for axes_row, panel in zip(grid, panels, strict=True):
-            for axes, kernel in zip(axes_row, columns, strict=True):
-                style.epoch_axis(axes, sorted({float(epoch) for epoch in errors["epoch"]}))
-                part = errors[(errors["panel"] == panel) & (errors["kernel"] == kernel)]
-                if kernel == NETWORK:
-                    part = part[part["epoch"] > 0]  # An untrained network is wrong on about half of the images.
-                style.curves(axes, part, 100.0, styles)
-                first = start[(start["panel"] == panel) & (start["kernel"] == kernel)]
-                _draw_start(axes, first)
-            _set_limits(axes_row, columns)
-            axes_row[0].set_ylabel("test error (%)")
-            style.row_label(axes_row[0], panel)
-        for axes, kernel in zip(grid[0], columns, strict=True):
+    found = []
+    for place, panel in enumerate(panels):
+        of_row = table[table["panel"] == panel]
+        limits = style.limits(of_row[of_row["kernel"] != NETWORK], zero=True)
+        own = style.limits(of_row[of_row["kernel"] == NETWORK], zero=True) if (of_row["kernel"] == NETWORK).any() else limits
+        apart = own[1] > 1.8 * limits[1]
+        shared = limits if apart else max(limits, own)
+        charts = []
+        for kernel in kernels:
             title = "The network itself" if kernel == NETWORK else describe(kernel).title
-            axes.set_title(title.replace(" → ", " →\n"), loc="left", fontweight="bold", color=style.INK)
-        for axes in grid[-1]:
-            axes.set_xlabel(style.epoch_label(axis))
-        figure.align_ylabels(grid[:, 0])
-        start_line = Line2D([], [], label="kernel at initialisation", **_START)
-        others = [start_line, *style.bar_handles(errors), *style.open_handles(errors, [*KEYS, "kernel"])]
-        style.legend(figure, style.rate_handles(styles), others)
-    return figure
+            if apart and kernel == NETWORK:
+                title += " (its own scale)"
+            first = start[(start["panel"] == panel) & (start["kernel"] == kernel)]["mean"].dropna()
+            dashed = [
+                alt.Chart(alt.InlineData(values=[{"start": 100 * float(mean)}]))
+                .mark_rule(strokeDash=[5, 3], strokeWidth=1.2, style="ink")
+                .encode(y="start:Q")
+                for mean in first
+            ]
+            layers = style.curve_layers(
+                f"datum.panel == {panel!r} && datum.kernel == {kernel!r}",
+                style.epoch_x(axis, epochs, width, title=place == len(panels) - 1),
+                own if apart and kernel == NETWORK else shared,
+                labels,
+                (axis, "test error (%)"),
+                log=False,
+            )
+            if kernel == kernels[0]:
+                layers = [layer.encode(y=layer.encoding.y.copy()) for layer in layers]
+            name = f"zoom_{place}_{kernels.index(kernel)}"
+            chart = alt.layer(*dashed, *layers).add_params(style.zoom(name))
+            found_title = alt.Title(style.lines(title, 34))
+            charts.append(chart.properties(width=width, height=_HEIGHT, title=found_title))
+        found.append(alt.hconcat(*charts, title=alt.Title(panel, style="row"), spacing=24))
+    figure = alt.vconcat(*found, data=style.csv_data(table, [*_KEYS, "rate"]), spacing=28)
+    return figure.add_params(style.rate_switch(labels)).properties(usermeta={"rates": len(labels)})
 
 
-def _draw_start(axes: Axes, start: pd.DataFrame) -> None:
-    if len(start):
-        axes.axhline(100 * float(start["mean"].iloc[0]), **_START)
-
-
-def _set_limits(axes_row: Sequence[Axes], columns: Sequence[str]) -> None:
-    # One scale per row. The network gets its own where its errors would flatten the kernels' curves.
-    # The margin of matplotlib is a fraction of the data's range, which may be zero.
-    tops = {name: 1.05 * axes.get_ylim()[1] for axes, name in zip(axes_row, columns, strict=True)}
-    kernels = max((top for name, top in tops.items() if name != NETWORK), default=0.1)
-    apart = tops.get(NETWORK, 0.0) > 1.8 * kernels
-    shared = kernels if apart else max(kernels, *tops.values())
-    for place, (axes, name) in enumerate(zip(axes_row, columns, strict=True)):
-        own = apart and name == NETWORK
-        axes.set_ylim(0, max(tops[name] if own else shared, 0.1))
-        axes.tick_params(axis="y", labelleft=own or place == 0)
-        if own:
-            axes.text(0.98, 0.97, "its own scale", transform=axes.transAxes, ha="right", va="top", color=style.GREY)
+def result(changes: pd.DataFrame) -> str:
+    """What the figure shows, in words: where the after kernel's error is below the NTK's, of a table of `changes`."""
+    errors = changes[changes["measure"] == "svm_test_error"].dropna(subset=["before_mean", "after_mean"])
+    if errors.empty:
+        return "Test errors at one end of training only."
+    found = []
+    for panel, rows in errors[errors["kernel"] == kernel_order(errors["kernel"])[0]].groupby("panel", sort=True):
+        before, after = rows["before_mean"].astype(float), rows["after_mean"].astype(float)
+        best = after.idxmin()
+        kernel = describe(rows["kernel"].iloc[0])
+        found.append(
+            f"{panel}, {kernel.title}: test error after training is below that at initialisation at "
+            f"{int((after < before).sum())} of {fmt.plural(len(rows), 'learning rate')}: {fmt.percent(after[best])} % "
+            f"against {fmt.percent(before[best])} % at rate {style.rate_label(rows['learning_rate'][best])}."
+        )
+    return " ".join(found)

@@ -10,16 +10,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from afterkernel.claims import CLAIMS
 from afterkernel.records.files import output_folder, write_atomic
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import runs
 from afterkernel.report.explanations import what_would_change
-from afterkernel.report.figure_pool import figure_pool
 from afterkernel.report.output import PageFigure, ReportFiles
 from afterkernel.report.page import content, templates
-from afterkernel.report.section_view import n_figures
 from afterkernel.report.sections import make_sections
 from afterkernel.report.table_format import Table
 
@@ -41,18 +38,16 @@ def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -
     sections = make_sections(records)
     environment = templates(autoescape=False)
     environment.filters |= {"table": markdown_table, "figure": markdown_figure, "cell": _escaped}
-    with figure_pool(len(CLAIMS) + sum(map(n_figures, sections))) as pool:
-        files = ReportFiles(folder, pool, figure_formats=("png",), with_latex=False)
-        shown = content(records, sections, known, files)
-        shown |= {}
-        pages = {"index.md": environment.get_template("index.md.j2").render(**shown)}
-        for card in shown["cards"]:
-            text = environment.get_template("claim.md.j2").render(
-                **shown, card=card, changes=what_would_change(card.finding)
-            )
-            pages[f"claim_{card.finding.claim.name}.md"] = text
-        for view in shown["views"]:
-            pages[f"data_{view.slug}.md"] = environment.get_template("section.md.j2").render(**shown, view=view)
+    files = ReportFiles(folder, figure_formats=("png",), with_latex=False)
+    shown = content(records, sections, known, files)
+    pages = {"index.md": environment.get_template("index.md.j2").render(**shown)}
+    for card in shown["cards"]:
+        text = environment.get_template("claim.md.j2").render(
+            **shown, card=card, changes=what_would_change(card.finding)
+        )
+        pages[f"claim_{card.finding.claim.name}.md"] = text
+    for view in shown["views"]:
+        pages[f"data_{view.slug}.md"] = environment.get_template("section.md.j2").render(**shown, view=view)
     for name, text in pages.items():
         write_atomic(folder / name, text)
     return folder / "index.md"
@@ -69,7 +64,6 @@ def markdown_table(table: Table) -> str:
 
 def markdown_figure(figure: PageFigure) -> str:
     """A figure with its caption."""
-    figure.image.result()  # raises what drawing it raised
     return f"![{figure.alt}]({figure.files[0]})\n\n*{figure.caption}*"
 
 

@@ -18,15 +18,14 @@ from afterkernel.kernel_kinds import describe
 from afterkernel.records.files import output_folder, write_atomic
 from afterkernel.records.record import Record, is_configured
 from afterkernel.records.store import read_distinct_runs
-from afterkernel.report import claim_cards, facts, run_table, runs
+from afterkernel.report import claim_cards, facts, figure_file, run_table, runs
 from afterkernel.report.claim_table import NOTE
-from afterkernel.report.figure_pool import figure_pool
 from afterkernel.report.judging import judge_claims
 from afterkernel.report.main_table import error_tables
 from afterkernel.report.notices import notice_frame, notice_table
 from afterkernel.report.output import ReportFiles
 from afterkernel.report.overview import verdict_frame
-from afterkernel.report.section_view import n_figures, section_view
+from afterkernel.report.section_view import section_view
 from afterkernel.report.sections import Section, all_rows, make_sections
 from afterkernel.report.terms import kernel_order, measured
 from afterkernel.runs.provenance import git_commit, versions
@@ -50,7 +49,7 @@ def build(directory: Path | str, output: Path | str | None = None) -> Path:
     """Write the report of a run, a sweep or all sweeps, and return the path of its page.
 
     `output` is the page (a name that ends in .html) or a folder for it; by default DIRECTORY/report or, of a file of
-    exported records, FILE-report next to it. Figures (PNG, SVG) are written to figures/ in the same folder, tables
+    exported records, FILE-report next to it. Figures (PNG, SVG, PDF) are written to figures/ in the same folder, tables
     (CSV, LaTeX) to tables/. If some runs are not done, the report is partial and lists what is missing. Raises
     UserError if there are no records.
     """
@@ -64,11 +63,10 @@ def build(directory: Path | str, output: Path | str | None = None) -> Path:
 def write_report(records: list[Record], known: runs.SweepRuns, page: Path, directory: str) -> WrittenReport:
     """Write the report of these records and runs; `directory` is the name that the page gives their folder."""
     sections = make_sections(records)
-    with figure_pool(len(CLAIMS) + sum(map(n_figures, sections))) as pool:
-        files = ReportFiles(page.parent, pool)
-        shown = content(records, sections, known, files)
-        shown |= _of_runs(sections, known, files)
-        text = templates().get_template("page.html.j2").render(**shown, directory=directory)
+    files = ReportFiles(page.parent)
+    shown = content(records, sections, known, files) | _of_runs(sections, known, files)
+    shown |= figure_file.shared(files.figures.values())
+    text = templates().get_template("page.html.j2").render(**shown, directory=directory)
     write_atomic(page, text)
     return WrittenReport(page, [card.finding for card in shown["cards"]], files)
 

@@ -41,11 +41,6 @@ class SectionView:
     tables: list[table_format.Table]
 
 
-def n_figures(section: Section) -> int:
-    """The number of figures of a section."""
-    return 2 + len(section.rows()[["panel", "kernel"]].drop_duplicates())
-
-
 def section_view(section: Section, files: ReportFiles) -> SectionView:
     """The view of a section, with its tables and figures written."""
     rows = section.rows()
@@ -98,14 +93,11 @@ def _figures(section: Section, errors: pd.DataFrame, changes: pd.DataFrame, file
     evaluation = f" Evaluation {_evaluation(rows)}." if len(section.evaluation_groups) > 1 else ""
     yield files.figure(
         f"{section.slug}_test_error",
-        f"Test error against {section.axis}s",
-        f"Test error of the hard-margin SVM on each kernel against {section.axis}s of training; the dashed line is the "
+        figure_errors.result(changes),
+        f"Test error of the hard-margin SVM on each kernel against {section.axis}s of training. The dashed line is the "
         f"kernel at initialisation (for the NTK / AK: the NTK; points after {section.axis} 0 are after kernels). "
         f"Right: the network's own test error, from its first snapshot after the initialisation. {mean}.{evaluation}",
-        figure_errors.draw,
-        rows,
-        errors,
-        section.axis,
+        figure_errors.draw(rows, errors, section.axis),
     )
     invariances = figure_invariances.invariance_changes(changes)
     if len(invariances):
@@ -113,13 +105,11 @@ def _figures(section: Section, errors: pd.DataFrame, changes: pd.DataFrame, file
         note = f" 1 by construction, since these images do not change: {', '.join(trivial)}." if trivial else ""
         yield files.figure(
             f"{section.slug}_invariances",
-            "Invariances before and after training",
+            figure_invariances.result(invariances),
             "Invariance of each kernel's embedding under transforms of the images, at initialisation (open) and at the "
             "last snapshot (filled). Further right is more invariant; for swap, which exchanges two quadrants, further "
             f"left is more global. {mean}.{note}{evaluation}",
-            figure_invariances.draw,
-            invariances,
-            rates,
+            figure_invariances.draw(invariances, rates),
         )
 
 
@@ -137,13 +127,10 @@ def _trajectories(section: Section, files: ReportFiles) -> Iterator[PageFigure]:
             files.data(written(table, section.axis), name)
             yield files.figure(
                 name,
-                f"Trajectory: {title}",
+                figure_trajectory.result(table, section.axis),
                 f"Trajectory of {title}: each measure against {section.axis}s, on the scale "
                 f"log(1 + {section.axis}). {section.axis.capitalize()} 0: {kind.start_label}. {_over(part)}.",
-                figure_trajectory.draw,
-                table,
-                rates,
-                section.axis,
+                figure_trajectory.draw(table, rates, section.axis),
             )
             losses = figure_trajectory.against_losses(part)
             if losses.empty:
@@ -152,14 +139,11 @@ def _trajectories(section: Section, files: ReportFiles) -> Iterator[PageFigure]:
             files.data(losses.rename(columns={"epoch": "train_loss"}), name)
             yield files.figure(
                 name,
-                f"At equal training loss: {title}",
+                figure_trajectory.result(losses, figure_trajectory.LOSS),
                 f"{title[0].upper()}{title[1:]}: each measure against the training loss (nats), which falls to the "
                 "right; each run is interpolated between the snapshots that bracket a loss, after the initialisation. "
                 f"{_over(part)}.",
-                figure_trajectory.draw,
-                losses,
-                rates,
-                figure_trajectory.LOSS,
+                figure_trajectory.draw(losses, rates, figure_trajectory.LOSS),
             )
 
 
@@ -167,7 +151,8 @@ def _over(rows: pd.DataFrame) -> str:
     seeds = rows.groupby(["panel", "learning_rate"])["seed"].nunique()
     low, high = int(seeds.min()), int(seeds.max())
     over = fmt.plural(high, "seed") if low == high else f"{low} to {high} seeds"
-    return f"Means over {over}, with bars of one standard error to each side" if high > 1 else "One seed, so no bars"
+    bars = "bars are Student's 95 % intervals, cut off at the frame; open points are over fewer seeds and not joined"
+    return f"Points are means over {over}, {bars}" if high > 1 else "Points are of one seed, so there are no bars"
 
 
 def _evaluations(section: Section) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from afterkernel.config.schema import every_option
+from afterkernel.config.catalogue import every_option
 from afterkernel.options import wanted
 from afterkernel.text import closest_option
 
