@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
 from afterkernel.records.store import RunFolder, is_exported
@@ -13,6 +14,9 @@ from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
 from afterkernel.runs.status import status
 from afterkernel.text import natural_key
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +86,25 @@ def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) ->
     return SweepRuns(found)
 
 
+def frame(runs: SweepRuns) -> pd.DataFrame:
+    """The runs that are not done: epochs as texts, those of several separated by spaces."""
+    import pandas as pd
+
+    found = [
+        {
+            "run_id": run.run_id,
+            "options": run.options,
+            "state": run.state,
+            "reason": run.failure,
+            "epochs_recorded": " ".join(map(fmt.plain, run.recorded)),
+            "epochs_missing": None if run.missing is None else " ".join(map(fmt.plain, run.missing)),
+        }
+        for run in runs.runs
+        if not run.done
+    ]
+    return pd.DataFrame(found)
+
+
 def table(runs: SweepRuns) -> Table:
     """The runs that are not done: state, reason, epochs recorded and missing; failed ones come first."""
     rows = []
@@ -89,7 +112,7 @@ def table(runs: SweepRuns) -> Table:
     for run in sorted((run for run in runs.runs if not run.done), key=lambda run: order[run.state]):
         lacks = "unknown: not in its config" if run.missing is None else ", ".join(map(fmt.epochs, run.missing))
         has = ", ".join(map(fmt.epochs, run.recorded))
-        cells = [run.run_id, run.options, run.state, run.failure or "", has or "none", lacks or fmt.MISSING]
+        cells = [run.run_id, run.options, run.state, run.failure or fmt.MISSING, has or "none", lacks or fmt.MISSING]
         rows.append(TableRow([(cell, "") for cell in cells], alert=run.state == "failed"))
     headings = ["run", "options", "state", "reason", "epochs recorded", "epochs missing"]
     note = (
