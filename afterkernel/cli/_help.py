@@ -8,6 +8,7 @@ from pathlib import Path
 from afterkernel.cli import GROUPS, PROGRAM, command_facts, commands, load_plugins, main_of
 from afterkernel.config.help import entry, help_on, preset_names, topics, wrapped
 from afterkernel.config.places import sweep_names
+from afterkernel.exit_codes import ExitCode
 
 FLAGS = ("-h", "--help")
 _CONFIG_DIR = ("--config-dir", "-cd")
@@ -56,7 +57,10 @@ def overview() -> str:
     lines += ["", "More help:"]
     for topic, text in _MORE.items():
         lines += entry(f"--help {topic}", text, 34)
-    lines += ["", "Examples:", *(f"  {PROGRAM} {words}" for words in _EXAMPLES), ""]
+    lines += ["", "Examples:", *(f"  {PROGRAM} {words}" for words in _EXAMPLES), "", "Exit codes:"]
+    for code in ExitCode:
+        lines += entry(str(int(code)), code.meaning, _COLUMN)
+    lines.append("")
     return "\n".join([*lines, *wrapped(_EXTENDING)])
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # it imports torch, for which the first checks of a command l
 # Keys that Hydra's instantiate and its defaults lists act on.
 _CODE = re.compile(r"_[a-z]+_")
 _MOST_VALUES = 10_000
+# The one choice that may be a list of names.
+_LOGGER = "logger"
 _NAME = re.compile(r"\w[\w-]*")
 _INSTEAD = {
     "hydra.run": "choose where results go with output_dir and sweep.name",
@@ -195,6 +197,9 @@ def _check_choice(override: Override, text: str) -> None:
         values: list[Any] = value.list
     elif isinstance(value, Glob):
         raise UserError(f"{text}: write out the names, as {key}=A,B: choose from {', '.join(choices(key))}.")
+    elif key == _LOGGER and isinstance(value, list):
+        _check_loggers(value, text)
+        values = value
     else:
         values = [value]
     known = choices(key)
@@ -209,6 +214,15 @@ def _check_choice(override: Override, text: str) -> None:
             raise UserError(
                 f"{key}={shown} is not known{did_you_mean(str(name), known)}: choose one of {', '.join(known)}."
             )
+
+
+def _check_loggers(names: list[Any], text: str) -> None:
+    """Raise UserError for a list of loggers that names one twice, or none and another one."""
+    names = [name.text if isinstance(name, QuotedString) else name for name in names]
+    if "none" in names:
+        raise UserError(f"{text}: none can't be one of several: write {_LOGGER}=none, or leave it out.")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{text} names {twice} twice: give each once.")
 
 
 def check_no_code(text: str, keys: Sequence[str]) -> None:

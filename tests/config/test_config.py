@@ -22,7 +22,7 @@ from afterkernel.errors import UserError
 from afterkernel.measures import MEASURES
 from afterkernel.options import check_bounds, walk
 from afterkernel.text import closest_option
-from afterkernel.wandb.mirror import Wandb
+from afterkernel.wandb.options import Wandb
 
 
 def config(*overrides):

@@ -62,7 +62,7 @@ def test_help_and_a_wrong_path_wait_for_no_heavy_import(command, word, tmp_path)
         "import sys; from afterkernel.__main__ import main\n"
         f"try: code = main([{command!r}, {word!r}])\n"
         "except SystemExit as ended: code = ended.code\n"
-        "print(code, [name for name in ('torch', 'wandb', 'matplotlib', 'pandas') if name in sys.modules])"
+        "print(code, [name for name in ('torch', 'wandb', 'altair', 'pandas') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == f"{2 if word == 'nowhere' else 0} []"
@@ -226,7 +226,7 @@ def test_a_run_on_a_gpu_gives_the_numbers_of_the_cpu(program, small_options, tmp
 
 LIGHT = """
 import sys
-absent = "hydra omegaconf pytorch_lightning wandb sklearn pandas duckdb matplotlib jinja2 rich jaxtyping"
+absent = "hydra omegaconf pytorch_lightning wandb sklearn pandas duckdb altair jinja2 rich jaxtyping"
 absent += " torchvision scipy"
 sys.modules.update(dict.fromkeys(absent.split()))
 import torch, afterkernel as ak
