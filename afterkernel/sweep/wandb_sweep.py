@@ -60,8 +60,9 @@ def wandb_sweep(name: str, words: Sequence[str], config_dir: Path | None = None)
 def _native(option: str, text: str) -> Any:
     """The value of an option as W&B keeps it: a number or a truth value, or else the text."""
     value = parse([f"{option}={text}"])[0].value()
-    finite = isinstance(value, (int, float)) and math.isfinite(value)
-    return value if finite and abs(value) < 2**53 else text
+    if isinstance(value, (int, float)) and math.isfinite(value) and abs(value) < 2**53:  # as JSON holds it
+        return value
+    return text
 
 
 def _check_private(overrides: Sequence[Override], config_dir: Path | None) -> None:

@@ -115,3 +115,25 @@ def test_references_are_paths_and_checksums_without_files(sent):
         assert entries[path.name]["ref"] == path.as_uri()
         assert entries[path.name]["digest"] == b64encode(hashlib.md5(path.read_bytes()).digest()).decode()
         assert entries[path.name]["size"] == path.stat().st_size
+
+
+def test_files_that_wait_offline_are_uploaded_by_wandb_sync(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    folder = tmp_path / "my secret place"
+    folder.mkdir()
+
+    def program(*words):
+        command = [sys.executable, "-m", "afterkernel", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    program(*SMALL[:-1], "logger.wandb.share=full")
+    with serving() as server:
+        environment |= {"WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": server.address}
+        assert program("wandb-sync", "runs").count(": uploaded") == 1
+    (weights, _) = sorted(folder.glob("runs/default/*/snapshots/*.pt"))
+    assert weights.read_bytes() in [body for path, body in server.uploads.items() if path.endswith(weights.name)]
+    assert len(server.artifacts) == 7
+    assert all(one["committed"] for one in server.artifacts.values())
+    assert leaks(server) == []
