@@ -66,6 +66,10 @@ def _run(argv: list[str]) -> int:
 
         print(f"afterkernel {version('afterkernel')}")
         return 0
+    if {"-h", "--help"} & set(argv):
+        from afterkernel.cli._help import main as print_help
+
+        return print_help(argv)
     if command and "=" not in command and command[0] not in "-~":
         near = closest(command, [*commands(), "--help", "--version"])
         hint = f"did you mean {near}?" if near else "write options as name=value, and see --help."

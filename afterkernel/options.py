@@ -108,6 +108,13 @@ def wanted(field: dataclasses.Field[Any]) -> str:
     return f"{words} or null" if kind.is_optional else words
 
 
+def bounds(field: dataclasses.Field[Any]) -> str:
+    """The bounds of an option's numbers in words, such as "above 0, at most 1"; empty where it has none."""
+    words = {"at_least": "at least", "above": "above", "at_most": "at most"}
+    limits = {key: field.metadata[key] for key in words}
+    return ", ".join(f"{words[key]} {_bound(limit)}" for key, limit in limits.items() if limit is not None)
+
+
 def check_bounds(node: Any, prefix: str = "") -> None:
     """Raise UserError for the first option below `node` whose value its field does not allow."""
     for name, field, value in walk(node, prefix):
@@ -118,13 +125,14 @@ def check_bounds(node: Any, prefix: str = "") -> None:
         if alternative and option_type(field).is_list and not isinstance(value, list):
             raise UserError(f"{name}={_shown(value)} has the wrong type: it must be {wanted(field)}.")
         for item in items:
-            _check_value(name, field, item, value)
+            check_value(name, field, item, value)
         if field.metadata["unique"] and len(set(items)) < len(items):
             twice = next(item for item in items if items.count(item) > 1)
             raise UserError(f"{name}={_listed(items)} names {_shown(twice)} twice: give each value once.")
 
 
-def _check_value(name: str, field: dataclasses.Field[Any], value: Any, whole: Any) -> None:
+def check_value(name: str, field: dataclasses.Field[Any], value: Any, whole: Any) -> None:
+    """Raise UserError for a value that its field does not allow; `whole` is the list that it is in, or itself."""
     allowed = field.metadata
     given = f"{name}={_shown(value)}"
     kind = option_type(field)

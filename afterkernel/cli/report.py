@@ -6,12 +6,14 @@ import sys
 import webbrowser
 from collections.abc import Sequence
 
-from afterkernel.cli import A_FILE, CommandParser, folder_argument
+from afterkernel.cli import A_FILE, RESULTS, CommandParser, folder_argument
 from afterkernel.errors import UserError
 from afterkernel.progress.display import waiting
 from afterkernel.report.closing import closing_lines
 from afterkernel.report.markdown import build_pages
 from afterkernel.report.page import build_page
+
+GROUP = RESULTS
 
 _FORMATS = {"html": build_page, "markdown": build_pages}
 

@@ -5,26 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import hydra.version
-from hydra._internal.utils import _run_hydra
-from hydra.core.override_parser.types import Override
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-from afterkernel.cli import CommandParser, overview
-from afterkernel.config import CONF, compose, parse, to_config
-from afterkernel.config.help import help_text
-from afterkernel.config.overrides import check_once
+from afterkernel.cli import OVERRIDE, RUN_AND_SWEEP, CommandParser
 from afterkernel.errors import UserError
 from afterkernel.exit_codes import ExitCode
-from afterkernel.runs.worker import failure_message
-from afterkernel.sweep.composer import Composer
-from afterkernel.sweep.estimate import print_plan
-from afterkernel.sweep.grid import compose_grid, grids_of, planned_run
-from afterkernel.sweep.run_one import run_one
-from afterkernel.sweep.run_sweep import run_sweep
 
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+
+GROUP = RUN_AND_SWEEP
 # Flags of Hydra's own command line that have no place here, each with what to do instead.
 _REFUSED = {
     "--config-name": "choose among the files of conf, or write a sweeps/NAME.yaml",
@@ -33,7 +24,7 @@ _REFUSED = {
     "--package": "--cfg job prints the whole configuration",
     "--run": "leave it out, a run is the default",
     "--hydra-help": "use --help",
-    "--shell-completion": "there is no completion",
+    "--shell-completion": "the command completion prints a script for your shell",
 }
 _MULTIRUN = ("--multirun", "-m")
 _SHORT = {"-cn": "--config-name", "-cp": "--config-path"}
@@ -43,7 +34,7 @@ _SHORT |= {"-p": "--package", "-r": "--run", "-sc": "--shell-completion"}
 def parser() -> CommandParser:
     """The command line without a command: flags, and overrides."""
     made = CommandParser("", "Train, snapshot, evaluate and record.", "arch=mlp training.lr=0.1")
-    made.add_argument("overrides", nargs="*", metavar="OPTION=VALUE")
+    made.add_argument("overrides", nargs="*", metavar=OVERRIDE)
     made.add_argument("--multirun", "-m", action="store_true", help="run every combination of the values")
     made.add_argument("--cfg", "-c", choices=("job", "hydra", "all"), help="print the configuration and end")
     made.add_argument("--resolve", action="store_true", help="with --cfg: resolve references")
@@ -60,9 +51,6 @@ def parser() -> CommandParser:
 
 def main(argv: Sequence[str]) -> int:
     """Run one job, or with --multirun (or a +sweep=NAME) a grid of them. Raises UserError before any work starts."""
-    if {"-h", "--help"} & set(argv):
-        print(help_text(f"Run experiments and sweeps, and evaluate, report and inspect their results.\n\n{overview()}"))
-        return 0
     # argparse takes the flag before all overrides or after them, not between.
     flags = [word for word in argv if word in _MULTIRUN]
     argv = [*flags[:1], *(word for word in argv if word not in _MULTIRUN)]
@@ -76,6 +64,18 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--resolve needs --cfg: write --cfg job --resolve.")
     if shows and (parsed.multirun or (parsed.cfg and parsed.info)):
         raise UserError("--cfg, --info and --multirun can't be combined: give one of them.")
+    # Before the imports that follow, which take seconds.
+    from afterkernel.config.overrides import check_early, check_once
+
+    check_early(parsed.overrides)
+
+    from hydra.types import RunMode
+
+    from afterkernel.config import compose, parse, to_config
+    from afterkernel.sweep.estimate import print_plan
+    from afterkernel.sweep.grid import planned_run
+    from afterkernel.sweep.run_one import run_one
+
     overrides = parse(parsed.overrides)
     check_once(overrides)
     if shows and (several := [_word(each) for each in overrides if each.is_sweep_override()]):
@@ -99,6 +99,13 @@ def main(argv: Sequence[str]) -> int:
 
 def _run_grid(swept: Sequence[str], given: Sequence[str], held: DictConfig) -> int:
     """Compose and check every run that a sweep file's and the given overrides span, then run what is not finished."""
+    from afterkernel.config import compose
+    from afterkernel.runs.worker import failure_message
+    from afterkernel.sweep.composer import Composer
+    from afterkernel.sweep.estimate import print_plan
+    from afterkernel.sweep.grid import compose_grid, grids_of
+    from afterkernel.sweep.run_sweep import run_sweep
+
     try:
         planned_runs = compose_grid(Composer(compose), *grids_of(swept, given, held))
         first = planned_runs[0].config
@@ -113,6 +120,11 @@ def _run_grid(swept: Sequence[str], given: Sequence[str], held: DictConfig) -> i
 
 def _show(parsed: argparse.Namespace) -> None:
     """Print what Hydra composes, as its own --cfg and --info do; hydra.main would take sys.argv, all flags included."""
+    import hydra.version
+    from hydra._internal.utils import _run_hydra
+
+    from afterkernel.config import CONF
+
     hydra.version.setbase("1.3")
     left_out = ("package", "config_name", "config_path", "config_dir", "experimental_rerun")
     no = dict.fromkeys(("run", "help", "hydra_help", "shell_completion"), False) | dict.fromkeys(left_out)

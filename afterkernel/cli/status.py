@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from afterkernel import text as fmt
-from afterkernel.cli import CommandParser, folder_argument
+from afterkernel.cli import RESULTS, CommandParser, folder_argument
 from afterkernel.exit_codes import ExitCode
 from afterkernel.launchers.job import LOG
 from afterkernel.progress.display import ProgressRow, ProgressView, display, print_above
@@ -25,6 +25,8 @@ from afterkernel.runs.status import RunStatus, status
 from afterkernel.sweep.progress import describe_progress, run_timing
 from afterkernel.sweep.time_remaining import TimeRemaining, mean_run_s, run_rate, time_left
 from afterkernel.text import print_table
+
+GROUP = RESULTS
 
 SECONDS_BETWEEN_LOOKS = 2.0
 StatusName = Literal["done", "recorded", "running", "failed", "damaged", "interrupted", "to go"]

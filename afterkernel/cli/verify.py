@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
-from afterkernel.cli import A_FILE, CommandParser, folder_argument
+from afterkernel.cli import A_FILE, OVERRIDE, RESULTS, CommandParser, folder_argument
 from afterkernel.errors import UserError
 from afterkernel.exit_codes import ExitCode
 from afterkernel.records.record import Record, is_configured
@@ -18,6 +18,8 @@ from afterkernel.records.store import read_records
 
 if TYPE_CHECKING:  # it imports torch, which would delay help and errors
     from afterkernel.config import Config
+
+GROUP = RESULTS
 
 SHOWN = 3
 # The sweep, run and evaluation of records.
@@ -38,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="number of runs; 3 by default")
     parser.add_argument("--seed", type=int, metavar="N", help="of the draw; by default another one each time, printed")
     parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="OPTION=VALUE", help="options that affect no result: dataset.root"
+        "overrides", nargs="*", default=[], metavar=OVERRIDE, help="options that affect no result: dataset.root"
     )
     options = parser.parse_overrides(list(argv))
     if options.runs < 1:
@@ -86,7 +88,7 @@ def _evaluations(records: Sequence[Record]) -> dict[Name, list[Record]]:
 
 def _check_overrides(overrides: Sequence[str]) -> None:
     """Raise UserError for options that affect results, or that have no effect here."""
-    from afterkernel.config.schema import every_option
+    from afterkernel.config.catalogue import every_option
 
     for word in overrides:
         name = word.partition("=")[0].lstrip("+~")

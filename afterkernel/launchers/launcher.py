@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from afterkernel.launchers.job import Job, Outcome
 from afterkernel.options import option
@@ -45,6 +45,9 @@ class Launcher:
 
     The subclass is found by the default of its `name`; its fields are also its section of the configuration.
     """
+
+    # What help says of it in one line; without it, the first sentence of the docstring.
+    what: ClassVar[str] = ""
 
     name: str = launcher_option("", "which launcher (set by launcher=NAME)")
 

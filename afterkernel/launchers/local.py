@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from afterkernel.launchers.job import Job
 from afterkernel.launchers.launcher import Execute, JobEvents, Launcher, launcher_option
@@ -17,6 +17,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 class Local(Launcher):
     """Runs on this machine; several at once divide its cores and GPUs among them."""
 
+    what: ClassVar[str] = "processes of this machine, one after another or several at once"
     name: str = launcher_option("local", "which launcher (set by launcher=NAME)")
     processes: Any = launcher_option(
         1,

@@ -45,6 +45,8 @@ KINDS = {
         FileKind("tiles", "tiles of an unfinished Gram matrix", "nothing: the run is finished", is_free=True),
         FileKind("checkpoints", "a training in progress", "nothing: training has ended", is_free=True),
         FileKind("wandb", "offline W&B files", "nothing: they are uploaded", is_free=True),
+        FileKind("csv", "numbers for logger=csv"),
+        FileKind("tensorboard", "numbers for logger=tensorboard"),
         FileKind("cache", "rows of results", "nothing: the next results command writes it again", is_free=True),
         FileKind("drafts", "halves of files of killed processes", "nothing", is_free=True),
         FileKind("replaced", "what force=true replaced, until the new run has finished"),
@@ -58,7 +60,7 @@ _FOLDERS = {
     KERNELS_FOLDER: "grams",
     "supports": "samples",
     TILES: "tiles",
-    "wandb": "wandb",
+    **{name: name for name in ("wandb", "csv", "tensorboard")},
     REPLACED: "replaced",
 }
 _REPORTS = ("report", "dashboard")

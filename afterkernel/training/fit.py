@@ -19,6 +19,7 @@ from afterkernel.records.files import CHECKPOINT
 from afterkernel.training.callbacks import (
     CheckCancelled,
     CheckpointFile,
+    CurvePoints,
     ReportEpoch,
     SaveCheckpoint,
     SaveRandomState,
@@ -53,12 +54,10 @@ def fit(
         timer,
         SaveRandomState(),
         saved,  # decides whether training ends, so it comes before the checkpoint
+        CurvePoints(execution.curve_every, execution.on_point),
         SaveCheckpoint(path, execution.checkpoint_every_s, execution.check_cancelled),
     ]
-    epochs = float(training.epochs)
-    if training.max_steps is not None:
-        epochs = min(epochs, training.max_steps / module.steps_an_epoch)
-    with stage("training", epochs) as progress:
+    with stage("training", module.most_steps / module.steps_an_epoch) as progress:
         at_most = training.loss_target is not None
         callbacks.append(ReportEpoch(progress, len(problem.x_train), at_most=at_most))
         batches = _batches(problem, training, execution.seed)

@@ -19,6 +19,7 @@ TEST_EVERY = 4
 class Digits(Source):
     """Digits "0" to "9" of scikit-learn, 1 channel, pixels 0 to 16 divided by 16; every 4th of a class for testing."""
 
+    what: ClassVar[str] = "scikit-learn's handwritten digits, 8x8 pixels; needs no download"
     name: str = option("digits", "source of the images")
     minus: str = option("3", "class labelled 0")
     plus: str = option("8", "class labelled 1")
