@@ -21,9 +21,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then report
+demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then report; OPEN=1 shows the page
 	$(RUN) +sweep=demo $(ARGS)
-	$(RUN) report $(DIR)
+	$(RUN) report $(DIR) $(if $(OPEN),--open)
 
 test: install  ## run all tests that need no SLURM, Ray, browser or GPU, on every core
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -65,8 +65,8 @@ check: install  ## lint, format, types, layers
 sweep: install  ## run sweeps/NAME.yaml: make sweep SWEEP=NAME [ARGS="dataset.root=DIR ..."]
 	$(RUN) +sweep=$(SWEEP) $(ARGS)
 
-report: install  ## tables, figures and one HTML page of a sweep: make report SWEEP=NAME, or DIR=FOLDER
-	$(RUN) report $(DIR)
+report: install  ## tables, figures and one HTML page of a sweep: make report SWEEP=NAME, or DIR=FOLDER; OPEN=1 shows it
+	$(RUN) report $(DIR) $(if $(OPEN),--open)
 
 # One experiment: $(1) its name, $(2) its folder of results, $(3) its sweeps. What its records hold is not run again.
 recorded = $(if $(wildcard $(1)/records.parquet),sweep.recorded=$(1)/records.parquet)

@@ -85,11 +85,13 @@ class Part:
 class Claim:
     """A scientific claim; one subclass per file of this package, found by its `name`.
 
-    `statement` is what is claimed, `comparison` what is paired with what, `rule` what confirms or refutes it. `panels`
-    show it on a dashboard; the W&B report shows them for the runs that meet all `conditions`.
+    `statement` is what is claimed and `headline` the same in half a line, `comparison` what is paired with what,
+    `rule` what confirms or refutes it. `panels` show it on a dashboard; the W&B report shows them for the runs that
+    meet all `conditions`.
     """
 
     name: ClassVar[str] = ""
+    headline: ClassVar[str] = ""
     statement: ClassVar[str] = ""
     comparison: ClassVar[str] = ""
     rule: ClassVar[str] = ""

@@ -22,7 +22,8 @@ from afterkernel.report.claim_table import (
     seed_rows,
 )
 from afterkernel.report.explanations import change_of, why
-from afterkernel.report.output import PageFigure, ReportFiles
+from afterkernel.report.figure_file import PageFigure
+from afterkernel.report.output import ReportFiles
 from afterkernel.report.overview import VerdictRow, overview, part_row
 from afterkernel.report.table_format import Table
 

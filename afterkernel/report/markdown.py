@@ -15,14 +15,20 @@ from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import runs
 from afterkernel.report.explanations import what_would_change
-from afterkernel.report.output import PageFigure, ReportFiles
-from afterkernel.report.page import content, templates
+from afterkernel.report.figure_file import PageFigure
+from afterkernel.report.output import ReportFiles
+from afterkernel.report.page import WrittenReport, content, progress_of, templates
 from afterkernel.report.sections import make_sections
 from afterkernel.report.table_format import Table
 
 
 def build_markdown(directory: Path | str, output: Path | str | None = None) -> Path:
-    """Write the report of a run, a sweep or all sweeps as Markdown; returns the path of its index.
+    """Write the report of a run, a sweep or all sweeps, as `build_pages` does, and return the path of its index."""
+    return build_pages(directory, output).page
+
+
+def build_pages(directory: Path | str, output: Path | str | None = None) -> WrittenReport:
+    """Write the report of a run, a sweep or all sweeps as Markdown pages.
 
     `output` is the folder, by default DIRECTORY/report or, of a file of exported records, FILE-report next to it.
     Raises UserError if there are no records.
@@ -33,8 +39,8 @@ def build_markdown(directory: Path | str, output: Path | str | None = None) -> P
     return write_markdown(records, runs.read_runs(directory, found), folder)
 
 
-def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -> Path:
-    """Write the pages of these records and runs to a folder; returns the path of the index."""
+def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -> WrittenReport:
+    """Write the pages of these records and runs to a folder."""
     sections = make_sections(records)
     environment = templates(autoescape=False)
     environment.filters |= {"table": markdown_table, "figure": markdown_figure, "cell": _escaped}
@@ -50,7 +56,8 @@ def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -
         pages[f"data_{view.slug}.md"] = environment.get_template("section.md.j2").render(**shown, view=view)
     for name, text in pages.items():
         write_atomic(folder / name, text)
-    return folder / "index.md"
+    findings = [card.finding for card in shown["cards"]]
+    return WrittenReport(folder / "index.md", findings, files, progress_of(shown["lead"], known))
 
 
 def markdown_table(table: Table) -> str:

@@ -38,15 +38,21 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class WrittenReport:
-    """A report on disk: its page, the verdicts on it, and its tables and figures."""
+    """A report on disk: its (first) page, the verdicts on it, its tables and figures, and one line on its runs."""
 
     page: Path
     findings: list[Finding]
     files: ReportFiles
+    lead: str = ""
 
 
 def build(directory: Path | str, output: Path | str | None = None) -> Path:
-    """Write the report of a run, a sweep or all sweeps, and return the path of its page.
+    """Write the report of a run, a sweep or all sweeps, as `build_page` does, and return the path of its page."""
+    return build_page(directory, output).page
+
+
+def build_page(directory: Path | str, output: Path | str | None = None) -> WrittenReport:
+    """Write the report of a run, a sweep or all sweeps as one HTML page.
 
     `output` is the page (a name that ends in .html) or a folder for it; by default DIRECTORY/report or, of a file of
     exported records, FILE-report next to it. Figures (PNG, SVG, PDF) are written to figures/ in the same folder, tables
@@ -57,7 +63,7 @@ def build(directory: Path | str, output: Path | str | None = None) -> Path:
     page = path if path.suffix == ".html" else path / "index.html"
     found = read_distinct_runs(directory)
     records = list(chain.from_iterable(run.records for run in found))
-    return write_report(records, runs.read_runs(directory, found), page, str(directory)).page
+    return write_report(records, runs.read_runs(directory, found), page, str(directory))
 
 
 def write_report(records: list[Record], known: runs.SweepRuns, page: Path, directory: str) -> WrittenReport:
@@ -68,7 +74,7 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
     shown |= figure_file.shared(files.figures.values())
     text = templates().get_template("page.html.j2").render(**shown, directory=directory)
     write_atomic(page, text)
-    return WrittenReport(page, [card.finding for card in shown["cards"]], files)
+    return WrittenReport(page, [card.finding for card in shown["cards"]], files, progress_of(shown["lead"], known))
 
 
 def _of_runs(sections: list[Section], known: runs.SweepRuns, files: ReportFiles) -> dict[str, Any]:
@@ -172,6 +178,13 @@ def _lead(sections: list[Section], known: runs.SweepRuns) -> str:
     shown = "; ".join(problems) if len(problems) <= 4 else many
     snapshots = len({(one.sweep, one.run_id, one.step) for part in sections for one in part.records})
     return f"{shown}: {fmt.plural(len(known.runs), 'run')}, {fmt.plural(snapshots, 'snapshot')} recorded"
+
+
+def progress_of(lead: str, known: runs.SweepRuns) -> str:
+    """The lead of a report, and that its verdicts are provisional if runs are not done."""
+    if not known.partial:
+        return lead
+    return f"{lead}; {known.n_done} of {fmt.plural(len(known.runs), 'run')} done, so the verdicts are provisional"
 
 
 def _program() -> str:

@@ -13,6 +13,7 @@ from afterkernel.report.table_format import Table, TableRow
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
 from afterkernel.runs.status import status
+from afterkernel.text import natural_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,7 @@ def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) ->
         done = one.run_dir in ended if is_exported(directory) else one.done
         failure = None if done else read_failure(one.run_dir)
         found.append(SweepRun(one.run_id, " ".join(options), one.recorded, missing, done, failure))
-    for path, overrides in sorted(named.items()):
+    for path, overrides in sorted(named.items(), key=lambda item: natural_key(str(item[0]))):
         found.append(SweepRun(path.name, " ".join(overrides), (), (), False, read_failure(path)))
     return SweepRuns(found)
 

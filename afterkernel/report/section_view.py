@@ -10,8 +10,9 @@ from afterkernel import text as fmt
 from afterkernel.kernel_kinds import describe
 from afterkernel.records.record import Record
 from afterkernel.report import figure_errors, figure_invariances, figure_trajectory, table_data, table_format
+from afterkernel.report.figure_file import PageFigure
 from afterkernel.report.notices import Notice, section_notices
-from afterkernel.report.output import PageFigure, ReportFiles
+from afterkernel.report.output import ReportFiles
 from afterkernel.report.sections import Section, written
 from afterkernel.report.summary import key_numbers, sentences
 from afterkernel.report.terms import kernel_order
