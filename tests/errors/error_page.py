@@ -66,8 +66,12 @@ def page() -> str:
         parts.append(
             f"\n## {heading}\n\n| cause | arguments of `python -m afterkernel` | message |\n| --- | --- | --- |\n"
         )
-        parts += [f"| {each.done} | `{_cell(each.words)}` | {_cell(each.sentence)} |\n" for each in cases]
+        parts += [f"| {each.done} | `{_cell(each.words)}` | {_text(each.sentence)} |\n" for each in cases]
     return "".join(parts)
+
+
+def _text(text: str) -> str:
+    return _cell(text).replace("<", "&lt;")  # outside code it would be a tag
 
 
 def _cell(text: str) -> str:
