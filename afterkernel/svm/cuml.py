@@ -36,7 +36,7 @@ class CuML(Backend):
 
     def check(self) -> None:
         """Raise UserError if there is no CUDA device or the package is missing."""
-        install = "pip install afterkernel[cuml]"
+        install = "pip install afterkernel[gpu-svm]"
         if not torch.cuda.is_available():
             raise UserError(
                 f"svm=cuml needs a CUDA device, and torch finds none: use svm=exact, or {install} where there is one."
