@@ -45,7 +45,8 @@ python examples/{first}.py --small    # a first look, in a second or two; its fi
 make gallery                                     # draws all pictures and writes this page
 ```
 
-Titles of pictures are computed from the numbers that the program has just measured.
+Titles of pictures are computed from the numbers that the program has just measured. `examples/common.py` has what
+all of them share: the digits, a training loop and the style of the pictures.
 
 """
 
