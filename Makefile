@@ -7,7 +7,7 @@ SWEEP  ?= demo
 DIR    ?= runs/$(SWEEP)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo paper paper-plan paper-pages test test-browser test-slurm test-ray test-wheel wheel soak check sweep report dashboard wandb-sync bench bench-peers gallery clean
+.PHONY: help install demo paper paper-plan paper-pages test test-browser test-slurm test-ray test-wheel wheel soak check docs docs-serve sweep report dashboard wandb-sync bench bench-peers gallery clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -21,9 +21,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then report
+demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then report; OPEN=1 shows the page
 	$(RUN) +sweep=demo $(ARGS)
-	$(RUN) report $(DIR)
+	$(RUN) report $(DIR) $(if $(OPEN),--open)
 
 test: install  ## run all tests that need no SLURM, Ray, browser or GPU, on every core
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -71,11 +71,18 @@ check: install  ## lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# What MkDocs warns of, such as a link to a heading that does not exist, is an error.
+docs: .venv-docs/.installed  ## build the documentation as a site in site/, and check its links
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet
+
+docs-serve: .venv-docs/.installed  ## show the site at http://127.0.0.1:8000, built again after each change
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs serve $(ARGS)
+
 sweep: install  ## run sweeps/NAME.yaml: make sweep SWEEP=NAME [ARGS="dataset.root=DIR ..."]
 	$(RUN) +sweep=$(SWEEP) $(ARGS)
 
-report: install  ## tables, figures and one HTML page of a sweep: make report SWEEP=NAME, or DIR=FOLDER
-	$(RUN) report $(DIR)
+report: install  ## tables, figures and one HTML page of a sweep: make report SWEEP=NAME, or DIR=FOLDER; OPEN=1 shows it
+	$(RUN) report $(DIR) $(if $(OPEN),--open)
 
 # One experiment: $(1) its name, $(2) its folder of results, $(3) its sweeps. What its records hold is not run again.
 recorded = $(if $(wildcard $(1)/records.parquet),sweep.recorded=$(1)/records.parquet)
@@ -122,5 +129,5 @@ bench-peers: .venv-peers/.installed  ## the same with Opacus, BackPACK, nngeomet
 	.venv-peers/bin/python benchmarks/kernels.py $(ARGS)
 
 clean:  ## remove the environment and caches; runs/ stays
-	rm -rf $(VENV) .venv-ray .venv-peers .venv-families build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-ray .venv-peers .venv-docs .venv-families site build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -42,8 +42,8 @@ def option(  # noqa: PLR0913 (a declaration, all by name)
     otherwise, and a list holds no value twice unless `unique` is false. `affects_results` says whether a run's numbers
     depend on the value, which is then part of the run's identity: a device, a path or a memory budget is not. `redact`
     marks what stays on this machine, such as a local path: it is never sent to W&B. `unordered` says that the order of
-    a list changes no number. `alternative` is a word that may be given instead of a list of strings; OmegaConf has no
-    such type, so that the field must be annotated as Any.
+    a list changes no number. `alternative` is a word that may be given instead of a list of strings, or of a whole
+    number; OmegaConf has no such type, so that the field must be annotated as Any, and the default tells the type.
     """
     metadata = {
         "help": help,
@@ -87,7 +87,8 @@ class OptionType:
 def option_type(field: dataclasses.Field[Any]) -> OptionType:
     """The type of an option, whether its module postpones the evaluation of annotations or not."""
     if field.metadata.get("alternative"):
-        return OptionType("str", is_list=True, is_optional=False)
+        is_number = isinstance(field.default, int)
+        return OptionType("int" if is_number else "str", is_list=not is_number, is_optional=False)
     text = field.type.__name__ if isinstance(field.type, type) else str(field.type)
     plain = text.removesuffix(" | None")
     return OptionType(plain.removeprefix("list[").removesuffix("]"), plain.startswith("list["), plain != text)
@@ -119,7 +120,9 @@ def check_bounds(node: Any, prefix: str = "") -> None:
     for name, field, value in walk(node, prefix):
         items = value if isinstance(value, list) else [value]
         alternative = field.metadata["alternative"]
-        if alternative and not isinstance(value, list) and value != alternative:
+        if alternative and value == alternative:
+            continue
+        if alternative and option_type(field).is_list and not isinstance(value, list):
             raise UserError(f"{name}={_shown(value)} has the wrong type: it must be {wanted(field)}.")
         for item in items:
             check_value(name, field, item, value)

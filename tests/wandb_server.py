@@ -17,6 +17,8 @@ class Server(ThreadingHTTPServer):
         self.runs = []  # the requests for a run: id, group, config; in order
         self.streams = []  # (run id, body) of what is streamed to it; in order
         self.views = {}  # by id: what was last saved as a workspace or a report
+        self.sweep = None  # the sweep that was made last, as YAML
+        self.agent_runs = []  # (id, parameters) of runs that the next agents get
         self.unknown = []  # queries that it has no answer to
         self.sent = b""
 
@@ -92,11 +94,32 @@ class _Handler(BaseHTTPRequestHandler):
             return {"createArtifact": {"artifact": artifact}}
         if "serverInfo" in query:
             return {"serverInfo": {"features": []}}
-        answer = self._about_views(query, given)
+        answer = self._about_views(query, given) or self._about_sweeps(query, given)
         if answer is None and "viewer" not in query:
             self.server.unknown.append(query)
         viewer = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
         return answer or {"viewer": viewer}
+
+    def _about_sweeps(self, query, given):
+        """Sweeps and their agents: each heartbeat gives out the next run of `agent_runs`."""
+        project = {"id": "p", "name": "afterkernel", "entity": {"id": "e", "name": "me"}}
+        if "upsertSweep" in query:
+            self.server.sweep = given["config"]
+            sweep = {"id": "s", "name": "sweep1", "project": project}
+            return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
+        if "SweepWithRuns" in query:
+            sweep = {"id": "s", "name": "sweep1", "config": self.server.sweep, "runs": {"edges": []}}
+            return {"project": {"sweep": sweep}}
+        if "createAgent" in query:
+            return {"createAgent": {"agent": {"id": "a"}}}
+        if "agentHeartbeat" in query:
+            commands = []
+            if self.server.agent_runs:
+                run_id, parameters = self.server.agent_runs.pop(0)
+                args = {name: {"value": value} for name, value in parameters.items()}
+                commands = [{"type": "run", "run_id": run_id, "program": "afterkernel", "args": args}]
+            return {"agentHeartbeat": {"agent": {"id": "a"}, "commands": json.dumps(commands)}}
+        return None
 
     def _about_views(self, query, given):
         views = self.server.views

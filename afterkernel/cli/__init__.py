@@ -149,6 +149,7 @@ class CommandParser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.command = command
+        self.config_dir: Path | None = None
 
     def error(self, message: str) -> NoReturn:
         """Raise UserError."""
@@ -186,10 +187,11 @@ class CommandParser(argparse.ArgumentParser):
         if flags := [word for word in rest if word.startswith("-")]:
             self.unknown_flag(flags[0])
         parsed.overrides = [*parsed.overrides, *rest]
-        if (folder := vars(parsed).pop("config_dir")) is not None:
+        self.config_dir = vars(parsed).pop("config_dir")
+        if self.config_dir is not None:
             from afterkernel.config import use_config_dir
 
-            use_config_dir(folder, parsed.overrides)
+            use_config_dir(self.config_dir, parsed.overrides)
         return parsed
 
     def unknown_flag(self, word: str) -> NoReturn:

@@ -8,6 +8,7 @@ from pathlib import Path
 from afterkernel.cli import GROUPS, PROGRAM, command_facts, commands, load_plugins, main_of
 from afterkernel.config.help import entry, help_on, preset_names, topics, wrapped
 from afterkernel.config.places import sweep_names
+from afterkernel.exit_codes import ExitCode
 
 FLAGS = ("-h", "--help")
 _CONFIG_DIR = ("--config-dir", "-cd")
@@ -52,11 +53,14 @@ def overview() -> str:
     for name, presets in preset_names().items():
         lines += entry(name, ", ".join(presets), _COLUMN)
     lines += ["", "Sweeps, as +sweep=NAME:"]
-    lines += entry("", ", ".join(sweep_names()), 2)
+    lines += [f"  {line}" for line in wrapped(", ".join(sweep_names()), 2)]
     lines += ["", "More help:"]
     for topic, text in _MORE.items():
         lines += entry(f"--help {topic}", text, 34)
-    lines += ["", "Examples:", *(f"  {PROGRAM} {words}" for words in _EXAMPLES), ""]
+    lines += ["", "Examples:", *(f"  {PROGRAM} {words}" for words in _EXAMPLES), "", "Exit codes:"]
+    for code in ExitCode:
+        lines += entry(str(int(code)), code.meaning, _COLUMN)
+    lines.append("")
     return "\n".join([*lines, *wrapped(_EXTENDING)])
 
 
@@ -72,7 +76,7 @@ _EXAMPLES = (
     "arch=mlp training.lr=0.1",
     "--multirun arch=vgg,mlp training.lr=0.03,0.1 seed=0,1",
     "+sweep=demo",
-    "--cfg job arch=mlp          print the configuration, and run nothing",
+    "--cfg job arch=mlp",
 )
 _EXTENDING = (
     "plugins=[MODULE] adds networks, data sets, kernels, measures, SVM backends, claims and launchers of your own; "

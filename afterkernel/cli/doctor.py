@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from afterkernel.cli import CommandParser
+from afterkernel.exit_codes import ExitCode
 from afterkernel.text import print_table
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
         wall = "" if row.wall_s is None else f"{row.wall_s:.2f}"
         lines.append((mark, row.name, _number(row.margin_error), _number(row.gap), wall, row.advice))
     print_table(["", "name", "margin error", "gap", "seconds", "what to do"], lines)
-    return 0 if all(row.ok for row in rows if row.required) else 1
+    return ExitCode.DONE if all(row.ok for row in rows if row.required) else ExitCode.FAILED
 
 
 def _number(value: float | None) -> str:

@@ -18,6 +18,9 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("overrides", nargs="*", default=[], metavar=OVERRIDE, help="options of a run")
     overrides = parser.parse_overrides(list(argv)).overrides
+    from afterkernel.config.overrides import check_early
+
+    check_early(overrides)  # before the imports that follow, which take seconds
     import torch
 
     from afterkernel.config import check_single_run, compose, device, to_config

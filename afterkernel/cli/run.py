@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from afterkernel.cli import OVERRIDE, RUN_AND_SWEEP, CommandParser
 from afterkernel.errors import UserError
+from afterkernel.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -86,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     swept = [f"{name}={values}" for name, values in (held.hydra.sweeper.params or {}).items()]
     if parsed.multirun or swept or held.hydra.mode == RunMode.MULTIRUN:
-        return _run_grid([*swept, *parsed.overrides], held)
+        return _run_grid(swept, parsed.overrides, held)
     if several := [_word(each) for each in overrides if each.is_sweep_override()]:
         raise UserError(f"{several[0]} names several values: add --multirun to sweep over them.")
     config = to_config(held)
@@ -96,25 +97,25 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _run_grid(words: Sequence[str], held: DictConfig) -> int:
-    """Compose and check every run of the grid that these overrides span, then run what is not finished."""
+def _run_grid(swept: Sequence[str], given: Sequence[str], held: DictConfig) -> int:
+    """Compose and check every run that a sweep file's and the given overrides span, then run what is not finished."""
     from afterkernel.config import compose
     from afterkernel.runs.worker import failure_message
     from afterkernel.sweep.composer import Composer
     from afterkernel.sweep.estimate import print_plan
-    from afterkernel.sweep.grid import compose_grid, grid_of
+    from afterkernel.sweep.grid import compose_grid, grids_of
     from afterkernel.sweep.run_sweep import run_sweep
 
     try:
-        planned_runs = compose_grid(Composer(compose), grid_of(words, held))
+        planned_runs = compose_grid(Composer(compose), *grids_of(swept, given, held))
         first = planned_runs[0].config
         if not first.sweep.dry_run:
             return run_sweep(planned_runs, first.launcher, first.sweep.on_error)
         print_plan(planned_runs)
     except OSError as error:
         print(f"afterkernel: {failure_message(error)}", file=sys.stderr)
-        return 1
-    return 0
+        return ExitCode.FAILED
+    return ExitCode.DONE
 
 
 def _show(parsed: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from afterkernel import plugins
 from afterkernel.files.code_cache import derived
-from afterkernel.options import bounds, wanted
+from afterkernel.options import bounds, option_type, wanted
 
 _DECLARATIONS = "afterkernel.config.schema"
 _MEASURES = "measure.names"
@@ -61,7 +61,7 @@ class Option:
     @property
     def is_list(self) -> bool:
         """Whether its values are lists."""
-        return self.annotation.startswith("list[") or bool(self.metadata["alternative"])
+        return option_type(self.field).is_list
 
     @property
     def is_path(self) -> bool:
@@ -71,7 +71,7 @@ class Option:
     @functools.cached_property
     def field(self) -> dataclasses.Field[Any]:
         """The field of a dataclass that declares such an option."""
-        made: dataclasses.Field[Any] = dataclasses.field(metadata=self.metadata)
+        made: dataclasses.Field[Any] = dataclasses.field(default=self.default, metadata=self.metadata)
         made.name, made.type = self.name.rpartition(".")[2], self.annotation
         return made
 

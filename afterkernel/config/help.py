@@ -71,14 +71,17 @@ def entry(term: str, text: str, column: int = 26) -> list[str]:
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     lines = textwrap.wrap(text, max(width - column, 30), break_on_hyphens=False) or [""]
     head = f"  {term}"
+    if len(head) > width:  # a long list
+        listed = textwrap.wrap(term.replace(",", ", "), width - 6, break_on_hyphens=False)
+        return ["  " + "\n      ".join(listed), *(" " * column + line for line in lines if line)]
     if len(head) + 2 > column:
         return [head, *(" " * column + line for line in lines if line)]
     return [f"{head:<{column}}{lines[0]}".rstrip(), *(" " * column + line for line in lines[1:])]
 
 
-def wrapped(text: str) -> list[str]:
-    """A paragraph, wrapped to the width of the terminal."""
-    return textwrap.wrap(text, min(shutil.get_terminal_size().columns, _WIDEST), break_on_hyphens=False)
+def wrapped(text: str, indent: int = 0) -> list[str]:
+    """A paragraph, wrapped to the width of the terminal less an indent."""
+    return textwrap.wrap(text, min(shutil.get_terminal_size().columns, _WIDEST) - indent, break_on_hyphens=False)
 
 
 def _group(group: Group) -> str:

@@ -22,7 +22,7 @@ from afterkernel.config.explanations import explain, unknown
 from afterkernel.config.places import CONF, sweep_names
 from afterkernel.config.written import check_written
 from afterkernel.errors import UserError
-from afterkernel.options import check_bounds, check_value, option_type
+from afterkernel.options import check_bounds, check_value, option_type, wanted
 from afterkernel.text import did_you_mean
 
 if TYPE_CHECKING:  # it imports torch, for which the first checks of a command line don't wait
@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # it imports torch, for which the first checks of a command l
 # Keys that Hydra's instantiate and its defaults lists act on.
 _CODE = re.compile(r"_[a-z]+_")
 _MOST_VALUES = 10_000
+# The one choice that may be a list of names.
+_LOGGER = "logger"
 _NAME = re.compile(r"\w[\w-]*")
 _INSTEAD = {
     "hydra.run": "choose where results go with output_dir and sweep.name",
@@ -85,8 +87,17 @@ def check_early(words: Sequence[str]) -> None:
     if not any(override.key_or_group in ("plugins", "sweep") for override in overrides):
         for override in overrides:
             check_override(override)
+            _check_name(override)
             _check_value(override)
         check_once(overrides)
+
+
+def _check_name(override: Override) -> None:
+    """Raise UserError for an option that no choice of any group has, and that is within no option."""
+    name, known = override.key_or_group, every_option()
+    is_chosen = name == "sweep" or name in groups() or override.is_add() or override.is_force_add()
+    if not is_chosen and not any(f"{each}.".startswith(f"{name}.") or name.startswith(f"{each}.") for each in known):
+        raise UserError(unknown(name))
 
 
 def _check_value(override: Override) -> None:
@@ -95,10 +106,14 @@ def _check_value(override: Override) -> None:
     fields = every_option().get(name, [])
     if len(fields) != 1 or not isinstance(value, (bool, int, float, str)) or "${" in str(value):
         return
-    kind = option_type(fields[0])
-    if kind.is_list or (kind.base not in ("int", "float") and not fields[0].metadata["choices"]):
+    field, kind = fields[0], option_type(fields[0])
+    if kind.is_list or (kind.base not in ("int", "float") and not field.metadata["choices"]):
         return
-    check_value(name, fields[0], float(value) if kind.base == "float" and type(value) is int else value, value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if (kind.base == "float" and not is_number) or (kind.base == "int" and (not is_number or isinstance(value, float))):
+        written = (override.input_line or "").partition("=")[2].strip()
+        raise UserError(f"{name}={written} has the wrong type: it must be {wanted(field)}.")
+    check_value(name, field, float(value) if kind.base == "float" else value, value)
 
 
 def check_once(overrides: Sequence[Override]) -> None:
@@ -182,6 +197,9 @@ def _check_choice(override: Override, text: str) -> None:
         values: list[Any] = value.list
     elif isinstance(value, Glob):
         raise UserError(f"{text}: write out the names, as {key}=A,B: choose from {', '.join(choices(key))}.")
+    elif key == _LOGGER and isinstance(value, list):
+        _check_loggers(value, text)
+        values = value
     else:
         values = [value]
     known = choices(key)
@@ -196,6 +214,15 @@ def _check_choice(override: Override, text: str) -> None:
             raise UserError(
                 f"{key}={shown} is not known{did_you_mean(str(name), known)}: choose one of {', '.join(known)}."
             )
+
+
+def _check_loggers(names: list[Any], text: str) -> None:
+    """Raise UserError for a list of loggers that names one twice, or none and another one."""
+    names = [name.text if isinstance(name, QuotedString) else name for name in names]
+    if "none" in names:
+        raise UserError(f"{text}: none can't be one of several: write {_LOGGER}=none, or leave it out.")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{text} names {twice} twice: give each once.")
 
 
 def check_no_code(text: str, keys: Sequence[str]) -> None:

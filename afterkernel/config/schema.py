@@ -24,13 +24,13 @@ from afterkernel.data import SOURCES, Source
 from afterkernel.errors import MissingPluginError, UserError
 from afterkernel.kernel_kinds import KINDS as KERNEL_KINDS
 from afterkernel.launchers import LAUNCHERS, Launcher
+from afterkernel.loggers.options import Logger
 from afterkernel.measures import MEASURES, Measures, measure_options
 from afterkernel.models import ARCHITECTURES, Architecture
 from afterkernel.options import option
 from afterkernel.plugins import Registry
 from afterkernel.svm import BACKENDS, Backend
 from afterkernel.training.options import Snapshots, Trainer, Training
-from afterkernel.wandb.mirror import Logger
 
 
 @dataclasses.dataclass
@@ -48,6 +48,11 @@ class Sweep:
     )
     claims: list[str] = option(
         [], "claims that the report judges; all by default", choices=CLAIMS, affects_results=False
+    )
+    also: list[str] = option(
+        [],
+        'further grids of the same sweep, each as options that replace those of its grid, such as "arch=vgg seed=0,1"',
+        affects_results=False,
     )
     max_runs: int = option(10_000, "maximum number of runs of a sweep", at_least=1, affects_results=False)
     recorded: str | None = option(
@@ -75,7 +80,7 @@ class Config:
     kernel: Kernel = option(Kernel, "which kernels are computed, precision, memory")
     svm: Backend = option(Backend, "solver of the hard-margin SVM")
     measure: Measures = option(measure_options, "what is measured of each kernel")
-    logger: Logger = option(Logger, "what is logged to W&B")
+    logger: Logger = option(Logger, "services and files that get the numbers of a run")
     trainer: Trainer = option(Trainer, "device, threads, checkpoints of training")
     launcher: Launcher = option(Launcher, "where the runs of a sweep are computed")
     sweep: Sweep = option(Sweep, "name, claims and limits of a sweep")

@@ -13,7 +13,7 @@ from afterkernel.claims import Finding
 from afterkernel.dashboard.inputs import DashboardInputs
 from afterkernel.report.output import FIGURES, TABLES
 from afterkernel.report.page import WrittenReport
-from afterkernel.wandb.mirror import REPORT, end_service, settings
+from afterkernel.wandb.run import REPORT, end_service, settings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-_WIDTH, _ROW = 600, 21
+_WIDTH, _ROW = 600, 24
 _OUTCOMES = [one.value for one in ComparisonOutcome]
 _SHAPES = ["circle", "cross", "diamond"]
-_TEXTS = ["row", "outcome"]
 
 
 def measured(finding: Finding) -> list[PartFinding]:
@@ -25,31 +24,34 @@ def measured(finding: Finding) -> list[PartFinding]:
     return [part for part in finding.parts if _shown(part)]
 
 
-def frames(parts: Sequence[PartFinding]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The data of the figure: one row per comparison, and one per comparison and seed; `part` counts the parts."""
+def frame(parts: Sequence[PartFinding]) -> pd.DataFrame:
+    """The data of the figure: a row per comparison, and one with a `value` per comparison and seed; `part` counts."""
     import pandas as pd
 
-    means, seeds = [], []
+    found: list[dict[str, Any]] = []
     for place, part in enumerate(parts):
         for one in _shown(part):
             row, test = {"part": place, "row": _label(one)}, one.test
             numbers = {"mean": test.mean, "low": test.low, "high": test.high, "n": test.n}
             both = {"images_low": test.images_low, "images_high": test.images_high}
-            means.append({**row, "outcome": one.outcome.value, **numbers, **both})
+            found.append({**row, "outcome": one.outcome.value, **numbers, **both})
             names = one.sample.seeds or range(len(one.sample.values))
             values = zip(names, one.sample.values, strict=True)
-            seeds += [{**row, "seed": seed, "value": value} for seed, value in values]
-    return pd.DataFrame(means), pd.DataFrame(seeds)
+            found += [{**row, "seed": seed, "value": value} for seed, value in values]
+    return pd.DataFrame(found)
 
 
 def draw(parts: Sequence[PartFinding]) -> alt.VConcatChart:
     """The figure of the `measured` parts. Parts in the same unit share their scale."""
     import altair as alt
 
-    means, seeds = frames(parts)
-    data = style.csv_data(seeds, ["row"])
-    panels = [_panel(place, part, _domain(place, parts, means, seeds), data) for place, part in enumerate(parts)]
-    return alt.vconcat(*panels, data=style.csv_data(means, _TEXTS), spacing=26, usermeta={"rates": 0})
+    panels = []
+    for place, part in enumerate(parts):
+        rows = [_label(one) for one in _shown(part)]
+        low, high = _range([one for one in parts if one.part.unit == part.part.unit])
+        layers = _layers(part, rows, (low, high), f"datum.part == {place}")
+        panels.append(alt.layer(*layers, width=_WIDTH, height=_ROW * len(rows), title=_title(part)))
+    return alt.vconcat(*panels, data=style.csv_data(frame(parts)), spacing=24, usermeta={"rates": 0})
 
 
 def result(finding: Finding) -> str:
@@ -81,35 +83,47 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _domain(
-    place: int, parts: Sequence[PartFinding], means: pd.DataFrame, seeds: pd.DataFrame
-) -> tuple[float, float]:
-    """The range of the effects of all parts in the unit of this one, with 0 for differences or else the bounds."""
-    unit = parts[place].part.unit
-    alike = [index for index, part in enumerate(parts) if part.part.unit == unit]
-    fixed = [bound for index in alike for bound, _ in parts[index].part.region.bounds]
-    fixed += [0.0 for index in alike if any(parts[index].part.sides)]
-    table = means[means["part"].isin(alike)]
-    values: Any = [*fixed, *seeds[seeds["part"].isin(alike)]["value"]]
-    columns = ["mean", "low", "high", "images_low", "images_high"]
-    values += table[columns].astype("float64").stack().dropna().tolist()
-    room = 0.04 * (max(values) - min(values) or 1.0)
+def _title(found: PartFinding) -> str:
+    sides = f": {' → '.join(found.part.sides)}" if any(found.part.sides) else ""
+    return f"{_capital(found.part.title)}{sides}"
+
+
+def _range(alike: Sequence[PartFinding]) -> tuple[float, float]:
+    """The range of all effects of these parts, with the bounds of their regions and, for differences, 0."""
+    values: list[float] = []
+    for part in alike:
+        values += [bound for bound, _ in part.part.region.bounds] + [0.0] * any(part.part.sides)
+        for one in _shown(part):
+            test = one.test
+            ends = [test.mean, test.low, test.high, test.images_low, test.images_high, *one.sample.values]
+            values += [end for end in ends if end is not None]
+    room = 0.03 * (max(values) - min(values) or 1.0)
     return min(values) - room, max(values) + room
 
 
-def _panel(place: int, found: PartFinding, domain: tuple[float, float], seeds: alt.Data) -> alt.LayerChart:
+def _layers(found: PartFinding, labels: list[str], ends: tuple[float, float], where: str) -> list[alt.Chart]:
     import altair as alt
 
-    labels = [_label(one) for one in _shown(found)]
-    unit, where = found.part.unit, f"datum.part == {place}"
-    scale = alt.Scale(domain=list(domain), nice=False, zero=False)
-    axis = alt.Axis(title=unit, format="~g", tickCount=7)
-    y = alt.Y("row:N", sort=labels, title=None, axis=alt.Axis(labelLimit=380, grid=False))
-    rows = alt.Chart().transform_filter(where)
-    outcome = {
-        "color": alt.Color("outcome:N", scale=alt.Scale(domain=_OUTCOMES), legend=alt.Legend(title=None)),
-        "shape": alt.Shape("outcome:N", scale=alt.Scale(domain=_OUTCOMES, range=_SHAPES), legend=alt.Legend(title=None)),
-    }
+    unit, region = found.part.unit, found.part.region
+    scale = alt.Scale(domain=list(ends), nice=False, zero=False)
+    axis = alt.Axis(title=unit, format=".4~g", tickCount=7)
+    y = alt.Y("row:N", sort=labels, title=None, axis=alt.Axis(labelLimit=380, grid=False, minExtent=0))
+    legend = alt.Legend(title=None)
+    color = alt.Color("outcome:N", scale=alt.Scale(domain=_OUTCOMES), legend=legend)
+    shape = alt.Shape("outcome:N", scale=alt.Scale(domain=_OUTCOMES, range=_SHAPES), legend=legend)
+
+    def x(name: str) -> alt.X:
+        return alt.X(f"{name}:Q", scale=scale, axis=axis)
+
+    def rows(needed: str) -> alt.Chart:
+        chart: alt.Chart = alt.Chart().transform_filter(f"{where} && isValid(datum.{needed})").mark_point()
+        return chart
+
+    seed = [
+        alt.Tooltip("row:N", title="comparison"),
+        alt.Tooltip("seed:Q", title="seed"),
+        alt.Tooltip("value:Q", title=f"effect ({unit})", format=".4~g"),
+    ]
     seen = [
         alt.Tooltip("row:N", title="comparison"),
         alt.Tooltip("mean:Q", title=f"mean effect ({unit})", format=".4~g"),
@@ -119,43 +133,22 @@ def _panel(place: int, found: PartFinding, domain: tuple[float, float], seeds: a
         alt.Tooltip("outcome:N", title="finding"),
     ]
     both = style.INTERVAL.replace("low", "images_low").replace("high", "images_high")
-    region = found.part.region
-    left, right = max(domain[0], _or(region.low, domain[0])), min(domain[1], _or(region.high, domain[1]))
-    x = alt.X("mean:Q", scale=scale, axis=axis)
-    layers: list[Any] = [
-        alt.Chart(alt.InlineData(values=[{"left": left, "right": right}]))
-        .mark_rect(style="region", clip=True)
-        .encode(x=alt.X("left:Q", scale=scale, axis=axis), x2="right:Q"),
-        alt.Chart(alt.InlineData(values=[{"zero": 0}]))
-        .mark_rule(style="ink", strokeWidth=1, clip=True)
-        .encode(x=alt.X("zero:Q", scale=scale, axis=axis)),
-        alt.Chart(seeds)
-        .transform_filter(where)
-        .mark_point(style="seed", filled=True, size=22, opacity=0.35, clip=True)
-        .encode(
-            x=alt.X("value:Q", scale=scale, axis=axis),
-            y=y,
-            tooltip=[
-                alt.Tooltip("row:N", title="comparison"),
-                alt.Tooltip("seed:Q", title="seed"),
-                alt.Tooltip("value:Q", title=f"effect ({unit})", format=".4~g"),
-            ],
-        ),
-        rows.transform_filter("isValid(datum.images_low)")
-        .mark_rule(strokeWidth=1, clip=True)
-        .encode(x=alt.X("images_low:Q", scale=scale, axis=axis), x2="images_high:Q", y=y, color=outcome["color"]),
-        rows.transform_filter("isValid(datum.low)")
-        .mark_rule(strokeWidth=2.4, clip=True)
-        .encode(x=alt.X("low:Q", scale=scale, axis=axis), x2="high:Q", y=y, color=outcome["color"]),
-        rows.transform_calculate(interval=style.INTERVAL, both=both)
-        .mark_point(filled=True, size=75, opacity=1, clip=True)
-        .encode(x, y, **outcome, tooltip=seen),
+    left = max(ends[0], ends[0] if region.low is None else region.low)
+    right = min(ends[1], ends[1] if region.high is None else region.high)
+    constant: Any = alt.Chart(alt.InlineData(values=[{"left": left, "right": right, "zero": 0}]))
+    zero = [constant.mark_rule(style="ink", strokeWidth=1).encode(x("zero"))] if ends[0] < 0 < ends[1] else []
+    return [
+        constant.mark_rect(style="region").encode(x("left"), x2="right:Q"),
+        *zero,
+        rows("value")
+        .mark_point(style="seed", filled=True, size=20, opacity=0.45, yOffset=5)
+        .encode(x("value"), y, tooltip=seed),
+        rows("images_low")
+        .mark_rule(strokeWidth=1, yOffset=-3)
+        .encode(x("images_low"), y, x2="images_high:Q", color=color),
+        rows("low").mark_rule(strokeWidth=2.4, yOffset=-3).encode(x("low"), y, x2="high:Q", color=color),
+        rows("mean")
+        .transform_calculate(interval=style.INTERVAL, both=both)
+        .mark_point(filled=True, size=75, opacity=1, yOffset=-3)
+        .encode(x("mean"), y, color=color, shape=shape, tooltip=seen),
     ]
-    sides = f": {' → '.join(found.part.sides)}" if any(found.part.sides) else ""
-    chart = alt.layer(*layers).add_params(style.zoom(f"zoom_{place}", y=False))
-    title = alt.Title(f"{_capital(found.part.title)}{sides}", frame="group")
-    return chart.properties(width=_WIDTH, height=_ROW * len(labels), title=title)
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
 from afterkernel.kernel_kinds import describe
@@ -14,64 +14,56 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-_WIDTH, _HEIGHT, _WIDEST = 960, 190, 290
-_KEYS = ["panel", "kernel"]
+_WIDTH, _HEIGHT, _WIDEST = 930, 180, 290
+_ERROR = "test error (%)"
 
 
 def frame(errors: pd.DataFrame) -> pd.DataFrame:
     """The data of the figure, in percent: an untrained network is left out, since it is wrong on about half."""
-    return style.curve_frame(errors[(errors["kernel"] != NETWORK) | (errors["epoch"] > 0)], 100.0, _KEYS)
+    shown = errors[(errors["kernel"] != NETWORK) | (errors["epoch"] > 0)]
+    return style.curve_frame(shown, 100.0, ["panel", "kernel"])
 
 
-def draw(rows: pd.DataFrame, errors: pd.DataFrame, axis: str = "epoch") -> alt.VConcatChart:
+def draw(rows: pd.DataFrame, errors: pd.DataFrame, axis: str = "epoch") -> alt.FacetChart:
     """The figure for the rows of one evaluation group and their `errors_by_epoch`.
 
-    Lines are means over seeds, bars Student's 95 % intervals. Panels of a row share their scale; the network has its
-    own where its errors would flatten the kernels' curves.
+    Lines are means over seeds, bars Student's 95 % intervals; the dashed line is the kernel at initialisation. All
+    panels share their scale.
     """
     import altair as alt
+    import pandas as pd
 
-    table, start = frame(errors), errors_at_start(rows)
+    table = frame(errors).assign(bar_low=lambda one: one["low"], bar_high=lambda one: one["high"])
+    start = errors_at_start(rows).dropna(subset=["mean"])
+    dashed = start[["panel", "kernel"]].assign(start=100 * start["mean"].astype("float64"))
+    kernels = kernel_order(errors["kernel"])
+    titles = {name: "The network itself" if name == NETWORK else describe(name).title for name in kernels}
+    both = pd.concat([table, dashed], ignore_index=True)
+    both["kernel"] = both["kernel"].map(titles)
+    width = min(_WIDTH // len(kernels) - 22, _WIDEST)
+    top = 1.08 * max(table["bar_high"].fillna(table["mean"]).max(), dashed["start"].max(), 0.1)
+    y_scale = alt.Scale(type="symlog", constant=1, domain=[0, min(top, 100)], nice=False)
+    y_axis = alt.Axis(values=style.nice_ticks(top, _HEIGHT, 16), format=".4~g", title=style.log_title(_ERROR))
     labels = style.rate_labels(rows["learning_rate"])
-    kernels, epochs = kernel_order(errors["kernel"]), sorted({float(epoch) for epoch in errors["epoch"]})
-    width = min(_WIDTH // len(kernels) - 40, _WIDEST)
-    panels = sorted(rows["panel"].unique())
-    found = []
-    for place, panel in enumerate(panels):
-        of_row = table[table["panel"] == panel]
-        limits = style.limits(of_row[of_row["kernel"] != NETWORK], zero=True)
-        own = style.limits(of_row[of_row["kernel"] == NETWORK], zero=True) if (of_row["kernel"] == NETWORK).any() else limits
-        apart = own[1] > 1.8 * limits[1]
-        shared = limits if apart else max(limits, own)
-        charts = []
-        for kernel in kernels:
-            title = "The network itself" if kernel == NETWORK else describe(kernel).title
-            if apart and kernel == NETWORK:
-                title += " (its own scale)"
-            first = start[(start["panel"] == panel) & (start["kernel"] == kernel)]["mean"].dropna()
-            dashed = [
-                alt.Chart(alt.InlineData(values=[{"start": 100 * float(mean)}]))
-                .mark_rule(strokeDash=[5, 3], strokeWidth=1.2, style="ink")
-                .encode(y="start:Q")
-                for mean in first
-            ]
-            layers = style.curve_layers(
-                f"datum.panel == {panel!r} && datum.kernel == {kernel!r}",
-                style.epoch_x(axis, epochs, width, title=place == len(panels) - 1),
-                own if apart and kernel == NETWORK else shared,
-                labels,
-                (axis, "test error (%)"),
-                log=False,
-            )
-            if kernel == kernels[0]:
-                layers = [layer.encode(y=layer.encoding.y.copy()) for layer in layers]
-            name = f"zoom_{place}_{kernels.index(kernel)}"
-            chart = alt.layer(*dashed, *layers).add_params(style.zoom(name))
-            found_title = alt.Title(style.lines(title, 34))
-            charts.append(chart.properties(width=width, height=_HEIGHT, title=found_title))
-        found.append(alt.hconcat(*charts, title=alt.Title(panel, style="row"), spacing=24))
-    figure = alt.vconcat(*found, data=style.csv_data(table, [*_KEYS, "rate"]), spacing=28)
-    return figure.add_params(style.rate_switch(labels)).properties(usermeta={"rates": len(labels)})
+    error = [alt.Tooltip("mean:Q", title=_ERROR, format=".4~g"), alt.Tooltip("kernel:N", title="of")]
+    layers = [
+        alt.Chart()
+        .transform_filter("isValid(datum.start)")
+        .mark_rule(strokeDash=[5, 3], strokeWidth=1.2, style="ink")
+        .encode(
+            y=alt.Y("start:Q", scale=y_scale, axis=y_axis),
+            tooltip=[alt.Tooltip("start:Q", title=f"at initialisation: {_ERROR}", format=".4~g")],
+        ),
+        *style.curves(axis, style.epoch_x(axis, errors["epoch"], width), y_scale, y_axis, labels, error),
+    ]
+    return style.grid(
+        layers,
+        both,
+        (width, _HEIGHT),
+        [style.rate_switch(labels), style.zoom("x", "y")],
+        row=alt.Row("panel:N", sort=sorted(rows["panel"].unique())),
+        column=alt.Column("kernel:N", sort=list(titles.values()), header=style.panel_titles(width, "→", "")),
+    )
 
 
 def result(changes: pd.DataFrame) -> str:
@@ -79,14 +71,16 @@ def result(changes: pd.DataFrame) -> str:
     errors = changes[changes["measure"] == "svm_test_error"].dropna(subset=["before_mean", "after_mean"])
     if errors.empty:
         return "Test errors at one end of training only."
+    first = kernel_order(errors["kernel"])[0]
+    names = describe(first).title.split(" → ")
     found = []
-    for panel, rows in errors[errors["kernel"] == kernel_order(errors["kernel"])[0]].groupby("panel", sort=True):
+    for panel, rows in errors[errors["kernel"] == first].groupby("panel", sort=True):
         before, after = rows["before_mean"].astype(float), rows["after_mean"].astype(float)
-        best = after.idxmin()
-        kernel = describe(rows["kernel"].iloc[0])
+        best: Any = rows.iloc[int(after.argmin())]
         found.append(
-            f"{panel}, {kernel.title}: test error after training is below that at initialisation at "
-            f"{int((after < before).sum())} of {fmt.plural(len(rows), 'learning rate')}: {fmt.percent(after[best])} % "
-            f"against {fmt.percent(before[best])} % at rate {style.rate_label(rows['learning_rate'][best])}."
+            f"{panel}: test error of the {names[-1]} after training is below that of the {names[0]} at initialisation "
+            f"at {int((after < before).sum())} of {fmt.plural(len(rows), 'learning rate')}: "
+            f"{fmt.percent(best['after_mean'])} % against {fmt.percent(best['before_mean'])} % at rate "
+            f"{style.rate_label(best['learning_rate'])}."
         )
     return " ".join(found)

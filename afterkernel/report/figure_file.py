@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -9,6 +10,7 @@ import json
 import os
 from base64 import b64encode
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,7 +21,7 @@ from afterkernel.report import style
 if TYPE_CHECKING:
     import altair as alt
 
-_SCALE, _DPI = 2, 192
+_SCALE, _DPI = 1.5, 144
 # Characters that need no escape in a data URI within double quotes.
 _PLAIN = " /:=,;'()!*@$?[]{}|~^`&\n"
 
@@ -50,7 +52,7 @@ class PageFigure:
         from PIL import Image
 
         with Image.open(io.BytesIO(self.images["png"])) as image:
-            return image.width // _SCALE, image.height // _SCALE
+            return round(image.width / _SCALE), round(image.height / _SCALE)
 
     @property
     def script(self) -> str:
@@ -71,7 +73,7 @@ def images(spec: dict[str, Any], formats: Iterable[str]) -> dict[str, bytes]:
 
     themed = spec | {"config": style.config("light", spec["usermeta"]["rates"]), "background": "white"}
     svg = vl_convert.vegalite_to_svg(themed)
-    make = {"svg": svg.encode, "png": lambda: _png(svg), "pdf": lambda: vl_convert.svg_to_pdf(svg)}
+    make: dict[str, Any] = {"svg": svg.encode, "png": lambda: _png(svg), "pdf": lambda: vl_convert.svg_to_pdf(svg)}
     return {kind: make[kind]() for kind in formats}
 
 
@@ -87,18 +89,14 @@ def bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script. Bundling takes seconds, so the user's cache keeps it."""
     import vl_convert
 
-    versions = [vl_convert.__version__, vl_convert.get_vega_version(), vl_convert.get_vega_embed_version()]
+    versions = [version("vl-convert-python"), vl_convert.get_vega_version(), vl_convert.get_vega_embed_version()]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "afterkernel")
     file = cache / f"vega-{'-'.join(versions)}.js"
-    try:
+    with contextlib.suppress(OSError):
         return file.read_text(encoding="utf-8")
-    except OSError:
-        pass
     made = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    try:
+    with contextlib.suppress(OSError):  # A home that cannot be written to costs seconds, not the report.
         write_atomic(file, made)
-    except OSError:
-        pass  # A home that cannot be written to costs seconds, not the report.
     return made
 
 
@@ -109,5 +107,7 @@ def _png(svg: str) -> bytes:
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(vl_convert.svg_to_png(svg, scale=_SCALE))) as image:
         # An opaque image of few colours: a palette makes the file a third of its size.
-        image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(buffer, "png", dpi=(_DPI, _DPI))
+        image.convert("RGB").quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+            buffer, "png", dpi=(_DPI, _DPI)
+        )
     return buffer.getvalue()

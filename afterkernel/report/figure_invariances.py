@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _WIDTH, _WIDEST, _STEP = 860, 380, 11
-_TEXTS = ["panel", "kernel", "transform", "rate"]
 
 
 def invariance_changes(changes: pd.DataFrame) -> pd.DataFrame:
@@ -35,36 +34,22 @@ def frame(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def draw(table: pd.DataFrame, rates: list[float]) -> alt.VConcatChart:
+def draw(table: pd.DataFrame, rates: list[float]) -> alt.FacetChart:
     """The figure of `invariance_changes`; `rates` are all learning rates of the section, for consistent colours."""
     import altair as alt
 
     data, labels = frame(table), style.rate_labels(rates)
     kernels, transforms = kernel_order(table["kernel"]), list(dict.fromkeys(data["transform"]))
+    titles = {kernel: describe(kernel).title for kernel in kernels}
     width = min(_WIDTH // len(kernels) - 20, _WIDEST)
-    values = data[[name for name in data if str(name).startswith(("before", "after")) and "_n" not in str(name)]]
-    low, high = float(values.min(axis=None)), float(values.max(axis=None))
-    room = 0.04 * (high - low or 0.1)
-    scale = alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
-    panels = sorted(table["panel"].unique())
-    found = []
-    for place, panel in enumerate(panels):
-        charts = []
-        for column, kernel in enumerate(kernels):
-            axis = alt.Axis(title="invariance (mean cosine)" if place == len(panels) - 1 else None, format="~g", tickCount=5)
-            y = alt.Y(
-                "transform:N",
-                sort=transforms,
-                title=None,
-                scale=alt.Scale(domain=transforms, paddingInner=0.3, paddingOuter=0.15),
-                axis=alt.Axis(grid=False, labelLimit=220, labels=column == 0, tickBand="extent", minExtent=0),
-            )
-            chart = alt.layer(*_layers(f"datum.panel == {panel!r} && datum.kernel == {kernel!r}", scale, axis, y, labels))
-            height = (len(labels) * _STEP + 10) * len(transforms)
-            charts.append(chart.properties(width=width, height=height, title=describe(kernel).title))
-        found.append(alt.hconcat(*charts, title=alt.Title(panel, style="row"), spacing=20))
-    figure = alt.vconcat(*found, data=style.csv_data(data, _TEXTS), spacing=28)
-    return figure.add_params(style.rate_switch(labels)).properties(usermeta={"rates": len(labels)})
+    return style.grid(
+        _layers(labels, transforms),
+        data.assign(kernel=data["kernel"].map(titles)),
+        (width, (len(labels) * _STEP + 10) * len(transforms)),
+        [style.rate_switch(labels), style.zoom("x")],
+        row=alt.Row("panel:N", sort=sorted(table["panel"].unique())),
+        column=alt.Column("kernel:N", sort=list(titles.values()), header=style.panel_titles(width, "→", "")),
+    )
 
 
 def result(table: pd.DataFrame) -> str:
@@ -90,23 +75,31 @@ def _transform_name(label: str) -> str:
     return label.replace("invariance under ", "").replace(" invariance", "")
 
 
-def _layers(where: str, scale: alt.Scale, axis: alt.Axis, y: alt.Y, labels: list[str]) -> list[Any]:
+def _layers(labels: list[str], transforms: list[str]) -> list[alt.Chart]:
     import altair as alt
 
-    rows = alt.Chart().transform_filter(where).transform_filter(style.SHOWN)
+    rows = alt.Chart().transform_filter(style.SHOWN).mark_point()
     look = style.rate_encodings(labels)
-    offset = alt.YOffset("rate:O", scale=alt.Scale(domain=labels))
-    place = {"y": y, "yOffset": offset, "color": look["color"]}
-    layers: list[Any] = [
+    scale = alt.Scale(zero=False, nice=False, padding=12)
+    axis = alt.Axis(title="invariance (mean cosine)", format=".4~g", tickCount=5)
+    place = {
+        "y": alt.Y(
+            "transform:N",
+            title=None,
+            scale=alt.Scale(domain=transforms, paddingInner=0.3, paddingOuter=0.15),
+            axis=alt.Axis(grid=False, labelLimit=220, minExtent=0),
+        ),
+        "yOffset": alt.YOffset("rate:O", scale=alt.Scale(domain=labels)),
+        "color": look["color"],
+    }
+    layers = [
         rows.mark_rule(strokeWidth=3.5, opacity=0.4).encode(
             x=alt.X("before:Q", scale=scale, axis=axis), x2="after:Q", **place
         )
     ]
     for when, title in (("before", "at initialisation"), ("after", "at the last snapshot")):
         bars = rows.transform_filter(f"isValid(datum.{when}_low)").mark_rule(strokeWidth=1.2)
-        layers.append(
-            bars.encode(x=alt.X(f"{when}_low:Q", scale=scale, axis=axis), x2=f"{when}_high:Q", **place)
-        )
+        layers.append(bars.encode(x=alt.X(f"{when}_low:Q", scale=scale, axis=axis), x2=f"{when}_high:Q", **place))
         interval = style.INTERVAL.replace("datum.", f"datum.{when}_")
         seen = [
             alt.Tooltip("transform:N", title="transform"),

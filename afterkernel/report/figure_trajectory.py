@@ -50,43 +50,38 @@ def against_losses(rows: pd.DataFrame) -> pd.DataFrame:
 
 def frame(table: pd.DataFrame) -> pd.DataFrame:
     """The data of the figure, shares in percent."""
-    percent = {term.name: 100.0 if term.unit == SHARE else 1.0 for term in terms_of(table["measure"].unique())}
-    return style.curve_frame(table, table["measure"].map(percent), ["measure"])
+    terms = {term.name: term for term in terms_of(table["measure"].unique())}
+    percent = table["measure"].map({name: 100.0 if term.unit == SHARE else 1.0 for name, term in terms.items()})
+    data = style.cut_bars(style.curve_frame(table, percent, ["measure"]), "measure")
+    return data.assign(title=data["measure"].map({name: heading(term) for name, term in terms.items()}))
 
 
-def draw(table: pd.DataFrame, rates: list[float], axis: str = "epoch") -> alt.ConcatChart:
+def draw(table: pd.DataFrame, rates: list[float], axis: str = "epoch") -> alt.FacetChart:
     """The figure of a table of `trajectory`; `rates` are all learning rates of the section, for consistent colours.
 
     With `axis` LOSS that of `against_losses`.
     """
     import altair as alt
 
-    data, labels = frame(table), style.rate_labels(rates)
-    terms = terms_of(table["measure"].unique())
-    places = sorted({float(epoch) for epoch in table["epoch"]})
-    charts = []
-    for place, term in enumerate(terms):
-        part = data[data["measure"] == term.name]
-        log = term.log and bool((part["mean"] > 0).all())
-        lowest = place + _COLUMNS >= len(terms)
-        x = (
-            style.loss_x(places, f"{LOSS} (nats)" if lowest else None)
-            if axis == LOSS
-            else style.epoch_x(axis, places, _WIDTH, title=lowest)
-        )
-        layers = style.curve_layers(
-            f"datum.measure == {term.name!r}",
-            x,
-            style.limits(part, log=log),
-            labels,
-            (axis, heading(term)),
-            log=log,
-        )
-        chart = alt.layer(*layers).add_params(style.zoom(f"zoom_{place}"))
-        title = alt.Title(style.lines(heading(term), 32), fontSize=12, fontWeight="normal")
-        charts.append(chart.properties(width=_WIDTH, height=_HEIGHT, title=title))
-    grid = alt.concat(*charts, columns=_COLUMNS, data=style.csv_data(data, ["measure", "rate"]), spacing=20)
-    return grid.add_params(style.rate_switch(labels)).properties(usermeta={"rates": len(labels)})
+    labels, places = style.rate_labels(rates), table["epoch"].astype(float)
+    x = style.loss_x(places, f"{LOSS} (nats)") if axis == LOSS else style.epoch_x(axis, places, _WIDTH)
+    y_axis = alt.Axis(tickCount=4, format=".4~g", title=None)
+    seen = [alt.Tooltip("title:N", title="measure"), alt.Tooltip("mean:Q", title="mean", format=".4~g")]
+    layers = style.curves(axis, x, alt.Scale(zero=False, nice=False, padding=8), y_axis, labels, seen)
+    titles = [heading(term) for term in terms_of(table["measure"].unique())]
+    chart = style.grid(
+        layers,
+        frame(table),
+        (_WIDTH, _HEIGHT),
+        [style.rate_switch(labels), style.zoom("x")],
+        facet=alt.Facet("title:N", sort=titles, header=style.panel_titles(_WIDTH, "", "(")),
+        columns=_COLUMNS,
+        # Else the labels of each axis would move its panel.
+        bounds="flush",
+        spacing={"row": 52, "column": 54},
+    )
+    figure: alt.FacetChart = chart.resolve_scale(y="independent")
+    return figure
 
 
 def result(table: pd.DataFrame, axis: str = "epoch") -> str:

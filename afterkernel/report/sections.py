@@ -63,6 +63,11 @@ class Section:
         """Its classes in words."""
         return classes_in_words(self.minus, self.plus, self.classes)
 
+    @property
+    def data(self) -> str:
+        """The data set and its classes in short, as claims name them: mnist 3/8."""
+        return f"{self.dataset} {self.problem if self.classes else f'{self.minus}/{self.plus}'}"
+
     def rows(self, evaluation_group: str | None = None) -> pd.DataFrame:
         """The rows of one evaluation group, by default of the one with most rows, as they are shown.
 

@@ -39,7 +39,11 @@ _COLOURS: dict[str, dict[str, Any]] = {
     },
 }
 THEMES = tuple(_COLOURS)
-_TICK_GAP_PX = 26
+# Ticks of scales on which 0 and orders of magnitude have room, as far apart as their labels need.
+_NICE = [0.0, *(digit * 10.0**power for power in range(-3, 8) for digit in (1, 2, 5))]
+# The interval of a row as text, and the filter of the rates that `rate_switch` shows.
+INTERVAL = "isValid(datum.low) ? format(datum.low, '.4~g') + ' to ' + format(datum.high, '.4~g') : '\N{EN DASH}'"
+SHOWN: Any = {"param": "rates", "empty": False}
 
 
 def config(theme: str, n_rates: int) -> dict[str, Any]:
@@ -60,15 +64,19 @@ def config(theme: str, n_rates: int) -> dict[str, Any]:
         "legend": {
             **{"orient": "top", "direction": "horizontal", "titleOrient": "left", "titleColor": ink, "offset": 14},
             **{"labelColor": ink, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
-            **{"symbolSize": 70, "symbolStrokeWidth": 2, "columnPadding": 16},
+            **{"symbolSize": 70, "symbolOpacity": 1, "columnPadding": 16},
         },
-        "title": {"anchor": "start", "color": ink, "fontSize": 12.5, "offset": 8, "subtitleColor": soft},
+        "title": {"anchor": "start", "color": ink, "fontSize": 12, "offset": 8},
+        "header": {
+            **{"labelColor": ink, "labelFontSize": 12, "labelAnchor": "start", "labelLimit": 900, "title": None},
+            **{"labelPadding": 6, "labelFontWeight": "bold"},
+        },
+        "headerRow": {"labelFontSize": 14, "labelAnchor": "middle", "labelPadding": 12},
         "style": {
-            "row": {"fontSize": 14, "fontWeight": "bold"},
             "open": {"fill": colours["page"], "strokeWidth": 1.6},
-            "ink": {"stroke": ink},
-            "soft": {"stroke": soft},
-            "region": {"fill": colours["region"], "opacity": 0.1},
+            "ink": {"color": ink},
+            "seed": {"color": soft},
+            "region": {"color": colours["region"], "opacity": 0.1},
         },
     }
 
@@ -117,26 +125,47 @@ def rate_switch(labels: Sequence[str]) -> alt.Parameter:
     )
 
 
-def zoom(name: str, *, x: bool = True, y: bool = True) -> alt.Parameter:
+def zoom(*axes: Any) -> alt.Parameter:
     """Zooming with Ctrl and the wheel, moving by dragging; a double click resets."""
     import altair as alt
 
-    encodings: Any = [axis for axis, wanted in (("x", x), ("y", y)) if wanted]
-    return alt.selection_interval(name, bind="scales", encodings=encodings, zoom="wheel![event.ctrlKey]")
+    return alt.selection_interval("zoom", bind="scales", encodings=list(axes), zoom="wheel![event.ctrlKey]")
 
 
-def csv_data(frame: pd.DataFrame, texts: Iterable[str]) -> alt.Data:
-    """A data frame as the inline data of a chart, as CSV, which is a third of the size of JSON."""
+def grid(
+    layers: Sequence[alt.Chart],
+    frame: pd.DataFrame,
+    size: tuple[int, int],
+    params: Sequence[alt.Parameter],
+    **facet: Any,
+) -> alt.FacetChart:
+    """Panels of the same layers and size, each of the rows of `frame` that its facet has."""
     import altair as alt
 
-    parse: Any = {name: "string" if name in set(texts) else "number" for name in map(str, frame.columns)}
-    return alt.InlineData(
-        values=frame.to_csv(index=False, lineterminator="\n"), format=alt.CsvDataFormat(type="csv", parse=parse)
-    )
+    panel = alt.layer(*layers, width=size[0], height=size[1]).add_params(*params)
+    options: Any = {"spacing": {"row": 26, "column": 22}} | facet
+    return panel.facet(data=csv_data(frame), usermeta={"rates": frame["rate"].nunique()}, **options)
+
+
+def csv_data(frame: pd.DataFrame) -> alt.InlineData:
+    """A data frame as the inline data of a chart: as CSV, which is a third of the size of JSON."""
+    import altair as alt
+
+    parse: Any = {name: "number" if frame[name].dtype.kind in "if" else "string" for name in map(str, frame.columns)}
+    values = frame.to_csv(index=False, lineterminator="\n")
+    return alt.InlineData(values=values, format=alt.CsvDataFormat(type="csv", parse=parse))
+
+
+def panel_titles(width: int, before: str, after: str) -> alt.Header:
+    """Titles of panels, broken between `before` and `after` where they are wider than a panel."""
+    import altair as alt
+
+    broken = f"split(replace(datum.label, '{before} {after}', '{before}\\n{after}'), '\\n')"
+    return alt.Header(labelExpr=f"length(datum.label) > {int(width / 7)} ? {broken} : datum.label")
 
 
 def curve_frame(table: pd.DataFrame, scale: pd.Series[float] | float, keys: Sequence[str]) -> pd.DataFrame:
-    """The data of `curve_layers`: means and intervals times `scale`, and which means are over fewer seeds.
+    """The data of `curves`: means and intervals times `scale`, and which means are over fewer seeds than others.
 
     Lines are those of `keys` and a learning rate. `dodge` moves the marks of learning rates apart, in pixels.
     """
@@ -147,31 +176,41 @@ def curve_frame(table: pd.DataFrame, scale: pd.Series[float] | float, keys: Sequ
         mean=table["mean"].astype("float64") * scale,
         low=table["ci95_low"].astype("float64") * scale,
         high=table["ci95_high"].astype("float64") * scale,
-        n=table["n_seeds"],
+        n=table["n_seeds"].astype(int),
         fewer=(table["n_seeds"] < fullest).astype(int),
         dodge=[4.0 * (rates.index(rate) - (len(rates) - 1) / 2) for rate in table["learning_rate"]],
     )
     return frame.sort_values([*keys, "rate", "epoch"], kind="stable", ignore_index=True)
 
 
-def curve_layers(
-    where: str, x: alt.X, limits: tuple[float, float], labels: Sequence[str], names: tuple[str, str], *, log: bool
-) -> list[alt.Chart]:
-    """The layers of one panel, of the rows of `curve_frame` that meet `where`: bars, a line per rate, and points.
+def cut_bars(frame: pd.DataFrame, keys: str) -> pd.DataFrame:
+    """With columns `bar_low` and `bar_high`: bars as far as one range of the means of each panel beyond them.
 
-    `names` are those of the axis and of the measure, with its unit. Means over fewer seeds are open and not joined.
+    An interval over two seeds may be many times as wide as all that is of interest.
+    """
+    means = frame.groupby(keys)["mean"]
+    low, high = means.transform("min"), means.transform("max")
+    span = (high - low).where(high > low, high.abs() * 0.1 + 1e-12)
+    return frame.assign(bar_low=frame["low"].clip(lower=low - span), bar_high=frame["high"].clip(upper=high + span))
+
+
+def curves(
+    axis: str, x: alt.X, y_scale: alt.Scale, y_axis: alt.Axis, labels: Sequence[str], measure: Sequence[alt.Tooltip]
+) -> list[alt.Chart]:
+    """Layers of the rows of `cut_bars`: bars, a line for each rate, and points; those over fewer seeds are open.
+
+    `axis` names what `x` shows, and `measure` are the tooltip's entries for the mean.
     """
     import altair as alt
 
-    y_scale = alt.Scale(type="log" if log else "linear", domain=list(limits), nice=False, zero=False, clamp=False)
-    y = alt.Y("mean:Q", scale=y_scale, title=None, axis=alt.Axis(tickCount=4, format="~g"))
+    y = alt.Y("mean:Q", scale=y_scale, axis=y_axis)
     look = rate_encodings(labels)
     dodge: Any = alt.expr("datum.dodge")
-    rows = alt.Chart().transform_filter(where).transform_filter(SHOWN)
+    rows = alt.Chart().transform_filter(SHOWN).mark_point()
     seen = [
         alt.Tooltip("rate:O", title="learning rate"),
-        alt.Tooltip("epoch:Q", title=names[0], format=".4~g"),
-        alt.Tooltip("mean:Q", title=names[1], format=".4~g"),
+        alt.Tooltip("epoch:Q", title=axis, format=".4~g"),
+        *measure,
         alt.Tooltip("interval:N", title="95 % interval over seeds"),
         alt.Tooltip("n:Q", title="seeds"),
     ]
@@ -180,7 +219,7 @@ def curve_layers(
     return [
         rows.transform_filter("isValid(datum.low)")
         .mark_rule(strokeWidth=1.3, opacity=0.75, xOffset=dodge, clip=True)
-        .encode(x, y=alt.Y("low:Q", scale=y_scale, title=None), y2="high:Q", color=look["color"]),
+        .encode(x, y=alt.Y("bar_low:Q", scale=y_scale, axis=y_axis), y2="bar_high:Q", color=look["color"]),
         rows.transform_filter(full)
         .mark_line(strokeWidth=1.8, xOffset=dodge, clip=True)
         .encode(x, y, color=look["color"]),
@@ -189,71 +228,40 @@ def curve_layers(
     ]
 
 
-# The filter of the rates that `rate_switch` shows, and the interval of a row as text.
-SHOWN: Any = {"param": "rates", "empty": False}
-INTERVAL = "isValid(datum.low) ? format(datum.low, '.4~g') + ' to ' + format(datum.high, '.4~g') : '\N{EN DASH}'"
-
-
-def epoch_x(axis: str, epochs: Sequence[float], width: int, *, title: bool = True) -> alt.X:
-    """A logarithmic axis of epochs that includes 0: log(1 + epoch), with ticks at snapshots that have room."""
+def epoch_x(axis: str, epochs: Iterable[float], width: int) -> alt.X:
+    """A logarithmic axis of epochs that includes 0: log(1 + epoch)."""
     import altair as alt
 
-    last = float(epochs[-1]) or 1.0
-    ticks: list[float] = []
-    for epoch in [epochs[0], *reversed(epochs[1:])]:
-        gaps = [abs(math.log1p(epoch) - math.log1p(tick)) / math.log1p(last) * width for tick in ticks]
-        if all(gap > _TICK_GAP_PX for gap in gaps):
-            ticks.append(float(epoch))
+    last = max(epochs) or 1.0
     return alt.X(
         "epoch:Q",
         scale=alt.Scale(type="symlog", constant=1, domain=[0, last], nice=False, padding=10),
-        axis=alt.Axis(values=sorted(ticks), format=".3~g", grid=False, title=epoch_label(axis) if title else None),
+        axis=alt.Axis(values=nice_ticks(last, width, 24), format=".4~g", grid=False, title=log_title(axis)),
     )
 
 
-def epoch_label(axis: str) -> str:
-    """The title of the axis `epoch_x`."""
-    return f"{axis}, on the scale log(1 + {axis})"
+def log_title(name: str) -> str:
+    """The title of an axis that has room for 0 and orders of magnitude."""
+    return f"{name}, scale log(1 + x)"
 
 
-def loss_x(losses: Sequence[float], title: str | None) -> alt.X:
+def nice_ticks(last: float, length: float, gap: float) -> list[float]:
+    """0 and round numbers up to `last` that are `gap` pixels apart on a scale of log(1 + value) of this length."""
+    ticks = [0.0]
+    for tick in reversed([tick for tick in _NICE[1:] if tick <= last]):
+        places = [abs(math.log1p(tick) - math.log1p(other)) / math.log1p(last) * length for other in ticks]
+        if min(places) > gap:
+            ticks.append(tick)
+    return sorted(ticks)
+
+
+def loss_x(losses: Iterable[float], title: str) -> alt.X:
     """A logarithmic axis of training losses that falls to the right, as in training, with a tick at most losses."""
     import altair as alt
 
-    ticks = sorted(losses)[:: 1 + len(losses) // 5]
+    places = sorted(set(losses))
     return alt.X(
         "epoch:Q",
-        scale=alt.Scale(type="log", domain=[max(losses), min(losses)], nice=False, padding=10),
-        axis=alt.Axis(values=ticks, format=".3~g", grid=False, title=title),
+        scale=alt.Scale(type="log", domain=[places[-1], places[0]], nice=False, padding=10),
+        axis=alt.Axis(values=places[:: 1 + len(places) // 5], format=".3~g", grid=False, title=title),
     )
-
-
-def limits(table: pd.DataFrame, *, zero: bool = False, log: bool = False) -> tuple[float, float]:
-    """The range of a y axis for the columns mean, low and high: all means, and bars as far as one range of the means.
-
-    With `zero` it begins there. An interval over two seeds may be many times as wide as all that is of interest.
-    """
-    means = table["mean"].dropna()
-    ends = [means.min(), means.max()]
-    lows, highs = table["low"].fillna(table["mean"]), table["high"].fillna(table["mean"])
-    outer = [lows.min(), highs.max()]
-    if log:
-        outer[0] = max(outer[0], ends[0] / 10)
-        ends, outer = [math.log(one) for one in ends], [math.log(one) for one in outer]
-    span = ends[1] - ends[0] or 0.1 * abs(ends[1]) or 0.1
-    low, high = max(outer[0], ends[0] - span), min(outer[1], ends[1] + span)
-    if zero:
-        low, high = 0.0, min(outer[1], 1.7 * ends[1])
-    room = 0.06 * (high - low or span)
-    low, high = low if zero else low - room, high + room
-    return (math.exp(low), math.exp(high)) if log else (float(low), float(high) or 0.1)
-
-
-def lines(label: str, width: int = 36) -> list[str]:
-    """A label that is longer than `width` on two lines, broken before its bracket if possible."""
-    import textwrap
-
-    before, bracket, inside = label.partition(" (")
-    if bracket and len(label) > width >= len(before):
-        return [before, f"({inside}"]
-    return [label] if len(label) <= width else textwrap.wrap(label, max(width // 2, len(label) // 2 + 4))

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from afterkernel import text as fmt
 from afterkernel.claims.readings import DIVERGED
 from afterkernel.records.record import Record
-from afterkernel.text import classes_in_words
 
 
 def training_failures(records: Iterable[Record]) -> dict[tuple[str, str], str]:
@@ -28,22 +26,3 @@ def _failure(run: Sequence[Record]) -> str:
     if not any(losses) or reached or not any(one.final and one.step > 0 for one in run):
         return ""
     return f"training loss above {max(losses):g} at every snapshot"
-
-
-def in_words(records: Sequence[Record]) -> list[str]:
-    """One sentence per reason, which lists the runs; none if all are trained."""
-    failures = training_failures(records)
-    seeds: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for one in {(one.sweep, one.run_id): one for one in records}.values():
-        if reason := failures.get((one.sweep, one.run_id)):
-            problem = classes_in_words(one.minus, one.plus, one.classes)
-            unit = f"{one.dataset} {problem}, {one.arch}, learning rate {fmt.general(one.learning_rate)}"
-            seeds[reason][unit].append(one.seed)
-    return [_sentence(reason, units) for reason, units in sorted(seeds.items())]
-
-
-def _sentence(reason: str, units: dict[str, list[int]]) -> str:
-    number = sum(map(len, units.values()))
-    listed = (f"{unit} (seed {', '.join(map(str, sorted(found)))})" for unit, found in sorted(units.items()))
-    runs = fmt.plural(number, "run")
-    return f"{runs} without a trained network ({reason}), left out of every claim: {'; '.join(listed)}."

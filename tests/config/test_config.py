@@ -22,7 +22,7 @@ from afterkernel.errors import UserError
 from afterkernel.measures import MEASURES
 from afterkernel.options import check_bounds, walk
 from afterkernel.text import closest_option
-from afterkernel.wandb.mirror import Wandb
+from afterkernel.wandb.options import Wandb
 
 
 def config(*overrides):
@@ -196,7 +196,7 @@ MISTAKES = {
     "~training.lr": "training.lr can't be deleted",
     "training=adam": "training=adam is not known: choose one of sgd, sgd_rotation, sgd_rotation_shift",
     "+training.typo=1": "training.typo is not an option",
-    "+typo=1": "typo is not an option: python -m afterkernel --help lists all options",
+    "+typo=1": "typo is not an option: python -m afterkernel --help all lists all options",
     "arch=vgx": "arch=vgx is not known (did you mean vgg?): choose one of mlp, resnet, sum, vgg, vit.",
     "arch.init=foo": "arch.init=foo is not known: choose one of glorot, pytorch, ntk",
     "arch.budget=5": "arch.budget=5 is too small: vgg on 1x8x8 images has at least 1193 parameters",
