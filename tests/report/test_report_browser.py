@@ -283,7 +283,8 @@ def test_a_click_on_the_legend_hides_a_learning_rate_and_shows_it_again(browser,
     wait = WebDriverWait(browser, 60)
     wait.until(lambda one: one.execute_script(f"return {chart}.matches('.interactive')"))
     count = f"return {chart}.querySelectorAll('.live .mark-line path').length"
-    click = f"{chart}.querySelector('.live .role-legend-symbol path').dispatchEvent(new MouseEvent('click', {{bubbles: true}}))"
+    symbol = f"{chart}.querySelector('.live .role-legend-symbol path')"
+    click = f"{symbol}.dispatchEvent(new MouseEvent('click', {{bubbles: true}}))"
     lines = browser.execute_script(count)
     browser.execute_script(click)
     wait.until(lambda one: one.execute_script(count) == lines // 2)
