@@ -84,6 +84,9 @@ def check_early(words: Sequence[str]) -> None:
     Words that may add options or choices, by plugins or a sweep that names some, are left to `composition.parse`.
     """
     overrides = read(words)
+    for override in overrides:
+        if override.key_or_group == "sweep":
+            check_override(override)
     if not any(override.key_or_group in ("plugins", "sweep") for override in overrides):
         for override in overrides:
             check_override(override)

@@ -124,7 +124,16 @@ def test_what_is_derived_from_the_code_is_derived_anew_once_the_code_changes(tmp
 
 LIGHT = [
     *("--help", "--help svm", "--help all", "--help training.lrr", "report --help", "completion bash", "--version"),
-    *("doctor --help", "status nowhere", "evel", "--fast", "training.lr=x", "training.lr=-1", "training.lrr=1"),
+    *(
+        "doctor --help",
+        "status nowhere",
+        "evel",
+        "--fast",
+        "training.lr=x",
+        "training.lr=-1",
+        "training.lrr=1",
+        "+sweep=dmo",
+    ),
     *("arch=vgx", "svm=", "--multirun seed=0,1 sweep.on_error=halt", "seed=0 seed=1", "plan training.lr=x"),
 ]
 
