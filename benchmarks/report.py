@@ -55,12 +55,12 @@ def write_sweep(root: Path, wanted: int) -> int:
             for rate in RATES:
                 words = [f"dataset={pair}", f"arch={arch}", f"training.lr={rate}", f"training.epochs={EPOCHS[-1]}"]
                 words += ["training.loss_target=0.1", f"snapshot.epochs=[{','.join(map(str, EPOCHS))}]"]
-                config = to_config(compose([*words, "sweep.name=made", f"output_dir={root}"]))
+                composed = compose([*words, "sweep.name=made", f"output_dir={root}"])
                 for seed in SEEDS:
                     if written >= wanted:
                         return written
-                    config.seed = seed
-                    write_run(root, config, generator)
+                    composed.seed = seed
+                    write_run(root, to_config(composed), generator)
                     written += len(EPOCHS)
     return written
 

@@ -23,8 +23,6 @@ HOSTILE = {
     "SLURM_JOB_ID": "7",
     "RAY_ADDRESS": "head:6379",
     "XDG_CONFIG_HOME": "/home/someone/config",
-    "MPLCONFIGDIR": "/home/someone/matplotlib",
-    "MPLBACKEND": "TkAgg",
     "PYTHONWARNINGS": "error",
     "PYTHONOPTIMIZE": "2",
     "HYDRA_FULL_ERROR": "1",

@@ -14,6 +14,7 @@ from pathlib import Path
 import afterkernel
 from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.errors import UserError
+from afterkernel.exit_codes import ExitCode
 from afterkernel.records.files import REPLACED, check_directory
 from afterkernel.text import natural_key
 from afterkernel.wandb.account import check_server
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
                 break
     if failed:
         print(f"afterkernel: {failed} of {len(folders)} runs not uploaded; wandb-sync tries again.", file=sys.stderr)
-    return 1 if failed else 0
+    return ExitCode.FAILED if failed else ExitCode.DONE
 
 
 def offline_runs(directory: Path) -> list[list[Path]]:

@@ -1,81 +1,154 @@
-"""Figure of a claim: every comparison with its interval, one panel per part, its claimed region shaded."""
+"""Figure of a claim: every comparison with its seeds and intervals, one panel per part, its claimed region shaded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from afterkernel import text as fmt
 from afterkernel.claims import Comparison, ComparisonOutcome, Finding, PartFinding
 from afterkernel.report import style
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from collections.abc import Sequence
 
-_ROW_IN, _PANEL_IN = 0.24, 0.95
-# Blue, vermilion and grey of Okabe and Ito's palette; the shapes differ too.
-_MARKERS: dict[ComparisonOutcome, dict[str, Any]] = {
-    ComparisonOutcome.HOLDS: {"marker": "o", "color": "#0072B2", "markerfacecolor": "#0072B2"},
-    ComparisonOutcome.FAILS: {"marker": "X", "color": "#D55E00", "markerfacecolor": "#D55E00"},
-    ComparisonOutcome.OPEN: {"marker": "D", "color": style.GREY, "markerfacecolor": "white"},
-}
+    import altair as alt
+    import pandas as pd
+
+_WIDTH, _ROW = 600, 24
+_OUTCOMES = [one.value for one in ComparisonOutcome]
+_SHAPES = ["circle", "cross", "diamond"]
 
 
 def measured(finding: Finding) -> list[PartFinding]:
     """The parts for which anything was measured."""
-    return [part for part in finding.parts if any(one.test.mean is not None for one in part.comparisons)]
+    return [part for part in finding.parts if _shown(part)]
 
 
-def draw(parts: Sequence[PartFinding]) -> Figure:
-    """The figure of the `measured` parts."""
-    heights = [_PANEL_IN + _ROW_IN * sum(one.test.mean is not None for one in part.comparisons) for part in parts]
-    with style.figure_style():
-        figure = style.new_figure(8.4, sum(heights) + 0.4)
-        grid: Any = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)
-        for (axes,), part in zip(grid, parts, strict=True):
-            _draw_panel(axes, part)
-        _legend(figure)
-    return figure
+def frame(parts: Sequence[PartFinding]) -> pd.DataFrame:
+    """The data of the figure: a row per comparison, and one with a `value` per comparison and seed; `part` counts."""
+    import pandas as pd
+
+    found: list[dict[str, Any]] = []
+    for place, part in enumerate(parts):
+        for one in _shown(part):
+            row, test = {"part": place, "row": _label(one)}, one.test
+            numbers = {"mean": test.mean, "low": test.low, "high": test.high, "n": test.n}
+            both = {"images_low": test.images_low, "images_high": test.images_high}
+            found.append({**row, "outcome": one.outcome.value, **numbers, **both})
+            names = one.sample.seeds or range(len(one.sample.values))
+            values = zip(names, one.sample.values, strict=True)
+            found += [{**row, "seed": seed, "value": value} for seed, value in values]
+    return pd.DataFrame(found)
 
 
-def _draw_panel(axes: Axes, found: PartFinding) -> None:
-    shown = [one for one in found.comparisons if one.test.mean is not None]
-    for place, one in enumerate(shown):
-        _draw_comparison(axes, one, place)
-    axes.axvline(0, color=style.INK, linewidth=0.8)
-    low, high = axes.get_xlim()
-    region = found.part.region
-    left, right = low if region.low is None else region.low, high if region.high is None else region.high
-    if left < high and right > low:
-        axes.axvspan(max(left, low), min(right, high), color="#0072B2", alpha=0.08, linewidth=0, zorder=0)
-    axes.set_xlim(low, high)
-    axes.set_yticks(range(len(shown)), [_label(one) for one in shown])
-    axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(found.part.unit)
-    sides = f": {' → '.join(found.part.sides)}" if any(found.part.sides) else ""
-    title = f"{found.part.title[0].upper()}{found.part.title[1:]}{sides}"
-    axes.set_title(title, loc="left", fontweight="bold", color=style.INK, fontsize=9.5)
+def draw(parts: Sequence[PartFinding]) -> alt.VConcatChart:
+    """The figure of the `measured` parts. Parts in the same unit share their scale."""
+    import altair as alt
+
+    panels = []
+    for place, part in enumerate(parts):
+        rows = [_label(one) for one in _shown(part)]
+        low, high = _range([one for one in parts if one.part.unit == part.part.unit])
+        layers = _layers(part, rows, (low, high), f"datum.part == {place}")
+        panels.append(alt.layer(*layers, width=_WIDTH, height=_ROW * len(rows), title=_title(part)))
+    return alt.vconcat(*panels, data=style.csv_data(frame(parts)), spacing=24, usermeta={"rates": 0})
+
+
+def result(finding: Finding) -> str:
+    """What the figure shows, in words."""
+    found = [f"Claim {finding.claim.name.upper()} is {finding.verdict}."]
+    for part in measured(finding):
+        shown = _shown(part)
+        counts = {one: sum(other.outcome is one for other in shown) for one in ComparisonOutcome}
+        effects = sorted(one.test.mean for one in shown if one.test.mean is not None)
+        ends = [fmt.number(effect, part.part.decimals, sign=any(part.part.sides)) for effect in effects]
+        over = ends[0] if len(ends) == 1 else f"{ends[0]} to {ends[-1]}"
+        found.append(
+            f"{_capital(part.part.title)}: shown to hold in {counts[ComparisonOutcome.HOLDS]} of "
+            f"{fmt.plural(len(shown), 'comparison')}, shown not to hold in {counts[ComparisonOutcome.FAILS]}, open in "
+            f"{counts[ComparisonOutcome.OPEN]}; {'effect' if len(ends) == 1 else 'effects'} {over} {part.part.unit}."
+        )
+    return " ".join(found)
+
+
+def _shown(part: PartFinding) -> list[Comparison]:
+    return [one for one in part.comparisons if one.test.mean is not None]
 
 
 def _label(one: Comparison) -> str:
     return ", ".join(filter(None, (one.sample.data, one.sample.network, one.sample.place)))
 
 
-def _draw_comparison(axes: Axes, one: Comparison, place: int) -> None:
-    marker = _MARKERS[one.outcome]
-    mean, low, high = one.test.mean, one.test.low, one.test.high
-    assert mean is not None
-    if one.test.images_low is not None and one.test.images_high is not None:
-        axes.plot([one.test.images_low, one.test.images_high], [place, place], color=marker["color"], linewidth=0.7)
-    spread = None if low is None or high is None else [[mean - low], [high - mean]]
-    axes.errorbar(mean, place, xerr=spread, **marker, linestyle="", elinewidth=1.4, capsize=3, markersize=6.5, zorder=3)
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
-def _legend(figure: Figure) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
+def _title(found: PartFinding) -> str:
+    sides = f": {' → '.join(found.part.sides)}" if any(found.part.sides) else ""
+    return f"{_capital(found.part.title)}{sides}"
 
-    handles: list[Any] = [Line2D([], [], linestyle="", label=one.value, **marker) for one, marker in _MARKERS.items()]
-    style.legend(figure, handles, [Patch(color="#0072B2", alpha=0.15, linewidth=0, label="claimed region")])
+
+def _range(alike: Sequence[PartFinding]) -> tuple[float, float]:
+    """The range of all effects of these parts, with the bounds of their regions and, for differences, 0."""
+    values: list[float] = []
+    for part in alike:
+        values += [bound for bound, _ in part.part.region.bounds] + [0.0] * any(part.part.sides)
+        for one in _shown(part):
+            test = one.test
+            ends = [test.mean, test.low, test.high, test.images_low, test.images_high, *one.sample.values]
+            values += [end for end in ends if end is not None]
+    room = 0.03 * (max(values) - min(values) or 1.0)
+    return min(values) - room, max(values) + room
+
+
+def _layers(found: PartFinding, labels: list[str], ends: tuple[float, float], where: str) -> list[alt.Chart]:
+    import altair as alt
+
+    unit, region = found.part.unit, found.part.region
+    scale = alt.Scale(domain=list(ends), nice=False, zero=False)
+    axis = alt.Axis(title=unit, format=".4~g", tickCount=7)
+    y = alt.Y("row:N", sort=labels, title=None, axis=alt.Axis(labelLimit=380, grid=False, minExtent=0))
+    legend = alt.Legend(title=None)
+    color = alt.Color("outcome:N", scale=alt.Scale(domain=_OUTCOMES), legend=legend)
+    shape = alt.Shape("outcome:N", scale=alt.Scale(domain=_OUTCOMES, range=_SHAPES), legend=legend)
+
+    def x(name: str) -> alt.X:
+        return alt.X(f"{name}:Q", scale=scale, axis=axis)
+
+    def rows(needed: str) -> alt.Chart:
+        chart: alt.Chart = alt.Chart().transform_filter(f"{where} && isValid(datum.{needed})").mark_point()
+        return chart
+
+    seed = [
+        alt.Tooltip("row:N", title="comparison"),
+        alt.Tooltip("seed:Q", title="seed"),
+        alt.Tooltip("value:Q", title=f"effect ({unit})", format=".4~g"),
+    ]
+    seen = [
+        alt.Tooltip("row:N", title="comparison"),
+        alt.Tooltip("mean:Q", title=f"mean effect ({unit})", format=".4~g"),
+        alt.Tooltip("interval:N", title="95 % interval over seeds"),
+        alt.Tooltip("both:N", title="over seeds and images"),
+        alt.Tooltip("n:Q", title="seeds"),
+        alt.Tooltip("outcome:N", title="finding"),
+    ]
+    both = style.INTERVAL.replace("low", "images_low").replace("high", "images_high")
+    left = max(ends[0], ends[0] if region.low is None else region.low)
+    right = min(ends[1], ends[1] if region.high is None else region.high)
+    constant: Any = alt.Chart(alt.InlineData(values=[{"left": left, "right": right, "zero": 0}]))
+    zero = [constant.mark_rule(style="ink", strokeWidth=1).encode(x("zero"))] if ends[0] < 0 < ends[1] else []
+    return [
+        constant.mark_rect(style="region").encode(x("left"), x2="right:Q"),
+        *zero,
+        rows("value")
+        .mark_point(style="seed", filled=True, size=20, opacity=0.45, yOffset=5)
+        .encode(x("value"), y, tooltip=seed),
+        rows("images_low")
+        .mark_rule(strokeWidth=1, yOffset=-3)
+        .encode(x("images_low"), y, x2="images_high:Q", color=color),
+        rows("low").mark_rule(strokeWidth=2.4, yOffset=-3).encode(x("low"), y, x2="high:Q", color=color),
+        rows("mean")
+        .transform_calculate(interval=style.INTERVAL, both=both)
+        .mark_point(filled=True, size=75, opacity=1, yOffset=-3)
+        .encode(x("mean"), y, color=color, shape=shape, tooltip=seen),
+    ]

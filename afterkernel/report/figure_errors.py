@@ -2,76 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from afterkernel import text as fmt
 from afterkernel.kernel_kinds import describe
 from afterkernel.report import style
-from afterkernel.report.sections import KEYS
 from afterkernel.report.table_data import errors_at_start
 from afterkernel.report.terms import NETWORK, kernel_order
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-_START: dict[str, Any] = {"color": style.INK, "linestyle": (0, (5, 3)), "linewidth": 1.2}
+_WIDTH, _HEIGHT, _WIDEST = 930, 180, 290
+_ERROR = "test error (%)"
 
 
-def draw(rows: pd.DataFrame, errors: pd.DataFrame, axis: str = "epoch") -> Figure:
+def frame(errors: pd.DataFrame) -> pd.DataFrame:
+    """The data of the figure, in percent: an untrained network is left out, since it is wrong on about half."""
+    shown = errors[(errors["kernel"] != NETWORK) | (errors["epoch"] > 0)]
+    return style.curve_frame(shown, 100.0, ["panel", "kernel"])
+
+
+def draw(rows: pd.DataFrame, errors: pd.DataFrame, axis: str = "epoch") -> alt.FacetChart:
     """The figure for the rows of one evaluation group and their `errors_by_epoch`.
 
-    Lines are means over seeds, bars one standard error to each side.
+    Lines are means over seeds, bars Student's 95 % intervals; the dashed line is the kernel at initialisation. All
+    panels share their scale.
     """
-    from matplotlib.lines import Line2D
+    import altair as alt
+    import pandas as pd
 
-    start = errors_at_start(rows)
-    panels = sorted(rows["panel"].unique())
-    columns = kernel_order(errors["kernel"])
-    styles = style.rate_styles([float(rate) for rate in rows["learning_rate"].unique()])
-    with style.figure_style():
-        figure = style.new_figure(3.6 * len(columns) + 0.6, 2.75 * len(panels) + 1.0)
-        grid: Any = figure.subplots(len(panels), len(columns), squeeze=False, sharex=True)
-        for axes_row, panel in zip(grid, panels, strict=True):
-            for axes, kernel in zip(axes_row, columns, strict=True):
-                style.epoch_axis(axes, sorted({float(epoch) for epoch in errors["epoch"]}))
-                part = errors[(errors["panel"] == panel) & (errors["kernel"] == kernel)]
-                if kernel == NETWORK:
-                    part = part[part["epoch"] > 0]  # An untrained network is wrong on about half of the images.
-                style.curves(axes, part, 100.0, styles)
-                first = start[(start["panel"] == panel) & (start["kernel"] == kernel)]
-                _draw_start(axes, first)
-            _set_limits(axes_row, columns)
-            axes_row[0].set_ylabel("test error (%)")
-            style.row_label(axes_row[0], panel)
-        for axes, kernel in zip(grid[0], columns, strict=True):
-            title = "The network itself" if kernel == NETWORK else describe(kernel).title
-            axes.set_title(title.replace(" → ", " →\n"), loc="left", fontweight="bold", color=style.INK)
-        for axes in grid[-1]:
-            axes.set_xlabel(style.epoch_label(axis))
-        figure.align_ylabels(grid[:, 0])
-        start_line = Line2D([], [], label="kernel at initialisation", **_START)
-        others = [start_line, *style.bar_handles(errors), *style.open_handles(errors, [*KEYS, "kernel"])]
-        style.legend(figure, style.rate_handles(styles), others)
-    return figure
-
-
-def _draw_start(axes: Axes, start: pd.DataFrame) -> None:
-    if len(start):
-        axes.axhline(100 * float(start["mean"].iloc[0]), **_START)
+    table = frame(errors).assign(bar_low=lambda one: one["low"], bar_high=lambda one: one["high"])
+    start = errors_at_start(rows).dropna(subset=["mean"])
+    dashed = start[["panel", "kernel"]].assign(start=100 * start["mean"].astype("float64"))
+    kernels = kernel_order(errors["kernel"])
+    titles = {name: "The network itself" if name == NETWORK else describe(name).title for name in kernels}
+    both = pd.concat([table, dashed], ignore_index=True)
+    both["kernel"] = both["kernel"].map(titles)
+    width = min(_WIDTH // len(kernels) - 22, _WIDEST)
+    top = 1.08 * max(table["bar_high"].fillna(table["mean"]).max(), dashed["start"].max(), 0.1)
+    y_scale = alt.Scale(type="symlog", constant=1, domain=[0, min(top, 100)], nice=False)
+    y_axis = alt.Axis(values=style.nice_ticks(top, _HEIGHT, 16), format=".4~g", title=style.log_title(_ERROR))
+    labels = style.rate_labels(rows["learning_rate"])
+    error = [alt.Tooltip("mean:Q", title=_ERROR, format=".4~g"), alt.Tooltip("kernel:N", title="of")]
+    layers = [
+        alt.Chart()
+        .transform_filter("isValid(datum.start)")
+        .mark_rule(strokeDash=[5, 3], strokeWidth=1.2, style="ink")
+        .encode(
+            y=alt.Y("start:Q", scale=y_scale, axis=y_axis),
+            tooltip=[alt.Tooltip("start:Q", title=f"at initialisation: {_ERROR}", format=".4~g")],
+        ),
+        *style.curves(axis, style.epoch_x(axis, errors["epoch"], width), y_scale, y_axis, labels, error),
+    ]
+    return style.grid(
+        layers,
+        both,
+        (width, _HEIGHT),
+        [style.rate_switch(labels), style.zoom("x", "y")],
+        row=alt.Row("panel:N", sort=sorted(rows["panel"].unique())),
+        column=alt.Column("kernel:N", sort=list(titles.values()), header=style.panel_titles(width, "→", "")),
+    )
 
 
-def _set_limits(axes_row: Sequence[Axes], columns: Sequence[str]) -> None:
-    # One scale per row. The network gets its own where its errors would flatten the kernels' curves.
-    # The margin of matplotlib is a fraction of the data's range, which may be zero.
-    tops = {name: 1.05 * axes.get_ylim()[1] for axes, name in zip(axes_row, columns, strict=True)}
-    kernels = max((top for name, top in tops.items() if name != NETWORK), default=0.1)
-    apart = tops.get(NETWORK, 0.0) > 1.8 * kernels
-    shared = kernels if apart else max(kernels, *tops.values())
-    for place, (axes, name) in enumerate(zip(axes_row, columns, strict=True)):
-        own = apart and name == NETWORK
-        axes.set_ylim(0, max(tops[name] if own else shared, 0.1))
-        axes.tick_params(axis="y", labelleft=own or place == 0)
-        if own:
-            axes.text(0.98, 0.97, "its own scale", transform=axes.transAxes, ha="right", va="top", color=style.GREY)
+def result(changes: pd.DataFrame) -> str:
+    """What the figure shows, in words: where the after kernel's error is below the NTK's, of a table of `changes`."""
+    errors = changes[changes["measure"] == "svm_test_error"].dropna(subset=["before_mean", "after_mean"])
+    if errors.empty:
+        return "Test errors at one end of training only."
+    first = kernel_order(errors["kernel"])[0]
+    names = describe(first).title.split(" → ")
+    found = []
+    for panel, rows in errors[errors["kernel"] == first].groupby("panel", sort=True):
+        before, after = rows["before_mean"].astype(float), rows["after_mean"].astype(float)
+        best: Any = rows.iloc[int(after.argmin())]
+        found.append(
+            f"{panel}: test error of the {names[-1]} after training is below that of the {names[0]} at initialisation "
+            f"at {int((after < before).sum())} of {fmt.plural(len(rows), 'learning rate')}: "
+            f"{fmt.percent(best['after_mean'])} % against {fmt.percent(best['before_mean'])} % at rate "
+            f"{style.rate_label(best['learning_rate'])}."
+        )
+    return " ".join(found)

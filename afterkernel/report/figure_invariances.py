@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from afterkernel import text as fmt
 from afterkernel.kernel_kinds import describe
 from afterkernel.report import style
 from afterkernel.report.terms import kernel_order, terms_of
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-_GAP = 0.9  # Space between transforms, in rows of a learning rate.
+_WIDTH, _WIDEST, _STEP = 860, 380, 11
 
 
 def invariance_changes(changes: pd.DataFrame) -> pd.DataFrame:
@@ -21,69 +21,97 @@ def invariance_changes(changes: pd.DataFrame) -> pd.DataFrame:
     return changes[[term.topic == "invariance" for term in terms_of(changes["measure"])]]
 
 
-def draw(table: pd.DataFrame, rates: list[float]) -> Figure:
-    """The figure of `invariance_changes`; `rates` are all learning rates of the section, for consistent colours."""
-    from matplotlib.lines import Line2D
+def frame(table: pd.DataFrame) -> pd.DataFrame:
+    """The data of the figure."""
+    names = {term.name: _transform_name(term.short) for term in terms_of(table["measure"].unique())}
+    ends = {
+        f"{when}{short}": table[f"{when}_{long}"].astype("float64")
+        for when in ("before", "after")
+        for short, long in (("", "mean"), ("_low", "ci95_low"), ("_high", "ci95_high"), ("_n", "n_seeds"))
+    }
+    return table[["panel", "kernel"]].assign(
+        transform=table["measure"].map(names), rate=table["learning_rate"].map(style.rate_label), **ends
+    )
 
-    panels = sorted(table["panel"].unique())
-    kernels = kernel_order(table["kernel"])
-    labels = {term.name: _transform_name(term.short) for term in terms_of(table["measure"].unique())}
-    styles = style.rate_styles(rates)
-    height = max(len(labels) * (len(styles) + _GAP) * 0.17, 1.6)
-    with style.figure_style():
-        figure = style.new_figure(4.9 * len(kernels) + 1.2, (height + 0.2) * len(panels) + 1.3)
-        grid: Any = figure.subplots(len(panels), len(kernels), squeeze=False, sharex=True, sharey=True)
-        for axes_row, panel in zip(grid, panels, strict=True):
-            for axes, kernel in zip(axes_row, kernels, strict=True):
-                part = table[(table["panel"] == panel) & (table["kernel"] == kernel)]
-                _draw_dumbbells(axes, part, labels, styles)
-            axes_row[0].set_ylabel(" ")
-            style.row_label(axes_row[0], panel)
-        for axes, kernel in zip(grid[0], kernels, strict=True):
-            axes.set_title(describe(kernel).title, loc="left", fontweight="bold", color=style.INK)
-        for axes in grid[-1]:
-            axes.set_xlabel("invariance (mean cosine; 1 = unchanged)")
-        look: dict[str, Any] = {"color": style.GREY, "marker": "o", "linestyle": ""}
-        others: list[Any] = [
-            Line2D([], [], markerfacecolor="white", label="at initialisation (open)", **look),
-            Line2D([], [], label="at the last snapshot (filled)", **look),
-            *style.bar_handles(table, "after_n_seeds"),
-        ]
-        style.legend(figure, style.rate_handles(styles, linestyle=""), others)
-    return figure
+
+def draw(table: pd.DataFrame, rates: list[float]) -> alt.FacetChart:
+    """The figure of `invariance_changes`; `rates` are all learning rates of the section, for consistent colours."""
+    import altair as alt
+
+    data, labels = frame(table), style.rate_labels(rates)
+    kernels, transforms = kernel_order(table["kernel"]), list(dict.fromkeys(data["transform"]))
+    titles = {kernel: describe(kernel).title for kernel in kernels}
+    width = min(_WIDTH // len(kernels) - 20, _WIDEST)
+    return style.grid(
+        _layers(labels, transforms),
+        data.assign(kernel=data["kernel"].map(titles)),
+        (width, (len(labels) * _STEP + 10) * len(transforms)),
+        [style.rate_switch(labels), style.zoom("x")],
+        row=alt.Row("panel:N", sort=sorted(table["panel"].unique())),
+        column=alt.Column("kernel:N", sort=list(titles.values()), header=style.panel_titles(width, "→", "")),
+    )
+
+
+def result(table: pd.DataFrame) -> str:
+    """What the figure shows, in words: how many rates rise and fall, for the first kernel."""
+    kernel = kernel_order(table["kernel"])[0]
+    found = []
+    for panel, of_panel in table[table["kernel"] == kernel].groupby("panel", sort=True):
+        texts = []
+        for term in terms_of(of_panel["measure"].unique()):
+            rows = of_panel[of_panel["measure"] == term.name].dropna(subset=["before_mean", "after_mean"])
+            if len(rows):
+                before, after = rows["before_mean"].astype(float), rows["after_mean"].astype(float)
+                steps = f"{int((after < before).sum())} of {fmt.plural(len(rows), 'rate')}"
+                ends = f"mean {fmt.cosine(before.mean())} to {fmt.cosine(after.mean())}"
+                texts.append(f"{_transform_name(term.short)} falls at {steps} ({ends})")
+        if texts:
+            found.append(f"{panel}, {describe(kernel).title}: {'; '.join(texts)}.")
+    return " ".join(found) or "Only one end of training is recorded."
 
 
 def _transform_name(label: str) -> str:
     """The name of a transform: the figure's axis says that its numbers are invariances."""
-    return style.two_lines(label.replace("invariance under ", "").replace(" invariance", ""), 20)
+    return label.replace("invariance under ", "").replace(" invariance", "")
 
 
-def _draw_dumbbells(
-    axes: Axes, table: pd.DataFrame, labels: dict[str, str], styles: dict[float, dict[str, Any]]
-) -> None:
-    step = len(styles) + _GAP
-    for place in range(1, len(labels)):
-        axes.axhline(place * step - (1 + _GAP) / 2, color=style.LIGHT, linewidth=1)
-    order = {name: place * step for place, name in enumerate(labels)}
-    for offset, (rate, look) in enumerate(styles.items()):
-        part = table[table["learning_rate"] == rate]
-        if len(part):
-            _draw_rate(axes, part, part["measure"].map(order).to_numpy(dtype=float) + offset, look)
-    axes.set_yticks([place + (len(styles) - 1) / 2 for place in order.values()], list(labels.values()))
-    axes.set_ylim(len(labels) * step - (1 + _GAP) / 2, -(1 + _GAP) / 2)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
+def _layers(labels: list[str], transforms: list[str]) -> list[alt.Chart]:
+    import altair as alt
 
-
-def _draw_rate(axes: Axes, part: pd.DataFrame, heights: Any, look: dict[str, Any]) -> None:
-    """Draw the dumbbells of one learning rate at the y positions `heights`; missing values are not drawn."""
-    color, marker = look["color"], look["marker"]
-    ends = {}
-    for when, face in (("before", "white"), ("after", color)):
-        mean = part[f"{when}_mean"].to_numpy(dtype=float, na_value=float("nan"))
-        error = part[f"{when}_standard_error"].to_numpy(dtype=float, na_value=0.0)
-        axes.hlines(heights, mean - error, mean + error, color=color, linewidth=1)
-        axes.plot(mean, heights, marker, color=color, markerfacecolor=face, zorder=3)
-        ends[when] = mean
-    for before, after, height in zip(ends["before"], ends["after"], heights, strict=True):
-        axes.plot([before, after], [height, height], color=color, linewidth=2.2, alpha=0.45, solid_capstyle="butt")
+    rows = alt.Chart().transform_filter(style.SHOWN).mark_point()
+    look = style.rate_encodings(labels)
+    scale = alt.Scale(zero=False, nice=False, padding=12)
+    axis = alt.Axis(title="invariance (mean cosine)", format=".4~g", tickCount=5)
+    place = {
+        "y": alt.Y(
+            "transform:N",
+            title=None,
+            scale=alt.Scale(domain=transforms, paddingInner=0.3, paddingOuter=0.15),
+            axis=alt.Axis(grid=False, labelLimit=220, minExtent=0),
+        ),
+        "yOffset": alt.YOffset("rate:O", scale=alt.Scale(domain=labels)),
+        "color": look["color"],
+    }
+    layers = [
+        rows.mark_rule(strokeWidth=3.5, opacity=0.4).encode(
+            x=alt.X("before:Q", scale=scale, axis=axis), x2="after:Q", **place
+        )
+    ]
+    for when, title in (("before", "at initialisation"), ("after", "at the last snapshot")):
+        bars = rows.transform_filter(f"isValid(datum.{when}_low)").mark_rule(strokeWidth=1.2)
+        layers.append(bars.encode(x=alt.X(f"{when}_low:Q", scale=scale, axis=axis), x2=f"{when}_high:Q", **place))
+        interval = style.INTERVAL.replace("datum.", f"datum.{when}_")
+        seen = [
+            alt.Tooltip("transform:N", title="transform"),
+            alt.Tooltip("rate:O", title="learning rate"),
+            alt.Tooltip(f"{when}:Q", title=f"invariance {title} (mean cosine)", format=".4~g"),
+            alt.Tooltip("interval:N", title="95 % interval over seeds"),
+            alt.Tooltip(f"{when}_n:Q", title="seeds"),
+        ]
+        mark: Any = {"style": "open"} if when == "before" else {"filled": True}
+        layers.append(
+            rows.transform_calculate(interval=interval)
+            .mark_point(size=48, opacity=1, **mark)
+            .encode(x=alt.X(f"{when}:Q", scale=scale, axis=axis), **place, shape=look["shape"], tooltip=seen)
+        )
+    return layers

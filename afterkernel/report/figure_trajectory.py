@@ -2,79 +2,100 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from afterkernel import text as fmt
+from afterkernel.claims.stats import columns, mean_over_seeds
 from afterkernel.records.record import SHARE
 from afterkernel.report import style
 from afterkernel.report.stages import at_losses, at_stages
 from afterkernel.report.terms import heading, measured, terms_of
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
-    from matplotlib.figure import Figure
+
+    from afterkernel.records.glossary import Term
 
 LOSS = "training loss"
-_COLUMNS = 4
-_ROW_IN, _BELOW_IN = 2.1, 0.85
-_TABLE = ["measure", "learning_rate", "epoch", "mean", "standard_error", "n_seeds"]
+_COLUMNS, _WIDTH, _HEIGHT = 4, 222, 120
+_TABLE = ["measure", "learning_rate", "epoch", *columns(None)]
 
 
 def trajectory(rows: pd.DataFrame) -> pd.DataFrame:
-    """All that was measured, by learning rate and epoch, over seeds: mean, standard_error, n_seeds, as fractions.
+    """All that was measured, by learning rate and epoch, over seeds, as fractions.
 
-    `rows` are those of one panel and kernel; the last snapshots are one stage (see `stages`).
+    Columns: measure, learning_rate, epoch, mean, standard_error, ci95_low, ci95_high, n_seeds. `rows` are those of one
+    panel and kernel; the last snapshots are one stage (see `stages`).
     """
     import pandas as pd
 
-    names = [term.name for term in measured(rows)]
-    rows = at_stages(rows)
-    grouped = rows[names].astype("float64").groupby([rows["learning_rate"], rows["epoch"]])
-    by_name = {"mean": grouped.mean(), "standard_error": grouped.sem(), "n_seeds": grouped.count()}
-    parts = [pd.DataFrame({key: table[name] for key, table in by_name.items()}).assign(measure=name) for name in names]
-    table = pd.concat(parts).reset_index() if parts else pd.DataFrame(columns=_TABLE)
-    return table.loc[table["n_seeds"] > 0, _TABLE].reset_index(drop=True)
+    terms = measured(rows)
+    found = []
+    for (rate, epoch), group in at_stages(rows).groupby(["learning_rate", "epoch"]):
+        for term in terms:
+            if (mean := mean_over_seeds(group[term.name], term.bounds)) is not None:
+                found.append({"measure": term.name, "learning_rate": rate, "epoch": epoch, **columns(mean)})
+    table = pd.DataFrame(found, columns=_TABLE)
+    order = {term.name: place for place, term in enumerate(terms)}
+    return table.sort_values("measure", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def against_losses(rows: pd.DataFrame) -> pd.DataFrame:
     """All that was measured at the chosen training losses, in the columns of `trajectory`; `epoch` is the loss."""
     if not any(map(len, rows["losses"])):
         return at_losses(rows.iloc[:0], [])
-    return at_losses(rows, [term.name for term in measured(rows)])
+    return at_losses(rows, measured(rows))
 
 
-def draw(table: pd.DataFrame, rates: list[float], axis: str = "epoch") -> Figure:
+def frame(table: pd.DataFrame) -> pd.DataFrame:
+    """The data of the figure, shares in percent."""
+    terms = {term.name: term for term in terms_of(table["measure"].unique())}
+    percent = table["measure"].map({name: 100.0 if term.unit == SHARE else 1.0 for name, term in terms.items()})
+    data = style.cut_bars(style.curve_frame(table, percent, ["measure"]), "measure")
+    return data.assign(title=data["measure"].map({name: heading(term) for name, term in terms.items()}))
+
+
+def draw(table: pd.DataFrame, rates: list[float], axis: str = "epoch") -> alt.FacetChart:
     """The figure of a table of `trajectory`; `rates` are all learning rates of the section, for consistent colours.
 
     With `axis` LOSS that of `against_losses`.
     """
-    terms = terms_of(table["measure"].unique())
-    n_rows = math.ceil(len(terms) / _COLUMNS)
-    epochs = sorted({float(epoch) for epoch in table["epoch"]})
-    styles = style.rate_styles(rates)
-    with style.figure_style():
-        # Placed by hand: the automatic layout of so many panels takes longer than drawing them.
-        height = _ROW_IN * n_rows + _BELOW_IN
-        figure = style.new_figure(11.0, height, layout=None)
-        figure.subplots_adjust(0.053, (_BELOW_IN + 0.1) / height, 0.995, 1 - 0.42 / height, wspace=0.24, hspace=0.62)
-        grid: Any = figure.subplots(n_rows, _COLUMNS, squeeze=False, sharex=True)
-        flat = list(grid.flat)
-        if axis == LOSS:
-            style.loss_axis(flat[0], epochs)
-        else:
-            style.epoch_axis(flat[0], epochs, gap=0.17)
-        for axes, term in zip(flat, terms, strict=False):
-            part = table[table["measure"] == term.name]
-            style.curves(axes, part, 100.0 if term.unit == SHARE else 1.0, styles, markersize=4, linewidth=1.4)
-            axes.set_title(style.two_lines(heading(term), width=30), loc="left", y=1.0, color=style.INK, fontsize=9.5)
-            axes.locator_params(axis="y", nbins=4)
-        for place, axes in enumerate(flat):
-            if place >= len(terms):
-                axes.set_axis_off()
-            elif place + _COLUMNS >= len(terms):
-                axes.set_xlabel(axis)
-                axes.tick_params(axis="x", labelbottom=True)
-        drawn = {rate: styles[rate] for rate in styles if rate in set(table["learning_rate"])}
-        others = [*style.bar_handles(table), *style.open_handles(table, ["measure", "learning_rate"])]
-        style.legend(figure, style.rate_handles(drawn), others, "lower center")
+    import altair as alt
+
+    labels, places = style.rate_labels(rates), table["epoch"].astype(float)
+    x = style.loss_x(places, f"{LOSS} (nats)") if axis == LOSS else style.epoch_x(axis, places, _WIDTH)
+    y_axis = alt.Axis(tickCount=4, format=".4~g", title=None)
+    seen = [alt.Tooltip("title:N", title="measure"), alt.Tooltip("mean:Q", title="mean", format=".4~g")]
+    layers = style.curves(axis, x, alt.Scale(zero=False, nice=False, padding=8), y_axis, labels, seen)
+    titles = [heading(term) for term in terms_of(table["measure"].unique())]
+    chart = style.grid(
+        layers,
+        frame(table),
+        (_WIDTH, _HEIGHT),
+        [style.rate_switch(labels), style.zoom("x")],
+        facet=alt.Facet("title:N", sort=titles, header=style.panel_titles(_WIDTH, "", "(")),
+        columns=_COLUMNS,
+        # Else the labels of each axis would move its panel.
+        bounds="flush",
+        spacing={"row": 52, "column": 54},
+    )
+    figure: alt.FacetChart = chart.resolve_scale(y="independent")
     return figure
+
+
+def result(table: pd.DataFrame, axis: str = "epoch") -> str:
+    """What the figure shows, in words: from where to where the headline numbers go at the largest learning rate."""
+    rate = table["learning_rate"].max()
+    texts = []
+    for term in (one for one in terms_of(table["measure"].unique()) if one.headline):
+        rows = table[(table["measure"] == term.name) & (table["learning_rate"] == rate)].sort_values("epoch")
+        if len(rows):
+            ends = rows.iloc[[-1, 0] if axis == LOSS else [0, -1]]
+            texts.append(f"{term.short} {' to '.join(_number(value, term) for value in ends['mean'])}")
+    where = f"At learning rate {style.rate_label(rate)}, from the first to the last {axis}"
+    return f"{where}: {'; '.join(texts)}." if texts else f"{fmt.plural(table['measure'].nunique(), 'measure')}."
+
+
+def _number(value: float, term: Term) -> str:
+    return f"{fmt.percent(value)} %" if term.unit == SHARE else fmt.significant(value)

@@ -1,48 +1,30 @@
-"""The files of a report: tables/ (CSV, LaTeX) and figures/ (PNG, SVG) next to its page."""
+"""The files of a report: tables/ (CSV, LaTeX) and figures/ (PNG, SVG, PDF) next to its page."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from afterkernel.records.files import write_atomic
-from afterkernel.report import style
+from afterkernel.report import figure_file
+from afterkernel.report.figure_file import PageFigure
 from afterkernel.report.latex import booktabs
 from afterkernel.report.table_format import Table
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
-    from matplotlib.figure import Figure
 
 TABLES, FIGURES = "tables", "figures"
 
 
 @dataclasses.dataclass(frozen=True)
-class PageFigure:
-    """A figure of the page. `files` are paths relative to the page; `image`, in the last format, may be unfinished."""
-
-    alt: str
-    caption: str
-    image: Future[bytes]
-    files: list[str]
-
-    @property
-    def source(self) -> str:
-        """The image, an SVG, as the HTML page holds it."""
-        return f"data:image/svg+xml;base64,{base64.b64encode(self.image.result()).decode()}"
-
-
-@dataclasses.dataclass(frozen=True)
 class ReportFiles:
-    """Writes the tables and figures of a report below `folder`, figures in the `pool`; keeps them by name."""
+    """Writes the tables and figures of a report below `folder`; keeps them by name."""
 
     folder: Path
-    pool: Executor
-    figure_formats: tuple[str, ...] = ("png", "svg")
+    figure_formats: tuple[str, ...] = ("png", "svg", "pdf")
     with_latex: bool = True
     frames: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
     figures: dict[str, PageFigure] = dataclasses.field(default_factory=dict)
@@ -62,18 +44,12 @@ class ReportFiles:
             write_atomic(self.folder / files[-1], booktabs(table, name))
         return dataclasses.replace(table, files=files)
 
-    def figure(self, name: str, alt: str, caption: str, draw: Callable[..., Figure], *drawn: Any) -> PageFigure:
-        """Have the figure `draw(*drawn)` written to figures/NAME.png and .svg, and return it for the page."""
-        files = [f"{FIGURES}/{name}.{kind}" for kind in self.figure_formats]
-        image = self.pool.submit(_write_figure, [self.folder / file for file in files], draw, *drawn)
-        self.figures[name] = PageFigure(alt, caption, image, files)
+    def figure(self, name: str, result: str, caption: str, chart: alt.TopLevelMixin) -> PageFigure:
+        """Write a chart to figures/NAME in each format, and return it for the page; `result` says what it shows."""
+        spec = figure_file.specification(chart)
+        images = figure_file.images(spec, self.figure_formats)
+        for kind, image in images.items():
+            write_atomic(self.folder / FIGURES / f"{name}.{kind}", image)
+        files = [f"{FIGURES}/{name}.{kind}" for kind in images]
+        self.figures[name] = PageFigure(result, caption, spec, images, files)
         return self.figures[name]
-
-
-def _write_figure(paths: list[Path], draw: Callable[..., Figure], *drawn: Any) -> bytes:
-    """Draw a figure once, write it in the format of every path, and return the last."""
-    figure = draw(*drawn)
-    for path in paths:
-        image = style.render(figure, path.suffix[1:])
-        write_atomic(path, image)
-    return image

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
 from afterkernel.kernel_kinds import describe
-from afterkernel.records.columns import SEPARATOR
 from afterkernel.records.record import Record
 from afterkernel.report import figure_errors, figure_invariances, figure_trajectory, table_data, table_format
-from afterkernel.report.output import PageFigure, ReportFiles
+from afterkernel.report.figure_file import PageFigure
+from afterkernel.report.notices import Notice, section_notices
+from afterkernel.report.output import ReportFiles
 from afterkernel.report.sections import Section, written
-from afterkernel.report.summary import sentences
+from afterkernel.report.summary import key_numbers, sentences
 from afterkernel.report.terms import kernel_order
 
 if TYPE_CHECKING:
@@ -22,21 +23,23 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SectionView:
-    """A section as the page shows it; `trajectories` are figures too."""
+    """A section as a report shows it; `trajectories` are figures too.
+
+    `data` names its data as claims do, `key_numbers` are its main results in one line, and `evaluations` says which of
+    several evaluations is shown, if there are several.
+    """
 
     slug: str
     heading: str
+    data: str
     counts: str
-    notes: list[str]
+    key_numbers: str
+    evaluations: str
+    notices: list[Notice]
     summary: list[str]
     figures: list[PageFigure]
     trajectories: list[PageFigure]
     tables: list[table_format.Table]
-
-
-def n_figures(section: Section) -> int:
-    """The number of figures of a section."""
-    return 2 + len(section.rows()[["panel", "kernel"]].drop_duplicates())
 
 
 def section_view(section: Section, files: ReportFiles) -> SectionView:
@@ -47,8 +50,11 @@ def section_view(section: Section, files: ReportFiles) -> SectionView:
     return SectionView(
         slug=section.slug,
         heading=f"{section.dataset}: {section.problem}",
+        data=section.data,
         counts=_counts(section.records),
-        notes=list(_notes(section)),
+        key_numbers=key_numbers(changes, n_test),
+        evaluations=_evaluations(section),
+        notices=list(section_notices(section)),
         summary=sentences(rows, changes, n_test, section.axis),
         figures=list(_figures(section, errors, changes, files)),
         trajectories=list(_trajectories(section, files)),
@@ -88,14 +94,11 @@ def _figures(section: Section, errors: pd.DataFrame, changes: pd.DataFrame, file
     evaluation = f" Evaluation {_evaluation(rows)}." if len(section.evaluation_groups) > 1 else ""
     yield files.figure(
         f"{section.slug}_test_error",
-        f"Test error against {section.axis}s",
-        f"Test error of the hard-margin SVM on each kernel against {section.axis}s of training; the dashed line is the "
+        figure_errors.result(changes),
+        f"Test error of the hard-margin SVM on each kernel against {section.axis}s of training. The dashed line is the "
         f"kernel at initialisation (for the NTK / AK: the NTK; points after {section.axis} 0 are after kernels). "
         f"Right: the network's own test error, from its first snapshot after the initialisation. {mean}.{evaluation}",
-        figure_errors.draw,
-        rows,
-        errors,
-        section.axis,
+        figure_errors.draw(rows, errors, section.axis),
     )
     invariances = figure_invariances.invariance_changes(changes)
     if len(invariances):
@@ -103,13 +106,11 @@ def _figures(section: Section, errors: pd.DataFrame, changes: pd.DataFrame, file
         note = f" 1 by construction, since these images do not change: {', '.join(trivial)}." if trivial else ""
         yield files.figure(
             f"{section.slug}_invariances",
-            "Invariances before and after training",
+            figure_invariances.result(invariances),
             "Invariance of each kernel's embedding under transforms of the images, at initialisation (open) and at the "
             "last snapshot (filled). Further right is more invariant; for swap, which exchanges two quadrants, further "
             f"left is more global. {mean}.{note}{evaluation}",
-            figure_invariances.draw,
-            invariances,
-            rates,
+            figure_invariances.draw(invariances, rates),
         )
 
 
@@ -127,13 +128,10 @@ def _trajectories(section: Section, files: ReportFiles) -> Iterator[PageFigure]:
             files.data(written(table, section.axis), name)
             yield files.figure(
                 name,
-                f"Trajectory: {title}",
+                figure_trajectory.result(table, section.axis),
                 f"Trajectory of {title}: each measure against {section.axis}s, on the scale "
                 f"log(1 + {section.axis}). {section.axis.capitalize()} 0: {kind.start_label}. {_over(part)}.",
-                figure_trajectory.draw,
-                table,
-                rates,
-                section.axis,
+                figure_trajectory.draw(table, rates, section.axis),
             )
             losses = figure_trajectory.against_losses(part)
             if losses.empty:
@@ -142,14 +140,11 @@ def _trajectories(section: Section, files: ReportFiles) -> Iterator[PageFigure]:
             files.data(losses.rename(columns={"epoch": "train_loss"}), name)
             yield files.figure(
                 name,
-                f"At equal training loss: {title}",
+                figure_trajectory.result(losses, figure_trajectory.LOSS),
                 f"{title[0].upper()}{title[1:]}: each measure against the training loss (nats), which falls to the "
                 "right; each run is interpolated between the snapshots that bracket a loss, after the initialisation. "
                 f"{_over(part)}.",
-                figure_trajectory.draw,
-                losses,
-                rates,
-                figure_trajectory.LOSS,
+                figure_trajectory.draw(losses, rates, figure_trajectory.LOSS),
             )
 
 
@@ -157,32 +152,18 @@ def _over(rows: pd.DataFrame) -> str:
     seeds = rows.groupby(["panel", "learning_rate"])["seed"].nunique()
     low, high = int(seeds.min()), int(seeds.max())
     over = fmt.plural(high, "seed") if low == high else f"{low} to {high} seeds"
-    return f"Means over {over}, with bars of one standard error to each side" if high > 1 else "One seed, so no bars"
+    bars = "bars are Student's 95 % intervals, cut off at the frame; open points are over fewer seeds and not joined"
+    return f"Points are means over {over}, {bars}" if high > 1 else "Points are of one seed, so there are no bars"
 
 
-def _notes(section: Section) -> Iterator[str]:
-    if len(section.evaluation_groups) > 1:
-        main = _evaluation(section.rows())
-        yield (
-            f"The snapshots were evaluated with {len(section.evaluation_groups)} sets of options, which are never "
-            f"averaged together. Verdicts, summary and figures are of the one with most rows, {main}; tables show each."
-        )
-    if section.n_dropped:
-        yield (
-            f"{fmt.plural(section.n_dropped, 'duplicate row')}, of runs in several sweeps or evaluated again with the "
-            "same options, left out."
-        )
-    failed = int((~section.frame["converged"]).sum())
-    if failed:
-        yield f"{fmt.plural(failed, 'SVM')} of {len(section.frame):,} did not converge; see the health of the SVMs."
-    warnings = sorted({one for text in section.frame["warnings"] for one in str(text).split(SEPARATOR) if one})
-    if warnings:
-        rest = f" And {len(warnings) - 3} more." if len(warnings) > 3 else ""
-        yield f"Numeric warnings: {'; '.join(warnings[:3])}.{rest}"
-    inseparable = int((section.frame["separable"] == False).fillna(False).sum())  # noqa: E712
-    if inseparable:
-        rows = fmt.plural(inseparable, "row")
-        yield f"In {rows} the kernel does not separate the training data, so there is no margin."
+def _evaluations(section: Section) -> str:
+    if len(section.evaluation_groups) == 1:
+        return ""
+    return (
+        f"The snapshots were evaluated with {len(section.evaluation_groups)} sets of options, which are never averaged "
+        f"together. Verdicts, summary and figures are of the one with most rows, {_evaluation(section.rows())}; tables "
+        "show each."
+    )
 
 
 def _evaluation(rows: pd.DataFrame) -> str:

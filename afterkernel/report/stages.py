@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
 from afterkernel.claims.equal_loss import levels, trajectories
+from afterkernel.claims.stats import columns, mean_over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from afterkernel.records.glossary import Term
 
 LAST, AT_LOSSES = "last", "at losses"
 _CELL = ["panel", "learning_rate"]
@@ -47,21 +50,22 @@ def stages(table: pd.DataFrame) -> list[str]:
     return [*sorted(names - {LAST, AT_LOSSES}, key=float), *(name for name in (AT_LOSSES, LAST) if name in names)]
 
 
-def at_losses(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Columns at the chosen training losses, by learning rate, over seeds, for the rows of one panel and kernel.
+def at_losses(rows: pd.DataFrame, terms: list[Term]) -> pd.DataFrame:
+    """Numbers at the chosen training losses, by learning rate, over seeds, for the rows of one panel and kernel.
 
     Each run is interpolated between the snapshots that bracket a loss, as claims do (`claims.equal_loss`). Columns:
-    measure, learning_rate, epoch (the loss, in nats), mean, standard_error, n_seeds (of the runs that have a value).
+    measure, learning_rate, epoch (the loss, in nats), mean, standard_error, ci95_low, ci95_high, n_seeds (of the runs
+    that have a value).
     """
     import pandas as pd
 
     found = []
     for rate, group in rows.groupby("learning_rate"):
-        for column in columns:
-            runs = trajectories(group, column)
+        for term in terms:
+            runs = trajectories(group, term.name)
             for loss in levels(group):
-                values = pd.Series([one.value for run in runs.values() if not (one := run.at(loss)).missing])
-                if len(values):
-                    numbers = {"mean": values.mean(), "standard_error": values.sem(), "n_seeds": len(values)}
-                    found.append({"measure": column, "learning_rate": rate, "epoch": loss, **numbers})
+                values = [one.value for run in runs.values() if not (one := run.at(loss)).missing]
+                if (mean := mean_over_seeds(values, term.bounds)) is not None:
+                    keys = {"measure": term.name, "learning_rate": rate, "epoch": loss}
+                    found.append({**keys, **columns(mean)})
     return pd.DataFrame(found)

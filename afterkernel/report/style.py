@@ -1,243 +1,267 @@
-"""The style of all figures: colours and markers of learning rates, font sizes, legends, and how figures are saved."""
+"""The look of all figures: themes for light and dark pages, axes, marks by learning rate, and the legend."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
 from afterkernel.report.sections import NO_RATE
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-INK, GREY, LIGHT = "#222222", "#6b7280", "#e5e7eb"
-_MARKERS = "osD^vPX*<>"
-_DPI = 150
-_LONG = re.compile(rb"(\d\.\d{2})\d+")
-_SETTINGS: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "svg.fonttype": "none",  # Text stays text: a third of the size, and it can be searched.
-    "font.size": 9.5,
-    "axes.titlesize": 10.5,
-    "axes.labelsize": 10,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": LIGHT,
-    "grid.linewidth": 0.8,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-    "lines.linewidth": 1.7,
-    "lines.markersize": 5.5,
-    "svg.hashsalt": "afterkernel",
+# vl-convert carries this font, and the others have the same metrics: images are the same on every machine.
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
+# Colours have a contrast of at least 3:1 with the page, those of text 4.5:1. Learning rates run along a ramp whose
+# lightness is monotone, so that it is readable without colour vision; outcomes are shown to hold, not to, and open.
+_COLOURS: dict[str, dict[str, Any]] = {
+    "light": {
+        "page": "#ffffff",
+        "ink": "#1f2328",
+        "soft": "#57606a",
+        "grid": "#e4e8ec",
+        "region": "#0072b2",
+        "ramp": ("#1d2f7c", "#a8328f", "#e2582a"),
+        "outcomes": ("#0072b2", "#c65300", "#6b7280"),
+    },
+    "dark": {
+        "page": "#0d1117",
+        "ink": "#e6edf3",
+        "soft": "#a3adb8",
+        "grid": "#2b323a",
+        "region": "#56b4e9",
+        "ramp": ("#6c8cff", "#e07fd0", "#ffc46b"),
+        "outcomes": ("#56b4e9", "#f0914a", "#a3adb8"),
+    },
 }
+THEMES = tuple(_COLOURS)
+# Ticks of scales on which 0 and orders of magnitude have room, as far apart as their labels need.
+_NICE = [0.0, *(digit * 10.0**power for power in range(-3, 8) for digit in (1, 2, 5))]
+# The interval of a row as text, and the filter of the rates that `rate_switch` shows.
+INTERVAL = "isValid(datum.low) ? format(datum.low, '.4~g') + ' to ' + format(datum.high, '.4~g') : '\N{EN DASH}'"
+SHOWN: Any = {"param": "rates", "empty": False}
 
 
-@contextmanager
-def figure_style() -> Iterator[None]:
-    """The matplotlib settings of all figures, within a `with` block."""
-    import matplotlib
-
-    with matplotlib.rc_context(_SETTINGS):
-        yield
-
-
-def rate_styles(rates: Sequence[float]) -> dict[float, dict[str, Any]]:
-    """Colour and marker of each learning rate: small rates dark, large ones bright; markers differ too."""
-    from matplotlib import colormaps
-
-    ordered = sorted(rates)
-    scale = [index / max(len(ordered) - 1, 1) for index in range(len(ordered))]
-    # The yellow end of the map is invisible on white.
+def config(theme: str, n_rates: int) -> dict[str, Any]:
+    """The Vega-Lite configuration of a theme of THEMES, for a figure with so many learning rates."""
+    colours = _COLOURS[theme]
+    ink, soft = colours["ink"], colours["soft"]
     return {
-        rate: {"color": colormaps["viridis"](0.05 + 0.75 * place), "marker": _MARKERS[index % len(_MARKERS)]}
-        for index, (rate, place) in enumerate(zip(ordered, scale, strict=True))
+        "background": None,
+        "font": FONT,
+        "view": {"stroke": None},
+        "range": {"ordinal": ramp(theme, n_rates), "category": list(colours["outcomes"])},
+        "axis": {
+            **{"gridColor": colours["grid"], "domainColor": soft, "tickColor": soft, "tickSize": 4},
+            **{"labelColor": ink, "labelFontSize": 11.5, "titleColor": ink, "titleFontSize": 12},
+            **{"titleFontWeight": "normal", "titlePadding": 6, "labelOverlap": True},
+        },
+        "axisY": {"domain": False, "ticks": False, "minExtent": 32, "labelPadding": 5},
+        "legend": {
+            **{"orient": "top", "direction": "horizontal", "titleOrient": "left", "titleColor": ink, "offset": 14},
+            **{"labelColor": ink, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
+            **{"symbolSize": 70, "symbolOpacity": 1, "columnPadding": 16},
+        },
+        "title": {"anchor": "start", "color": ink, "fontSize": 12, "offset": 8},
+        "header": {
+            **{"labelColor": ink, "labelFontSize": 12, "labelAnchor": "start", "labelLimit": 900, "title": None},
+            **{"labelPadding": 6, "labelFontWeight": "bold"},
+        },
+        "headerRow": {"labelFontSize": 14, "labelAnchor": "middle", "labelPadding": 12},
+        "style": {
+            "open": {"fill": colours["page"], "strokeWidth": 1.6},
+            "ink": {"color": ink},
+            "seed": {"color": soft},
+            "region": {"color": colours["region"], "opacity": 0.1},
+        },
     }
 
 
-def epoch_label(axis: str) -> str:
-    """The label of an axis that `epoch_axis` has set up."""
-    return f"{axis} (log(1 + {axis}), from 0)"
+def ramp(theme: str, n: int) -> list[str]:
+    """So many colours along the ramp of a theme, from its first to its last."""
+    stops = [[int(text[place : place + 2], 16) for place in (1, 3, 5)] for text in _COLOURS[theme]["ramp"]]
+    found = []
+    for index in range(n):
+        at = index / max(n - 1, 1) * (len(stops) - 1)
+        left = min(int(at), len(stops) - 2)
+        parts = zip(stops[left], stops[left + 1], strict=True)
+        found.append("#" + "".join(f"{round(a + (b - a) * (at - left)):02x}" for a, b in parts))
+    return found
 
 
-def epoch_axis(axes: Axes, epochs: Sequence[float], gap: float = 0.08) -> None:
-    """A logarithmic axis of epochs that includes 0: log(1 + epoch), with ticks at snapshots at least `gap` apart."""
-    import numpy as np
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    axes.set_xscale("function", functions=(np.log1p, np.expm1))
-    span = float(np.log1p(epochs[-1])) or 1.0
-    ticks: list[float] = []
-    for epoch in [epochs[0], *reversed(epochs[1:])]:
-        if all(abs(np.log1p(epoch) - np.log1p(tick)) > gap * span for tick in ticks):
-            ticks.append(epoch)
-    axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}" if value % 1 else fmt.plain(value))
+def rate_label(rate: float) -> str:
+    """A learning rate as figures name it."""
+    return "not recorded" if rate == NO_RATE else fmt.general(rate)
 
 
-def loss_axis(axes: Axes, losses: Sequence[float]) -> None:
-    """A logarithmic axis of training losses that falls to the right, as in training, with a tick at most losses."""
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    axes.set_xscale("log")
-    axes.set_xlim(1.15 * max(losses), min(losses) / 1.15)
-    axes.xaxis.set_major_locator(FixedLocator(sorted(losses)[:: 1 + len(losses) // 5]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: fmt.general(value))
+def rate_labels(rates: Iterable[float]) -> list[str]:
+    """The labels of learning rates, in their order."""
+    return [rate_label(rate) for rate in sorted(set(rates))]
 
 
-def curves(axes: Axes, table: pd.DataFrame, scale: float, styles: dict[float, dict[str, Any]], **sizes: Any) -> None:
-    """Means against epochs by learning rate, with bars of one standard error to each side.
+def rate_encodings(labels: Sequence[str]) -> dict[str, Any]:
+    """Colour and shape of marks by the column `rate`, with one legend for both."""
+    import altair as alt
 
-    A line joins the means over all seeds; means over fewer seeds are open markers. `table` has one row per learning
-    rate and epoch, with learning_rate, epoch, mean, standard_error and n_seeds.
+    shapes = [SHAPES[index % len(SHAPES)] for index in range(len(labels))]
+    legend = alt.Legend(title="learning rate")
+    return {
+        "color": alt.Color("rate:O", scale=alt.Scale(domain=list(labels)), legend=legend),
+        "shape": alt.Shape("rate:O", scale=alt.Scale(domain=list(labels), range=shapes), legend=legend),
+    }
+
+
+def rate_switch(labels: Sequence[str]) -> alt.Parameter:
+    """The learning rates that are shown: a click on one in the legend hides it or shows it again."""
+    import altair as alt
+
+    shown = [{"rate": label} for label in labels]
+    return alt.selection_point(
+        "rates", fields=["rate"], bind="legend", toggle="true", clear=False, value=shown, empty=False
+    )
+
+
+def zoom(*axes: Any) -> alt.Parameter:
+    """Zooming with Ctrl and the wheel, moving by dragging; a double click resets."""
+    import altair as alt
+
+    return alt.selection_interval("zoom", bind="scales", encodings=list(axes), zoom="wheel![event.ctrlKey]")
+
+
+def grid(
+    layers: Sequence[alt.Chart],
+    frame: pd.DataFrame,
+    size: tuple[int, int],
+    params: Sequence[alt.Parameter],
+    **facet: Any,
+) -> alt.FacetChart:
+    """Panels of the same layers and size, each of the rows of `frame` that its facet has."""
+    import altair as alt
+
+    panel = alt.layer(*layers, width=size[0], height=size[1]).add_params(*params)
+    options: Any = {"spacing": {"row": 26, "column": 22}} | facet
+    return panel.facet(data=csv_data(frame), usermeta={"rates": frame["rate"].nunique()}, **options)
+
+
+def csv_data(frame: pd.DataFrame) -> alt.InlineData:
+    """A data frame as the inline data of a chart: as CSV, which is a third of the size of JSON."""
+    import altair as alt
+
+    parse: Any = {name: "number" if frame[name].dtype.kind in "if" else "string" for name in map(str, frame.columns)}
+    values = frame.to_csv(index=False, lineterminator="\n")
+    return alt.InlineData(values=values, format=alt.CsvDataFormat(type="csv", parse=parse))
+
+
+def panel_titles(width: int, before: str, after: str) -> alt.Header:
+    """Titles of panels, broken between `before` and `after` where they are wider than a panel."""
+    import altair as alt
+
+    broken = f"split(replace(datum.label, '{before} {after}', '{before}\\n{after}'), '\\n')"
+    return alt.Header(labelExpr=f"length(datum.label) > {int(width / 7)} ? {broken} : datum.label")
+
+
+def curve_frame(table: pd.DataFrame, scale: pd.Series[float] | float, keys: Sequence[str]) -> pd.DataFrame:
+    """The data of `curves`: means and intervals times `scale`, and which means are over fewer seeds than others.
+
+    Lines are those of `keys` and a learning rate. `dodge` moves the marks of learning rates apart, in pixels.
     """
-    import numpy as np
-
-    of_rate = dict(iter(table.sort_values("epoch").groupby("learning_rate")))
-    for rate, look in styles.items():
-        if rate not in of_rate:
-            continue
-        part, color, marker = of_rate[rate], look["color"], look["marker"]
-        epoch, mean = part["epoch"].to_numpy(), scale * part["mean"].to_numpy(dtype=float)
-        error = scale * part["standard_error"].to_numpy(dtype=float, na_value=0.0)
-        whole = (part["n_seeds"] == part["n_seeds"].max()).to_numpy()
-        if error.any():
-            # One line with gaps for all bars: one artist per bar would take most of the drawing time.
-            ends = np.stack([mean - error, mean + error, np.full_like(mean, np.nan)], axis=1).ravel()
-            axes.plot(np.repeat(epoch, 3), ends, color=color, linewidth=1.2, solid_capstyle="butt", zorder=1)
-        axes.plot(epoch[whole], mean[whole], f"{marker}-", color=color, **sizes)
-        if not whole.all():
-            axes.plot(epoch[~whole], mean[~whole], marker, color=color, markerfacecolor="white", zorder=3, **sizes)
+    rates = sorted(set(table["learning_rate"]))
+    fullest = table.groupby([*keys, "learning_rate"])["n_seeds"].transform("max")
+    frame = table[[*keys, "epoch"]].assign(
+        rate=table["learning_rate"].map(rate_label),
+        mean=table["mean"].astype("float64") * scale,
+        low=table["ci95_low"].astype("float64") * scale,
+        high=table["ci95_high"].astype("float64") * scale,
+        n=table["n_seeds"].astype(int),
+        fewer=(table["n_seeds"] < fullest).astype(int),
+        dodge=[4.0 * (rates.index(rate) - (len(rates) - 1) / 2) for rate in table["learning_rate"]],
+    )
+    return frame.sort_values([*keys, "rate", "epoch"], kind="stable", ignore_index=True)
 
 
-def rate_handles(styles: dict[float, dict[str, Any]], **options: Any) -> list[Artist]:
-    """The legend entries of learning rates."""
-    from matplotlib.lines import Line2D
+def cut_bars(frame: pd.DataFrame, keys: str) -> pd.DataFrame:
+    """With columns `bar_low` and `bar_high`: bars as far as one range of the means of each panel beyond them.
 
-    return [Line2D([], [], label=_rate_label(rate), **look, **options) for rate, look in styles.items()]
-
-
-def _rate_label(rate: float) -> str:
-    return "learning rate not recorded" if rate == NO_RATE else f"learning rate {fmt.general(rate)}"
-
-
-def bar_handles(table: pd.DataFrame, column: str = "n_seeds") -> list[Artist]:
-    """The legend entry of error bars, if any mean is over several seeds."""
-    from matplotlib.lines import Line2D
-
-    label = "bar: ± standard error over seeds"
-    several = bool((table[column] > 1).any())
-    return [Line2D([], [], color=GREY, linestyle="", marker="|", markersize=9, label=label)] if several else []
+    An interval over two seeds may be many times as wide as all that is of interest.
+    """
+    means = frame.groupby(keys)["mean"]
+    low, high = means.transform("min"), means.transform("max")
+    span = (high - low).where(high > low, high.abs() * 0.1 + 1e-12)
+    return frame.assign(bar_low=frame["low"].clip(lower=low - span), bar_high=frame["high"].clip(upper=high + span))
 
 
-def open_handles(table: pd.DataFrame, keys: Sequence[str]) -> list[Artist]:
-    """The legend entry of open markers, if any mean of these keys is over fewer seeds than another."""
-    from matplotlib.lines import Line2D
+def curves(
+    axis: str, x: alt.X, y_scale: alt.Scale, y_axis: alt.Axis, labels: Sequence[str], measure: Sequence[alt.Tooltip]
+) -> list[alt.Chart]:
+    """Layers of the rows of `cut_bars`: bars, a line for each rate, and points; those over fewer seeds are open.
 
-    fewer = bool((table["n_seeds"] < table.groupby(list(keys))["n_seeds"].transform("max")).any())
-    look: Any = {"color": GREY, "marker": "o", "markerfacecolor": "white", "linestyle": ""}
-    return [Line2D([], [], label="open: fewer seeds", **look)] if fewer else []
+    `axis` names what `x` shows, and `measure` are the tooltip's entries for the mean.
+    """
+    import altair as alt
+
+    y = alt.Y("mean:Q", scale=y_scale, axis=y_axis)
+    look = rate_encodings(labels)
+    dodge: Any = alt.expr("datum.dodge")
+    rows = alt.Chart().transform_filter(SHOWN).mark_point()
+    seen = [
+        alt.Tooltip("rate:O", title="learning rate"),
+        alt.Tooltip("epoch:Q", title=axis, format=".4~g"),
+        *measure,
+        alt.Tooltip("interval:N", title="95 % interval over seeds"),
+        alt.Tooltip("n:Q", title="seeds"),
+    ]
+    points = rows.transform_calculate(interval=INTERVAL).encode(x, y, **look, tooltip=seen)
+    full, fewer = "datum.fewer == 0", "datum.fewer == 1"
+    return [
+        rows.transform_filter("isValid(datum.low)")
+        .mark_rule(strokeWidth=1.3, opacity=0.75, xOffset=dodge, clip=True)
+        .encode(x, y=alt.Y("bar_low:Q", scale=y_scale, axis=y_axis), y2="bar_high:Q", color=look["color"]),
+        rows.transform_filter(full)
+        .mark_line(strokeWidth=1.8, xOffset=dodge, clip=True)
+        .encode(x, y, color=look["color"]),
+        points.transform_filter(full).mark_point(filled=True, size=42, opacity=1, xOffset=dodge, clip=True),
+        points.transform_filter(fewer).mark_point(style="open", size=42, opacity=1, xOffset=dodge, clip=True),
+    ]
 
 
-def two_lines(label: str, width: int = 36) -> str:
-    """A label that is longer than `width`, broken before its bracket if possible."""
-    import textwrap
+def epoch_x(axis: str, epochs: Iterable[float], width: int) -> alt.X:
+    """A logarithmic axis of epochs that includes 0: log(1 + epoch)."""
+    import altair as alt
 
-    before, bracket, inside = label.partition(" (")
-    if bracket and len(label) > width >= len(before):
-        return f"{before}\n({inside}"
-    return label if len(label) <= width else "\n".join(textwrap.wrap(label, max(width // 2, len(label) // 2 + 4)))
-
-
-def new_figure(width_in: float, height_in: float, layout: str | None = "constrained") -> Figure:
-    """An empty figure on the Agg canvas, sizes in inches; with `layout=None` the caller places the axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width_in, height_in), dpi=_DPI, layout=cast(Any, layout))
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def row_label(axes: Axes, text: str) -> None:
-    """A bold label for a row of panels, to the left of its y label; long labels are wrapped."""
-    import textwrap
-
-    axes.annotate(
-        "\n".join(textwrap.wrap(text, 34)),
-        xy=(0, 0.5),
-        xycoords=axes.yaxis.label,
-        xytext=(-6, 0),
-        textcoords="offset points",
-        ha="right",
-        va="center",
-        rotation=90,
-        fontsize=10.5,
-        fontweight="bold",
-        color=INK,
+    last = max(epochs) or 1.0
+    return alt.X(
+        "epoch:Q",
+        scale=alt.Scale(type="symlog", constant=1, domain=[0, last], nice=False, padding=10),
+        axis=alt.Axis(values=nice_ticks(last, width, 24), format=".4~g", grid=False, title=log_title(axis)),
     )
 
 
-def legend(
-    figure: Figure, rates: Sequence[Artist], others: Sequence[Artist], place: Any = "outside lower center"
-) -> None:
-    """One legend below all panels: learning rates in the first rows, the rest in the last."""
-    from matplotlib.lines import Line2D
+def log_title(name: str) -> str:
+    """The title of an axis that has room for 0 and orders of magnitude."""
+    return f"{name}, scale log(1 + x)"
 
-    if len(rates) + len(others) <= 4:
-        rates, others = [*rates, *others], []
-    n_columns = max(math.ceil(len(rates) / math.ceil(len(rates) / 5)), len(others))
-    rows = [list(rates[first : first + n_columns]) for first in range(0, len(rates), n_columns)] + (
-        [list(others)] if others else []
+
+def nice_ticks(last: float, length: float, gap: float) -> list[float]:
+    """0 and round numbers up to `last` that are `gap` pixels apart on a scale of log(1 + value) of this length."""
+    ticks = [0.0]
+    for tick in reversed([tick for tick in _NICE[1:] if tick <= last]):
+        places = [abs(math.log1p(tick) - math.log1p(other)) / math.log1p(last) * length for other in ticks]
+        if min(places) > gap:
+            ticks.append(tick)
+    return sorted(ticks)
+
+
+def loss_x(losses: Iterable[float], title: str) -> alt.X:
+    """A logarithmic axis of training losses that falls to the right, as in training, with a tick at most losses."""
+    import altair as alt
+
+    places = sorted(set(losses))
+    return alt.X(
+        "epoch:Q",
+        scale=alt.Scale(type="log", domain=[places[-1], places[0]], nice=False, padding=10),
+        axis=alt.Axis(values=places[:: 1 + len(places) // 5], format=".3~g", grid=False, title=title),
     )
-    blank = Line2D([], [], linestyle="", label=" ")
-    full = [row + [blank] * (n_columns - len(row)) for row in rows]
-    # A legend fills its columns first.
-    figure.legend(
-        handles=[row[column] for column in range(n_columns) for row in full],
-        loc=place,
-        ncols=n_columns,
-    )
-
-
-def render(figure: Figure, kind: str) -> bytes:
-    """The figure as "png" or "svg"; the same bytes for the same figure."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    with figure_style():
-        if (engine := figure.get_layout_engine()) is not None:
-            engine.execute(figure)
-            figure.set_layout_engine("none")  # The layout is done.
-        # Not savefig, which would draw the figure twice.
-        if kind == "svg":
-            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
-        else:
-            canvas: Any = FigureCanvasAgg(figure)
-            canvas.draw()
-            # The figure is opaque and has few colours: a palette makes the file a third of its size.
-            image = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
-            image = image.quantize(128, dither=Image.Dither.NONE)
-            image.save(buffer, "png", compress_level=6, dpi=(figure.dpi, figure.dpi))
-    # Digits below a hundredth of a point are invisible and would be a third of the file.
-    return buffer.getvalue() if kind == "png" else _LONG.sub(rb"\1", buffer.getvalue())

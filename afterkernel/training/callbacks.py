@@ -91,10 +91,10 @@ class CheckCancelled(pl.Callback):
 
 
 class ReportEpoch(pl.Callback):
-    """Reports epoch and loss to a stage of progress, whose total is the number of epochs."""
+    """Reports epoch, loss and pace to a stage of progress, whose total is the number of epochs of so many images."""
 
-    def __init__(self, stage: Stage, *, at_most: bool) -> None:
-        self.stage, self.of = stage, "of at most" if at_most else "of"
+    def __init__(self, stage: Stage, images: int, *, at_most: bool) -> None:
+        self.stage, self.images, self.of = stage, images, "of at most" if at_most else "of"
         self._losses = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -111,10 +111,10 @@ class ReportEpoch(pl.Callback):
         """Report the epoch and the mean loss (nats) of its batches so far."""
         self._losses += float(outputs["cross_entropy"])
         epoch, batches = trainer.current_epoch, batch_idx + 1
-        self.stage.update(
-            epoch + batches / trainer.num_training_batches,
-            f"epoch {epoch + 1} {self.of} {trainer.max_epochs}, loss {self._losses / batches:.3g}",
-        )
+        done = epoch + batches / trainer.num_training_batches
+        pace = self.images * (done - self.stage.done_before) / max(time.monotonic() - self.stage.began, 1e-9)
+        loss = f"loss {self._losses / batches:.3g}"
+        self.stage.update(done, f"epoch {epoch + 1} {self.of} {trainer.max_epochs}, {loss}, {pace:,.0f} images/s")
 
 
 class CurvePoints(pl.Callback):

@@ -15,6 +15,7 @@ from afterkernel.data.batches import Batches
 from afterkernel.data.problem import Problem
 from afterkernel.models import Network
 from afterkernel.progress.work import stage
+from afterkernel.records.files import CHECKPOINT
 from afterkernel.training.callbacks import (
     CheckCancelled,
     CheckpointFile,
@@ -23,7 +24,6 @@ from afterkernel.training.callbacks import (
     SaveCheckpoint,
     SaveRandomState,
 )
-from afterkernel.training.checkpoint import CHECKPOINT
 from afterkernel.training.execution import Execution
 from afterkernel.training.loss_checks import copied_state
 from afterkernel.training.module import Classifier
@@ -58,7 +58,8 @@ def fit(
         SaveCheckpoint(path, execution.checkpoint_every_s, execution.check_cancelled),
     ]
     with stage("training", module.most_steps / module.steps_an_epoch) as progress:
-        callbacks.append(ReportEpoch(progress, at_most=training.loss_target is not None))
+        at_most = training.loss_target is not None
+        callbacks.append(ReportEpoch(progress, len(problem.x_train), at_most=at_most))
         batches = _batches(problem, training, execution.seed)
         _fit(module, batches, callbacks, execution.device, path, execution.identity)
     return saved.ending()

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterkernel.config import Config, compose, to_config
+from afterkernel.config.catalogue import every_option
 from afterkernel.config.identity import deciding
 from afterkernel.config.kernel_options import Kernel
-from afterkernel.config.schema import KINDS, every_option
+from afterkernel.config.schema import KINDS
 from afterkernel.data.sources.digits import Digits
 from afterkernel.data.sources.folder import ImageFolder
 from afterkernel.measures import MEASURES, measure_options

@@ -14,7 +14,8 @@ import pytest
 import wandb_offline
 
 from afterkernel.config import compose, override, to_config
-from afterkernel.config.schema import every_option, public
+from afterkernel.config.catalogue import every_option
+from afterkernel.config.schema import public
 from afterkernel.errors import UserError
 from afterkernel.runs.loggers import loggers_of
 from afterkernel.wandb.options import Wandb

@@ -187,7 +187,7 @@ import sys
 from afterkernel.__main__ import main
 main(sys.argv[1:])
 assert "afterkernel.runs.run" in sys.modules
-loaded = {"pytorch_lightning", "torchvision", "matplotlib", "wandb"} & sys.modules.keys()
+loaded = {"pytorch_lightning", "torchvision", "altair", "wandb"} & sys.modules.keys()
 assert not loaded, loaded
 """
 
