@@ -74,7 +74,9 @@ def _index(name: str, number: int | None, count: int) -> int:
 def _native(option: str, text: str) -> Any:
     """The value of an option as W&B keeps it: a number or a truth value, or else the text."""
     value = parse([f"{option}={text}"])[0].value()
-    return value if isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**53 else text
+    if isinstance(value, (int, float)) and math.isfinite(value) and abs(value) < 2**53:  # as JSON holds it
+        return value
+    return text
 
 
 def _check_private(overrides: Sequence[Override], config_dir: Path | None) -> None:
