@@ -74,10 +74,8 @@ def _run(argv: list[str]) -> int:
         near = closest(command, [*commands(), "--help", "--version"])
         hint = f"did you mean {near}?" if near else "write options as name=value, and see --help."
         raise UserError(f"{command!r} is neither a command nor an option: {hint}")
-    with waiting("loading packages") as say:
-        main = main_of(DEFAULT)
-        say("reading the options")
-        return main(argv)
+    with waiting("loading packages and reading the options"):
+        return main_of(DEFAULT)(argv)
 
 
 if __name__ == "__main__":

@@ -123,25 +123,18 @@ def display(view: Callable[[], ProgressView]) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def waiting(reason: str) -> Iterator[Callable[[str], None]]:
-    """Show what the program waits for, and for how long, until a `display` takes its place; then again.
-
-    The block gets a function that sets another reason. Without a terminal nothing is shown.
-    """
-    began, text = time.monotonic(), reason
-
-    def say(another: str) -> None:
-        nonlocal began, text
-        began, text = time.monotonic(), another
-
-    def view() -> ProgressView:
-        return ProgressView([], f"{text} ({duration(time.monotonic() - began)})")
-
+def waiting(reason: str) -> Iterator[None]:
+    """Show what the program waits for, and for how long, until a `display` takes its place; nothing off a terminal."""
     if not _can_show():
-        yield say
+        yield
         return
-    with _started(view, is_free=True):
-        yield say
+    with _started(_waits(reason), is_free=True):
+        yield
+
+
+def _waits(reason: str) -> Callable[[], ProgressView]:
+    began = time.monotonic()
+    return lambda: ProgressView([], f"{reason} ({duration(time.monotonic() - began)})")
 
 
 @contextlib.contextmanager
@@ -160,11 +153,11 @@ def _started(view: Callable[[], ProgressView], *, is_free: bool = False) -> Iter
 
 @contextlib.contextmanager
 def _taken_over(shown: Display, view: Callable[[], ProgressView]) -> Iterator[None]:
-    before, shown.view, shown.is_free = shown.view, view, False
+    shown.view, shown.is_free = view, False
     try:
         yield
     finally:
-        shown.view, shown.is_free = before, True
+        shown.view, shown.is_free = _waits("finishing"), True
 
 
 def _can_show() -> bool:

@@ -30,7 +30,8 @@ def _effect(part: Part, one: Comparison, *, several: bool) -> str:
     place = ", ".join(filter(None, where))
     if one.test.mean is None:
         return f"{part.title}: {one.sample.remark or one.reason}; {place}"
-    effect = f"{fmt.number(one.test.mean, part.decimals, sign=any(part.sides))} {part.unit}"
+    unit = "" if part.title.startswith(part.unit) else f" {part.unit}"  # alignment with the NTK: 0.99
+    effect = f"{fmt.number(one.test.mean, part.decimals, sign=any(part.sides))}{unit}"
     if one.test.low is not None and one.test.high is not None:
         low, high = (fmt.number(bound, part.decimals) for bound in (one.test.low, one.test.high))
         effect += f", 95 % interval [{low}, {high}]"

@@ -82,7 +82,7 @@ def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path)
     code, text = OnTerminal(words, tmp_path).end()
     assert code == 1, text
     assert re.search(r"sweep s: 0 of 2 done, 1 running, 1 to go", text)
-    assert re.search(r"loading packages \(\d+ s\)", text)  # from the start on
+    assert re.search(r"^\W+25lloading packages and reading the options \(\d+ s\)", text)  # from the start on
     stages = r"starting|loading [a-z ]+|training: epoch \d+ of at most 100, loss [\d.e-]+, [\d,]+ images/s"
     assert re.search(rf"mlp-lr0.1-seed0-\w+ +({stages}) ", text)
     # Whole lines, each once during the sweep; the failure again at the end.
@@ -103,7 +103,8 @@ def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path)
     assert sum("snapshot saved" in log for log in logs) == 1
     assert not list(tmp_path.rglob("*.progress*"))
     # The display is removed, and the cursor is back.
-    assert text.rindex("\x1b[?25h") < text.rindex("1 of 2 runs finished")
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+    assert text.endswith("\r\x1b[1A\x1b[2K")
     assert "Traceback" not in text
 
 
