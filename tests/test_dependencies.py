@@ -15,7 +15,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OF_DEVELOPERS = {"dev", "peers"}
 # What optional packages are distributed as, also where they are not installed.
 OPTIONAL = {"cuml": "cuml-cu13", "ray": "ray", "submitit": "submitit", "thundersvm": "thundersvm-cpu"}
-OPTIONAL |= {"transformers": "transformers", "wandb_workspaces": "wandb-workspaces"}
+OPTIONAL |= {"mlflow": "mlflow-skinny", "transformers": "transformers", "wandb_workspaces": "wandb-workspaces"}
 # One release of pydantic needs one release of pydantic-core.
 PARTS = {"pydantic-core": "pydantic"}
 # Dependencies that no line imports: altair imports vl-convert.
