@@ -89,7 +89,7 @@ def _layers(labels: list[str], transforms: list[str]) -> list[alt.Chart]:
             scale=alt.Scale(domain=transforms, paddingInner=0.3, paddingOuter=0.15),
             axis=alt.Axis(grid=False, labelLimit=220, minExtent=0),
         ),
-        "yOffset": alt.YOffset("rate:O", scale=alt.Scale(domain=labels)),
+        "yOffset": alt.YOffset("rate:N", scale=alt.Scale(domain=labels)),
         "color": look["color"],
     }
     layers = [
@@ -103,7 +103,7 @@ def _layers(labels: list[str], transforms: list[str]) -> list[alt.Chart]:
         interval = style.INTERVAL.replace("datum.", f"datum.{when}_")
         seen = [
             alt.Tooltip("transform:N", title="transform"),
-            alt.Tooltip("rate:O", title="learning rate"),
+            alt.Tooltip("rate:N", title="learning rate"),
             alt.Tooltip(f"{when}:Q", title=f"invariance {title} (mean cosine)", format=".4~g"),
             alt.Tooltip("interval:N", title="95 % interval over seeds"),
             alt.Tooltip(f"{when}_n:Q", title="seeds"),

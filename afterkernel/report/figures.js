@@ -4,14 +4,33 @@
   const themes = JSON.parse(document.getElementById("figure-themes").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const views = new Map();
+  // The rows of a chart from its CSV: Vega's own reader evaluates code, which the page's security policy forbids.
+  const withRows = (spec) => {
+    const { name, format: { parse } } = spec.data;
+    const lines = [[]];
+    for (const [, quoted, plain, end] of spec.datasets[name].matchAll(/(?:"((?:[^"]|"")*)"|([^",\n]*))(,|\n|$)/g)) {
+      lines.at(-1).push(quoted?.replace(/""/g, '"') ?? plain);
+      if (end === "\n") lines.push([]);
+    }
+    const [names, ...rows] = lines.slice(0, -1);
+    const value = (text, column) => (text === "" ? null : parse[names[column]] === "number" ? Number(text) : text);
+    const values = rows.map((row) => Object.fromEntries(row.map((text, column) => [names[column], value(text, column)])));
+    return { ...spec, data: { name }, datasets: { ...spec.datasets, [name]: values } };
+  };
   const draw = async (figure) => {
     const image = figure.querySelector("img");
-    const spec = JSON.parse(figure.querySelector("script.spec").textContent);
+    const spec = withRows(JSON.parse(figure.querySelector("script.spec").textContent));
     const config = themes[dark.matches ? "dark" : "light"][spec.usermeta.rates];
     const target = document.createElement("div");
     target.className = "live";
     target.setAttribute("aria-hidden", "true"); // The image and its alternative text stay for assistive technology.
     const { view } = await vegaEmbed(target, spec, { config, renderer: "svg", actions: false, ast: true });
+    target.addEventListener("click", ({ target: mark }) => {
+      const rate = mark.closest(".role-legend-entry") && mark.__data__?.datum?.value;
+      if (typeof rate !== "string" || !spec.usermeta.rates) return;
+      const shown = view.signal("rates");
+      view.signal("rates", shown.includes(rate) ? shown.filter((one) => one !== rate) : [...shown, rate]).runAsync();
+    });
     views.get(figure)?.view.finalize();
     figure.querySelector(".live")?.remove();
     image.after(target);

@@ -43,7 +43,7 @@ THEMES = tuple(_COLOURS)
 _NICE = [0.0, *(digit * 10.0**power for power in range(-3, 8) for digit in (1, 2, 5))]
 # The interval of a row as text, and the filter of the rates that `rate_switch` shows.
 INTERVAL = "isValid(datum.low) ? format(datum.low, '.4~g') + ' to ' + format(datum.high, '.4~g') : '\N{EN DASH}'"
-SHOWN: Any = {"param": "rates", "empty": False}
+SHOWN = "indexof(rates, datum.rate) >= 0"
 
 
 def config(theme: str, n_rates: int) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def config(theme: str, n_rates: int) -> dict[str, Any]:
         "background": "transparent",
         "font": FONT,
         "view": {"stroke": None},
-        "range": {"ordinal": ramp(theme, n_rates), "category": list(colours["outcomes"])},
+        "range": {"category": ramp(theme, n_rates) if n_rates else list(colours["outcomes"])},
         "axis": {
             **{"gridColor": colours["grid"], "domainColor": soft, "tickColor": soft, "tickSize": 4},
             **{"labelColor": ink, "labelFontSize": 11.5, "titleColor": ink, "titleFontSize": 12},
@@ -113,21 +113,22 @@ def rate_encodings(labels: Sequence[str]) -> dict[str, Any]:
     import altair as alt
 
     shapes = [SHAPES[index % len(SHAPES)] for index in range(len(labels))]
-    legend = alt.Legend(title="learning rate")
+    hidden: Any = alt.expr("indexof(rates, datum.value) < 0 ? 0.3 : 1")
+    legend = alt.Legend(title="learning rate", symbolOpacity=hidden, labelOpacity=hidden)
     return {
-        "color": alt.Color("rate:O", scale=alt.Scale(domain=list(labels)), legend=legend),
-        "shape": alt.Shape("rate:O", scale=alt.Scale(domain=list(labels), range=shapes), legend=legend),
+        "color": alt.Color("rate:N", scale=alt.Scale(domain=list(labels)), legend=legend),
+        "shape": alt.Shape("rate:N", scale=alt.Scale(domain=list(labels), range=shapes), legend=legend),
     }
 
 
 def rate_switch(labels: Sequence[str]) -> alt.Parameter:
-    """The learning rates that are shown: a click on one in the legend hides it or shows it again."""
+    """The learning rates that are shown; figures.js changes them at a click on the legend.
+
+    A selection that is bound to the legend would do, but Vega-Lite's has no effect in facets.
+    """
     import altair as alt
 
-    shown = [{"rate": label} for label in labels]
-    return alt.selection_point(
-        "rates", fields=["rate"], bind="legend", toggle="true", clear=False, value=shown, empty=False
-    )
+    return alt.param("rates", value=list(labels))
 
 
 def zoom(*axes: Any) -> alt.Parameter:
@@ -213,7 +214,7 @@ def curves(
     dodge: Any = alt.expr("datum.dodge")
     rows = alt.Chart().transform_filter(SHOWN).mark_point()
     seen = [
-        alt.Tooltip("rate:O", title="learning rate"),
+        alt.Tooltip("rate:N", title="learning rate"),
         alt.Tooltip("epoch:Q", title=axis, format=".4~g"),
         *measure,
         alt.Tooltip("interval:N", title="95 % interval over seeds"),
