@@ -74,8 +74,6 @@ def _run(argv: list[str]) -> int:
         near = closest(command, [*commands(), "--help", "--version"])
         hint = f"did you mean {near}?" if near else "write options as name=value, and see --help."
         raise UserError(f"{command!r} is neither a command nor an option: {hint}")
-    if {"-h", "--help"} & set(argv):
-        return main_of(DEFAULT)(argv)
     with waiting("loading packages") as say:
         main = main_of(DEFAULT)
         say("reading the options")

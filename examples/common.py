@@ -122,7 +122,10 @@ def changes(before: float, after: float, unit: str = "") -> str:
 def places(values: Iterable[float], kind: Literal["log", "symlog", "linear"] = "log") -> dict[str, Any]:
     """The scale and axis of an encoding with ticks at these values and nowhere else; symlog has a place for 0."""
     ticks = sorted(set(values))
-    return {"scale": alt.Scale(type=kind, nice=False, zero=False, padding=10), "axis": alt.Axis(values=ticks)}
+    return {
+        "scale": alt.Scale(type=kind, nice=False, zero=False, padding=10),
+        "axis": alt.Axis(values=ticks, format="~g"),
+    }
 
 
 def decades(values: Iterable[float]) -> dict[str, Any]:

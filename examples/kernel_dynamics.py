@@ -54,7 +54,7 @@ def picture(found: dict[str, pd.DataFrame]) -> alt.HConcatChart:
     )
     speed = (
         alt.Chart(velocity, width=280, height=300)
-        .mark_line(point=True, color=AFTER)
+        .mark_line(color=AFTER, point={"color": AFTER})
         .encode(
             alt.X("step", title="step (log)", **places(velocity["step"])),
             alt.Y("velocity", title="kernel distance per step (log)", **decades(velocity["velocity"])),

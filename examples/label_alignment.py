@@ -37,7 +37,7 @@ def picture(found: dict[str, pd.DataFrame]) -> alt.LayerChart:
     base = alt.Chart(energy, width=440, height=290).encode(
         alt.X("rank", title="leading eigenvectors (log)", **places([1, 2, 3, 5, 10, 20, 50, 100])),
         alt.Y("share", title="share of the labels (%)").scale(domain=[0, 100]),
-        alt.Color("step:O", title="step").scale(domain=steps, range=[BEFORE, AFTER], interpolate="rgb"),
+        alt.Color("step:O", title="step").scale(domain=steps, range=[BEFORE, "#a5c0f7", "#7497f0", "#4a70e4", AFTER]),
     )
     two = energy[energy["rank"] == 2].set_index("step")["share"]
     return titled(

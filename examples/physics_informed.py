@@ -73,7 +73,7 @@ def picture(found: dict[str, pd.DataFrame]) -> alt.HConcatChart:
     ratios, training = found["ratios"], found["training"]
     ratio = (
         alt.Chart(ratios, width=260, height=260)
-        .mark_line(point=True, color=THIRD)
+        .mark_line(color=THIRD, point={"color": THIRD})
         .encode(
             alt.X("factor", title="factor of the first layer (log)", **places(ratios["factor"])),
             alt.Y("ratio", title="kernel of residual / of boundary (log)", **decades(ratios["ratio"])),

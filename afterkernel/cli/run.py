@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from afterkernel.cli import OVERRIDE, RUN_AND_SWEEP, CommandParser
 from afterkernel.errors import UserError
-from afterkernel.exit_codes import ExitCode
-
-if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
-    from omegaconf import DictConfig
+from afterkernel.plugins import without_collections
 
 GROUP = RUN_AND_SWEEP
 # Flags of Hydra's own command line that have no place here, each with what to do instead.
@@ -64,78 +57,10 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--resolve needs --cfg: write --cfg job --resolve.")
     if shows and (parsed.multirun or (parsed.cfg and parsed.info)):
         raise UserError("--cfg, --info and --multirun can't be combined: give one of them.")
-    # Before the imports that follow, which take seconds.
-    from afterkernel.config.overrides import check_early, check_once
+    # Before the imports of what runs, which take seconds.
+    from afterkernel.config.overrides import check_early
 
     check_early(parsed.overrides)
-
-    from hydra.types import RunMode
-
-    from afterkernel.config import compose, parse, to_config
-    from afterkernel.sweep.estimate import print_plan
-    from afterkernel.sweep.grid import planned_run
-    from afterkernel.sweep.run_one import run_one
-
-    overrides = parse(parsed.overrides)
-    check_once(overrides)
-    if shows and (several := [_word(each) for each in overrides if each.is_sweep_override()]):
-        raise UserError(f"{several[0]} names several values, and --cfg and --info show one run: give one of them.")
-    # What is the same in every run of a grid.
-    held = compose([_word(each) for each in overrides if not each.is_sweep_override()], with_hydra=True)
-    if shows:
-        _show(parsed)
-        return 0
-    swept = [f"{name}={values}" for name, values in (held.hydra.sweeper.params or {}).items()]
-    if parsed.multirun or swept or held.hydra.mode == RunMode.MULTIRUN:
-        return _run_grid(swept, parsed.overrides, held)
-    if several := [_word(each) for each in overrides if each.is_sweep_override()]:
-        raise UserError(f"{several[0]} names several values: add --multirun to sweep over them.")
-    config = to_config(held)
-    if not config.sweep.dry_run:
-        return run_one(config)
-    print_plan([planned_run(config)])
-    return 0
-
-
-def _run_grid(swept: Sequence[str], given: Sequence[str], held: DictConfig) -> int:
-    """Compose and check every run that a sweep file's and the given overrides span, then run what is not finished."""
-    from afterkernel.config import compose
-    from afterkernel.runs.worker import failure_message
-    from afterkernel.sweep.composer import Composer
-    from afterkernel.sweep.estimate import print_plan
-    from afterkernel.sweep.grid import compose_grid, grids_of
-    from afterkernel.sweep.run_sweep import run_sweep
-
-    try:
-        planned_runs = compose_grid(Composer(compose), *grids_of(swept, given, held))
-        first = planned_runs[0].config
-        if not first.sweep.dry_run:
-            return run_sweep(planned_runs, first.launcher, first.sweep.on_error)
-        print_plan(planned_runs)
-    except OSError as error:
-        print(f"afterkernel: {failure_message(error)}", file=sys.stderr)
-        return ExitCode.FAILED
-    return ExitCode.DONE
-
-
-def _show(parsed: argparse.Namespace) -> None:
-    """Print what Hydra composes, as its own --cfg and --info do; hydra.main would take sys.argv, all flags included."""
-    import hydra.version
-    from hydra._internal.utils import _run_hydra
-
-    from afterkernel.config import CONF
-
-    hydra.version.setbase("1.3")
-    left_out = ("package", "config_name", "config_path", "config_dir", "experimental_rerun")
-    no = dict.fromkeys(("run", "help", "hydra_help", "shell_completion"), False) | dict.fromkeys(left_out)
-    _run_hydra(
-        args=argparse.Namespace(**vars(parsed), **no),
-        args_parser=parser(),
-        task_function=lambda _: None,
-        config_path=str(CONF),
-        config_name="config",
-    )
-
-
-def _word(override: Override) -> str:
-    return override.input_line or ""
+    with without_collections():
+        from afterkernel.cli._start import start
+    return start(parsed)

@@ -16,11 +16,14 @@ def main(argv: Sequence[str]) -> int:
     parser = CommandParser(
         "wandb-sweep",
         "Print the runs of sweeps/NAME.yaml as a file for `wandb sweep`: each run of a W&B agent is then one of them.",
-        "wandb-sweep demo seed=0,1 > demo.wandb.yaml",
+        "wandb-sweep c1 seed=0,1 > c1.wandb.yaml",
     )
     parser.add_argument("name", metavar="NAME", help="the sweep of sweeps/NAME.yaml")
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="OPTION=VALUE", help="options, also with several values"
+    )
+    parser.add_argument(
+        "--grid", type=int, metavar="N", help="which grid, from 1, of a sweep with several (sweep.also)"
     )
     parsed = parser.parse_overrides(list(argv))
     if "=" in parsed.name:
@@ -29,6 +32,6 @@ def main(argv: Sequence[str]) -> int:
 
     from afterkernel.sweep.wandb_sweep import wandb_sweep
 
-    content = wandb_sweep(parsed.name, parsed.overrides, parser.config_dir)
+    content = wandb_sweep(parsed.name, parsed.overrides, parser.config_dir, parsed.grid)
     print(yaml.safe_dump(content, sort_keys=False, width=120), end="")
     return 0

@@ -8,6 +8,7 @@ import functools
 import io
 import json
 import os
+import re
 from base64 import b64encode
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -72,9 +73,15 @@ def images(spec: dict[str, Any], formats: Iterable[str]) -> dict[str, bytes]:
     import vl_convert
 
     themed = spec | {"config": style.config("light", spec["usermeta"]["rates"]), "background": "white"}
-    svg = vl_convert.vegalite_to_svg(themed)
-    make: dict[str, Any] = {"svg": svg.encode, "png": lambda: _png(svg), "pdf": lambda: vl_convert.svg_to_pdf(svg)}
+    svg = _renumbered(vl_convert.vegalite_to_svg(themed))
+    make: dict[str, Any] = {"svg": svg.encode, "png": lambda: _png(svg), "pdf": lambda: _pdf(svg)}
     return {kind: make[kind]() for kind in formats}
+
+
+def _renumbered(svg: str) -> str:
+    """An SVG whose clips are numbered from 0: Vega counts them over all charts of a process."""
+    numbers: dict[str, int] = {}
+    return re.sub(r"\bclip\d+", lambda found: f"clip{numbers.setdefault(found[0], len(numbers))}", svg)
 
 
 def shared(figures: Iterable[PageFigure]) -> dict[str, Any]:
@@ -111,3 +118,15 @@ def _png(svg: str) -> bytes:
             buffer, "png", dpi=(_DPI, _DPI)
         )
     return buffer.getvalue()
+
+
+def _pdf(svg: str) -> bytes:
+    import vl_convert
+
+    # The names of a page's resources come in an order that differs from call to call. Sorted in place, they leave the
+    # offsets of the file's objects as they are.
+    def in_order(found: re.Match[bytes]) -> bytes:
+        return b"".join(sorted(found[0].splitlines(keepends=True)))
+
+    pdf: bytes = vl_convert.svg_to_pdf(svg)
+    return re.sub(rb"(?: +/\w+ \d+ 0 R\n){2,}", in_order, pdf)

@@ -51,7 +51,7 @@ def config(theme: str, n_rates: int) -> dict[str, Any]:
     colours = _COLOURS[theme]
     ink, soft = colours["ink"], colours["soft"]
     return {
-        "background": None,
+        "background": "transparent",
         "font": FONT,
         "view": {"stroke": None},
         "range": {"ordinal": ramp(theme, n_rates), "category": list(colours["outcomes"])},
@@ -79,6 +79,11 @@ def config(theme: str, n_rates: int) -> dict[str, Any]:
             "region": {"color": colours["region"], "opacity": 0.1},
         },
     }
+
+
+def page_colour(theme: str) -> str:
+    """The colour of the page on which a theme is read."""
+    return str(_COLOURS[theme]["page"])
 
 
 def ramp(theme: str, n: int) -> list[str]:

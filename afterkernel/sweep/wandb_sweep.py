@@ -10,28 +10,32 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from afterkernel.config import compose, parse
+from afterkernel.config.catalogue import every_option
 from afterkernel.config.overrides import check_once
-from afterkernel.config.schema import every_option
 from afterkernel.errors import UserError
 from afterkernel.sweep.composer import Composer
-from afterkernel.sweep.grid import compose_grid, grid_of
+from afterkernel.sweep.grid import compose_grid, grids_of
 
 _MODE = "logger.wandb.mode"
 
 
-def wandb_sweep(name: str, words: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
+def wandb_sweep(
+    name: str, words: Sequence[str], config_dir: Path | None = None, number: int | None = None
+) -> dict[str, Any]:
     """The content of the file: a grid of the swept options, and the command of one run.
 
     W&B's agent writes each parameter as NAME=VALUE, as Hydra reads it. So numbers and truth values are themselves, and
-    the rest (lists, null, quoted text) is the text that Hydra reads. `config_dir` is the value of --config-dir. Raises
-    UserError for an invalid sweep, and for a local path in the command, which W&B would get.
+    the rest (lists, null, quoted text) is the text that Hydra reads. `config_dir` is the value of --config-dir;
+    `number`, from 1, chooses among several grids. Raises UserError for an invalid sweep, and for a local path in the
+    command, which W&B would get.
     """
     overrides = parse([f"+sweep={name}", *words])
     check_once(overrides)
     _check_private(overrides, config_dir)
     held = compose([_word(each) for each in overrides if not each.is_sweep_override()], with_hydra=True)
     swept = [f"{option}={values}" for option, values in (held.hydra.sweeper.params or {}).items()]
-    grid = grid_of([*swept, *map(_word, overrides)], held)
+    grids = grids_of(swept, list(map(_word, overrides)), held)
+    grid = grids[_index(name, number, len(grids))]
     config = compose_grid(Composer(compose), grid)[0].config
     fixed = {each.key_or_group: _word(each) for each in overrides if not each.is_sweep_override()}
     values: dict[str, list[str]] = {}
@@ -53,15 +57,26 @@ def wandb_sweep(name: str, words: Sequence[str], config_dir: Path | None = None)
         "parameters": {
             option: {"values": [_native(option, text) for text in found]} for option, found in values.items()
         },
-        "command": [*program, *fixed.values(), *online, "${args_no_hyphens}"],
+        # Each command is one run: of the grids of sweep.also it would run one each.
+        "command": [*program, *fixed.values(), *(["sweep.also=[]"] * (len(grids) > 1)), *online, "${args_no_hyphens}"],
     }
+
+
+def _index(name: str, number: int | None, count: int) -> int:
+    if number is None and count > 1:
+        numbers = " or ".join(f"--grid {each}" for each in range(1, count + 1))
+        raise UserError(f"sweeps/{name}.yaml has {count} grids, and W&B takes one per file: add {numbers}.")
+    if not 1 <= (number or 1) <= count:
+        raise UserError(f"--grid {number}: sweeps/{name}.yaml has the grids 1 to {count}.")
+    return (number or 1) - 1
 
 
 def _native(option: str, text: str) -> Any:
     """The value of an option as W&B keeps it: a number or a truth value, or else the text."""
     value = parse([f"{option}={text}"])[0].value()
-    finite = isinstance(value, (int, float)) and math.isfinite(value)
-    return value if finite and abs(value) < 2**53 else text
+    if isinstance(value, (int, float)) and math.isfinite(value) and abs(value) < 2**53:  # as JSON holds it
+        return value
+    return text
 
 
 def _check_private(overrides: Sequence[Override], config_dir: Path | None) -> None:

@@ -64,7 +64,8 @@ class WandbRun:
         state = {"final": record.final, "state": "evaluating"}
         self.run.summary.update(dict.fromkeys(self._of_records) | logged | state)
         if self.options.artifacts != "none":
-            log_files(self.run, record, self.logged.files_of(record), self.options.artifacts)
+            files = self.logged.files_of(record)
+            log_files(self.run, self.logged.run_dir, record, files, self.options.artifacts)
 
     def end(self, state: str, error: str | None = None) -> None:
         """Finish the W&B run as "finished", or as "failed" or "interrupted" with a reason."""

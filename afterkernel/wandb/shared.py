@@ -12,6 +12,7 @@ from typing import Any
 
 from afterkernel.records.logged_run import LoggedFile
 from afterkernel.records.record import Record
+from afterkernel.wandb.neutral_path import neutral_file
 from afterkernel.wandb.options import REFERENCE
 from afterkernel.wandb.redact import without_paths
 
@@ -67,25 +68,25 @@ def log_code(run: Any, plugins: Iterable[str]) -> None:
 
     artifact = wandb.Artifact("afterkernel-code", type="code")
     for module in ("afterkernel", *plugins):
-        for name, path in _files_of(module):
-            artifact.add_file(str(path), name=name, policy="immutable", skip_cache=True)
+        for folder, name, path in _files_of(module):
+            artifact.add_file(neutral_file(folder, path), name=name, policy="immutable", skip_cache=True)
     run.log_artifact(artifact)
 
 
-def _files_of(module: str) -> Iterator[tuple[str, Path]]:
-    """The Python files of an imported module or package, each with its name below the module's."""
+def _files_of(module: str) -> Iterator[tuple[Path, str, Path]]:
+    """The Python files of an imported module or package: the folder, the name below the module's, the path."""
     loaded = sys.modules.get(module)
     if loaded is None or loaded.__file__ is None:
         return
     place, file = module.replace(".", "/"), Path(loaded.__file__)
     if file.name != "__init__.py":
-        yield f"{place}.py", file
+        yield file.parent, f"{place}.py", file
         return
     for path in sorted(file.parent.rglob("*.py")):
-        yield f"{place}/{path.relative_to(file.parent)}", path
+        yield file.parent, f"{place}/{path.relative_to(file.parent)}", path
 
 
-def log_files(run: Any, record: Record, files: Iterable[LoggedFile], storage: str) -> None:
+def log_files(run: Any, run_dir: Path, record: Record, files: Iterable[LoggedFile], storage: str) -> None:
     """Log the files of a record as artifacts, whose metadata say what they were made from.
 
     With `storage` "reference" W&B gets the path, the size and the checksum of each file; else the file.
@@ -101,6 +102,6 @@ def log_files(run: Any, record: Record, files: Iterable[LoggedFile], storage: st
         if storage == REFERENCE:
             artifact.add_reference(path.as_uri(), name=path.name, checksum=True)
         else:
-            artifact.add_file(str(path), name=path.name, policy="immutable", skip_cache=True)
+            artifact.add_file(neutral_file(run_dir, path), name=path.name, policy="immutable", skip_cache=True)
     for artifact in artifacts.values():
         run.log_artifact(artifact, aliases=[f"step-{record.step}"])

@@ -143,3 +143,15 @@ def test_help_and_mistakes_import_nothing_heavy(words, tmp_path):
     done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
     fine = ("--help" in words.split() and "lrr" not in words) or words.startswith(("completion", "--version"))
     assert done.stdout.splitlines()[-1] == f"{0 if fine else 2} []"
+
+
+def test_a_run_on_digits_imports_nothing_that_it_does_not_use(tmp_path):
+    words = ["arch=mlp", "arch.width=3", "training.epochs=1", "snapshot.epochs=[]", "dataset.max_train=20"]
+    words += ["dataset.max_test=10", "measure.num_images=5", "logger=none", "trainer.threads=1"]
+    unused = ["sklearn", "pandas", "wandb", "duckdb", "joblib", "jinja2"]
+    code = (
+        f"import sys; from afterkernel.__main__ import main; code = main({words!r})\n"
+        f"print(code, [name for name in {unused!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"

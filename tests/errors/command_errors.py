@@ -64,7 +64,7 @@ COMMANDS = [
     M("a sweep file that is given twice", "+sweep=demo +sweep=demo", "+sweep=demo and +sweep=demo both set sweep: give it once.", small=False),
     M("an option that is given twice to another command", "plan arch.width=5 arch.width=6", "arch.width=5 and arch.width=6 both set arch.width: give it once."),
     M("a flag of Hydra that needs another", "--resolve", "--resolve needs --cfg: write --cfg job --resolve.", small=False),
-    M("a further grid with a misspelt option", "--multirun seed=0 'sweep.also=[\"seed=1 training.lrr=1\"]'", "sweep.also=[seed=1 training.lrr=1]: training.lrr is not an option: did you mean training.lr?"),
+    M("a further grid with a misspelt option", "--multirun seed=0 'sweep.also=[\"seed=1 training.lrr=1\"]'", "job training.lrr=1: training.lrr is not an option: did you mean training.lr?"),
     M("an unknown way to handle errors", "--multirun seed=0,1 sweep.on_error=halt", "sweep.on_error=halt is not known: choose one of continue, stop."),
     M("a wrong choice before --multirun", "arch=vgx --multirun seed=0,1", "arch=vgx is not known (did you mean vgg?): choose one of mlp, resnet, sum, vgg, vit."),
     M("a word that is neither a command nor an option", "plan now", "'now' is neither a command nor an option: write options as name=value, and see --help.", small=False),

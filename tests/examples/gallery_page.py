@@ -40,12 +40,13 @@ _HEAD = """# Gallery
 scikit-learn, or made up, so nothing is downloaded. Each takes some ten seconds on one core.
 
 ```sh
-python examples/{first}.py            # prints its finding and saves {first}.png
-python examples/{first}.py --small    # a first look, in a second or two; its finding may differ
-make gallery                                     # draws all pictures and writes this page
+python examples/{first}.py    # prints its finding and saves {first}.png
+make gallery                             # draws all pictures and writes this page
 ```
 
-Titles of pictures are computed from the numbers that the program has just measured.
+With `--small` an example computes less: a first look in a second or two, whose finding may differ.
+Titles of pictures are computed from the numbers that the program has just measured. `examples/common.py` has what
+all of them share: the digits, a training loop and the style of the pictures.
 
 """
 

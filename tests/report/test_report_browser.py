@@ -245,3 +245,64 @@ def test_paper_has_the_comparisons_and_no_controls(browser, page):
         assert set(browser.execute_script(seen, ".seeds table, .trajectories figure")) == {False}
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+FIGURE = "document.querySelector('#claim-c2 figure.chart')"
+
+
+def near_figure(browser, page):
+    """Scroll to the figure of a claim and wait for its chart."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    open_at(browser, page, 1400)
+    browser.execute_script(f"{FIGURE}.scrollIntoView()")
+    WebDriverWait(browser, 60).until(lambda one: one.execute_script(f"return {FIGURE}.matches('.interactive')"))
+
+
+def test_only_figures_near_the_viewport_become_interactive_and_hover_shows_values(browser, page):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    near_figure(browser, page)
+    counts = "return ['figure.chart', 'figure.interactive'].map(one => document.querySelectorAll(one).length)"
+    total, drawn = browser.execute_script(counts)
+    assert 1 <= drawn < total
+    points = browser.find_elements("css selector", "#claim-c2 .live .mark-symbol path[aria-label*='mean effect']")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", points[0])
+    ActionChains(browser).move_to_element(points[0]).perform()
+    tip = WebDriverWait(browser, 20).until(lambda one: one.find_element("css selector", "#vg-tooltip-element.visible"))
+    assert "mean effect (cosine)" in tip.text
+    assert "95 % interval over seeds" in tip.text
+    assert browser.get_log("browser") == []
+
+
+def test_a_click_on_the_legend_hides_a_learning_rate_and_shows_it_again(browser, page):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    near_figure(browser, page)
+    chart = "document.querySelectorAll('section:not([id^=claim]) > figure.chart')[0]"
+    browser.execute_script(f"{chart}.scrollIntoView()")
+    wait = WebDriverWait(browser, 60)
+    wait.until(lambda one: one.execute_script(f"return {chart}.matches('.interactive')"))
+    count = f"return {chart}.querySelectorAll('.live .mark-line path').length"
+    symbol = f"{chart}.querySelector('.live .role-legend-symbol path')"
+    click = f"{symbol}.dispatchEvent(new MouseEvent('click', {{bubbles: true}}))"
+    lines = browser.execute_script(count)
+    browser.execute_script(click)
+    wait.until(lambda one: one.execute_script(count) == lines // 2)
+    browser.execute_script(click)
+    wait.until(lambda one: one.execute_script(count) == lines)
+
+
+def test_print_and_pages_without_scripts_have_images(browser, page):
+    near_figure(browser, page)
+    shown = f"const [image, live] = ['img', '.live'].map(one => {FIGURE}.querySelector(one));"
+    shown += "return [image.getBoundingClientRect().width > 300, getComputedStyle(live).display !== 'none']"
+    assert browser.execute_script(shown) == [False, True]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert browser.execute_script(shown) == [True, False]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.get(page.as_uri())
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert browser.execute_script(f"return {FIGURE}.querySelector('img').naturalWidth") > 300
