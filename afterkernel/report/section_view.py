@@ -58,15 +58,19 @@ def section_view(section: Section, files: ReportFiles) -> SectionView:
         summary=sentences(rows, changes, n_test, section.axis),
         figures=list(_figures(section, errors, changes, files)),
         trajectories=list(_trajectories(section, files)),
-        tables=list(_tables(section, files, fmt.percent_decimals(n_test))),
+        tables=list(_tables(section, files, errors, changes)),
     )
 
 
-def _tables(section: Section, files: ReportFiles, decimals: int) -> Iterator[table_format.Table]:
-    axis = section.axis
+def _tables(
+    section: Section, files: ReportFiles, errors: pd.DataFrame, changes: pd.DataFrame
+) -> Iterator[table_format.Table]:
+    """The tables of every evaluation; `errors` and `changes` are those of the first."""
+    axis, decimals = section.axis, fmt.percent_decimals(int(section.rows()["n_test"].min()))
     for index, group in enumerate(section.evaluation_groups):
         rows = section.rows(group)
-        errors, changes = table_data.errors_by_epoch(rows), table_data.changes(rows)
+        if index:
+            errors, changes = table_data.errors_by_epoch(rows), table_data.changes(rows)
         health, costs = table_data.health(rows), table_data.costs(rows)
         tables = {
             "test_error": (errors, table_format.error_table(errors, decimals, axis)),
