@@ -18,6 +18,7 @@ BLOCKS = [block for block in doc_blocks.blocks() if block.language in ("python",
 ELSEWHERE = {
     "docs/extending.md": "tests/program/test_extending.py",
     "docs/contributing.md": "tests/program/test_contributing.py",
+    "docs/gallery.md": "tests/examples/gallery_page.py",
     "docs/recorder.md": "tests/program/test_recorder_examples.py",
 }
 LOOPS = [block.text for block in BLOCKS if block.page == "docs/recorder.md"]
