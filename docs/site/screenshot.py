@@ -15,7 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 PICTURE = Path(__file__).parents[1] / "images" / "verdicts.png"
-SIZE_PX = (1100, 820)
+SIZE_PX = (1100, 900)
 
 
 def main() -> None:

@@ -86,11 +86,12 @@ def commands(program: str, text: str, folder: Path) -> list[list[str]]:
     record.unlink(missing_ok=True)
     (folder / ".venv" / "bin").mkdir(parents=True, exist_ok=True)
     (folder / ".venv" / "bin" / "activate").touch()
+    (folder / ".config" / "fish" / "conf.d").mkdir(parents=True, exist_ok=True)
     strict = ["-O", "failglob"] if Path(program).name == "bash" else ["-f"]
     done = subprocess.run(
         [program, *strict, "-eu", "-c", STUBS + text],
         cwd=folder,
-        env=JOB | {"PATH": "/nonexistent", "RECORD": str(record), "HOME": "/home/you", "LANG": os.environ["LANG"]},
+        env=JOB | {"PATH": "/nonexistent", "RECORD": str(record), "HOME": str(folder), "LANG": os.environ["LANG"]},
         capture_output=True,
         text=True,
     )

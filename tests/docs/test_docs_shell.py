@@ -11,8 +11,9 @@ from doc_blocks import ROOT, SHELLS
 from PIL import Image
 
 from afterkernel.__main__ import main
-from afterkernel.cli import CommandParser, commands, run
-from afterkernel.config import compose, to_config
+from afterkernel.cli import CommandParser, commands
+from afterkernel.config import compose, parse, to_config
+from afterkernel.sweep import estimate, grid, run_one, run_sweep
 
 BLOCKS = [block for block in doc_blocks.blocks() if block.language in SHELLS]
 RECORDS = ROOT / "docs" / "results" / "ten_classes" / "records.parquet"
@@ -75,7 +76,7 @@ def test_the_check_of_shells_sees_what_only_one_of_them_refuses(tmp_path):
                 doc_blocks.commands(name, text, tmp_path)
     assert doc_blocks.syntax_error(doc_blocks.shell("bash"), "python -m afterkernel seed=range(0,5)\n")
     assert doc_blocks.commands(doc_blocks.shell("bash"), "python 'a b' $HOME # c\nmake demo\n", tmp_path) == [
-        ["python", "a b", "/home/you"],
+        ["python", "a b", str(tmp_path)],
         ["make", "demo"],
     ]
 
@@ -101,10 +102,10 @@ def stopped(tmp_path, monkeypatch, installed, importable):
 
     # What trains and what prints a table is replaced; what reads the words is not. Of a grid the first and the last run
     # are composed and checked.
-    for name in ("run_one", "run_sweep", "print_plan"):
-        monkeypatch.setattr(run, name, lambda *_: 0)
-    grid_of = run.grid_of
-    monkeypatch.setattr(run, "grid_of", lambda *given: list(grid_of(*given))[:: max(1, len(grid_of(*given)) - 1)])
+    for module, name in ((run_one, "run_one"), (run_sweep, "run_sweep"), (estimate, "print_plan")):
+        monkeypatch.setattr(module, name, lambda *_: 0)
+    grids_of = grid.grids_of
+    monkeypatch.setattr(grid, "grids_of", lambda *given: [[jobs[0], *jobs[1:][-1:]] for jobs in grids_of(*given)])
     real = {name: getattr(CommandParser, name) for name in ("parse_args", "parse_overrides")}
 
     def check(words):
@@ -120,7 +121,11 @@ def stopped(tmp_path, monkeypatch, installed, importable):
             try:
                 return main(words)
             except ParsedError as parsed:
-                overrides = getattr(parsed.args[1], "overrides", [])
+                overrides = [
+                    each.input_line
+                    for each in parse(getattr(parsed.args[1], "overrides", []))
+                    if not each.is_sweep_override()
+                ]
         # verify takes options of the recorded runs, here those of MNIST.
         to_config(compose(["dataset=mnist", *overrides] if command == "verify" else overrides))
         return 0
@@ -178,7 +183,9 @@ def _fault_of_python(words):
         return f"python {words} starts nothing that this test knows"
     if not (ROOT / scripts[0]).is_file():
         return None if scripts[0].startswith("my_lab/") else f"there is no {scripts[0]}"
-    text = (ROOT / scripts[0]).read_text()
+    # The examples take their flags from a module that they share.
+    shared = ROOT / scripts[0].replace(Path(scripts[0]).name, "common.py")
+    text = (ROOT / scripts[0]).read_text() + (shared.read_text() if shared.is_file() else "")
     return next((f"{scripts[0]} has no {flag}" for flag in words if flag.startswith("--") and flag not in text), None)
 
 
