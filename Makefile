@@ -7,7 +7,7 @@ SWEEP  ?= demo
 DIR    ?= runs/$(SWEEP)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo paper paper-plan paper-pages test test-browser test-slurm test-ray soak check sweep report dashboard wandb-sync bench bench-peers clean
+.PHONY: help install demo paper paper-plan paper-pages test test-browser test-slurm test-ray test-wheel wheel soak check docs docs-serve sweep report dashboard wandb-sync bench bench-peers gallery clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -21,9 +21,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then report
+demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then report; OPEN=1 shows the page
 	$(RUN) +sweep=demo $(ARGS)
-	$(RUN) report $(DIR)
+	$(RUN) report $(DIR) $(if $(OPEN),--open)
 
 test: install  ## run all tests that need no SLURM, Ray, browser or GPU, on every core
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -46,6 +46,15 @@ test-ray: .venv-ray/.installed  ## run the tests of launcher=ray on a local Ray 
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
+wheel: install  ## build the wheel and the source distribution, in dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+
+# BORROW=1 takes the dependencies from .venv, for a test without downloads.
+test-wheel: wheel  ## install the wheel in a new environment with pip and run its demo in an empty folder; ARGS as for demo
+	tests/wheel/run.sh dist/*.whl $(PYTHON) \
+	  $(if $(BORROW),"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')") -- $(ARGS)
+
 soak: install  ## kill and pause small sweeps at random moments, 60 times with one process and 60 with two: about an hour
 	$(BIN)/python tests/soak.py $(ARGS)
 
@@ -62,11 +71,18 @@ check: install  ## lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# What MkDocs warns of, such as a link to a heading that does not exist, is an error.
+docs: .venv-docs/.installed  ## build the documentation as a site in site/, and check its links
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet
+
+docs-serve: .venv-docs/.installed  ## show the site at http://127.0.0.1:8000, built again after each change
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs serve $(ARGS)
+
 sweep: install  ## run sweeps/NAME.yaml: make sweep SWEEP=NAME [ARGS="dataset.root=DIR ..."]
 	$(RUN) +sweep=$(SWEEP) $(ARGS)
 
-report: install  ## tables, figures and one HTML page of a sweep: make report SWEEP=NAME, or DIR=FOLDER
-	$(RUN) report $(DIR)
+report: install  ## tables, figures and one HTML page of a sweep: make report SWEEP=NAME, or DIR=FOLDER; OPEN=1 shows it
+	$(RUN) report $(DIR) $(if $(OPEN),--open)
 
 # One experiment: $(1) its name, $(2) its folder of results, $(3) its sweeps. What its records hold is not run again.
 recorded = $(if $(wildcard $(1)/records.parquet),sweep.recorded=$(1)/records.parquet)
@@ -103,6 +119,9 @@ dashboard: install  ## the same for W&B, as code: make dashboard SWEEP=NAME, or 
 wandb-sync: install  ## upload what W&B wrote offline: make wandb-sync SWEEP=NAME, or DIR=FOLDER
 	$(RUN) wandb-sync $(DIR)
 
+gallery: .venv-families/.installed  ## run examples/, draw their pictures and write docs/gallery.md; ARGS="NAME ..." for some pictures
+	.venv-families/bin/python tests/examples/gallery_page.py $(ARGS)
+
 bench: install  ## time and memory of the kernels, compared with other packages and the machine's limit
 	$(BIN)/python benchmarks/kernels.py
 
@@ -110,5 +129,5 @@ bench-peers: .venv-peers/.installed  ## the same with Opacus, BackPACK, nngeomet
 	.venv-peers/bin/python benchmarks/kernels.py $(ARGS)
 
 clean:  ## remove the environment and caches; runs/ stays
-	rm -rf $(VENV) .venv-ray .venv-peers build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-ray .venv-peers .venv-docs .venv-families site build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
 from afterkernel.cli import DEFAULT, commands, load_plugins, main_of
 from afterkernel.errors import UserError
+from afterkernel.exit_codes import ExitCode
 from afterkernel.plugins import skip_last_collection
+from afterkernel.progress.display import waiting
 from afterkernel.text import closest
 
 # Errors of the system for a path that no file can have, or that this user may not use.
@@ -19,9 +20,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 for success, 2 for a user error, 3 if damaged
-    files were skipped.
-    """
+    """Run one command and return its exit code (see `ExitCode`)."""
     if arguments is not None:
         sys.argv[1:] = arguments  # records keep the command that made them
     try:
@@ -31,10 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         # One line, even if a name that it quotes contains a line break.
         print(f"afterkernel: {str(error).replace(chr(10), chr(92) + 'n')}", file=sys.stderr)
-        return 2
+        return ExitCode.USER_ERROR
     except BrokenPipeError:  # the reader of the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what remains as it exits
-        return 128 + signal.SIGPIPE
+        return ExitCode.CLOSED_PIPE
     except OSError as error:
         name = str(error.filename)
         shown = name if len(name) <= 200 else f"{name[:200]}..."
@@ -45,33 +44,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             raise
         print(f"afterkernel: {message}", file=sys.stderr)
-        return 2
+        return ExitCode.USER_ERROR
     except KeyboardInterrupt:
         print(
             "afterkernel: interrupted; what is recorded is kept, and the same command runs what is missing.",
             file=sys.stderr,
         )
-        return 130
+        return ExitCode.INTERRUPTED
 
 
 def _run(argv: list[str]) -> int:
     command = argv[0] if argv else ""
     if command in commands():
-        from afterkernel.cli._skipped import EXIT_CODE, reporting_skipped
+        from afterkernel.cli._skipped import reporting_skipped
 
         with reporting_skipped() as skipped:
             code = main_of(command)(load_plugins(argv[1:]))
-        return code or (EXIT_CODE if skipped else 0)
+        return code or (ExitCode.SKIPPED if skipped else ExitCode.DONE)
     if "--version" in argv:
         from importlib.metadata import version
 
         print(f"afterkernel {version('afterkernel')}")
         return 0
+    if {"-h", "--help"} & set(argv):
+        from afterkernel.cli._help import main as print_help
+
+        return print_help(argv)
     if command and "=" not in command and command[0] not in "-~":
         near = closest(command, [*commands(), "--help", "--version"])
         hint = f"did you mean {near}?" if near else "write options as name=value, and see --help."
         raise UserError(f"{command!r} is neither a command nor an option: {hint}")
-    return main_of(DEFAULT)(argv)
+    with waiting("loading packages and reading the options"):
+        return main_of(DEFAULT)(argv)
 
 
 if __name__ == "__main__":

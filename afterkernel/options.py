@@ -42,8 +42,8 @@ def option(  # noqa: PLR0913 (a declaration, all by name)
     otherwise, and a list holds no value twice unless `unique` is false. `affects_results` says whether a run's numbers
     depend on the value, which is then part of the run's identity: a device, a path or a memory budget is not. `redact`
     marks what stays on this machine, such as a local path: it is never sent to W&B. `unordered` says that the order of
-    a list changes no number. `alternative` is a word that may be given instead of a list of strings; OmegaConf has no
-    such type, so that the field must be annotated as Any.
+    a list changes no number. `alternative` is a word that may be given instead of a list of strings, or of a whole
+    number; OmegaConf has no such type, so that the field must be annotated as Any, and the default tells the type.
     """
     metadata = {
         "help": help,
@@ -87,7 +87,8 @@ class OptionType:
 def option_type(field: dataclasses.Field[Any]) -> OptionType:
     """The type of an option, whether its module postpones the evaluation of annotations or not."""
     if field.metadata.get("alternative"):
-        return OptionType("str", is_list=True, is_optional=False)
+        is_number = isinstance(field.default, int)
+        return OptionType("int" if is_number else "str", is_list=not is_number, is_optional=False)
     text = field.type.__name__ if isinstance(field.type, type) else str(field.type)
     plain = text.removesuffix(" | None")
     return OptionType(plain.removeprefix("list[").removesuffix("]"), plain.startswith("list["), plain != text)
@@ -107,21 +108,31 @@ def wanted(field: dataclasses.Field[Any]) -> str:
     return f"{words} or null" if kind.is_optional else words
 
 
+def bounds(field: dataclasses.Field[Any]) -> str:
+    """The bounds of an option's numbers in words, such as "above 0, at most 1"; empty where it has none."""
+    words = {"at_least": "at least", "above": "above", "at_most": "at most"}
+    limits = {key: field.metadata[key] for key in words}
+    return ", ".join(f"{words[key]} {_bound(limit)}" for key, limit in limits.items() if limit is not None)
+
+
 def check_bounds(node: Any, prefix: str = "") -> None:
     """Raise UserError for the first option below `node` whose value its field does not allow."""
     for name, field, value in walk(node, prefix):
         items = value if isinstance(value, list) else [value]
         alternative = field.metadata["alternative"]
-        if alternative and not isinstance(value, list) and value != alternative:
+        if alternative and value == alternative:
+            continue
+        if alternative and option_type(field).is_list and not isinstance(value, list):
             raise UserError(f"{name}={_shown(value)} has the wrong type: it must be {wanted(field)}.")
         for item in items:
-            _check_value(name, field, item, value)
+            check_value(name, field, item, value)
         if field.metadata["unique"] and len(set(items)) < len(items):
             twice = next(item for item in items if items.count(item) > 1)
             raise UserError(f"{name}={_listed(items)} names {_shown(twice)} twice: give each value once.")
 
 
-def _check_value(name: str, field: dataclasses.Field[Any], value: Any, whole: Any) -> None:
+def check_value(name: str, field: dataclasses.Field[Any], value: Any, whole: Any) -> None:
+    """Raise UserError for a value that its field does not allow; `whole` is the list that it is in, or itself."""
     allowed = field.metadata
     given = f"{name}={_shown(value)}"
     kind = option_type(field)

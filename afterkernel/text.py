@@ -194,9 +194,10 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def natural_key(text: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers within texts by their value: a2 before a10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+def natural_key(text: str) -> list[tuple[float, str]]:
+    """A key that sorts numbers within texts by their value: a2 before a10, lr0.03 before lr0.1, 1e-5 before 0.03."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", text, flags=re.ASCII)
+    return [(float(part), "") if index % 2 else (-1.0, part) for index, part in enumerate(parts)]
 
 
 def closest(name: str, known: Iterable[str], cutoff: float = _CLOSE) -> str | None:

@@ -19,7 +19,7 @@ KEPT = re.compile(
     r"TMPDIR|PYTHONPATH|PYTHONDONTWRITEBYTECODE|PYTHONPYCACHEPREFIX|LD_LIBRARY_PATH|DYLD_\w+|VIRTUAL_ENV|USER|LOGNAME"
     r"|COV_\w+|COVERAGE_\w+|PYTEST_\w+|AFTERKERNEL_DATA"
 )
-TOOLS = ["sh", "bash", "env", "git", "ps", "mount", "umount", "uname", "ldconfig"]
+TOOLS = ["sh", "bash", "zsh", "fish", "ls", "env", "git", "ps", "mount", "umount", "uname", "ldconfig"]
 MODULES = ["ray", "cuml"]
 # What the tests of a mark see: variables, and modules.
 REVEALED = {

@@ -15,7 +15,7 @@ from afterkernel.progress.display import ProgressRow, ProgressView, print_above,
 
 NAME = "vgg-lr0.1-seed3-0123456789"
 WORDS = "epoch 5 (snapshot 2 of 3), ntk: SVM exact, gap 3e-07, step 12"
-ROWS = [ProgressRow(NAME, WORDS, 0.5, "about 2 min 5 s left"), ProgressRow("mlp", "beginning", None, "")]
+ROWS = [ProgressRow(NAME, WORDS, 0.5, "about 2 min 5 s left"), ProgressRow("mlp", "starting", None, "")]
 WHOLE = ProgressView(ROWS, "sweep s: 3 of 40 done, 2 running, 35 to go, about 3 h left", 0.1)
 
 
@@ -34,7 +34,7 @@ def test_a_wide_terminal_has_a_line_a_run():
     assert first.startswith(f"{NAME}  {WORDS}  ")
     assert first.rstrip().endswith("about 2 min 5 s left")
     assert first.count("━") == 10
-    assert second.split() == ["mlp", "beginning"]
+    assert second.split() == ["mlp", "starting"]
 
 
 def test_on_80_columns_the_words_have_a_line_of_their_own():
@@ -43,7 +43,7 @@ def test_on_80_columns_the_words_have_a_line_of_their_own():
     assert first.rstrip().endswith("about 2 min 5 s left")
     assert words.rstrip() == f"  {WORDS}"
     assert second.split() == ["mlp"]
-    assert last.split() == ["beginning"]
+    assert last.split() == ["starting"]
     assert all(len(line) <= 40 for line in drawn(WHOLE, 40))
 
 

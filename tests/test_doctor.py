@@ -51,13 +51,13 @@ def test_a_backend_that_can_not_run_here_comes_with_what_to_do():
     row = doctor.check_backend("cuml")
     assert not row.ok
     assert not row.required
-    assert "pip install afterkernel[cuml]" in row.advice
+    assert "pip install afterkernel[gpu-svm]" in row.advice
 
 
 def test_broken_optional_backend_is_reported_and_does_not_fail(monkeypatch, capsys):
     def broken(self, K, y, start=None):
         raise OSError("library does not load")
 
-    monkeypatch.setattr(doctor.BACKENDS["libsvm"], "solve", broken)
+    monkeypatch.setattr(BACKENDS["libsvm"], "solve", broken)
     assert doctor.main([]) == 0
     assert "library does not load" in capsys.readouterr().out

@@ -31,7 +31,7 @@ def clock(monkeypatch):
 
 def test_stages_are_listed_from_the_outermost_to_the_innermost(clock):
     with watched() as run:
-        assert run.progress().words == "beginning"
+        assert run.progress().words == "starting"
         with stage("training", 10) as training:
             training.update(2.5, "epoch 3 of 10, loss 0.21")
             assert run.progress().words == "training: epoch 3 of 10, loss 0.21"

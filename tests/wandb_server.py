@@ -17,6 +17,10 @@ class Server(ThreadingHTTPServer):
         self.runs = []  # the requests for a run: id, group, config; in order
         self.streams = []  # (run id, body) of what is streamed to it; in order
         self.views = {}  # by id: what was last saved as a workspace or a report
+        self.artifacts = {}  # by id: what was asked for it, `committed`, and `files` by the names in its manifest
+        self.uploads = {}  # by path: what was put there
+        self.sweep = None  # the sweep that was made last, as YAML
+        self.agent_runs = []  # (id, parameters) of runs that the next agents get
         self.unknown = []  # queries that it has no answer to
         self.sent = b""
 
@@ -56,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply({})
 
     def do_PUT(self):
-        self._read()
+        self.server.uploads[self.path.removeprefix("/")] = self._read()
         self._reply({})
 
     def do_POST(self):
@@ -86,17 +90,77 @@ class _Handler(BaseHTTPRequestHandler):
         if "CreateRunFiles" in query:
             files = [{"name": name, "uploadUrl": f"{self.server.address}/{name}"} for name in given["files"]]
             return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
-        if "createArtifact(" in query:
-            # Committed already, so that nothing more is asked of it.
-            artifact = {"id": "a", "state": "COMMITTED", "artifactSequence": {"latestArtifact": {"id": "a"}}}
-            return {"createArtifact": {"artifact": artifact}}
+        if (answer := self._about_artifacts(query, given)) is not None:
+            return answer
         if "serverInfo" in query:
             return {"serverInfo": {"features": []}}
-        answer = self._about_views(query, given)
+        answer = self._about_views(query, given) or self._about_sweeps(query, given)
         if answer is None and "viewer" not in query:
             self.server.unknown.append(query)
         viewer = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
         return answer or {"viewer": viewer}
+
+    def _about_artifacts(self, query, given):
+        """An artifact is made, its manifest and its files are asked for and put, and it is committed."""
+        artifacts, address = self.server.artifacts, self.server.address
+        if "query ArtifactType(" in query:
+            return {"project": {"artifact": None}}  # no such artifact yet, so any type is right
+        if "createArtifact(" in query:
+            new = f"artifact{len(artifacts)}"
+            artifacts[new] = given.get("input", given) | {"committed": False}
+            artifact = {"id": new, "state": "PENDING", "artifactSequence": {"id": "q", "latestArtifact": None}}
+            return {"createArtifact": {"artifact": artifact}}
+        if "createArtifactManifest(" in query:
+            place = f"manifest/{given['artifactID']}"
+            file = {"id": "f", "name": given["name"], "displayName": given["name"], "uploadHeaders": []}
+            manifest = {"id": f"m-{given['artifactID']}", "file": file | {"uploadUrl": f"{address}/{place}"}}
+            return {"createArtifactManifest": {"artifactManifest": manifest}}
+        if "updateArtifactManifest(" in query:
+            place = f"manifest/{given['artifactManifestID'].removeprefix('m-')}"
+            file = {"id": "f", "name": "m", "displayName": "m", "uploadHeaders": [], "uploadUrl": f"{address}/{place}"}
+            manifest = {"id": given["artifactManifestID"], "file": file}
+            return {"updateArtifactManifest": {"artifactManifest": manifest}}
+        if "createArtifactFiles(" in query:
+            edges = []
+            for spec in given["artifactFiles"] if "artifactFiles" in given else given["input"]["artifactFiles"]:
+                place = f"file/{spec['artifactID']}/{spec['name']}"
+                node = {
+                    "id": "f",
+                    "name": spec["name"],
+                    "displayName": spec["name"],
+                    "uploadUrl": f"{address}/{place}",
+                    "uploadHeaders": [],
+                    "artifact": {"id": spec["artifactID"]},
+                    "storagePath": None,
+                    "uploadMultipartUrls": None,
+                }
+                edges.append({"node": node})
+            return {"createArtifactFiles": {"files": {"edges": edges}}}
+        if "commitArtifact(" in query:
+            artifacts[given["artifactID"]]["committed"] = True
+            return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": "d"}}}
+        return None
+
+    def _about_sweeps(self, query, given):
+        """Sweeps and their agents: each heartbeat gives out the next run of `agent_runs`."""
+        project = {"id": "p", "name": "afterkernel", "entity": {"id": "e", "name": "me"}}
+        if "upsertSweep" in query:
+            self.server.sweep = given["config"]
+            sweep = {"id": "s", "name": "sweep1", "project": project}
+            return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
+        if "SweepWithRuns" in query:
+            sweep = {"id": "s", "name": "sweep1", "config": self.server.sweep, "runs": {"edges": []}}
+            return {"project": {"sweep": sweep}}
+        if "createAgent" in query:
+            return {"createAgent": {"agent": {"id": "a"}}}
+        if "agentHeartbeat" in query:
+            commands = []
+            if self.server.agent_runs:
+                run_id, parameters = self.server.agent_runs.pop(0)
+                args = {name: {"value": value} for name, value in parameters.items()}
+                commands = [{"type": "run", "run_id": run_id, "program": "afterkernel", "args": args}]
+            return {"agentHeartbeat": {"agent": {"id": "a"}, "commands": json.dumps(commands)}}
+        return None
 
     def _about_views(self, query, given):
         views = self.server.views

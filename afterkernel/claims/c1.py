@@ -23,6 +23,7 @@ class MoreAccurate(Claim):
     """SVM test error of the after kernel minus that of the NTK."""
 
     name = "c1"
+    headline = "the after kernel's SVM is more accurate than the NTK's, for some networks"
     statement = (
         "After a few epochs the after kernel's SVM is more accurate than the NTK's, for some pairs of data and network."
     )

@@ -20,6 +20,7 @@ class MoreGlobal(Claim):
     """Swap invariance of the after kernel minus that of the NTK, by architecture."""
 
     name = "c2"
+    headline = "training makes the kernel of VGG nets more global, and that of MLPs less"
     statement = (
         "The after kernel of VGG nets is more global than their NTK (its swap invariance is lower); that of MLPs is "
         "less global."

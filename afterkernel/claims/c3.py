@@ -38,6 +38,7 @@ class MoreInvariant(Claim):
     """Invariances of the after kernel minus those of the NTK, and what augmentation adds."""
 
     name = "c3"
+    headline = "training tends to make the kernel more invariant, and augmentation does not add to that"
     statement = (
         "The after kernel tends to be more invariant to small shifts, rotations and zooms than the NTK; augmentation "
         "does not add to that."

@@ -28,6 +28,7 @@ class SometimesClose(Claim):
     """Alignment of the conjugate kernel with the NTK or after kernel, and the difference of their SVM test errors."""
 
     name = "c4"
+    headline = "the conjugate kernel approximates the NTK and the after kernel sometimes, not always"
     statement = (
         "The conjugate kernel approximates the NTK and the after kernel well sometimes, not always: in alignment and "
         "in SVM test error."

@@ -27,6 +27,7 @@ class LargerRateMoreAccurate(Claim):
     """Slope of the after kernel's SVM test error over the logarithm of the learning rate, at equal training loss."""
 
     name = "c5"
+    headline = "at equal loss, a larger learning rate gives a more accurate after kernel"
     statement = "At equal training loss, a larger learning rate gives a better after kernel: a lower SVM test error."
     comparison = (
         "SVM test error of the after kernels of runs that differ only in the learning rate, at the same training loss: "

@@ -23,6 +23,7 @@ class LargerRateMoreInvariant(Claim):
     """Slopes of the after kernel's invariances over the logarithm of the learning rate, at equal training loss."""
 
     name = "c6"
+    headline = "at equal loss, a larger learning rate tends to give a more global and more invariant after kernel"
     statement = (
         "At equal training loss, a larger learning rate tends to give an after kernel that is more global (lower swap "
         "invariance), and more invariant to shifts, rotations and zooms."

@@ -29,6 +29,7 @@ class Sample:
 
     `rate` is the learning rate, None for a comparison over rates; `loss` is the training loss at which it is made, None
     for the end of training. Where the values are differences, `before` and `after` are the means of the two sides.
+    `runs` holds for each of the `seeds` the ids of the runs whose numbers make its value.
     `images` (seeds, test images) holds the same value image by image, so that the mean of a row is that seed's value;
     None where the value is no mean over images. Samples with the same `test_set` are about the same images. `left_out`
     says which seeds or learning rates are excluded, and why; `obstacle` why nothing can be compared, and `remark` what
@@ -42,6 +43,7 @@ class Sample:
     after: float | None = None
     left_out: str = ""
     seeds: tuple[int, ...] = ()
+    runs: tuple[tuple[str, ...], ...] = ()
     rate: float | None = None
     loss: float | None = None
     images: NDArray[np.float32] | None = None
@@ -83,11 +85,13 @@ class Part:
 class Claim:
     """A scientific claim; one subclass per file of this package, found by its `name`.
 
-    `statement` is what is claimed, `comparison` what is paired with what, `rule` what confirms or refutes it. `panels`
-    show it on a dashboard; the W&B report shows them for the runs that meet all `conditions`.
+    `statement` is what is claimed and `headline` the same in half a line, `comparison` what is paired with what,
+    `rule` what confirms or refutes it. `panels` show it on a dashboard; the W&B report shows them for the runs that
+    meet all `conditions`.
     """
 
     name: ClassVar[str] = ""
+    headline: ClassVar[str] = ""
     statement: ClassVar[str] = ""
     comparison: ClassVar[str] = ""
     rule: ClassVar[str] = ""
@@ -99,6 +103,7 @@ class Claim:
 
         `rows` has one row per snapshot and kernel, of one evaluation group, with the columns of the results and
         `setting` (the architecture and the other options that vary, except those of augmentation and of where training
-        stops and is looked at), `augment`, `losses` (of `snapshot.losses`), `loss_target` and `diverged`.
+        stops and is looked at), `augment`, `losses` (of `snapshot.losses`), `loss_target` and
+        `training_failure` (why a run has no trained network; else empty).
         """
         raise TypeError(f"{type(self).__name__} does not define its parts")

@@ -133,7 +133,7 @@ def levels(rows: pd.DataFrame) -> list[float]:
 
 
 def _largest_final_loss(rows: pd.DataFrame) -> list[float]:
-    ended = at_end(rows[~rows["diverged"]])
+    ended = at_end(rows[rows["training_failure"] == ""])
     return [float(ended["train_loss"].max())] if len(ended) else []
 
 
@@ -198,7 +198,7 @@ def _combined(found: Sequence[Reading], weights: Sequence[float]) -> Reading:
     pairs = list(zip(weights, found, strict=True))
     images = [weight * one.images for weight, one in pairs if one.images is not None]
     summed = sum(images[1:], images[0]).astype("float32") if len(images) == len(pairs) else None
-    return Reading(math.fsum(weight * one.value for weight, one in pairs), summed)
+    return Reading(math.fsum(weight * one.value for weight, one in pairs), summed, run=found[0].run)
 
 
 def _adjusted(sides: Mapping[float, Runs], loss: float, what: str) -> str:

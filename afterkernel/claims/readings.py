@@ -22,11 +22,15 @@ NOT_RECORDED = "not recorded"
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """A number of one run; `images` (test images,) are its terms, None where not recorded; `missing` says why none."""
+    """A number of one run, `run` being its id.
+
+    `images` (test images,) are its terms, None where not recorded; `missing` says why there is no number.
+    """
 
     value: float = float("nan")
     images: NDArray[np.float32] | None = None
     missing: str = ""
+    run: str = ""
 
 
 # By seed, for one side of a comparison.
@@ -37,22 +41,23 @@ def readings(rows: pd.DataFrame, column: str, scale: float) -> list[Reading]:
     """A column times `scale`, row by row.
 
     Errors are those of hard margins alone: not of SVMs that did not converge, or have a soft margin since there is no
-    hard one. Of a training that diverged only the initialisation counts.
+    hard one. Of a training that failed only the initialisation counts.
     """
     import numpy as np
 
     of_svm = column.startswith("svm_")
     answers = column == "svm_test_error" and "svm_test_wrong" in rows.columns
     values = rows[column].to_numpy(dtype=float, na_value=float("nan")) * scale
-    diverged = (rows["diverged"] & (rows["epoch"] > 0)).to_numpy(dtype=bool)
+    failures = rows["training_failure"].where(rows["epoch"] > 0, "").tolist()
     soft = ~((rows["separable"] == True).fillna(False) & rows["gap"].notna()).to_numpy(dtype=bool)  # noqa: E712
     failed = ~rows["converged"].to_numpy(dtype=bool)
     wrong = rows["svm_test_wrong"].tolist() if answers else [""] * len(rows)
+    runs = rows["run_id"].tolist() if "run_id" in rows.columns else [""] * len(rows)
     found = []
     for place, (value, n_test) in enumerate(zip(values, rows["n_test"], strict=True)):
         missing = ""
-        if diverged[place]:
-            missing = DIVERGED
+        if failures[place]:
+            missing = failures[place]
         elif of_svm and soft[place]:
             missing = SOFT
         elif of_svm and failed[place]:
@@ -60,7 +65,7 @@ def readings(rows: pd.DataFrame, column: str, scale: float) -> list[Reading]:
         elif value != value:
             missing = NOT_MEASURED
         images = None if missing or not wrong[place] else np.float32(scale) * unpack(wrong[place], int(n_test))
-        found.append(Reading(missing=missing) if missing else Reading(float(value), images))
+        found.append(Reading(missing=missing) if missing else Reading(float(value), images, run=runs[place]))
     return found
 
 
@@ -91,6 +96,7 @@ def weighted(sides: Mapping[Any, Readings], weights: Sequence[float], seeds: Seq
     tables = [[side[seed] for seed in seeds] for side in sides.values()]
     summed = np.asarray(weights) @ np.array([[one.value for one in table] for table in tables])
     fields: dict[str, Any] = {"values": tuple(map(float, summed)), "seeds": tuple(seeds)}
+    fields["runs"] = tuple(tuple(dict.fromkeys(one.run for one in found)) for found in zip(*tables, strict=True))
     if seeds and all(one.images is not None for table in tables for one in table):
         stacks = [np.stack([one.images for one in table if one.images is not None]) for table in tables]
         fields["images"] = sum(np.float32(weight) * stack for weight, stack in zip(weights, stacks, strict=True))

@@ -88,6 +88,14 @@ class Pair:
         return any(one.outcome in outcomes for one in self.comparisons)
 
 
+def pairs_of(comparisons: Iterable[Comparison]) -> list[Pair]:
+    """The comparisons by pair of data and network; those that can't be made count only where a pair has no other."""
+    by_pair: dict[tuple[str, str], list[Comparison]] = {}
+    for one in comparisons:
+        by_pair.setdefault(one.sample.pair, []).append(one)
+    return [Pair([one for one in found if not one.sample.obstacle] or found) for found in by_pair.values()]
+
+
 @dataclasses.dataclass(frozen=True)
 class PartFinding:
     """A part with its comparisons and verdict. `decisive` is the comparison on which the verdict depends, if any."""
@@ -97,6 +105,11 @@ class PartFinding:
     verdict: Verdict
     reason: str
     decisive: Comparison | None
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs of data and network, each with its comparisons."""
+        return pairs_of(self.comparisons)
 
     @property
     def decisive_pair(self) -> list[Comparison]:
@@ -166,11 +179,7 @@ def _compare(sample: Sample, test: Inference) -> Comparison:
 def _judge_part(part: Part, comparisons: list[Comparison]) -> PartFinding:
     if not comparisons:
         return PartFinding(part, [], "not measured", part.missing, None)
-    by_pair: dict[tuple[str, str], list[Comparison]] = {}
-    for one in comparisons:
-        by_pair.setdefault(one.sample.pair, []).append(one)
-    # Where a pair can't be compared at some rates or losses, the others speak for it.
-    pairs = [Pair([one for one in found if not one.sample.obstacle] or found) for found in by_pair.values()]
+    pairs = pairs_of(comparisons)
     verdict = _verdict(part, pairs)
     return PartFinding(part, comparisons, verdict, _reason(part, pairs, verdict), _decisive(part, pairs, verdict))
 

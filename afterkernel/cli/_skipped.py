@@ -1,4 +1,4 @@
-"""Warnings of skipped items on the terminal, and the exit code of such a command."""
+"""Warnings of skipped items on the terminal."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from afterkernel.records.skipped import SkippedWarning
-
-# The exit code of a command that succeeded but had to skip something.
-EXIT_CODE = 3
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
-from afterkernel.cli import A_FILE, CommandParser, folder_argument
+from afterkernel.cli import A_FILE, RESULTS, CommandParser, folder_argument
 from afterkernel.cli import wandb_sync as sync
 from afterkernel.dashboard import remote
 from afterkernel.errors import UserError
@@ -22,6 +22,8 @@ from afterkernel.wandb.account import check_server, is_wandb_name, reason
 
 if TYPE_CHECKING:  # it imports torch, which would delay help and errors
     from afterkernel.dashboard.inputs import DashboardInputs
+
+GROUP = RESULTS
 
 FOLDER = "dashboard"
 

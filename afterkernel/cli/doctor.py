@@ -8,14 +8,14 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from afterkernel.cli import CommandParser
-from afterkernel.svm import BACKENDS, HardMarginSVM
+from afterkernel.exit_codes import ExitCode
 from afterkernel.text import print_table
-from afterkernel.types import Float, Int, Tensor
+
+if TYPE_CHECKING:
+    from afterkernel.types import Float, Int, Tensor
 
 REQUIRED = "exact"
 OPTIONAL_PACKAGES = ("numpy", "scikit-learn", "hydra-core", "pytorch-lightning", "wandb", "thundersvm-cpu")
@@ -44,6 +44,8 @@ def known_problem(pairs: int = 20) -> tuple[Float[Tensor, "n n"], Int[Tensor, " 
     intercept is 0, and the margin is the norm of the smallest convex combination of (y_i r_i e_i, 1/2), whose square is
     1/4 + 1 / sum_i r_i^-2.
     """
+    import torch
+
     radii = torch.linspace(0.5, 1.0, pairs, dtype=torch.float64).repeat(2)
     y = torch.arange(2 * pairs) // pairs
     signs = 2 * y.double() - 1
@@ -52,6 +54,8 @@ def known_problem(pairs: int = 20) -> tuple[Float[Tensor, "n n"], Int[Tensor, " 
 
 def check_backend(name: str) -> CheckResult:
     """Run one backend on `known_problem`; its margin must be right within its tolerance."""
+    from afterkernel.svm import HardMarginSVM
+
     K, y, margin = known_problem()
     begin = time.perf_counter()
     try:
@@ -67,6 +71,10 @@ def check_backend(name: str) -> CheckResult:
 
 def check() -> list[CheckResult]:
     """Every backend, then the versions of Python, torch and what the rest of the project uses."""
+    import torch
+
+    from afterkernel.svm import BACKENDS
+
     rows = [check_backend(name) for name in sorted(BACKENDS, key=lambda name: (name != REQUIRED, name))]
     rows.append(CheckResult(f"python {platform.python_version()}", True))
     rows.append(CheckResult(f"torch {torch.__version__}", True))
@@ -92,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
         wall = "" if row.wall_s is None else f"{row.wall_s:.2f}"
         lines.append((mark, row.name, _number(row.margin_error), _number(row.gap), wall, row.advice))
     print_table(["", "name", "margin error", "gap", "seconds", "what to do"], lines)
-    return 0 if all(row.ok for row in rows if row.required) else 1
+    return ExitCode.DONE if all(row.ok for row in rows if row.required) else ExitCode.FAILED
 
 
 def _number(value: float | None) -> str:

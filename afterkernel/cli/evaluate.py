@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from afterkernel.cli import CommandParser, folder_argument
+from afterkernel.cli import OVERRIDE, RUN_AND_SWEEP, CommandParser, folder_argument
 from afterkernel.errors import LockLostError, UserError
 from afterkernel.records.files import check_run_folder
+
+GROUP = RUN_AND_SWEEP
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,9 +22,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "run_dir", type=folder_argument, metavar="RUN_DIR", help="folder of one run, such as runs/SWEEP/RUN_ID"
     )
-    parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="OPTION=VALUE", help="options of kernel, svm and measure"
-    )
+    parser.add_argument("overrides", nargs="*", default=[], metavar=OVERRIDE, help="options of kernel, svm and measure")
     arguments = parser.parse_overrides(list(argv))
     check_run_folder(arguments.run_dir)
     from afterkernel.config import check_single_run, override, training_difference

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from afterkernel.cli import CommandParser
+from afterkernel.cli import OVERRIDE, RUN_AND_SWEEP, CommandParser
+
+GROUP = RUN_AND_SWEEP
 
 
 def main(argv: Sequence[str]) -> int:
@@ -14,8 +16,11 @@ def main(argv: Sequence[str]) -> int:
         "Print what the Gram matrices of one snapshot will cost in memory and multiplications.",
         "plan arch=mlp kernel.dtype=float64",
     )
-    parser.add_argument("overrides", nargs="*", default=[], metavar="OPTION=VALUE", help="options of a run")
+    parser.add_argument("overrides", nargs="*", default=[], metavar=OVERRIDE, help="options of a run")
     overrides = parser.parse_overrides(list(argv)).overrides
+    from afterkernel.config.overrides import check_early
+
+    check_early(overrides)  # before the imports that follow, which take seconds
     import torch
 
     from afterkernel.config import check_single_run, compose, device, to_config

@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 
 from afterkernel.claims import CLAIMS
-from afterkernel.cli import A_FILE, CommandParser, folder_argument
+from afterkernel.cli import A_FILE, RESULTS, CommandParser, folder_argument
 from afterkernel.errors import UserError
 from afterkernel.report.power import HEADINGS, findings, powers
 from afterkernel.text import print_table
+
+GROUP = RESULTS
 
 
 def main(argv: Sequence[str]) -> int:

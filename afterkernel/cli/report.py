@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+import webbrowser
 from collections.abc import Sequence
 
-from afterkernel.cli import A_FILE, CommandParser, folder_argument
+from afterkernel.cli import A_FILE, RESULTS, CommandParser, folder_argument
 from afterkernel.errors import UserError
-from afterkernel.report.markdown import build_markdown
-from afterkernel.report.page import build
+from afterkernel.progress.display import waiting
+from afterkernel.report.closing import closing_lines
+from afterkernel.report.markdown import build_pages
+from afterkernel.report.page import build_page
 
-_FORMATS = {"html": build, "markdown": build_markdown}
+GROUP = RESULTS
+
+_FORMATS = {"html": build_page, "markdown": build_pages}
 
 
 def main(argv: Sequence[str]) -> int:
-    """`report DIR [--output PATH] [--format markdown]`: write the report and print the path of its (first) page.
+    """`report DIR [--output PATH] [--format markdown] [--open]`: write the report; print verdicts and the page's link.
 
     Raises UserError if there are no records.
     """
@@ -27,12 +33,25 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--format", choices=_FORMATS, default="html", help="one HTML page, or Markdown pages for a repository"
     )
+    parser.add_argument("--open", action="store_true", help="show the page in the browser")
     options = parser.parse_args(argv)
     try:
-        print(_FORMATS[options.format](options.directory, options.output))
+        with waiting(f"writing the report of {options.directory}"):
+            report = _FORMATS[options.format](options.directory, options.output)
     except OSError as error:
         where = f"--output={options.output}" if options.output else f"{options.directory}"
         raise UserError(
             f"{where}: the report can't be written there ({error.strerror}); name another folder."
         ) from error
+    lines = closing_lines(report.findings, report.lead, report.page)
+    print("\n".join(lines), flush=True)
+    if options.open and not _opens(lines[-1]):
+        print("afterkernel: no browser was found here: open the link above in one.", file=sys.stderr)
     return 0
+
+
+def _opens(address: str) -> bool:
+    try:
+        return webbrowser.open(address)
+    except webbrowser.Error:
+        return False

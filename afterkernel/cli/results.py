@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from afterkernel import plugins
 from afterkernel import text as fmt
-from afterkernel.cli import A_FILE, CommandParser, folder_argument
+from afterkernel.cli import A_FILE, RESULTS, CommandParser, folder_argument
 from afterkernel.errors import MissingPluginError, UserError
 from afterkernel.records.exported import export
 from afterkernel.records.frame import check_columns, results, sql
@@ -20,6 +20,8 @@ from afterkernel.text import print_table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+GROUP = RESULTS
 
 # The columns on the terminal by default: column, heading, format.
 _MAIN: list[tuple[str, str, Callable[[Any], str]]] = [

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 
-import hydra.version
-from hydra._internal.utils import _run_hydra
-from hydra.core.override_parser.types import Override
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-from afterkernel.cli import CommandParser, overview
-from afterkernel.config import CONF, compose, parse, to_config
-from afterkernel.config.help import help_text
-from afterkernel.config.overrides import check_once
+from afterkernel.cli import OVERRIDE, RUN_AND_SWEEP, CommandParser
 from afterkernel.errors import UserError
-from afterkernel.runs.worker import failure_message
-from afterkernel.sweep.composer import Composer
-from afterkernel.sweep.estimate import print_plan
-from afterkernel.sweep.grid import compose_grid, grid_of, planned_run
-from afterkernel.sweep.run_one import run_one
-from afterkernel.sweep.run_sweep import run_sweep
+from afterkernel.plugins import without_collections
 
+GROUP = RUN_AND_SWEEP
 # Flags of Hydra's own command line that have no place here, each with what to do instead.
 _REFUSED = {
     "--config-name": "choose among the files of conf, or write a sweeps/NAME.yaml",
@@ -32,7 +17,7 @@ _REFUSED = {
     "--package": "--cfg job prints the whole configuration",
     "--run": "leave it out, a run is the default",
     "--hydra-help": "use --help",
-    "--shell-completion": "there is no completion",
+    "--shell-completion": "the command completion prints a script for your shell",
 }
 _MULTIRUN = ("--multirun", "-m")
 _SHORT = {"-cn": "--config-name", "-cp": "--config-path"}
@@ -42,7 +27,7 @@ _SHORT |= {"-p": "--package", "-r": "--run", "-sc": "--shell-completion"}
 def parser() -> CommandParser:
     """The command line without a command: flags, and overrides."""
     made = CommandParser("", "Train, snapshot, evaluate and record.", "arch=mlp training.lr=0.1")
-    made.add_argument("overrides", nargs="*", metavar="OPTION=VALUE")
+    made.add_argument("overrides", nargs="*", metavar=OVERRIDE)
     made.add_argument("--multirun", "-m", action="store_true", help="run every combination of the values")
     made.add_argument("--cfg", "-c", choices=("job", "hydra", "all"), help="print the configuration and end")
     made.add_argument("--resolve", action="store_true", help="with --cfg: resolve references")
@@ -59,9 +44,6 @@ def parser() -> CommandParser:
 
 def main(argv: Sequence[str]) -> int:
     """Run one job, or with --multirun (or a +sweep=NAME) a grid of them. Raises UserError before any work starts."""
-    if {"-h", "--help"} & set(argv):
-        print(help_text(f"Run experiments and sweeps, and evaluate, report and inspect their results.\n\n{overview()}"))
-        return 0
     # argparse takes the flag before all overrides or after them, not between.
     flags = [word for word in argv if word in _MULTIRUN]
     argv = [*flags[:1], *(word for word in argv if word not in _MULTIRUN)]
@@ -75,54 +57,10 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--resolve needs --cfg: write --cfg job --resolve.")
     if shows and (parsed.multirun or (parsed.cfg and parsed.info)):
         raise UserError("--cfg, --info and --multirun can't be combined: give one of them.")
-    overrides = parse(parsed.overrides)
-    check_once(overrides)
-    if shows and (several := [_word(each) for each in overrides if each.is_sweep_override()]):
-        raise UserError(f"{several[0]} names several values, and --cfg and --info show one run: give one of them.")
-    # What is the same in every run of a grid.
-    held = compose([_word(each) for each in overrides if not each.is_sweep_override()], with_hydra=True)
-    if shows:
-        _show(parsed)
-        return 0
-    swept = [f"{name}={values}" for name, values in (held.hydra.sweeper.params or {}).items()]
-    if parsed.multirun or swept or held.hydra.mode == RunMode.MULTIRUN:
-        return _run_grid([*swept, *parsed.overrides], held)
-    if several := [_word(each) for each in overrides if each.is_sweep_override()]:
-        raise UserError(f"{several[0]} names several values: add --multirun to sweep over them.")
-    config = to_config(held)
-    if not config.sweep.dry_run:
-        return run_one(config)
-    print_plan([planned_run(config)])
-    return 0
+    # Before the imports of what runs, which take seconds.
+    from afterkernel.config.overrides import check_early
 
-
-def _run_grid(words: Sequence[str], held: DictConfig) -> int:
-    """Compose and check every run of the grid that these overrides span, then run what is not finished."""
-    try:
-        planned_runs = compose_grid(Composer(compose), grid_of(words, held))
-        first = planned_runs[0].config
-        if not first.sweep.dry_run:
-            return run_sweep(planned_runs, first.launcher, first.sweep.on_error)
-        print_plan(planned_runs)
-    except OSError as error:
-        print(f"afterkernel: {failure_message(error)}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _show(parsed: argparse.Namespace) -> None:
-    """Print what Hydra composes, as its own --cfg and --info do; hydra.main would take sys.argv, all flags included."""
-    hydra.version.setbase("1.3")
-    left_out = ("package", "config_name", "config_path", "config_dir", "experimental_rerun")
-    no = dict.fromkeys(("run", "help", "hydra_help", "shell_completion"), False) | dict.fromkeys(left_out)
-    _run_hydra(
-        args=argparse.Namespace(**vars(parsed), **no),
-        args_parser=parser(),
-        task_function=lambda _: None,
-        config_path=str(CONF),
-        config_name="config",
-    )
-
-
-def _word(override: Override) -> str:
-    return override.input_line or ""
+    check_early(parsed.overrides)
+    with without_collections():
+        from afterkernel.cli._start import start
+    return start(parsed)

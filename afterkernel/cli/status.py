@@ -5,23 +5,30 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from afterkernel import text as fmt
-from afterkernel.cli import CommandParser, folder_argument
+from afterkernel.cli import RESULTS, CommandParser, folder_argument
+from afterkernel.exit_codes import ExitCode
 from afterkernel.launchers.job import LOG
+from afterkernel.progress.display import ProgressRow, ProgressView, display, print_above
 from afterkernel.records.store import read_runs
-from afterkernel.runs.disk import describe_use, disk_use
+from afterkernel.runs.disk import describe_use, disk_use, use_outside_runs
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
 from afterkernel.runs.progress_file import read_progress
 from afterkernel.runs.run_lock import owner_of
 from afterkernel.runs.status import RunStatus, status
 from afterkernel.sweep.progress import describe_progress, run_timing
-from afterkernel.sweep.time_remaining import TimeRemaining, mean_run_s, time_left
+from afterkernel.sweep.time_remaining import TimeRemaining, mean_run_s, run_rate, time_left
 from afterkernel.text import print_table
 
+GROUP = RESULTS
+
+SECONDS_BETWEEN_LOOKS = 2.0
 StatusName = Literal["done", "recorded", "running", "failed", "damaged", "interrupted", "to go"]
 
 
@@ -73,41 +80,113 @@ def last_line(run_dir: Path) -> str:
             file.seek(max(0, file.tell() - 4096))
             lines = file.read().decode("utf-8", "replace").strip().splitlines()
     except OSError:
-        return "beginning"
-    return lines[-1].partition(" ")[2].strip() if lines else "beginning"
+        return "starting"
+    return lines[-1].partition(" ")[2].strip() if lines else "starting"
 
 
-def main(argv: Sequence[str]) -> int:
-    """`status DIR`: one line per run, also for damaged ones. UserError if there are no runs."""
-    parser = CommandParser("status", "Show the progress of each run and the time remaining.", "status runs/demo")
-    parser.add_argument(
-        "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"
-    )
-    directory = parser.parse_args(argv).directory
+@dataclass(frozen=True)
+class RunRow:
+    """One run in the table of `status`: its name, its state with a detail, and what else is known of it."""
+
+    name: str
+    state: StatusName
+    detail: str
+    cells: tuple[str, ...] = ("", "", "", "")
+    disk: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The state of all runs at one moment."""
+
+    rows: list[RunRow]
+    use: Counter[str]
+    left: TimeRemaining | None
+    rate: str
+
+    @property
+    def summary(self) -> str:
+        """Counts by state, runs per hour, and the time left."""
+        counts = Counter(row.state for row in self.rows)
+        others = [f"{counts[state]} {state}" for state in get_args(StatusName) if counts[state] and state != "done"]
+        first = f"{counts['done']} of {fmt.plural(len(self.rows), 'run')} done"
+        return ", ".join(filter(None, [first, *others, self.rate, "" if self.left is None else str(self.left)]))
+
+    @property
+    def finished(self) -> bool:
+        """Whether no run is in progress or still to come."""
+        return not {row.state for row in self.rows} & {"running", "interrupted", "to go"}
+
+
+def read_report(directory: Path) -> Report:
+    """The state of the runs below a directory, also of damaged ones and those to come. UserError if there are none."""
     to_come = planned(directory) if directory.is_dir() else {}
     runs = status(directory, read_runs(directory), may_be_none=bool(to_come))
-    rows, counts, size = [], dict.fromkeys(get_args(StatusName), 0), Counter[str]()
     whole_s = mean_run_s(_finished_s(runs), [])
     several = len({run_dir.parent for run_dir in (*to_come, *(run.run_dir for run in runs))}) > 1
 
     def name(run_dir: Path, run_id: str) -> str:
         return run_dir.relative_to(directory).as_posix() if several else run_id
 
+    rows, use = [], use_outside_runs(directory, {run.run_dir for run in runs})
     for run in runs:
-        state, word = state_of(run, whole_s)
+        state, detail = state_of(run, whole_s)
         used = disk_use(run.run_dir)
-        size += used
-        counts[state] += 1
+        use += used
         snapshots = f"{len(run.recorded)}/{'?' if run.wanted is None else len(run.wanted)}"
         rate, seed = fmt.general(run.learning_rate), fmt.MISSING if run.seed is None else str(run.seed)
-        cells = [name(run.run_dir, run.run_id), run.arch or fmt.MISSING, rate, seed, snapshots, state]
-        rows.append([*cells, fmt.size(used.total()), word])
-    for run_dir in sorted(to_come.keys() - {run.run_dir for run in runs}):
-        counts["to go"] += 1
-        rows.append([name(run_dir, run_dir.name), "", "", "", "", "to go", "", " ".join(to_come[run_dir])])
-    print_table(["run", "arch", "lr", "seed", "snapshots", "state", "disk", ""], rows)
-    print(f"on disk {describe_use(size)}")
-    others = "".join(f", {count} {state}" for state, count in counts.items() if count and state != "done")
-    left = sweep_left(runs, counts["to go"] + counts["interrupted"])
-    print(f"{counts['done']} of {fmt.plural(len(rows), 'run')} done{others}{'' if left is None else f', {left}'}")
-    return 0
+        cells = (run.arch or fmt.MISSING, rate, seed, snapshots)
+        rows.append(RunRow(name(run.run_dir, run.run_id), state, detail, cells, fmt.size(used.total())))
+    for run_dir in sorted(to_come.keys() - {run.run_dir for run in runs}, key=lambda path: fmt.natural_key(str(path))):
+        rows.append(RunRow(name(run_dir, run_dir.name), "to go", " ".join(to_come[run_dir])))
+    counts = Counter(row.state for row in rows)
+    pace = run_rate(counts["running"], whole_s) if counts["running"] and whole_s else ""
+    return Report(rows, use, sweep_left(runs, counts["to go"] + counts["interrupted"]), pace)
+
+
+def main(argv: Sequence[str]) -> int:
+    """`status DIR [--watch]`: one line per run, also for damaged ones. UserError if there are no runs."""
+    parser = CommandParser("status", "Show the progress of each run and the time remaining.", "status runs/demo")
+    parser.add_argument(
+        "directory", type=folder_argument, metavar="DIR", help="a run, a sweep, or the folder of all sweeps"
+    )
+    parser.add_argument("--watch", action="store_true", help="show each change until all runs have ended, or Ctrl-C")
+    options = parser.parse_args(argv)
+    report = read_report(options.directory)
+    if options.watch:
+        with suppress(KeyboardInterrupt):
+            report = _watch(options.directory, report)
+    cells = [[row.name, *row.cells, row.state, row.disk, row.detail] for row in report.rows]
+    print_table(["run", "arch", "lr", "seed", "snapshots", "state", "disk", ""], cells)
+    print(f"on disk {describe_use(report.use)}; python -m afterkernel clean {options.directory} frees some of it")
+    print(report.summary)
+    return ExitCode.DONE
+
+
+def _watch(directory: Path, report: Report) -> Report:
+    """Print each change of a state, above a display of the runs in progress, until all runs have ended."""
+    shown: dict[str, tuple[StatusName, str]] = {}
+
+    def view() -> ProgressView:
+        running = [ProgressRow(row.name, row.detail, None, "") for row in report.rows if row.state == "running"]
+        return ProgressView(running, f"{directory}: {report.summary}")
+
+    with display(view):
+        while True:
+            now = {row.name: (row.state, row.cells[-1]) for row in report.rows}
+            if changed := [row for row in report.rows if shown.get(row.name) != now[row.name]]:
+                print_above("\n".join([report.summary, *map(_change, changed)]))
+            shown = now
+            if report.finished:
+                return report
+            began = time.monotonic()
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            report = read_report(directory)
+            # Reading a sweep of many thousand runs must not take all the time.
+            time.sleep(max(time.monotonic() - began - SECONDS_BETWEEN_LOOKS, 0.0))
+
+
+def _change(row: RunRow) -> str:
+    snapshots = f", {row.cells[-1]} snapshots" if row.cells[-1] else ""
+    detail = f", {row.detail}" if row.detail and row.state != "to go" else ""
+    return f"  {row.name}: {row.state}{snapshots}{detail}"

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
-from afterkernel.cli import A_FILE, CommandParser, folder_argument
+from afterkernel.cli import A_FILE, OVERRIDE, RESULTS, CommandParser, folder_argument
 from afterkernel.errors import UserError
+from afterkernel.exit_codes import ExitCode
 from afterkernel.records.record import Record, is_configured
 from afterkernel.records.store import read_records
 
 if TYPE_CHECKING:  # it imports torch, which would delay help and errors
     from afterkernel.config import Config
 
-DIFFERS = 1
+GROUP = RESULTS
+
 SHOWN = 3
 # The sweep, run and evaluation of records.
 Name = tuple[str, str, str]
@@ -38,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="number of runs; 3 by default")
     parser.add_argument("--seed", type=int, metavar="N", help="of the draw; by default another one each time, printed")
     parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="OPTION=VALUE", help="options that affect no result: dataset.root"
+        "overrides", nargs="*", default=[], metavar=OVERRIDE, help="options that affect no result: dataset.root"
     )
     options = parser.parse_overrides(list(argv))
     if options.runs < 1:
@@ -54,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     _check_overrides(options.overrides)
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     drawn = sorted(random.Random(seed).sample(names, min(options.runs, len(names))))
-    chosen = [name for name in sorted(evaluations) if name[:2] in drawn]
+    chosen = [name for name in sorted(evaluations, key=lambda name: [*map(fmt.natural_key, name)]) if name[:2] in drawn]
     configs = {name: _config(options.file, evaluations[name][0], options.overrides) for name in chosen}
     print(f"{len(drawn)} of {fmt.plural(len(names), 'run')}, drawn with --seed {seed}", flush=True)
     cells: dict[str, dict[int, list[Record]]] = {}
@@ -72,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
         if len(found.differences) > SHOWN:
             print(f"  and {len(found.differences) - SHOWN} more", flush=True)
     print(f"{len(chosen) - n_differ} of {fmt.plural(len(chosen), 'run')} agree")
-    return DIFFERS if n_differ else 0
+    return ExitCode.FAILED if n_differ else ExitCode.DONE
 
 
 def _evaluations(records: Sequence[Record]) -> dict[Name, list[Record]]:
@@ -86,7 +88,7 @@ def _evaluations(records: Sequence[Record]) -> dict[Name, list[Record]]:
 
 def _check_overrides(overrides: Sequence[str]) -> None:
     """Raise UserError for options that affect results, or that have no effect here."""
-    from afterkernel.config.schema import every_option
+    from afterkernel.config.catalogue import every_option
 
     for word in overrides:
         name = word.partition("=")[0].lstrip("+~")
@@ -145,7 +147,7 @@ def _computed(config: Config, run_id: str) -> list[Record]:
     with tempfile.TemporaryDirectory(prefix="afterkernel-") as folder:
         planned = planned_run(replace(config, output_dir=folder))
         with display_run(planned.job.run_id, planned.run_dir):
-            outcome = execute(planned.job, "none")
+            outcome = execute(planned.job, prints=False)
         if outcome.state != "finished":
             raise UserError(f"{run_id} can't be computed again: {outcome.message or outcome.state}")
         return sorted(read_records(planned.run_dir), key=lambda record: record.step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -10,11 +11,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import afterkernel
 from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.errors import UserError
+from afterkernel.exit_codes import ExitCode
 from afterkernel.records.files import REPLACED, check_directory
 from afterkernel.text import natural_key
 from afterkernel.wandb.account import check_server
+from afterkernel.wandb.neutral_path import neutral_path
 
 _LIMIT_S = 600.0
 
@@ -46,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
                 break
     if failed:
         print(f"afterkernel: {failed} of {len(folders)} runs not uploaded; wandb-sync tries again.", file=sys.stderr)
-    return 1 if failed else 0
+    return ExitCode.FAILED if failed else ExitCode.DONE
 
 
 def offline_runs(directory: Path) -> list[list[Path]]:
@@ -74,6 +78,10 @@ def upload(folder: Path) -> str | None:
 
     The exit code of `wandb sync` is 0 even if it failed; the mark file that it leaves is reliable.
     """
+    # Files of artifacts are named by these links, which a restart of the machine removes.
+    for place in (folder.parents[1], Path(afterkernel.__file__).parent):
+        with contextlib.suppress(OSError):
+            neutral_path(place)
     command = [sys.executable, "-m", "wandb", "sync", str(folder.absolute())]
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     with tempfile.TemporaryDirectory() as logs:

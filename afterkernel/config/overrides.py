@@ -10,24 +10,29 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, QuotedString, RangeSweep
 from hydra.errors import HydraException
 
-from afterkernel.config.explain import explain, unknown
+from afterkernel.config.catalogue import choices_of, every_option, groups_with_choices, measure_names
+from afterkernel.config.explanations import explain, unknown
 from afterkernel.config.places import CONF, sweep_names
-from afterkernel.config.schema import KINDS, Sweep
 from afterkernel.config.written import check_written
 from afterkernel.errors import UserError
-from afterkernel.options import check_bounds
+from afterkernel.options import check_bounds, check_value, option_type, wanted
 from afterkernel.text import did_you_mean
+
+if TYPE_CHECKING:  # it imports torch, for which the first checks of a command line don't wait
+    from afterkernel.config.schema import Sweep
 
 # Keys that Hydra's instantiate and its defaults lists act on.
 _CODE = re.compile(r"_[a-z]+_")
 _MOST_VALUES = 10_000
+# The one choice that may be a list of names.
+_LOGGER = "logger"
 _NAME = re.compile(r"\w[\w-]*")
 _INSTEAD = {
     "hydra.run": "choose where results go with output_dir and sweep.name",
@@ -44,7 +49,7 @@ _INSTEAD = {
 
 def groups() -> list[str]:
     """The options that are chosen by the name of a file: dataset, arch, ..., experiment."""
-    return sorted({*KINDS, *(folder.name for folder in CONF.iterdir() if folder.is_dir())})
+    return sorted({*groups_with_choices(), *(folder.name for folder in CONF.iterdir() if folder.is_dir())})
 
 
 def choices(group: str) -> list[str]:
@@ -52,7 +57,8 @@ def choices(group: str) -> list[str]:
     if group == "sweep":
         return sweep_names()
     stored = (name.removesuffix(".yaml") for name in ConfigStore.instance().repo.get(group, {}))
-    return sorted({*stored, *(path.stem for path in (CONF / group).glob("*.yaml"))})
+    declared = measure_names() if group == "measure" else choices_of(group)
+    return sorted({*declared, *stored, *(path.stem for path in (CONF / group).glob("*.yaml"))})
 
 
 def read(words: Sequence[str]) -> list[Override]:
@@ -70,6 +76,47 @@ def read(words: Sequence[str]) -> list[Override]:
         except (HydraException, ValueError, RecursionError) as error:
             raise UserError(_unreadable(short(word), error)) from error
     return parsed
+
+
+def check_early(words: Sequence[str]) -> None:
+    """Raise UserError for the first override that no run takes, before torch is imported.
+
+    Words that may add options or choices, by plugins or a sweep that names some, are left to `composition.parse`.
+    """
+    overrides = read(words)
+    for override in overrides:
+        if override.key_or_group == "sweep":
+            check_override(override)
+    if not any(override.key_or_group in ("plugins", "sweep") for override in overrides):
+        for override in overrides:
+            check_override(override)
+            _check_name(override)
+            _check_value(override)
+        check_once(overrides)
+
+
+def _check_name(override: Override) -> None:
+    """Raise UserError for an option that no choice of any group has, and that is within no option."""
+    name, known = override.key_or_group, every_option()
+    is_chosen = name == "sweep" or name in groups() or override.is_add() or override.is_force_add()
+    if not is_chosen and not any(f"{each}.".startswith(f"{name}.") or name.startswith(f"{each}.") for each in known):
+        raise UserError(unknown(name))
+
+
+def _check_value(override: Override) -> None:
+    """Raise UserError for a value that its option does not allow, as far as it is sure how it is converted."""
+    name, value = override.key_or_group, override.value()
+    fields = every_option().get(name, [])
+    if len(fields) != 1 or not isinstance(value, (bool, int, float, str)) or "${" in str(value):
+        return
+    field, kind = fields[0], option_type(fields[0])
+    if kind.is_list or (kind.base not in ("int", "float") and not field.metadata["choices"]):
+        return
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if (kind.base == "float" and not is_number) or (kind.base == "int" and (not is_number or isinstance(value, float))):
+        written = (override.input_line or "").partition("=")[2].strip()
+        raise UserError(f"{name}={written} has the wrong type: it must be {wanted(field)}.")
+    check_value(name, field, float(value) if kind.base == "float" else value, value)
 
 
 def check_once(overrides: Sequence[Override]) -> None:
@@ -153,6 +200,9 @@ def _check_choice(override: Override, text: str) -> None:
         values: list[Any] = value.list
     elif isinstance(value, Glob):
         raise UserError(f"{text}: write out the names, as {key}=A,B: choose from {', '.join(choices(key))}.")
+    elif key == _LOGGER and isinstance(value, list):
+        _check_loggers(value, text)
+        values = value
     else:
         values = [value]
     known = choices(key)
@@ -167,6 +217,15 @@ def _check_choice(override: Override, text: str) -> None:
             raise UserError(
                 f"{key}={shown} is not known{did_you_mean(str(name), known)}: choose one of {', '.join(known)}."
             )
+
+
+def _check_loggers(names: list[Any], text: str) -> None:
+    """Raise UserError for a list of loggers that names one twice, or none and another one."""
+    names = [name.text if isinstance(name, QuotedString) else name for name in names]
+    if "none" in names:
+        raise UserError(f"{text}: none can't be one of several: write {_LOGGER}=none, or leave it out.")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{text} names {twice} twice: give each once.")
 
 
 def check_no_code(text: str, keys: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -17,11 +18,36 @@ CONF = _folder("conf")
 SWEEPS = _folder("sweeps")
 # Where sweeps are looked for, in this order; --config-dir adds its own after the first.
 _SWEEP_FOLDERS = [Path("sweeps"), SWEEPS]
+# Where presets are looked for, below folders named after their groups.
+_PRESET_FOLDERS = [CONF]
 
 
-def use_sweeps_of(folder: Path) -> None:
-    """Look for sweeps in FOLDER/sweeps too."""
+def use_folder(folder: Path) -> None:
+    """Look for sweeps in FOLDER/sweeps and for presets in FOLDER/GROUP too."""
     _SWEEP_FOLDERS.insert(1, folder / "sweeps")
+    _PRESET_FOLDERS.append(folder)
+
+
+def preset_groups() -> list[str]:
+    """The groups that have presets: dataset, training, ..., experiment."""
+    return sorted({path.parent.name for folder in _PRESET_FOLDERS for path in folder.glob("*/*.yaml")} - {"sweeps"})
+
+
+def presets(group: str) -> dict[str, Path]:
+    """The files of presets of a group by their names: each sets several options at once."""
+    return {path.stem: path for folder in _PRESET_FOLDERS for path in sorted((folder / group).glob("*.yaml"))}
+
+
+def first_comment(path: Path) -> str:
+    """The first line of comment of a YAML file, which says what it is; empty where it has none."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            text = line.removeprefix("#").strip()
+            if not line.startswith("#"):
+                break
+            if text and not text.startswith("@"):  # @package is an instruction for Hydra
+                return text
+    return ""
 
 
 def sweep_names() -> list[str]:

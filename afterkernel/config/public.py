@@ -6,7 +6,8 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
-from afterkernel.config.schema import every_option, public
+from afterkernel.config.catalogue import every_option
+from afterkernel.config.schema import public
 from afterkernel.records.record import Record
 from afterkernel.wandb.redact import without_paths
 

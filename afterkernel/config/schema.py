@@ -17,19 +17,20 @@ from omegaconf.errors import OmegaConfBaseException
 
 from afterkernel import plugins
 from afterkernel.claims import CLAIMS
+from afterkernel.config.catalogue import every_option
 from afterkernel.config.identity import Identity, identify
 from afterkernel.config.kernel_options import Kernel
 from afterkernel.data import SOURCES, Source
 from afterkernel.errors import MissingPluginError, UserError
 from afterkernel.kernel_kinds import KINDS as KERNEL_KINDS
 from afterkernel.launchers import LAUNCHERS, Launcher
+from afterkernel.loggers.options import Logger
 from afterkernel.measures import MEASURES, Measures, measure_options
 from afterkernel.models import ARCHITECTURES, Architecture
-from afterkernel.options import option, walk
+from afterkernel.options import option
 from afterkernel.plugins import Registry
 from afterkernel.svm import BACKENDS, Backend
 from afterkernel.training.options import Snapshots, Trainer, Training
-from afterkernel.wandb.mirror import Logger
 
 
 @dataclasses.dataclass
@@ -47,6 +48,11 @@ class Sweep:
     )
     claims: list[str] = option(
         [], "claims that the report judges; all by default", choices=CLAIMS, affects_results=False
+    )
+    also: list[str] = option(
+        [],
+        'further grids of the same sweep, each as options that replace those of its grid, such as "arch=vgg seed=0,1"',
+        affects_results=False,
     )
     max_runs: int = option(10_000, "maximum number of runs of a sweep", at_least=1, affects_results=False)
     recorded: str | None = option(
@@ -67,17 +73,17 @@ class Config:
     It is not changed once it is composed and checked; `dataclasses.replace` makes another one.
     """
 
-    dataset: Source = option(Source, "data set and pair of classes")
-    arch: Architecture = option(Architecture, "architecture")
-    training: Training = option(Training, "training")
-    snapshot: Snapshots = option(Snapshots, "snapshots")
-    kernel: Kernel = option(Kernel, "kernels")
-    svm: Backend = option(Backend, "hard-margin SVM")
-    measure: Measures = option(measure_options, "measures of kernels")
-    logger: Logger = option(Logger, "mirrors")
-    trainer: Trainer = option(Trainer, "where the work runs")
+    dataset: Source = option(Source, "data set, classes, number of images")
+    arch: Architecture = option(Architecture, "architecture of the network, size, initialisation")
+    training: Training = option(Training, "optimiser, learning rate, end of training, augmentation")
+    snapshot: Snapshots = option(Snapshots, "when the network is saved, and its kernels computed")
+    kernel: Kernel = option(Kernel, "which kernels are computed, precision, memory")
+    svm: Backend = option(Backend, "solver of the hard-margin SVM")
+    measure: Measures = option(measure_options, "what is measured of each kernel")
+    logger: Logger = option(Logger, "services and files that get the numbers of a run")
+    trainer: Trainer = option(Trainer, "device, threads, checkpoints of training")
     launcher: Launcher = option(Launcher, "where the runs of a sweep are computed")
-    sweep: Sweep = option(Sweep, "sweep")
+    sweep: Sweep = option(Sweep, "name, claims and limits of a sweep")
     plugins: list[str] = option(
         [],
         "Python modules that define more architectures, data sources, kernels, measures, SVM backends, claims or "
@@ -133,22 +139,6 @@ def load_plugins(names: Iterable[str], *, announce: bool = False) -> None:
             )
 
 
-def every_option() -> dict[str, list[dataclasses.Field[Any]]]:
-    """The fields of every option, of all kinds, by dotted name; kinds may share a name."""
-    return _every_option(tuple(plugins.loaded()))
-
-
-@functools.cache
-def _every_option(_: tuple[str, ...]) -> dict[str, list[dataclasses.Field[Any]]]:
-    sections = [("", Config())]
-    sections += [(f"{group}.", kind()) for group, kinds in KINDS.items() for kind in kinds.values()]
-    found: dict[str, list[dataclasses.Field[Any]]] = {}
-    for prefix, section in sections:
-        for name, field, _value in walk(section, prefix):
-            found.setdefault(name, []).append(field)
-    return found
-
-
 def register() -> None:
     """Put the schema where Hydra finds it: base_config, and every kind as a choice of its group."""
     _register(tuple(plugins.loaded()))
@@ -195,7 +185,7 @@ def config_from_dict(plain: Any) -> Config:
     try:
         config = OmegaConf.to_object(OmegaConf.merge(schema, plain))
     except OmegaConfBaseException as error:
-        from afterkernel.config.explain import explain  # its sentences name the options of this schema
+        from afterkernel.config.explanations import explain  # its sentences name the options of this schema
 
         raise UserError(explain(error)) from error
     if not isinstance(config, Config):

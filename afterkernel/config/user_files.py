@@ -28,7 +28,7 @@ from afterkernel.config.overrides import (
     keys_within,
     short,
 )
-from afterkernel.config.places import sweep_file, use_sweeps_of
+from afterkernel.config.places import sweep_file, use_folder
 from afterkernel.config.schema import Config
 from afterkernel.config.written import check_all_written
 from afterkernel.errors import UserError
@@ -68,7 +68,7 @@ def use_sweeps_in(folder: Path) -> None:
     """Add the sweeps of FOLDER/sweeps to those of this package. Raises UserError for what is no folder."""
     if not is_folder("--config-dir", folder):
         raise UserError(f"--config-dir={folder} is not a folder: name one that holds dataset/NAME.yaml or the like.")
-    use_sweeps_of(folder)
+    use_folder(folder)
 
 
 def store_choices(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import QuotedString
 
-from afterkernel.config.schema import every_option
+from afterkernel.config.catalogue import every_option
 from afterkernel.errors import UserError
 from afterkernel.options import option_type, wanted
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from afterkernel.config.public import public_command, public_record
 from afterkernel.config.schema import public
 from afterkernel.errors import UserError
+from afterkernel.records.metrics import LIVE, numbers_of
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report.grouping import AUGMENT, RATE, Options, complete, flatten, separating
 from afterkernel.report.runs import SweepRuns, read_runs
-from afterkernel.wandb.mirror import Wandb, numbers_of
+from afterkernel.wandb.options import Wandb
 from afterkernel.wandb.redact import without_paths
 
 # Options by which groups of seeds are nested, outermost first; every other separating option comes after.
@@ -69,7 +70,7 @@ def read(directory: Path, project: str | None, entity: str | None) -> DashboardI
         runs=SweepRuns(runs),
         project=project or str(_only(directory, "project", [one.project for one in logged.values()])),
         entity=entity or _only(directory, "entity", [one.entity for one in logged.values()]),
-        metrics=tuple(dict.fromkeys(name for record in records for name in numbers_of(record))),
+        metrics=(*LIVE, *dict.fromkeys(name for record in records for name in numbers_of(record))),
         grouping=grouping(records),
         n_not_logged=sum(one.mode == "disabled" for one in logged.values()),
     )

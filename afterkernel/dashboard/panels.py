@@ -12,8 +12,9 @@ from typing import Any
 
 from afterkernel.claims.panel import Condition, Panel
 from afterkernel.records.glossary import BY_NAME, TOPICS
+from afterkernel.records.metrics import EPOCH
 from afterkernel.report.terms import NETWORK, kernel_rank, terms_of
-from afterkernel.wandb.mirror import EPOCH
+from afterkernel.wandb.overview import OVERVIEW
 
 # W&B shows ten lines per panel by default; here, a line is a group of seeds.
 MOST_LINES = 100
@@ -71,9 +72,19 @@ def by_topic(metrics: Iterable[str]) -> Iterator[tuple[str, list[Panel]]]:
         )
 
 
+def at_a_glance(metrics: Iterable[str]) -> list[Panel]:
+    """A panel for each of the ten numbers that a W&B run shows first, as far as they are logged."""
+    names = [name for name in OVERVIEW if name in set(metrics)]
+    terms = terms_of(name.rpartition("/")[2] for name in names)
+    return [
+        Panel(f"{capitalised(one.short)}: {name.partition('/')[0]}", one.unit, (name,), log_y=one.log)
+        for name, one in zip(names, terms, strict=True)
+    ]
+
+
 def _kernel_rank(metric: str) -> tuple[float, str]:
     prefix = metric.partition("/")[0]
-    return (-1.0 if prefix == NETWORK else kernel_rank(prefix)[0]), ""
+    return (-1.0 if prefix in (NETWORK, "training", "evaluation") else kernel_rank(prefix)[0]), ""
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

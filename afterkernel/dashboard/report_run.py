@@ -13,7 +13,8 @@ from afterkernel.claims import Finding
 from afterkernel.dashboard.inputs import DashboardInputs
 from afterkernel.report.output import FIGURES, TABLES
 from afterkernel.report.page import WrittenReport
-from afterkernel.wandb.mirror import REPORT, end_service, settings
+from afterkernel.wandb.neutral_path import neutral_file
+from afterkernel.wandb.run import REPORT, end_service, settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,7 +143,7 @@ def _staged(folder: Path) -> Path:
 def _staging(folder: Path) -> Iterator[None]:
     """Have W&B stage its copies of tables next to the run: offline they must last until the upload."""
     before = os.environ.get("WANDB_DATA_DIR")
-    os.environ["WANDB_DATA_DIR"] = str(_staged(folder).absolute())
+    os.environ["WANDB_DATA_DIR"] = neutral_file(folder, _staged(folder))
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from afterkernel.dashboard.inputs import DashboardInputs
 from afterkernel.report import facts
 from afterkernel.report.claim_cards import METHOD
 from afterkernel.report.output import FIGURES
-from afterkernel.wandb.mirror import REPORT, RUN
+from afterkernel.wandb.run import REPORT, RUN
 
 _LONGEST_TITLE = 128
 

@@ -1,4 +1,4 @@
-"""The W&B workspace of a sweep: one section per claim, then one per topic of what its runs log."""
+"""The W&B workspace of a sweep: what matters at a glance, a section per claim, one per topic of what its runs log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from afterkernel.claims import CLAIMS, Finding
 from afterkernel.dashboard import panels
 from afterkernel.dashboard.claim_text import claim_text, finding_on
 from afterkernel.dashboard.inputs import DashboardInputs
-from afterkernel.wandb.mirror import EPOCH, RUN
+from afterkernel.records.metrics import EPOCH
+from afterkernel.wandb.run import RUN
 
 
 def workspace(inputs: DashboardInputs, findings: Sequence[Finding], entity: str) -> Any:
@@ -42,6 +43,8 @@ def spec(view: Any) -> dict[str, Any]:
 def _sections(inputs: DashboardInputs, findings: Sequence[Finding]) -> Iterator[Any]:
     import wandb_workspaces.reports.v2 as wr
 
+    first = panels.at_a_glance(inputs.metrics)
+    yield _section("At a glance", panels.to_wandb(first, "workspace/at a glance"), opened=True)
     for name, claim in CLAIMS.items():
         text = wr.MarkdownPanel(markdown=claim_text(name, findings, partial=inputs.runs.partial))
         panels.place(text, f"workspace/{name}/words")

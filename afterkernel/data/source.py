@@ -51,6 +51,9 @@ class Source:
     options are checked before any image is read.
     """
 
+    # What help says of it in one line; without it, the first sentence of the docstring.
+    what: ClassVar[str] = ""
+
     name: str = option("", "source of the images")
     minus: str = option("", "class labelled 0")
     plus: str = option("", "class labelled 1")

@@ -90,7 +90,7 @@ def ntk(  # noqa: PLR0913 (public, all but three by name)
     out: Out | None = None,
     details: bool = False,
 ) -> Float[Tensor, " ..."] | KernelDetails:
-    """The empirical neural tangent kernel of a model: K_ij = <d f(x_i) / d theta, d f(y_j) / d theta>.
+    """The empirical neural tangent kernel of a model: `K_ij = <d f(x_i) / d theta, d f(y_j) / d theta>`.
 
     For a trained model this is the after kernel (arXiv 2105.10585, section 2). theta are all trainable parameters, f is
     the model's output in evaluation mode.
@@ -106,7 +106,7 @@ def ntk(  # noqa: PLR0913 (public, all but three by name)
             way, or whose kernel is that of something else: a loss, one logit, the residual of an equation. It has to
             use the model that it is given; `batch` has the structure of x.
         output: of a model with several outputs per sample, the number of one; "trace" for the sum of their kernels,
-            sum_k <d f_k(x_i), d f_k(y_j)>; "sum" for the kernel of their sum, the pseudo-NTK (arXiv 2206.12543) times
+            `sum_k <d f_k(x_i), d f_k(y_j)>`; "sum" for the kernel of their sum, the pseudo-NTK (arXiv 2206.12543) times
             the number of outputs; "diagonal" for each output's own kernel; "full" for all pairs of outputs.
         parameters: which trainable parameters theta is made of, by default all: names of parameters or modules, or
             patterns such as "*.bias", one or several; or a function of (name, parameter) that is true for those wanted.
@@ -122,7 +122,7 @@ def ntk(  # noqa: PLR0913 (public, all but three by name)
 
     Returns:
         The Gram matrix (n, m), in `out` if given; with c outputs for output="diagonal" (n, m, c), for output="full"
-        (n, m, c, c), whose entry [i, j, k, l] is <d f_k(x_i), d f_l(y_j)>.
+        (n, m, c, c), whose entry [i, j, k, l] is `<d f_k(x_i), d f_l(y_j)>`.
 
     Raises:
         UserError: several outputs per sample and none chosen, an output that is not a tensor, no trainable parameter,

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-# "plain" for one run at a time, "named" where several share a terminal, "none" for only the log file.
-Echo = Literal["plain", "named", "none"]
 JobState = Literal["finished", "skipped", "locked", "failed", "interrupted"]
 
 LOG = "run.log"

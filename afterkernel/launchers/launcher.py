@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
-from afterkernel.launchers.job import Echo, Job, Outcome
+from afterkernel.launchers.job import Job, Outcome
 from afterkernel.options import option
 
 # Where a run is computed changes none of its numbers.
@@ -18,8 +18,11 @@ launcher_option = partial(option, affects_results=False)
 class Execute(Protocol):
     """The function that runs a job in the process of a launcher; a module-level function, so that it can be pickled."""
 
-    def __call__(self, job: Job, echo: Echo = "plain") -> Outcome:
-        """Do the job and return its outcome; only KeyboardInterrupt is raised."""
+    def __call__(self, job: Job, *, prints: bool = True) -> Outcome:
+        """Do the job and return its outcome; only KeyboardInterrupt is raised.
+
+        Its log goes to the file of the run and, if it `prints`, to the standard output.
+        """
         ...
 
 
@@ -43,13 +46,17 @@ class Launcher:
     The subclass is found by the default of its `name`; its fields are also its section of the configuration.
     """
 
-    name: str = launcher_option("", "which launcher (set by launcher=NAME)")
+    # What help says of it in one line; without it, the first sentence of the docstring.
+    what: ClassVar[str] = ""
 
-    # Whether the output of runs appears on this terminal.
-    streams_output: ClassVar[bool] = False
+    name: str = launcher_option("", "which launcher (set by launcher=NAME)")
 
     def check(self) -> None:
         """Raise UserError if the engine can't run here; called before any job starts."""
+
+    def describe(self, jobs: int) -> str:
+        """Where so many jobs will run, for the first line of a sweep."""
+        return f"launcher={self.name}"
 
     def launch(self, jobs: Sequence[Job], events: JobEvents, execute: Execute) -> None:
         """Run the jobs by `execute` and report each one's start and outcome, also if its process died.

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from afterkernel.errors import UserError
 from afterkernel.launchers.engines.ray_task import run_job
@@ -42,6 +42,7 @@ class RayTask:
 class RayLauncher(Launcher):
     """Tasks of a Ray cluster whose nodes have this package and share the file system of the results."""
 
+    what: ClassVar[str] = "tasks of a Ray cluster"
     name: str = launcher_option("ray", "which launcher (set by launcher=NAME)")
     address: str | None = launcher_option(
         None,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from afterkernel.errors import UserError
 from afterkernel.launchers.engines import slurm_commands
@@ -60,6 +60,7 @@ class SubmittedJob:
 class Slurm(Launcher):
     """Jobs of a SLURM cluster, as arrays; the results' folder must be on a file system that its nodes share."""
 
+    what: ClassVar[str] = "jobs of a SLURM cluster, by submitit"
     name: str = launcher_option("slurm", "which launcher (set by launcher=NAME)")
     jobs: int | None = launcher_option(
         None, "largest number of jobs at once; null leaves it to SLURM", at_least=1, at_most=100_000

@@ -20,7 +20,7 @@ from afterkernel.types import Float, Tensor
 
 
 def alignment(K: Tensor, C: Tensor) -> float:
-    """Cosine of two Gram matrices: <K, C> / (|K| |C|), Frobenius, uncentred (P. M. Long, arXiv 2105.10585).
+    """Cosine of two Gram matrices: `<K, C> / (|K| |C|)`, Frobenius, uncentred (P. M. Long, arXiv 2105.10585).
 
     K, C: (n, m), both of the same images; any data types. Sums are in float64. Raises UserError for shapes that
     differ, a matrix of zeros, NaN or infinity.

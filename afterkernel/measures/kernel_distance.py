@@ -12,7 +12,7 @@ from afterkernel.types import Float, Tensor
 
 
 def kernel_distance(K: Tensor, C: Tensor) -> float:
-    """1 - <K, C> / (|K| |C|), Frobenius, uncentred: 0 for one direction, 1 for orthogonal ones.
+    """`1 - <K, C> / (|K| |C|)`, Frobenius, uncentred: 0 for one direction, 1 for orthogonal ones.
 
     Computed as |K / |K| - C / |C||^2 / 2, which is the same number without cancellation, so that kernels that hardly
     differ keep their digits. K, C: (n, m), both of the same images; sums are in float64. Raises UserError for shapes

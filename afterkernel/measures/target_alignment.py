@@ -13,8 +13,8 @@ from afterkernel.types import Float, Tensor
 
 
 def target_alignment(K: Tensor, y: Tensor, n_classes: int | None = None) -> float:
-    """<K, C> / (|K| |C|), C the kernel of the labels: 1 for C itself (Cristianini, Shawe-Taylor, Elisseeff and Kandola,
-    "On kernel-target alignment", NIPS 2001).
+    """`<K, C> / (|K| |C|)`, C the kernel of the labels: 1 for C itself (Cristianini, Shawe-Taylor, Elisseeff and
+    Kandola, "On kernel-target alignment", NIPS 2001).
 
     C is yy', y in {-1, +1}, for two classes. For c classes C_ij is 1 where i and j are of one class and -1 / (c - 1)
     where they are not. K: (n, n), the Gram matrix of n images with themselves; y: (n,), labels in {0, ..., c - 1};

@@ -7,7 +7,7 @@ import copy
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -63,6 +63,9 @@ class Architecture:
     it. A module whose size does not depend on the width is taken as it is. For several classes `self.n_outputs` is
     their number, and 1 for two classes: the size of the module's output.
     """
+
+    # What help says of it in one line; without it, the first sentence of the docstring.
+    what: ClassVar[str] = ""
 
     name: str = option("", "which architecture (set by arch=NAME)")
     budget: int = option(

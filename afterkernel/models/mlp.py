@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -19,6 +19,7 @@ from afterkernel.options import option
 class MLP(Architecture):
     """`num_layers` hidden layers of one width."""
 
+    what: ClassVar[str] = "fully connected layers"
     name: str = option("mlp", "which architecture (set by arch=NAME)")
     num_layers: int = option(4, "number of hidden layers", at_least=1, at_most=1000)
 

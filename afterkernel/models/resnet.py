@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -45,6 +45,7 @@ class ResNet(Architecture):
     ResNet" (2018). Shortcuts of 1x1 convolutions are not counted.
     """
 
+    what: ClassVar[str] = "a residual network with batch normalisation"
     name: str = option("resnet", "which architecture (set by arch=NAME)")
     num_layers: int = option(18, "number of layers: 9 (ResNet-9), 10, 12, 14, 16 or 18", at_least=9, at_most=18)
 

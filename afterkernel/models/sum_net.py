@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -26,6 +26,7 @@ class PixelSum(nn.Module):
 class Sum(Architecture):
     """One hidden ReLU layer on the sum of all pixels."""
 
+    what: ClassVar[str] = "one hidden layer on the sum of all pixels"
     name: str = option("sum", "which architecture (set by arch=NAME)")
 
     @property

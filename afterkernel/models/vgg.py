@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -20,6 +20,7 @@ from afterkernel.options import option
 class VGG(Architecture):
     """`num_blocks` blocks of `num_layers / num_blocks` ReLU convolutions and a 2x2 max-pool, then a linear layer."""
 
+    what: ClassVar[str] = "3x3 convolutions in blocks with max-pools"
     name: str = option("vgg", "which architecture (set by arch=NAME)")
     num_layers: int = option(4, "number of convolutions, a multiple of arch.num_blocks", at_least=1, at_most=1000)
     num_blocks: int = option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -102,6 +102,7 @@ class ViT(Architecture):
     `heads`; the MLP of a block has four times as many. There is no dropout.
     """
 
+    what: ClassVar[str] = "a small vision transformer"
     name: str = option("vit", "which architecture (set by arch=NAME)")
     patch_size: int = option(4, "side of a patch in pixels; it divides the sides of the images", at_least=1)
     depth: int = option(4, "number of transformer blocks", at_least=1, at_most=1000)

@@ -1,7 +1,8 @@
 """The display of progress on a terminal: bars that stay at the bottom while lines scroll above them.
 
 It is drawn on the standard error, so that the standard output may go to a file or another program. `print_above` prints
-lines above it; without a display that is `print`.
+lines above it; without a display that is `print`. A process has one display at a time: `waiting` starts it, before
+anything slow, and a `display` within it takes it over.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import importlib.util
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TextIO
+
+from afterkernel.text import duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -45,10 +49,10 @@ class ProgressView:
 
 
 class Display:
-    """A display that is being shown."""
+    """A display that is being shown; `is_free` while it only says what the program waits for."""
 
-    def __init__(self, view: Callable[[], ProgressView], console: Console) -> None:
-        self.view, self.console = view, console
+    def __init__(self, view: Callable[[], ProgressView], console: Console, *, is_free: bool = False) -> None:
+        self.view, self.console, self.is_free = view, console, is_free
         self._out, self._err = sys.stdout, sys.stderr
         self._live = self._started()
 
@@ -108,19 +112,52 @@ def print_above(text: str, where: Where = "out") -> None:
 @contextlib.contextmanager
 def display(view: Callable[[], ProgressView]) -> Iterator[bool]:
     """Show the view, redrawn twice a second, while the block runs; the block gets False if there is no terminal."""
-    global _shown
-    if not _can_show():
+    if _shown is not None and _shown.is_free:
+        with _taken_over(_shown, view):
+            yield True
+    elif _can_show():
+        with _started(view):
+            yield True
+    else:
         yield False
+
+
+@contextlib.contextmanager
+def waiting(reason: str) -> Iterator[None]:
+    """Show what the program waits for, and for how long, until a `display` takes its place; nothing off a terminal."""
+    if not _can_show():
+        yield
         return
+    with _started(_waits(reason), is_free=True):
+        yield
+
+
+def _waits(reason: str) -> Callable[[], ProgressView]:
+    began = time.monotonic()
+    return lambda: ProgressView([], f"{reason} ({duration(time.monotonic() - began)})")
+
+
+@contextlib.contextmanager
+def _started(view: Callable[[], ProgressView], *, is_free: bool = False) -> Iterator[None]:
+    global _shown
     from rich.console import Console
 
-    shown = Display(view, Console(stderr=True))
+    shown = Display(view, Console(stderr=True), is_free=is_free)
     _shown = shown
     try:
-        yield True
+        yield
     finally:
         _shown = None
         shown.stop()
+
+
+@contextlib.contextmanager
+def _taken_over(shown: Display, view: Callable[[], ProgressView]) -> Iterator[None]:
+    shown.view, shown.is_free = view, False
+    try:
+        yield
+    finally:
+        shown.view, shown.is_free = _waits("finishing"), True
 
 
 def _can_show() -> bool:

@@ -163,7 +163,7 @@ class RunStages:
 def _joined(stages: Sequence[Stage]) -> str:
     """OUTER, OUTER: INNER, how far it is; or INNER: how far it is."""
     if not stages:
-        return "beginning"
+        return "starting"
     *outer, inner = stages
     heads, tails = [stage.name for stage in outer], [inner.name, inner.detail_text]
     if not outer:

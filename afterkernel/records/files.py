@@ -28,6 +28,7 @@ KERNELS_FOLDER = "kernels"
 LOCKS = "locks"
 REPLACED = "replaced"
 TILES = "tiles"
+CHECKPOINT = "training.ckpt"
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.=+-]*"
 _SAFE = re.compile(NAME)
 

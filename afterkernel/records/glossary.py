@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from afterkernel.records.record import COSINE, SHARE, KernelRecord, Record, Resources
+from afterkernel.records.training_curve import TrainingPoint
 
 # Topics in the order of a dashboard; columns of the last two are not plotted.
 TOPICS = {
+    "training": "Training",
     "network": "Network",
     "error": "Test errors",
     "invariance": "Invariances",
@@ -75,6 +77,8 @@ TERMS = sorted(
     (term for owner in (Record, KernelRecord, Resources) for term in _declared(owner)),
     key=lambda term: term.name == "schema_version",
 )
+# Numbers of the training curve, which are no columns: only loggers get them.
+TRAINING_TERMS = list(_declared(TrainingPoint))
 # Numbers of measures that most runs have: declared here and not by `Measure.terms`, so that a report needs no torch.
 _OTHERS = "alignment and CKA with other kernels"
 MEASURE_TERMS = [
@@ -132,7 +136,7 @@ def declare(terms: Iterable[Term]) -> None:
         _PATTERNS.append((re.compile(pattern), one))
 
 
-declare(MEASURE_TERMS)
+declare([*TRAINING_TERMS, *MEASURE_TERMS])
 
 
 def term(name: str, kernel_label: Callable[[str], str] = str) -> Term:

@@ -8,19 +8,26 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
-from afterkernel.claims import CLAIMS, Comparison, ComparisonOutcome, Finding, PartFinding, judge
-from afterkernel.claims.pairing import of_pairs
+from afterkernel.claims import Comparison, ComparisonOutcome, Finding, PartFinding
 from afterkernel.claims.statements import STATEMENTS
 from afterkernel.claims.verdict import combined, decisive_of
-from afterkernel.records.record import Record, is_configured
 from afterkernel.report import figure_claim
+from afterkernel.report.claim_table import (
+    SeedRow,
+    comparison_frame,
+    comparison_table,
+    differs,
+    interval,
+    seed_frame,
+    seed_rows,
+)
+from afterkernel.report.explanations import change_of, why
 from afterkernel.report.figure_file import PageFigure
 from afterkernel.report.output import ReportFiles
-from afterkernel.report.table_format import Cell, Table, TableRow
+from afterkernel.report.overview import VerdictRow, overview, part_row
+from afterkernel.report.table_format import Table
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from afterkernel.claims.claim import Part
 
 METHOD = (
@@ -53,84 +60,46 @@ class PartSummary:
 
 @dataclasses.dataclass(frozen=True)
 class ClaimCard:
-    """A finding with the texts, table and figure that the page shows of it."""
+    """A finding with the texts, tables and figure that a report shows of it.
+
+    `row` is its row in the overview, `part_rows` those of its parts; `why` and `change` explain the verdict. `seeds`
+    are the values per seed of each comparison, and `seeds_file` their file.
+    """
 
     finding: Finding
     parts: list[PartSummary]
+    row: VerdictRow
+    part_rows: list[VerdictRow]
+    why: str
+    change: str
     table: Table | None = None
     figure: PageFigure | None = None
+    seeds: Sequence[SeedRow] = ()
+    seeds_file: str = ""
 
+    @property
+    def seed_numbers(self) -> list[int]:
+        """The seeds of all comparisons."""
+        return sorted({one.seed for row in self.seeds for one in row.values})
 
-def requested_claims(records: Iterable[Record]) -> list[str]:
-    """The claims that the sweeps of these records name in `sweep.claims`; all if none is named."""
-    named: set[str] = set()
-    for record in records:
-        sweep = record.config.get("sweep")
-        named |= set(sweep.get("claims", []) if isinstance(sweep, dict) else [])
-    return [name for name in CLAIMS if name in named] or list(CLAIMS)
-
-
-def judge_claims(records: Sequence[Record], rows: pd.DataFrame, names: Sequence[str] = ()) -> list[Finding]:
-    """The verdicts of the rows of these records on the named claims, by default those that their sweeps name.
-
-    None if no run is about a pair of classes. Runs without a configuration are left out: it is unknown which of them
-    are comparable.
-    """
-    pairs = of_pairs(rows[rows["configured"]])
-    if pairs.empty:
-        return []
-    return [judge(CLAIMS[name], pairs) for name in names or requested_claims(filter(is_configured, records))]
-
-
-def comparison_frame(finding: Finding) -> pd.DataFrame:
-    """The paired comparisons of a claim, unrounded, in the units that `unit` names."""
-    import pandas as pd
-
-    found = [
-        {
-            "claim": finding.claim.name,
-            "part": part.title,
-            "statement": part.statement,
-            "unit": part.unit,
-            "data": one.sample.data,
-            "network": one.sample.network,
-            "learning_rate": one.sample.rate,
-            "loss": one.sample.loss,
-            "n_seeds": one.test.n,
-            "before": one.sample.before,
-            "after": one.sample.after,
-            "effect": one.test.mean,
-            "standard_deviation": one.test.sd,
-            "standard_error": one.test.error,
-            "student95_low": one.test.low,
-            "student95_high": one.test.high,
-            "seeds_and_images95_low": one.test.images_low,
-            "seeds_and_images95_high": one.test.images_high,
-            "claimed": str(part.region),
-            "p_holds": one.test.p_holds,
-            "p_holds_joint": one.test.p_holds_joint,
-            "p_holds_student": one.test.p_holds_t,
-            "p_does_not": one.test.p_fails,
-            "p_does_not_joint": one.test.p_fails_joint,
-            "p_does_not_student": one.test.p_fails_t,
-            "detectable": one.test.detectable,
-            "finding": one.outcome.value,
-            "reason": one.reason,
-            "left_out": one.sample.left_out,
-            "remark": one.sample.remark,
-        }
-        for part, one in finding.comparisons
-    ]
-    return pd.DataFrame(found)
+    @property
+    def counts(self) -> str:
+        """How many comparisons there are, and what they show."""
+        found = [one.outcome for _, one in self.finding.comparisons]
+        counts = {"hold": ComparisonOutcome.HOLDS, "do not": ComparisonOutcome.FAILS, "open": ComparisonOutcome.OPEN}
+        listed = ", ".join(f"{found.count(outcome)} {word}" for word, outcome in counts.items() if outcome in found)
+        return f"{fmt.plural(len(found), 'comparison')}: {listed}"
 
 
 def claim_card(finding: Finding, files: ReportFiles) -> ClaimCard:
     """The card of a claim, with its table and figure written."""
-    card = ClaimCard(finding, summarise_parts(finding))
+    rows = [part_row(part) for part in finding.parts]
+    card = ClaimCard(finding, summarise_parts(finding), overview(finding), rows, why(finding), change_of(finding))
     if not finding.comparisons:
         return card
-    frame, name = comparison_frame(finding), finding.claim.name
-    table = files.table(frame, _table(finding), f"claim_{name}")
+    name = finding.claim.name
+    table = files.table(comparison_frame(finding), comparison_table(finding), f"claim_{name}")
+    seeds_file = files.data(seed_frame(finding), f"claim_{name}_seeds")
     parts = figure_claim.measured(finding)
     figure = None
     if parts:
@@ -142,7 +111,8 @@ def claim_card(finding: Finding, files: ReportFiles) -> ClaimCard:
             "intervals over seeds, thin ones those over seeds and images. Shaded: the claimed region.",
             figure_claim.draw(parts),
         )
-    return dataclasses.replace(card, table=table, figure=figure)
+    seeds = seed_rows(finding)
+    return dataclasses.replace(card, table=table, figure=figure, seeds=seeds, seeds_file=seeds_file)
 
 
 def summarise_parts(finding: Finding) -> list[PartSummary]:
@@ -195,12 +165,12 @@ def _effect(found: PartFinding) -> str:
     if one.test.mean is None:
         return f"{one.sample.remark} ({where})" if one.sample.remark else ""
     decimals = found.part.decimals
-    text = f"{fmt.number(one.test.mean, decimals, sign=_differs(found.part))} {found.part.unit}"
+    text = f"{fmt.number(one.test.mean, decimals, sign=differs(found.part))} {found.part.unit}"
     if one.test.low is not None:
-        text += f", 95 % interval over seeds, for these images, {_interval(one.test.low, one.test.high, decimals)}"
+        text += f", 95 % interval over seeds, for these images, {interval(one.test.low, one.test.high, decimals)}"
     if one.test.images_low is not None:
-        text += f", over seeds and images {_interval(one.test.images_low, one.test.images_high, decimals)}"
-    sides = " → ".join(found.part.sides) if _differs(found.part) else "level"
+        text += f", over seeds and images {interval(one.test.images_low, one.test.images_high, decimals)}"
+    sides = " → ".join(found.part.sides) if differs(found.part) else "level"
     return f"{sides}: {text}, n = {one.test.n} ({where})"
 
 
@@ -209,7 +179,7 @@ def _elsewhere(found: PartFinding) -> str:
     others = [one for one in found.decisive_pair if one is not found.decisive and one.test.mean is not None]
     d = found.part.decimals
     texts = [
-        f"{fmt.number(one.test.mean, d, sign=_differs(found.part))} {_interval(one.test.low, one.test.high, d)} "
+        f"{fmt.number(one.test.mean, d, sign=differs(found.part))} {interval(one.test.low, one.test.high, d)} "
         f"at {one.sample.place}"
         for one in others
     ]
@@ -229,71 +199,5 @@ def _detectable(part: Part, one: Comparison | None) -> str:
     )
 
 
-def _size(detectable: float | None) -> str:
-    return "none" if detectable == math.inf else fmt.significant(detectable, 2)
-
-
 def _from_zero(part: Part) -> bool:
     return {part.region.low, part.region.high} <= {0.0, None}
-
-
-def _table(finding: Finding) -> Table:
-    rows = [
-        TableRow(_cells(part, one), alert=one.outcome is ComparisonOutcome.FAILS) for part, one in finding.comparisons
-    ]
-    return Table(
-        title=f"Claim {finding.claim.name.upper()}: paired comparisons",
-        note=f"{finding.claim.comparison} Effects are means over seeds ± standard error. Student's interval is over "
-        "seeds, for these images; that over seeds and images takes both as drawn. The p-values are of the tests "
-        "that the effect lies in the claimed region, and that it does not: jointly over the claim, and below them by "
-        "the comparison alone and by Student's t. Below 0.05 it is shown to hold, or not to. Detectable is the effect "
-        "that so many seeds with this spread would show in 80 % of sweeps.",
-        headings=[
-            *("part", "data", "network", "learning rate", "loss", "seeds", "from", "to", "effect", "Student 95 %"),
-            *("seeds and images 95 %", "claimed", "p holds, jointly", "p does not, jointly", "detectable", "finding"),
-            "left out",
-        ],
-        rows=rows,
-        n_keys=5,
-        long=len(rows) > 12,
-    )
-
-
-def _cells(part: Part, one: Comparison) -> list[Cell]:
-    d = part.decimals
-    sides = [
-        (fmt.fixed(value, d), side) if value is not None else (fmt.MISSING, "")
-        for value, side in zip((one.sample.before, one.sample.after), part.sides, strict=True)
-    ]
-    effect = fmt.number(one.test.mean, d, sign=_differs(part))
-    test = one.test
-    return [
-        *((part.title, ""), (one.sample.data, ""), (one.sample.network, "")),
-        *((fmt.general(one.sample.rate), ""), (fmt.general(one.sample.loss), ""), (str(test.n), "")),
-        *sides,
-        (fmt.spread(effect, fmt.fixed(test.error, d)), part.unit),
-        (_interval(test.low, test.high, d), ""),
-        (_interval(test.images_low, test.images_high, d), ""),
-        (str(part.region), ""),
-        _p_values(test.p_holds_joint, test.p_holds, test.p_holds_t),
-        _p_values(test.p_fails_joint, test.p_fails, test.p_fails_t),
-        (_size(test.detectable), ""),
-        (one.outcome.value, one.reason),
-        (one.sample.left_out or fmt.MISSING, one.sample.remark),
-    ]
-
-
-def _p_values(joint: float | None, own: float | None, student: float | None) -> Cell:
-    """The joint p-value, and below it those of the comparison alone."""
-    return fmt.p_value(joint), "" if own is None else f"alone {fmt.p_value(own)}, Student {fmt.p_value(student)}"
-
-
-def _differs(part: Part) -> bool:
-    """Whether the effect is a difference, which has a sign, and not a level."""
-    return any(part.sides)
-
-
-def _interval(low: float | None, high: float | None, decimals: int) -> str:
-    if fmt.is_missing(low) or fmt.is_missing(high):
-        return fmt.MISSING
-    return f"[{fmt.number(low, decimals)}, {fmt.number(high, decimals)}]"

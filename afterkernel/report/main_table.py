@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
 from afterkernel.claims.stats import columns, mean_over_seeds
 from afterkernel.kernel_kinds import describe
+from afterkernel.report.output import ReportFiles
 from afterkernel.report.sections import KEYS, Section, rate_text
-from afterkernel.report.table_format import Cell, Table, TableRow, error_text
+from afterkernel.report.table_format import Cell, Table, TableRow, error_text, tags
 from afterkernel.report.terms import NETWORK, kernel_order
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 # Columns of the results that are test errors of a classifier on a kernel, by the classifier's name.
 CLASSIFIERS = {"SVM": "svm_test_error", "ridge": "ridge_test_error"}
-_START, _END = "initialisation", "end"
+START, END = "initialisation", "end"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Method:
 
     classifier: str
     kernel: str = NETWORK
-    stage: str = _END
+    stage: str = END
     sample: str = ""
 
     @property
@@ -36,20 +37,20 @@ class Method:
         if self.kernel == NETWORK:
             return NETWORK
         kind = describe(self.kernel)
-        names = {"ntk": {_START: "NTK", _END: "AK"}, "conjugate": {_START: "initial CK", _END: "CK"}}
+        names = {"ntk": {START: "NTK", END: "AK"}, "conjugate": {START: "initial CK", END: "CK"}}
         name = names.get(self.kernel, {}).get(self.stage)
         if name is None:
             name = f"{kind.label}, {self.stage}" if kind.is_learned else kind.label
         return f"{name} {self.classifier}{self.sample}"
 
 
-def error_rows(sections: list[Section]) -> pd.DataFrame:
+def error_rows(sections: Sequence[Section]) -> pd.DataFrame:
     """Test errors by data set, network, learning rate and method, over seeds, each paired with the network's own.
 
-    Columns: data, panel, learning_rate, method, n_test (images on which the method was tested), then mean,
-    standard_error, ci95_low, ci95_high, n_seeds, and the same with prefix difference_ of the method minus the network
-    of the same run (fractions). Runs at their last snapshot; kernels of untrained networks at epoch 0 of the same runs.
-    A classifier on a kernel that training does not change has one row per network and rate too.
+    Columns: data, panel, learning_rate, method, all_images (whether it is trained and tested on the images of the
+    SVM), then mean, standard_error, ci95_low, ci95_high, n_seeds, and the same with prefix difference_ of the method
+    minus the network of the same run (fractions). Runs at their last snapshot; kernels of untrained networks at epoch 0
+    of the same runs. A classifier on a kernel that training does not change has one row per network and rate too.
     """
     import pandas as pd
 
@@ -65,10 +66,11 @@ def error_rows(sections: list[Section]) -> pd.DataFrame:
                 values = errors["value"].astype(float)
                 found.append(
                     {
-                        "data": f"{section.dataset} {section.problem}",
+                        "data": section.data,
                         "panel": panel,
                         "learning_rate": rate,
                         "method": method.title,
+                        "all_images": not method.sample,
                         **columns(mean_over_seeds(values, (0.0, 1.0))),
                         **columns(mean_over_seeds(values - own), "difference_"),
                     }
@@ -96,9 +98,9 @@ def _errors(group: pd.DataFrame, ridge_sample: str) -> Iterator[tuple[Method, pd
         return
     yield Method(""), own.to_frame().assign(value=own)
     for kernel in kernel_order(group["kernel"]):
-        stages = {_START: group[group["epoch"] == 0], _END: ended}
+        stages = {START: group[group["epoch"] == 0], END: ended}
         if not describe(kernel).is_learned:
-            del stages[_START]
+            del stages[START]
         for stage, part in stages.items():
             of_kernel = part[part["kernel"] == kernel].set_index("seed")
             for classifier, column in CLASSIFIERS.items():
@@ -110,34 +112,55 @@ def _errors(group: pd.DataFrame, ridge_sample: str) -> Iterator[tuple[Method, pd
                     yield Method(classifier, kernel, stage, ridge_sample if classifier == "ridge" else ""), both
 
 
+def error_tables(sections: Sequence[Section], files: ReportFiles) -> list[Table]:
+    """The main table and that of differences from the network, written as one file; none before any run has ended."""
+    ended = [section for section in sections if section.rows()["last"].any()]
+    if not ended:
+        return []
+    frame = error_rows(ended)
+    decimals = fmt.percent_decimals(min(int(section.rows()["n_test"].min()) for section in ended))
+    main = files.table(frame, main_table(frame, decimals), "errors")
+    return [main, dataclasses.replace(difference_table(frame, decimals), files=main.files[:1])]
+
+
 def main_table(frame: pd.DataFrame, decimals: int) -> Table:
-    """One row per data set, network and learning rate, one column per method; the lowest mean of a row is marked."""
+    """One row per data set, network and learning rate, one column per method; the best of a row is marked.
+
+    The best has the lowest mean of the methods that are trained and tested on the same, full sets of images.
+    """
     methods = list(dict.fromkeys(frame["method"]))
+    some_images = sorted(set(frame.loc[~frame["all_images"].astype(bool), "method"]), key=methods.index)
     rows = []
     for _, group in frame.groupby(["data", "panel", "learning_rate"], sort=False):
         by_method: dict[str, Any] = {row["method"]: row for row in group.to_dict("records")}
         first = next(iter(by_method.values()))
-        lowest = min(row["mean"] for row in by_method.values())
+        lowest = min(row["mean"] for row in by_method.values() if row["all_images"])
         cells = [_cell(by_method.get(method), lowest, decimals) for method in methods]
+        rate = rate_text(first["learning_rate"])
         rows.append(
-            TableRow([(first["data"], ""), (first["panel"], ""), (rate_text(first["learning_rate"]), ""), *cells])
+            TableRow(
+                [(first["data"], ""), (first["panel"], ""), (rate, ""), *cells],
+                tags=tags(first["data"], first["panel"], rate),
+            )
         )
     return Table(
         title="Test errors (%)",
         note="Mean over seeds ± standard error at the last snapshot of each run; below, Student's 95 % "
-        "interval of the mean. * marks the lowest mean of a row. NTK: at initialisation; AK: the after kernel; CK: "
-        "the conjugate kernel. SVM: hard margin. Ridge: kernel ridge regression with the ridge of "
+        "interval of the mean. * marks the best of a row: the lowest mean of the methods that are trained and tested "
+        "on all images of the row, whether or not the difference is significant. NTK: at initialisation; AK: the "
+        "after kernel; CK: the conjugate kernel. SVM: hard margin. Ridge: kernel ridge regression with the ridge of "
         "least leave-one-out error.",
         headings=["data", "network", "learning rate", *methods],
         rows=rows,
         n_keys=3,
+        further=frozenset({*some_images, *(name for name in methods if name.startswith("initial "))}),
     )
 
 
 def _cell(row: Any, lowest: float, decimals: int) -> Cell:
     if row is None:
         return fmt.MISSING, ""
-    mark = " *" if row["mean"] == lowest else ""
+    mark = " *" if row["all_images"] and row["mean"] == lowest else ""
     interval = ""
     if not fmt.is_missing(row["ci95_low"]):
         interval = f"[{fmt.percent(row['ci95_low'], decimals)}, {fmt.percent(row['ci95_high'], decimals)}]"
@@ -149,13 +172,16 @@ def difference_table(frame: pd.DataFrame, decimals: int) -> Table:
     rows = []
     for row in frame[frame["method"] != NETWORK].to_dict("records"):
         change = fmt.signed(fmt.percent(row["difference_mean"], decimals), row["difference_mean"])
-        low, high = (fmt.percent(row[f"difference_ci95_{end}"], decimals) for end in ("low", "high"))
+        low, high = (
+            fmt.percent(row[f"difference_ci95_{end}"], decimals).replace("-", "\N{MINUS SIGN}")
+            for end in ("low", "high")
+        )
         lower = not fmt.is_missing(row["difference_ci95_high"]) and row["difference_ci95_high"] < 0
         higher = not fmt.is_missing(row["difference_ci95_low"]) and row["difference_ci95_low"] > 0
         finding = "lower" if lower else "higher" if higher else "not distinguished"
         cells = [str(row["data"]), str(row["panel"]), rate_text(row["learning_rate"]), str(row["method"])]
         cells += [change, f"[{low}, {high}]", str(int(row["difference_n_seeds"])), finding]
-        rows.append(TableRow([(cell, "") for cell in cells]))
+        rows.append(TableRow([(cell, "") for cell in cells], tags=tags(*cells[:3])))
     headings = ["data", "network", "learning rate", "method", "minus network (points)", "95 % interval", "seeds"]
     return Table(
         title="Classifiers on kernels against the network itself",
@@ -164,4 +190,5 @@ def difference_table(frame: pd.DataFrame, decimals: int) -> Table:
         headings=[*headings, "error of the method"],
         rows=rows,
         n_keys=4,
+        long=len(rows) > 12,
     )

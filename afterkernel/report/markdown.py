@@ -6,26 +6,29 @@ folder of this machine, so that the same records give the same files.
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from afterkernel import text as fmt
 from afterkernel.records.files import output_folder, write_atomic
 from afterkernel.records.record import Record
 from afterkernel.records.store import read_distinct_runs
-from afterkernel.report import claim_cards, main_table, runs
+from afterkernel.report import runs
+from afterkernel.report.explanations import what_would_change
 from afterkernel.report.figure_file import PageFigure
 from afterkernel.report.output import ReportFiles
-from afterkernel.report.page import content, templates
-from afterkernel.report.sections import Section, make_sections
+from afterkernel.report.page import WrittenReport, content, progress_of, templates
+from afterkernel.report.sections import make_sections
 from afterkernel.report.table_format import Table
-from afterkernel.report.verdict_change import what_would_change
 
 
 def build_markdown(directory: Path | str, output: Path | str | None = None) -> Path:
-    """Write the report of a run, a sweep or all sweeps as Markdown; returns the path of its index.
+    """Write the report of a run, a sweep or all sweeps, as `build_pages` does, and return the path of its index."""
+    return build_pages(directory, output).page
+
+
+def build_pages(directory: Path | str, output: Path | str | None = None) -> WrittenReport:
+    """Write the report of a run, a sweep or all sweeps as Markdown pages.
 
     `output` is the folder, by default DIRECTORY/report or, of a file of exported records, FILE-report next to it.
     Raises UserError if there are no records.
@@ -36,17 +39,13 @@ def build_markdown(directory: Path | str, output: Path | str | None = None) -> P
     return write_markdown(records, runs.read_runs(directory, found), folder)
 
 
-def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -> Path:
-    """Write the pages of these records and runs to a folder; returns the path of the index."""
+def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -> WrittenReport:
+    """Write the pages of these records and runs to a folder."""
     sections = make_sections(records)
     environment = templates(autoescape=False)
     environment.filters |= {"table": markdown_table, "figure": markdown_figure, "cell": _escaped}
     files = ReportFiles(folder, figure_formats=("png",), with_latex=False)
     shown = content(records, sections, known, files)
-    shown |= {
-        "errors": _error_tables(sections, files),
-        "statements": claim_cards.summarise_statements(card.finding for card in shown["cards"]),
-    }
     pages = {"index.md": environment.get_template("index.md.j2").render(**shown)}
     for card in shown["cards"]:
         text = environment.get_template("claim.md.j2").render(
@@ -57,19 +56,8 @@ def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -
         pages[f"data_{view.slug}.md"] = environment.get_template("section.md.j2").render(**shown, view=view)
     for name, text in pages.items():
         write_atomic(folder / name, text)
-    return folder / "index.md"
-
-
-def _error_tables(sections: list[Section], files: ReportFiles) -> list[Table]:
-    pairs = [section for section in sections if section.rows()["last"].any()]
-    if not pairs:
-        return []
-    frame = main_table.error_rows(pairs)
-    decimals = fmt.percent_decimals(min(int(section.rows()["n_test"].min()) for section in pairs))
-    return [
-        files.table(frame, main_table.main_table(frame, decimals), "errors"),
-        dataclasses.replace(main_table.difference_table(frame, decimals), files=[]),
-    ]
+    findings = [card.finding for card in shown["cards"]]
+    return WrittenReport(folder / "index.md", findings, files, progress_of(shown["lead"], known))
 
 
 def markdown_table(table: Table) -> str:

@@ -12,7 +12,7 @@ from afterkernel import text as fmt
 from afterkernel.claims import Comparison, Finding
 from afterkernel.claims.claim import Part
 from afterkernel.records.store import read_distinct_runs
-from afterkernel.report.claim_cards import judge_claims
+from afterkernel.report.judging import judge_claims
 from afterkernel.report.sections import all_rows, make_sections
 
 if TYPE_CHECKING:
@@ -52,16 +52,20 @@ def findings(directory: Path | str, claims: Sequence[str] = ()) -> list[Finding]
 
 def powers(found: Iterable[Finding], effect: float | None = None) -> Iterator[Power]:
     """The power of every comparison, for an effect beyond the bound: by default the observed one."""
+    for finding in found:
+        for part, one in finding.comparisons:
+            yield power_of(finding, part, one, effect)
+
+
+def power_of(finding: Finding, part: Part, one: Comparison, effect: float | None = None) -> Power:
+    """The power of one comparison of a claim."""
     from afterkernel.claims.power import seeds_needed
     from afterkernel.claims.two_way import two_way
 
-    for finding in found:
-        comparisons = finding.comparisons
-        for part, one in comparisons:
-            mean, sd = one.test.mean, one.test.sd
-            distance = None if mean is None else min(abs(mean - bound) for bound, _ in part.region.bounds)
-            wanted, needed = distance if effect is None else effect, None
-            if sd is not None and wanted is not None:
-                table: TwoWay | None = None if one.sample.images is None else two_way(one.sample.images)
-                needed = seeds_needed(wanted, sd, len(comparisons), table)
-            yield Power(finding.claim.name, part, one, distance, needed)
+    mean, sd = one.test.mean, one.test.sd
+    distance = None if mean is None else min(abs(mean - bound) for bound, _ in part.region.bounds)
+    wanted, needed = distance if effect is None else effect, None
+    if sd is not None and wanted is not None:
+        table: TwoWay | None = None if one.sample.images is None else two_way(one.sample.images)
+        needed = seeds_needed(wanted, sd, len(finding.comparisons), table)
+    return Power(finding.claim.name, part, one, distance, needed)

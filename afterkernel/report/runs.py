@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
-from afterkernel.records.record import Record
 from afterkernel.records.store import RunFolder, is_exported
 from afterkernel.report.table_format import Table, TableRow
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
 from afterkernel.runs.status import status
-from afterkernel.text import classes_in_words
+from afterkernel.text import natural_key
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,23 +81,28 @@ def read_runs(directory: Path | str, runs: Sequence[RunFolder] | None = None) ->
         done = one.run_dir in ended if is_exported(directory) else one.done
         failure = None if done else read_failure(one.run_dir)
         found.append(SweepRun(one.run_id, " ".join(options), one.recorded, missing, done, failure))
-    for path, overrides in sorted(named.items()):
+    for path, overrides in sorted(named.items(), key=lambda item: natural_key(str(item[0]))):
         found.append(SweepRun(path.name, " ".join(overrides), (), (), False, read_failure(path)))
     return SweepRuns(found)
 
 
-def diverged(records: Sequence[Record]) -> str:
-    """A sentence on the runs that diverged; empty if none did."""
-    found = {(one.sweep, one.run_id): one for one in records if one.training_end == "diverged"}
-    if not found:
-        return ""
-    units: dict[str, list[int]] = {}
-    for one in found.values():
-        problem = classes_in_words(one.minus, one.plus, one.classes)
-        unit = f"{one.dataset} {problem}, {one.arch}, learning rate {fmt.general(one.learning_rate)}"
-        units.setdefault(unit, []).append(one.seed)
-    listed = [f"{unit} (seed {', '.join(map(str, sorted(seeds)))})" for unit, seeds in sorted(units.items())]
-    return f"{fmt.plural(len(found), 'run')} diverged, and count for no claim: {'; '.join(listed)}."
+def frame(runs: SweepRuns) -> pd.DataFrame:
+    """The runs that are not done: epochs as texts, those of several separated by spaces."""
+    import pandas as pd
+
+    found = [
+        {
+            "run_id": run.run_id,
+            "options": run.options,
+            "state": run.state,
+            "reason": run.failure,
+            "epochs_recorded": " ".join(map(fmt.plain, run.recorded)),
+            "epochs_missing": None if run.missing is None else " ".join(map(fmt.plain, run.missing)),
+        }
+        for run in runs.runs
+        if not run.done
+    ]
+    return pd.DataFrame(found)
 
 
 def table(runs: SweepRuns) -> Table:
@@ -104,7 +112,7 @@ def table(runs: SweepRuns) -> Table:
     for run in sorted((run for run in runs.runs if not run.done), key=lambda run: order[run.state]):
         lacks = "unknown: not in its config" if run.missing is None else ", ".join(map(fmt.epochs, run.missing))
         has = ", ".join(map(fmt.epochs, run.recorded))
-        cells = [run.run_id, run.options, run.state, run.failure or "", has or "none", lacks or fmt.MISSING]
+        cells = [run.run_id, run.options, run.state, run.failure or fmt.MISSING, has or "none", lacks or fmt.MISSING]
         rows.append(TableRow([(cell, "") for cell in cells], alert=run.state == "failed"))
     headings = ["run", "options", "state", "reason", "epochs recorded", "epochs missing"]
     note = (

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
 from afterkernel.kernel_kinds import describe
-from afterkernel.records.columns import SEPARATOR
 from afterkernel.records.record import Record
 from afterkernel.report import figure_errors, figure_invariances, figure_trajectory, table_data, table_format
 from afterkernel.report.figure_file import PageFigure
+from afterkernel.report.notices import Notice, section_notices
 from afterkernel.report.output import ReportFiles
 from afterkernel.report.sections import Section, written
-from afterkernel.report.summary import sentences
+from afterkernel.report.summary import key_numbers, sentences
 from afterkernel.report.terms import kernel_order
 
 if TYPE_CHECKING:
@@ -23,12 +23,19 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SectionView:
-    """A section as the page shows it; `trajectories` are figures too."""
+    """A section as a report shows it; `trajectories` are figures too.
+
+    `data` names its data as claims do, `key_numbers` are its main results in one line, and `evaluations` says which of
+    several evaluations is shown, if there are several.
+    """
 
     slug: str
     heading: str
+    data: str
     counts: str
-    notes: list[str]
+    key_numbers: str
+    evaluations: str
+    notices: list[Notice]
     summary: list[str]
     figures: list[PageFigure]
     trajectories: list[PageFigure]
@@ -43,20 +50,27 @@ def section_view(section: Section, files: ReportFiles) -> SectionView:
     return SectionView(
         slug=section.slug,
         heading=f"{section.dataset}: {section.problem}",
+        data=section.data,
         counts=_counts(section.records),
-        notes=list(_notes(section)),
+        key_numbers=key_numbers(changes, n_test),
+        evaluations=_evaluations(section),
+        notices=list(section_notices(section)),
         summary=sentences(rows, changes, n_test, section.axis),
         figures=list(_figures(section, errors, changes, files)),
         trajectories=list(_trajectories(section, files)),
-        tables=list(_tables(section, files, fmt.percent_decimals(n_test))),
+        tables=list(_tables(section, files, errors, changes)),
     )
 
 
-def _tables(section: Section, files: ReportFiles, decimals: int) -> Iterator[table_format.Table]:
-    axis = section.axis
+def _tables(
+    section: Section, files: ReportFiles, errors: pd.DataFrame, changes: pd.DataFrame
+) -> Iterator[table_format.Table]:
+    """The tables of every evaluation; `errors` and `changes` are those of the first."""
+    axis, decimals = section.axis, fmt.percent_decimals(int(section.rows()["n_test"].min()))
     for index, group in enumerate(section.evaluation_groups):
         rows = section.rows(group)
-        errors, changes = table_data.errors_by_epoch(rows), table_data.changes(rows)
+        if index:
+            errors, changes = table_data.errors_by_epoch(rows), table_data.changes(rows)
         health, costs = table_data.health(rows), table_data.costs(rows)
         tables = {
             "test_error": (errors, table_format.error_table(errors, decimals, axis)),
@@ -146,29 +160,14 @@ def _over(rows: pd.DataFrame) -> str:
     return f"Points are means over {over}, {bars}" if high > 1 else "Points are of one seed, so there are no bars"
 
 
-def _notes(section: Section) -> Iterator[str]:
-    if len(section.evaluation_groups) > 1:
-        main = _evaluation(section.rows())
-        yield (
-            f"The snapshots were evaluated with {len(section.evaluation_groups)} sets of options, which are never "
-            f"averaged together. Verdicts, summary and figures are of the one with most rows, {main}; tables show each."
-        )
-    if section.n_dropped:
-        yield (
-            f"{fmt.plural(section.n_dropped, 'duplicate row')}, of runs in several sweeps or evaluated again with the "
-            "same options, left out."
-        )
-    failed = int((~section.frame["converged"]).sum())
-    if failed:
-        yield f"{fmt.plural(failed, 'SVM')} of {len(section.frame):,} did not converge; see the health of the SVMs."
-    warnings = sorted({one for text in section.frame["warnings"] for one in str(text).split(SEPARATOR) if one})
-    if warnings:
-        rest = f" And {len(warnings) - 3} more." if len(warnings) > 3 else ""
-        yield f"Numeric warnings: {'; '.join(warnings[:3])}.{rest}"
-    inseparable = int((section.frame["separable"] == False).fillna(False).sum())  # noqa: E712
-    if inseparable:
-        rows = fmt.plural(inseparable, "row")
-        yield f"In {rows} the kernel does not separate the training data, so there is no margin."
+def _evaluations(section: Section) -> str:
+    if len(section.evaluation_groups) == 1:
+        return ""
+    return (
+        f"The snapshots were evaluated with {len(section.evaluation_groups)} sets of options, which are never averaged "
+        f"together. Verdicts, summary and figures are of the one with most rows, {_evaluation(section.rows())}; tables "
+        "show each."
+    )
 
 
 def _evaluation(rows: pd.DataFrame) -> str:

@@ -16,6 +16,7 @@ from afterkernel import text as fmt
 from afterkernel.records.frame import to_frame
 from afterkernel.records.record import Record, is_configured
 from afterkernel.report.grouping import AUGMENT, RATE, Options, evaluation_groups, flatten_all, separating
+from afterkernel.report.training_failure import training_failures
 from afterkernel.text import classes_in_words
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 KEYS = ["panel", "learning_rate"]
 # Columns of a section's frame in addition to those of the results.
 LABELS = (
-    *("panel", "setting", "augment", "losses", "loss_target", "diverged"),
+    *("panel", "setting", "augment", "losses", "loss_target", "training_failure"),
     *("evaluation_group", "configured", "planned", "last"),
 )
 # In `Section.rows`, the learning rate of a recorded training that gave none; no training has this rate.
@@ -39,9 +40,9 @@ class Section:
 
     `frame` has the columns of the results and LABELS: `panel` is the architecture with the options that vary, `setting`
     the same without augmentation; `augment` names the augmentation; `losses` are those at which snapshots were asked
-    for, as a tuple; `loss_target` is NaN for none; `diverged` marks all rows of a run that diverged; `configured` is
-    false for trainings recorded by `afterkernel.Recorder`; `planned` marks the rows of chosen epochs, `last` those of
-    the last snapshot.
+    for, as a tuple; `loss_target` is NaN for none; `training_failure` says on all rows of a run why it has no trained
+    network, and is empty where it has one; `configured` is false for trainings recorded by `afterkernel.Recorder`;
+    `planned` marks the rows of chosen epochs, `last` those of the last snapshot.
     `evaluation_groups` lists the groups of evaluations, the one with most rows first. `axis` is what snapshots are
     shown against: "epoch", or "step" where an epoch is not known.
     """
@@ -61,6 +62,11 @@ class Section:
     def problem(self) -> str:
         """Its classes in words."""
         return classes_in_words(self.minus, self.plus, self.classes)
+
+    @property
+    def data(self) -> str:
+        """The data set and its classes in short, as claims name them: mnist 3/8."""
+        return f"{self.dataset} {self.problem if self.classes else f'{self.minus}/{self.plus}'}"
 
     def rows(self, evaluation_group: str | None = None) -> pd.DataFrame:
         """The rows of one evaluation group, by default of the one with most rows, as they are shown.
@@ -131,7 +137,7 @@ def _labels(records: list[Record]) -> Iterator[dict[str, Any]]:
     """The labels of each record's rows, from its configuration."""
     evaluations = evaluation_groups(records)
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    diverged = {(one.sweep, one.run_id) for one in records if one.training_end == "diverged"}
+    failures = training_failures(records)
     for record in records:
         groups[evaluations[record.evaluation_id], record.arch].append(record)
     for (evaluation, arch), group in groups.items():
@@ -148,7 +154,7 @@ def _labels(records: list[Record]) -> Iterator[dict[str, Any]]:
                 "planned": _is_planned(record),
                 "losses": tuple(record.config.get("snapshot", {}).get("losses", ())),
                 "loss_target": float("nan") if target is None else float(target),
-                "diverged": (record.sweep, record.run_id) in diverged,
+                "training_failure": failures.get((record.sweep, record.run_id), ""),
                 "evaluation_group": evaluation,
                 "configured": is_configured(record),
             }

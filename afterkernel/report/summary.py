@@ -12,6 +12,33 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def key_numbers(table: pd.DataFrame, n_test: int) -> str:
+    """The SVM's test error before and after training, of each network at its best learning rate, in one line."""
+    decimals = fmt.percent_decimals(n_test)
+    found = []
+    for panel in sorted(table["panel"].unique()) if len(table) else []:
+        ended = _ended(table, panel)
+        if len(ended) and bool(ended["before_n_seeds"].gt(0).any()):
+            best = _best(ended)
+            errors = " → ".join(fmt.percent(best[f"{side}_mean"], decimals) for side in ("before", "after"))
+            found.append(f"{panel} {errors} %")
+    if not found:
+        return ""
+    more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+    return f"SVM test error, NTK → after kernel at its best learning rate: {', '.join(found[:4])}{more}"
+
+
+def _ended(table: pd.DataFrame, panel: str) -> pd.DataFrame:
+    ntk = table[(table["panel"] == panel) & (table["kernel"] == "ntk")]
+    errors = ntk[ntk["measure"] == "svm_test_error"]
+    return errors[errors["after_n_seeds"] > 0]
+
+
+def _best(ended: pd.DataFrame) -> Any:
+    best: Any = ended["after_mean"].astype(float).idxmin()
+    return ended.loc[best]
+
+
 def sentences(rows: pd.DataFrame, table: pd.DataFrame, n_test: int, axis: str = "epoch") -> list[str]:
     """One or two sentences per panel, about its after kernel at its best learning rate.
 
@@ -21,12 +48,11 @@ def sentences(rows: pd.DataFrame, table: pd.DataFrame, n_test: int, axis: str = 
     found = []
     for panel in sorted(rows["panel"].unique()):
         ntk = table[(table["panel"] == panel) & (table["kernel"] == "ntk")]
-        errors = ntk[ntk["measure"] == "svm_test_error"]
-        ended = errors[errors["after_n_seeds"] > 0]
+        ended = _ended(table, panel)
         if ended.empty:
             found.append(f"{panel}: only the kernels at initialisation are recorded so far.")
             continue
-        best: Any = ended.loc[ended["after_mean"].astype(float).idxmin()]
+        best = _best(ended)
         swap = ntk[(ntk["measure"] == "swap_invariance") & (ntk["learning_rate"] == best["learning_rate"])]
         found.append(
             _error(panel, best, decimals, axis, several=len(ended) > 1) + "".join(map(_swap, swap.to_dict("records")))

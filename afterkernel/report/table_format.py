@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
@@ -17,24 +19,37 @@ from afterkernel.report.terms import heading, kernel_label, kernel_rank, terms_o
 if TYPE_CHECKING:
     import pandas as pd
 
+# Columns of measures that are shown at first.
+_MOST_MEASURES = 5
 _OF_LAST = " Last: the last snapshots, of runs that end at different times."
+_WORD = re.compile(r"[A-Za-z]{4}")
 # A cell: its text, and a second line or "".
 Cell = tuple[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
 class TableRow:
-    """Cells, each one or two lines of text; `alert` marks a row that needs attention."""
+    """Cells, each one or two lines of text; `alert` marks a row that needs attention.
+
+    On the HTML page, rows with the same `group` follow a heading of that text, and `name` then replaces the cells that
+    identify a row. `anchor` is the row's id, `tags` are what filters look at, `links` the targets of cells by heading.
+    """
 
     cells: list[Cell]
     alert: bool = False
+    name: str = ""
+    group: str = ""
+    anchor: str = ""
+    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    links: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of the page. The first `n_keys` columns identify a row; `long` tables are collapsed at first.
+    """A table of a report. The first `n_keys` columns identify a row; `long` tables are collapsed at first.
 
-    `files` hold the same table, named relative to the page.
+    `files` hold the same table, named relative to the page. The HTML page shows the columns named in `further`, and the
+    second lines of those in `further_lines`, on demand.
     """
 
     title: str
@@ -44,11 +59,33 @@ class Table:
     n_keys: int
     long: bool = False
     files: Sequence[str] = ()
+    further: frozenset[str] = frozenset()
+    further_lines: frozenset[str] = frozenset()
+
+    @property
+    def grouped(self) -> list[tuple[str, list[TableRow]]]:
+        """The rows by group, in order; one group without a name if none has one."""
+        return [(name, list(rows)) for name, rows in itertools.groupby(self.rows, key=lambda row: row.group)]
+
+    @property
+    def wordy(self) -> set[str]:
+        """The headings of columns that hold words in at least half of their cells: these are aligned left."""
+        columns = zip(*([text for text, _ in row.cells] for row in self.rows), strict=True)
+        found = zip(self.headings, columns, strict=True) if self.rows else ()
+        return {
+            heading for heading, texts in found if 2 * sum(bool(_WORD.search(text)) for text in texts) >= len(texts)
+        }
 
     @property
     def n_alerts(self) -> int:
         """The number of rows that need attention."""
         return sum(row.alert for row in self.rows)
+
+
+def tags(data: str = "", network: str = "", rate: str = "") -> dict[str, str]:
+    """What the filters of the HTML page look at, without what a row is not about: networks by their architecture."""
+    found = {"data": data, "network": network.split(",", 1)[0], "rate": rate}
+    return {name: value for name, value in found.items() if value and value != fmt.MISSING}
 
 
 def error_table(table: pd.DataFrame, decimals: int, axis: str = "epoch") -> Table:
@@ -58,7 +95,7 @@ def error_table(table: pd.DataFrame, decimals: int, axis: str = "epoch") -> Tabl
     for keys, group in _groups(table):
         at_stage = {row["stage"]: row for row in group}
         cells = [_error(at_stage[stage], decimals) if stage in at_stage else ("", "") for stage in columns]
-        rows.append(TableRow([*keys, *cells]))
+        rows.append(TableRow([*keys, *cells], tags=_tags(keys)))
     return Table(
         title="Test error (%)",
         note="Mean ± standard error over seeds; below, Student's 95 % confidence interval of the mean (clipped to 0 "
@@ -86,7 +123,7 @@ def change_table(table: pd.DataFrame, decimals: int, axis: str = "epoch") -> Tab
             last_epoch += " (so far)"
         n_runs = max(first["before_n_seeds"], first["after_n_seeds"])
         changes = [_change(by_measure.get(term.name), term, decimals) for term in terms]
-        rows.append(TableRow([*keys, (last_epoch, ""), (str(int(n_runs)), ""), *changes]))
+        rows.append(TableRow([*keys, (last_epoch, ""), (str(int(n_runs)), ""), *changes], tags=_tags(keys)))
     return Table(
         title="Before and after: from initialisation to the last snapshot",
         note="Means over seeds; below, the mean change ± standard error, computed run by run over the runs "
@@ -94,6 +131,7 @@ def change_table(table: pd.DataFrame, decimals: int, axis: str = "epoch") -> Tab
         headings=["network", "learning rate", "kernel", f"last {axis}", "runs", *map(heading, terms)],
         rows=rows,
         n_keys=5,
+        further=frozenset(map(heading, terms[_MOST_MEASURES:])),
     )
 
 
@@ -112,7 +150,8 @@ def health_table(table: pd.DataFrame, axis: str = "epoch") -> Table:
             *(fmt.scientific(row["largest_gap"]), fmt.significant(row["mean_margin"])),
             *(" to ".join(map(fmt.count, support)), fmt.percent(row["mean_train_error"])),
         ]
-        rows.append(TableRow(_cells(*cells), alert=row["n_converged"] < row["n"]))
+        alert = row["n_converged"] < row["n"]
+        rows.append(TableRow(_cells(*cells), alert=alert, tags=tags(network=cells[0], rate=cells[1])))
     headings = ["network", "learning rate", "kernel", axis, "backend", "path", "converged", "separable"]
     headings += ["largest gap", "mean margin", "support vectors", "training error (%)"]
     note = (
@@ -120,7 +159,8 @@ def health_table(table: pd.DataFrame, axis: str = "epoch") -> Table:
         "embedding. Rows with an SVM that did not converge are marked and come first."
     )
     rows.sort(key=lambda row: not row.alert)
-    return Table("Health of the SVMs", note, headings, rows, 4, long=len(rows) > 12)
+    further = frozenset({"backend", "path", "support vectors", "training error (%)"})
+    return Table("Health of the SVMs", note, headings, rows, 4, long=len(rows) > 12, further=further)
 
 
 def cost_table(table: pd.DataFrame) -> Table:
@@ -129,7 +169,7 @@ def cost_table(table: pd.DataFrame) -> Table:
     for row in _records(table):
         times = [fmt.seconds(row[name]) for name in [*(f"mean_{name}" for name in TIMES), "total_wall_s"]]
         keys = [row["panel"], kernel_label(row["kernel"]), str(row["n"])]
-        rows.append(TableRow(_cells(*keys, *times, fmt.size(row["largest_peak_bytes"]))))
+        rows.append(TableRow(_cells(*keys, *times, fmt.size(row["largest_peak_bytes"])), tags=tags(network=keys[0])))
     headings = ["network", "kernel", "snapshots", *(BY_NAME[name].heading for name in TIMES), "sum over snapshots (s)"]
     note = "Wall time: mean per snapshot, and the sum over all snapshots. Peak memory is that of the process so far."
     return Table("Costs", note, [*headings, "peak memory"], rows, 2)
@@ -149,7 +189,8 @@ def network_table(table: pd.DataFrame, decimals: int) -> Table:
                     else _thousands(row[term.name])
                     for term in terms
                 ),
-            )
+            ),
+            tags=tags(network=row["panel"], rate=rate_text(row["learning_rate"])),
         )
         for row in _records(table)
     ]
@@ -190,6 +231,10 @@ def _number(value: Any, term: Term, decimals: int) -> str:
 
 def _cells(*texts: str) -> list[Cell]:
     return [(text, "") for text in texts]
+
+
+def _tags(keys: Sequence[Cell]) -> dict[str, str]:
+    return tags(network=keys[0][0], rate=keys[1][0])
 
 
 def _thousands(text: str) -> str:

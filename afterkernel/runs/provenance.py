@@ -65,9 +65,13 @@ def device_name(device: torch.device) -> str:
 
 def provenance(data_sha256: str, snapshot_sha256: str) -> dict[str, Any]:
     """The origin of a record, apart from commit and device, as plain data."""
+    import torch
+
     return {
         "versions": versions(),
         "cpu": cpu_model(),
+        # Many CPUs share a model name, "AMD EPYC" for one, and differ in the instructions that torch uses.
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "plugins": described(),
         "data_sha256": data_sha256,
         "snapshot_sha256": snapshot_sha256,

@@ -59,15 +59,20 @@ class Recorder:
 
     Args:
         directory: the folder of the runs to compare, as of one sweep, such as "runs/mine".
-        train, test: (samples, labels) as tensors or numpy arrays; labels of two classes, such as 0 and 1 or -1 and 1,
-            or of several, whose order is that of the model's logits.
+        train: (samples, labels) as tensors or numpy arrays; labels of two classes, such as 0 and 1 or -1 and 1, or of
+            several, whose order is that of the model's logits.
+        test: the same of the test samples.
         name: the name of the network in tables and figures; letters, digits and _ . = + -.
         seed: of the training; results that differ only in it are averaged.
         tags: names and values that distinguish trainings, such as {"width": 64}; part of the run's id.
         kernels: names of kernels, such as ["ntk", "conjugate"], which is the default.
         options: of the evaluation, as on the command line: ["svm=libsvm", "measure.num_images=200"].
-        steps, epochs, losses: when `due` says that the model is to be recorded.
-        dataset, classes, learning_rate: how the data set and its classes are called, and the rate, in the results.
+        steps: training steps after which `due` is true.
+        epochs: epochs after which `due` is true; fractions are allowed.
+        losses: training losses at or below which `due` is true, once for each.
+        dataset: the name of the data set in the results.
+        classes: the names of the classes in the results, in the order of the labels.
+        learning_rate: the learning rate in the results; it is only noted.
         forward: a function of the model and samples that returns the logits of each sample, one or two for two classes
             and one for each of several; by default the model is called.
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from afterkernel.config.schema import every_option
+from afterkernel.config.catalogue import every_option
 from afterkernel.records.columns import NAMES
 from afterkernel.records.record import KernelRecord, Record
 
@@ -100,6 +100,8 @@ def other_machine(recorded: Record, here: Record) -> str:
     pairs = [
         *((name, was.get("versions", {}).get(name), now["versions"].get(name)) for name in _VERSIONS),
         ("CPU", was.get("cpu"), now.get("cpu")),
+        # Earlier records lack it.
+        ("CPU capability", was.get("cpu_capability", now["cpu_capability"]), now["cpu_capability"]),
         *((name, was.get("execution", {}).get(name), now["execution"][name]) for name in _EXECUTION),
     ]
     if now["execution"]["device"] != "cpu":

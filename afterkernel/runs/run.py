@@ -6,7 +6,6 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,22 @@ import torch
 import yaml
 
 from afterkernel.config import Config, config_from_dict, config_to_dict, device
-from afterkernel.config.schema import public
 from afterkernel.data import Problem
 from afterkernel.data.label_noise import with_label_noise
 from afterkernel.errors import MissingPluginError, NotFiniteError, UserError
 from afterkernel.files.reading import read_yaml_text
+from afterkernel.loggers.run_loggers import RunLoggers
 from afterkernel.measures import MeasureState
 from afterkernel.models import Network
 from afterkernel.progress.work import stage
 from afterkernel.records import Record, next_number, write_atomic, write_record
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
 from afterkernel.records.store import remove_record
+from afterkernel.records.training_curve import TrainingCurve, TrainingPoint
 from afterkernel.runs.artifacts import check_checkpoints, check_saved_grams, delete_unkept_artifacts
 from afterkernel.runs.evaluate import Evaluator
 from afterkernel.runs.finished import is_finished, missing_snapshot, snapshots, valid_records
+from afterkernel.runs.loggers import loggers_of
 from afterkernel.runs.run_lock import RunLock
 from afterkernel.runs.run_state import RunState, begin_run, check_tiles, discard_replaced, state_to_evaluate
 from afterkernel.runs.warm_start import read_warm_starts, sample_path, warm_start_path, write_warm_starts
@@ -38,7 +39,6 @@ from afterkernel.training.execution import Execution
 from afterkernel.training.options import NO_AUGMENTATION, ROTATION_SHIFT
 from afterkernel.training.snapshot import Snapshot
 from afterkernel.training.train import train
-from afterkernel.wandb.mirror import Mirror, mirror
 
 log = logging.getLogger(__name__)
 
@@ -125,24 +125,29 @@ def _run(work: _Work) -> None:
     config.measure.warn_of_images(*problem.image_shape[1:])
     _write_config(config, run_dir)
     first: dict[str, object] = {"device": work.state.device, "threads": work.state.threads}
-    with wandb_run(config, run_dir, work.run_id) as wandb_mirror:
+    with loggers_of(config, run_dir, work.run_id, work.state.identity) as loggers:
         with original_execution(config, run_dir, first) as started:
             training = replace(work, config=started)
             while _lacks_snapshots(training):
                 work.check_cancelled()
                 snapshot.remove_summary(run_dir)  # training counts as finished only when it has ended again
-                _train(training)
+                _train(training, loggers)
         for record in work.records().values():
             first = record.provenance.get("execution", first)
         with original_execution(config, run_dir, first) as started:
             evaluated = replace(work, config=started)
-            while diverged := _evaluate_all(evaluated, wandb_mirror, work.records()):
+            while diverged := _evaluate_all(evaluated, loggers, work.records()):
                 _end_before(work, diverged)
     log.info("records are in %s", run_dir / RECORDS)
 
 
-def _train(work: _Work) -> None:
-    config = work.config
+def _train(work: _Work, loggers: RunLoggers) -> None:
+    config, curve = work.config, TrainingCurve(work.run_dir, work.state.identity)
+
+    def on_point(point: TrainingPoint) -> None:
+        if curve.add(point):
+            loggers.log_point(point)
+
     torch.manual_seed(config.seed)
     network = _build(work)
     log.info("%s of width %d: %d parameters", config.arch.name, network.width, network.parameter_count)
@@ -158,6 +163,8 @@ def _train(work: _Work) -> None:
             identity=work.state.identity,
             checkpoint_every_s=config.trainer.checkpoint_every_s,
             check_cancelled=work.check_cancelled,
+            curve_every=config.logger.every_steps,
+            on_point=on_point,
         ),
     )
 
@@ -196,8 +203,8 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
     state = state_to_evaluate(config, run_dir, problem.fingerprint)
     config.measure.warn_of_images(*problem.image_shape[1:])
     work = _Work(config, problem, run_dir, name, state, lock_number, check_cancelled)
-    with cpu_threads(config), wandb_run(config, run_dir, name) as wandb_mirror:
-        if (diverged := _evaluate_all(work, wandb_mirror, {})) is not None:
+    with cpu_threads(config), loggers_of(config, run_dir, name, state.identity) as loggers:
+        if (diverged := _evaluate_all(work, loggers, {})) is not None:
             raise UserError(f"the kernels of epoch {epochs(diverged.epoch)} are not finite: the training has diverged.")
     delete_unkept_artifacts(config, run_dir)
     log.info("records are in %s", run_dir / RECORDS)
@@ -302,8 +309,8 @@ def _end_before(work: _Work, diverged: Snapshot) -> None:
     remove_record(work.run_dir, last.step, work.config.identity.evaluation_id, work.lock_number)
 
 
-def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -> Snapshot | None:
-    """Evaluate each snapshot without a `known` record, and send all records to W&B.
+def _evaluate_all(work: _Work, loggers: RunLoggers, known: dict[int, Record]) -> Snapshot | None:
+    """Evaluate each snapshot without a `known` record, and give all records to the loggers.
 
     A snapshot whose kernels are not finite is returned, if there is one before it.
     """
@@ -342,7 +349,7 @@ def _evaluate_all(work: _Work, wandb_mirror: Mirror, known: dict[int, Record]) -
                 check_cancelled()  # the tiles may be the successor's
                 shutil.rmtree(run_dir / TILES, ignore_errors=True)
                 progress.advance()
-            wandb_mirror.log(record)
+            loggers.log_record(record, number / len(facts_of_all))
     return None
 
 
@@ -368,17 +375,3 @@ def _has_warm_start(work: _Work, facts: Snapshot) -> bool:
 
 def _owner(state: RunState, facts: Snapshot) -> str:
     return f"{state.identity} {facts.sha256}"
-
-
-def wandb_run(config: Config, run_dir: Path, name: str) -> AbstractContextManager[Mirror]:
-    """The W&B run; an evaluation with other options gets a separate one."""
-    plain = config_to_dict(config)
-    root = plain["dataset"].get("root")
-    return mirror(
-        config.logger.wandb,
-        run_dir,
-        name=name if config.identity.run_id == name else f"{name}-{config.identity.evaluation_id}",
-        sweep=config.sweep.name,
-        config=public(plain),
-        local_paths=[str(path) for path in (plain["output_dir"], root) if path],
-    )

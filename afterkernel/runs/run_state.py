@@ -26,10 +26,10 @@ from afterkernel.config import Config, device
 from afterkernel.errors import UserError
 from afterkernel.files.json_data import decode, encode
 from afterkernel.launchers.job import LOG
-from afterkernel.records.files import LOCKS, RECORDS, REPLACED, STATE, write_atomic
+from afterkernel.records.files import CHECKPOINT, LOCKS, RECORDS, REPLACED, STATE, write_atomic
 from afterkernel.records.store import fence_records
 from afterkernel.training import snapshot
-from afterkernel.training.checkpoint import CHECKPOINT, checkpoint_identity
+from afterkernel.training.checkpoint import checkpoint_identity
 from afterkernel.training.identity import mismatch, start_of, training_identity
 
 log = logging.getLogger(__name__)

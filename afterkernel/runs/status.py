@@ -13,6 +13,7 @@ from afterkernel.records.config_file import config_of
 from afterkernel.records.files import CONFIG, RECORDS
 from afterkernel.records.record import Record, is_configured
 from afterkernel.records.store import RunFolder, read_runs
+from afterkernel.text import natural_key
 from afterkernel.training.snapshot_rule import SnapshotRule
 
 
@@ -62,7 +63,9 @@ def status(
         raise UserError(
             f"{directory} contains no runs: there is no {CONFIG} and no {RECORDS}/*.json of a run below it."
         )
-    return sorted(found, key=lambda run: (run.arch or "", run.learning_rate or 0.0, run.seed or 0, run.run_id))
+    return sorted(
+        found, key=lambda run: (run.arch or "", run.learning_rate or 0.0, run.seed or 0, natural_key(run.run_id))
+    )
 
 
 def wanted_epochs(config: dict[str, Any], final_epoch: float | None) -> tuple[float, ...] | None:

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from afterkernel.errors import LockLostError, UserError
-from afterkernel.launchers.job import Echo, Job, JobState, Outcome
+from afterkernel.launchers.job import Job, JobState, Outcome
 from afterkernel.plugins import load, without_collections
 from afterkernel.progress.display import Where, is_shown, print_above
+from afterkernel.progress.work import stage
 from afterkernel.runs.failure import remove_failure, write_failure
 from afterkernel.runs.progress_file import writing_progress
 from afterkernel.runs.run_lock import LockedError, RunLock, run_lock
@@ -28,8 +29,11 @@ WARNINGS_KEPT = 20
 LIGHTNING = ("pytorch_lightning", "lightning_fabric", "lightning")
 
 
-def execute(job: Job, echo: Echo = "plain") -> Outcome:
-    """Run one job in this process. Errors and exits become outcomes; only KeyboardInterrupt is raised."""
+def execute(job: Job, *, prints: bool = True) -> Outcome:
+    """Run one job in this process. Errors and exits become outcomes; only KeyboardInterrupt is raised.
+
+    The log goes to the file of the run and, if it `prints`, to the terminal.
+    """
     started = time.monotonic()
     os.chdir(job.cwd)
     sys.argv[1:] = job.arguments
@@ -39,7 +43,7 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
         return Outcome(job.run_id, state, message, job.log, time.monotonic() - started, user_error, tuple(warned))
 
     warned: list[str] = []
-    with _logging(job, echo, warned):
+    with _logging(job, warned, prints=prints):
         try:
             with run_lock(run_dir) as held, writing_progress(held):
                 remove_failure(run_dir)
@@ -68,7 +72,7 @@ def execute(job: Job, echo: Echo = "plain") -> Outcome:
 
 def _run(job: Job, run_dir: Path, lock: RunLock) -> bool:
     # Imported here, so that a missing package is reported as the failure of a run.
-    with without_collections():
+    with stage("loading packages"), without_collections():
         from afterkernel.config import config_from_dict
         from afterkernel.runs.run import run
 
@@ -147,8 +151,8 @@ def _hush_lightning() -> None:
 
 
 @contextmanager
-def _logging(job: Job, echo: Echo, warned: list[str]) -> Iterator[None]:
-    """Log to the run's file and, depending on `echo`, to the terminal; collect warnings in `warned`."""
+def _logging(job: Job, warned: list[str], *, prints: bool) -> Iterator[None]:
+    """Log to the run's file and, if it `prints`, to the terminal; collect warnings in `warned`."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     handlers: list[logging.Handler] = [_Warnings(warned)]
@@ -157,15 +161,13 @@ def _logging(job: Job, echo: Echo, warned: list[str]) -> Iterator[None]:
         handlers.append(_LogFile(job.log))
     except OSError:
         pass  # taking the lock fails for the same reason, with a message
-    if echo != "none":
+    if prints:
         handlers.append(Terminal())
-    named = f"{job.run_id}  " if echo == "named" else ""
     for handler in handlers:
-        mark = named if not isinstance(handler, _LogFile) else ""
         handler.addFilter(_is_news)
         if not isinstance(handler, _LogFile):
             handler.addFilter(lambda record: not hasattr(record, "log_only"))
-        handler.setFormatter(logging.Formatter(f"%(asctime)s {mark}%(message)s", "%H:%M:%S"))
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     root.handlers = handlers
     _hush_lightning()
     root.setLevel(logging.INFO)

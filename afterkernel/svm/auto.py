@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -33,6 +34,7 @@ class Auto(Backend):
     A package that is missing, or that does not load, is passed over.
     """
 
+    what: ClassVar[str] = "another backend, chosen by device, number of samples and what is installed"
     name: str = option("auto", "which backend (set by svm=NAME)")
     intercept: bool = option(False, "fit an intercept")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -45,6 +45,9 @@ class Backend:
     The subclass is found by the default of its `name`; its fields double as the structured configuration. It never
     judges its own answer: `HardMarginSVM` certifies the dual and derives the `Outcome` from that.
     """
+
+    # What help says of it in one line; without it, the first sentence of the docstring.
+    what: ClassVar[str] = ""
 
     name: str = option("", "which backend (set by svm=NAME)")
     tol: float = option(1e-6, "relative duality gap at which a solution counts as converged", above=0, at_most=1)

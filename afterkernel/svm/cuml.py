@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ class CuML(Backend):
     dtype, of n^2 numbers with an intercept and 4 n^2 without, and a cache of 1 GB.
     """
 
+    what: ClassVar[str] = "cuML's SVC on a GPU, with or without an intercept"
     name: str = option("cuml", "which backend (set by svm=NAME)")
     tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
     intercept: bool = option(False, "fit an intercept; without one, the problem is solved on twice the samples")
@@ -35,7 +36,7 @@ class CuML(Backend):
 
     def check(self) -> None:
         """Raise UserError if there is no CUDA device or the package is missing."""
-        install = "pip install afterkernel[cuml]"
+        install = "pip install afterkernel[gpu-svm]"
         if not torch.cuda.is_available():
             raise UserError(
                 f"svm=cuml needs a CUDA device, and torch finds none: use svm=exact, or {install} where there is one."

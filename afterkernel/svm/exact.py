@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from afterkernel.options import option
 from afterkernel.svm.backend import Backend, Solution
@@ -24,6 +25,7 @@ class Exact(Backend):
     margin of K + max_i K_ii / soft_C I.
     """
 
+    what: ClassVar[str] = "margins to rounding, and a proof where the data are not separable"
     name: str = option("exact", "which backend (set by svm=NAME)")
     soft_C: float = option(  # noqa: N815
         1e3,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -31,6 +32,7 @@ class JST(Backend):
     of `tol`, seen every `check_every` steps, or after `max_steps` steps.
     """
 
+    what: ClassVar[str] = "first-order margin maximisation, which needs little memory (arXiv 2107.00595)"
     name: str = option("jst", "which backend (set by svm=NAME)")
     tol: float = option(1e-3, "relative duality gap at which to stop", above=0, at_most=1)
     algorithm: int = option(1, "1: all samples per step; 2: one random sample per step", at_least=1, at_most=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ class LibLinear(Backend):
     for the dual, not all at a time.
     """
 
+    what: ClassVar[str] = "scikit-learn's LinearSVC by coordinate descent, as in the paper's program"
     name: str = option("liblinear", "which backend (set by svm=NAME)")
     tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
     loss: str = option("squared_hinge", "loss of a sample inside the margin", choices=("squared_hinge", "hinge"))

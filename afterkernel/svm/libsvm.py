@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -23,6 +24,7 @@ class LibSVM(Backend):
     matrix, of 8 n^2 bytes with an intercept and 32 n^2 without, and has a cache of 200 MB.
     """
 
+    what: ClassVar[str] = "scikit-learn's SVC, with or without an intercept"
     name: str = option("libsvm", "which backend (set by svm=NAME)")
     tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
     intercept: bool = option(True, "fit an intercept; without one, the problem is solved on twice the samples")

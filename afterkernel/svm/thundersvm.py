@@ -10,6 +10,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ class ThunderSVM(Backend):
     `shared_libraries` finds, GPU builds first where there is a CUDA device, and `path` names the one that answered.
     """
 
+    what: ClassVar[str] = "ThunderSVM in a process of its own, with an intercept"
     name: str = option("thundersvm", "which backend (set by svm=NAME)")
     tol: float = option(1e-3, "relative duality gap at which a solution counts as converged", above=0, at_most=1)
     C: float = slack_weight()

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from afterkernel.config.schema import every_option
+from afterkernel.config.catalogue import every_option
 
 
 class Composer:

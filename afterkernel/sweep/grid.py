@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -57,42 +58,60 @@ def planned_run(config: Config, overrides: Sequence[str] = (), varied: Sequence[
     return PlannedRun(tuple(overrides), tuple(varied), config, make_job(config))
 
 
-def grid_of(words: Sequence[str], held: DictConfig) -> Sequence[Sequence[str]]:
-    """The overrides of every run of the grid that `words` define; of two for one option the later counts.
+def grids_of(swept: Sequence[str], given: Sequence[str], held: DictConfig) -> list[Sequence[Sequence[str]]]:
+    """The overrides of every run, grid by grid: that of a sweep file's `swept` words, and those of `sweep.also`.
 
-    `held` are the overrides that are the same in every run. Raises UserError for a word that is
-    not accepted, and for more runs than sweep.max_runs.
+    The words `given` on the command line hold in every grid; of two words for one option the later counts. `held` are
+    the overrides that are the same in every run. Raises UserError for a word that is not accepted, and for more runs
+    than sweep.max_runs.
     """
-    overrides = parse(words)
-    check_runs(count_runs(overrides), cast(Sweep, OmegaConf.to_object(held.sweep)))
-    (grid,) = BasicSweeper.split_arguments(overrides, None)
-    return grid
+    sweep = cast(Sweep, OmegaConf.to_object(held.sweep))
+    grids = [parse([*swept, *given]), *(_also(text, swept, given) for text in sweep.also)]
+    check_runs(sum(map(count_runs, grids)), sweep)
+    return [BasicSweeper.split_arguments(grid, None)[0] for grid in grids]
 
 
-def compose_grid(load: Callable[[list[str]], DictConfig], grid: Sequence[Sequence[str]]) -> list[PlannedRun]:
-    """Compose and check every run; `load` composes one from its overrides.
+def _also(text: str, swept: Sequence[str], given: Sequence[str]) -> list[Override]:
+    """The overrides of one further grid, by its text in `sweep.also`."""
+    try:
+        parse(text.split())
+    except UserError as error:
+        raise UserError(f"sweep.also=[{text}]: {error}") from error
+    return parse([*swept, *text.split(), *given])
 
-    Raises UserError for the first invalid run, and for two that are the same run.
+
+def compose_grid(load: Callable[[list[str]], DictConfig], *grids: Sequence[Sequence[str]]) -> list[PlannedRun]:
+    """Compose and check every run; `load` composes one from its overrides. What several grids hold is one run.
+
+    Raises UserError for the first invalid run, and for two of one grid that are the same run.
     """
-    if not grid:
+    every = [overrides for grid in grids for overrides in grid]
+    if not every:
         raise UserError("the sweep has no runs: an option has an empty list of values.")
     planned_runs: dict[str, PlannedRun] = {}
-    varied = varied_options(grid)
-    for overrides in grid:
-        own = tuple(word for word in overrides if word.partition("=")[0] in varied)
-        job = f"job {' '.join(own or overrides)}"
-        try:
-            config = to_config(load(list(overrides)))
-        except UserError as error:
-            raise UserError(f"{job}: {error}") from error
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(f"{job}: {explain(error)}") from error
-        planned = planned_run(config, overrides, own)
-        if planned.job.run_dir in planned_runs:
-            twin = " ".join(planned_runs[planned.job.run_dir].varied or overrides)
-            raise UserError(f"job {twin} and {job} are the same run: remove one of them.")
-        planned_runs[planned.job.run_dir] = planned
+    varied = varied_options(every)
+    for grid in grids:
+        of_grid: dict[str, PlannedRun] = {}
+        for overrides in grid:
+            planned = _composed(load, overrides, varied)
+            if planned.job.run_dir in of_grid:
+                jobs = [" ".join(one.varied or overrides) for one in (of_grid[planned.job.run_dir], planned)]
+                raise UserError(f"job {jobs[0]} and job {jobs[1]} are the same run: remove one of them.")
+            of_grid[planned.job.run_dir] = planned
+        planned_runs |= {run_dir: one for run_dir, one in of_grid.items() if run_dir not in planned_runs}
     return list(planned_runs.values())
+
+
+def _composed(load: Callable[[list[str]], DictConfig], overrides: Sequence[str], varied: set[str]) -> PlannedRun:
+    own = tuple(word for word in overrides if word.partition("=")[0] in varied)
+    job = f"job {' '.join(own or overrides)}"
+    try:
+        config = to_config(load(list(overrides)))
+    except UserError as error:
+        raise UserError(f"{job}: {error}") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"{job}: {explain(error)}") from error
+    return planned_run(config, overrides, own)
 
 
 def finished(planned_runs: Sequence[PlannedRun]) -> set[Path]:
@@ -160,13 +179,13 @@ def _present_images(planned: PlannedRun, images: dict[str, str | None]) -> str |
 
 
 def varied_options(grid: Sequence[Sequence[str]]) -> set[str]:
-    """The names of the options that differ between runs."""
-    values: dict[str, set[str]] = {}
+    """The names of the options that differ between runs; one that only some runs set differs from the others."""
+    values: dict[str, list[str]] = {}
     for overrides in grid:
         for word in overrides:
             name, _, value = word.partition("=")
-            values.setdefault(name, set()).add(value)
-    return {name for name, found in values.items() if len(found) > 1}
+            values.setdefault(name, []).append(value)
+    return {name for name, found in values.items() if len(set(found)) > 1 or len(found) < len(grid)}
 
 
 def save_grid(planned_runs: Sequence[PlannedRun]) -> None:

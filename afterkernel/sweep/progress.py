@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from afterkernel.launchers.job import Job, Outcome
-from afterkernel.progress.display import ProgressRow, ProgressView, display, print_above
+from afterkernel.progress.display import ProgressRow, ProgressView, Where, display, print_above
 from afterkernel.progress.work import Progress
 from afterkernel.runs.progress_file import read_progress
 from afterkernel.runs.run_lock import owner_of
-from afterkernel.sweep.time_remaining import RunTiming, TimeRemaining, mean_run_s, time_left
+from afterkernel.sweep.time_remaining import RunTiming, TimeRemaining, mean_run_s, run_rate, time_left
 from afterkernel.text import duration
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -60,6 +60,7 @@ class SweepProgress:
         self.running: dict[str, RunProgress] = {}
         self._most = 0
         self._looked_s = float("-inf")
+        self._printed_s = clock()
         self._next = 0
 
     def on_start(self, job: Job) -> None:
@@ -90,7 +91,7 @@ class SweepProgress:
         """The time that the sweep will still take, from the last progress of its runs."""
         now_s, running = self.clock(), list(self.running.values())
         known = [run.run_timing(now_s) for run in running]
-        return time_left(self._finished_s(), known, self.to_go, min(self._most, len(running) + self.to_go))
+        return time_left(self._finished_s(), known, self.to_go, self._at_once)
 
     def summary(self) -> str:
         """Counts and time left."""
@@ -100,8 +101,21 @@ class SweepProgress:
         parts += [f"{elsewhere} left to other processes"] if elsewhere else []
         parts += [f"{len(self.running)} running"] if self.running else []
         parts += [f"{self.to_go} to go"] if self.to_go else []
-        left = self.left() if self.running or self.to_go else None
-        return ", ".join([*parts, str(left)] if left is not None else parts)
+        if self.running or self.to_go:
+            parts += self._pace()
+        return ", ".join(parts)
+
+    def _pace(self) -> list[str]:
+        """Runs per hour and the time left, as far as known."""
+        now_s, left = self.clock(), self.left()
+        whole_s = mean_run_s(self._finished_s(), [run.run_timing(now_s) for run in self.running.values()])
+        rate = [run_rate(self._at_once, whole_s)] if whole_s and self._at_once else []
+        return [*rate, *([str(left)] if left is not None else [])]
+
+    @property
+    def _at_once(self) -> int:
+        """How many runs will run at a time."""
+        return min(self._most, len(self.running) + self.to_go)
 
     def refresh(self) -> None:
         """Read the progress of running jobs, at most once per second, and in turn if they are many."""
@@ -126,11 +140,16 @@ class SweepProgress:
         parts = sum(run.fraction(whole_s, now_s) or 0.0 for run in running)
         return ProgressView(rows, f"sweep {self.name}: {self.summary()}", (ended + parts) / max(self.total, 1))
 
+    def print_line(self, line: str, where: Where = "out") -> None:
+        """Print a line above the display, or where its stream goes."""
+        self._printed_s = self.clock()
+        print_above(line, where)
+
     @contextmanager
-    def shown(self, *, streams_output: bool) -> Iterator[None]:
-        """Show the progress on a terminal during the block; elsewhere a line per minute, unless the runs print here."""
+    def shown(self) -> Iterator[None]:
+        """Show the progress on a terminal during the block; elsewhere print it after a minute without a line."""
         with display(self.view) as on_terminal:
-            if on_terminal or streams_output:
+            if on_terminal:
                 yield
                 return
             ended = threading.Event()
@@ -143,9 +162,10 @@ class SweepProgress:
                 thread.join()
 
     def _lines(self, ended: threading.Event) -> None:
-        while not ended.wait(SECONDS_BETWEEN_LINES):
-            self.refresh()
-            print_above(self.summary())
+        while not ended.wait(max(self._printed_s + SECONDS_BETWEEN_LINES - self.clock(), 0.01)):
+            if self.clock() - self._printed_s >= SECONDS_BETWEEN_LINES:
+                self.refresh()
+                self.print_line(self.summary())
 
     def _finished_s(self) -> Sequence[float]:
         return [outcome.wall_s for outcome in self.of("finished")]
@@ -184,6 +204,6 @@ def run_timing(report: Progress | None, spent_s: float) -> RunTiming:
 def describe_progress(report: Progress | None) -> str:
     """The progress of a run in words; for a stage that reports none, for how long it has been running."""
     if report is None:
-        return "beginning"
+        return "starting"
     silent_s = 0.0 if report.silent_since is None else time.time() - report.silent_since
     return report.words if silent_s < SILENT_S else f"{report.words}, running, {duration(silent_s)}"

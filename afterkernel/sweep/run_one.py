@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from afterkernel.config import Config
+from afterkernel.exit_codes import ExitCode
 from afterkernel.runs.worker import execute
 from afterkernel.sweep.grid import planned_run, recorded
 from afterkernel.sweep.progress import display_run
@@ -24,4 +25,4 @@ def run_one(config: Config) -> int:
         return 0
     log = "" if outcome.user_error else f" (log: {outcome.log})"
     print(f"afterkernel: {outcome.message}{log}", file=sys.stderr)
-    return 2 if outcome.user_error else 1
+    return ExitCode.USER_ERROR if outcome.user_error else ExitCode.FAILED

@@ -44,6 +44,14 @@ def mean_run_s(finished_s: Sequence[float], running: Sequence[RunTiming]) -> flo
     return sum(whole) / len(whole) if whole else None
 
 
+def run_rate(at_once: int, whole_s: float) -> str:
+    """The pace of a sweep of which so many runs run at a time: 23 runs/h, 2.5 runs/h, 12 runs/min."""
+    an_hour = 3600 * at_once / max(whole_s, 1e-9)
+    if an_hour >= 600:
+        return f"{an_hour / 60:,.0f} runs/min"
+    return f"{an_hour:.0f} runs/h" if an_hour >= 10 else f"{an_hour:.1f} runs/h"
+
+
 def time_left(
     finished_s: Sequence[float], running: Sequence[RunTiming], to_go: int, at_once: int = 1
 ) -> TimeRemaining | None:

@@ -1,18 +1,20 @@
-"""Lightning callbacks: checkpoints, the random state, cancelling, progress."""
+"""Lightning callbacks: checkpoints, the random state, cancelling, progress, the training curve."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from afterkernel.progress.work import Stage
+from afterkernel.records.training_curve import TrainingPoint
 from afterkernel.training.checkpoint import read_checkpoint, write_checkpoint
+from afterkernel.training.module import Classifier
 
 
 class CheckpointFile(CheckpointIO):
@@ -89,10 +91,10 @@ class CheckCancelled(pl.Callback):
 
 
 class ReportEpoch(pl.Callback):
-    """Reports epoch and loss to a stage of progress, whose total is the number of epochs."""
+    """Reports epoch, loss and pace to a stage of progress, whose total is the number of epochs of so many images."""
 
-    def __init__(self, stage: Stage, *, at_most: bool) -> None:
-        self.stage, self.of = stage, "of at most" if at_most else "of"
+    def __init__(self, stage: Stage, images: int, *, at_most: bool) -> None:
+        self.stage, self.images, self.of = stage, images, "of at most" if at_most else "of"
         self._losses = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -109,7 +111,48 @@ class ReportEpoch(pl.Callback):
         """Report the epoch and the mean loss (nats) of its batches so far."""
         self._losses += float(outputs["cross_entropy"])
         epoch, batches = trainer.current_epoch, batch_idx + 1
-        self.stage.update(
-            epoch + batches / trainer.num_training_batches,
-            f"epoch {epoch + 1} {self.of} {trainer.max_epochs}, loss {self._losses / batches:.3g}",
+        done = epoch + batches / trainer.num_training_batches
+        pace = self.images * (done - self.stage.done_before) / max(time.monotonic() - self.stage.began, 1e-9)
+        loss = f"loss {self._losses / batches:.3g}"
+        self.stage.update(done, f"epoch {epoch + 1} {self.of} {trainer.max_epochs}, {loss}, {pace:,.0f} images/s")
+
+
+class CurvePoints(pl.Callback):
+    """Reports points of the training curve: every `every` steps, at the end of each epoch and of training.
+
+    A point has the mean loss of the batches since the last one. It depends only on its step, as checkpoints are written
+    at the ends of epochs: a training that continues makes the same points.
+    """
+
+    def __init__(self, every: int, report: Callable[[TrainingPoint], None]) -> None:
+        self.every, self.report = every, report
+        self._since: list[float] = []
+        self._epoch: list[float] = []
+        self._lr = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the means again."""
+        self._since, self._epoch = [], []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        """Remember the learning rate of this step, which the schedule changes after it."""
+        self._lr = cast(Classifier, pl_module).current_lr
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: object) -> None:
+        """Report a point if one is due."""
+        module, step, loss = cast(Classifier, pl_module), trainer.global_step, float(outputs["cross_entropy"])
+        self._since.append(loss)
+        self._epoch.append(loss)
+        ends_epoch = step % module.steps_an_epoch == 0
+        if not (ends_epoch or step % self.every == 0 or trainer.should_stop):
+            return
+        point = TrainingPoint(
+            step=step,
+            epoch=step / module.steps_an_epoch,
+            batch_loss=sum(self._since) / len(self._since),
+            lr=self._lr,
+            progress=step / module.most_steps,
+            epoch_loss=sum(self._epoch) / len(self._epoch) if ends_epoch else None,
         )
+        self._since = []
+        self.report(point)

@@ -20,7 +20,6 @@ from afterkernel.errors import UserError
 from afterkernel.files.reading import read_bytes
 from afterkernel.records.files import write_atomic
 
-CHECKPOINT = "training.ckpt"
 VERSION = 1
 
 

@@ -15,14 +15,15 @@ from afterkernel.data.batches import Batches
 from afterkernel.data.problem import Problem
 from afterkernel.models import Network
 from afterkernel.progress.work import stage
+from afterkernel.records.files import CHECKPOINT
 from afterkernel.training.callbacks import (
     CheckCancelled,
     CheckpointFile,
+    CurvePoints,
     ReportEpoch,
     SaveCheckpoint,
     SaveRandomState,
 )
-from afterkernel.training.checkpoint import CHECKPOINT
 from afterkernel.training.execution import Execution
 from afterkernel.training.loss_checks import copied_state
 from afterkernel.training.module import Classifier
@@ -53,13 +54,12 @@ def fit(
         timer,
         SaveRandomState(),
         saved,  # decides whether training ends, so it comes before the checkpoint
+        CurvePoints(execution.curve_every, execution.on_point),
         SaveCheckpoint(path, execution.checkpoint_every_s, execution.check_cancelled),
     ]
-    epochs = float(training.epochs)
-    if training.max_steps is not None:
-        epochs = min(epochs, training.max_steps / module.steps_an_epoch)
-    with stage("training", epochs) as progress:
-        callbacks.append(ReportEpoch(progress, at_most=training.loss_target is not None))
+    with stage("training", module.most_steps / module.steps_an_epoch) as progress:
+        at_most = training.loss_target is not None
+        callbacks.append(ReportEpoch(progress, len(problem.x_train), at_most=at_most))
         batches = _batches(problem, training, execution.seed)
         _fit(module, batches, callbacks, execution.device, path, execution.identity)
     return saved.ending()

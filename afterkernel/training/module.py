@@ -40,6 +40,18 @@ class Classifier(pl.LightningModule):
         """Number of batches of an epoch."""
         return math.ceil(len(self.problem.x_train) / self.options.batch_size)
 
+    @property
+    def most_steps(self) -> int:
+        """Number of steps after which training ends, if nothing else ends it before."""
+        steps = self.options.epochs * self.steps_an_epoch
+        return steps if self.options.max_steps is None else min(steps, self.options.max_steps)
+
+    @property
+    def current_lr(self) -> float:
+        """The learning rate `lr`, as its schedule has changed it; those of single parameters may be multiples of it."""
+        group = self.trainer.optimizers[0].param_groups[0]
+        return float(self.options.lr * group["lr"] / group.get("initial_lr", group["lr"]))
+
     def configure_optimizers(self) -> Any:
         """The optimiser, and the schedule of the learning rate if it has one; the rate changes after each step."""
         optimizer = make_optimizer(self.network, self.options)

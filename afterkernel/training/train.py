@@ -11,8 +11,8 @@ from afterkernel.data.problem import Problem
 from afterkernel.kernels.machine import memory_format
 from afterkernel.models import Network
 from afterkernel.plugins import without_collections
+from afterkernel.records.files import CHECKPOINT
 from afterkernel.text import epochs
-from afterkernel.training.checkpoint import CHECKPOINT
 from afterkernel.training.execution import Execution
 from afterkernel.training.function import trained_function
 from afterkernel.training.metrics import measure

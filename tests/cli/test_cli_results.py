@@ -99,4 +99,5 @@ def test_status_shows_the_disk_use(sweep, capsys):
     status_main([str(sweep)])
     lines = capsys.readouterr().out.splitlines()
     assert "3.01 MiB" in lines[1]
-    assert lines[2] == f"on disk 3.01 MiB (kernels 3.00 MiB, records {fmt.size(records)})"
+    hint = f"python -m afterkernel clean {sweep} frees some of it"
+    assert lines[2] == f"on disk 3.01 MiB (grams 3.00 MiB, records {fmt.size(records)}); {hint}"

@@ -170,11 +170,14 @@ def test_what_makes_another_machine(runs):
     for name, value in {
         "versions": {**same["versions"], "python": "3.0"},
         "cpu": "another",
+        "cpu_capability": "another",
         "execution": {**same["execution"], "threads": 7},
     }.items():
         assert other_machine(dataclasses.replace(one, provenance={**same, name: value}), one)
     versions = {**same["versions"], "afterkernel": "9"}
     assert not other_machine(dataclasses.replace(one, provenance={**same, "versions": versions}, commit="x"), one)
+    earlier = {name: value for name, value in same.items() if name != "cpu_capability"}
+    assert not other_machine(dataclasses.replace(one, provenance=earlier), one)
 
 
 def test_a_cell_has_the_same_options_but_the_seed(runs):

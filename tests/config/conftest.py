@@ -6,7 +6,8 @@ import pytest
 from hydra.core.config_store import ConfigStore
 
 from afterkernel import plugins
-from afterkernel.config import compose, places, schema
+from afterkernel.config import catalogue, places, schema
+from afterkernel.config.composition import compose
 
 
 @pytest.fixture
@@ -33,5 +34,5 @@ def _copied(node):
 def _clear_caches():
     """These are keyed by the names of plugins, and tests load several under one name."""
     schema._register.cache_clear()
-    schema._every_option.cache_clear()
+    catalogue.forget()
     plugins._load_installed.cache_clear()

@@ -12,16 +12,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from afterkernel.claims import CLAIMS
 from afterkernel.config import compose, config_from_dict, config_to_dict, override, to_config
-from afterkernel.config.check import check
-from afterkernel.config.help import help_text
+from afterkernel.config.catalogue import every_option
+from afterkernel.config.checks import check
+from afterkernel.config.help import help_on
 from afterkernel.config.overrides import choices, count_runs, groups
 from afterkernel.config.places import CONF, SWEEPS
-from afterkernel.config.schema import KINDS, Config, every_option, register
+from afterkernel.config.schema import KINDS, Config, register
 from afterkernel.errors import UserError
 from afterkernel.measures import MEASURES
 from afterkernel.options import check_bounds, walk
 from afterkernel.text import closest_option
-from afterkernel.wandb.mirror import Wandb
+from afterkernel.wandb.options import Wandb
 
 
 def config(*overrides):
@@ -37,8 +38,12 @@ def test_defaults_are_those_of_the_paper():
     assert made.logger.wandb.mode == "offline"
 
 
+def _unwrapped(text):
+    return " ".join(text.split())
+
+
 def test_every_measure_is_a_choice_and_help_shows_its_cost():
-    text = help_text("usage")
+    text = _unwrapped(help_on("all"))
     for name, kind in MEASURES.items():
         assert config(f"measure={name}").measure.names == [name]
         assert kind.what in text
@@ -168,7 +173,7 @@ def test_override_keeps_what_it_does_not_name():
 
 
 def test_every_option_has_help_and_help_has_every_option():
-    text = help_text("usage")
+    text = _unwrapped(help_on("all"))
     for name in every_option():
         assert name.endswith(".name") or f"{name}=" in text
     for group, kinds in KINDS.items():
@@ -191,7 +196,7 @@ MISTAKES = {
     "~training.lr": "training.lr can't be deleted",
     "training=adam": "training=adam is not known: choose one of sgd, sgd_rotation, sgd_rotation_shift",
     "+training.typo=1": "training.typo is not an option",
-    "+typo=1": "typo is not an option: python -m afterkernel --help lists all options",
+    "+typo=1": "typo is not an option: python -m afterkernel --help all lists all options",
     "arch=vgx": "arch=vgx is not known (did you mean vgg?): choose one of mlp, resnet, sum, vgg, vit.",
     "arch.init=foo": "arch.init=foo is not known: choose one of glorot, pytorch, ntk",
     "arch.budget=5": "arch.budget=5 is too small: vgg on 1x8x8 images has at least 1193 parameters",

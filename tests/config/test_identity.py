@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterkernel.config import Config, compose, to_config
+from afterkernel.config.catalogue import every_option
 from afterkernel.config.identity import deciding
 from afterkernel.config.kernel_options import Kernel
-from afterkernel.config.schema import KINDS, every_option
+from afterkernel.config.schema import KINDS
 from afterkernel.data.sources.digits import Digits
 from afterkernel.data.sources.folder import ImageFolder
 from afterkernel.measures import MEASURES, measure_options
@@ -48,7 +49,9 @@ AFFECTS = {
 DOES_NOT = {
     *("dataset.root", "dataset.download", "kernel.budget_bytes", "kernel.resumable", "keep", "output_dir", "force"),
     *("trainer.device", "trainer.checkpoint_every_s", "trainer.threads", "svm.timeout_s", "svm.library"),
-    *("logger.wandb.mode", "logger.wandb.project", "logger.wandb.entity"),
+    *(f"logger.wandb.{name}" for name in ("mode", "project", "entity", "share", "code", "git", "console", "artifacts")),
+    *("logger.every_steps", "logger.csv.enabled", "logger.tensorboard.enabled"),
+    *("logger.mlflow.enabled", "logger.mlflow.tracking_uri"),
     *("sweep.name", "sweep.on_error", "sweep.claims", "sweep.dry_run", "sweep.max_runs", "sweep.recorded", "plugins"),
 }
 TARGET = "training.loss_target=0.1"

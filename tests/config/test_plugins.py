@@ -14,8 +14,9 @@ from afterkernel.config import (
     override,
     to_config,
 )
-from afterkernel.config.help import help_text
-from afterkernel.config.schema import every_option, load_plugins
+from afterkernel.config.catalogue import every_option
+from afterkernel.config.help import help_on
+from afterkernel.config.schema import load_plugins
 from afterkernel.errors import MissingPluginError, UserError
 from afterkernel.models import MLP
 
@@ -106,7 +107,7 @@ def test_a_class_of_a_plugin_is_a_choice_with_its_options_and_its_help(write):
     )
     assert made.plugins == ["lab.measures", "lab.nets"]
     assert {"arch.depth_of_field", "measure.top"} <= set(every_option())
-    text = help_text("usage")
+    text = " ".join(help_on("all").split())
     assert "an option of its own" in text
     assert "share of the trace in the largest eigenvalues" in text
     assert config_from_dict(config_to_dict(made)) == made
@@ -260,7 +261,7 @@ def test_two_measures_of_plugins_may_not_share_an_option(write):
 
 def test_an_error_of_this_package_is_not_blamed_on_a_plugin(write, monkeypatch):
     write("lab/nets.py", NETS)
-    monkeypatch.setattr(sys.modules["afterkernel.config.check"], "check_budget", lambda *_: 1 / 0)
+    monkeypatch.setattr(sys.modules["afterkernel.config.checks"], "check_budget", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         config("plugins=[lab.nets]", "arch=narrow")
 

@@ -78,7 +78,9 @@ def options_of(panel):
 
 
 def test_a_section_for_every_claim_with_its_words_and_panels_then_the_topics(workspace, findings):
-    found = sections(workspace)
+    first, *found = sections(workspace)
+    assert (first["name"], first["isOpen"], len(first["panels"])) == ("At a glance", True, 10)
+    assert first["panels"][1]["config"]["metrics"] == ["network/net_test_error"]
     assert [section["name"][:3] for section in found[:6]] == [f"{name.upper()}:" for name in CLAIMS]
     for section, (name, claim) in zip(found, CLAIMS.items(), strict=False):
         text, *drawn = section["panels"]
@@ -92,17 +94,26 @@ def test_a_section_for_every_claim_with_its_words_and_panels_then_the_topics(wor
     assert verdict("c2", findings) == "not tested"
     assert verdict("c1", findings) == "undecided"
     assert [section["name"] for section in found[6:]] == [
-        *("Network", "Test errors", "Invariances", "Alignment", "Spectrum and effective rank", "Distance and velocity"),
+        *(
+            "Training",
+            "Network",
+            "Test errors",
+            "Invariances",
+            "Alignment",
+            "Spectrum and effective rank",
+            "Distance and velocity",
+        ),
         *("Health of the SVMs", "Costs", "By layer"),
     ]
 
 
 def test_panels_name_what_runs_log_and_all_of_it(workspace, report, swept):
-    logged = {name for run in swept.mirrored for row in run.history for name in row if not name.startswith("_")}
+    logged = {name for run in swept.mirrored for row in run.history for name in row if name[0] != "_"}
+    logged = {name for name in logged if not name.startswith("at_a_glance/")}  # copies
     named = set().union(*map(metrics_of, every_panel(workspace, report)))
     assert {"ntk/swap_invariance", "ntk/alignment_with_conjugate", "network/train_loss"} <= named
     assert named <= logged
-    in_topics = set().union(*(metrics_of(panel) for section in sections(workspace)[6:] for panel in section["panels"]))
+    in_topics = set().union(*(metrics_of(panel) for section in sections(workspace)[7:] for panel in section["panels"]))
     assert in_topics == logged - {"epoch"}
 
 

@@ -7,11 +7,14 @@ from pathlib import Path
 import command_errors as words
 import data_errors as data
 import file_errors as files
+import logger_errors as loggers
 import path_errors as paths
 import sweep_errors as sweeps
 import value_errors as values
 import written_errors as written
 from error_case import ErrorCase
+
+from afterkernel.exit_codes import ExitCode
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 
@@ -23,6 +26,7 @@ ERROR_CASES: dict[str, list[ErrorCase]] = {
     "Numbers": values.NUMBERS,
     "Lists": values.LISTS,
     "Texts": values.TEXTS,
+    "Loggers": loggers.LOGGERS,
     "References": values.REFERENCES,
     "Code, and Hydra's own settings": values.CODE,
     "Deleted and chosen": values.DELETED,
@@ -56,13 +60,18 @@ file never runs code. Each row is a test (`tests/errors`); `...` replaces text t
 
 def page() -> str:
     """The text of docs/errors.md."""
-    parts = [HEAD]
+    parts = [HEAD, "\n## Exit codes\n\n| code | meaning |\n| --- | --- |\n"]
+    parts += [f"| {int(code)} | {code.meaning} |\n" for code in ExitCode]
     for heading, cases in ERROR_CASES.items():
         parts.append(
             f"\n## {heading}\n\n| cause | arguments of `python -m afterkernel` | message |\n| --- | --- | --- |\n"
         )
-        parts += [f"| {each.done} | `{_cell(each.words)}` | {_cell(each.sentence)} |\n" for each in cases]
+        parts += [f"| {each.done} | `{_cell(each.words)}` | {_text(each.sentence)} |\n" for each in cases]
     return "".join(parts)
+
+
+def _text(text: str) -> str:
+    return _cell(text).replace("<", "&lt;")  # outside code it would be a tag
 
 
 def _cell(text: str) -> str:

@@ -117,7 +117,7 @@ DELETED = [
 ]
 
 SUGGESTIONS = [
-    M("an option of other libraries", "training.nesterov=true", "training.nesterov is not an option: python -m afterkernel --help lists all options."),
+    M("an option of other libraries", "training.nesterov=true", "training.nesterov is not an option: python -m afterkernel --help all lists all options."),
     M("an option without its section", "lr=0.1", "lr is not an option: did you mean training.lr?"),
     M("a misspelt section", "trainig.lr=0.1", "trainig.lr is not an option: did you mean training.lr?"),
     M("two letters exchanged", "arch.widht=3", "arch.widht is not an option: did you mean arch.width?"),

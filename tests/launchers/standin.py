@@ -9,7 +9,7 @@ from pathlib import Path
 from afterkernel.launchers.job import Job, Outcome
 
 
-def execute(job: Job, echo: str = "plain") -> Outcome:
+def execute(job: Job, *, prints: bool = True) -> Outcome:
     """Act, and record it in the run's folder: one file `begun.N` each time that the job begins, `ended` at its end."""
     folder = Path(job.run_dir)
     folder.mkdir(parents=True, exist_ok=True)

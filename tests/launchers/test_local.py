@@ -118,3 +118,14 @@ def test_more_processes_than_jobs_leave_no_core_idle(monkeypatch):
     monkeypatch.setattr(local, "visible_gpus", lambda: [])
     assert [each["OMP_NUM_THREADS"] for each in Local(processes=8).environments(2)] == ["4", "4"]
     assert [each["OMP_NUM_THREADS"] for each in Local(processes=16).environments(20)] == ["1"] * 16
+
+
+def test_auto_is_a_run_on_each_core_within_the_limit_of_the_container(monkeypatch):
+    monkeypatch.setattr(local, "visible_gpus", lambda: [])
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert Local(processes="auto").environments(20) == [{}]
+    assert Local(processes="auto").describe(20) == "launcher=local, one run at once"
+    monkeypatch.setattr(local, "available_cores", lambda: 4)
+    assert [each["OMP_NUM_THREADS"] for each in Local(processes="auto").environments(20)] == ["1"] * 4
+    assert Local(processes="auto").describe(20) == "launcher=local, 4 runs at once"
+    assert Local(processes="auto").environments(1) == [{}]  # one run has the whole machine

@@ -45,7 +45,7 @@ def fail():
 def test_any_exception_of_a_process_is_one_failed_run(monkeypatch, make_jobs, recorder, answer):
     monkeypatch.setattr(processes, "ProcessPoolExecutor", pool_that(answer))
     events = recorder()
-    run_in_processes(make_jobs(a={}, b={}, c={}), events, standin.execute, [{}, {}], "none")
+    run_in_processes(make_jobs(a={}, b={}, c={}), events, standin.execute, [{}, {}])
     assert events.states == dict.fromkeys("abc", "failed")
     assert type(answer).__name__ in events.outcomes["a"].message
 
@@ -54,7 +54,7 @@ def test_a_process_that_cannot_be_served_ends_the_sweep(monkeypatch, make_jobs, 
     monkeypatch.setattr(processes, "ProcessPoolExecutor", pool_that(ValueError("no"), fail))
     monkeypatch.setattr(processes, "GRACE_S", 0.1)
     with pytest.raises(RuntimeError, match="no shutting down"):
-        run_in_processes(make_jobs(a={}, b={}), recorder(), standin.execute, [{}], "none")
+        run_in_processes(make_jobs(a={}, b={}), recorder(), standin.execute, [{}])
 
 
 def end_thread(name, run_dir):
@@ -85,7 +85,7 @@ def test_a_dead_thread_of_the_engine_is_one_failed_run_and_its_process_ends(make
     jobs = make_jobs(a={}, b={"act": "sleep", "sleep_s": 1000}, c={}, d={})
     end_thread("ExecutorManagerThread", folder / "b")
     events = recorder()
-    run_in_processes(jobs, events, standin.execute, [{}], "none")
+    run_in_processes(jobs, events, standin.execute, [{}])
     assert events.states == {"a": "finished", "b": "failed", "c": "finished", "d": "finished"}
     assert "the managing thread of joblib's engine ended" in events.outcomes["b"].message
     pid = (folder / "b" / "begun.0").read_text().split()[0]
@@ -110,7 +110,7 @@ def test_a_thread_of_the_engine_that_dies_between_jobs_costs_no_run(make_jobs, r
     jobs = make_jobs(a={"act": "sleep", "sleep_s": 0.0}, b={}, c={})
     events = Waits()
     end_thread(name, folder / "a")
-    run_in_processes(jobs, events, standin.execute, [{}], "none")
+    run_in_processes(jobs, events, standin.execute, [{}])
     assert set(events.states) == set("abc")
     assert events.states["b"] == events.states["c"] == "finished"
 
@@ -120,7 +120,7 @@ def test_worker_threads_that_end_silently_end_the_sweep(monkeypatch, make_jobs, 
     monkeypatch.setattr(processes, "LOOK_S", 0.05)
     monkeypatch.setattr(processes._WorkerThread, "run", lambda self: None)
     with pytest.raises(RuntimeError, match="threads that serve the worker processes have ended"):
-        run_in_processes(make_jobs(a={}, b={}), recorder(), standin.execute, [{}], "none")
+        run_in_processes(make_jobs(a={}, b={}), recorder(), standin.execute, [{}])
 
 
 def is_running(pid):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import logger_records
 import pytest
-import test_wandb_mirror as mirrors
+import test_wandb_run as runs_of
 from wandb_server import serving
 
 from afterkernel.__main__ import main
@@ -30,12 +30,12 @@ def resumed(tmp_path):
     """A run that was interrupted after two of its snapshots, and then resumed to its end."""
     run_dir = tmp_path / "runs" / "tiny" / "one"
     run_dir.mkdir(parents=True)
-    config = mirrors.configured(tmp_path)
+    config = runs_of.configured(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        mirrors.broken_off(config, run_dir, KeyboardInterrupt(), epochs=2)
-    with mirrors.mirrored(config, run_dir) as mirror:
+        runs_of.broken_off(config, run_dir, KeyboardInterrupt(), epochs=2)
+    with runs_of.mirrored(config, run_dir) as loggers:
         for epoch in range(3):
-            mirror.log(logger_records.record(epoch, final=epoch == 2))
+            loggers.log_record(logger_records.record(epoch, final=epoch == 2), 1.0)
     return SimpleNamespace(runs=tmp_path / "runs", id=f"tiny-{config.identity.run_id}")
 
 

@@ -12,6 +12,7 @@ with without_collections():
     import sklearn.datasets  # noqa: F401
     import torch
 
+    import afterkernel.cli._start
     import afterkernel.cli.run
     import afterkernel.runs.run
     import afterkernel.training.fit  # noqa: F401

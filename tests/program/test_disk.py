@@ -56,4 +56,4 @@ def test_a_log_that_the_disk_does_not_take_ends_no_run(tmp_path, monkeypatch):
     job = Job("a", {}, str(tmp_path / "s" / "a"), str(tmp_path))
     (tmp_path / "s" / "a").mkdir(parents=True)
     (tmp_path / "s" / "a" / "run.log").symlink_to("/dev/full")
-    assert worker.execute(job, "none").state == "finished"
+    assert worker.execute(job, prints=False).state == "finished"

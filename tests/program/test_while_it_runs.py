@@ -82,9 +82,12 @@ def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path)
     code, text = OnTerminal(words, tmp_path).end()
     assert code == 1, text
     assert re.search(r"sweep s: 0 of 2 done, 1 running, 1 to go", text)
-    assert re.search(r"mlp-lr0.1-seed0-\w+ +(beginning|training: epoch \d+ of at most 100, loss [\d.e-]+) ", text)
+    assert re.search(r"^\W+25lloading packages and reading the options \(\d+ s\)", text)  # from the start on
+    stages = r"starting|loading [a-z ]+|training: epoch \d+ of at most 100, loss [\d.e-]+, [\d,]+ images/s"
+    assert re.search(rf"mlp-lr0.1-seed0-\w+ +({stages}) ", text)
     # Whole lines, each once during the sweep; the failure again at the end.
-    assert len(re.findall(r"\[1/2\] finished mlp-lr0.1-seed0-\w+ in [\dmins ]+(; about .* left)?\r\n", text)) == 1
+    numbers = r"NTK [\d.]+ % -> AK [\d.]+ %, swap [\d.]+ -> [\d.]+"
+    assert len(re.findall(rf"\[1/2\] mlp: {numbers}, [\dmins ]+(; about .* left)?\r\n", text)) == 1
     assert (
         len(
             re.findall(r"\[2/2\] FAILED resnet-lr0.1-seed0-\w+: training.batch_size=59 .* \(log: .*run.log\)\r\n", text)
@@ -100,7 +103,8 @@ def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path)
     assert sum("snapshot saved" in log for log in logs) == 1
     assert not list(tmp_path.rglob("*.progress*"))
     # The display is removed, and the cursor is back.
-    assert text.rindex("\x1b[?25h") < text.rindex("1 of 2 runs finished")
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+    assert text.endswith("\r\x1b[1A\x1b[2K")
     assert "Traceback" not in text
 
 
@@ -134,9 +138,23 @@ def test_status_from_another_process_shows_the_progress_of_runs(program, working
     cwd, _ = working
     done = program("status", "runs/s", cwd=cwd)
     assert done.returncode == 0, done.stderr
-    line = r"mlp-\S+ .* running .* training: epoch \d+ of 1000000, loss \S+, over .* left \(process \d+ on "
-    assert re.search(line, done.stdout)
+    detail = r"training: epoch \d+ of 1000000, loss \S+, [\d,]+ images/s, over .* left \(process \d+ on "
+    assert re.search(rf"mlp-\S+ .* running .* {detail}", done.stdout)
     assert re.fullmatch(r"0 of 2 runs done, 1 running, 1 to go, over .* left", done.stdout.splitlines()[-1])
+
+
+def test_status_watches_until_it_is_interrupted(working):
+    cwd, _ = working
+    command = [sys.executable, "-m", "afterkernel", "status", "runs/s", "--watch"]
+    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = [process.stdout.readline() for _ in range(3)]
+    assert first[0].startswith("0 of 2 runs done, 1 running, 1 to go")
+    assert re.match(r"  mlp-\S+: running, ", first[1])
+    assert re.match(r"  mlp-\S+: to go$", first[2])
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=200)
+    assert (process.returncode, err) == (0, "")
+    assert re.search(r"^on disk ", out, re.M)  # the table of `status` at the end
 
 
 def test_status_takes_no_word_of_a_killed_run(program, working):
@@ -164,13 +182,20 @@ def test_a_run_in_a_pipe_has_its_own_lines_alone(program, tmp_path):
     assert done.stderr == ""
 
 
-def test_in_a_pipe_there_are_plain_lines(sweep):
+def test_in_a_pipe_a_sweep_has_one_line_a_run_with_its_numbers(sweep):
     output = (sweep / "output.txt").read_text()
     assert "\x1b" not in output
     assert "\r" not in output
-    assert output.count("snapshot saved") == 4 * 3
-    assert re.search(r"^\[1/4\] finished \S+ in \d+ s; about .* left$", output, re.M)
-    assert re.search(r"^\[4/4\] finished \S+ in \d+ s$", output, re.M)
+    first, *lines, last = [line for line in output.splitlines() if not re.match(r"\d of 4 done, ", line)]
+    assert first.startswith("sweep ")
+    assert last == "4 of 4 runs finished"
+    numbers = r"NTK [\d.]+ % -> AK [\d.]+ %, swap [\d.]+ -> [\d.]+, (\d+ min )?\d+ s"
+    for place, line in enumerate(lines, start=1):
+        left = "; about .* left" if place < 4 else ""
+        assert re.fullmatch(rf"\[{place}/4\] \w+ seed \d: {numbers}{left}", line), line
+    assert len(lines) == 4
+    logs = [path.read_text() for path in sweep.glob("runs/*/*/run.log")]
+    assert sum(log.count("snapshot saved") for log in logs) == 4 * 3
 
 
 def test_a_run_killed_during_the_display_is_reported_and_ctrl_c_ends_the_others(tmp_path):

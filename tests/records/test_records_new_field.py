@@ -23,7 +23,7 @@ from afterkernel.records import read_records, write_record
 from afterkernel.records.glossary import TERMS, markdown, term
 from afterkernel.report.figure_trajectory import trajectory
 from afterkernel.report.sections import make_sections
-from afterkernel.wandb.mirror import numbers_of
+from afterkernel.records.metrics import numbers_of
 
 assert ak.__file__.startswith(sys.argv[1]), ak.__file__
 (older,) = read_records("runs")

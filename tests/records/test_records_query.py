@@ -176,8 +176,9 @@ def test_a_connection_is_cut_off_even_where_a_query_was_not_looked_at(folder):
                 open_results.execute(query.format(path)).fetchall()
 
 
-def test_the_examples_in_the_readme_take_one_svm_alone(tmp_path, make_record):
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_examples_in_the_docs_take_one_svm_alone(tmp_path, make_record):
+    pages = ("README.md", "docs/how-to/own-model.md")
+    text = "".join((Path(__file__).parents[2] / page).read_text() for page in pages)
     queries = re.findall(r'--sql "(.*?)"|ak\.sql\(".*?", "(.*?)"\)', text)
     assert len(queries) >= 2
     write_record(tmp_path / "run0", make_record(evaluation_id="a", svm_backend="exact"), 1)

@@ -36,13 +36,14 @@ def _writer(root: Path) -> Callable[..., Path]:
         kernel_fields: dict | None = None,
         provenance: dict | None = None,
         config: dict | None = None,
+        losses: tuple[float, ...] = (),
         **fields,
     ) -> Path:
         last = max(errors) if last is None else last
         config = config or {
             "arch": {"name": arch},
             "training": {"epochs": last, "lr": rate, **(training or {})},
-            "snapshot": {"epochs": sorted({0, *errors, last})},
+            "snapshot": {"epochs": sorted({0, *errors, last}), "losses": [*losses]},
             "seed": seed,
         }
         plain = {
@@ -55,6 +56,7 @@ def _writer(root: Path) -> Callable[..., Path]:
             "n_train": 1000,
             "n_test": 500,
             "net_test_error": 0.0777,
+            "train_loss": 0.25,
             **fields,
         }
         run = root / plain["sweep"] / plain["run_id"]
@@ -98,7 +100,6 @@ def _writer(root: Path) -> Callable[..., Path]:
                 epoch=epoch,
                 step=10 * epoch,
                 final=epoch == last,
-                train_loss=0.25,
                 net_train_error=0.1,
                 wall_s_train=1.0,
                 config_sha256="0" * 64,

@@ -8,7 +8,7 @@ from claim_rows import at_losses, finding, rows, wobble
 
 from afterkernel.claims.statements import STATEMENTS
 from afterkernel.records.answers import pack
-from afterkernel.report import claim_cards, figure_claim
+from afterkernel.report import claim_cards, claim_table, figure_claim
 from afterkernel.text import MISSING
 
 BY_RATE = {0.03: 0.06, 0.1: -0.04, 0.3: -0.17}
@@ -52,13 +52,13 @@ def test_too_few_seeds_for_any_effect_are_said():
     found = finding("c3", rows(value, nets=("vgg",), rates=tuple(BY_RATE), seeds=range(6)))
     unreachable = [one for _, one in found.comparisons if one.test.detectable == math.inf]
     assert unreachable
-    assert "none" in [cell for row in claim_cards._table(found).rows for cell, _ in row.cells]
+    assert "none" in [cell for row in claim_table.comparison_table(found).rows for cell, _ in row.cells]
     summaries = [one.detectable for one in claim_cards.summarise_parts(found)]
     assert "With n = 6 seeds no effect would be shown in 80 % of sweeps, among so many comparisons" in summaries
 
 
 def test_the_file_of_the_table_has_every_number_unrounded(turning):
-    frame = claim_cards.comparison_frame(turning)
+    frame = claim_table.comparison_frame(turning)
     assert len(frame) == 9
     assert sorted(set(frame["learning_rate"])) == sorted(BY_RATE)
     row, (_, one) = frame.iloc[0], turning.comparisons[0]
@@ -74,7 +74,7 @@ def test_an_interval_over_seeds_and_images_is_shown_where_answers_are_recorded()
     frame["svm_test_wrong"], frame["svm_test_error"] = [pack(one) for one in drawn], drawn.mean(axis=1)
     found = finding("c1", frame)
     assert "over seeds and images [" in claim_cards.summarise_parts(found)[0].effect
-    (row,) = claim_cards.comparison_frame(found).to_dict("records")
+    (row,) = claim_table.comparison_frame(found).to_dict("records")
     assert row["seeds_and_images95_low"] < row["effect"] < row["seeds_and_images95_high"]
     assert found.verdict == "confirmed"
 
@@ -82,7 +82,7 @@ def test_an_interval_over_seeds_and_images_is_shown_where_answers_are_recorded()
 def test_a_comparison_that_is_not_tested_has_its_remark_in_the_table():
     paths = {0.01: lambda *_: [0.3, 0.22], 0.1: lambda *_: [0.15, 0.09], 1.0: lambda *_: [0.08, 0.05]}
     found = finding("c5", at_losses(lambda m, loss, **_: 0.1 + 0.01 * math.log(loss), paths, losses=(0.1,)))
-    table = claim_cards._table(found)
+    table = claim_table.comparison_table(found)
     (row,) = table.rows
     cells = dict(zip(table.headings, row.cells, strict=True))
     assert cells["finding"] == ("open", "losses differ")

@@ -6,6 +6,7 @@ import pytest
 from claim_rows import MEASURES, finding, rows, verdicts, wobble
 
 from afterkernel.claims import CLAIMS, ComparisonOutcome
+from afterkernel.claims.readings import DIVERGED
 from afterkernel.claims.statements import STATEMENTS
 from afterkernel.records.answers import pack
 
@@ -172,7 +173,7 @@ def test_learning_rates_are_compared_one_by_one():
 def test_what_is_left_out_is_counted_with_its_reason():
     frame = rows(lambda m, epoch, seed, arch, **_: 0.05 - 0.01 * (epoch > 0) + wobble(seed, arch, epoch), nets=("vgg",))
     frame["gap"] = frame["gap"].astype("Float64")
-    frame.loc[frame["seed"] == 0, "diverged"] = True
+    frame.loc[frame["seed"] == 0, "training_failure"] = DIVERGED
     frame.loc[(frame["seed"] == 1) & (frame["epoch"] == 10), "separable"] = False
     frame.loc[(frame["seed"] == 2) & (frame["epoch"] == 0), "gap"] = pd.NA  # separable, but by less than rounding
     frame.loc[(frame["seed"] == 3) & (frame["epoch"] == 10), "converged"] = False
@@ -189,7 +190,7 @@ def test_what_is_left_out_is_counted_with_its_reason():
 
 def test_runs_that_all_diverged_are_seen_and_do_not_hold_up_the_other_rates():
     frame = rows(lambda m, epoch, seed, arch, **_: 0.5 - epoch / 100 + wobble(seed, arch, epoch), rates=(0.1, 1.0))
-    frame.loc[frame["learning_rate"] == 1.0, "diverged"] = True
+    frame.loc[frame["learning_rate"] == 1.0, "training_failure"] = DIVERGED
     found = finding("c2", frame[frame["arch"] == "vgg"])
     assert verdicts(found) == ["confirmed", "not measured"]
     assert [one.sample.obstacle for _, one in found.comparisons] == ["", "diverged"]
@@ -198,7 +199,7 @@ def test_runs_that_all_diverged_are_seen_and_do_not_hold_up_the_other_rates():
 
 def test_a_run_that_diverged_had_a_sound_initialisation():
     frame = rows(lambda m, epoch, seed, kernel, **_: 0.5 + wobble(seed, kernel, epoch), nets=("vgg",))
-    frame.loc[frame["seed"] == 0, "diverged"] = True
+    frame.loc[frame["seed"] == 0, "training_failure"] = DIVERGED
     counts = {part.part.statement: len(part.comparisons[0].sample.seeds) for part in finding("c4", frame).parts[2:]}
     assert counts == {"S8": 10, "S9": 9}
 

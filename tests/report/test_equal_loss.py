@@ -137,7 +137,7 @@ def test_the_initialisation_is_no_snapshot_of_an_after_kernel():
 def test_seeds_that_lack_a_remaining_rate_are_left_out_with_the_reason():
     frame = at_losses(by_rate(-0.01), close(), losses=(0.1,))
     bad = (frame["seed"] == 3) & (frame["learning_rate"] == 1.0)
-    frame.loc[bad, "diverged"] = True
+    frame.loc[bad, "training_failure"] = DIVERGED
     frame.loc[(frame["seed"] == 5) & (frame["learning_rate"] == 0.1), "separable"] = False
     (_, one), *_ = finding("c5", frame).comparisons
     assert one.sample.seeds == (0, 1, 2, 4, 6, 7, 8, 9)

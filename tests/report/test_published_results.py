@@ -9,11 +9,10 @@ from afterkernel.report.markdown import build_markdown
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 FOLDERS = sorted(path.parent for path in RESULTS.rglob("records.parquet"))
-HAND_WRITTEN = {"README.md"}
 
 
 def pages(folder):
-    return {path.name for path in folder.glob("*.md")} - HAND_WRITTEN
+    return {path.name for path in folder.glob("*.md")}
 
 
 def tables(folder):

@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing on the console, nothing from the network, no overflow, tables that sort."""
+"""The page in a real browser: quiet, local, accessible in light and dark, no overflow; tables sort, filters filter."""
 
 import base64
 import json
@@ -23,6 +23,9 @@ FLAGS = [
     "--hide-scrollbars",
 ]
 WIDTHS = {"wide": 1400, "narrow": 400}
+# Width and colour scheme.
+LOOKS = {"light": (1400, "light"), "dark": (1400, "dark"), "narrow": (400, "light")}
+_UNFOLD = "document.querySelectorAll('details').forEach(one => { one.open = true; })"
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,7 @@ def browser(tmp_path_factory):
     from selenium.webdriver.chrome.service import Service
 
     browser = webdriver.Chrome(options=options, service=Service(driver))
+    browser.set_script_timeout(300)
     yield browser
     browser.quit()
 
@@ -59,11 +63,13 @@ def page(run_writer, tmp_path_factory) -> Path:
     return build(folder)
 
 
-def open_at(browser, page, width):
+def open_at(browser, page, width, scheme="light", anchor=""):
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     browser.get_log("browser"), browser.get_log("performance")
-    browser.get(page.as_uri())
+    browser.get(page.as_uri() + anchor)
 
 
 def screenshot(browser, path, width):
@@ -86,6 +92,7 @@ def test_the_page_is_quiet_local_and_fits(browser, page, name, request):
     open_at(browser, page, width)
     assert browser.get_log("browser") == []
     assert [url for url in requests(browser) if not url.startswith(("data:", "file:"))] == []
+    browser.execute_script(_UNFOLD)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     # Nothing but what scrolls in its own box is wider than the screen, and every figure has been drawn.
     wide = browser.execute_script(
@@ -101,36 +108,143 @@ def test_the_page_is_quiet_local_and_fits(browser, page, name, request):
     assert path.stat().st_size > 50_000
 
 
+@pytest.mark.parametrize("look", list(LOOKS))
+def test_axe_finds_no_violation(browser, page, look):
+    axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
+    open_at(browser, page, *LOOKS[look])
+    browser.execute_script(_UNFOLD)
+    browser.execute_script((Path(axe.__file__).parent / "axe.min.js").read_text())
+    found = browser.execute_async_script(
+        "axe.run().then(found => arguments[0](["
+        "found.violations.map(one => [one.id, one.nodes.map(node => node.html.slice(0, 200))]), found.passes.length]))"
+    )
+    violations, n_passed = found
+    assert violations == []
+    assert n_passed > 20
+
+
+@pytest.mark.parametrize("name", list(WIDTHS))
+def test_finding_effect_and_p_are_in_view_of_claim_tables(browser, page, name):
+    open_at(browser, page, WIDTHS[name])
+    browser.execute_script(_UNFOLD)
+    cut = browser.execute_script(
+        "return [...document.querySelectorAll('.evidence table.sortable')].flatMap(table =>"
+        " [...table.tHead.rows[0].cells].filter(cell => /finding|effect|p holds|p does not/.test(cell.textContent) &&"
+        " cell.getBoundingClientRect().right > table.parentElement.getBoundingClientRect().right + 1)"
+        " .map(cell => cell.textContent))"
+    )
+    assert cut == []
+
+
 def column(browser, place):
-    rows = "[...document.querySelector('#claim-c2 table').tBodies[0].rows]"
-    return browser.execute_script(f"return {rows}.map(row => row.cells[arguments[0]].innerText)", place)
+    """The cells of a column, group by group, without the groups' headings."""
+    return browser.execute_script(
+        "return [...document.querySelector('#claim-c2 table.sortable').tBodies].map(body =>"
+        " [...body.rows].slice(1).map(row => row.cells[arguments[0]].firstChild.textContent))",
+        place,
+    )
 
 
-def test_a_click_on_a_heading_sorts_up_down_and_back(browser, page):
+def test_a_click_on_a_heading_sorts_within_groups_up_down_and_back(browser, page):
     open_at(browser, page, 1400)
-    headings = browser.find_elements("css selector", "#claim-c2 thead th")
-    names = [one.text.split("\u00a0")[0] for one in headings]
-    place = names.index("effect")
+    browser.execute_script(_UNFOLD)
+    headings = browser.find_elements("css selector", "#claim-c2 table.sortable thead th")
+    place = [one.get_attribute("textContent") for one in headings].index("effect")
     given = column(browser, place)
-    numbers = [float(text.split(" ")[0].replace("\u2212", "-")) for text in given]
-    assert len(set(numbers)) == 2
+    assert [len(group) for group in given] == [2, 2]
+
+    def number(text):
+        return float(text.split(" ")[0].replace("\u2212", "-"))
+
+    orders = {
+        "ascending": [sorted(group, key=number) for group in given],
+        "descending": [sorted(group, key=number, reverse=True) for group in given],
+        None: given,
+    }
     button = headings[place].find_element("css selector", "button")
-    for state, expected in (("ascending", sorted(numbers)), ("descending", sorted(numbers)[::-1]), ("none", numbers)):
-        button.click()
+    for state, expected in orders.items():
+        button.send_keys("\ue007")  # Enter
         assert headings[place].get_attribute("aria-sort") == state
-        found = [float(text.split(" ")[0].replace("\u2212", "-")) for text in column(browser, place)]
-        assert found == expected
+        assert column(browser, place) == expected
 
 
 def test_verdicts_and_the_partial_banner_are_seen(browser, page):
     open_at(browser, page, 1400)
     assert "28 of 29 runs are done (1 failed)" in browser.find_element("css selector", ".banner").text
-    card = browser.find_element("id", "verdict-c2")
-    assert card.find_element("css selector", "h3").text.split() == ["C2", "confirmed", "provisional"]
+    row = browser.find_element("id", "verdict-c2").text
+    assert "confirmed provisional" in row
     assert "killed by signal 9" in browser.find_element("id", "runs").text
     browser.find_element("link text", "Provenance").click()
     top = browser.execute_script("return document.getElementById('provenance').getBoundingClientRect().top")
     assert 0 <= top < 900
+
+
+def is_seen(browser, selector):
+    return browser.execute_script(
+        "const one = document.querySelector(arguments[0]), box = one.getBoundingClientRect();"
+        " return one.checkVisibility() && box.top >= 0 && box.top < innerHeight",
+        selector,
+    )
+
+
+def test_a_comparison_leads_to_its_seeds_and_these_to_their_runs(browser, page):
+    open_at(browser, page, 1400)
+    assert not browser.execute_script("return document.querySelector('#evidence-c1').checkVisibility()")
+    browser.find_element("css selector", "#verdict-c1 a[href='#evidence-c1']").click()
+    link = browser.find_element("css selector", "#evidence-c1 td a[href='#seeds-c1-0']")
+    assert link.text == "7"
+    link.click()
+    assert is_seen(browser, "#seeds-c1-0")
+    runs = browser.find_elements("css selector", "#seeds-c1-0 td a")
+    assert len(runs) == 7
+    target = runs[3].get_attribute("hash")
+    runs[3].click()
+    assert is_seen(browser, f"[id='{target[1:]}']")
+    cells = browser.find_elements("css selector", f"[id='{target[1:]}'] td")
+    assert cells[0].text == "mnist 3/8"
+    assert cells[3].text == "3"
+
+
+def test_filters_hide_rows_and_show_them_again(browser, page):
+    from selenium.webdriver.support.ui import Select
+
+    open_at(browser, page, 1400)
+    shown = "return document.querySelectorAll('#errors > .table tbody tr:not([hidden])').length"
+    assert browser.execute_script(shown) == 4
+    Select(browser.find_element("name", "network")).select_by_visible_text("vgg")
+    Select(browser.find_element("name", "rate")).select_by_visible_text("0.03")
+    assert browser.execute_script(shown) == 1
+    assert " of " in browser.find_element("css selector", ".filter output").text
+    browser.find_element("css selector", ".filter [type=reset]").click()
+    assert browser.execute_script(shown) == 4
+
+
+def test_without_scripts_everything_is_there_and_columns_can_be_shown(browser, page):
+    browser.get("about:blank")  # another anchor of the same page would not load it again
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        open_at(browser, page, 1400, anchor="#seeds-c1-0")
+        assert not browser.find_element("css selector", ".filter").is_displayed()
+        assert browser.find_element("id", "seeds-c1-0").is_displayed()  # a link unfolds what it leads to
+        further = browser.find_element("css selector", "#evidence-c1 td.further")
+        assert not further.is_displayed()
+        browser.find_element("css selector", "#evidence-c1 .toggle").send_keys(" ")
+        assert further.is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_paper_has_the_comparisons_and_no_controls(browser, page):
+    open_at(browser, page, 1400)
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        seen = "return [...document.querySelectorAll(arguments[0])].map(one => one.checkVisibility())"
+        assert set(browser.execute_script(seen, "nav, .filter, .toggle, .skip")) == {False}
+        assert set(browser.execute_script(seen, ".evidence table.sortable, .data-part h3")) == {True}
+        assert set(browser.execute_script(seen, ".seeds table, .trajectories figure")) == {False}
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 FIGURE = "document.querySelector('#claim-c2 figure.chart')"

@@ -8,8 +8,10 @@ from afterkernel.claims import CLAIMS
 from afterkernel.records import SkippedWarning, read_records
 from afterkernel.records.exported import export
 from afterkernel.records.store import read_distinct_runs
-from afterkernel.report import build, claim_cards, runs
+from afterkernel.report import build, runs
+from afterkernel.report.judging import requested_claims
 from afterkernel.report.markdown import build_markdown
+from afterkernel.report.training_failure import training_failures
 
 
 def keep(folder, **named):
@@ -55,10 +57,10 @@ def test_a_grid_that_is_none_is_named(write_run, tmp_path):
 
 def test_a_sweep_names_the_claims_that_it_is_to_answer(write_run, tmp_path):
     write_run({0: 0.1, 5: 0.05})
-    assert claim_cards.requested_claims(read_records(tmp_path)) == list(CLAIMS)
+    assert requested_claims(read_records(tmp_path)) == list(CLAIMS)
     config = {"training": {"epochs": 5, "lr": 0.1}, "snapshot": {"epochs": [0, 5]}, "sweep": {"claims": ["c4", "c1"]}}
     write_run({0: 0.1, 5: 0.05}, config=config, run_id="asks", seed=1)
-    assert claim_cards.requested_claims(read_records(tmp_path)) == ["c1", "c4"]
+    assert requested_claims(read_records(tmp_path)) == ["c1", "c4"]
     page = build(tmp_path).read_text()
     assert "Not tested by these sweeps: C2, C3, C5, C6." in page
     assert 'id="verdict-c2"' not in page
@@ -84,20 +86,33 @@ def test_verdicts_on_the_page_follow_the_data(write_run, tmp_path):
     build(tmp_path)
     page = (tmp_path / "report" / "index.html").read_text()
     for name, verdict in (("c1", "confirmed"), ("c2", "confirmed"), ("c5", "not-measured")):
-        assert f'<article class="card {verdict}" id="verdict-{name}">' in page
+        assert f'id="verdict-{name}" class="{verdict}"' in page
     assert "provisional" not in page.split("</style>")[1]
 
 
-def test_runs_that_diverged_are_listed_and_left_out(write_run, tmp_path):
+@pytest.mark.parametrize(
+    ("failed", "reason"),
+    [
+        ({"training_end": "diverged"}, "diverged"),
+        ({"train_loss": 0.7}, "training loss above 0.3 at every snapshot"),
+    ],
+)
+def test_runs_without_a_trained_network_are_listed_and_left_out(failed, reason, write_run, tmp_path):
     for seed in range(8):
-        end = {"training_end": "diverged"} if seed < 2 else {}
-        write_run({0: 0.1, 5: 0.08 + seed / 1000}, seed=seed, **end)
+        fields = failed if seed < 2 else {"train_loss": 0.29}
+        write_run({0: 0.1, 5: 0.08 + seed / 1000}, seed=seed, losses=(0.3, 0.1), **fields)
     build(tmp_path)
     page = (tmp_path / "report" / "index.html").read_text()
-    listed = "2 runs diverged, and count for no claim: mnist 3 against 8, vgg, learning rate 0.1 (seed 0, 1)."
-    assert listed in page
-    table = (tmp_path / "report" / "tables" / "claim_c1.csv").read_text()
-    assert "2 of 8 seeds (diverged)" in table
+    assert f'<th scope="row">Runs without a trained network ({reason})</th>' in page
+    assert "mnist 3/8: 2 of 8 (vgg, learning rate 0.1, seed 0, 1)" in page
+    assert page.count(f"<small>{reason}</small>") == 2  # in the table of runs
+    assert f"2 of 8 seeds ({reason})" in (tmp_path / "report" / "tables" / "claim_c1.csv").read_text()
+
+
+def test_without_losses_to_reach_or_an_end_a_run_counts_as_trained(write_run, tmp_path):
+    write_run({0: 0.1, 5: 0.1}, train_loss=0.7)
+    write_run({0: 0.1, 5: 0.1}, last=10, seed=1, training={"loss_target": 0.1}, train_loss=0.7)
+    assert training_failures(read_records(tmp_path)) == {}
 
 
 def test_a_file_of_records_has_the_report_of_its_folder_and_its_runs_as_they_are(write_run, tmp_path):
@@ -114,6 +129,7 @@ def test_a_file_of_records_has_the_report_of_its_folder_and_its_runs_as_they_are
     assert "2 of 3 runs are done" in page.read_text()
     build(tmp_path / "demo")
     tables = sorted(path.name for path in (tmp_path / "demo/report/tables").glob("*.csv"))
+    tables.remove("runs_not_done.csv")  # a file of records does not know which runs were planned
     assert tables
     for name in tables:
         assert (page.parent / "tables" / name).read_bytes() == (tmp_path / "demo/report/tables" / name).read_bytes()

@@ -16,7 +16,7 @@ def test_disk_use_is_parted_by_kind(tmp_path):
     (tmp_path / "wandb" / "latest-run").symlink_to("offline-run-1")
     (tmp_path / "gone").symlink_to("nowhere")
     found = disk_use(tmp_path)
-    kinds = ("records", "snapshots", "kernels", "tiles", "wandb")
+    kinds = ("records", "snapshots", "grams", "tiles", "wandb")
     assert [found[kind] for kind in kinds] == [1, 20, 300, 4000, 50000]
     assert found.total() >= 654321
     assert describe_use(found).startswith("639 KiB (other 586 KiB, wandb 48.8 KiB")

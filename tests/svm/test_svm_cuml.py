@@ -109,14 +109,14 @@ def test_a_package_that_does_not_load(fake, monkeypatch):
 
 def test_missing_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=r"needs a CUDA device.*pip install afterkernel\[cuml\]"):
+    with pytest.raises(UserError, match=r"needs a CUDA device.*pip install afterkernel\[gpu-svm\]"):
         BACKENDS["cuml"]().check()
 
 
 def test_missing_package(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs the package cuml.*pip install afterkernel\[cuml\]"):
+    with pytest.raises(UserError, match=r"needs the package cuml.*pip install afterkernel\[gpu-svm\]"):
         HardMarginSVM("cuml").fit(*problem()[1:])
 
 

@@ -11,7 +11,7 @@ from afterkernel.records import read_records
 from afterkernel.records.exported import export
 from afterkernel.runs.planned import planned
 from afterkernel.runs.run import run
-from afterkernel.sweep.grid import compose_grid, finished, recorded
+from afterkernel.sweep.grid import compose_grid, finished, grids_of, recorded
 
 SMALL = [
     "arch=mlp",
@@ -53,6 +53,28 @@ def test_runs_with_wrong_labels_are_finished_like_others(tmp_path):
 
 def test_what_differs_between_runs_is_what_is_swept(entries):
     assert [entry.varied for entry in entries] == [("sweep.name=a",), ("sweep.name=b",)]
+
+
+def test_grids_are_joined_and_what_both_hold_is_one_run():
+    trained = [*SMALL, "training.epochs=1"]
+    first = [[*trained, "seed=0"], [*trained, "seed=1"]]
+    second = [[*trained, "seed=1", f"training.augment={name}"] for name in ("none", "rotation")]
+    joined = compose_grid(compose, first, second)
+    assert [run.varied for run in joined] == [("seed=0",), ("seed=1",), ("seed=1", "training.augment=rotation")]
+    with pytest.raises(UserError, match="are the same run"):
+        compose_grid(compose, first, [second[0], [*trained, "seed=1"]])
+
+
+def test_the_words_of_a_command_hold_in_every_grid_of_a_sweep():
+    held = compose(['sweep.also=["training.lr=0.1 training.augment=rotation","seed=5"]', "arch=mlp"])
+    grids = grids_of(["training.lr=0.1,0.3", "seed=range(2)"], ["seed=7", "arch=mlp"], held)
+    seen = [[dict(word.split("=") for word in run) for run in grid] for grid in grids]
+    assert [[run["training.lr"] for run in grid] for grid in seen] == [["0.1", "0.3"], ["0.1"], ["0.1", "0.3"]]
+    assert {run["seed"] for grid in seen for run in grid} == {"7"}
+    assert [run.get("training.augment") for grid in seen for run in grid] == [None, None, "rotation", None, None]
+    held.sweep.max_runs = 4
+    with pytest.raises(UserError, match=r"the sweep has 5 runs, more than sweep\.max_runs=4"):
+        grids_of(["training.lr=0.1,0.3"], [], held)
 
 
 def test_the_same_run_twice_is_an_error(tmp_path):

@@ -35,14 +35,14 @@ def taken_over(lock: object) -> None:
 
 def test_a_failure_is_kept(job, tmp_path, monkeypatch):
     fail_with(monkeypatch, FileNotFoundError(2, "No such file or directory", "x"))
-    assert worker.execute(job, "none").state == "failed"
+    assert worker.execute(job, prints=False).state == "failed"
     assert "No such file" in read_failure(tmp_path / "s" / "a")
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file or directory", "x"), ValueError("half a file")])
 def test_what_fails_since_another_process_has_taken_over_is_no_failure(job, tmp_path, monkeypatch, error):
     fail_with(monkeypatch, error, taken_over)
-    outcome = worker.execute(job, "none")
+    outcome = worker.execute(job, prints=False)
     assert (outcome.state, outcome.message) == ("locked", "a was taken over by another process")
     assert read_failure(tmp_path / "s" / "a") is None
 
@@ -51,6 +51,6 @@ def test_a_lock_beyond_the_last_number_is_one_failed_run(job, tmp_path):
     owner = LockOwner("host", "locked", "1@1", "token", 0.0, released=True)
     (tmp_path / "s" / "a" / "locks").mkdir(parents=True)
     (tmp_path / "s" / "a" / "locks" / "999999999999999999.json").write_text(json.dumps(asdict(owner)))
-    outcome = worker.execute(job, "none")
+    outcome = worker.execute(job, prints=False)
     assert (outcome.state, outcome.user_error) == ("failed", True)
     assert "999999999999999999, the largest number allowed: remove that file" in outcome.message

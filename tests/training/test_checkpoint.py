@@ -10,8 +10,8 @@ from saved_snapshots import assert_same, saved
 import afterkernel as ak
 from afterkernel.data.sources.digits import Digits
 from afterkernel.errors import UserError
+from afterkernel.records.files import CHECKPOINT
 from afterkernel.training import snapshot
-from afterkernel.training.checkpoint import CHECKPOINT
 from afterkernel.training.execution import Execution
 from afterkernel.training.options import Snapshots, Training
 from afterkernel.training.train import train

@@ -12,8 +12,8 @@ import afterkernel as ak
 from afterkernel.data.batches import Batches
 from afterkernel.data.sources.digits import Digits
 from afterkernel.errors import UserError
+from afterkernel.records.files import CHECKPOINT
 from afterkernel.training import snapshot
-from afterkernel.training.checkpoint import CHECKPOINT
 from afterkernel.training.execution import Execution
 from afterkernel.training.metrics import logits
 from afterkernel.training.options import Snapshots, Training

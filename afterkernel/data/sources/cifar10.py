@@ -16,6 +16,7 @@ from afterkernel.options import option
 class CIFAR10(TorchvisionSource):
     """Classes airplane to truck of CIFAR-10, 3 channels, official splits; files in root/cifar-10-batches-py."""
 
+    what: ClassVar[str] = "CIFAR-10: colour photographs of ten classes, 32x32 pixels"
     name: str = option("cifar10", "source of the images")
     minus: str = option("cat", "class labelled 0")
     plus: str = option("dog", "class labelled 1")

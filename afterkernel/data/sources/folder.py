@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ class ImageFolder(Source):
     names; those with other suffixes, and hidden ones, are no images.
     """
 
+    what: ClassVar[str] = "image files of your own, as root/train/CLASS/* and root/test/CLASS/*"
     name: str = option("folder", "source of the images")
     root: str = option("", "folder that holds train/CLASS/ and test/CLASS/ with image files", redact=True)
 

@@ -29,6 +29,7 @@ _PUBLISHED = {
 class MNIST(TorchvisionSource):
     """Digits "0" to "9" of MNIST, 1 channel, official splits; files in root/MNIST/raw."""
 
+    what: ClassVar[str] = "MNIST: handwritten digits, 28x28 pixels"
     name: str = option("mnist", "source of the images")
     minus: str = option("3", "class labelled 0")
     plus: str = option("8", "class labelled 1")

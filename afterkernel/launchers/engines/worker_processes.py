@@ -22,10 +22,9 @@ from joblib.externals.loky import ProcessPoolExecutor, process_executor
 from joblib.externals.loky.backend.utils import kill_process_tree
 
 from afterkernel.launchers.interrupt import interrupted_once
-from afterkernel.launchers.job import Echo, Job, Outcome
+from afterkernel.launchers.job import Job, Outcome
 from afterkernel.launchers.launcher import Execute, JobEvents
 from afterkernel.plugins import skip_last_collection
-from afterkernel.progress.display import is_shown
 
 GRACE_S = 20.0
 LOOK_S = 1.0
@@ -36,18 +35,17 @@ Message = Job | tuple[Outcome, threading.Event] | BaseException | None
 
 
 def run_in_processes(
-    jobs: Sequence[Job], events: JobEvents, execute: Execute, environments: Sequence[Mapping[str, str]], echo: Echo
+    jobs: Sequence[Job], events: JobEvents, execute: Execute, environments: Sequence[Mapping[str, str]]
 ) -> None:
     """Run jobs in as many processes as there are environments, with the contract of `Launcher.launch`.
 
-    Each process is a pool of one of loky, joblib's engine: if it dies, only its job fails.
+    Each process is a pool of one of loky, joblib's engine: if it dies, only its job fails. What a job prints goes to
+    its log.
     """
-    if is_shown():
-        echo = "none"  # the progress display uses the terminal
     waiting, messages = deque(jobs), queue.SimpleQueue[Message]()
     stop = threading.Event()
     slots = [
-        _WorkerThread(waiting, messages, stop, environment, partial(_run_job, execute, echo))
+        _WorkerThread(waiting, messages, stop, environment, partial(_run_job, execute))
         for environment in environments[: len(jobs)]
     ]
     with interrupted_once() as force_stop:
@@ -221,17 +219,17 @@ def _initialise(parent: int) -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def _run_job(execute: Execute, echo: Echo, job: Job) -> Outcome:
-    with _output_to_log(job) if echo == "none" else contextlib.nullcontext():
+def _run_job(execute: Execute, job: Job) -> Outcome:
+    with _output_to_log(job):
         try:
-            return execute(job, echo)
+            return execute(job, prints=False)
         except KeyboardInterrupt:
             return Outcome(job.run_id, "interrupted", "interrupted", job.log, 0.0)
 
 
 @contextlib.contextmanager
 def _output_to_log(job: Job) -> Iterator[None]:
-    """Send what libraries print to the run's log instead of the terminal with the display."""
+    """Send what libraries print to the run's log instead of the terminal."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [(number, os.dup(number)) for number in (1, 2)]

@@ -16,8 +16,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from afterkernel.config.check import check
-from afterkernel.config.explain import explain, unknown
+from afterkernel.config.catalogue import every_option
+from afterkernel.config.checks import check
+from afterkernel.config.explanations import explain, unknown
 from afterkernel.config.identity import used_plugins
 from afterkernel.config.overrides import check_once, check_override, read
 from afterkernel.config.places import CONF
@@ -26,7 +27,6 @@ from afterkernel.config.schema import (
     Config,
     config_from_dict,
     config_to_dict,
-    every_option,
     load_plugins,
     register,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from afterkernel.config.schema import every_option
+from afterkernel.config.catalogue import every_option
 from afterkernel.options import wanted
 from afterkernel.text import closest_option
 
@@ -68,10 +68,10 @@ def unknown(name: str, known: set[str] | None = None) -> str:
     everywhere = every_option()
     if name in everywhere:
         group = name.split(".")[0]
-        hint = "python -m afterkernel --help lists the options of each."
+        hint = f"python -m afterkernel --help {group} lists the choices of {group}."
         return f"{name} is not an option of the selected {group}: {hint}"
     near = closest_option(name, known or everywhere)
-    hint = "python -m afterkernel --help lists all options." if near is None else f"did you mean {near}?"
+    hint = "python -m afterkernel --help all lists all options." if near is None else f"did you mean {near}?"
     return f"{name} is not an option: {hint}"
 
 

@@ -1,4 +1,4 @@
-"""What a run logs to W&B, read back from its offline files; and runs whose mirror fails."""
+"""What a run logs to W&B, read back from its offline files; and runs whose logger fails."""
 
 import contextlib
 import logging
@@ -14,13 +14,17 @@ import pytest
 import wandb_offline
 
 from afterkernel.config import compose, override, to_config
-from afterkernel.config.schema import every_option, public
+from afterkernel.config.catalogue import every_option
+from afterkernel.config.schema import public
 from afterkernel.errors import UserError
-from afterkernel.runs.run import wandb_run
-from afterkernel.wandb.mirror import Wandb
+from afterkernel.runs.loggers import loggers_of
+from afterkernel.wandb.options import Wandb
 from afterkernel.wandb.redact import without_paths
 
-KINDS_WITH_PATHS = ["output_dir", "dataset.root", "svm.library", "sweep.recorded"]
+KINDS_WITH_PATHS = ["output_dir", "dataset.root", "svm.library", "sweep.recorded", "logger.mlflow.tracking_uri"]
+
+
+OURS = ("afterkernel.loggers.run_loggers", "afterkernel.wandb.run")
 
 
 def configured(tmp_path, *words):
@@ -28,17 +32,18 @@ def configured(tmp_path, *words):
 
 
 @contextlib.contextmanager
-def mirrored(config, run_dir, name=None, mode="offline"):
-    sweep, logger = replace(config.sweep, name="tiny"), replace(config.logger, wandb=Wandb(mode))
-    with wandb_run(replace(config, sweep=sweep, logger=logger), run_dir, name or config.identity.run_id) as mirror:
-        yield mirror
+def mirrored(config, run_dir, name=None, mode="offline", **shared):
+    sweep, logger = replace(config.sweep, name="tiny"), replace(config.logger, wandb=Wandb(mode, **shared))
+    config = replace(config, sweep=sweep, logger=logger)
+    with loggers_of(config, run_dir, name or config.identity.run_id, "start") as loggers:
+        yield loggers
 
 
 def broken_off(config, run_dir, error, epochs=1):
     """A run that ends by an exception after some of its snapshots."""
-    with mirrored(config, run_dir) as mirror:
+    with mirrored(config, run_dir) as loggers:
         for epoch in range(epochs):
-            mirror.log(logger_records.record(epoch))
+            loggers.log_record(logger_records.record(epoch), 1.0)
         raise error
 
 
@@ -49,9 +54,9 @@ def offline(run_dir):
 def test_a_run_by_its_id_group_epochs_and_final_numbers(tmp_path):
     config = configured(tmp_path)
     final = logger_records.record(5, final=True, kernels=(logger_records.kernel(epoch=5, margin=None),))
-    with mirrored(config, tmp_path) as mirror:
+    with mirrored(config, tmp_path) as loggers:
         for each in (logger_records.record(0), logger_records.record(2), final):
-            mirror.log(each)
+            loggers.log_record(each, 1.0)
     (found,) = offline(tmp_path)
     assert found.run.run_id == f"tiny-{config.identity.run_id}"
     assert (found.run.run_group, found.run.display_name, found.run.project) == (
@@ -99,7 +104,7 @@ def test_every_option_that_names_a_place_is_private():
     named = {
         name
         for name, fields in every_option().items()
-        if any(word in name.split(".")[-1] for word in ("dir", "root", "path", "file", "library", "recorded"))
+        if any(word in name.split(".")[-1] for word in ("dir", "root", "path", "file", "library", "recorded", "uri"))
     }
     private = {name for name, fields in every_option().items() if any(field.metadata["redact"] for field in fields)}
     assert named == private == set(KINDS_WITH_PATHS)
@@ -144,9 +149,9 @@ def test_a_resumed_run_keeps_its_id_and_is_complete_in_itself(tmp_path):
     config = configured(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         broken_off(config, tmp_path, KeyboardInterrupt())
-    with mirrored(config, tmp_path) as mirror:
-        mirror.log(logger_records.record(0))
-        mirror.log(logger_records.record(1, final=True))
+    with mirrored(config, tmp_path) as loggers:
+        loggers.log_record(logger_records.record(0), 1.0)
+        loggers.log_record(logger_records.record(1, final=True), 1.0)
     first, second = offline(tmp_path)
     assert first.run.run_id == second.run.run_id
     assert ([row["epoch"] for row in second.history], second.exit_codes) == ([0, 1], [0])
@@ -156,8 +161,8 @@ def test_a_resumed_run_keeps_its_id_and_is_complete_in_itself(tmp_path):
 def test_an_evaluation_with_other_options_is_a_wandb_run_of_its_own(tmp_path):
     config = configured(tmp_path)
     for made in (config, override(config, ["svm=libsvm"])):
-        with mirrored(made, tmp_path, name=config.identity.run_id) as mirror:
-            mirror.log(logger_records.record(0))
+        with mirrored(made, tmp_path, name=config.identity.run_id) as loggers:
+            loggers.log_record(logger_records.record(0), 1.0)
     first, second = (found.run.run_id for found in offline(tmp_path))
     assert first == f"tiny-{config.identity.run_id}"
     assert second.startswith(f"{first}-")
@@ -167,9 +172,9 @@ def log_one(folder, seed):
     config = replace(configured(folder), seed=seed)
     run_dir = folder / str(seed)
     run_dir.mkdir()
-    with mirrored(config, run_dir) as mirror:
+    with mirrored(config, run_dir) as loggers:
         for epoch in range(30):
-            mirror.log(logger_records.record(epoch, final=epoch == 29, seed=seed))
+            loggers.log_record(logger_records.record(epoch, final=epoch == 29, seed=seed), 1.0)
 
 
 def test_runs_in_parallel_lose_nothing(tmp_path):
@@ -190,11 +195,11 @@ def test_runs_in_parallel_lose_nothing(tmp_path):
 
 
 def warnings_of(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "afterkernel.wandb.mirror"]
+    return [record.getMessage() for record in caplog.records if record.name in OURS]
 
 
 @pytest.mark.parametrize("stage", ["init", "log", "finish"])
-def test_a_mirror_that_fails_is_one_warning_and_the_run_continues(tmp_path, monkeypatch, caplog, stage):
+def test_a_logger_that_fails_is_one_warning_and_the_run_continues(tmp_path, monkeypatch, caplog, stage):
     import wandb
 
     def fail(*_, **__):
@@ -203,23 +208,23 @@ def test_a_mirror_that_fails_is_one_warning_and_the_run_continues(tmp_path, monk
     monkeypatch.setattr(
         *{"init": (wandb, "init"), "log": (wandb.Run, "log"), "finish": (wandb.Run, "finish")}[stage], fail
     )
-    with mirrored(configured(tmp_path), tmp_path) as mirror:
-        mirror.log(logger_records.record(0))
-        mirror.log(logger_records.record(1))
+    with mirrored(configured(tmp_path), tmp_path) as loggers:
+        loggers.log_record(logger_records.record(0), 1.0)
+        loggers.log_record(logger_records.record(1), 1.0)
     (warning,) = warnings_of(caplog)
     assert warning.startswith("W&B logging stopped for this run ([Errno 28] No space left on device)")
     monkeypatch.undo()
     again = tmp_path / "again"
     again.mkdir()
-    with mirrored(configured(tmp_path), again) as mirror:
-        mirror.log(logger_records.record(0))
+    with mirrored(configured(tmp_path), again) as loggers:
+        loggers.log_record(logger_records.record(0), 1.0)
     assert offline(again)[0].exit_codes == [0]
 
 
 def test_a_file_in_the_way_is_one_warning(tmp_path, caplog):
     (tmp_path / "wandb").write_text("mine")
-    with mirrored(configured(tmp_path), tmp_path) as mirror:
-        mirror.log(logger_records.record(0))
+    with mirrored(configured(tmp_path), tmp_path) as loggers:
+        loggers.log_record(logger_records.record(0), 1.0)
     assert len(warnings_of(caplog)) == 1
     assert (tmp_path / "wandb").read_text() == "mine"
 
@@ -227,18 +232,18 @@ def test_a_file_in_the_way_is_one_warning(tmp_path, caplog):
 KILLED = """
 import logging, os, signal, subprocess, sys
 from pathlib import Path
-import logger_records, test_wandb_mirror as tests
+import logger_records, test_wandb_run as tests
 logging.basicConfig(format="%(message)s")
 folder = Path(sys.argv[1])
-with tests.mirrored(tests.configured(folder), folder) as mirror:
-    mirror.log(logger_records.record(0))
+with tests.mirrored(tests.configured(folder), folder) as loggers:
+    loggers.log_record(logger_records.record(0), 1.0)
     children = subprocess.run(["ps", "-o", "pid=,comm=", "--ppid", str(os.getpid())], capture_output=True, text=True)
     for line in children.stdout.splitlines():
         if "wandb-core" in line:
             os.kill(int(line.split()[0]), signal.SIGKILL)
             print("killed", flush=True)
     for epoch in range(1, 50):
-        mirror.log(logger_records.record(epoch))
+        loggers.log_record(logger_records.record(epoch), 1.0)
 print("done")
 """
 
@@ -268,7 +273,7 @@ def test_online_without_a_server_falls_back_to_offline(tmp_path, monkeypatch, ca
 
     monkeypatch.setattr(wandb, "init", init)
     caplog.set_level(logging.WARNING)
-    with mirrored(configured(tmp_path), tmp_path, mode="online") as mirror:
-        mirror.log(logger_records.record(0))
+    with mirrored(configured(tmp_path), tmp_path, mode="online") as loggers:
+        loggers.log_record(logger_records.record(0), 1.0)
     assert warnings_of(caplog) == ["W&B can't be reached (no route): this run is logged offline; wandb-sync uploads it"]
     assert offline(tmp_path)[0].exit_codes == [0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.util
 import os
 import stat
 import tempfile
@@ -23,7 +22,6 @@ from afterkernel.models.architecture import ImageShape
 from afterkernel.options import check_bounds
 from afterkernel.records.files import check_folders, is_name
 from afterkernel.training.options import ROTATION_SHIFT
-from afterkernel.wandb.account import is_wandb_name, knows_account
 
 # Linux takes paths of 4096 bytes; below a run's folder W&B's own files have the longest names.
 _LONGEST_PATH = 4096
@@ -50,7 +48,7 @@ def check(config: Config) -> None:
     _check_snapshots(config)
     _check_output(config)
     device(config)
-    _check_wandb(config)
+    config.logger.check()
     for group in ("svm", "launcher", "measure", "dataset", "training"):
         with _naming_plugin():
             getattr(config, group).check()
@@ -183,20 +181,3 @@ def _is_utf8(path: Path) -> bool:
 
 def _max_path_bytes() -> int:
     return _LONGEST_PATH - _ROOM_BELOW
-
-
-def _check_wandb(config: Config) -> None:
-    mode = config.logger.wandb.effective_mode()
-    if mode == "disabled":
-        return
-    for name in ("project", "entity"):
-        value = getattr(config.logger.wandb, name)
-        if value is not None and not is_wandb_name(value):
-            raise UserError(f"logger.wandb.{name}={value} is not a valid W&B name: leave out / \\ # ? % :.")
-    if importlib.util.find_spec("wandb") is None:
-        raise UserError("logger.wandb.mode: wandb is not installed; install it, or use logger.wandb.mode=disabled.")
-    if mode == "online" and not knows_account():
-        raise UserError(
-            "logger.wandb.mode=online: no W&B account is known here; run `wandb login`, set WANDB_API_KEY, "
-            "or use logger.wandb.mode=offline."
-        )

@@ -1,0 +1,163 @@
+"""Verdicts explained: why a claim has its verdict, and what would change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from afterkernel import text as fmt
+from afterkernel.claims import Comparison, ComparisonOutcome, Finding, PartFinding
+from afterkernel.claims.verdict import Pair
+from afterkernel.report.power import power_of
+
+# What a part needs to be confirmed, by its quantifier.
+_NEEDS = {
+    "all": "every comparison must hold",
+    "some": "one pair of data and network must hold",
+    "most": "more than half of the pairs of data and network must hold, and none may fail",
+    "some but not all": "one pair of data and network must hold, and another must fail",
+}
+
+
+def why(finding: Finding) -> str:
+    """Why a claim has its verdict, by the part on which that depends."""
+    if finding.verdict == "not measured":
+        return _sentence("; ".join(dict.fromkeys(part.reason for part in finding.parts)))
+    part = finding.decisive or finding.parts[0]
+    if len(finding.parts) == 1:
+        return _sentence(_why(part))
+    if finding.verdict == "confirmed":
+        return f"All {len(finding.parts)} parts are confirmed. The weakest is {part.part.title}: {_why(part)}."
+    same = sum(one.verdict == part.verdict for one in finding.parts)
+    are = "is" if same == 1 else "are"
+    example = "It is" if same == 1 else "The first is"
+    return f"{same} of {len(finding.parts)} parts {are} {part.verdict}. {example} {part.part.title}: {_why(part)}."
+
+
+def change_of(finding: Finding) -> str:
+    """In one sentence what would change the verdict on a claim, by the part on which it depends; empty if unknown."""
+    part = finding.decisive
+    if part is None:
+        return ""
+    return _of_part(finding, part, named=len(finding.parts) > 1)
+
+
+def what_would_change(finding: Finding) -> list[str]:
+    """One sentence per part of which something was measured."""
+    return [_of_part(finding, part) for part in finding.parts if part.verdict != "not measured"]
+
+
+def place_of(one: Comparison) -> str:
+    """Where a comparison is made: its data, network, learning rate and loss."""
+    return ", ".join(filter(None, (one.sample.data, one.sample.network, one.sample.place)))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _why(found: PartFinding) -> str:
+    quantifier, pairs = found.part.quantifier, found.pairs
+    holding, failing = [pair for pair in pairs if pair.holds], [pair for pair in pairs if pair.fails]
+    of_pairs = f"of {fmt.plural(len(pairs), 'pair')} of data and network"
+    if found.verdict == "confirmed":
+        return {
+            "all": f"every one of {fmt.plural(len(found.comparisons), 'comparison')} holds by its own p-value",
+            "some": f"it is shown to hold for {len(holding)} {of_pairs}, and one is enough",
+            "most": f"it is shown to hold for {len(holding)} {of_pairs}, and to fail for none",
+            "some but not all": f"it is shown to hold for {len(holding)} {of_pairs}, and to fail for {len(failing)}",
+        }[quantifier]
+    if found.verdict == "refuted":
+        return {
+            "all": f"it is shown to fail for {_pairs(failing)}, and every comparison must hold",
+            "some": "every comparison is shown to fail by its own p-value",
+            "most": f"it is shown to fail for {len(failing)} {of_pairs}, which is more than half",
+            "some but not all": f"every comparison is shown to {'fail' if failing else 'hold'} by its own p-value",
+        }[quantifier]
+    if found.verdict.startswith("depends"):
+        return f"on {_pairs([pair for pair in pairs if pair.depends])} it is shown both to hold and to fail"
+    return f"{_NEEDS[quantifier]}; {'it ' if found.reason.startswith('holds') else ''}{found.reason}"
+
+
+def _pairs(pairs: Sequence[Pair]) -> str:
+    names = [" ".join(pair.comparisons[0].sample.pair) for pair in pairs]
+    return "; ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _of_part(finding: Finding, part: PartFinding, *, named: bool = True) -> str:
+    sentence = _change(finding, part)
+    text = f"{part.part.title}: {sentence}" if named else sentence
+    return f"{text[0].upper()}{text[1:]}"
+
+
+def _change(finding: Finding, found: PartFinding) -> str:
+    pairs = found.pairs
+    holding, failing = [pair for pair in pairs if pair.holds], [pair for pair in pairs if pair.fails]
+    if found.verdict == "confirmed":
+        return f"it would no longer be confirmed {_if_not_confirmed(found, holding, failing)}."
+    if found.verdict == "refuted":
+        return f"it would no longer be refuted {_if_not_refuted(found, failing)}."
+    if found.verdict.startswith("depends"):
+        holds = [one for one in found.decisive_pair if one.holds_alone]
+        fails = [one for one in found.decisive_pair if one.fails_alone]
+        return f"it would be decided if these agreed: it holds at {_listed(holds)}, and fails at {_listed(fails)}."
+    return _if_decided(finding, found)
+
+
+def _if_not_confirmed(found: PartFinding, holding: Sequence[Pair], failing: Sequence[Pair]) -> str:
+    if found.part.quantifier == "all":
+        counted = [one for pair in found.pairs for one in pair.comparisons]
+        weakest = max(counted, key=lambda one: one.test.p_holds or 0.0)
+        return f"if {place_of(weakest)} no longer held by its own p-value, which is {fmt.p_value(weakest.test.p_holds)}"
+    if found.part.quantifier == "some":
+        return f"only if none of the pairs that hold did so any more: {_pairs(holding)}"
+    if found.part.quantifier == "most":
+        spare = len(holding) - len(found.pairs) // 2
+        return f"if a pair failed, or {spare} of the {len(holding)} pairs that hold no longer did"
+    return f"if no pair held any more ({_pairs(holding)}), or none failed ({_pairs(failing)})"
+
+
+def _if_not_refuted(found: PartFinding, failing: Sequence[Pair]) -> str:
+    if found.part.quantifier == "all":
+        return f"only if none of the pairs that fail did so any more: {_pairs(failing)}"
+    if found.part.quantifier == "most":
+        spare = len(failing) - len(found.pairs) // 2
+        return f"if {spare} of the {len(failing)} pairs that fail no longer did"
+    counted = [one for pair in found.pairs for one in pair.comparisons]
+    fail = all(one.fails_alone for one in counted)
+    weakest = max(counted, key=lambda one: (one.test.p_fails if fail else one.test.p_holds) or 0.0)
+    p_value = fmt.p_value(weakest.test.p_fails if fail else weakest.test.p_holds)
+    return f"if {place_of(weakest)} no longer {'failed' if fail else 'held'} by its own p-value, which is {p_value}"
+
+
+def _if_decided(finding: Finding, found: PartFinding) -> str:
+    """What would decide an open part: the seeds that its clearest open comparison needs."""
+    unclear = [one for one in found.comparisons if one.outcome is ComparisonOutcome.OPEN]
+    tested = [one for one in unclear if one.test.p_holds is not None]
+    if not unclear:
+        return f"it needs further pairs of data and network ({found.reason})."
+    if not tested:
+        return f"it needs comparisons that can be tested ({found.reason})."
+    clearest = min(tested, key=lambda one: min(one.test.p_holds or 0.0, one.test.p_fails or 0.0))
+    seeds = power_of(finding, found.part, clearest).needed
+    wanted = (
+        "no number of seeds shows an effect of this size on these images" if seeds is None else _seeds(clearest, seeds)
+    )
+    return f"of the open comparisons the clearest is {place_of(clearest)} ({_p(clearest)}): {wanted}."
+
+
+def _seeds(one: Comparison, seeds: int) -> str:
+    if seeds <= one.test.n:
+        return f"{one.test.n} seeds show an effect of this size in 80 % of sweeps"
+    return f"an effect of this size would need {seeds} seeds to be shown in 80 % of sweeps"
+
+
+def _listed(comparisons: Iterable[Comparison]) -> str:
+    names = [place_of(one) for one in comparisons]
+    return "; ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _p(one: Comparison) -> str:
+    test = one.test
+    if test.p_holds_joint is None or test.p_fails_joint is None:
+        return test.obstacle
+    return f"p = {fmt.p_value(test.p_holds_joint)} that it holds, {fmt.p_value(test.p_fails_joint)} that it does not"
