@@ -69,12 +69,15 @@ def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
 
 
 def images(spec: dict[str, Any], formats: Iterable[str]) -> dict[str, bytes]:
-    """A chart in the light theme on white, by format ("png", "svg", "pdf"); the same bytes for the same chart."""
+    """A chart in the light theme on white, by format ("png", "svg", "pdf").
+
+    The same chart gives the same bytes, except of a PDF, whose objects vl-convert writes in any order.
+    """
     import vl_convert
 
     themed = spec | {"config": style.config("light", spec["usermeta"]["rates"]), "background": "white"}
     svg = _renumbered(vl_convert.vegalite_to_svg(themed))
-    make: dict[str, Any] = {"svg": svg.encode, "png": lambda: _png(svg), "pdf": lambda: _pdf(svg)}
+    make: dict[str, Any] = {"svg": svg.encode, "png": lambda: _png(svg), "pdf": lambda: vl_convert.svg_to_pdf(svg)}
     return {kind: make[kind]() for kind in formats}
 
 
@@ -118,15 +121,3 @@ def _png(svg: str) -> bytes:
             buffer, "png", dpi=(_DPI, _DPI)
         )
     return buffer.getvalue()
-
-
-def _pdf(svg: str) -> bytes:
-    import vl_convert
-
-    # The names of a page's resources come in an order that differs from call to call. Sorted in place, they leave the
-    # offsets of the file's objects as they are.
-    def in_order(found: re.Match[bytes]) -> bytes:
-        return b"".join(sorted(found[0].splitlines(keepends=True)))
-
-    pdf: bytes = vl_convert.svg_to_pdf(svg)
-    return re.sub(rb"(?: +/\w+ \d+ 0 R\n){2,}", in_order, pdf)
