@@ -98,17 +98,20 @@ def test_every_sweep_composes_and_names_its_grid(name):
 
 @pytest.mark.parametrize("name", SWEEP_NAMES)
 def test_every_run_of_a_sweep_is_sound_and_the_header_counts_them(name):
-    params = dict(compose([f"+sweep={name}"], with_hydra=True).hydra.sweeper.params)
+    held = compose([f"+sweep={name}"], with_hydra=True)
+    params = dict(held.hydra.sweeper.params)
     n_seeds = int(params["seed"].removeprefix("range(").removesuffix(")"))
     params["seed"] = "0"
-    rates = [float(rate) for rate in params.pop("training.lr", "").split(",") if rate]
-    words = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
-    (grid,) = BasicSweeper.split_arguments(words, None)
     runs = []
-    for overrides in grid:  # composing is slow: once for all learning rates
-        composed = config(f"+sweep={name}", *overrides)
-        lrs = rates or [composed.training.lr]
-        runs += [replace(composed, training=replace(composed.training, lr=lr)) for lr in lrs]
+    for further in ("", *held.sweep.also):
+        of_grid = {**params, **dict(word.split("=", 1) for word in further.split())}
+        rates = [float(rate) for rate in of_grid.pop("training.lr", "").split(",") if rate]
+        words = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in of_grid.items()])
+        (grid,) = BasicSweeper.split_arguments(words, None)
+        for overrides in grid:  # composing is slow: once for all learning rates
+            composed = config(f"+sweep={name}", *overrides)
+            lrs = rates or [composed.training.lr]
+            runs += [replace(composed, training=replace(composed.training, lr=lr)) for lr in lrs]
     for one in runs:
         check(one)
     assert len({one.identity.run_id for one in runs}) == len(runs)

@@ -15,7 +15,7 @@ from afterkernel.data.sources.digits import Digits
 from afterkernel.data.sources.folder import ImageFolder
 from afterkernel.measures import MEASURES, measure_options
 from afterkernel.models import MLP
-from afterkernel.options import walk
+from afterkernel.options import option_type, walk
 from afterkernel.svm import BACKENDS
 from afterkernel.training.options import LOSS_CHECK_OPTIONS, Snapshots, Training
 
@@ -52,7 +52,16 @@ DOES_NOT = {
     *(f"logger.wandb.{name}" for name in ("mode", "project", "entity", "share", "code", "git", "console", "artifacts")),
     *("logger.every_steps", "logger.csv.enabled", "logger.tensorboard.enabled"),
     *("logger.mlflow.enabled", "logger.mlflow.tracking_uri"),
-    *("sweep.name", "sweep.on_error", "sweep.claims", "sweep.dry_run", "sweep.max_runs", "sweep.recorded", "plugins"),
+    *(
+        "sweep.name",
+        "sweep.on_error",
+        "sweep.claims",
+        "sweep.dry_run",
+        "sweep.max_runs",
+        "sweep.recorded",
+        "sweep.also",
+    ),
+    "plugins",
 }
 TARGET = "training.loss_target=0.1"
 # What an option needs to count.
@@ -76,12 +85,12 @@ def made(**sections):
 def other(field, value):
     """A value of an option that differs from `value`."""
     choices = [choice for choice in field.metadata["choices"] if value != choice and value != [choice]]
-    kind = "list[str]" if field.metadata["alternative"] else str(field.type)
-    if kind == "bool":
+    kind = option_type(field)
+    if kind.base == "bool":
         return not value
-    if kind.startswith("list"):
-        return choices[:1] if choices else [*value, "x"] if kind == "list[str]" else [*value, 7]
-    if kind.startswith("str"):
+    if kind.is_list:
+        return choices[:1] if choices else [*value, "x"] if kind.base == "str" else [*value, 7]
+    if kind.base == "str":
         return choices[0] if choices else "another"
     return 3 if value is None else value + 1
 
