@@ -1,7 +1,8 @@
-"""Runs that have no trained network: those that diverged, and those whose loss stayed above all that they look for."""
+"""Runs without a trained network: those that diverged, and those whose loss stayed above all of `snapshot.losses`."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -20,9 +21,8 @@ def training_failures(records: Iterable[Record]) -> dict[tuple[str, str], str]:
 def _failure(run: Sequence[Record]) -> str:
     if any(one.training_end == "diverged" for one in run):
         return DIVERGED
-    training, snapshot = (run[0].config.get(group, {}) for group in ("training", "snapshot"))
-    losses = [*snapshot.get("losses", ()), training.get("loss_target") or 0.0]
-    reached = any(one.train_loss <= max(losses) for one in run if one.step > 0)
-    if not any(losses) or reached or not any(one.final and one.step > 0 for one in run):
+    trained = [one for one in run if one.step > 0]
+    largest = max(run[0].config.get("snapshot", {}).get("losses", ()), default=math.inf)
+    if not any(one.final for one in trained) or any(one.train_loss <= largest for one in trained):
         return ""
-    return f"training loss above {max(losses):g} at every snapshot"
+    return f"training loss above {largest:g} at every snapshot"

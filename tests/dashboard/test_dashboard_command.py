@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import Executor
 
 import pandas as pd
 import pytest
@@ -199,7 +198,7 @@ def undrawn(swept, tmp_path, monkeypatch):
     def write_report(records, known, page, directory):
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text("<html></html>")
-        return WrittenReport(page, [], ReportFiles(page.parent, Executor()))
+        return WrittenReport(page, [], ReportFiles(page.parent))
 
     monkeypatch.setattr(cli, "write_report", write_report)
     return folder

@@ -16,7 +16,7 @@ from afterkernel.__main__ import main
 BLOCKS = [block for block in doc_blocks.blocks() if block.language in ("python", "py") and not block.reason]
 # Pages whose blocks are files or loops, and the tests that run them.
 ELSEWHERE = {
-    "docs/gallery.md": "tests/examples/test_gallery.py",
+    "docs/gallery.md": "tests/examples/gallery_page.py",
     "docs/extending.md": "tests/program/test_extending.py",
     "docs/contributing.md": "tests/program/test_contributing.py",
     "docs/recorder.md": "tests/program/test_recorder_examples.py",

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from afterkernel.records import read_records
@@ -53,6 +54,15 @@ def start(words, cwd, **harm):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def wait_for_log(process, sweep_dir, text):
+    """Wait until the log of a run of the sweep has a text, at most 300 s."""
+    deadline = time.monotonic() + 300
+    while not any(text in log.read_text() for log in sweep_dir.glob("*/run.log")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 WITHOUT_TORCH = """

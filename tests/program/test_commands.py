@@ -140,8 +140,8 @@ def test_the_grid_of_a_sweep_file_is_changed_by_words(program, tmp_path):
     words = ["+sweep=demo", "arch=mlp", "seed=3,4", "training.lr=0.1", "arch.budget=2000", "sweep.dry_run=true"]
     done = program(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "2 runs, 0 finished, 2 to do; nothing was run" in done.stdout
-    assert done.stdout.count("mlp-lr0.1-seed3-") == done.stdout.count("mlp-lr0.1-seed4-") == 1
+    assert "6 runs, 0 finished, 6 to do; nothing was run" in done.stdout  # each without and with two augmentations
+    assert done.stdout.count("mlp-lr0.1-seed3-") == done.stdout.count("mlp-lr0.1-seed4-") == 3
 
 
 def test_a_sweep_file_with_only_a_grid_is_a_sweep(program, tmp_path):

@@ -199,7 +199,7 @@ def test_status_shows_the_progress_of_each_run(sweep, program):
 
 
 def test_report_is_one_page_with_figures_and_needs_no_torch(sweep):
-    page = Path(run_without_torch("report", sweep / "runs" / "tiny").strip().splitlines()[-1])
+    page = Path(run_without_torch("report", sweep / "runs" / "tiny").strip().splitlines()[-1].removeprefix("file://"))
     html = page.read_text()
     assert "<img" in html or "<svg" in html
     assert list((page.parent / "figures").glob("*.png"))

@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from sweep_tools import GRID, SIX, numbers, start
+from sweep_tools import GRID, SIX, numbers, start, wait_for_log
 
 import afterkernel as ak
 
@@ -58,12 +58,10 @@ def test_on_error_stop_begins_no_further_run(program, tmp_path):
 def test_ctrl_c_leaves_everything_to_continue_from(program, unbroken, tmp_path):
     words = [*SIX, "launcher.processes=2"]
     process = start(words, tmp_path)
-    for line in process.stdout:
-        if "epoch 0: training loss" in line:
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.1)
-            process.send_signal(signal.SIGINT)  # keys bounce, and some programs send it twice
-            break
+    wait_for_log(process, tmp_path / "runs" / "s", "epoch 0: training loss")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)  # keys bounce, and some programs send it twice
     out, err = process.communicate(timeout=400)
     assert process.returncode == 130, out + err
     assert "run the same command again to continue" in out
@@ -79,9 +77,7 @@ def test_ctrl_c_leaves_everything_to_continue_from(program, unbroken, tmp_path):
 
 def test_a_worker_ends_with_its_parent(tmp_path):
     process = start([*GRID, "logger=none", "training.epochs=100000"], tmp_path)
-    for line in process.stdout:
-        if "epoch 1: training loss" in line:
-            break
+    wait_for_log(process, tmp_path / "runs" / "s", "epoch 1: training loss")
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 300

@@ -111,7 +111,8 @@ def test_runs_without_a_trained_network_are_listed_and_left_out(failed, reason, 
 
 def test_without_losses_to_reach_or_an_end_a_run_counts_as_trained(write_run, tmp_path):
     write_run({0: 0.1, 5: 0.1}, train_loss=0.7)
-    write_run({0: 0.1, 5: 0.1}, last=10, seed=1, training={"loss_target": 0.1}, train_loss=0.7)
+    write_run({0: 0.1, 5: 0.1}, seed=1, training={"loss_target": 0.1}, train_loss=0.7)
+    write_run({0: 0.1, 5: 0.1}, last=10, seed=2, losses=(0.3,), train_loss=0.7)
     assert training_failures(read_records(tmp_path)) == {}
 
 
