@@ -25,7 +25,7 @@ UNSAFE_CALLS = {
     "np.fromregex",
 }
 # Processes of our own, which load nothing from disk.
-PROCESSES = "joblib.externals.loky."
+PROCESSES = ("joblib.externals.loky.", "joblib.cpu_count")
 # A call is allowed if it contains one of these words.
 NEEDED = {
     "torch.load": ("weights_only", True),
