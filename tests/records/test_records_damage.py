@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -17,6 +16,7 @@ from afterkernel.errors import UserError
 from afterkernel.records import SkippedWarning, read_records, read_run, results, sql, write_record
 from afterkernel.records.document import RecordError, decode, encode, seal
 from afterkernel.report import page
+from afterkernel.report.output import ReportFiles
 
 # As an earlier version wrote it: without kernel_error, warnings, measures and other optional fields.
 OLDER = Path(__file__).with_name("older") / "20.eval0.1.json"
@@ -128,7 +128,8 @@ CONFIGS = {
 @pytest.mark.parametrize("command", ["results", "status", "report"])
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_damaged_configuration_alone_is_named_by_every_command(folder, capsys, monkeypatch, command, kind):
-    monkeypatch.setattr(page, "write_report", lambda *_: SimpleNamespace(page=Path("page")))  # drawing takes seconds
+    undrawn = page.WrittenReport(Path("page"), [], ReportFiles(folder), "")
+    monkeypatch.setattr(page, "write_report", lambda *_: undrawn)  # drawing takes seconds
     harm, expected_message = CONFIGS[kind]
     for name in ("run0", "run1"):
         (folder / name / "config.yaml").write_text(yaml.safe_dump(config_to_dict(Config()), sort_keys=False))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -175,7 +176,8 @@ def test_the_progress_of_training_is_reported_at_every_step(problem, tmp_path, m
     fit(problem, tmp_path, epochs=2, batch_size=32)
     assert [(name, done) for name, done, _ in reports] == [("training", round(step / 3, 6)) for step in range(1, 7)]
     assert [detail.partition(", loss ")[0] for *_, detail in reports] == ["epoch 1 of 2"] * 3 + ["epoch 2 of 2"] * 3
-    assert all(0.3 < float(detail.partition(", loss ")[2]) < 2 for *_, detail in reports)
+    assert all(0.3 < float(detail.partition(", loss ")[2].partition(", ")[0]) < 2 for *_, detail in reports)
+    assert all(re.fullmatch(r".*, [\d,]+ images/s", detail) for *_, detail in reports)
     reports.clear()
     fit(problem, tmp_path / "target", epochs=5, batch_size=100, loss_target=1e9)
     assert reports == [("training", 1.0, reports[0][2])]
