@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any
 from afterkernel.claims.claim import Sample
 from afterkernel.claims.inference import FEWEST_SEEDS
 from afterkernel.claims.pairing import NO_AUGMENTATION, at_end
-from afterkernel.claims.readings import DIVERGED, Reading, by_unit, complete, mean, names, readings, weighted
+from afterkernel.claims.readings import (
+    DIVERGED,
+    Reading,
+    by_unit,
+    columns_of,
+    complete,
+    mean,
+    names,
+    readings,
+    weighted,
+)
 from afterkernel.claims.stats import mean_over_seeds
 
 if TYPE_CHECKING:
@@ -99,7 +109,7 @@ def rate_slopes(rows: pd.DataFrame, column: str, scale: float = 1.0) -> list[Sam
     if column not in rows.columns or bool(rows[column].isna().all()):
         return []
     samples = []
-    for unit, group in by_unit(rows, []):
+    for unit, group in by_unit(columns_of(rows, column), []):
         rates = {float(str(rate)): trajectories(part, column, scale) for rate, part in group.groupby("learning_rate")}
         named = names(unit, group)
         if len(rates) > 1:
@@ -115,7 +125,9 @@ def augmentation_differences(rows: pd.DataFrame, augmentation: str, column: str)
     if column not in rows.columns or bool(rows[column].isna().all()):
         return []
     samples = []
-    for unit, group in by_unit(rows, ["learning_rate"]):
+    for unit, group in by_unit(columns_of(rows, column), ["learning_rate"]):
+        if augmentation not in set(group["augment"]):
+            continue
         pair = group[group["augment"].isin([NO_AUGMENTATION, augmentation])]
         sides = {
             name: trajectories(pair[pair["augment"] == name], column, 1.0) for name in (NO_AUGMENTATION, augmentation)

@@ -8,7 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from afterkernel.claims.claim import Sample
-from afterkernel.claims.readings import SETTING_KEYS, Reading, by_unit, complete, difference, names, readings, weighted
+from afterkernel.claims.readings import (
+    SETTING_KEYS,
+    Reading,
+    by_unit,
+    columns_of,
+    complete,
+    difference,
+    names,
+    readings,
+    weighted,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +91,7 @@ def _by_unit(rows: pd.DataFrame, column: str, scale: float, keys: list[str]) -> 
         return {}
     return {
         unit: (names(unit, group), dict(zip(group["seed"], readings(group, column, scale), strict=True)))
-        for unit, group in by_unit(rows.drop_duplicates([*SETTING_KEYS, *keys, "seed"]), keys)
+        for unit, group in by_unit(columns_of(rows, column).drop_duplicates([*SETTING_KEYS, *keys, "seed"]), keys)
     }
 
 

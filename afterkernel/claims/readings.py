@@ -33,8 +33,19 @@ class Reading:
     run: str = ""
 
 
+# The columns by which `equal_loss` and `pairing` divide rows, and those that `readings` reads.
+_NEEDED = [
+    *(*SETTING_KEYS, "kernel", "augment", "learning_rate", "seed", "epoch", "step", "final", "train_loss", "losses"),
+    *("loss_target", "run_id", "n_test", "training_failure", "separable", "gap", "converged", "svm_test_wrong"),
+]
+
 # By seed, for one side of a comparison.
 Readings = Mapping[int, Reading]
+
+
+def columns_of(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows with only the columns that comparisons of one column need: dividing all of them takes long."""
+    return rows[rows.columns.intersection([*_NEEDED, column])]
 
 
 def readings(rows: pd.DataFrame, column: str, scale: float) -> list[Reading]:

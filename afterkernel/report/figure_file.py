@@ -43,8 +43,10 @@ class PageFigure:
     @property
     def source(self) -> str:
         """The static image for the page: SVG, whose text is text, or PNG where that is smaller."""
-        svg = "data:image/svg+xml," + quote(self.images["svg"].decode(), safe=_PLAIN)
         png = "data:image/png;base64," + b64encode(self.images["png"]).decode()
+        if len(self.images["svg"]) > len(png):  # escapes only make it longer
+            return png
+        svg = "data:image/svg+xml," + quote(self.images["svg"], safe=_PLAIN)
         return min(svg, png, key=len)
 
     @property
@@ -62,8 +64,11 @@ class PageFigure:
 
 
 def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    """A chart as Vega-Lite without a theme, valid by its schema; `usermeta.rates` counts its learning rates."""
-    spec: dict[str, Any] = chart.to_dict()
+    """A chart as Vega-Lite without a theme; `usermeta.rates` counts its learning rates.
+
+    Tests validate the charts by the schema: that takes longer than everything else here.
+    """
+    spec: dict[str, Any] = chart.to_dict(validate=False)
     spec.pop("config", None)
     return spec
 

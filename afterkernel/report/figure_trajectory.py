@@ -32,7 +32,8 @@ def trajectory(rows: pd.DataFrame) -> pd.DataFrame:
 
     terms = measured(rows)
     found = []
-    for (rate, epoch), group in at_stages(rows).groupby(["learning_rate", "epoch"]):
+    needed = ["panel", "learning_rate", "epoch", "planned", "last", *(term.name for term in terms)]
+    for (rate, epoch), group in at_stages(rows[needed]).groupby(["learning_rate", "epoch"]):
         for term in terms:
             if (mean := mean_over_seeds(group[term.name], term.bounds)) is not None:
                 found.append({"measure": term.name, "learning_rate": rate, "epoch": epoch, **columns(mean)})

@@ -31,7 +31,7 @@ def errors_by_epoch(rows: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = at_stages(rows)
+    rows = at_stages(rows[[*KEYS, "kernel", "epoch", "planned", "last", "seed", "svm_test_error", "net_test_error"]])
     found = []
     for key, group in _groups(rows, [*KEYS, "kernel", "stage", "epoch"]):
         found.append({**key, **_error(group, "svm_test_error")})
@@ -62,6 +62,8 @@ def changes(rows: pd.DataFrame) -> pd.DataFrame:
 
     terms = measured(rows)
     found = []
+    # Only the columns that are read: dividing all of them takes long.
+    rows = rows[[*KEYS, "kernel", "epoch", "last", "seed", "final", *(term.name for term in terms)]]
     for key, group in _groups(rows, [*KEYS, "kernel"]):
         start, end = (part.set_index("seed") for part in (group[group["epoch"] == 0], group[group["last"]]))
         both = start.index.intersection(end.index)

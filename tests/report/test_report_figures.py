@@ -19,6 +19,7 @@ from afterkernel.report import (
     style,
 )
 from afterkernel.report import table_data as tables
+from afterkernel.report.page import build_page
 from afterkernel.report.sections import make_sections
 
 
@@ -135,6 +136,17 @@ def test_one_description_gives_valid_deterministic_files(spec):
     assert all(image.startswith(starts[kind]) for kind, image in images[0].items())
     assert b">test error (%), scale log(1 + x)</text>" in images[0]["svg"]  # text is text
     alt.Chart.from_dict(spec | {"config": style.config("dark", 1)})  # raises for a spec that the schema refuses
+
+
+def test_every_figure_of_a_report_is_valid_by_the_schema(write_run, tmp_path):
+    for seed, rate in itertools.product(range(2), (0.1, 0.01)):
+        write_run({0: 0.1, 1: 0.04}, seed=seed, rate=rate, losses=(0.25,))
+        write_run({0: 0.1, 1: 0.05}, seed=seed, rate=rate, training={"augment": "rotation"}, losses=(0.25,))
+    figures = build_page(tmp_path).files.figures
+    kinds = {"claim", "test_error", "invariances", "trajectory", "losses"}
+    assert {kind for kind in kinds for name in figures if kind in name} == kinds
+    for figure in figures.values():
+        alt.Chart.from_dict(figure.spec)  # raises for a spec that the schema refuses
 
 
 def test_the_description_of_a_figure_cannot_end_its_script(spec):
