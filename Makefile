@@ -17,8 +17,10 @@ install: $(VENV)/.installed  ## make the environment in .venv and install the pa
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "afterkernel needs Python 3.11 to 3.13; name one with make PYTHON=python3.12 ..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "installing torch and the rest into $(VENV): about 6 GB, several minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(RUN) --help > /dev/null  # writes the cache with which later help is fast
 	@touch $@
 
 demo: install  ## sweep vgg and mlp over learning rates on 8x8 digits, then report; OPEN=1 shows the page

@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _claims(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
+    names = [name.strip().lower() for name in text.split(",")]
     for name in names:
         if name not in CLAIMS:
             raise UserError(f"--claims={text}: {name or 'nothing'} is not a claim: choose of {', '.join(CLAIMS)}.")

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from afterkernel import text as fmt
-from afterkernel.cli import RESULTS, CommandParser, folder_argument
+from afterkernel.cli import PROGRAM, RESULTS, CommandParser, folder_argument
+from afterkernel.cli.clean import removable_below
 from afterkernel.exit_codes import ExitCode
 from afterkernel.launchers.job import LOG
 from afterkernel.progress.display import ProgressRow, ProgressView, display, print_above
-from afterkernel.records.store import read_runs
+from afterkernel.records.store import RunFolder, read_runs
 from afterkernel.runs.disk import describe_use, disk_use, use_outside_runs
 from afterkernel.runs.failure import read_failure
 from afterkernel.runs.planned import planned
@@ -97,9 +98,11 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Report:
-    """The state of all runs at one moment."""
+    """The state of all runs at one moment; `runs` and `folders` are those that exist."""
 
     rows: list[RunRow]
+    runs: list[RunStatus]
+    folders: list[RunFolder]
     use: Counter[str]
     left: TimeRemaining | None
     rate: str
@@ -121,7 +124,8 @@ class Report:
 def read_report(directory: Path) -> Report:
     """The state of the runs below a directory, also of damaged ones and those to come. UserError if there are none."""
     to_come = planned(directory) if directory.is_dir() else {}
-    runs = status(directory, read_runs(directory), may_be_none=bool(to_come))
+    folders = read_runs(directory)
+    runs = status(directory, folders, may_be_none=bool(to_come))
     whole_s = mean_run_s(_finished_s(runs), [])
     several = len({run_dir.parent for run_dir in (*to_come, *(run.run_dir for run in runs))}) > 1
 
@@ -138,10 +142,18 @@ def read_report(directory: Path) -> Report:
         cells = (run.arch or fmt.MISSING, rate, seed, snapshots)
         rows.append(RunRow(name(run.run_dir, run.run_id), state, detail, cells, fmt.size(used.total())))
     for run_dir in sorted(to_come.keys() - {run.run_dir for run in runs}, key=lambda path: fmt.natural_key(str(path))):
-        rows.append(RunRow(name(run_dir, run_dir.name), "to go", " ".join(to_come[run_dir])))
+        cells, rest = _planned_cells(to_come[run_dir])
+        rows.append(RunRow(name(run_dir, run_dir.name), "to go", rest, cells))
     counts = Counter(row.state for row in rows)
     pace = run_rate(counts["running"], whole_s) if counts["running"] and whole_s else ""
-    return Report(rows, use, sweep_left(runs, counts["to go"] + counts["interrupted"]), pace)
+    return Report(rows, runs, folders, use, sweep_left(runs, counts["to go"] + counts["interrupted"]), pace)
+
+
+def _planned_cells(words: Sequence[str]) -> tuple[tuple[str, str, str, str], str]:
+    """Architecture, learning rate and seed of a run to come, where runs differ in them; and its other options."""
+    values = dict(word.split("=", 1) for word in words if "=" in word)
+    arch, rate, seed = (values.pop(name, "") for name in ("arch", "training.lr", "seed"))
+    return (arch, rate, seed, ""), " ".join(f"{name}={value}" for name, value in values.items())
 
 
 def main(argv: Sequence[str]) -> int:
@@ -158,7 +170,10 @@ def main(argv: Sequence[str]) -> int:
             report = _watch(options.directory, report)
     cells = [[row.name, *row.cells, row.state, row.disk, row.detail] for row in report.rows]
     print_table(["run", "arch", "lr", "seed", "snapshots", "state", "disk", ""], cells)
-    print(f"on disk {describe_use(report.use)}; python -m afterkernel clean {options.directory} frees some of it")
+    removable = removable_below(options.directory, report.runs, report.folders).removable
+    size = sum(each.size for each in removable)
+    hint = f"; {PROGRAM} clean {options.directory} lists {fmt.size(size)} that can be removed" if size else ""
+    print(f"on disk {describe_use(report.use)}{hint}")
     print(report.summary)
     return ExitCode.DONE
 

@@ -34,9 +34,12 @@ class Local(Launcher):
         run_in_processes(jobs, events, execute, self.environments(len(jobs)))
 
     def describe(self, jobs: int) -> str:
-        """The number of runs at once."""
+        """The number of runs at a time."""
         at_once = self._at_once(jobs)
-        return f"launcher={self.name}, {'one run' if at_once == 1 else f'{at_once} runs'} at once"
+        if at_once > 1:
+            return f"launcher={self.name}, {at_once} runs at a time"
+        more = " (launcher.processes=auto for more)" if self.processes == 1 and jobs > 1 else ""
+        return f"launcher={self.name}, one run at a time{more}"
 
     def environments(self, jobs: int) -> list[dict[str, str]]:
         """Environment variables of each process: its CPU threads and its GPU; a single process has all."""

@@ -149,7 +149,7 @@ class Invariance(Measure):
             if zoom_is_identity(height, fraction) and zoom_is_identity(width, fraction):
                 log.warning(
                     "measure.crop_fraction: %.4g cuts nothing off images of %dx%d pixels, so that zoom invariance is "
-                    "1; 0.75 would.",
+                    "1: set 'measure.crop_fraction=[0.75]'.",
                     fraction,
                     height,
                     width,

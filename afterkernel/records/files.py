@@ -46,7 +46,8 @@ def check_directory(directory: Path) -> None:
             "sweeps."
         )
     if not directory.is_dir():
-        raise UserError(f"{directory} is not a directory: name a run, a sweep, or the folder of all sweeps.")
+        here = "" if directory.is_absolute() else f" (the current folder is {Path.cwd()})"
+        raise UserError(f"{directory} is not a directory{here}: name a run, a sweep, or the folder of all sweeps.")
 
 
 def output_folder(directory: Path | str, name: str) -> Path:

@@ -11,10 +11,10 @@ from afterkernel.errors import LockLostError
 from afterkernel.records.cache import CACHE
 from afterkernel.records.config_file import config_of
 from afterkernel.records.files import CHECKPOINT, KERNELS_FOLDER, SNAPSHOTS, TILES
-from afterkernel.records.store import RunFolder, read_runs
+from afterkernel.records.store import RunFolder
 from afterkernel.runs.disk import files_below, is_draft, kind_of, size_of
 from afterkernel.runs.run_lock import LockedError, owner_of, run_lock
-from afterkernel.runs.status import RunStatus, lookup, status
+from afterkernel.runs.status import RunStatus, lookup
 
 
 @dataclass(frozen=True)
@@ -33,26 +33,32 @@ class Removable:
 
 @dataclass(frozen=True)
 class Found:
-    """What can be removed below a directory, and the runs that are left alone since a process works on them."""
+    """What can be removed below a directory, and the runs that keep their files.
+
+    Those `at_work` keep all, since a process works on them; `unfinished` ones all but drafts and uploaded W&B files.
+    """
 
     removable: list[Removable]
     at_work: list[Path]
+    unfinished: list[Path]
 
 
-def find_removable(directory: Path, uploaded: Collection[Path]) -> Found:
-    """What can be removed at or below a directory; `uploaded` are the folders of W&B runs that were uploaded.
+def find_removable(
+    directory: Path, runs: Sequence[RunStatus], folders: Sequence[RunFolder], uploaded: Collection[Path]
+) -> Found:
+    """What can be removed of these runs at or below a directory.
 
-    Raises UserError if there are no runs.
+    runs, folders: the same runs, as `status` and `read_runs` give them. uploaded: the folders of W&B runs that were
+    uploaded.
     """
-    folders = read_runs(directory)
-    runs = status(directory, folders)
     by_path = {folder.path: folder for folder in folders}
     at_work = [run.run_dir for run in runs if owner_of(run.run_dir) is not None]
+    unfinished = [run.run_dir for run in runs if run.run_dir not in at_work and not _is_finished(run)]
     found = [
         each for run in runs if run.run_dir not in at_work for each in _of_run(run, by_path[run.run_dir], uploaded)
     ]
     caches = tuple(path for path in sorted(directory.rglob(CACHE)) if path.is_file() and not path.is_symlink())
-    return Found([*found, *([Removable("cache", None, caches)] if caches else [])], at_work)
+    return Found([*found, *([Removable("cache", None, caches)] if caches else [])], at_work, unfinished)
 
 
 def remove(found: Sequence[Removable]) -> tuple[int, list[Path]]:
@@ -76,7 +82,7 @@ def _of_run(run: RunStatus, folder: RunFolder, uploaded: Collection[Path]) -> It
     """What one run that no process works on has to remove; of one that is not finished only drafts."""
     run_dir = run.run_dir
     kinds: dict[str, list[Path]] = {"drafts": [path for path in files_below(run_dir) if _is_own_draft(path, run_dir)]}
-    if run.done and run.ended is not False:
+    if _is_finished(run):
         weights = sorted((run_dir / SNAPSHOTS).glob("*.pt"))
         config = config_of(folder) if folder.has_config else None
         keep = lookup(config, "keep")
@@ -87,6 +93,10 @@ def _of_run(run: RunStatus, folder: RunFolder, uploaded: Collection[Path]) -> It
         kinds["checkpoints"] = [path for path in [run_dir / CHECKPOINT] if path.is_file()]
     kinds["wandb"] = [file for place in uploaded if run_dir in place.parents for file in _inside(place)]
     yield from (Removable(kind, run, tuple(files)) for kind, files in kinds.items() if files)
+
+
+def _is_finished(run: RunStatus) -> bool:
+    return run.done and run.ended is not False
 
 
 def _is_own_draft(path: Path, run_dir: Path) -> bool:

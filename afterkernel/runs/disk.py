@@ -44,7 +44,7 @@ KINDS = {
         ),
         FileKind("tiles", "tiles of an unfinished Gram matrix", "nothing: the run is finished", is_free=True),
         FileKind("checkpoints", "a training in progress", "nothing: training has ended", is_free=True),
-        FileKind("wandb", "offline W&B files", "nothing: they are uploaded", is_free=True),
+        FileKind("wandb", "offline W&B files", "nothing: removed are those that are uploaded", is_free=True),
         FileKind("csv", "numbers for logger=csv"),
         FileKind("tensorboard", "numbers for logger=tensorboard"),
         FileKind("cache", "rows of results", "nothing: the next results command writes it again", is_free=True),

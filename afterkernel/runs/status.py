@@ -60,9 +60,8 @@ def status(
     """
     found = [one for run in (read_runs(directory) if runs is None else runs) if (one := _one(run)) is not None]
     if not found and not may_be_none:
-        raise UserError(
-            f"{directory} contains no runs: there is no {CONFIG} and no {RECORDS}/*.json of a run below it."
-        )
+        here = f"{directory} (the current folder, {Path.cwd()})" if Path(directory) == Path() else str(directory)
+        raise UserError(f"{here} contains no runs: there is no {CONFIG} and no {RECORDS}/*.json of a run below it.")
     return sorted(
         found, key=lambda run: (run.arch or "", run.learning_rate or 0.0, run.seed or 0, natural_key(run.run_id))
     )

@@ -77,7 +77,7 @@ def run_sweep(planned_runs: Sequence[PlannedRun], launcher: Launcher, on_error: 
     if in_file:
         before += f", {len(in_file)} recorded in {sweep.recorded}"
     runs = f"{len(planned_runs)} runs{before}, {len(jobs)} to do"
-    print_above(f"sweep {sweep.name}: {runs} ({launcher.describe(len(jobs))})")
+    print_above(f"sweep {sweep.name}: {runs}; {launcher.describe(len(jobs))}")
     progress = SweepProgress(sweep.name, len(planned_runs), len(done | in_file))
     events = SweepEvents(progress, planned_runs, on_error)
     try:

@@ -71,7 +71,22 @@ def test_without_flags_it_lists_and_removes_nothing(sweep, capsys):
         "drafts": "40 B",
     }
     assert "training again, for evaluate and verify, and for further kernels; these runs took " in out
-    assert out.endswith("--yes removes what costs nothing: 2.38 KiB\n")
+    command = f"python -m afterkernel clean {sweep}"
+    assert out.splitlines()[-3:] == [
+        f"{command} --yes removes what costs nothing: 2.38 KiB",
+        f"further kinds go by their flags, such as {command} --snapshots --yes",
+        f"601 B of W&B files left alone: not uploaded; upload them with python -m afterkernel wandb-sync {sweep}, or "
+        "delete them by hand",
+    ]
+
+
+def test_flags_without_yes_list_these_kinds_and_remove_nothing(sweep, capsys):
+    before = files(sweep)
+    out = clean(capsys, sweep, "--samples", "--snapshots")
+    assert files(sweep) == before
+    assert re.findall(r"^--(\w+)", out, re.M) == ["snapshots", "samples"]
+    assert f"python -m afterkernel clean {sweep} --snapshots --samples --yes removes this: 7.81 KiB\n" in out
+    assert "costs nothing" not in out
 
 
 def test_yes_removes_what_costs_nothing(sweep, capsys):
@@ -85,12 +100,12 @@ def test_yes_removes_what_costs_nothing(sweep, capsys):
     assert len(gone) == 6
     assert not (sweep / "mlp-0" / "tiles").exists()
     assert "removed 800 B of checkpoints (a training in progress); cost: nothing: training has ended" in out
-    assert clean(capsys, sweep, "--yes") == "nothing to remove\n"
+    assert clean(capsys, sweep, "--yes").splitlines()[0] == "nothing to remove"
 
 
 def test_a_flag_removes_its_kind_alone_and_never_records(sweep, capsys):
     before = files(sweep)
-    clean(capsys, sweep, "--grams", "--snapshots", "--samples")
+    clean(capsys, sweep, "--grams", "--snapshots", "--samples", "--yes")
     assert before - files(sweep) == {
         f"mlp-0/{name}"
         for name in FILES
@@ -98,7 +113,7 @@ def test_a_flag_removes_its_kind_alone_and_never_records(sweep, capsys):
     }
     for kind in KINDS.values():
         if kind.cost:
-            clean(capsys, sweep, f"--{kind.name}")
+            clean(capsys, sweep, f"--{kind.name}", "--yes")
     left = files(sweep / "mlp-0")
     assert {name for name in left if name.startswith("records/")} == {
         "records/0.eval0.1.json",
@@ -118,7 +133,11 @@ def test_a_run_at_work_and_one_that_is_not_finished_keep_everything(tmp_path, ma
     with run_lock(tmp_path / "a"):
         out = clean(capsys, tmp_path, "--yes", "--grams", "--snapshots", "--samples")
         assert before <= files(tmp_path)
-    assert out == "nothing to remove\n1 run left alone: a process works on a\n"
+    assert out.splitlines()[:3] == [
+        "nothing to remove",
+        "1 run left alone: a process works on a",
+        "1 run left alone: b is not finished",
+    ]
 
 
 def test_weights_that_keep_does_not_name_cost_nothing(tmp_path, make_record, capsys):
@@ -134,7 +153,7 @@ def test_links_are_not_followed(tmp_path, make_record, capsys):
     outside.mkdir()
     (outside / "mine.npy").write_bytes(b"mine")
     (tmp_path / "s" / "a" / "kernels" / "link").symlink_to(outside)
-    clean(capsys, tmp_path / "s", "--grams")
+    clean(capsys, tmp_path / "s", "--grams", "--yes")
     assert (outside / "mine.npy").read_bytes() == b"mine"
 
 
@@ -143,6 +162,6 @@ def test_a_run_that_a_process_takes_meanwhile_is_left_alone(sweep, capsys, monke
 
     monkeypatch.setattr(cleanup, "owner_of", lambda run_dir: None)  # it takes the lock after that look
     with run_lock(sweep / "mlp-0"):
-        out = clean(capsys, sweep, "--grams")
+        out = clean(capsys, sweep, "--grams", "--yes")
     assert "left alone, since a process works on mlp-0" in out
     assert (sweep / "mlp-0" / "kernels" / "manifest.json").exists()

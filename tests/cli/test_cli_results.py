@@ -99,5 +99,5 @@ def test_status_shows_the_disk_use(sweep, capsys):
     status_main([str(sweep)])
     lines = capsys.readouterr().out.splitlines()
     assert "3.01 MiB" in lines[1]
-    hint = f"python -m afterkernel clean {sweep} frees some of it"
+    hint = f"python -m afterkernel clean {sweep} lists 3.00 MiB that can be removed"
     assert lines[2] == f"on disk 3.01 MiB (grams 3.00 MiB, records {fmt.size(records)}); {hint}"

@@ -293,7 +293,7 @@ def recorded(**changes):
 
 # fmt: off
 RESULTS = [
-    E("results of a folder that does not exist", "nowhere is not a directory: name a run, a sweep, or the folder of all sweeps.", None, "results nowhere"),
+    E("results of a folder that does not exist", "nowhere is not a directory (the current folder is ...): name a run, a sweep, or the folder of all sweeps.", None, "results nowhere"),
     E("a report of another file", "notes.txt is not a file that results --export wrote: name such a file, a run, a sweep, or the folder of all sweeps.", lambda at: at.write("notes.txt"), "report notes.txt"),
     E("a report of a file of records that is truncated", "all.parquet is damaged or was edited (its checksum is missing): restore the file that results --export wrote.", exported(lambda data: data[: len(data) // 2]), "report all.parquet"),
     E("results of a file of records that was changed", "all.parquet is damaged or was edited (its checksum does not match): restore the file that results --export wrote.", exported(lambda data: data[:9] + b"x" + data[10:]), "results all.parquet"),
@@ -313,11 +313,11 @@ RESULTS = [
     E("runs verified without their plugins", "all.parquet: mlp-...: it needs plugins, code that is imported only if you ask for it: add plugins=[my_lab.nets] to the command.", recorded(config={"plugins": ["my_lab.nets"]}), "verify all.parquet"),
     E("runs verified on other images", "all.parquet: mlp-...: the images here are not those that it was trained with: name their folder by dataset.root=DIR.", recorded(provenance={"data_sha256": "0"}), "verify all.parquet"),
     E("a W&B upload of a file of records", "all.parquet is a file, and this needs the folders of runs: name a run, a sweep, or the folder of all sweeps.", exported(bytes), "wandb-sync all.parquet"),
-    E("cleaning a folder without runs", ". contains no runs: there is no config.yaml and no records/*.json of a run below it.", None, "clean ."),
-    E("cleaning a folder that does not exist", "nowhere is not a directory: name a run, a sweep, or the folder of all sweeps.", None, "clean nowhere --yes"),
+    E("cleaning a folder without runs", ". (the current folder, ...) contains no runs: there is no config.yaml and no records/*.json of a run below it.", None, "clean ."),
+    E("cleaning a folder that does not exist", "nowhere is not a directory (the current folder is ...): name a run, a sweep, or the folder of all sweeps.", None, "clean nowhere --yes"),
     E("cleaning what is never removed", "--records is not an option of clean: python -m afterkernel clean --help lists them.", None, "clean . --records"),
-    E("watching a folder without runs", ". contains no runs: there is no config.yaml and no records/*.json of a run below it.", None, "status . --watch"),
-    E("the status of a folder without runs", ". contains no runs: there is no config.yaml and no records/*.json of a run below it.", None, "status ."),
+    E("watching a folder without runs", ". (the current folder, ...) contains no runs: there is no config.yaml and no records/*.json of a run below it.", None, "status . --watch"),
+    E("the status of a folder without runs", ". (the current folder, ...) contains no runs: there is no config.yaml and no records/*.json of a run below it.", None, "status ."),
     E("an option of an evaluation that is given twice", "svm.tol=1e-3 and svm.tol=1e-4 both set svm.tol: give it once.", lambda at: at.run(), "evaluate run svm.tol=1e-3 svm.tol=1e-4"),
     E("a condition and a query at once", "--where can't be combined with --sql: write it in the query.", lambda at: at.run(), "results run --where final --sql 'select 1 from results'"),
     E("a condition on a column that does not exist", "Can't pick rows by 'epok == 3': epok is not a column (write text in single quotes), but epoch is; --sql \"describe results\" lists the columns.", lambda at: at.run(), "results run --where 'epok == 3'"),
@@ -325,7 +325,7 @@ RESULTS = [
     E("a condition that would run a command", "Can't pick rows by '__import__(...)': scalar Function with name system does not exist; --sql \"describe results\" lists the columns.", lambda at: at.run(), """results run --where '__import__("os").system("touch EXECUTED")'"""),
     E("a sort by a column that does not exist", "nope is not a column...; the first line of --csv lists all.", lambda at: at.run(), "results run --sort nope"),
     E("an empty list of columns", "',' names no column: give names separated by commas.", lambda at: at.run(), "results run --columns ,"),
-    E("a dashboard of a folder that does not exist", "nowhere is not a directory: name a run, a sweep, or the folder of all sweeps.", None, "dashboard nowhere"),
+    E("a dashboard of a folder that does not exist", "nowhere is not a directory (the current folder is ...): name a run, a sweep, or the folder of all sweeps.", None, "dashboard nowhere"),
     E("a dashboard of a folder without records", ". contains no readable records: there is no records/*.json of a run in it or below it.", None, "dashboard ."),
     E("a dashboard of one run", "run is one run, and a dashboard shows a sweep: name the folder that holds it.", lambda at: at.run(), "dashboard run"),
     E("a dashboard of all sweeps at once", "all holds 2 sweeps (default, other): name the folder of one of them.", two_sweeps_of_runs, "dashboard all"),

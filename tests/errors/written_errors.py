@@ -59,6 +59,6 @@ NAMES = [
     M("a folder without a name", "report ''", "report: argument DIR: must not be empty: give the name of a folder; python -m afterkernel report --help shows its usage.", small=False),
     M("a run without a name", "evaluate ' '", "evaluate: argument RUN_DIR: must not be empty: give the name of a folder; python -m afterkernel evaluate --help shows its usage.", small=False),
     M("an output page without a name", "report runs --output ''", "report: argument --output: must not be empty: give the name of a folder; python -m afterkernel report --help shows its usage.", small=False),
-    M("a line break in a folder's name on the command line", "status 'a\nb'", "a\\nb is not a directory: name a run, a sweep, or the folder of all sweeps.", small=False),
+    M("a line break in a folder's name on the command line", "status 'a\nb'", "a\\nb is not a directory (the current folder is ...): name a run, a sweep, or the folder of all sweeps.", small=False),
 ]
 # fmt: on

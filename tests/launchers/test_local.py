@@ -124,8 +124,10 @@ def test_auto_is_a_run_on_each_core_within_the_limit_of_the_container(monkeypatc
     monkeypatch.setattr(local, "visible_gpus", lambda: [])
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     assert Local(processes="auto").environments(20) == [{}]
-    assert Local(processes="auto").describe(20) == "launcher=local, one run at once"
+    assert Local(processes="auto").describe(20) == "launcher=local, one run at a time"
     monkeypatch.setattr(local, "available_cores", lambda: 4)
     assert [each["OMP_NUM_THREADS"] for each in Local(processes="auto").environments(20)] == ["1"] * 4
-    assert Local(processes="auto").describe(20) == "launcher=local, 4 runs at once"
+    assert Local(processes="auto").describe(20) == "launcher=local, 4 runs at a time"
+    assert Local().describe(2) == "launcher=local, one run at a time (launcher.processes=auto for more)"
+    assert Local().describe(1) == "launcher=local, one run at a time"
     assert Local(processes="auto").environments(1) == [{}]  # one run has the whole machine

@@ -63,7 +63,7 @@ def test_runs_that_have_not_begun_are_described_by_the_swept_options(tmp_path, c
     assert main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "0 of 2 runs done, 2 to go" in out
-    assert "seed=1" in out
+    assert re.search(r"^mlp-1 +1 +to go$", out, re.M)
     (grids / "b.json").write_text("{")
     with pytest.warns(SkippedWarning, match=r"b\.json is not a grid of a sweep"):
         assert main([str(tmp_path)]) == 0
