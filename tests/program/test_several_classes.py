@@ -26,7 +26,9 @@ def several(tmp_path_factory, program):
     words = [*OPTIONS, "sweep.name=s"]
     done = program("--multirun", "kernel.output=trace,sum", *words, cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "digits 3 classes (5, 0, 3): 45 training and 30 test images" in done.stdout + done.stderr
+    logs = [path.read_text() for path in folder.glob("runs/s/*/run.log")]
+    assert all("digits 3 classes (5, 0, 3): 45 training and 30 test images" in log for log in logs)
+    assert len(logs) == 2
     pair = [word for word in words if not word.startswith("dataset.classes")]
     assert program(*pair, "kernel.names=[ntk]", cwd=folder).returncode == 0
     return folder / "runs" / "s"

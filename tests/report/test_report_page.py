@@ -160,7 +160,7 @@ def test_tables_next_to_the_page_are_unrounded(write_run, tmp_path):
 def test_the_command_prints_where_the_page_is(write_run, tmp_path, capsys):
     write_run({0: 0.1, 1: 0.02})
     assert main([str(tmp_path), "--output", str(tmp_path / "page.html")]) == 0
-    assert capsys.readouterr().out.strip() == str(tmp_path / "page.html")
+    assert capsys.readouterr().out.splitlines()[-1] == (tmp_path / "page.html").as_uri()
     assert (tmp_path / "page.html").is_file()
 
 
