@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from afterkernel import kernels, models, transforms
     from afterkernel.errors import PrecisionWarning, UserError
     from afterkernel.kernels import conjugate_kernel, ntk, ntk_operator, sketch
-    from afterkernel.measures import alignment, cka, effective_rank, kernel_distance, spectrum, target_alignment
+    from afterkernel.measures import (
+        alignment,
+        cka,
+        effective_rank,
+        kernel_distance,
+        normalise,
+        spectrum,
+        target_alignment,
+    )
     from afterkernel.measures import model_invariance as invariance
     from afterkernel.records import results, sql
     from afterkernel.runs.lightning_callback import KernelSnapshot
@@ -44,6 +52,7 @@ __all__ = [
     "kernel_distance",
     "kernels",
     "models",
+    "normalise",
     "ntk",
     "ntk_operator",
     "results",
@@ -60,7 +69,7 @@ _HOMES = {
     "errors": ("PrecisionWarning", "UserError"),
     "kernels": ("conjugate_kernel", "ntk", "ntk_operator", "sketch"),
     "measures": (
-        *("alignment", "cka", "effective_rank", "invariance", "kernel_distance", "spectrum"),
+        *("alignment", "cka", "effective_rank", "invariance", "kernel_distance", "normalise", "spectrum"),
         "target_alignment",
     ),
     "records": ("results", "sql"),

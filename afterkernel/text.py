@@ -221,6 +221,12 @@ def closest_option(name: str, known: Iterable[str]) -> str | None:
     return next(iter(same_last.values())) if not section and len(same_last) == 1 else None
 
 
+def a_kind(value: object) -> str:
+    """The type of a value with its article: a list, an OrderedDict."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The suggestion as part of a sentence, in brackets, or nothing."""
     found = closest(name, known)

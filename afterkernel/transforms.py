@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from afterkernel.errors import UserError
+from afterkernel.text import a_kind
 from afterkernel.types import Float, Tensor
 
 INTERPOLATIONS = ("nearest", "bilinear")
@@ -109,7 +110,7 @@ def augment(
 
 def _check_images(images: object) -> None:
     if not isinstance(images, Tensor):
-        raise UserError(f"images are floats of shape (n, c, h, w); this is a {type(images).__name__}.")
+        raise UserError(f"images are floats of shape (n, c, h, w); this is {a_kind(images)}.")
     if images.dim() != 4 or not images.is_floating_point():
         raise UserError(f"images are floats of shape (n, c, h, w); these are {images.dtype} of {tuple(images.shape)}.")
 

@@ -25,6 +25,7 @@ from afterkernel.kernels.terms import Block, Gradients
 from afterkernel.kernels.verify import COARSE_TOLERANCE, TOLERANCE
 from afterkernel.kernels.working_copy import WorkingCopy
 from afterkernel.progress.work import log_once
+from afterkernel.text import a_kind
 from afterkernel.types import Float, Tensor
 
 MOST_AT_ONCE = 256
@@ -274,9 +275,7 @@ def _check_name(layer: object, model: nn.Module) -> None:
     if isinstance(layer, str) and layer in names:
         return
     if not isinstance(layer, str):
-        raise UserError(
-            f"layer={layer!r} is a {type(layer).__name__}: give the name of a module, as in named_modules()."
-        )
+        raise UserError(f"layer={layer!r} is {a_kind(layer)}: give the name of a module, as in named_modules().")
     close = difflib.get_close_matches(layer, names, n=3)
     hint = (
         f"did you mean {' or '.join(repr(name) for name in close)}?" if close else "model.named_modules() lists them."

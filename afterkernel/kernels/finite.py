@@ -64,15 +64,11 @@ class FiniteCheck:
 def _sentence(kind: str, sample: str, layer: str, dtype: torch.dtype) -> str:
     if kind == "finite":
         return (
-            f"the embedding of {sample} is not finite in layer {layer}: the network has diverged or its input is not "
-            "finite; train with a smaller learning rate."
+            f"the embedding of {sample} is not finite in layer {layer}: the network has diverged, or "
+            "its input is not finite; train with a smaller learning rate."
         )
     size, happens = ("small", "underflow") if kind == "under" else ("large", "overflow")
-    cure = (
-        "choose dtype=torch.float64 (kernel.dtype=float64 in runs), or scale the model's output"
-        if dtype != torch.float64
-        else "scale the model's output"
-    )
+    cure = "choose dtype=float64, or scale the model's output" if dtype != torch.float64 else "scale the model's output"
     return (
         f"the embedding of {sample} is so {size} in layer {layer} that its products {happens} in "
         f"{str(dtype).removeprefix('torch.')}: {cure}."

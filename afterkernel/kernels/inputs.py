@@ -15,13 +15,17 @@ from torch.utils._pytree import tree_map
 from afterkernel.errors import UserError
 from afterkernel.kernels.protocols import Embedding
 from afterkernel.kernels.samples import Batch, Samples, named_tensors, placed
+from afterkernel.text import a_kind
 from afterkernel.types import Tensor
 
 
 def check_model(model: object) -> None:
     """Raise UserError where the model is not a module."""
     if not isinstance(model, nn.Module):
-        raise UserError(f"the first argument is a {type(model).__name__}, not a torch.nn.Module: give model, then x.")
+        cure = "give model, then x"
+        if isinstance(model, Mapping):
+            cure = "build the network, load the weights by network.load_state_dict(...), and give the network"
+        raise UserError(f"the first argument is {a_kind(model)}, not a torch.nn.Module: {cure}.")
     if not hasattr(model, "_parameters"):  # a traced module has them in another one
         raise UserError(f"the {type(model).__name__} is not initialised: call super().__init__() in its __init__.")
 
@@ -78,7 +82,7 @@ def _shapes(x: Batch) -> dict[str, tuple[int, ...]]:
 def check_images(x: Batch) -> Tensor:
     """The batch as images (n, c, h, w) of floats. Raises UserError where it is not that."""
     if isinstance(x, Samples):
-        raise UserError(f"x is a {type(x.tree).__name__}: images are one tensor (n, c, h, w).")
+        raise UserError(f"x is {a_kind(x.tree)}: images are one tensor (n, c, h, w).")
     if x.ndim != 4:
         raise UserError(f"x has shape {tuple(x.shape)}: images are (n, c, h, w).")
     if not x.is_floating_point():

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.calls import batches_of, network_embedding
+from afterkernel.kernels.calls import batches_of, blamed_on, network_embedding
 from afterkernel.kernels.embedding import Embedding
 from afterkernel.kernels.features import FeatureEmbedding
 from afterkernel.kernels.gram import Grams, cross_grams, paired_products, train_test_grams
@@ -182,7 +182,8 @@ def paired_ntk(  # noqa: PLR0913 (public, all but three by name)
     inputs = batches_of(model, x, y, forward)
     phi = network_embedding("ntk", model, inputs, dtype, device, output=output, parameters=parameters)
     check_options(budget_bytes)
-    return paired_products(phi, inputs["x"], inputs["y"], budget_bytes=budget_bytes)
+    with blamed_on(inputs):
+        return paired_products(phi, inputs["x"], inputs["y"], budget_bytes=budget_bytes)
 
 
 @overload
@@ -270,13 +271,14 @@ def _grams(
     """The Gram matrices of x with y, or with itself, and with `parts` those of the layers or outputs."""
     check_options(budget_bytes, store)
     kind = precision(dtype).name
-    if "y" not in inputs:
-        return train_test_grams(
-            phi, inputs["x"], budget_bytes=budget_bytes, dtype=kind, per_layer=parts, store=store, out=out
+    with blamed_on(inputs):
+        if "y" not in inputs:
+            return train_test_grams(
+                phi, inputs["x"], budget_bytes=budget_bytes, dtype=kind, per_layer=parts, store=store, out=out
+            )
+        return cross_grams(
+            phi, inputs["x"], inputs["y"], budget_bytes=budget_bytes, dtype=kind, per_layer=parts, store=store, out=out
         )
-    return cross_grams(
-        phi, inputs["x"], inputs["y"], budget_bytes=budget_bytes, dtype=kind, per_layer=parts, store=store, out=out
-    )
 
 
 def _matrices(grams: Grams, inputs: Mapping[str, Batch]) -> dict[str, Float[Tensor, "nk mk"]]:

@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.calls import batches_of, network_embedding
+from afterkernel.kernels.calls import batches_of, blamed_on, network_embedding
 from afterkernel.kernels.computation import slices
 from afterkernel.kernels.gram import paired_products
 from afterkernel.kernels.inputs import check_options
@@ -31,6 +31,7 @@ from afterkernel.kernels.sample_sources import Inputs
 from afterkernel.kernels.samples import Batch, Forward, placed
 from afterkernel.kernels.trained import Choice
 from afterkernel.kernels.verify import COARSE_TOLERANCE, TOLERANCE
+from afterkernel.text import a_kind
 from afterkernel.types import Float, Tensor
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def ntk_operator(  # noqa: PLR0913 (public, all but three by name)
         raise UserError('output="diagonal" is several operators: make one for each output, by its number.')
     inputs = batches_of(model, x, y, forward)
     phi = network_embedding("ntk", model, inputs, dtype, device, output=output, parameters=parameters)
-    jacobian = Jacobian(model, phi, inputs["x"], budget_bytes)
+    with blamed_on(inputs):
+        jacobian = Jacobian(model, phi, inputs["x"], budget_bytes)
     return NTKOperator(jacobian, inputs["x"], inputs.get("y", inputs["x"]))
 
 
@@ -269,7 +271,7 @@ class NTKOperator:
         if isinstance(v, np.ndarray):
             return self._product(torch.from_numpy(np.array(v))).cpu().numpy()
         if not isinstance(v, Tensor):
-            raise UserError(f"v is a {type(v).__name__}: give a tensor or a numpy array.")
+            raise UserError(f"v is {a_kind(v)}: give a tensor or a numpy array.")
         return self._product(v)
 
     def to_scipy(self) -> LinearOperator:

@@ -227,7 +227,7 @@ def plan(
     if cell is not None:
         if held < 2 * cell:
             raise UserError(
-                f"kernel.budget_bytes={budget_bytes} is too small to continue with a store begun in tiles of {cell} "
+                f"budget_bytes={budget_bytes} is too small to continue with a store begun in tiles of {cell} "
                 f"samples: give at least {-(-8 * cell * sample_bytes // 3)}."
             )
         columns = cell
@@ -281,7 +281,7 @@ def check_budget(budget_bytes: int, numbers: int, element_bytes: int) -> None:
     needed = 2 * numbers * element_bytes
     if budget_bytes < needed:
         raise UserError(
-            f"kernel.budget_bytes={budget_bytes} is too small: two embeddings of {numbers} numbers need {needed} bytes."
+            f"budget_bytes={budget_bytes} is too small: two embeddings of {numbers} numbers need {needed} bytes."
         )
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSam
 
 from afterkernel.errors import UserError
 from afterkernel.kernels.samples import Batch, Forward, Samples, Streamed
+from afterkernel.text import a_kind
 from afterkernel.types import Tensor
 
 # What a caller may give as samples (see `samples`).
@@ -29,7 +30,7 @@ def samples(value: Any, forward: Forward | None = None, name: str = "x") -> Batc
     """
     if forward is not None and not callable(forward):
         raise UserError(
-            f"forward={forward!r} is a {type(forward).__name__}: give a function of (model, batch), such as "
+            f"forward={forward!r} is {a_kind(forward)}: give a function of (model, batch), such as "
             "lambda model, batch: model(batch)."
         )
     if isinstance(value, (Dataset, DataLoader)):
@@ -41,7 +42,7 @@ def samples(value: Any, forward: Forward | None = None, name: str = "x") -> Batc
     tree = dict(value) if isinstance(value, Mapping) else value  # transformers' BatchEncoding is no pytree
     if forward is None and not isinstance(tree, (tuple, dict)):
         raise UserError(
-            f"{name} is a {type(value).__name__}: give a tensor, a tuple of the model's positional arguments, a "
+            f"{name} is {a_kind(value)}: give a tensor, a tuple of the model's positional arguments, a "
             "dict of its keyword arguments, or any pytree of tensors with forward=lambda model, batch: tensor."
         )
     paths, spec = tree_flatten_with_path(tree)
@@ -49,7 +50,7 @@ def samples(value: Any, forward: Forward | None = None, name: str = "x") -> Batc
     converted = [leaf if leaf is None else _tensor(leaf, place) for place, leaf in leaves]
     found = {place: leaf for (place, _), leaf in zip(leaves, converted, strict=True) if leaf is not None}
     if not found:
-        raise UserError(f"{name} is a {type(value).__name__} that holds no tensor, so there are no samples.")
+        raise UserError(f"{name} is {a_kind(value)} that holds no tensor, so there are no samples.")
     for place, leaf in found.items():
         _check_tensor(leaf, place)
     first, length = next((place, len(leaf)) for place, leaf in found.items())
@@ -74,11 +75,9 @@ def _tensor(value: Any, place: str) -> Tensor:
             raise UserError(f"{place} is an array of {value.dtype}, which torch does not have: convert it.") from error
     if not isinstance(value, Tensor):
         if "[" not in place and "." not in place:
-            raise UserError(
-                f"{place} is a {type(value).__name__}, not a torch tensor: convert it with torch.as_tensor."
-            )
+            raise UserError(f"{place} is {a_kind(value)}, not a torch tensor: convert it with torch.as_tensor.")
         raise UserError(
-            f"{place} is a {type(value).__name__}, not a tensor of samples: convert it with torch.as_tensor, or, if it "
+            f"{place} is {a_kind(value)}, not a tensor of samples: convert it with torch.as_tensor, or, if it "
             "is a constant, put it into forward=lambda model, batch: ..."
         )
     return value
@@ -106,11 +105,11 @@ def _streamed(data: Dataset[Any] | DataLoader[Any], forward: Forward | None, nam
         collate, dataset = data.collate_fn, data.dataset
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise UserError(
-            f"{name} is a {type(dataset).__name__}, whose samples have no number: they are read several times and in "
+            f"{name} is {a_kind(dataset)}, whose samples have no number: they are read several times and in "
             "parts, so give a map-style Dataset, with __getitem__ and __len__."
         )
     if len(dataset) == 0:
-        raise UserError(f"{name} is a {type(dataset).__name__} without samples: a kernel needs at least one sample.")
+        raise UserError(f"{name} is {a_kind(dataset)} without samples: a kernel needs at least one sample.")
 
     def load(index: list[int]) -> Batch:
         try:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from afterkernel.errors import UserError
-from afterkernel.kernels.calls import batches_of
+from afterkernel.kernels.calls import batches_of, blamed_on
 from afterkernel.kernels.computation import slices
 from afterkernel.kernels.finite import FiniteCheck
 from afterkernel.kernels.gram import check_samples
@@ -147,7 +147,8 @@ def sketch(  # noqa: PLR0913 (public, all but four by name)
     check_types(phi, inputs)
     phi.limit_work(budget_bytes)
     try:
-        E, layout = _sketched(phi, batch, budget_bytes)
+        with blamed_on(inputs):
+            E, layout = _sketched(phi, batch, budget_bytes)
         error = phi.estimated_error(batch) if details else None
     except LayoutChangedError as changed:
         raise UserError(

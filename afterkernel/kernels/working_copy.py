@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import is_
 from typing import Any
 
@@ -27,6 +27,7 @@ from afterkernel.kernels.capture import uses
 from afterkernel.kernels.casts import computed_in, redirect_dtype
 from afterkernel.kernels.hooks import Hook, forward_hooks, install, needed_hooks
 from afterkernel.kernels.isolation import OneLayout, PrivateRandomness, isolated
+from afterkernel.kernels.model_failures import explained, reason_of
 from afterkernel.kernels.module_copy import ModuleCopier, check_copyable, named_tensors
 from afterkernel.kernels.numeric import coarsest, digits, largest_difference, not_repeatable, number_tensors, overflows
 from afterkernel.kernels.samples import called
@@ -229,7 +230,7 @@ def _check(model: nn.Module, copy: _Copy, args: Any, kwargs: Any) -> None:
             own._remember()
             return _footprint(own.run_guarded(own_args, own_kwargs), own.inner)
 
-        with _explained(own_args, own_kwargs):
+        with explained(own_args, own_kwargs):
             hooks = needed_hooks(hooks, run)
         for part in (own, copy):
             install(hooks, part.copier)
@@ -255,40 +256,20 @@ def _first_run(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, args: An
         raise
     except Exception as error:
         if not copy.converts:
-            with _explained(args, kwargs):
+            with explained(args, kwargs):
                 raise
-        with _explained(own_args, own_kwargs):
+        with explained(own_args, own_kwargs):
             own.run_guarded(own_args, own_kwargs)
         copy.casts = lambda: redirect_dtype(own.dtype, copy.dtype)
         try:
             return copy.run_guarded(args, kwargs)
         except Exception:
-            reason = _reason(error)
+            reason = reason_of(error)
         raise UserError(
             f"the model runs in {own.dtype} on {own.device} but not in {copy.dtype} on {copy.device} ({reason}): its "
             f"code or its parts are made for one data type or device; give dtype={own.dtype} and "
             f"device={str(own.device)!r}, or convert the model yourself."
         ) from error
-
-
-@contextlib.contextmanager
-def _explained(args: Any, kwargs: Any) -> Iterator[None]:
-    """Turn what the model raises into one sentence."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        kinds = {leaf.dtype for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        whole = [str(kind) for kind in kinds if not kind.is_floating_point and not kind.is_complex]
-        single = len(tree_leaves((args, kwargs))) == 1
-        hint = f"; the samples are of {whole[0]}: if the model takes floats, give it floats" if whole and single else ""
-        raise UserError(f"the model can't be run on these samples ({_reason(error)}){hint}.") from error
-
-
-def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _compare(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, output: Any) -> None:
@@ -300,7 +281,7 @@ def _compare(own: _Copy, own_args: Any, own_kwargs: Any, copy: _Copy, output: An
             return
         raise UserError(
             f"the model runs in {copy.dtype} on {copy.device} but not in its own {own.dtype} on {own.device} "
-            f"({_reason(error)}), so the two can't be compared: convert the model yourself."
+            f"({reason_of(error)}), so the two can't be compared: convert the model yourself."
         ) from error
     kind = min(own.dtype, copy.dtype, coarsest(expected, own.dtype), coarsest(output, copy.dtype), key=digits)
     found = largest_difference(output, expected)

@@ -10,6 +10,7 @@ from afterkernel.measures.effective_rank import effective_rank
 from afterkernel.measures.invariance import TRANSFORMS, Invariance, invariance, invariances, model_invariance
 from afterkernel.measures.kernel_distance import kernel_distance
 from afterkernel.measures.measure import Measure, Numbers
+from afterkernel.measures.normalisation import normalise
 from afterkernel.measures.options import Measures, section
 from afterkernel.measures.samples import sample_images
 from afterkernel.measures.spectrum import Spectrum, spectrum
@@ -44,6 +45,7 @@ __all__ = [
     "measure_all",
     "measure_options",
     "model_invariance",
+    "normalise",
     "sample_images",
     "spectrum",
     "target_alignment",

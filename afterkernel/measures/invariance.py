@@ -26,6 +26,7 @@ from afterkernel.kernels.precision import exact_products
 from afterkernel.kernels.sample_sources import Inputs, samples
 from afterkernel.kernels.samples import Forward
 from afterkernel.measures.measure import Measure, Numbers
+from afterkernel.measures.normalisation import NORM_OFFSET
 from afterkernel.options import LARGEST_INT, option
 from afterkernel.progress.work import progress
 from afterkernel.transforms import rotate, shift, swap, zoom, zoom_is_identity
@@ -33,8 +34,6 @@ from afterkernel.types import Float, Tensor
 
 log = logging.getLogger(__name__)
 
-# Added to lengths that something is divided by (arXiv 2105.10585): here, and where a run normalises its embeddings.
-NORM_OFFSET = 1e-4
 # Images embedded at once if the embedding does not choose.
 IMAGES_AT_ONCE = 64
 
@@ -146,13 +145,14 @@ class Invariance(Measure):
     def warn_of_images(self, height: int, width: int) -> None:
         """Warn about zooms that crop nothing."""
         for fraction in self.crop_fraction:
-            if zoom_is_identity(height, fraction) and zoom_is_identity(width, fraction):
+            if _cuts_nothing(fraction, height, width):
                 log.warning(
                     "measure.crop_fraction: %.4g cuts nothing off images of %dx%d pixels, so that zoom invariance is "
-                    "1: set 'measure.crop_fraction=[0.75]'.",
+                    "1; %s.",
                     fraction,
                     height,
                     width,
+                    _zoom_that_cuts("measure.crop_fraction=", height, width),
                 )
 
     def of_images(self, phi: BlockSource, images: Float[Tensor, "n c h w"], per_layer: bool) -> Numbers:
@@ -188,8 +188,9 @@ def invariance(
     """Invariance of an embedding under "shift", "rotation", "zoom" or "swap"; 1 if it does not change at all.
 
     images: floats (n, c, h, w); all are used. strength: pixels, radians, or the part of a side that zoom keeps; the
-    paper's by default. Raises UserError for an unknown transform, a strength that it does not have, no images, and
-    embeddings that are not finite or not longer than the offset of the definition.
+    paper's by default. Raises UserError for an unknown transform, a strength that it does not have, a zoom that cuts
+    nothing off images of this size (13/14 below 28 pixels), no images, and embeddings that are not finite or not longer
+    than the offset of the definition.
     """
     if not isinstance(transform, str) or transform not in TRANSFORMS:
         raise UserError(f"transform={transform!r} is not known: choose one of {', '.join(TRANSFORMS)}.")
@@ -202,7 +203,14 @@ def invariance(
             raise UserError(
                 f"strength={strength!r} is not one of transform={transform!r}: it must be {chosen.allowed}."
             )
-    wanted_strength = {transform: (transform, chosen.paper if strength is None else strength)}
+    used = chosen.paper if strength is None else strength
+    if transform == "zoom" and used is not None and _cuts_nothing(used, *images.shape[-2:]):
+        shown = "13/14" if strength is None else f"{strength:.4g}"
+        raise UserError(
+            f"zoom keeps {shown} of a side, which cuts nothing off images of {images.shape[-2]}x{images.shape[-1]}: "
+            f"{_zoom_that_cuts('strength=', *images.shape[-2:])}."
+        )
+    wanted_strength = {transform: (transform, used)}
     lengths: list[Tensor] = []
     found = _measure(phi, images, wanted_strength, False, images_at_once, lengths)[transform]
     longest = max(length.item() for length in lengths)
@@ -239,8 +247,9 @@ def model_invariance(  # noqa: PLR0913 (public, all but two by name)
     that depends on training images, such as "rbf", takes x for them); forward: a function of (model, images), as for
     `ntk`; output: of a model with several outputs, as for `ntk`; layer: whose input is used, as for
     `conjugate_kernel`; embeddings are computed in `dtype` on `device`, by
-    default the model's. Raises UserError for unknown names, a strength that the transform does not have, x that is no
-    batch of images, and a model without the kernel.
+    default the model's. Raises UserError for unknown names, a strength that the transform does not have, a zoom that
+    cuts nothing off images of this size (13/14 below 28 pixels: give `strength`), x that is no batch of images, and a
+    model without the kernel.
     """
     check_model(model)
     if output == "diagonal":
@@ -258,6 +267,19 @@ def model_invariance(  # noqa: PLR0913 (public, all but two by name)
         KINDS[kernel].check(model)
         phi = KINDS[kernel].embedding(KernelInput(model, x, dtype, torch.device(place)))
     return invariance(phi, x, transform, strength, images_at_once=images_at_once)
+
+
+def _cuts_nothing(fraction: float, height: int, width: int) -> bool:
+    """Whether a zoom leaves images of this size as they are."""
+    return zoom_is_identity(height, fraction) and zoom_is_identity(width, fraction)
+
+
+def _zoom_that_cuts(option_name: str, height: int, width: int) -> str:
+    """What to do about a zoom that cuts nothing: the weakest one that cuts a pixel off each edge, if there is one."""
+    side = max(height, width)
+    if side < 4:  # half of it is one pixel at most
+        return "these images are too small for a zoom"
+    return f"give {option_name}{math.floor(1e4 * (1 - 2 / side)) / 1e4:g}"
 
 
 def _measure(

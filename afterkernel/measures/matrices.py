@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from afterkernel.errors import UserError
+from afterkernel.text import a_kind
 from afterkernel.types import Float, Int, Tensor
 
 # Entries of a matrix that are widened to float64 at once: 4 MB.
@@ -45,7 +46,7 @@ def check_finite_matrix(name: str, matrix: Tensor) -> None:
 def check_tensor(name: str, value: object) -> None:
     """Raise UserError for what is not a dense tensor of real numbers."""
     if not isinstance(value, Tensor):
-        raise UserError(f"{name} is a {type(value).__name__}, not a torch tensor: convert it with torch.as_tensor.")
+        raise UserError(f"{name} is {a_kind(value)}, not a torch tensor: convert it with torch.as_tensor.")
     if value.is_complex() or value.layout != torch.strided or value.is_meta:
         raise UserError(f"{name} must be a dense tensor of real numbers.")
 

@@ -20,7 +20,7 @@ from afterkernel.kernel_kinds import KINDS
 from afterkernel.kernels import Embedding, Grams, train_test_grams, train_test_plan
 from afterkernel.kernels.sketch_embedding import SketchEmbedding
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
-from afterkernel.measures.invariance import NORM_OFFSET
+from afterkernel.measures.normalisation import embedding_norm
 from afterkernel.models import Network
 from afterkernel.progress.work import stage
 from afterkernel.records import KernelRecord, Record, Resources, write_atomic
@@ -35,15 +35,12 @@ from afterkernel.runs.warm_start import WarmStarts
 from afterkernel.svm import Outcome
 from afterkernel.text import cosine, epochs, plain
 from afterkernel.training.snapshot import Snapshot
-from afterkernel.types import Float, Tensor
 
 log = logging.getLogger(__name__)
 
 # Multiply-adds of a Gram matrix from which its tiles are kept on disk: some ten seconds on two cores, or on a GPU.
 LONG_MULTIPLICATIONS = 10**12
 GPU_FACTOR = 200
-# How far below 0, relative to the largest, rounding may take the diagonal of a kernel that is a difference.
-_ROUNDING = 1e-4
 
 
 @dataclass
@@ -142,7 +139,9 @@ class Evaluator:
             started = time.perf_counter()
             grams = _grams(phi, problem, config, tiles, owner)
             K, K_test = grams.train, grams.test
-            norm = _normalise(K, K_test)
+            norm = embedding_norm(K)
+            K /= norm**2
+            K_test /= norm**2
             K, K_test = K.cpu(), K_test.cpu()
             approximation = phi.estimated_error(problem.x_train) if isinstance(phi, SketchEmbedding) else None
             warnings += numeric_warnings.of_kernel(K, grams.relative_error, config.kernel.dtype)
@@ -219,17 +218,6 @@ def _grams(phi: Embedding, problem: Problem, config: Config, tiles: Path | None,
     grams = train_test_grams(*images, budget_bytes=budget_bytes, dtype=dtype, store=tiles)
     # Copies, since the matrices are normalised in place and the files must stay unchanged.
     return replace(grams, train=grams.train.clone(), test=grams.test.clone())
-
-
-def _normalise(K: Float[Tensor, "n n"], K_test: Float[Tensor, "m n"]) -> float:
-    """Divide phi by Z = 1e-4 + the mean of |phi(x)| over the training set (arXiv 2105.10585), in place; return Z."""
-    squares = K.diagonal().double()
-    if bool((squares < -_ROUNDING * squares.abs().max()).any()):
-        raise UserError(f"the kernel has {squares.min().item():.3g} on its diagonal: squared norms can't be negative.")
-    norm = NORM_OFFSET + squares.clamp_min(0).sqrt().mean().item()
-    K /= norm**2
-    K_test /= norm**2
-    return norm
 
 
 def _peak_bytes(place: torch.device) -> int:

@@ -16,7 +16,7 @@ from afterkernel.errors import UserError
 from afterkernel.kernel_kinds import KINDS
 from afterkernel.measures import Measure
 from afterkernel.options import check_bounds
-from afterkernel.text import did_you_mean, plain
+from afterkernel.text import a_kind, did_you_mean, plain
 from afterkernel.types import Tensor
 
 _SECTIONS = (*EVALUATION_SECTIONS, "plugins")
@@ -127,9 +127,7 @@ def _tensor(name: str, given: Any) -> Tensor:
     if isinstance(given, np.ndarray) and given.dtype.kind in "biuf":
         return torch.tensor(given)
     if not isinstance(given, Tensor) or given.ndim == 0:
-        raise UserError(
-            f"{name} is a {type(given).__name__}: give a tensor or a numpy array, its first axis the samples."
-        )
+        raise UserError(f"{name} is {a_kind(given)}: give a tensor or a numpy array, its first axis the samples.")
     return given.detach().cpu()
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from afterkernel.errors import UserError
 from afterkernel.runs.recorder import Recorder
+from afterkernel.text import a_kind
 
 
 class Recording:
@@ -22,9 +23,7 @@ class Recording:
         self, recorder: Any, monitor: str | None, end: bool, network: Callable[[Any], nn.Module] | None
     ) -> None:
         if not isinstance(recorder, Recorder):
-            raise UserError(
-                f"the first argument is a {type(recorder).__name__}, not a Recorder: give ak.Recorder(...)."
-            )
+            raise UserError(f"the first argument is {a_kind(recorder)}, not a Recorder: give ak.Recorder(...).")
         if not recorder.rule and not end:
             raise UserError(
                 "nothing is chosen: give the Recorder steps=, epochs= or losses=, or the callback end=True."

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from afterkernel.errors import UserError
+from afterkernel.text import a_kind
 from afterkernel.types import Float, Int, Tensor
 
 TILES = {"cpu": 256, "cuda": 4096}  # side of the tiles in which K is read: a CPU's second-level cache holds three
@@ -116,9 +117,7 @@ def as_tensor(value: object, name: str) -> Tensor:
     try:
         found = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{name} is a {type(value).__name__} that holds no numbers: give a tensor or an array."
-        ) from error
+        raise UserError(f"{name} is {a_kind(value)} that holds no numbers: give a tensor or an array.") from error
     if found.layout != torch.strided or found.is_meta:
         raise UserError(f"{name} is not a dense tensor with numbers: give {name}.to_dense(), on a real device.")
     return found

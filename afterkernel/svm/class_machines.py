@@ -10,7 +10,7 @@ import torch
 
 from afterkernel.svm.backend import Backend
 from afterkernel.svm.checks import check_kernel, check_start
-from afterkernel.svm.estimator import HardMarginSVM, checked, fit_signs
+from afterkernel.svm.estimator import HardMarginSVM, checked, fit_signs, weakest
 from afterkernel.svm.threads import one_thread
 from afterkernel.types import Float, Int, Tensor
 
@@ -34,14 +34,14 @@ class ClassMachines:
     @property
     def margin(self) -> float | None:
         """The smallest margin."""
-        margins = [machine.margin_ for machine in self.machines]
-        return min(margins) if all(map(math.isfinite, margins)) else None
+        found = weakest(self.machines)[0]
+        return found if math.isfinite(found) else None
 
     @property
     def gap(self) -> float | None:
         """The largest relative duality gap."""
-        gaps = [machine.gap_ for machine in self.machines]
-        return max(gaps) if all(map(math.isfinite, gaps)) else None
+        found = weakest(self.machines)[1]
+        return found if math.isfinite(found) else None
 
     @property
     def support(self) -> Int[Tensor, " k"]:

@@ -39,10 +39,11 @@ class CuML(Backend):
         install = "pip install afterkernel[gpu-svm]"
         if not torch.cuda.is_available():
             raise UserError(
-                f"svm=cuml needs a CUDA device, and torch finds none: use svm=exact, or {install} where there is one."
+                f"the SVM backend cuml needs a CUDA device, and torch finds none: use the backend exact, or {install} "
+                "where there is one."
             )
         if importlib.util.find_spec("cuml") is None:
-            raise UserError(f"svm=cuml needs the package cuml: install it with {install}, or use svm=exact.")
+            raise UserError(f"the SVM backend cuml needs the package cuml: use {install}, or the backend exact.")
 
     def solve(
         self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None = None
@@ -52,7 +53,7 @@ class CuML(Backend):
         try:
             from cuml.svm import SVC
         except Exception as error:  # a broken CUDA library may raise any error
-            raise UserError(f"svm=cuml: cuML does not load ({_line(error)}): use svm=exact.") from error
+            raise UserError(f"cuML does not load ({_line(error)}): use the backend exact.") from error
 
         matrix, scale = kernel_to_fit(K, not self.intercept, K.dtype, K.device if K.is_cuda else _gpu())
         labels = labels_to_fit(y, not self.intercept)
@@ -64,10 +65,10 @@ class CuML(Backend):
                 # it reads columns; the matrix is symmetric, and its transpose is in that order without a copy
                 machine = SVC(kernel="precomputed", output_type="numpy", **options).fit(matrix.T, labels.numpy())
             except Exception as error:  # out of memory, or a version without precomputed kernels
-                raise UserError(f"svm=cuml: cuML failed ({_line(error)}): use svm=exact.") from error
+                raise UserError(f"cuML failed ({_line(error)}): use the backend exact.") from error
         support, coef, offset = (_host(machine, name) for name in ("support_", "dual_coef_", "intercept_"))
         if not (np.isfinite(coef).all() and np.isfinite(offset).all()):
-            raise UserError("svm=cuml: cuML returned numbers that are not finite: use svm=exact.")
+            raise UserError("cuML returned numbers that are not finite: use the backend exact.")
         signed = torch.zeros_like(labels)
         signed[torch.from_numpy(support.astype(np.int64))] = torch.from_numpy(coef.astype(np.float64) / scale)
         steps = int(np.sum(np.asarray(getattr(machine, "n_iter_", 0))))

@@ -23,9 +23,8 @@ from afterkernel.svm.outcome import Outcome
 from afterkernel.svm.separability import decide_separability, separates
 from afterkernel.svm.signed_gram import SignedGram, balance
 from afterkernel.svm.threads import one_thread
+from afterkernel.text import did_you_mean
 from afterkernel.types import Float, Int, Tensor
-
-PROJECT = "project=True (svm.project=true in a run) to use the nearest such matrix"
 
 Machine = TypeVar("Machine", bound="WithBackend")
 
@@ -203,7 +202,7 @@ class HardMarginSVM(WithBackend, KernelExpansion):
 def checked(K: Float[Tensor, "n n"], backend: Backend) -> tuple[Float[Tensor, "n n"], Projection | None]:
     """K as `fit_checked` takes it, projected where the backend says so, or UserError for one that is indefinite."""
     with stage("eigenvalues"):
-        return definite(K, backend.project, f", or set {PROJECT}")
+        return definite(K, backend.project, ", or set the option project to use the nearest such matrix")
 
 
 def fit_signs(
@@ -219,13 +218,23 @@ def fit_signs(
     return machine.fit_checked(K, projection, signs, start)
 
 
+def weakest(machines: Sequence[HardMarginSVM]) -> tuple[float, float]:
+    """The smallest margin and the largest gap of several machines; nan where one of them has none."""
+    margins, gaps = [each.margin_ for each in machines], [each.gap_ for each in machines]
+    return (
+        min(margins) if all(map(math.isfinite, margins)) else math.nan,
+        max(gaps) if all(map(math.isfinite, gaps)) else math.nan,
+    )
+
+
 def make_backend(backend: str | Backend, **options: Any) -> Backend:
     """The backend of that name, or a copy of that instance, with `options` set and checked."""
     from afterkernel.svm import BACKENDS  # the package's __init__ imports this module
 
     if isinstance(backend, str):
         if backend not in BACKENDS:
-            raise UserError(f"backend={backend} is not known: choose one of {', '.join(sorted(BACKENDS))}.")
+            names = ", ".join(sorted(BACKENDS))
+            raise UserError(f"backend={backend} is not known{did_you_mean(backend, BACKENDS)}: choose one of {names}.")
         backend = BACKENDS[backend]()
     if not isinstance(backend, Backend):
         raise UserError(f"backend={backend!r} is not known: choose one of {', '.join(sorted(BACKENDS))}.")

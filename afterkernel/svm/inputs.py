@@ -12,6 +12,7 @@ import torch
 
 from afterkernel.errors import UserError
 from afterkernel.svm.checks import as_floating, as_tensor
+from afterkernel.text import a_kind
 from afterkernel.types import Float, Int, Tensor
 
 NAMED = 5  # classes that a message lists
@@ -111,7 +112,7 @@ def not_fitted(estimator: Any) -> UserError:
 
 def _array_of(estimator: Any, K: Any, name: str, reset: bool) -> np.ndarray:
     if K is None or isinstance(K, str):
-        raise UserError(f"{name} is a {type(K).__name__} that holds no numbers: give a tensor or an array.")
+        raise UserError(f"{name} is {a_kind(K)} that holds no numbers: give a tensor or an array.")
     if isinstance(K, np.ma.MaskedArray):
         as_tensor(K, name)
     if getattr(K, "dtype", None) in (np.float16, np.longdouble):  # the precision of the entries matters

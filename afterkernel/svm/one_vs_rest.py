@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike
 
-from afterkernel.svm.estimator import HardMarginSVM, WithBackend, checked, fit_signs, make_backend
+from afterkernel.svm.estimator import HardMarginSVM, WithBackend, checked, fit_signs, make_backend, weakest
 from afterkernel.types import Float, Int, Tensor
 
 
@@ -17,7 +17,10 @@ class OneVsRestSVM(WithBackend):
     `backend` and its `options` are HardMarginSVM's. The class of a sample is that of the largest w_c.phi(x) + b_c
     (R. Rifkin and A. Klautau, "In defense of one-vs-all classification", JMLR 5, 2004). After `fit`:
 
-    - `machines_`: the machine of each class, with its margin, gap and certificate; for two classes the second's alone
+    - `margin_`: the smallest margin of a class; nan where a class has none
+    - `gap_`: the largest relative duality gap of a class; nan where a class has no hard margin
+    - `machines_`: the fitted `HardMarginSVM` of each class against the rest, in the order of `classes_`, each with its
+      own `margin_`, `gap_` and certificate; for two classes the second's alone
     - `support_`: the samples that support any of them; `converged_`: whether all have
     - `train_error_`: the fraction of the training samples misclassified
     """
@@ -25,6 +28,8 @@ class OneVsRestSVM(WithBackend):
     _several_classes = True
 
     machines_: list[HardMarginSVM]
+    margin_: float
+    gap_: float
     support_: Int[Tensor, " k"]
     converged_: bool
     train_error_: float
@@ -48,6 +53,7 @@ class OneVsRestSVM(WithBackend):
             supported[machine.support_] = True
             self.machines_.append(machine._fitted(K))
         self.support_ = supported.nonzero().squeeze(1)
+        self.margin_, self.gap_ = weakest(self.machines_)
         self.converged_ = all(machine.converged_ for machine in self.machines_)
         f = self._decisions(matrix)
         found = (f > 0).to(torch.int64) if f.ndim == 1 else f.argmax(1)

@@ -60,12 +60,11 @@ class ThunderSVM(Backend):
         """Raise UserError if the package or the chosen library is missing."""
         if importlib.util.find_spec("thundersvm") is None:
             raise UserError(
-                "svm=thundersvm needs the package thundersvm: install it with pip install afterkernel[thundersvm]."
+                "the SVM backend thundersvm needs the package thundersvm: install it with pip install "
+                "afterkernel[thundersvm]."
             )
         if self.library and not Path(self.library).is_file():
-            raise UserError(
-                f"svm.library={self.library} is not a file: give the path of a {LIBRARY}, or leave it empty."
-            )
+            raise UserError(f"library={self.library} is not a file: give the path of a {LIBRARY}, or leave it empty.")
 
     def solve(
         self, K: Float[Tensor, "n n"], y: Float[Tensor, " n"], start: Int[Tensor, " k"] | None = None
@@ -118,21 +117,22 @@ class ThunderSVM(Backend):
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=self.timeout_s)
         except subprocess.TimeoutExpired:
             raise UserError(
-                f"thundersvm did not end within timeout_s={self.timeout_s:g} seconds: raise it, or use svm=exact."
+                f"thundersvm did not end within timeout_s={self.timeout_s:g} seconds: raise it, or use the "
+                "backend exact."
             ) from None
         if done.returncode != 0:
             errors = done.stderr.decode(errors="replace").strip().splitlines()
             raise UserError(
                 f"thundersvm's process died with exit code {done.returncode}"
-                f"{' (' + errors[-1].strip() + ')' if errors else ''}: use svm=exact or svm=libsvm."
+                f"{' (' + errors[-1].strip() + ')' if errors else ''}: use the backend exact or libsvm."
             )
 
     def _read(self, path: Path, shape: tuple[int, ...]) -> np.ndarray:
         if not path.is_file():
-            raise UserError("thundersvm ended without an answer: use svm=exact or svm=libsvm.")
+            raise UserError("thundersvm ended without an answer: use the backend exact or libsvm.")
         values: np.ndarray = np.load(path, allow_pickle=False)
         if values.shape != shape or not np.isfinite(values).all():
-            raise UserError("thundersvm returned numbers that are not finite: use svm=exact or svm=libsvm.")
+            raise UserError("thundersvm returned numbers that are not finite: use the backend exact or libsvm.")
         return values.astype(np.float64, copy=False)
 
 

@@ -38,11 +38,14 @@ def on_config(config: Any) -> Any:
 def on_files(files: Any, config: Any) -> Any:
     """Add the changelog, and one page for each file of the repository that a page links to."""
     files.append(File.generated(config, "changelog.md", content=(ROOT / "CHANGELOG.md").read_text()))
-    linked = set()
-    for page in files.documentation_pages():
-        linked |= {found for _, found in _outside(page.src_uri, page.content_string)}
-    for name in sorted(linked - {"CHANGELOG.md"}):
-        files.append(File.generated(config, f"source/{name}.md", content=_source(ROOT / name)))
+    linked = {
+        name: page.src_uri
+        for page in files.documentation_pages()
+        for _, name in _outside(page.src_uri, page.content_string)
+    }
+    for name, page in sorted(linked.items()):
+        if name != "CHANGELOG.md":
+            files.append(File.generated(config, _shown(name), content=_source(name, page)))
     return files
 
 
@@ -50,8 +53,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Point links to files of the repository at the pages that show them, and read Markdown in <details>."""
     markdown = markdown.replace("<details>", '<details markdown="1">')
     for link, name in _outside(page.file.src_uri, markdown):
-        shown = "changelog.md" if name == "CHANGELOG.md" else f"source/{name}.md"
-        target = posixpath.relpath(shown, posixpath.dirname(page.file.src_uri) or ".")
+        target = posixpath.relpath(_shown(name), posixpath.dirname(page.file.src_uri) or ".")
         markdown = markdown.replace(f"]({link}", f"]({target}")
     return markdown
 
@@ -80,10 +82,30 @@ def _outside(page: str, markdown: str) -> list[tuple[str, str]]:
     return found
 
 
-def _source(path: Path) -> str:
+def _shown(name: str) -> str:
+    """The page that shows a file or folder of the repository."""
+    return (
+        "changelog.md" if name == "CHANGELOG.md" else f"source/{name.lstrip('.')}.md"
+    )  # MkDocs leaves dotted names out
+
+
+def _source(name: str, page: str) -> str:
+    """The Markdown that shows a file, or lists the files of a folder, to which a page links."""
+    path = ROOT / name
+    if path.is_dir():
+        listed = sorted(each.name for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
+        return "\n".join(
+            [
+                f"# {name}",
+                "",
+                "The files of this folder of the repository:",
+                "",
+                *(f"- `{each}`" for each in listed),
+                "",
+            ]
+        )
     if not path.is_file():
-        raise PluginError(f"a page links to {path.relative_to(ROOT)}, which is not a file of the repository")
-    name = path.relative_to(ROOT)
+        raise PluginError(f"{page} links to {name}, which is no file or folder of the repository")
     if path.suffix == ".md":
         return path.read_text()
     language = LANGUAGES.get(path.suffix, "text")

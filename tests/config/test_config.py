@@ -216,7 +216,7 @@ MISTAKES = {
     "kernel.names=[ntkk]": "kernel.names=ntkk is not known: choose one of ntk, conjugate, linear, rbf, infinite_ntk,",
     "kernel.names=[]": "kernel.names=[] is empty",
     "kernel.dtype=float16": "choose one of float32, float64",
-    "kernel.budget_bytes=100": "kernel.budget_bytes=100 is too small: two embeddings of 91847 numbers",
+    "kernel.budget_bytes=100": "budget_bytes=100 is too small: two embeddings of 91847 numbers",
     "snapshot.epochs=5": "it must be a list of whole numbers",
     "snapshot.epochs=[-1]": "snapshot.epochs=-1 is too small",
     "svm=svc": "svm=svc is not known: choose one of auto, cuml, exact, jst, liblinear, libsvm, thundersvm",

@@ -44,15 +44,10 @@ class Net(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 1))
 
     def forward(self, x):
         return self.layers(x)
-
-    @staticmethod
-    def load(path):
-        assert path == "trained.pt"
-        return Net()
 
 
 @pytest.fixture
@@ -60,7 +55,10 @@ def names(tmp_path, monkeypatch):
     """What the blocks take as known, in a folder of their own; `my_lab` can be imported."""
     monkeypatch.chdir(tmp_path)
     my_lab = types.ModuleType("my_lab")
-    my_lab.Net, my_lab.test_set = Net, torch.rand(10, 6)
+    my_lab.Net, my_lab.x, my_lab.x_test = Net, torch.rand(12, 1, 4, 4), torch.rand(6, 1, 4, 4)
+    my_lab.y, my_lab.y_test = torch.arange(12) % 2, torch.arange(6) % 2
+    for weights in ("initial.pt", "trained.pt"):
+        torch.save(Net().state_dict(), weights)
     monkeypatch.setitem(sys.modules, "my_lab", my_lab)
     import scipy.sparse.linalg
 
@@ -68,7 +66,13 @@ def names(tmp_path, monkeypatch):
     images, labels = torch.rand(12, 1, 4, 4), torch.arange(12) % 2
     return {
         **{"ak": ak, "torch": torch, "scipy": scipy, "cross_entropy": nn.functional.cross_entropy},
-        **{"bert": WithLogits(2), "gpt2": WithLogits(50, of_tokens=True), "net": network(2), "model": network(1)},
+        **{
+            "bert": WithLogits(2),
+            "gpt2": WithLogits(50, of_tokens=True),
+            "net": network(2),
+            "ten": network(10),
+            "model": network(1),
+        },
         **{
             "ids": ids,
             "mask": torch.ones_like(ids),

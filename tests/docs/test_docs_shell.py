@@ -81,6 +81,18 @@ def test_the_check_of_shells_sees_what_only_one_of_them_refuses(tmp_path):
     ]
 
 
+def trailing_comments(text):
+    """The lines of a shell block with a comment, which interactive zsh passes on as words."""
+    return [line for line in text.splitlines() if re.search(r"(^|\s)#", re.sub(r"'[^']*'|\"[^\"]*\"", "", line))]
+
+
+def test_the_first_pages_can_be_pasted_into_an_interactive_zsh():
+    first = [block for block in BLOCKS if block.page in ("README.md", "docs/index.md")]
+    assert len(first) > 5
+    assert [f"{block.place}: {line}" for block in first for line in trailing_comments(block.text)] == []
+    assert trailing_comments("make demo  # all\n# alone\npip install '.[a] # b'\n") == ["make demo  # all", "# alone"]
+
+
 @pytest.fixture
 def stopped(tmp_path, monkeypatch, installed, importable):
     """Commands of the program end once their words are checked; folders and packages that they name exist."""

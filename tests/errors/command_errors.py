@@ -127,7 +127,7 @@ GROUPS = [
     M("a plus sign before a choice", "+svm=libsvm", "svm is chosen twice: write svm=NAME without a plus sign."),
     M("a word where a number of processes is expected", "launcher.processes=many", "launcher.processes=many has the wrong type: it must be a whole number, or auto."),
     M("no process", "launcher.processes=0", "launcher.processes=0 is too small: it must be at least 1."),
-    M("an SVM whose package is not installed", "svm=thundersvm", "svm=thundersvm ... pip install afterkernel[thundersvm]...", not_installed("thundersvm")),
+    M("an SVM whose package is not installed", "svm=thundersvm", "the SVM backend thundersvm needs the package thundersvm... pip install afterkernel[thundersvm]...", not_installed("thundersvm")),
 ]
 # fmt: on
 

@@ -14,6 +14,8 @@ import afterkernel as ak
 from afterkernel.kernels import layer_ntks, paired_ntk
 
 X = torch.linspace(0.1, 0.9, 20).view(5, 4)
+MISSING = X.clone()
+MISSING[3, 1] = torch.nan
 IMAGES = torch.linspace(0.1, 0.9, 80).view(5, 1, 4, 4)
 K = torch.eye(4, dtype=torch.float64) + 1
 Y = torch.tensor([0, 1, 0, 1])
@@ -96,7 +98,7 @@ CALLS = {
     ),
     "a number for forward": (
         kernels(X, forward=5),
-        "forward=5 is a int: give a function of (model, batch), such as lambda model, batch: model(batch).",
+        "forward=5 is an int: give a function of (model, batch), such as lambda model, batch: model(batch).",
     ),
     "an output without a name": (
         [lambda: ak.ntk(net(), X, output="mean")],
@@ -283,7 +285,47 @@ CALLS = {
         [lambda: svm(K=K.to_sparse())],
         "K is not a dense tensor with numbers: give K.to_dense(), on a real device.",
     ),
+    "a backend with a typing mistake": (
+        [lambda: svm(backend="libsvn")],
+        "backend=libsvn is not known (did you mean libsvm?): choose one of ...",
+    ),
+    "weights for a model": (
+        [
+            lambda f=f: f(net().state_dict(), X)
+            for f in (ak.ntk, layer_ntks, ak.conjugate_kernel, ak.sketch, ak.ntk_operator)
+        ],
+        "the first argument is an OrderedDict, not a torch.nn.Module: build the network, load the weights by "
+        "network.load_state_dict(...), and give the network.",
+    ),
+    "samples with their labels": (
+        kernels((X, torch.arange(5))),
+        "the model can't be run on these samples (TypeError: ... takes 2 positional arguments but 3 were given); a "
+        "tuple is passed to the model as several arguments: give the samples alone, without labels.",
+    ),
+    "a sample that is not finite": (
+        [
+            *kernels(MISSING),
+            lambda: ak.sketch(net(), MISSING, dim=8),
+            lambda: ak.ntk_operator(net(), MISSING),
+            lambda: paired_ntk(net(), MISSING, X),
+        ],
+        "x holds NaN or infinity in sample 3, and so the embedding of ... sample 3 is not finite in layer ...: give "
+        "finite numbers.",
+    ),
+    "a second argument that is not finite": (
+        kernels(X, MISSING),
+        "y holds NaN or infinity in sample 3, and so the embedding of ... sample 3 is not finite in layer ...: give "
+        "finite numbers.",
+    ),
     "a number for a backend": ([lambda: svm(backend=5)], "backend=5 is not known: choose one of ..."),
+    "a test kernel for a kernel": (
+        [lambda: ak.normalise(K[:, :3])],
+        "K has shape (4, 3): give the Gram matrix (n, n) of the training samples.",
+    ),
+    "a test kernel of other samples": (
+        [lambda: ak.normalise(K, K[:, :3])],
+        "K_test has shape (4, 3): with 4 training samples it must be (m, 4).",
+    ),
     "an array for a measure": (
         [lambda: ak.alignment(K.numpy(), K), lambda: ak.cka(K.numpy(), K), lambda: ak.spectrum(K.numpy())],
         "K is a ndarray, not a torch tensor: convert it with torch.as_tensor.",

@@ -60,7 +60,7 @@ def numpy_cosines(a, b):
 VERSIONS = {
     "shift": [lambda x: shift(x, 1, 0), lambda x: shift(x, 0, 1)],
     "rotation": [lambda x: rotate(x, 0.25), lambda x: rotate(x, -0.25)],
-    "zoom": [lambda x: zoom(x, 13 / 14)],
+    "zoom": [lambda x: zoom(x, 0.75)],
     "swap": [swap],
 }
 
@@ -69,10 +69,13 @@ VERSIONS = {
 @pytest.mark.parametrize("transform", list(TRANSFORMS))
 def test_agrees_with_numpy_on_raw_embeddings(kernel, transform):
     model, images = small_net(), random_images(7, 1, 8, 8)
+    strength, options = (0.75, Invariance(crop_fraction=[0.75])) if transform == "zoom" else (None, None)
     phi = embedding(model, kernel)
     expected = np.mean([numpy_cosines(phi(images), phi(version(images))) for version in VERSIONS[transform]])
-    assert model_invariance(model, images, transform, kernel, images_at_once=3) == pytest.approx(expected, rel=1e-6)
-    assert invariances(phi, images, images_at_once=2)[f"{transform}_invariance"] == pytest.approx(expected, rel=1e-6)
+    found = model_invariance(model, images, transform, kernel, strength=strength, images_at_once=3)
+    assert found == pytest.approx(expected, rel=1e-6)
+    found = invariances(phi, images, options, images_at_once=2)[f"{transform}_invariance"]
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("output", [0, -1, "trace"])
@@ -109,7 +112,7 @@ def test_cosine_by_hand():
     norm = (5 + 1e-4) ** 2
     assert invariance(Pixels(), image, "shift") == pytest.approx((12 / norm + 0) / 2, rel=1e-12)
     assert invariance(Pixels(), image, "swap") == 0
-    assert invariance(Pixels(), image, "zoom") == pytest.approx(25 / norm, rel=1e-12)
+    assert invariances(Pixels(), image)["zoom_invariance"] == pytest.approx(25 / norm, rel=1e-12)
 
 
 def test_the_offset_is_added_to_each_norm():
@@ -184,9 +187,10 @@ def test_wide_float32_embeddings_are_summed_in_float64():
 @given(st.integers(1, 8), st.integers(1, 9), st.floats(1, 1e6), st.sampled_from(list(TRANSFORMS)))
 def test_neither_blocks_nor_scale_matter(n, images_at_once, scale, transform):
     images = random_images(n, 1, 6, 5)
-    whole = invariance(Pixels(), images, transform)
-    assert invariance(Pixels(), images, transform, images_at_once=images_at_once) == pytest.approx(whole, rel=1e-12)
-    assert invariance(Pixels(scale), images, transform) == pytest.approx(whole, rel=1e-3)
+    how = (transform, 0.5 if transform == "zoom" else None)
+    whole = invariance(Pixels(), images, *how)
+    assert invariance(Pixels(), images, *how, images_at_once=images_at_once) == pytest.approx(whole, rel=1e-12)
+    assert invariance(Pixels(scale), images, *how) == pytest.approx(whole, rel=1e-3)
     assert 0 <= whole <= 1
 
 
@@ -241,6 +245,24 @@ def test_a_zoom_that_crops_nothing_is_reported(caplog):
     assert not caplog.records
     Invariance().warn_of_images(8, 8)
     assert "0.9286 cuts nothing off images of 8x8 pixels" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("shape", "strength", "sentence"),
+    [
+        ((8, 8), None, r"zoom keeps 13/14 of a side, which cuts nothing off images of 8x8: give strength=0\.75\.$"),
+        ((8, 6), 0.9, r"zoom keeps 0\.9 of a side, which cuts nothing off images of 8x6: give strength=0\.75\.$"),
+        ((7, 7), 0.9, r"give strength=0\.7142\.$"),
+        ((3, 3), 0.9, r"these images are too small for a zoom\.$"),
+    ],
+)
+def test_a_zoom_that_cuts_nothing_is_refused_and_the_named_one_cuts(shape, strength, sentence):
+    images = random_images(4, 1, *shape)
+    with pytest.raises(UserError, match=sentence) as raised:
+        invariance(Pixels(), images, "zoom", strength)
+    if "give strength=" in str(raised.value):
+        named = float(str(raised.value).rpartition("=")[2].rstrip("."))
+        assert invariance(Pixels(), images, "zoom", named) < 0.999
 
 
 def test_a_shift_past_the_image_is_refused():

@@ -250,13 +250,18 @@ def test_paper_has_the_comparisons_and_no_controls(browser, page):
 FIGURE = "document.querySelector('#claim-c2 figure.chart')"
 
 
-def near_figure(browser, page):
-    """Scroll to the figure of a claim and wait for its chart."""
+def near(browser, chart):
+    """Unfold what holds a chart, scroll to it, and wait until it is drawn."""
     from selenium.webdriver.support.ui import WebDriverWait
 
+    unfold = "for (let one = arguments[0]; one; one = one.parentElement) if (one.tagName === 'DETAILS') one.open = true"
+    browser.execute_script(f"{unfold}; arguments[0].scrollIntoView()", browser.execute_script(f"return {chart}"))
+    WebDriverWait(browser, 60).until(lambda one: one.execute_script(f"return {chart}.matches('.interactive')"))
+
+
+def near_figure(browser, page):
     open_at(browser, page, 1400)
-    browser.execute_script(f"{FIGURE}.scrollIntoView()")
-    WebDriverWait(browser, 60).until(lambda one: one.execute_script(f"return {FIGURE}.matches('.interactive')"))
+    near(browser, FIGURE)
 
 
 def test_only_figures_near_the_viewport_become_interactive_and_hover_shows_values(browser, page):
@@ -279,11 +284,10 @@ def test_only_figures_near_the_viewport_become_interactive_and_hover_shows_value
 def test_a_click_on_the_legend_hides_a_learning_rate_and_shows_it_again(browser, page):
     from selenium.webdriver.support.ui import WebDriverWait
 
-    near_figure(browser, page)
-    chart = "document.querySelectorAll('section:not([id^=claim]) > figure.chart')[0]"
-    browser.execute_script(f"{chart}.scrollIntoView()")
+    open_at(browser, page, 1400)
+    chart = "document.querySelector('.data-part figure.chart')"
+    near(browser, chart)
     wait = WebDriverWait(browser, 60)
-    wait.until(lambda one: one.execute_script(f"return {chart}.matches('.interactive')"))
     count = f"return {chart}.querySelectorAll('.live .mark-line path').length"
     symbol = f"{chart}.querySelector('.live .role-legend-symbol path')"
     click = f"{symbol}.dispatchEvent(new MouseEvent('click', {{bubbles: true}}))"

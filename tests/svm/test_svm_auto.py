@@ -106,13 +106,13 @@ def test_cuml_on_a_gpu_with_intercept(monkeypatch, with_cuml):
 
 def test_cuml_that_does_not_load_is_passed_over(monkeypatch, with_cuml):
     def solve(self, K, y, start=None):
-        raise UserError("svm=cuml: cuML does not load (OSError: libcuml.so): use svm=exact.")
+        raise UserError("cuML does not load (OSError: libcuml.so): use the backend exact.")
 
     monkeypatch.setattr(CuML, "solve", solve)
     K, y = with_cuml
     solution = module.Auto(intercept=True).solve(K, y)
     assert solution.path.startswith("auto chose libsvm (")
-    assert "cuml failed: svm=cuml: cuML does not load" in solution.path
+    assert "cuml failed: cuML does not load" in solution.path
 
 
 def test_cuml_that_is_missing_is_no_candidate(monkeypatch, with_cuml):

@@ -97,7 +97,9 @@ def test_a_version_without_precomputed_kernels(fake, monkeypatch):
         raise ValueError("unknown kernel:\nprecomputed")
 
     monkeypatch.setattr(fake, "fit", fit)
-    with pytest.raises(UserError, match=r"cuML failed \(ValueError: unknown kernel: precomputed\): use svm=exact"):
+    with pytest.raises(
+        UserError, match=r"cuML failed \(ValueError: unknown kernel: precomputed\): use the backend exact"
+    ):
         HardMarginSVM("cuml").fit(*problem()[1:])
 
 

@@ -26,6 +26,8 @@ def test_ten_classes_of_real_digits():
     assert machine.train_error_ == 0
     assert len(machine.machines_) == 10
     assert machine.classes_.tolist() == list(range(10))
+    assert machine.margin_ == min(each.margin_ for each in machine.machines_) > 0
+    assert machine.gap_ == max(each.gap_ for each in machine.machines_) <= 1e-6
     f = machine.decision_function(K_test)
     assert f.shape == (200, 10)
     for label in range(10):
@@ -39,6 +41,13 @@ def test_ten_classes_of_real_digits():
     assert OneVsRestSVM().fit(K, names[y]).predict(K_test).tolist() == names[np.argmax(f, 1)].tolist()
     union = set().union(*(alone.support_.tolist() for alone in machine.machines_))
     assert machine.support_.tolist() == sorted(union)
+
+
+def test_a_class_without_a_margin_leaves_all_without_one():
+    x = torch.tensor([0.0, 1.0, 1.0, -1.0], dtype=torch.float64)  # class 1 is not separable by a line through 0
+    machine = OneVsRestSVM().fit(torch.outer(x, x) + torch.diag(torch.tensor([1.0, 0, 0, 1]).double()), [0, 1, 2, 2])
+    assert any(each.separable_ is False for each in machine.machines_)
+    assert np.isnan([machine.margin_, machine.gap_]).all()
 
 
 def test_options_reach_every_machine():

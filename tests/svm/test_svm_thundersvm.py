@@ -157,7 +157,7 @@ def test_a_chosen_library_is_used(child, tmp_path):
     machine.set_params(library=str(tmp_path / "child.py"))
     assert f"CPU build {tmp_path / 'child.py'}" in machine.fit(*problem()[1:]).path_
     machine.set_params(library="/nowhere/lib.so")
-    with pytest.raises(UserError, match=r"svm.library=/nowhere/lib.so is not a file"):
+    with pytest.raises(UserError, match=r"library=/nowhere/lib.so is not a file"):
         machine.fit(*problem()[1:])
 
 
