@@ -99,8 +99,8 @@ def _kept(found: Found, directory: Path) -> Iterator[str]:
     waiting = [folder for runs in _offline(directory) for folder in unsynced(runs)]
     if size := sum(size_of(file) for folder in waiting for file in files_below(folder)):
         yield (
-            f"{fmt.size(size)} of W&B files left alone: not uploaded; upload them with {PROGRAM} wandb-sync {directory}, "
-            "or delete them by hand"
+            f"{fmt.size(size)} of W&B files left alone: not uploaded; run {PROGRAM} wandb-sync {directory} first, or "
+            "delete them by hand"
         )
 
 

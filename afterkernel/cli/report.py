@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 import webbrowser
 from collections.abc import Sequence
+from pathlib import Path
 
+from afterkernel import text as fmt
 from afterkernel.cli import A_FILE, RESULTS, CommandParser, folder_argument
 from afterkernel.errors import UserError
-from afterkernel.progress.display import waiting
+from afterkernel.progress.display import print_above, waiting
+from afterkernel.records.files import RECORDS
 from afterkernel.report.closing import closing_lines
 from afterkernel.report.markdown import build_pages
 from afterkernel.report.page import build_page
@@ -37,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     try:
         with waiting(f"writing the report of {options.directory}"):
+            print_above(f"reading {_records(options.directory)}, then drawing figures", "err")
             report = _FORMATS[options.format](options.directory, options.output)
     except OSError as error:
         where = f"--output={options.output}" if options.output else f"{options.directory}"
@@ -48,6 +52,13 @@ def main(argv: Sequence[str]) -> int:
     if options.open and not _opens(lines[-1]):
         print("afterkernel: no browser was found here: open the link above in one.", file=sys.stderr)
     return 0
+
+
+def _records(directory: Path) -> str:
+    """What a report reads, in words."""
+    if directory.is_file():
+        return str(directory)
+    return f"{fmt.plural(sum(1 for _ in directory.rglob(f'{RECORDS}/*.json')), 'record')} of {directory}"
 
 
 def _opens(address: str) -> bool:

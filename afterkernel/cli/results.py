@@ -46,6 +46,7 @@ _MAIN: list[tuple[str, str, Callable[[Any], str]]] = [
     ("swap_invariance", "swap", fmt.cosine),
     ("converged", "conv", fmt.flag),
 ]
+_COLUMN_OF = {heading: column for column, heading, _ in _MAIN}
 _LEAST = ["net_test_error", "converged", "margin", "zoom_invariance", "rotation_invariance", "sweep", "svm_backend"]
 _SHARED = 6  # These first columns are printed in a line above the table if all rows agree.
 
@@ -64,7 +65,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--where", metavar="EXPR", help="rows to keep, in SQL, such as \"epoch = 5 and kernel = 'ntk'\""
     )
-    parser.add_argument("--columns", metavar="A,B", help="columns to print instead of the default ones")
+    parser.add_argument(
+        "--columns",
+        metavar="A,B",
+        help="columns to print instead of the default ones, by these names or those of --csv",
+    )
     parser.add_argument("--sort", metavar="A,B", help="columns to sort by; --sort=-A for largest first")
     parser.add_argument("--csv", action="store_true", help="all columns as comma-separated values")
     parser.add_argument(
@@ -104,6 +109,7 @@ def main(argv: Sequence[str]) -> int:
     if shared:
         print("  ".join(f"{name}={value}" for name in shared if (value := frame[name].iloc[0]) != ""))
     left_out = _print([column for column in main if column[0] not in shared], frame, droppable=_LEAST)
+    print(_legend(frame))
     if left_out:
         print(f"Columns that do not fit: {', '.join(left_out)} (--columns picks them).")
     return 0
@@ -146,10 +152,20 @@ def _answer(options: argparse.Namespace) -> int:
 
 
 def _names(text: str) -> list[str]:
+    """Columns by the names or the headings of the table; a dash before a name stays."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UserError(f"{text!r} names no column: give names separated by commas.")
-    return names
+    dashes = ["-" if name.startswith("-") else "" for name in names]
+    plain = [name.removeprefix("-") for name in names]
+    return [dash + _COLUMN_OF.get(name, name) for dash, name in zip(dashes, plain, strict=True)]
+
+
+def _legend(frame: pd.DataFrame) -> str:
+    """What the headings of the default table mean, in one line."""
+    shown = frame[[column for column, _, _ in _MAIN]]
+    missing = f"; {fmt.MISSING}: not measured" if shown.drop(columns=["epoch", "step"]).isna().any(axis=None) else ""
+    return f"svm %, net %: test error; shift, rot, zoom, swap: invariances; conv: the SVM converged{missing}"
 
 
 def _sorted(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from afterkernel.progress.display import ProgressRow, ProgressView, display, pri
 from afterkernel.records.store import RunFolder, read_runs
 from afterkernel.runs.disk import describe_use, disk_use, use_outside_runs
 from afterkernel.runs.failure import read_failure
-from afterkernel.runs.planned import planned
+from afterkernel.runs.planned import parts_of_run_id, planned
 from afterkernel.runs.progress_file import read_progress
 from afterkernel.runs.run_lock import owner_of
 from afterkernel.runs.status import RunStatus, status
@@ -142,17 +142,18 @@ def read_report(directory: Path) -> Report:
         cells = (run.arch or fmt.MISSING, rate, seed, snapshots)
         rows.append(RunRow(name(run.run_dir, run.run_id), state, detail, cells, fmt.size(used.total())))
     for run_dir in sorted(to_come.keys() - {run.run_dir for run in runs}, key=lambda path: fmt.natural_key(str(path))):
-        cells, rest = _planned_cells(to_come[run_dir])
+        cells, rest = _planned_cells(run_dir.name, to_come[run_dir])
         rows.append(RunRow(name(run_dir, run_dir.name), "to go", rest, cells))
     counts = Counter(row.state for row in rows)
     pace = run_rate(counts["running"], whole_s) if counts["running"] and whole_s else ""
     return Report(rows, runs, folders, use, sweep_left(runs, counts["to go"] + counts["interrupted"]), pace)
 
 
-def _planned_cells(words: Sequence[str]) -> tuple[tuple[str, str, str, str], str]:
-    """Architecture, learning rate and seed of a run to come, where runs differ in them; and its other options."""
+def _planned_cells(run_id: str, words: Sequence[str]) -> tuple[tuple[str, str, str, str], str]:
+    """Architecture, learning rate and seed of a run to come, by its id, and the other options in which it differs."""
     values = dict(word.split("=", 1) for word in words if "=" in word)
-    arch, rate, seed = (values.pop(name, "") for name in ("arch", "training.lr", "seed"))
+    swept = [values.pop(name, "") for name in ("arch", "training.lr", "seed")]
+    arch, rate, seed = parts_of_run_id(run_id) or swept
     return (arch, rate, seed, ""), " ".join(f"{name}={value}" for name, value in values.items())
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
-from afterkernel.config.catalogue import every_option
+from afterkernel.config.catalogue import every_option, groups_with_choices
 from afterkernel.options import wanted
-from afterkernel.text import closest_option
+from afterkernel.text import closest, closest_option
+
+# Options by what records and other programs call them.
+_OTHER_NAMES = {"learning_rate": "training.lr", "max_epochs": "training.epochs", "wd": "training.weight_decay"}
 
 
 def explain(error: BaseException, word: str = "") -> str:
@@ -70,7 +73,10 @@ def unknown(name: str, known: set[str] | None = None) -> str:
         group = name.split(".")[0]
         hint = f"python -m afterkernel --help {group} lists the choices of {group}."
         return f"{name} is not an option of the selected {group}: {hint}"
-    near = closest_option(name, known or everywhere)
+    known = known or set(everywhere)
+    near = closest_option(name, known) or closest(name, groups_with_choices())
+    if near is None and _OTHER_NAMES.get(name) in known:
+        near = _OTHER_NAMES[name]
     hint = "python -m afterkernel --help all lists all options." if near is None else f"did you mean {near}?"
     return f"{name} is not an option: {hint}"
 

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
@@ -65,12 +66,15 @@ def read(words: Sequence[str]) -> list[Override]:
     """Parse these words as overrides, without checking them. Raises UserError for the first that can't be read."""
     parser = OverridesParser.create()
     parsed = []
-    for word in words:
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
         check_length(word)
         if not word.strip():
             raise UserError(
                 f"{word!r} is neither a command nor an option: write options as name=value, and see --help."
             )
+        if "=" in word and word.endswith(","):
+            values = f"{word}{following}" if following and "=" not in following else f"{word}VALUE"
+            raise UserError(f"{short(word)} ends in a comma: write values without spaces, as {short(values)}.")
         try:
             parsed.append(parser.parse_override(word))
         except (HydraException, ValueError, RecursionError) as error:

@@ -52,13 +52,22 @@ class Stage:
     """One stage of work: how much of `total` is done, or only that it is running where that is None.
 
     `unit` and `units` name and count the calls of `advance`, such as the tiles of a matrix. `last` marks the stage with
-    which the run ends, so that its remaining time is that of the run.
+    which the run ends, so that its remaining time is that of the run. `total` is a bound if it is `at_most` done, and
+    then says nothing about the time that remains.
     """
 
     def __init__(
-        self, name: str, total: float | None = None, *, unit: str = "", units: int = 0, last: bool = False
+        self,
+        name: str,
+        total: float | None = None,
+        *,
+        unit: str = "",
+        units: int = 0,
+        last: bool = False,
+        at_most: bool = False,
     ) -> None:
         self.name, self.total, self.unit, self.units, self.last = name, total, unit, units, last
+        self.at_most = at_most
         self.done = self.done_before = 0.0
         self.calls = 0
         self.detail = ""
@@ -87,12 +96,14 @@ class Stage:
     @property
     def fraction(self) -> float | None:
         """The part that is done; None if unknown."""
+        if self.at_most:
+            return None
         return min(self.done / self.total, 1.0) if self.total else None
 
     @property
     def left_s(self) -> float | None:
-        """The time that the rest will take at the pace so far; None before the first step."""
-        if not self.total or self.done <= self.done_before:
+        """The time that the rest will take at the pace so far; None before the first step, and if it may end early."""
+        if self.at_most or not self.total or self.done <= self.done_before:
             return None
         pace = (self.updated - self.began) / (self.done - self.done_before)
         return max(pace * (self.total - self.done) - (time.monotonic() - self.updated), 0.0)
@@ -201,10 +212,16 @@ def log_once(line: str) -> None:
 
 @contextmanager
 def stage(
-    name: str, total: float | None = None, *, unit: str = "", units: int = 0, last: bool = False
+    name: str,
+    total: float | None = None,
+    *,
+    unit: str = "",
+    units: int = 0,
+    last: bool = False,
+    at_most: bool = False,
 ) -> Iterator[Stage]:
     """The block is a stage of the run, if there is one."""
-    entered = Stage(name, total, unit=unit, units=units, last=last)
+    entered = Stage(name, total, unit=unit, units=units, last=last, at_most=at_most)
     run = _run.get()
     if run is None:
         yield entered

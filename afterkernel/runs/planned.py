@@ -6,12 +6,20 @@ SWEEP/grids/HASH.json    {"version": 1, "runs": {RUN_ID: [overrides that differ 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from afterkernel.files.reading import read_text
 from afterkernel.records.skipped import warn_skipped
 
 GRIDS = "grids"
+_RUN_ID = re.compile(r"(.+)-lr(.+)-seed(\d+)-[0-9a-f]+")  # as afterkernel.config.identity makes it
+
+
+def parts_of_run_id(run_id: str) -> tuple[str, str, str] | None:
+    """Architecture, learning rate and seed in the id of a configured run; None for any other name."""
+    found = _RUN_ID.fullmatch(run_id)
+    return None if found is None else (found[1], found[2], found[3])
 
 
 def planned(directory: Path | str) -> dict[Path, list[str]]:

@@ -280,8 +280,9 @@ def original_execution(config: Config, run_dir: Path, first: dict[str, object]) 
             "over with force=true."
         )
     if changed:
-        log.info(
-            "the run continues with %s, as it was started: other values would change the last digits",
+        log.warning(
+            "the run continues with %s, as it was started, since other values would change the last digits: finish it "
+            "with the options and launcher.processes that it was started with, or start it over with force=true",
             ", ".join(changed),
         )
         trainer = replace(config.trainer, device=str(started["device"]), threads=int(str(started["threads"])))

@@ -24,19 +24,28 @@ from afterkernel.runs.run_lock import owner_of
 from afterkernel.sweep.grid import PlannedRun, finished, recorded
 from afterkernel.text import duration, print_table
 from afterkernel.training.loss import cross_entropy
+from afterkernel.training.options import PAPER
 
 # Memory of Python, torch and Lightning without tensors; disk space of records and W&B log, and of snapshot metadata.
 LIBRARIES_BYTES = 800_000_000
 RECORDS_BYTES, SNAPSHOT_FACTS_BYTES = 150_000, 4_096
 STEPS_TIMED = 3
+# Measured on 2 CPU cores: the start of a process and of each run; the SVM of a kernel with the measures, besides
+# the embeddings of their images; these embeddings, for each image (see `measures.invariance`).
+PROCESS_S, RUN_S, SVM_AND_MEASURES_S, MEASURE_PASSES = 4.0, 0.7, 1.5, 7
+FORWARD_SHARE = 1 / 3  # of a training step, which has a backward pass too
 
 
 @dataclass(frozen=True)
 class RunCost:
-    """The cost of a run: seconds of training and of kernels, bytes of peak memory and on disk."""
+    """The cost of a run: seconds of training, of kernels and of the rest, bytes of peak memory and on disk.
+
+    The rest is the start of the run, SVMs and measures; training includes the checks of the loss.
+    """
 
     wall_s_train: float
     wall_s_kernels: float
+    wall_s_rest: float
     peak_bytes: float
     disk_bytes: float
 
@@ -51,11 +60,11 @@ def print_plan(planned_runs: Sequence[PlannedRun]) -> None:
         options = " ".join(planned.varied)
         if planned.run_dir in done | in_file:
             state = "finished" if planned.run_dir in done else "recorded"
-            rows.append([planned.job.run_id, options, state, "", "", "", ""])
+            rows.append([planned.job.run_id, options, state, "", "", "", "", ""])
             continue
         cost = estimator.estimate(planned.config)
         wanted.append(cost)
-        times = [duration(cost.wall_s_train), duration(cost.wall_s_kernels)]
+        times = [duration(each) for each in (cost.wall_s_train, cost.wall_s_kernels, cost.wall_s_rest)]
         rows.append(
             [
                 planned.job.run_id,
@@ -66,18 +75,20 @@ def print_plan(planned_runs: Sequence[PlannedRun]) -> None:
                 fmt.size(round(cost.disk_bytes)),
             ]
         )
-    print_table(["run", "options", "state", "training", "kernels", "memory", "disk"], rows)
+    print_table(["run", "options", "state", "training", "kernels", "rest", "memory", "disk"], rows)
     runs = fmt.plural(len(planned_runs), "run")
     recorded_in = f", {len(in_file)} recorded in {planned_runs[0].config.sweep.recorded}" if in_file else ""
     print(f"{runs}, {len(done)} finished{recorded_in}, {len(wanted)} to do; nothing was run (sweep.dry_run=true)")
     if wanted:
-        total_s = sum(cost.wall_s_train + cost.wall_s_kernels for cost in wanted)
+        parts_s = (cost.wall_s_train + cost.wall_s_kernels + cost.wall_s_rest for cost in wanted)
+        total_s = PROCESS_S + sum(parts_s)
+        early = any(planned.config.training.loss_target is not None for planned in planned_runs)
         peak = fmt.size(round(max(cost.peak_bytes for cost in wanted)))
         disk = fmt.size(round(sum(cost.disk_bytes for cost in wanted)))
         print(
-            f"roughly {duration(total_s)} one after the other, {peak} of memory each at most, {disk} of disk; the "
-            "start of a run (some 4 s), SVMs, measures and checks of the loss come on top, a whole training to its "
-            "last epoch is assumed, which reaches all losses"
+            f"roughly {duration(total_s)}{' at most' if early else ''} one after the other, {peak} of memory each at "
+            f"most, {disk} of disk; rest: start, SVMs and measures, by the times of other runs"
+            f"{'; a run that reaches training.loss_target ends before its last epoch' if early else ''}"
         )
 
 
@@ -86,7 +97,7 @@ class CostEstimator:
 
     def __init__(self) -> None:
         self._problems: dict[str, Problem] = {}
-        self._costs: dict[str, tuple[float, RunCost]] = {}
+        self._costs: dict[str, tuple[tuple[float, float], RunCost]] = {}
 
     def estimate(self, config: Config) -> RunCost:
         """The cost of one run from its start."""
@@ -96,7 +107,7 @@ class CostEstimator:
         if key not in self._costs:
             with cpu_threads(config):
                 self._costs[key] = _measure(config, problem)
-        step_s, snapshot = self._costs[key]
+        (step_s, sample_s), snapshot = self._costs[key]
         steps_an_epoch = math.ceil(len(problem.x_train) / config.training.batch_size)
         steps = config.training.epochs * steps_an_epoch
         if config.training.max_steps is not None:
@@ -104,10 +115,22 @@ class CostEstimator:
         count = len(config.snapshot.until(steps / steps_an_epoch)) + (len(config.snapshot.losses) if steps else 0)
         return replace(
             snapshot,
-            wall_s_train=steps * step_s,
+            wall_s_train=steps * step_s + self._images_checked(config, problem, steps, steps_an_epoch) * sample_s,
+            wall_s_rest=RUN_S + count * snapshot.wall_s_rest,
             wall_s_kernels=count * snapshot.wall_s_kernels,
             disk_bytes=count * snapshot.disk_bytes + RECORDS_BYTES,
         )
+
+    def _images_checked(self, config: Config, problem: Problem, steps: int, steps_an_epoch: int) -> float:
+        """The checks of the loss in a training, as a number of images of a training step."""
+        training = config.training
+        if training.loss_target is None and not config.snapshot.losses:
+            return 0.0
+        if training.loss_check == PAPER:  # few checks, after epochs 10, 30, 70, ...
+            return FORWARD_SHARE * len(problem.x_train) * math.log2(1 + steps / steps_an_epoch / 10)
+        checks = steps / steps_an_epoch * min(training.loss_checks_per_epoch, steps_an_epoch)
+        images = min(training.loss_check_images or len(problem.x_train), len(problem.x_train))
+        return FORWARD_SHARE * images * checks
 
     def _problem(self, config: Config) -> Problem:
         key = json.dumps(vars(config.dataset), sort_keys=True, default=str)
@@ -116,8 +139,8 @@ class CostEstimator:
         return self._problems[key]
 
 
-def _measure(config: Config, problem: Problem) -> tuple[float, RunCost]:
-    """Seconds of a training step, and the cost of one snapshot."""
+def _measure(config: Config, problem: Problem) -> tuple[tuple[float, float], RunCost]:
+    """Seconds of a training step and of one of its images, and the cost of one snapshot."""
     place = device(config)
     network = config.arch.build(problem.image_shape, problem.n_outputs).to(place)
     step_s = _step_s(network, problem, config.training.batch_size, place)
@@ -134,7 +157,9 @@ def _measure(config: Config, problem: Problem) -> tuple[float, RunCost]:
     images = sum(part.numel() * part.element_size() for part in (problem.x_train, problem.x_test))
     kept = n * (n + m) * config.kernel.precision.dtype.itemsize * len(config.kernel.names)
     disk = network.parameter_count * 4 + SNAPSHOT_FACTS_BYTES + (kept if "gram" in config.keep else 0)
-    return step_s, RunCost(0.0, wall_s, LIBRARIES_BYTES + images + peak, disk)
+    measured = MEASURE_PASSES * min(config.measure.num_images, m) * sample_s
+    rest_s = len(config.kernel.names) * (SVM_AND_MEASURES_S + measured)
+    return (step_s, sample_s), RunCost(0.0, wall_s, rest_s, LIBRARIES_BYTES + images + peak, disk)
 
 
 def _step_s(network: Network, problem: Problem, batch_size: int, place: torch.device) -> float:

@@ -39,6 +39,9 @@ class RunProgress:
 
     def row(self, whole_s: float | None, now_s: float) -> ProgressRow:
         """Its row of the display: for the whole run if known, else for its present stage."""
+        if self.report is None and now_s - self.begun_s >= SILENT_S:
+            words = f"starting a process, which loads packages: {duration(now_s - self.begun_s)}"
+            return ProgressRow(self.run_id, words, None, "")
         left, fraction = self.run_timing(now_s).left(whole_s), self.fraction(whole_s, now_s)
         if fraction is None and self.report is not None:
             fraction = self.report.fraction
@@ -60,6 +63,7 @@ class SweepProgress:
         self.running: dict[str, RunProgress] = {}
         self._most = 0
         self._looked_s = float("-inf")
+        self._began_s = clock()
         self._printed_s = clock()
         self._next = 0
 
@@ -110,7 +114,8 @@ class SweepProgress:
         now_s, left = self.clock(), self.left()
         whole_s = mean_run_s(self._finished_s(), [run.run_timing(now_s) for run in self.running.values()])
         rate = [run_rate(self._at_once, whole_s)] if whole_s and self._at_once else []
-        return [*rate, *([str(left)] if left is not None else [])]
+        unknown = [] if self.clock() - self._began_s < SILENT_S else ["time left unknown until the first run ends"]
+        return [*rate, *([str(left)] if left is not None else unknown)]
 
     @property
     def _at_once(self) -> int:

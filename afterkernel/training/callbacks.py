@@ -93,8 +93,8 @@ class CheckCancelled(pl.Callback):
 class ReportEpoch(pl.Callback):
     """Reports epoch, loss and pace to a stage of progress, whose total is the number of epochs of so many images."""
 
-    def __init__(self, stage: Stage, images: int, *, at_most: bool) -> None:
-        self.stage, self.images, self.of = stage, images, "of at most" if at_most else "of"
+    def __init__(self, stage: Stage, images: int) -> None:
+        self.stage, self.images, self.of = stage, images, "of at most" if stage.at_most else "of"
         self._losses = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

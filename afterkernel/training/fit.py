@@ -57,9 +57,9 @@ def fit(
         CurvePoints(execution.curve_every, execution.on_point),
         SaveCheckpoint(path, execution.checkpoint_every_s, execution.check_cancelled),
     ]
-    with stage("training", module.most_steps / module.steps_an_epoch) as progress:
-        at_most = training.loss_target is not None
-        callbacks.append(ReportEpoch(progress, len(problem.x_train), at_most=at_most))
+    at_most = training.loss_target is not None
+    with stage("training", module.most_steps / module.steps_an_epoch, at_most=at_most) as progress:
+        callbacks.append(ReportEpoch(progress, len(problem.x_train)))
         batches = _batches(problem, training, execution.seed)
         _fit(module, batches, callbacks, execution.device, path, execution.identity)
     return saved.ending()

@@ -75,7 +75,7 @@ def test_without_flags_it_lists_and_removes_nothing(sweep, capsys):
     assert out.splitlines()[-3:] == [
         f"{command} --yes removes what costs nothing: 2.38 KiB",
         f"further kinds go by their flags, such as {command} --snapshots --yes",
-        f"601 B of W&B files left alone: not uploaded; upload them with python -m afterkernel wandb-sync {sweep}, or "
+        f"601 B of W&B files left alone: not uploaded; run python -m afterkernel wandb-sync {sweep} first, or "
         "delete them by hand",
     ]
 

@@ -77,6 +77,10 @@ COMMANDS = [
 
 # fmt: off
 OPTIONS = [
+    M("a space after a comma", "--multirun training.lr=0.03, 0.1", "training.lr=0.03, ends in a comma: write values without spaces, as training.lr=0.03,0.1."),
+    M("a comma with nothing after it", "--multirun seed=1, arch=mlp", "seed=1, ends in a comma: write values without spaces, as seed=1,VALUE."),
+    M("an option by the name of its column", "learning_rate=0.1", "learning_rate is not an option: did you mean training.lr?"),
+    M("a misspelt group", "aarch=mlp", "aarch is not an option: did you mean arch?", small=False),
     M("a misspelt option", "training.lrr=1", "training.lrr is not an option: did you mean training.lr?"),
     M("an option inside an option", "training.lr.x=3", "training.lr.x is not an option: training.lr takes a value, as training.lr=VALUE."),
     M("an option inside an option, with a plus sign", "+seed.x=3", "seed.x is not an option: seed takes a value, as seed=VALUE."),

@@ -55,6 +55,14 @@ def test_status_shows_the_progress_of_a_run_and_the_time_left_of_the_sweep(tmp_p
     assert sweep_left([run, done], to_go=2) is None
 
 
+def test_a_run_to_come_is_described_by_its_id(tmp_path, capsys):
+    (tmp_path / "s" / "grids").mkdir(parents=True)
+    runs = {"my-net-lr1e-05-seed7-3f2a9c1d7e": ["seed=7", "keep=[]"]}
+    (tmp_path / "s" / "grids" / "a.json").write_text(json.dumps({"version": 1, "runs": runs}))
+    assert main([str(tmp_path)]) == 0
+    assert re.search(r"3f2a9c1d7e +my-net +1e-05 +7 +to go +keep=\[\]$", capsys.readouterr().out, re.M)
+
+
 def test_runs_that_have_not_begun_are_described_by_the_swept_options(tmp_path, capsys):
     grids = tmp_path / "s" / "grids"
     grids.mkdir(parents=True)

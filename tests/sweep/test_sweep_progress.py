@@ -55,7 +55,7 @@ def test_counts_and_time_left(tmp_path, clock):
     tally.on_start(job(tmp_path, "b"))
     tally.on_start(job(tmp_path, "b"))  # again, as after a requeue
     clock.now = 10.0
-    assert tally.summary() == "3 of 40 done, 2 running, 35 to go"
+    assert tally.summary() == "3 of 40 done, 2 running, 35 to go, time left unknown until the first run ends"
     tally.on_finish(outcome(tmp_path, "a"))
     tally.on_start(job(tmp_path, "c"))
     clock.now = 15.0
@@ -68,7 +68,8 @@ def test_counts_and_time_left(tmp_path, clock):
 
 def test_a_row_is_of_the_run_where_that_is_known_else_of_its_stage(tmp_path):
     run = RunProgress("a", tmp_path, 0.0)
-    assert run.row(None, 5.0) == display_module.ProgressRow("a", "starting", None, "")
+    assert run.row(None, 5.0).words == "starting a process, which loads packages: 5 s"
+    assert run.row(None, 1.0) == display_module.ProgressRow("a", "starting", None, "")
     run.report = progress(words="training: epoch 3 of 10", fraction=0.3, left_s=110.0)
     row = run.row(None, 30.0)
     assert (row.words, row.fraction) == ("training: epoch 3 of 10", 0.3)
@@ -140,7 +141,10 @@ def test_off_a_terminal_a_line_appears_after_a_minute_without_one(tmp_path, cloc
         assert not twice.wait(0.1)
         clock.now = 61.0
         assert twice.wait(60)
-    assert said == [(0.0, "another"), (61.0, "0 of 2 done, 1 running, 1 to go")]
+    assert said == [
+        (0.0, "another"),
+        (61.0, "0 of 2 done, 1 running, 1 to go, time left unknown until the first run ends"),
+    ]
 
 
 def planned(folder, name, *varied):
