@@ -21,7 +21,7 @@ from afterkernel.report.claim_table import (
     seed_frame,
     seed_rows,
 )
-from afterkernel.report.explanations import change_of, tested_effect, why
+from afterkernel.report.explanations import change_of, shown_effect, why
 from afterkernel.report.figure_file import PageFigure
 from afterkernel.report.output import ReportFiles
 from afterkernel.report.overview import VerdictRow, overview, part_row
@@ -177,7 +177,7 @@ def _effect(found: PartFinding) -> str:
     if one.test.images_low is not None:
         text += f", over seeds and images {interval(one.test.images_low, one.test.images_high, decimals)}"
     sides = " → ".join(found.part.sides) if differs(found.part) else "level"
-    return f"{sides}: {text}, n = {one.test.n} ({where}); {tested_effect(found.part, one)}"
+    return f"{sides}: {text}, n = {one.test.n} ({where}); {shown_effect(found.part, one)}"
 
 
 def _elsewhere(found: PartFinding) -> str:

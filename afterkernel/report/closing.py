@@ -8,7 +8,7 @@ from pathlib import Path
 from afterkernel import text as fmt
 from afterkernel.claims import Comparison, ComparisonOutcome, Finding
 from afterkernel.claims.claim import Part
-from afterkernel.report.explanations import tested_effect
+from afterkernel.report.explanations import shown_effect
 
 
 def closing_lines(findings: Sequence[Finding], lead: str, page: Path) -> list[str]:
@@ -38,5 +38,5 @@ def _effect(part: Part, one: Comparison, *, several: bool) -> str:
     if one.test.low is not None and one.test.high is not None:
         low, high = (fmt.number(bound, part.decimals) for bound in (one.test.low, one.test.high))
         effect += f", 95 % interval [{low}, {high}]"
-    shown = "" if one.outcome is ComparisonOutcome.HOLDS else f"; {tested_effect(part, one)}"
+    shown = "" if one.outcome is ComparisonOutcome.HOLDS else f"; {shown_effect(part, one)}"
     return f"{part.title} {effect}; {place}, {fmt.plural(one.test.n, 'seed')}{shown}"

@@ -80,7 +80,7 @@ def place_of(one: Comparison) -> str:
     return ", ".join(filter(None, (one.sample.data, one.sample.network, one.sample.place)))
 
 
-def tested_effect(part: Part, one: Comparison) -> str:
+def shown_effect(part: Part, one: Comparison) -> str:
     """What a comparison shows among all of its claim, with the p-value of that, or why it was not tested."""
     test, region = one.test, part.region
     if test.p_holds_joint is None or test.p_fails_joint is None:
@@ -207,7 +207,7 @@ def _if_decided(finding: Finding, found: PartFinding) -> str:
     wanted = (
         "no number of seeds shows an effect of this size on these images" if seeds is None else _seeds(clearest, seeds)
     )
-    shown = tested_effect(found.part, clearest)
+    shown = shown_effect(found.part, clearest)
     return f"of the open comparisons the clearest is {place_of(clearest)} ({shown}): {wanted}."
 
 

@@ -52,7 +52,8 @@ def error_rows(sections: Sequence[Section]) -> pd.DataFrame:
     SVM), then mean, standard_error, ci95_low, ci95_high, n_seeds, and the same with prefix difference_ of the method
     minus the network of the same run (fractions), and n_ended, how many seeds have ended. Runs at their last snapshot;
     kernels of untrained networks at epoch 0 of the same runs. Runs without a trained network are left out; where no
-    other has ended, the row of the network has n_seeds 0. A classifier on a kernel that training does not change has one row per network and rate too.
+    other has ended, the row of the network has n_seeds 0. A classifier on a kernel that training does not change has
+    one row per network and rate too.
     """
     import pandas as pd
 
@@ -154,8 +155,8 @@ def main_table(frame: pd.DataFrame, decimals: int) -> Table:
         "interval of the mean. * marks the best of a row: the lowest mean of the methods that are trained and tested "
         "on all images of the row, whether or not the difference is significant. NTK: at initialisation; AK: the "
         "after kernel; CK: the conjugate kernel. SVM: hard margin. Ridge: kernel ridge regression with the ridge of "
-        "least leave-one-out error. Runs without a trained network (see the warnings) are left out of all means of their row, "
-        "which is marked.",
+        "least leave-one-out error. Runs without a trained network (see the warnings) are left out of "
+        "all means of their row, which is marked.",
         headings=["data", "architecture", "learning rate", "seeds", *methods],
         rows=rows,
         n_keys=3,
@@ -201,8 +202,8 @@ def difference_table(frame: pd.DataFrame, decimals: int) -> Table:
     return Table(
         title="Classifiers on kernels against the network itself",
         note="Test error of the method minus that of the network at the end of the same run, in percentage points: "
-        f"mean over seeds (negative: the method has fewer errors). Student's 95 % interval, from {FEWEST_SEEDS} seeds on, "
-        "is over seeds, for these images. It describes and tests nothing: claims are tested above.",
+        "mean over seeds (negative: the method has fewer errors). Student's 95 % interval, from "
+        f"{FEWEST_SEEDS} seeds on, is over seeds, for these images. It describes; only claims are tested.",
         headings=headings,
         rows=rows,
         n_keys=4,

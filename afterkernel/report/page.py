@@ -157,8 +157,8 @@ def _left_out(records: list[Record], judged: list[str]) -> Iterator[str]:
         runs_are = "One run" if number == 1 else f"{number} runs"
         yield (
             f"{runs_are} of a training loop without a configuration (written by Recorder) "
-            f"{'is' if number == 1 else 'are'} left out of all verdicts: claims need configured sweeps, since they pair "
-            "runs whose options are known to agree."
+            f"{'is' if number == 1 else 'are'} left out of all verdicts: claims need configured sweeps, since they "
+            "pair runs whose options are known to agree."
         )
     if number := _n_runs(one for one in records if one.classes):
         yield f"Claims are about pairs of classes. Runs with several classes are left out of them: {number}."

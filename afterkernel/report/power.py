@@ -25,8 +25,9 @@ HEADINGS = ["claim", "part", "data", "network", "at", "unit", "seeds", "SD", "ef
 class Power:
     """The power of one comparison.
 
-    `effect` is the distance of the observed mean from the bound of the claim, in the part's unit. `needed` is the number of seeds that show the wanted one in 80 % of sweeps: None if no
-    number of seeds does, or nothing is known about their spread.
+    `effect` is the distance of the observed mean from the claim's bound, in the part's unit. `needed` is the number
+    of seeds that show the wanted one in 80 % of sweeps: None if no number of seeds does, or nothing is known about
+    their spread.
     """
 
     claim: str
