@@ -90,7 +90,7 @@ def _summary(sample: Sample) -> Inference:
     if over_seeds is None:
         return Inference(0, obstacle=sample.obstacle or "no seed has both sides of the comparison")
     n, error = over_seeds.n, over_seeds.error
-    few = f"n = {n}; {FEWEST_SEEDS} seeds are needed" if n < FEWEST_SEEDS else ""
+    few = f"n = {n}, but {FEWEST_SEEDS} seeds are needed" if n < FEWEST_SEEDS else ""
     return Inference(
         n=n,
         mean=over_seeds.mean,

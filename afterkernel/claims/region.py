@@ -24,6 +24,18 @@ class Region:
         pairs = ((self.low, 1.0), (self.high, -1.0))
         return [(bound, sign) for bound, sign in pairs if bound is not None]
 
+    @property
+    def effect(self) -> str:
+        """What an effect within the region is, as an adjective or with the bound: lower, higher, above 0.9."""
+        return {(None, 0.0): "lower", (0.0, None): "higher"}.get((self.low, self.high), str(self))
+
+    @property
+    def opposite(self) -> str:
+        """What an effect outside the region is."""
+        if None not in (self.low, self.high):
+            return f"not {self}"
+        return Region(low=self.high, high=self.low).effect
+
     def __str__(self) -> str:
         if self.low is None:
             return f"below {_signed(self.high)}"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from afterkernel.claims.claim import Claim, Part, Sample
 from afterkernel.claims.equal_loss import differing
 from afterkernel.claims.inference import LEVEL, Inference, infer_jointly
+from afterkernel.text import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,16 +137,23 @@ class Finding:
 
     @property
     def decisive(self) -> PartFinding | None:
-        """The part on which the verdict depends, of those with a decisive comparison: the weakest one if confirmed."""
+        """The part on which the verdict depends: see `decisive_of`."""
         return decisive_of(self.parts, self.verdict)
 
 
-def decisive_of(parts: Iterable[PartFinding], verdict: Verdict) -> PartFinding | None:
-    """The part on which the verdict of several depends, of those with a decisive comparison."""
-    decided = [part for part in parts if part.decisive is not None]
-    agreeing = [part for part in decided if part.verdict == verdict] or decided
+def decisive_of(parts: Sequence[PartFinding], verdict: Verdict) -> PartFinding | None:
+    """The part on which the verdict of several depends, None if nothing was measured.
+
+    The weakest one if confirmed. If undecided the one that prevents a decision: an undecided part, if possible one
+    whose decisive comparison could be tested, else one that is not measured. Otherwise the first with the same verdict.
+    """
+    measured = [part for part in parts if part.decisive is not None]
+    agreeing = [part for part in measured if part.verdict == verdict]
     if verdict == "confirmed":
         return max(agreeing, key=lambda part: (part.decisive and part.decisive.test.p_holds) or 0.0)
+    if verdict == "undecided":
+        tested = [part for part in agreeing if part.decisive and part.decisive.test.p_holds is not None]
+        return next(iter(tested or agreeing or [part for part in parts if part.decisive is None]), None)
     return agreeing[0] if agreeing else None
 
 
@@ -214,16 +222,18 @@ def _depends_on(pairs: Iterable[Pair]) -> Verdict:
 def _reason(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> str:
     counted = [one for pair in pairs for one in pair.comparisons]
     holds, fails, unclear = ([one for one in counted if one.outcome is outcome] for outcome in ComparisonOutcome)
-    reasons = list(dict.fromkeys(one.reason for one in unclear))
-    if len(unclear) == len(counted) and len(reasons) == 1 and counted[0].sample.obstacle:
-        return reasons[0]
-    texts = [f"holds in {len(holds)} of {len(counted)} comparisons"]
+    if len(unclear) == len(counted) and len({one.reason for one in unclear}) == 1 and counted[0].sample.obstacle:
+        return counted[0].reason
+    texts = [f"holds in {len(holds)} of {plural(len(counted), 'comparison')}"]
     if part.quantifier == "all" and verdict == "confirmed":
-        texts = ["every comparison holds by its own p-value"]
+        few = {1: "the only comparison", 2: "both comparisons"}
+        texts = [
+            f"{few.get(len(counted), 'every comparison')} {'hold' if len(counted) == 2 else 'holds'} by its own p-value"
+        ]
     if fails:
         texts.append(f"does not hold in {len(fails)} ({_names(fails)})")
     if unclear and verdict != "confirmed":
-        texts.append(f"open in {len(unclear)} ({'; '.join(reasons[:2])})")
+        texts.append(f"open in {len(unclear)} ({_reasons(unclear)})")
     if depending := [pair.comparisons[0] for pair in pairs if pair.depends]:
         texts.append(f"both ways within {_names(depending, place=False)}")
     if part.quantifier == "some but not all" and len(pairs) == 1:
@@ -232,7 +242,7 @@ def _reason(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> str:
 
 
 def _decisive(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> Comparison:
-    """The weakest that holds where all must hold; else the strongest for the verdict; if undecided, the clearest."""
+    """The weakest that holds where all must hold; else the strongest for the verdict; if undecided, see `_blocking`."""
 
     # Sign flips of few seeds have few p-values: Student's order those that are equal.
     def p_holds(one: Comparison) -> tuple[float, float]:
@@ -254,8 +264,27 @@ def _decisive(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> Comparison
     if verdict == "refuted":
         failing = [one for pair in pairs if pair.fails for one in pair.comparisons]
         return min(failing or counted, key=p_fails if failing or counted[0].fails_alone else p_holds)
-    unclear = [one for one in counted if one.outcome is ComparisonOutcome.OPEN]
-    return min(unclear if part.quantifier == "all" and unclear else counted, key=clearest)
+    return min(_blocking(part, pairs) or counted, key=clearest)
+
+
+def _blocking(part: Part, pairs: Sequence[Pair]) -> list[Comparison]:
+    """The comparisons that keep an undecided part from a verdict: those that are open, of pairs that are."""
+    if part.quantifier == "all":
+        return [one for pair in pairs for one in pair.comparisons if not one.holds_alone]
+    undecided = [pair for pair in pairs if not pair.holds and not pair.fails]
+    unclear = [one for pair in undecided for one in pair.comparisons if one.outcome is ComparisonOutcome.OPEN]
+    against = [one for pair in pairs if pair.fails for one in pair.comparisons] if part.quantifier == "most" else []
+    return unclear or against
+
+
+def _reasons(unclear: Sequence[Comparison]) -> str:
+    """Why comparisons are open: the reason if all share it, else each reason with its comparisons."""
+    by_reason: dict[str, list[Comparison]] = {}
+    for one in unclear:
+        by_reason.setdefault(one.reason, []).append(one)
+    if len(by_reason) == 1:
+        return unclear[0].reason
+    return "; ".join(f"{_names(found)}: {reason}" for reason, found in by_reason.items())
 
 
 def _or_infinite(p_value: float | None) -> float:
@@ -270,7 +299,13 @@ def combined(parts: Sequence[PartFinding]) -> tuple[Verdict, str]:
     if len(parts) == 1:
         return parts[0].verdict, parts[0].reason
     if len(titles) == 1:
-        return parts[0].verdict, f"{'both' if len(parts) == 2 else 'all'} parts: {parts[0].verdict}"
+        every = "both parts" if len(parts) == 2 else f"all {len(parts)} parts"
+        reasons = "; ".join(dict.fromkeys(part.reason for part in parts))
+        if parts[0].verdict == "not measured":
+            return parts[0].verdict, reasons
+        first = decisive_of(parts, parts[0].verdict) or parts[0]
+        example = "" if parts[0].verdict == "confirmed" else f"; {first.part.title}: {first.reason}"
+        return parts[0].verdict, f"{every}: {parts[0].verdict}{example}"
     listed = "; ".join(f"{verdict}: {', '.join(found)}" for verdict, found in titles.items())
     return next((verdict for verdict in SHOWN[1:] if verdict in titles), "undecided"), listed
 

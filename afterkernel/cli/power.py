@@ -39,9 +39,11 @@ def main(argv: Sequence[str]) -> int:
     if rows:
         print_table([*HEADINGS, "seeds needed" if effect is None else f"seeds for {effect:g}"], rows)
         print(
-            "Effects are distances of the mean from the claim's bound. Detectable: what these seeds show in 80 % of "
-            "sweeps, after\nthe correction for all comparisons of the claim. Seeds needed: for 80 %, with comparisons "
-            "taken as independent."
+            "SD, effect, distance and detectable are in the unit of the row. Effect: the mean, with the sign of the "
+            "report; distance: how\nfar it is from the claim's bound. Detectable: the distance that these seeds show "
+            "in 80 % of sweeps, after the correction\nfor all comparisons of the claim. Seeds needed: for 80 %, with "
+            "comparisons taken as independent. A dash: unknown, or\nmore than 1,000 seeds, as where the images "
+            "are too few."
         )
     for finding in found:
         for part in finding.parts:

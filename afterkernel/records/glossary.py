@@ -38,7 +38,8 @@ class Term:
     numbers together. `title` says what it is, in `unit` ("" for none). `topic` is a key of TOPICS, or the title of a
     topic of its own. `label` is the short title in figures and tables of the report; columns of the record, and names
     with N or KERNEL, are drawn only if they have one. A `headline` number is also a column of the report's table of
-    changes. `log` says that it spans orders of magnitude and is never 0.
+    changes. `log` says that it spans orders of magnitude and is never 0. `definition` says in
+    one phrase how it is computed.
     """
 
     name: str
@@ -49,6 +50,12 @@ class Term:
     headline: bool = False
     log: bool = False
     family: str = ""
+    definition: str = ""
+
+    @property
+    def meaning(self) -> str:
+        """The definition, or else the title."""
+        return self.definition or self.title
 
     @property
     def heading(self) -> str:
@@ -80,9 +87,21 @@ TERMS = sorted(
 # Numbers of the training curve, which are no columns: only loggers get them.
 TRAINING_TERMS = list(_declared(TrainingPoint))
 # Numbers of measures that most runs have: declared here and not by `Measure.terms`, so that a report needs no torch.
+_DEFINITIONS = {
+    "alignment": "the cosine between the kernel matrix and that of KERNEL (Frobenius)",
+    "CKA": "the cosine between the kernel matrix and that of KERNEL (Frobenius), both centred",
+}
 _OTHERS = "alignment and CKA with other kernels"
 MEASURE_TERMS = [
-    Term(f"{number.lower()}_with_{when}KERNEL", f"{number} with KERNEL {title}", "", "alignment", label, family=_OTHERS)
+    Term(
+        f"{number.lower()}_with_{when}KERNEL",
+        f"{number} with KERNEL {title}",
+        "",
+        "alignment",
+        label,
+        family=_OTHERS,
+        definition=_DEFINITIONS[number],
+    )
     for number in ("alignment", "CKA")
     for when, title, label in (
         ("initial_", "at epoch 0", f"{number} with KERNEL at epoch 0"),
@@ -97,12 +116,18 @@ MEASURE_TERMS += [
         "alignment",
         f"{number} with KERNEL, test images",
         family=_OTHERS,
+        definition=f"{_DEFINITIONS[number]}, on test images",
     )
     for number in ("alignment", "CKA")
 ]
 MEASURE_TERMS += [
     Term(
-        "shift_Npx_invariance", "invariance under a shift by N pixels", COSINE, "invariance", "shift invariance, N px"
+        "shift_Npx_invariance",
+        "invariance under a shift by N pixels",
+        COSINE,
+        "invariance",
+        "shift invariance, N px",
+        definition="the mean cosine between the embeddings of an image and of the image shifted by N pixels",
     ),
     Term(
         "rotation_Nrad_invariance",
@@ -110,9 +135,15 @@ MEASURE_TERMS += [
         COSINE,
         "invariance",
         "rotation invariance, N rad",
+        definition="the mean cosine between the embeddings of an image and of the image rotated by N rad",
     ),
     Term(
-        "zoom_N_invariance", "invariance under a crop to N of a side", COSINE, "invariance", "zoom invariance, crop N"
+        "zoom_N_invariance",
+        "invariance under a crop to N of a side",
+        COSINE,
+        "invariance",
+        "zoom invariance, crop N",
+        definition="the mean cosine between the embeddings of an image and of its centre, N of a side, resized",
     ),
     Term("eigenvalue_N", "eigenvalue N of K / n", "", "spectrum", log=True, family="leading eigenvalues of K / n"),
     Term(
@@ -121,6 +152,7 @@ MEASURE_TERMS += [
         SHARE,
         "spectrum",
         "label energy in N eigenvectors",
+        definition="the share of the labels' squared norm in the span of the leading N eigenvectors",
     ),
 ]
 BY_NAME = {term.name: term for term in TERMS}
@@ -175,9 +207,10 @@ def _matched(name: str, kernel_label: Callable[[str], str] = str) -> Term | None
         if not match.groups():
             return found
         value = kernel_label(match[1]) if "KERNEL" in found.name else match[1]
-        title, label = (
+        title, label, definition = (
             re.sub(rf"\b({_PLACEHOLDER.pattern})\b", lambda _: value, text)  # noqa: B023 (used at once)
-            for text in (found.title, found.label)
+            for text in (found.title, found.label, found.definition)
         )
-        return dataclasses.replace(found, name=name, title=title, label=label, family=found.family or found.title)
+        family = found.family or found.title
+        return dataclasses.replace(found, name=name, title=title, label=label, family=family, definition=definition)
     return None

@@ -84,10 +84,14 @@ class KernelRecord:
         unit=SHARE,
         label="SVM test error",
         headline=True,
+        definition="the share of test images that the hard-margin SVM on the kernel misclassifies",
     )
     svm_train_error: float = column("training error of the SVM", "svm", unit=SHARE)
     margin: float | None = column(
-        "margin of the SVM on the normalised embedding; the smallest over classes", "svm", label="SVM margin"
+        "margin of the SVM on the normalised embedding; the smallest over classes",
+        "svm",
+        label="SVM margin",
+        definition="the distance of the nearest training image from the boundary, in the normalised embedding",
     )
     gap: float | None = column(
         "relative duality gap of the SVM, certified outside the solver; the largest over classes", "svm", log=True
@@ -100,13 +104,28 @@ class KernelRecord:
     svm_path: str = column("how the SVM was solved", "note")
     embedding_norm: float = column("what the embedding is divided by: 1e-4 + its mean norm on the training set", "svm")
     shift_invariance: float | None = measured(
-        "invariance under a shift", "invariance", unit=COSINE, label="shift invariance", headline=True
+        "invariance under a shift",
+        "invariance",
+        unit=COSINE,
+        label="shift invariance",
+        headline=True,
+        definition="the mean cosine between the embeddings of an image and of the image shifted by few pixels",
     )
     rotation_invariance: float | None = measured(
-        "invariance under a rotation", "invariance", unit=COSINE, label="rotation invariance", headline=True
+        "invariance under a rotation",
+        "invariance",
+        unit=COSINE,
+        label="rotation invariance",
+        headline=True,
+        definition="the mean cosine between the embeddings of an image and of the image rotated by a small angle",
     )
     zoom_invariance: float | None = measured(
-        "invariance under a zoom", "invariance", unit=COSINE, label="zoom invariance", headline=True
+        "invariance under a zoom",
+        "invariance",
+        unit=COSINE,
+        label="zoom invariance",
+        headline=True,
+        definition="the mean cosine between the embeddings of an image and of its centre, cropped and resized",
     )
     swap_invariance: float | None = measured(
         "invariance under a swap of two quadrants; lower is more global",
@@ -114,9 +133,15 @@ class KernelRecord:
         unit=COSINE,
         label="swap invariance (lower = more global)",
         headline=True,
+        definition="the mean cosine between the embeddings of an image and of the image with its upper-left "
+        "and lower-right quadrants exchanged",
     )
     effective_rank: float | None = measured(
-        "effective rank: trace / largest eigenvalue", "spectrum", label="effective rank", headline=True
+        "effective rank: trace / largest eigenvalue",
+        "spectrum",
+        label="effective rank",
+        headline=True,
+        definition="the trace of the kernel matrix divided by its largest eigenvalue",
     )
     resources: Resources = required()
     kernel_error: float | None = column(
@@ -130,31 +155,55 @@ class KernelRecord:
         default=None,
     )
     target_alignment: float | None = measured(
-        "alignment with the labels", "alignment", label="alignment with the labels"
+        "alignment with the labels",
+        "alignment",
+        label="alignment with the labels",
+        definition="the cosine between the kernel matrix and that of the labels, yy' for y = 1 and -1",
     )
-    target_cka: float | None = measured("CKA with the labels", "alignment", label="CKA with the labels")
+    target_cka: float | None = measured(
+        "CKA with the labels",
+        "alignment",
+        label="CKA with the labels",
+        definition="the same cosine after both matrices are centred",
+    )
     distance_to_initial: float | None = measured(
-        "distance to the same kernel at epoch 0: 1 - alignment", "distance", label="distance to initialisation"
+        "distance to the same kernel at epoch 0: 1 - alignment",
+        "distance",
+        label="distance to initialisation",
+        definition="1 minus the cosine between the kernel matrix and that of the same kernel at epoch 0",
     )
     kernel_velocity: float | None = measured(
         "distance to the previous snapshot, per epoch",
         "distance",
         unit="1 / epoch",
         label="velocity (distance per epoch)",
+        definition="1 minus the cosine between the kernel matrix and that of the snapshot before, per epoch "
+        "between them",
     )
     ridge_test_error: float | None = measured(
-        "test error of kernel ridge regression on the sample", "error", unit=SHARE, label="kernel ridge test error"
+        "test error of kernel ridge regression on the sample",
+        "error",
+        unit=SHARE,
+        label="kernel ridge test error",
+        definition="the share of test images that kernel ridge regression, trained on a sample, misclassifies",
     )
     ridge_loo_error: float | None = measured(
         "leave-one-out error of kernel ridge regression on the sample",
         "error",
         unit=SHARE,
         label="kernel ridge leave-one-out error",
+        definition="the share of the sample that kernel ridge regression misclassifies where it is "
+        "trained without that image",
     )
     ridge: float | None = measured(
         "ridge of least leave-one-out error, relative to the largest diagonal entry", "error"
     )
-    decay_exponent: float | None = measured("decay exponent of the eigenvalues", "spectrum", label="decay exponent")
+    decay_exponent: float | None = measured(
+        "decay exponent of the eigenvalues",
+        "spectrum",
+        label="decay exponent",
+        definition="a, where the eigenvalue of rank r falls as r to the power of -a",
+    )
     kernel_output: str = column(
         "outputs that the kernel is of, for several classes: trace, sum or a number; empty for two classes, and for "
         "kernels that do not depend on it",

@@ -21,7 +21,7 @@ from afterkernel.report.claim_table import (
     seed_frame,
     seed_rows,
 )
-from afterkernel.report.explanations import change_of, why
+from afterkernel.report.explanations import change_of, shown_effect, why
 from afterkernel.report.figure_file import PageFigure
 from afterkernel.report.output import ReportFiles
 from afterkernel.report.overview import VerdictRow, overview, part_row
@@ -34,11 +34,11 @@ METHOD = (
     "Each seed gives one paired difference, at each learning rate or, over rates, at each training loss; nothing is "
     "averaged over rates. Sign flips of these differences over the seeds decide, without a normal distribution: they "
     "are made for all comparisons of a claim together, so that each direction is shown wrongly anywhere in a claim in "
-    "at most 2.5 % of sweeps (p-values are two-sided and compared with 5 %). Where the answers to single images are "
+    "at most 2.5 % of sweeps (joint p-values, two-sided and compared with 5 %). Where the answers to single images are "
     "recorded, an analysis over seeds and images must show it too: conclusions on errors then hold over seeds and over "
     "images like these, and all others over seeds, for these images. Student's 95 % interval, over seeds, is shown and "
     "decides nothing. What all comparisons must show together, and what contradicts another rate or loss, counts by "
-    "each comparison's own p-value."
+    "each comparison's own p-value (alone, without the correction)."
 )
 
 
@@ -86,8 +86,9 @@ class ClaimCard:
     def counts(self) -> str:
         """How many comparisons there are, and what they show."""
         found = [one.outcome for _, one in self.finding.comparisons]
-        counts = {"hold": ComparisonOutcome.HOLDS, "do not": ComparisonOutcome.FAILS, "open": ComparisonOutcome.OPEN}
-        listed = ", ".join(f"{found.count(outcome)} {word}" for word, outcome in counts.items() if outcome in found)
+        listed = ", ".join(
+            f"{found.count(outcome)} {outcome.value}" for outcome in ComparisonOutcome if outcome in found
+        )
         return f"{fmt.plural(len(found), 'comparison')}: {listed}"
 
 
@@ -130,7 +131,10 @@ def summarise_parts(finding: Finding) -> list[PartSummary]:
 
 @dataclasses.dataclass(frozen=True)
 class StatementSummary:
-    """A statement of the paper's abstract, and what the parts that bear on it show."""
+    """A statement of the paper's abstract, and what the parts that bear on it show.
+
+    `effect` is that of the comparison on which the verdict depends, with the reason if there is none yet.
+    """
 
     key: str
     text: str
@@ -145,9 +149,11 @@ def summarise_statements(findings: Iterable[Finding]) -> list[StatementSummary]:
     for finding in findings:
         for key in dict.fromkeys(part.part.statement for part in finding.parts if part.part.statement):
             parts = [part for part in finding.parts if part.part.statement == key]
-            verdict, _ = combined(parts)
+            verdict, reason = combined(parts)
             decisive = decisive_of(parts, verdict)
             effect = "" if decisive is None or not (text := _effect(decisive)) else f"{decisive.part.title}: {text}"
+            if verdict in ("undecided", "not measured"):
+                effect = ". ".join(filter(None, (effect, reason)))
             found.append(StatementSummary(key, STATEMENTS[key], finding.claim.name, verdict, effect))
     return sorted(found, key=lambda one: list(STATEMENTS).index(one.key))
 
@@ -171,7 +177,7 @@ def _effect(found: PartFinding) -> str:
     if one.test.images_low is not None:
         text += f", over seeds and images {interval(one.test.images_low, one.test.images_high, decimals)}"
     sides = " → ".join(found.part.sides) if differs(found.part) else "level"
-    return f"{sides}: {text}, n = {one.test.n} ({where})"
+    return f"{sides}: {text}, n = {one.test.n} ({where}); {shown_effect(found.part, one)}"
 
 
 def _elsewhere(found: PartFinding) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from afterkernel import text as fmt
 from afterkernel.claims import Comparison, ComparisonOutcome, Finding
 from afterkernel.claims.claim import Part
-from afterkernel.report.explanations import place_of
+from afterkernel.report.explanations import direction, p_text, place_of
 from afterkernel.report.run_table import anchor_of
 from afterkernel.report.table_format import Cell, Table, TableRow, tags
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 _FURTHER = ("unit", "seeds and images 95 %", "from", "to", "claimed", "detectable", "left out")
 
+_TESTS = ("p of the claimed effect", "p of the opposite")
+
 NOTE = (
     "Effects are means over seeds ± standard error, with Student's 95 % interval, over seeds, for these images; that "
-    "over seeds and images takes both as drawn. The p-values are of the tests that the effect lies in the claimed "
-    "region, and that it does not: jointly over the claim, and below them by the comparison alone and by Student's t. "
-    "Below 0.05 it is shown to hold, or not to. Detectable is the effect that so many seeds with this spread would "
-    "show in 80 % of sweeps."
+    "over seeds and images takes both as drawn. Each p-value names the effect for which it tests: the claimed one, and "
+    "its opposite; below 0.05 that is shown. It is joint, corrected over all comparisons of the claim; below it the "
+    "p-values of this comparison alone, without the correction, and of Student's t. Detectable is the effect that so "
+    "many seeds with this spread would show in 80 % of sweeps."
 )
 
 
@@ -143,7 +145,7 @@ def comparison_table(finding: Finding) -> Table:
                 _cells(part, one),
                 alert=one.outcome is ComparisonOutcome.FAILS,
                 name=place_of(one),
-                group=f"{part.title[0].upper()}{part.title[1:]} ({part.unit}; claimed: {part.region})",
+                group=f"{part.title[0].upper()}{part.title[1:]} ({part.unit}; {direction(part)})",
                 anchor=f"comparison-{finding.claim.name}-{place}",
                 tags=tags(one.sample.data, one.sample.network, fmt.general(one.sample.rate)),
                 links={"seeds": f"#{_anchor(finding, place)}"} if one.sample.values else {},
@@ -154,14 +156,14 @@ def comparison_table(finding: Finding) -> Table:
         note=f"{finding.claim.comparison} {NOTE}",
         headings=[
             *("part", "data", "network", "learning rate", "loss"),
-            *("finding", "effect", "p holds, jointly", "p does not, jointly", "seeds"),
+            *("finding", "effect", *_TESTS, "seeds"),
             *_FURTHER,
         ],
         rows=rows,
         n_keys=5,
         long=len(rows) > 12,
         further=frozenset(_FURTHER),
-        further_lines=frozenset({"p holds, jointly", "p does not, jointly"}),
+        further_lines=frozenset(_TESTS),
     )
 
 
@@ -183,8 +185,8 @@ def _cells(part: Part, one: Comparison) -> list[Cell]:
         *((fmt.general(one.sample.rate), ""), (fmt.general(one.sample.loss), "")),
         (one.outcome.value, one.reason),
         (fmt.spread(effect, fmt.fixed(test.error, d)), student),
-        _p_values(test.p_holds_joint, test.p_holds, test.p_holds_t),
-        _p_values(test.p_fails_joint, test.p_fails, test.p_fails_t),
+        _p_values(part.region.effect, test.p_holds_joint, test.p_holds, test.p_holds_t),
+        _p_values(part.region.opposite, test.p_fails_joint, test.p_fails, test.p_fails_t),
         (str(test.n), ""),
         (part.unit, ""),
         (interval(test.images_low, test.images_high, d), ""),
@@ -195,9 +197,11 @@ def _cells(part: Part, one: Comparison) -> list[Cell]:
     ]
 
 
-def _p_values(joint: float | None, own: float | None, student: float | None) -> Cell:
-    """The joint p-value, and below it those of the comparison alone."""
-    return fmt.p_value(joint), "" if own is None else f"alone {fmt.p_value(own)}, Student {fmt.p_value(student)}"
+def _p_values(effect: str, joint: float | None, own: float | None, student: float | None) -> Cell:
+    """The effect for which is tested with the joint p-value, and below it the p-values of the comparison alone."""
+    if joint is None:
+        return fmt.MISSING, ""
+    return f"{effect}: {p_text(joint)}", f"alone {p_text(own)}, Student {p_text(student)}"
 
 
 def _size(detectable: float | None) -> str:

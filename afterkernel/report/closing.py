@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from afterkernel import text as fmt
-from afterkernel.claims import Comparison, Finding
+from afterkernel.claims import Comparison, ComparisonOutcome, Finding
 from afterkernel.claims.claim import Part
+from afterkernel.report.explanations import shown_effect
 
 
 def closing_lines(findings: Sequence[Finding], lead: str, page: Path) -> list[str]:
@@ -20,8 +21,10 @@ def _claim_line(finding: Finding, *, several: bool) -> str:
     """One claim: its verdict, what it says, and the effect on which the verdict depends; `several` data sets."""
     line = f"{finding.claim.name.upper()} {finding.verdict}: {finding.claim.headline or finding.claim.statement}"
     found = finding.decisive
-    if found is None or found.decisive is None:
+    if found is None:
         return f"{line} ({finding.reason})"
+    if found.decisive is None:
+        return f"{line} (not measured: {found.part.title}, since {found.reason})"
     return f"{line} ({_effect(found.part, found.decisive, several=several)})"
 
 
@@ -35,4 +38,5 @@ def _effect(part: Part, one: Comparison, *, several: bool) -> str:
     if one.test.low is not None and one.test.high is not None:
         low, high = (fmt.number(bound, part.decimals) for bound in (one.test.low, one.test.high))
         effect += f", 95 % interval [{low}, {high}]"
-    return f"{part.title} {effect}; {place}, {fmt.plural(one.test.n, 'seed')}"
+    shown = "" if one.outcome is ComparisonOutcome.HOLDS else f"; {shown_effect(part, one)}"
+    return f"{part.title} {effect}; {place}, {fmt.plural(one.test.n, 'seed')}{shown}"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
 from afterkernel.claims import Comparison, ComparisonOutcome, Finding, PartFinding
 from afterkernel.claims.verdict import Pair
 from afterkernel.report.power import power_of
+
+if TYPE_CHECKING:
+    from afterkernel.claims.claim import Part
 
 # What a part needs to be confirmed, by its quantifier.
 _NEEDS = {
@@ -26,11 +30,36 @@ def why(finding: Finding) -> str:
     if len(finding.parts) == 1:
         return _sentence(_why(part))
     if finding.verdict == "confirmed":
-        return f"All {len(finding.parts)} parts are confirmed. The weakest is {part.part.title}: {_why(part)}."
+        every = "Both parts" if len(finding.parts) == 2 else f"All {len(finding.parts)} parts"
+        return f"{every} are confirmed. The weakest is {part.part.title}: {_why(part)}."
+    if finding.verdict == "undecided":
+        return _why_undecided(finding, part)
     same = sum(one.verdict == part.verdict for one in finding.parts)
-    are = "is" if same == 1 else "are"
     example = "It is" if same == 1 else "The first is"
-    return f"{same} of {len(finding.parts)} parts {are} {part.verdict}. {example} {part.part.title}: {_why(part)}."
+    if part.verdict.startswith("depends"):
+        found = f"{'depends' if same == 1 else 'depend'}{part.verdict.removeprefix('depends')}"
+    else:
+        found = f"{'is' if same == 1 else 'are'} {part.verdict}"
+    return f"{same} of {len(finding.parts)} parts {found}. {example} {part.part.title}: {_why(part)}."
+
+
+def _why_undecided(finding: Finding, part: PartFinding) -> str:
+    """Which parts prevent a decision and which do not, and why the deciding one does."""
+    blocking: dict[str, list[PartFinding]] = {}
+    for one in finding.parts:
+        if one.verdict != "confirmed":
+            key = f"not measured ({one.reason})" if one.verdict == "not measured" else one.verdict
+            blocking.setdefault(key, []).append(one)
+    because = " and ".join(f"{_parts(found)} {verdict}" for verdict, found in blocking.items())
+    confirmed = [one for one in finding.parts if one.verdict == "confirmed"]
+    rest = f"; {_parts(confirmed)} confirmed" if confirmed else ""
+    detail = "" if part.decisive is None else f" On {part.part.title}: {_why(part)}."
+    return f"Undecided because {because}{rest}.{detail}"
+
+
+def _parts(found: Sequence[PartFinding]) -> str:
+    titles = ", ".join(f"'{one.part.title}'" for one in found)
+    return f"the part {titles} is" if len(found) == 1 else f"the parts {titles} are"
 
 
 def change_of(finding: Finding) -> str:
@@ -51,6 +80,34 @@ def place_of(one: Comparison) -> str:
     return ", ".join(filter(None, (one.sample.data, one.sample.network, one.sample.place)))
 
 
+def shown_effect(part: Part, one: Comparison) -> str:
+    """What a comparison shows among all of its claim, with the p-value of that, or why it was not tested."""
+    test, region = one.test, part.region
+    if test.p_holds_joint is None or test.p_fails_joint is None:
+        return f"not tested: {one.reason}"
+    if one.outcome is ComparisonOutcome.FAILS:
+        return f"shown to be {region.opposite} ({p_text(test.p_fails_joint)})"
+    shown = "" if one.outcome is ComparisonOutcome.HOLDS else "not "
+    return f"{shown}shown to be {region.effect} ({p_text(test.p_holds_joint)})"
+
+
+def direction(part: Part) -> str:
+    """How the sign of an effect is to be read, and what the part claims: after kernel minus NTK; claimed: lower."""
+    before, after = part.sides
+    if not before and not after:
+        return f"claimed: {part.region.effect}"
+    slope = "per tenfold" in part.unit
+    sides = f"change from {before} to {after}" if slope else f"{after} minus {before}"
+    claimed = {"lower": "negative", "higher": "positive"}.get(part.region.effect, part.region.effect)
+    return f"{sides}; claimed: {claimed}"
+
+
+def p_text(p_value: float | None) -> str:
+    """A p-value in words: p = 0.012, p < 0.001."""
+    text = fmt.p_value(p_value)
+    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+
+
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
@@ -61,7 +118,7 @@ def _why(found: PartFinding) -> str:
     of_pairs = f"of {fmt.plural(len(pairs), 'pair')} of data and network"
     if found.verdict == "confirmed":
         return {
-            "all": f"every one of {fmt.plural(len(found.comparisons), 'comparison')} holds by its own p-value",
+            "all": f"{_every(len(found.comparisons))} by its own p-value",
             "some": f"it is shown to hold for {len(holding)} {of_pairs}, and one is enough",
             "most": f"it is shown to hold for {len(holding)} {of_pairs}, and to fail for none",
             "some but not all": f"it is shown to hold for {len(holding)} {of_pairs}, and to fail for {len(failing)}",
@@ -76,6 +133,10 @@ def _why(found: PartFinding) -> str:
     if found.verdict.startswith("depends"):
         return f"on {_pairs([pair for pair in pairs if pair.depends])} it is shown both to hold and to fail"
     return f"{_NEEDS[quantifier]}; {'it ' if found.reason.startswith('holds') else ''}{found.reason}"
+
+
+def _every(comparisons: int) -> str:
+    return "its only comparison holds" if comparisons == 1 else f"each of {comparisons} comparisons holds"
 
 
 def _pairs(pairs: Sequence[Pair]) -> str:
@@ -100,6 +161,8 @@ def _change(finding: Finding, found: PartFinding) -> str:
         holds = [one for one in found.decisive_pair if one.holds_alone]
         fails = [one for one in found.decisive_pair if one.fails_alone]
         return f"it would be decided if these agreed: it holds at {_listed(holds)}, and fails at {_listed(fails)}."
+    if found.verdict == "not measured":
+        return f"runs that measure it would decide it; so far {found.reason}."
     return _if_decided(finding, found)
 
 
@@ -107,7 +170,8 @@ def _if_not_confirmed(found: PartFinding, holding: Sequence[Pair], failing: Sequ
     if found.part.quantifier == "all":
         counted = [one for pair in found.pairs for one in pair.comparisons]
         weakest = max(counted, key=lambda one: one.test.p_holds or 0.0)
-        return f"if {place_of(weakest)} no longer held by its own p-value, which is {fmt.p_value(weakest.test.p_holds)}"
+        shown = f"shown to be {found.part.region.effect} by its own test"
+        return f"if {place_of(weakest)} were no longer {shown} ({p_text(weakest.test.p_holds)})"
     if found.part.quantifier == "some":
         return f"only if none of the pairs that hold did so any more: {_pairs(holding)}"
     if found.part.quantifier == "most":
@@ -125,8 +189,9 @@ def _if_not_refuted(found: PartFinding, failing: Sequence[Pair]) -> str:
     counted = [one for pair in found.pairs for one in pair.comparisons]
     fail = all(one.fails_alone for one in counted)
     weakest = max(counted, key=lambda one: (one.test.p_fails if fail else one.test.p_holds) or 0.0)
-    p_value = fmt.p_value(weakest.test.p_fails if fail else weakest.test.p_holds)
-    return f"if {place_of(weakest)} no longer {'failed' if fail else 'held'} by its own p-value, which is {p_value}"
+    p_value = p_text(weakest.test.p_fails if fail else weakest.test.p_holds)
+    effect = found.part.region.opposite if fail else found.part.region.effect
+    return f"if {place_of(weakest)} were no longer shown to be {effect} by its own test ({p_value})"
 
 
 def _if_decided(finding: Finding, found: PartFinding) -> str:
@@ -142,7 +207,8 @@ def _if_decided(finding: Finding, found: PartFinding) -> str:
     wanted = (
         "no number of seeds shows an effect of this size on these images" if seeds is None else _seeds(clearest, seeds)
     )
-    return f"of the open comparisons the clearest is {place_of(clearest)} ({_p(clearest)}): {wanted}."
+    shown = shown_effect(found.part, clearest)
+    return f"of the open comparisons the clearest is {place_of(clearest)} ({shown}): {wanted}."
 
 
 def _seeds(one: Comparison, seeds: int) -> str:
@@ -154,10 +220,3 @@ def _seeds(one: Comparison, seeds: int) -> str:
 def _listed(comparisons: Iterable[Comparison]) -> str:
     names = [place_of(one) for one in comparisons]
     return "; ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _p(one: Comparison) -> str:
-    test = one.test
-    if test.p_holds_joint is None or test.p_fails_joint is None:
-        return test.obstacle
-    return f"p = {fmt.p_value(test.p_holds_joint)} that it holds, {fmt.p_value(test.p_fails_joint)} that it does not"

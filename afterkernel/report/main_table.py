@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
+from afterkernel.claims.region import FEWEST_SEEDS
 from afterkernel.claims.stats import columns, mean_over_seeds
 from afterkernel.kernel_kinds import describe
 from afterkernel.report.output import ReportFiles
 from afterkernel.report.sections import KEYS, Section, rate_text
 from afterkernel.report.table_format import Cell, Table, TableRow, error_text, tags
-from afterkernel.report.terms import NETWORK, kernel_order
+from afterkernel.report.terms import NETWORK, NETWORK_ITSELF, kernel_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,9 +39,9 @@ class Method:
 
     @property
     def title(self) -> str:
-        """Its name as a heading: NTK SVM, after kernel SVM, network."""
+        """Its name as a heading: NTK SVM, after kernel SVM, network itself."""
         if self.kernel == NETWORK:
-            return NETWORK
+            return NETWORK_ITSELF
         kind = describe(self.kernel)
         names = {"ntk": {START: "NTK", END: "AK"}, "conjugate": {START: "initial CK", END: "CK"}}
         name = names.get(self.kernel, {}).get(self.stage)
@@ -54,8 +55,10 @@ def error_rows(sections: Sequence[Section]) -> pd.DataFrame:
 
     Columns: data, panel, learning_rate, method, all_images (whether it is trained and tested on the images of the
     SVM), then mean, standard_error, ci95_low, ci95_high, n_seeds, and the same with prefix difference_ of the method
-    minus the network of the same run (fractions). Runs at their last snapshot; kernels of untrained networks at epoch 0
-    of the same runs. A classifier on a kernel that training does not change has one row per network and rate too.
+    minus the network of the same run (fractions), and n_ended, how many seeds have ended. Runs at their last snapshot;
+    kernels of untrained networks at epoch 0 of the same runs. Runs without a trained network are left out; where no
+    other has ended, the row of the network has n_seeds 0. A classifier on a kernel that training does not change has
+    one row per network and rate too.
     """
     import pandas as pd
 
@@ -67,6 +70,7 @@ def error_rows(sections: Sequence[Section]) -> pd.DataFrame:
         for (panel, rate), group in (cell for rows in parts for cell in rows.groupby(KEYS)):
             outputs = ", ".join(sorted(set(group["kernel_output"]) - {""})) if several else ""
             panel = f"{panel}, kernel.output={outputs}" if outputs else str(panel)
+            n_ended = int(group.loc[group["last"], "seed"].nunique())
             for method, errors in _errors(group, _ridge_sample(section)):
                 own = errors["net_test_error"].to_numpy()
                 values = errors["value"].astype(float)
@@ -77,6 +81,7 @@ def error_rows(sections: Sequence[Section]) -> pd.DataFrame:
                         "learning_rate": rate,
                         "method": method.title,
                         "all_images": not method.sample,
+                        "n_ended": n_ended,
                         **columns(mean_over_seeds(values, (0.0, 1.0))),
                         **columns(mean_over_seeds(values - own), "difference_"),
                     }
@@ -98,10 +103,10 @@ def _ridge_sample(section: Section) -> str:
 
 def _errors(group: pd.DataFrame, ridge_sample: str) -> Iterator[tuple[Method, pd.DataFrame]]:
     """The errors of each method in one cell, one per seed: frames with the columns value and net_test_error."""
-    ended = group[group["last"]]
-    own = ended.drop_duplicates("seed").set_index("seed")["net_test_error"]
-    if own.empty:
+    if not group["last"].any():
         return
+    ended = group[group["last"] & (group["training_failure"] == "")]
+    own = ended.drop_duplicates("seed").set_index("seed")["net_test_error"]
     yield Method(""), own.to_frame().assign(value=own)
     for kernel in kernel_order(group["kernel"]):
         stages = {START: group[group["epoch"] == 0], END: ended}
@@ -140,12 +145,13 @@ def main_table(frame: pd.DataFrame, decimals: int) -> Table:
     for _, group in frame.groupby(["data", "panel", "learning_rate"], sort=False):
         by_method: dict[str, Any] = {row["method"]: row for row in group.to_dict("records")}
         first = next(iter(by_method.values()))
-        lowest = min(row["mean"] for row in by_method.values() if row["all_images"])
+        lowest = min((row["mean"] for row in by_method.values() if row["all_images"] and row["n_seeds"]), default=None)
         cells = [_cell(by_method.get(method), lowest, decimals) for method in methods]
         rate = rate_text(first["learning_rate"])
         rows.append(
             TableRow(
-                [(first["data"], ""), (first["panel"], ""), (rate, ""), *cells],
+                [(first["data"], ""), (first["panel"], ""), (rate, ""), _seeds(first), *cells],
+                alert=first["n_seeds"] < first["n_ended"],
                 tags=tags(first["data"], first["panel"], rate),
             )
         )
@@ -155,16 +161,23 @@ def main_table(frame: pd.DataFrame, decimals: int) -> Table:
         "interval of the mean. * marks the best of a row: the lowest mean of the methods that are trained and tested "
         "on all images of the row, whether or not the difference is significant. NTK: at initialisation; AK: the "
         "after kernel; CK: the conjugate kernel. SVM: hard margin. Ridge: kernel ridge regression with the ridge of "
-        "least leave-one-out error.",
-        headings=["data", "network", "learning rate", *methods],
+        "least leave-one-out error. Runs without a trained network (see the warnings) are left out of "
+        "all means of their row, which is marked.",
+        headings=["data", "architecture", "learning rate", "seeds", *methods],
         rows=rows,
         n_keys=3,
         further=frozenset({*some_images, *(name for name in methods if name.startswith("initial "))}),
     )
 
 
+def _seeds(row: Any) -> Cell:
+    """How many seeds the means of a row are over, of those that have ended."""
+    count, ended = int(row["n_seeds"]), int(row["n_ended"])
+    return (str(count), "") if count == ended else (f"{count} of {ended}", "others never learned")
+
+
 def _cell(row: Any, lowest: float, decimals: int) -> Cell:
-    if row is None:
+    if row is None or row["n_seeds"] == 0:
         return fmt.MISSING, ""
     mark = " *" if row["all_images"] and row["mean"] == lowest else ""
     interval = ""
@@ -174,26 +187,30 @@ def _cell(row: Any, lowest: float, decimals: int) -> Cell:
 
 
 def difference_table(frame: pd.DataFrame, decimals: int) -> Table:
-    """Each method against the network itself, paired by run."""
+    """Each method against the network itself, paired by run: descriptive, without a test."""
     rows = []
-    for row in frame[frame["method"] != NETWORK].to_dict("records"):
+    for row in frame[frame["method"] != NETWORK_ITSELF].to_dict("records"):
         change = fmt.signed(fmt.percent(row["difference_mean"], decimals), row["difference_mean"])
         low, high = (
             fmt.percent(row[f"difference_ci95_{end}"], decimals).replace("-", "\N{MINUS SIGN}")
             for end in ("low", "high")
         )
-        lower = not fmt.is_missing(row["difference_ci95_high"]) and row["difference_ci95_high"] < 0
-        higher = not fmt.is_missing(row["difference_ci95_low"]) and row["difference_ci95_low"] > 0
-        finding = "lower" if lower else "higher" if higher else "not distinguished"
+        n, spread = int(row["difference_n_seeds"]), row["difference_standard_error"]
+        interval = f"[{low}, {high}]"
+        if n < FEWEST_SEEDS:
+            interval = "too few seeds"
+        elif spread == 0:
+            interval = "no spread over seeds"
         cells = [str(row["data"]), str(row["panel"]), rate_text(row["learning_rate"]), str(row["method"])]
-        cells += [change, f"[{low}, {high}]", str(int(row["difference_n_seeds"])), finding]
+        cells += [change, interval, str(n)]
         rows.append(TableRow([(cell, "") for cell in cells], tags=tags(*cells[:3])))
-    headings = ["data", "network", "learning rate", "method", "minus network (points)", "95 % interval", "seeds"]
+    headings = ["data", "architecture", "learning rate", "method", "minus network (points)", "95 % interval", "seeds"]
     return Table(
         title="Classifiers on kernels against the network itself",
         note="Test error of the method minus that of the network at the end of the same run, in percentage points: "
-        "mean over seeds with Student's 95 % interval, for these images and not corrected for several comparisons.",
-        headings=[*headings, "error of the method"],
+        "mean over seeds (negative: the method has fewer errors). Student's 95 % interval, from "
+        f"{FEWEST_SEEDS} seeds on, is over seeds, for these images. It describes; only claims are tested.",
+        headings=headings,
         rows=rows,
         n_keys=4,
         long=len(rows) > 12,

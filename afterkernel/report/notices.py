@@ -45,7 +45,10 @@ def section_notices(section: Section) -> Iterator[Notice]:
     runs = len(rows.drop_duplicates(["sweep", "run_id"]))
     untrained = rows[rows["training_failure"] != ""].drop_duplicates(["sweep", "run_id"])
     for reason, failed in untrained.groupby("training_failure"):
-        meaning = "Left out of every claim, except for their kernels at initialisation; tables of errors count them."
+        meaning = (
+            "Left out of every claim, except for their kernels at initialisation, and of the main table, which says "
+            "how many it counts."
+        )
         yield Notice(f"Runs without a trained network ({reason})", meaning, len(failed), runs, section, _seeds(failed))
     not_converged = int((~rows["converged"]).sum())
     separable = rows["separable"].astype("boolean")
@@ -63,8 +66,9 @@ def section_notices(section: Section) -> Iterator[Notice]:
             n_rows,
         ),
         (
-            "Kernels of which it is not known whether they separate the training data",
-            "The certificate is not tight enough to tell; claims leave these errors out.",
+            "Kernels for which separability is undetermined",
+            "The certificate is not tight enough to tell whether they separate the training data; claims leave these "
+            "errors out.",
             int(separable.isna().sum()),
             n_rows,
         ),

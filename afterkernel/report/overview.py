@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
 from afterkernel.claims import Comparison, ComparisonOutcome, Finding, PartFinding
+from afterkernel.claims.inference import LEVEL
 from afterkernel.report.claim_table import differs, interval
-from afterkernel.report.explanations import place_of
+from afterkernel.report.explanations import direction, p_text, place_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class VerdictRow:
-    """A claim or a part: its verdict, and effect, interval and p-value of the comparison on which that depends.
+    """A claim or a part: its verdict, and effect, interval and test of the comparison on which that depends.
 
-    `p_of` says what the p-value tests; texts are empty where nothing was measured.
+    `direction` says how to read the sign of the effect. `test` names the test and its p-value, or says why there is
+    none, and `outcome` what it shows; `reason` is why the verdict is this one. Texts are empty where nothing was
+    measured.
     """
 
     title: str
@@ -28,8 +31,9 @@ class VerdictRow:
     effect: str = ""
     unit: str = ""
     interval: str = ""
-    p_value: str = ""
-    p_of: str = ""
+    direction: str = ""
+    test: str = ""
+    outcome: str = ""
     where: str = ""
 
 
@@ -38,6 +42,9 @@ def overview(finding: Finding) -> VerdictRow:
     if (part := finding.decisive) is None:
         return VerdictRow(finding.claim.name.upper(), finding.verdict, finding.reason)
     title = part.part.title if len(finding.parts) > 1 else ""
+    if part.decisive is None:
+        reason = f"the part '{title}' is not measured: {part.reason}"
+        return VerdictRow(title, finding.verdict, reason)
     return dataclasses.replace(part_row(part), title=title, verdict=finding.verdict, reason=finding.reason)
 
 
@@ -47,14 +54,15 @@ def part_row(found: PartFinding) -> VerdictRow:
     if one is None or one.test.mean is None:
         return row
     decimals = found.part.decimals
-    p_value, p_of = _p_value(found, one)
+    test, outcome = _test(found, one)
     return dataclasses.replace(
         row,
         effect=fmt.number(one.test.mean, decimals, sign=differs(found.part)),
         unit=found.part.unit,
         interval="" if one.test.low is None else interval(one.test.low, one.test.high, decimals),
-        p_value="" if p_value is None else fmt.p_value(p_value),
-        p_of=p_of,
+        direction=direction(found.part),
+        test=test,
+        outcome=outcome,
         where=f"{place_of(one)}, n = {one.test.n}",
     )
 
@@ -78,7 +86,7 @@ def _row(finding: Finding, part: PartFinding) -> dict[str, object]:
         "unit": part.part.unit,
     }
     test, sample = (one.test, one.sample) if one else (None, None)
-    p_value, p_of = _p_value(part, one) if one else (None, "")
+    p_value, effect, joint = _p_value(part, one) if one else (None, "", False)
     return row | {
         "data": sample and sample.data,
         "network": sample and sample.network,
@@ -89,18 +97,29 @@ def _row(finding: Finding, part: PartFinding) -> dict[str, object]:
         "student95_low": test and test.low,
         "student95_high": test and test.high,
         "p": p_value,
-        "p_of": p_of,
+        "p_of": "" if p_value is None else effect,
+        "p_joint": None if p_value is None else joint,
     }
 
 
-def _p_value(found: PartFinding, one: Comparison) -> tuple[float | None, str]:
-    """The p-value that decides, and what it tests: jointly, or alone where all comparisons must show the same."""
-    test = one.test
-    if found.verdict == "confirmed" and found.part.quantifier == "all":
-        return test.p_holds, "holds, alone"
-    if test.p_holds_joint is None or test.p_fails_joint is None:
-        return None, ""
-    fails = one.outcome is ComparisonOutcome.FAILS or (
-        one.outcome is ComparisonOutcome.OPEN and test.p_fails_joint < test.p_holds_joint
-    )
-    return (test.p_fails_joint, "does not hold") if fails else (test.p_holds_joint, "holds")
+def _p_value(found: PartFinding, one: Comparison) -> tuple[float | None, str, bool]:
+    """The p-value that decides, the effect for which it tests, and whether it is corrected over the whole claim.
+
+    It is not where all comparisons must show the same. Of an open comparison it is that of the claimed effect.
+    """
+    test, region = one.test, found.part.region
+    if found.part.quantifier == "all" and one.outcome is not ComparisonOutcome.FAILS:
+        return test.p_holds, region.effect, False
+    if one.outcome is ComparisonOutcome.FAILS:
+        return test.p_fails_joint, region.opposite, True
+    return test.p_holds_joint, region.effect, True
+
+
+def _test(found: PartFinding, one: Comparison) -> tuple[str, str]:
+    """The test as text, "lower: p = 0.012", and what it shows."""
+    p_value, effect, joint = _p_value(found, one)
+    if p_value is None:
+        return "not tested", one.reason
+    shown = "shown" if p_value < LEVEL else "not shown"
+    corrected = "all comparisons of the claim together" if joint else "this comparison by itself"
+    return f"{effect}: {p_text(p_value)}", f"{shown}; {corrected}"

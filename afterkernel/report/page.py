@@ -157,12 +157,12 @@ def _left_out(records: list[Record], judged: list[str]) -> Iterator[str]:
         runs_are = "One run" if number == 1 else f"{number} runs"
         yield (
             f"{runs_are} of a training loop without a configuration (written by Recorder) "
-            f"{'is' if number == 1 else 'are'} left out of all verdicts: a claim pairs runs whose options are known to "
-            "agree."
+            f"{'is' if number == 1 else 'are'} left out of all verdicts: claims need configured sweeps, since they "
+            "pair runs whose options are known to agree."
         )
     if number := _n_runs(one for one in records if one.classes):
         yield f"Claims are about pairs of classes. Runs with several classes are left out of them: {number}."
-    if missing := [name.upper() for name in CLAIMS if name not in judged]:
+    if judged and (missing := [name.upper() for name in CLAIMS if name not in judged]):
         yield f"Not tested by these sweeps: {', '.join(missing)}."
 
 
@@ -177,14 +177,16 @@ def _lead(sections: list[Section], known: runs.SweepRuns) -> str:
     many = f"{len(problems)} {'choices' if several else 'pairs'} of classes"
     shown = "; ".join(problems) if len(problems) <= 4 else many
     snapshots = len({(one.sweep, one.run_id, one.step) for part in sections for one in part.records})
-    return f"{shown}: {fmt.plural(len(known.runs), 'run')}, {fmt.plural(snapshots, 'snapshot')} recorded"
+    total = fmt.plural(len(known.runs), "run")
+    done = f"{known.n_done} of {total} done" if known.partial else total
+    tests = sorted({one.n_test for part in sections for one in part.records})
+    images = " to ".join(fmt.count(size) for size in sorted({tests[0], tests[-1]}))
+    return f"{shown}: {done}, {fmt.plural(snapshots, 'snapshot')}; {images} test images"
 
 
 def progress_of(lead: str, known: runs.SweepRuns) -> str:
     """The lead of a report, and that its verdicts are provisional if runs are not done."""
-    if not known.partial:
-        return lead
-    return f"{lead}; {known.n_done} of {fmt.plural(len(known.runs), 'run')} done, so the verdicts are provisional"
+    return f"{lead}; verdicts are provisional" if known.partial else lead
 
 
 def _program() -> str:

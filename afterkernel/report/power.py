@@ -18,15 +18,16 @@ from afterkernel.report.sections import all_rows, make_sections
 if TYPE_CHECKING:
     from afterkernel.claims.two_way import TwoWay
 
-HEADINGS = ["claim", "part", "data", "network", "at", "seeds", "SD", "effect", "detectable"]
+HEADINGS = ["claim", "part", "data", "network", "at", "unit", "seeds", "SD", "effect", "distance", "detectable"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Power:
-    """The power of one comparison; effects are distances of the mean from the bound of the claim, in the part's unit.
+    """The power of one comparison.
 
-    `effect` is the observed one. `needed` is the number of seeds that show the wanted one in 80 % of sweeps: None if no
-    number of seeds does, or nothing is known about their spread.
+    `effect` is the distance of the observed mean from the claim's bound, in the part's unit. `needed` is the number
+    of seeds that show the wanted one in 80 % of sweeps: None if no number of seeds does, or nothing is known about
+    their spread.
     """
 
     claim: str
@@ -38,9 +39,11 @@ class Power:
     def cells(self) -> list[str]:
         """Its row of a table: HEADINGS, then the seeds needed."""
         sample, test = self.comparison.sample, self.comparison.test
-        numbers = [fmt.fixed(one, self.part.decimals + 1) for one in (test.sd, self.effect, test.detectable)]
+        decimals = self.part.decimals + 1
+        numbers = [fmt.fixed(test.sd, decimals), fmt.number(test.mean, decimals, sign=any(self.part.sides))]
+        numbers += [fmt.fixed(one, decimals) for one in (self.effect, test.detectable)]
         needed = fmt.MISSING if self.needed is None else str(self.needed)
-        where = [self.claim, self.part.title, sample.data, sample.network, sample.place]
+        where = [self.claim, self.part.title, sample.data, sample.network, sample.place, self.part.unit]
         return [*where, str(test.n), *numbers, needed]
 
 

@@ -10,7 +10,7 @@ from afterkernel.kernel_kinds import describe
 from afterkernel.report.main_table import END, START, Method
 from afterkernel.report.sections import Section, rate_text
 from afterkernel.report.table_format import Table, TableRow, tags
-from afterkernel.report.terms import kernel_order
+from afterkernel.report.terms import NETWORK_ITSELF, kernel_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,12 +72,12 @@ def run_table(frame: pd.DataFrame, decimals: int) -> Table:
             )
         )
         anchors.add(anchor)
-    headings = ["run", "data", "network", "learning rate", "seed", "state", "epoch", "step", "training loss"]
+    headings = ["run", "data", "architecture", "learning rate", "seed", "state", "epoch", "step", "training loss"]
     return Table(
         title="All runs at their last snapshot",
         note="One row per run, nothing averaged; test errors in percent. A dash: not measured, or the SVM did not "
         "converge. Runs without a trained network are marked.",
-        headings=[*headings, "network (%)", *(f"{name} (%)" for name in methods)],
+        headings=[*headings, f"{NETWORK_ITSELF} (%)", *(f"{name} (%)" for name in methods)],
         rows=rows,
         n_keys=1,
         long=True,

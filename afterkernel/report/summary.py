@@ -15,17 +15,19 @@ if TYPE_CHECKING:
 def key_numbers(table: pd.DataFrame, n_test: int) -> str:
     """The SVM's test error before and after training, of each network at its best learning rate, in one line."""
     decimals = fmt.percent_decimals(n_test)
-    found = []
+    found, rates_known = [], False
     for panel in sorted(table["panel"].unique()) if len(table) else []:
         ended = _ended(table, panel)
         if len(ended) and bool(ended["before_n_seeds"].gt(0).any()):
             best = _best(ended)
             errors = " → ".join(fmt.percent(best[f"{side}_mean"], decimals) for side in ("before", "after"))
             found.append(f"{panel} {errors} %")
+            rates_known |= best["learning_rate"] != NO_RATE
     if not found:
         return ""
     more = f" and {len(found) - 4} more" if len(found) > 4 else ""
-    return f"SVM test error, NTK → after kernel at its best learning rate: {', '.join(found[:4])}{more}"
+    rate = " at its best learning rate" if rates_known else ""
+    return f"SVM test error, NTK → after kernel{rate}: {', '.join(found[:4])}{more}"
 
 
 def _ended(table: pd.DataFrame, panel: str) -> pd.DataFrame:

@@ -15,8 +15,9 @@ from afterkernel.report.sections import LABELS
 if TYPE_CHECKING:
     import pandas as pd
 
-# The name used in place of a kernel in tables of errors, for rows about the network itself.
+# The name used in place of a kernel in tables of errors, for rows about the network itself, and its title.
 NETWORK = "network"
+NETWORK_ITSELF = "network itself"
 
 
 def terms_of(names: Iterable[str]) -> list[Term]:
@@ -55,4 +56,4 @@ def kernel_order(names: Iterable[str]) -> list[str]:
 
 def kernel_label(name: str) -> str:
     """A kernel's name in tables."""
-    return "network itself" if name == NETWORK else describe(name).label
+    return NETWORK_ITSELF if name == NETWORK else describe(name).label

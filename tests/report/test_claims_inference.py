@@ -123,8 +123,8 @@ def test_students_interval_and_p_values_are_shown_as_scipy_gives_them():
     ("values", "words"),
     [
         ([], "no seed"),
-        ([1.0], "n = 1; 6 seeds are needed"),
-        ([1.0, 2.0, 3.0, 4.0, 5.0], "n = 5; 6 seeds are needed"),
+        ([1.0], "n = 1, but 6 seeds are needed"),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], "n = 5, but 6 seeds are needed"),
     ],
 )
 def test_too_few_seeds_give_the_reason_and_are_no_part_of_the_correction(values, words):

@@ -129,7 +129,7 @@ def test_finding_effect_and_p_are_in_view_of_claim_tables(browser, page, name):
     browser.execute_script(_UNFOLD)
     cut = browser.execute_script(
         "return [...document.querySelectorAll('.evidence table.sortable')].flatMap(table =>"
-        " [...table.tHead.rows[0].cells].filter(cell => /finding|effect|p holds|p does not/.test(cell.textContent) &&"
+        " [...table.tHead.rows[0].cells].filter(cell => /finding|effect|p of the/.test(cell.textContent) &&"
         " cell.getBoundingClientRect().right > table.parentElement.getBoundingClientRect().right + 1)"
         " .map(cell => cell.textContent))"
     )

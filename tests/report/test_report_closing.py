@@ -28,7 +28,7 @@ def test_it_ends_with_one_line_a_claim_and_the_page_s_address(sweep, capsys, tmp
     output = tmp_path / "a page"
     (lead, *claims, link), err = report(capsys, sweep, "--output", output, *words)
     assert err == ""
-    assert lead == "mnist 3 against 8: 8 runs, 16 snapshots recorded"
+    assert lead == "mnist 3 against 8: 8 runs, 16 snapshots; 500 test images"
     assert [line.split()[0].lower() for line in claims] == list(CLAIMS)
     # Differences of -0.05 + 0.001 s for s = 0..7: mean -4.65 points, sd 0.2449, Student's t(7) 2.365.
     assert claims[0] == (
@@ -46,7 +46,7 @@ def test_a_partial_sweep_says_so(sweep, run_writer, capsys, tmp_path):
     for seed in range(2):
         write({0: 0.1, 5: 0.05}, seed=seed, last=5 + 5 * seed)
     lines, _ = report(capsys, tmp_path)
-    assert lines[0].endswith("; 1 of 2 runs done, so the verdicts are provisional")
+    assert lines[0].endswith(": 1 of 2 runs done, 4 snapshots; 500 test images; verdicts are provisional")
 
 
 def test_the_page_is_opened_on_request_and_a_missing_browser_is_one_sentence(sweep, capsys, tmp_path, monkeypatch):

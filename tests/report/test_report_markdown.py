@@ -10,6 +10,7 @@ from afterkernel.report import main_table
 from afterkernel.report.markdown import build_markdown, markdown_table
 from afterkernel.report.sections import make_sections
 from afterkernel.report.table_format import Table, TableRow
+from afterkernel.text import MISSING
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def rows_of(folder):
 
 def test_methods_are_paired_with_the_network_of_the_same_run(sweep):
     rows = rows_of(sweep)
-    assert rows["network"]["mean"] == pytest.approx(0.03)
+    assert rows["network itself"]["mean"] == pytest.approx(0.03)
     assert rows["NTK SVM"]["mean"] == pytest.approx(0.10)
     assert rows["AK SVM"]["mean"] == pytest.approx(0.03)
     assert rows["CK SVM"]["mean"] == pytest.approx(0.04)
@@ -74,7 +75,7 @@ def test_svms_that_did_not_converge_are_no_entry(write_run, tmp_path):
     write_run({0: 0.10, 5: 0.50}, seed=1, kernel_fields={"converged": False})
     rows = rows_of(tmp_path)
     assert (rows["AK SVM"]["mean"], rows["AK SVM"]["n_seeds"]) == (0.01, 1)
-    assert rows["network"]["n_seeds"] == 2
+    assert rows["network itself"]["n_seeds"] == 2
 
 
 @pytest.mark.parametrize(
@@ -95,4 +96,38 @@ def test_the_lowest_mean_of_a_row_is_marked(sweep):
     frame = main_table.error_rows(make_sections(read_records(sweep)))
     table = main_table.main_table(frame, 2)
     marked = {heading for heading, (text, _) in zip(table.headings, table.rows[0].cells, strict=True) if "*" in text}
-    assert marked == {"network", "AK SVM"}
+    assert marked == {"network itself", "AK SVM"}
+
+
+def test_networks_that_never_learned_are_left_out_of_the_means_and_counted(write_run, tmp_path):
+    for seed in range(3):
+        failed = seed == 2
+        write_run(
+            {0: 0.10, 5: 0.5 if failed else 0.03},
+            seed=seed,
+            losses=(0.3,),
+            train_loss=0.69 if failed else 0.1,
+            net_test_error=0.5 if failed else 0.04,
+        )
+    write_run({0: 0.10, 5: 0.5}, rate=1.0, losses=(0.3,), train_loss=0.69, net_test_error=0.5)
+    frame = main_table.error_rows(make_sections(read_records(tmp_path)))
+    table = main_table.main_table(frame, 2)
+    assert list(table.headings[:5]) == ["data", "architecture", "learning rate", "seeds", "network itself"]
+    learned, failed = table.rows
+    assert (learned.cells[3], learned.cells[4][0]) == (("2 of 3", "others never learned"), "4.00 ± 0.00")
+    assert learned.alert
+    assert failed.cells[3:] == [("0 of 1", "others never learned"), *[(MISSING, "")] * (len(failed.cells) - 4)]
+    differences = main_table.difference_table(frame, 2)
+    assert "error of the method" not in differences.headings
+    assert {dict(zip(differences.headings, row.cells, strict=True))["95 % interval"] for row in differences.rows} == {
+        ("too few seeds", "")
+    }
+
+
+def test_differences_without_spread_have_no_interval(write_run, tmp_path):
+    for seed in range(6):
+        write_run({0: 0.10 + 0.01 * seed, 5: 0.03}, seed=seed)
+    table = main_table.difference_table(main_table.error_rows(make_sections(read_records(tmp_path))), 2)
+    intervals = {row.cells[3][0]: row.cells[5][0] for row in table.rows}
+    assert intervals["AK SVM"] == "no spread over seeds"
+    assert intervals["NTK SVM"].startswith("[")

@@ -40,7 +40,7 @@ def test_the_page_holds_the_numbers_of_the_data(write_run, tmp_path, read):
     page = build(tmp_path)
     text, _ = read(page)
     assert page == tmp_path / "report" / "index.html"
-    assert "mnist 3 against 8: 2 runs, 4 snapshots recorded" in text
+    assert "mnist 3 against 8: 2 runs, 4 snapshots; 500 test images" in text
     assert "from 15.00 ± 5.00 % with the NTK to 11.00 ± 4.00 % with the after kernel at epoch 5" in text
     assert "(lower in 2 of 2 runs)" in text
     assert "Swap invariance goes from 0.800 to 0.605: more global" in text
@@ -173,3 +173,22 @@ def test_the_same_store_makes_the_same_page(write_run, tmp_path):
 def test_nothing_to_show_is_reported(tmp_path):
     with pytest.raises(UserError, match="contains no readable records"):
         build(tmp_path)
+
+
+def test_recorded_trainings_have_no_sections_on_claims(write_run, tmp_path, read):
+    config = {"recorded": {"name": "cnn"}, "snapshot": {"epochs": None}}
+    write_run({0: 0.1, 5: 0.05}, config=config, rate=None)
+    _, text = read(build(tmp_path))
+    assert "Verdicts" not in text
+    assert "Claims, one by one" not in text
+    assert "has been measured yet" not in text
+    assert "claims need configured sweeps, since they pair runs whose options are known to agree" in text
+    assert "best learning rate" not in text
+    assert "NTK → after kernel: vgg 10.0 → 5.0 %" in text
+
+
+def test_terms_are_defined_and_not_repeated(write_run, tmp_path, read):
+    write_run({0: 0.1, 5: 0.05}, kernel_fields={"target_alignment": 0.5})
+    _, text = read(build(tmp_path))
+    assert "the cosine between the kernel matrix and that of the labels" in text
+    assert "alignment with the labels (" not in text

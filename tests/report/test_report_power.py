@@ -22,18 +22,21 @@ def pilot(write_run, tmp_path):
 def test_each_comparison_has_its_detectable_effect_and_the_seeds_that_it_needs(pilot, capsys):
     assert main([str(pilot), "--claims", "c1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert " ".join(lines[0].split()) == "claim part data network at seeds SD effect detectable seeds needed"
+    assert " ".join(lines[0].split()) == (
+        "claim part data network at unit seeds SD effect distance detectable seeds needed"
+    )
     mlp, vgg = ([cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines[1:3])
-    assert mlp[:6] == ["c1", "SVM test error", "mnist 3/8", "mlp", "learning rate 0.1", "7"]
+    assert mlp[:7] == ["c1", "SVM test error", "mnist 3/8", "mlp", "learning rate 0.1", "percentage points", "7"]
     assert vgg[3] == "vgg"
     for cells in (mlp, vgg):
-        sd, effect, detectable = map(float, cells[6:9])
+        sd, mean, effect, detectable = (float(cell.replace("\N{MINUS SIGN}", "-")) for cell in cells[7:11])
+        assert abs(mean) == effect
         # 7 seeds, two comparisons: 1.34 standard deviations alone, 1.8 among four.
         assert 1.3 * sd < detectable < 1.9 * sd
         expected = seeds_needed(effect, sd, 2)
-        if cells[9].isdigit():
-            assert int(cells[9]) == pytest.approx(expected, abs=2, rel=0.02)
-    assert lines[3].startswith("Effects are distances of the mean from the claim's bound.")
+        if cells[11].isdigit():
+            assert int(cells[11]) == pytest.approx(expected, abs=2, rel=0.02)
+    assert lines[3].startswith("SD, effect, distance and detectable are in the unit of the row.")
 
 
 def test_a_given_effect_is_that_for_which_seeds_are_counted(pilot, capsys):
