@@ -284,7 +284,10 @@ def _reasons(unclear: Sequence[Comparison]) -> str:
         by_reason.setdefault(one.reason, []).append(one)
     if len(by_reason) == 1:
         return unclear[0].reason
-    return "; ".join(f"{_names(found)}: {reason}" for reason, found in by_reason.items())
+    names = {
+        reason: _names(found).replace("; and ", " and ").replace("; ", " and ") for reason, found in by_reason.items()
+    }
+    return "; ".join(f"{found}: {reason}" for reason, found in names.items())
 
 
 def _or_infinite(p_value: float | None) -> float:

@@ -153,7 +153,7 @@ def summarise_statements(findings: Iterable[Finding]) -> list[StatementSummary]:
             decisive = decisive_of(parts, verdict)
             effect = "" if decisive is None or not (text := _effect(decisive)) else f"{decisive.part.title}: {text}"
             if verdict in ("undecided", "not measured"):
-                effect = ". ".join(filter(None, (effect, reason)))
+                effect = ". ".join(filter(None, (effect, f"{reason[0].upper()}{reason[1:]}")))
             found.append(StatementSummary(key, STATEMENTS[key], finding.claim.name, verdict, effect))
     return sorted(found, key=lambda one: list(STATEMENTS).index(one.key))
 

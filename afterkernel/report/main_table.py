@@ -176,7 +176,7 @@ def _seeds(row: Any) -> Cell:
     return (str(count), "") if count == ended else (f"{count} of {ended}", "others never learned")
 
 
-def _cell(row: Any, lowest: float, decimals: int) -> Cell:
+def _cell(row: Any, lowest: float | None, decimals: int) -> Cell:
     if row is None or row["n_seeds"] == 0:
         return fmt.MISSING, ""
     mark = " *" if row["all_images"] and row["mean"] == lowest else ""
@@ -199,7 +199,7 @@ def difference_table(frame: pd.DataFrame, decimals: int) -> Table:
         interval = f"[{low}, {high}]"
         if n < FEWEST_SEEDS:
             interval = "too few seeds"
-        elif spread == 0:
+        elif spread < 1e-12:  # rounding
             interval = "no spread over seeds"
         cells = [str(row["data"]), str(row["panel"]), rate_text(row["learning_rate"]), str(row["method"])]
         cells += [change, interval, str(n)]

@@ -6,6 +6,7 @@ import pytest
 
 from afterkernel.cli.report import main
 from afterkernel.errors import UserError
+from afterkernel.records.record import RECORDED
 from afterkernel.report import build
 from afterkernel.text import MISSING
 
@@ -176,19 +177,19 @@ def test_nothing_to_show_is_reported(tmp_path):
 
 
 def test_recorded_trainings_have_no_sections_on_claims(write_run, tmp_path, read):
-    config = {"recorded": {"name": "cnn"}, "snapshot": {"epochs": None}}
-    write_run({0: 0.1, 5: 0.05}, config=config, rate=None)
-    _, text = read(build(tmp_path))
+    run = write_run({0: 0.1, 5: 0.05}, config={RECORDED: {"name": "cnn"}}, rate=None)
+    (run / "config.yaml").unlink()
+    text, _ = read(build(tmp_path))
     assert "Verdicts" not in text
     assert "Claims, one by one" not in text
     assert "has been measured yet" not in text
     assert "claims need configured sweeps, since they pair runs whose options are known to agree" in text
     assert "best learning rate" not in text
-    assert "NTK → after kernel: vgg 10.0 → 5.0 %" in text
+    assert "SVM test error, NTK → after kernel: vgg 10.0" in text
 
 
 def test_terms_are_defined_and_not_repeated(write_run, tmp_path, read):
     write_run({0: 0.1, 5: 0.05}, kernel_fields={"target_alignment": 0.5})
-    _, text = read(build(tmp_path))
+    text, _ = read(build(tmp_path))
     assert "the cosine between the kernel matrix and that of the labels" in text
     assert "alignment with the labels (" not in text
