@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from afterkernel import text as fmt
@@ -18,6 +20,7 @@ from afterkernel.report.page import build_page
 
 GROUP = RESULTS
 
+QUIET_S = 10.0
 _FORMATS = {"html": build_page, "markdown": build_pages}
 
 
@@ -39,8 +42,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--open", action="store_true", help="show the page in the browser")
     options = parser.parse_args(argv)
     try:
-        with waiting(f"writing the report of {options.directory}"):
-            print_above(f"reading {_records(options.directory)}, then drawing figures", "err")
+        with waiting(f"writing the report of {options.directory}"), _announced(options.directory):
             report = _FORMATS[options.format](options.directory, options.output)
     except OSError as error:
         where = f"--output={options.output}" if options.output else f"{options.directory}"
@@ -54,11 +56,24 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _records(directory: Path) -> str:
-    """What a report reads, in words."""
-    if directory.is_file():
-        return str(directory)
-    return f"{fmt.plural(sum(1 for _ in directory.rglob(f'{RECORDS}/*.json')), 'record')} of {directory}"
+@contextmanager
+def _announced(directory: Path) -> Iterator[None]:
+    """Print what a report does, if the block takes longer than a few seconds."""
+
+    def announce() -> None:
+        records = str(directory)
+        if directory.is_dir():
+            found = sum(1 for _ in directory.rglob(f"{RECORDS}/*.json"))
+            records = f"{fmt.plural(found, 'record')} of {directory}"
+        print_above(f"reading {records} and drawing figures", "err")
+
+    timer = threading.Timer(QUIET_S, announce)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _opens(address: str) -> bool:

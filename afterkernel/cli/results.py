@@ -109,7 +109,7 @@ def main(argv: Sequence[str]) -> int:
     if shared:
         print("  ".join(f"{name}={value}" for name in shared if (value := frame[name].iloc[0]) != ""))
     left_out = _print([column for column in main if column[0] not in shared], frame, droppable=_LEAST)
-    print(_legend(frame))
+    print(_legend([name for name, _, _ in main if name not in {*shared, *left_out}], frame))
     if left_out:
         print(f"Columns that do not fit: {', '.join(left_out)} (--columns picks them).")
     return 0
@@ -161,11 +161,20 @@ def _names(text: str) -> list[str]:
     return [dash + _COLUMN_OF.get(name, name) for dash, name in zip(dashes, plain, strict=True)]
 
 
-def _legend(frame: pd.DataFrame) -> str:
-    """What the headings of the default table mean, in one line."""
-    shown = frame[[column for column, _, _ in _MAIN]]
-    missing = f"; {fmt.MISSING}: not measured" if shown.drop(columns=["epoch", "step"]).isna().any(axis=None) else ""
-    return f"svm %, net %: test error; shift, rot, zoom, swap: invariances; conv: the SVM converged{missing}"
+def _legend(columns: Sequence[str], frame: pd.DataFrame) -> str:
+    """What the headings of these columns of the default table mean, in one line."""
+    headings = {column: heading for column, heading, _ in _MAIN}
+    parts = []
+    for pattern, meaning in (
+        ("_test_error", "test error"),
+        ("_invariance", "invariances"),
+        ("converged", "SVM converged"),
+    ):
+        if named := [headings[column] for column in columns if column.endswith(pattern)]:
+            parts.append(f"{', '.join(named)}: {meaning}")
+    if bool(frame[list(columns)].isna().any(axis=None)):
+        parts.append(f"{fmt.MISSING}: not measured")
+    return "; ".join(parts)
 
 
 def _sorted(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:

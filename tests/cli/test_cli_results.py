@@ -24,7 +24,9 @@ def test_table_shows_rounded_numbers_and_what_all_rows_share(sweep, capsys):
     assert lines[0] == "sweep=demo  dataset=mnist  minus=3  plus=8  svm_backend=exact"
     assert lines[1].split()[:5] == ["arch", "lr", "seed", "epoch", "kernel"]
     assert lines[2].split()[:6] == ["vgg", "0.03", "0", "0", "ntk", "5.25"]
-    assert len(lines) == 5
+    assert len(lines) == 6
+    legend = "svm %, net %: test error; shift, rot, zoom, swap: invariances; conv: SVM converged"
+    assert lines[5].removesuffix("; \N{EN DASH}: not measured") == legend
     assert lines[1].index("kernel") == lines[2].index("ntk") == lines[4].index("ntk")
     assert lines[1].index("svm %") + 5 == lines[2].index("5.25") + 4 == lines[4].index("1.23") + 4
     assert all(len(line) <= 100 for line in lines)
@@ -36,6 +38,15 @@ def test_csv_is_the_whole_frame(sweep, capsys):
     frame = results(sweep)
     assert list(back.columns) == list(frame.columns)
     assert back["svm_test_error"].tolist() == frame["svm_test_error"].tolist()
+
+
+def test_columns_by_the_headings_of_the_table(sweep, capsys):
+    outs = []
+    for words in (["--columns=lr,svm %,conv", "--sort=-lr"], ["--columns=learning_rate,svm_test_error,converged"]):
+        main([str(sweep), *words])
+        outs.append(capsys.readouterr().out)
+    assert outs[0] == outs[1]
+    assert outs[0].split()[:3] == ["learning_rate", "svm_test_error", "converged"]
 
 
 def test_columns_and_sort(sweep, capsys):

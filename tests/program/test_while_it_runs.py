@@ -83,7 +83,7 @@ def test_a_sweep_on_a_terminal_has_one_display_with_its_outcomes_above(tmp_path)
     assert code == 1, text
     assert re.search(r"sweep s: 0 of 2 done, 1 running, 1 to go", text)
     assert re.search(r"^\W+25lloading packages and reading the options \(\d+ s\)", text)  # from the start on
-    stages = r"starting|loading [a-z ]+|training: epoch \d+ of at most 100, loss [\d.e-]+, [\d,]+ images/s"
+    stages = r"starting[a-z ,:\d]*|loading [a-z ]+|training: epoch \d+ of at most 100, loss [\d.e-]+, [\d,]+ images/s"
     assert re.search(rf"mlp-lr0.1-seed0-\w+ +({stages}) ", text)
     # Whole lines, each once during the sweep; the failure again at the end.
     numbers = r"NTK [\d.]+ % -> AK [\d.]+ %, swap [\d.]+ -> [\d.]+"
