@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CLASSIFIERS = {"SVM": "svm_test_error", "ridge": "ridge_test_error"}
 # The columns that `error_rows` reads: dividing all of them takes long.
 _NEEDED = [
-    *(*KEYS, "kernel", "kernel_output", "epoch", "last", "seed", "net_test_error", "converged"),
+    *(*KEYS, "kernel", "kernel_output", "epoch", "last", "seed", "net_test_error", "converged", "training_failure"),
     *CLASSIFIERS.values(),
 ]
 START, END = "initialisation", "end"
