@@ -89,7 +89,7 @@ def test_kernels_and_measures_that_are_not_built_in_are_shown(write_run, tmp_pat
     write_run({0: 0.1, 1: 0.02}, kernels=("ntk", "my_kernel"), kernel_fields=fields)
     page = build(tmp_path).read_text()
     assert "Trajectory of vgg, my_kernel" in page
-    assert "<code>my_measure</code></th><td>my measure</td>" in page
+    assert "my measure (<code>my_measure</code>)" in page
     for name in ("trajectory_0_my_kernel", "before_after"):
         table = (tmp_path / "report" / "tables" / f"mnist-3-8_{name}.csv").read_text()
         assert "my_measure" in table
