@@ -187,6 +187,13 @@ def is_seen(browser, selector):
     )
 
 
+@pytest.mark.parametrize("width", [400, 1400])
+def test_the_table_of_verdicts_does_not_scroll_by_itself(browser, page, width):
+    open_at(browser, page, width)
+    box = "document.querySelector('.overview').parentElement"
+    assert browser.execute_script(f"return {box}.scrollHeight - {box}.clientHeight") <= 1
+
+
 def test_a_comparison_leads_to_its_seeds_and_these_to_their_runs(browser, page):
     open_at(browser, page, 1400)
     assert not browser.execute_script("return document.querySelector('#evidence-c1').checkVisibility()")
