@@ -169,8 +169,8 @@ PAIRS = [
     M("a centred network with BatchNorm", "arch=resnet training.centered_output=true", "training.centered_output=true subtracts the initial network as a fixed function, which a network with BatchNorm is not in training: choose an architecture without it, such as arch=vgg."),
     M("a batch of one image for BatchNorm", "arch=resnet dataset.max_train=33 dataset.max_test=20", "training.batch_size=32 leaves a single image for a batch of the 33 training images, and BatchNorm needs two or more: choose another size."),
     M("batches of one image for BatchNorm", "arch=resnet training.batch_size=1 dataset.max_train=40 dataset.max_test=20", "training.batch_size=1 leaves a single image for a batch of the 40 training images, and BatchNorm needs two or more: choose another size."),
-    M("a memory budget below two embeddings, in a plan", "plan kernel.budget_bytes=100", "kernel.budget_bytes=100 is too small: two embeddings of ... numbers need ... bytes.", small=False),
-    M("a memory budget below two embeddings", "kernel.budget_bytes=100", "kernel.budget_bytes=100 is too small: two embeddings of ... numbers need ... bytes."),
+    M("a memory budget below two embeddings, in a plan", "plan kernel.budget_bytes=100", "budget_bytes=100 is too small: two embeddings of ... numbers need ... bytes.", small=False),
+    M("a memory budget below two embeddings", "kernel.budget_bytes=100", "budget_bytes=100 is too small: two embeddings of ... numbers need ... bytes."),
 ]
 # fmt: on
 
