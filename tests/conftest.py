@@ -64,6 +64,7 @@ def pytest_collection_modifyitems(items):
 def _isolated():
     """Undo what a test changes of its environment and folder."""
     environment, folder = dict(os.environ), Path.cwd()
+    environment.pop("WANDB_SERVICE", None)  # of a module's fixture; a test may end the service that it names
     yield
     isolation.restore(environment)
     os.chdir(folder)
