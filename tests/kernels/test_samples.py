@@ -153,7 +153,7 @@ REFUSED = {
         None,
         r"x\[0\] has shape \(20, 4\) and x\[1\] \(3, 3\): all tensors of x have the samples as first dimension",
     ),
-    "a constant": ((X, 3), None, r"x\[1\] is a int, not a tensor of samples: .* put it into forward="),
+    "a constant": ((X, 3), None, r"x\[1\] is an int, not a tensor of samples: .* put it into forward="),
     "a list": ([X, IDS], None, "x is a list: give a tensor, a tuple .* with forward=lambda model, batch: tensor"),
     "words": ({"x": np.array(["a"])}, None, r"x\['x'\] is an array of <U1: give an array of numbers"),
     "no tensor": ((), None, "x is a tuple that holds no tensor"),
