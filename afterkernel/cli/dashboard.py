@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -55,8 +54,6 @@ def main(argv: Sequence[str]) -> int:
     inputs = read(options.directory, options.project, options.entity)
     folder = output_folder(options.directory, FOLDER)
     if options.upload:
-        # W&B's telemetry would print errors of the key or the network.
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         check_server("dashboard --upload")
         remote.saved_urls(folder)
     try:

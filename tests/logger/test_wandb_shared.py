@@ -137,3 +137,12 @@ def test_files_that_wait_offline_are_uploaded_by_wandb_sync(tmp_path):
     assert len(server.artifacts) == 7
     assert all(one["committed"] for one in server.artifacts.values())
     assert leaks(server) == []
+
+
+@pytest.mark.parametrize("given", [None, "true"])
+def test_wandb_reports_its_own_errors_only_where_the_user_says_so(given):
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_ERROR_REPORTING"}
+    environment |= {} if given is None else {"WANDB_ERROR_REPORTING": given}
+    code = "import afterkernel.loggers.run_loggers, wandb.env; print(wandb.env.error_reporting_enabled())"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(given is not None)
