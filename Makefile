@@ -7,7 +7,7 @@ SWEEP  ?= demo
 DIR    ?= runs/$(SWEEP)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo paper paper-plan paper-pages test test-browser test-slurm test-ray test-wheel wheel soak check docs docs-serve sweep report dashboard wandb-sync bench bench-peers gallery clean
+.PHONY: help install demo paper paper-plan paper-pages test test-browser test-slurm test-ray test-docs test-wheel wheel soak check docs docs-serve sweep report dashboard wandb-sync bench bench-peers gallery clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ check: install  ## lint, format, types, layers
 # What MkDocs warns of, such as a link to a heading that does not exist, is an error.
 docs: .venv-docs/.installed  ## build the documentation as a site in site/, and check its links
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet
+
+test-docs: .venv-docs/.installed  ## run the tests of the site's hooks, in its environment
+	.venv-docs/bin/python -m pytest tests/docs/test_docs_site.py
 
 docs-serve: .venv-docs/.installed  ## show the site at http://127.0.0.1:8000, built again after each change
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs serve $(ARGS)

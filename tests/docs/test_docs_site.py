@@ -6,8 +6,8 @@ import types
 import pytest
 from doc_blocks import ROOT
 
-pytest.importorskip("mkdocs")
-pytest.importorskip("latex2mathml")
+pytest.importorskip("mkdocs", reason="mkdocs is not installed: make test-docs has it")
+pytest.importorskip("latex2mathml", reason="latex2mathml is not installed: make test-docs has it")
 
 
 @pytest.fixture(scope="module")
