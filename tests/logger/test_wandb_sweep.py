@@ -112,10 +112,16 @@ def _ids_of_hydra(folder):
 def test_no_local_path_gets_into_the_file(capsys):
     assert main(["wandb-sweep", "c1", "output_dir=/home/me/runs"]) == 2
     assert (
-        "output_dir is a local path, and the file is sent to W&B: write output_dir=${oc.env:" in capsys.readouterr().err
+        "output_dir is private, and the file is sent to W&B: write output_dir=${oc.env:" in capsys.readouterr().err
     )
 
 
 @pytest.mark.parametrize("word", ["output_dir=${oc.env:HOME}/runs"])
 def test_a_path_from_the_environment_is_kept_as_it_is_written(word):
     assert word in wandb_sweep("c1", [word])["command"]
+
+
+def test_further_grids_of_the_command_line_are_replaced_in_the_command():
+    content = wandb_sweep("demo", ["sweep.also=['training.lr=0.5']"], number=2)
+    assert content["parameters"]["training.lr"]["values"] == [0.5]
+    assert [word for word in content["command"] if word.startswith("sweep.also")] == ["sweep.also=[]"]
