@@ -355,6 +355,14 @@ def test_only_the_sweep_file_that_is_named_is_read(tmp_path, monkeypatch):
     assert config("+sweep=good").seed == 3
 
 
+def test_a_sweep_file_may_choose_several_loggers(tmp_path, monkeypatch):
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "mine.yaml").write_text("defaults:\n  - override /logger: [csv, wandb]\nseed: 3\n")
+    monkeypatch.chdir(tmp_path)
+    made = config("+sweep=mine").logger
+    assert (made.csv.enabled, made.wandb.mode, made.tensorboard.enabled) == (True, "offline", False)
+
+
 @pytest.mark.parametrize(
     ("name", "found"),
     [

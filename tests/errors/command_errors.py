@@ -56,6 +56,7 @@ COMMANDS = [
     M("a plugin that is not installed", "plugins=[nowhere.nets]", "plugins=[nowhere.nets]: there is no module nowhere here; install its package, or start in the folder that holds it.", small=False),
     M("plugins that are not a list", "plugins=my_lab.nets", "plugins=my_lab.nets is not a list: write it as plugins=[my_lab.nets].", small=False),
     M("a file name for a plugin", "\"plugins=['my_lab/nets.py']\"", "plugins=[my_lab/nets.py] is not the name of a Python module: write it as my_lab.nets.", small=False),
+    M("help with a configuration folder that is not named", "--help --config-dir", "--config-dir needs a folder: write --config-dir DIR.", small=False),
     M("a configuration folder that does not exist", "--config-dir=/nope", "--config-dir=/nope is not a folder: name one that holds dataset/NAME.yaml or the like.", small=False),
     M("an option that is given twice", "seed=0 seed=1", "seed=0 and seed=1 both set seed: give it once."),
     M("an option that is given twice, once with a plus sign", "training.lr=0.1 ++training.lr=0.2", "training.lr=0.1 and ++training.lr=0.2 both set training.lr: give it once."),

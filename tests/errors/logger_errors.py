@@ -13,6 +13,7 @@ LOGGERS = [
     M("no logger, and another one", "logger=[wandb,none]", "logger=[wandb,none]: none can't be one of several: write logger=none, or leave it out."),
     M("a logger twice", "logger=[csv,csv]", "logger=[csv,csv] names csv twice: give each once."),
     M("TensorBoard without its package", "logger=tensorboard", "logger=tensorboard needs tensorboard: pip install 'afterkernel[tensorboard]'.", not_installed("tensorboard")),
+    M("several loggers that are not a list", "logger=wandb,csv", "logger=wandb,csv is not one list: write logger=[A,B] for several loggers."),
     M("MLflow without its package", "logger=[csv,mlflow]", "logger=mlflow needs mlflow: pip install 'afterkernel[mlflow]'.", not_installed("mlflow")),
     M("an MLflow address without a scheme", "logger=mlflow logger.mlflow.tracking_uri=localhost:5000", "logger.mlflow.tracking_uri=localhost:5000 is not an address: write http://HOST:PORT or sqlite:////FOLDER/FILE."),
     M("points of the training curve at every 0 steps", "logger.every_steps=0", "logger.every_steps=0 is too small: it must be at least 1."),
