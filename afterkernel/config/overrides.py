@@ -114,6 +114,8 @@ def _check_value(override: Override) -> None:
     if len(fields) != 1 or not isinstance(value, (bool, int, float, str)) or "${" in str(value):
         return
     field, kind = fields[0], option_type(fields[0])
+    if value == (field.metadata["alternative"] or None):
+        return
     if kind.is_list or (kind.base not in ("int", "float") and not field.metadata["choices"]):
         return
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
