@@ -174,10 +174,10 @@ def _check_defaults(place: str, defaults: Any) -> None:
         found.append(group)
         if group == "_self_":
             continue
-        if unknown := next((name for name in names if name not in choices(group)), None):
-            raise UserError(f"{place}: {group}={unknown} is not known: choose one of {', '.join(choices(group))}.")
+        if unknown := [name for name in names if name not in choices(group)]:
+            raise UserError(f"{place}: {group}={unknown[0]} is not known: choose one of {', '.join(choices(group))}.")
         if len(names) > 1:
-            check_loggers(names, f"{place}: {group}=[{','.join(names)}]")
+            check_loggers(names, f"{place}: {group}=[{','.join(map(str, names))}]")
 
 
 def _check_hydra_section(place: str, section: Any) -> None:
