@@ -99,7 +99,8 @@ define experiment
 
 endef
 define plan
-	@for part in $(3); do echo "$$part:"; $(RUN) +sweep=$$part sweep.dry_run=true $(call recorded,$(2)) $(ARGS) | tail -n 2 || exit 1; done
+	@for part in $(3); do echo "$$part:"; \
+	  table=$$($(RUN) +sweep=$$part sweep.dry_run=true $(call recorded,$(2)) $(ARGS)) || exit 1; echo "$$table" | tail -n 2; done
 
 endef
 RESULTS := docs/results

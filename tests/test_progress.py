@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from afterkernel.progress import work as module
-from afterkernel.progress.work import Stage, progress, report, stage, watched
+from afterkernel.progress.work import Stage, progress, report, watched
 
 
 class FakeTime:
@@ -32,17 +32,17 @@ def clock(monkeypatch):
 def test_stages_are_listed_from_the_outermost_to_the_innermost(clock):
     with watched() as run:
         assert run.progress().words == "starting"
-        with stage("training", 10) as training:
+        with Stage("training", 10) as training:
             training.update(2.5, "epoch 3 of 10, loss 0.21")
             assert run.progress().words == "training: epoch 3 of 10, loss 0.21"
-        with stage("epoch 5 (snapshot 2 of 3)", 3, last=True), stage("ntk"):
+        with Stage("epoch 5 (snapshot 2 of 3)", 3, last=True), Stage("ntk"):
             with progress("Gram matrix", 8.0, unit="tile", units=4) as advance:
                 assert run.progress().words == "epoch 5 (snapshot 2 of 3), ntk: Gram matrix, tile 1 of 4"
                 advance(2.0)
                 assert run.progress().words == "epoch 5 (snapshot 2 of 3), ntk: Gram matrix, tile 2 of 4"
                 advance(2.0)
                 assert run.progress().fraction == 0.5
-            with stage("SVM exact"):
+            with Stage("SVM exact"):
                 report("active set on 250 of 900 samples", step=1)
                 report(step=12, gap=3.04e-7)
                 current = run.progress()
@@ -55,7 +55,7 @@ def test_stages_are_listed_from_the_outermost_to_the_innermost(clock):
 
 def test_a_stage_that_raises_is_left(clock):
     with watched() as run:
-        with pytest.raises(ValueError, match="x"), stage("one"), stage("two"):
+        with pytest.raises(ValueError, match="x"), Stage("one"), Stage("two"):
             raise ValueError("x")
         assert run.stages == []
 
@@ -75,12 +75,12 @@ def test_the_time_left_follows_the_pace_after_a_break(clock):
 
 def test_the_run_s_end_is_known_from_the_first_snapshot_on(clock):
     with watched() as run:
-        with stage("training", 2) as training:
+        with Stage("training", 2) as training:
             clock.now += 10
             training.update(1, "epoch 2 of 2")
             current = run.progress()
             assert (current.left_s, current.run_left_s, current.run_fraction) == (pytest.approx(10), None, None)
-        with stage("epoch 0", 4, last=True) as snapshots:
+        with Stage("epoch 0", 4, last=True) as snapshots:
             clock.now += 10
             snapshots.advance()
             current = run.progress()
@@ -93,9 +93,9 @@ def test_the_run_s_end_is_known_from_the_first_snapshot_on(clock):
 
 
 def test_a_stage_without_progress_reports_its_start(clock):
-    with watched() as run, stage("ntk"):
+    with watched() as run, Stage("ntk"):
         clock.now += 5
-        with stage("SVM thundersvm"):
+        with Stage("SVM thundersvm"):
             clock.now += 12
             current = run.progress()
             assert current.words == "ntk: SVM thundersvm"
@@ -103,7 +103,7 @@ def test_a_stage_without_progress_reports_its_start(clock):
 
 
 def test_a_line_of_the_log_every_quarter_of_a_minute(clock, caplog):
-    with caplog.at_level(logging.INFO), watched(), stage("ntk"), progress("Gram matrix", 100.0) as advance:
+    with caplog.at_level(logging.INFO), watched(), Stage("ntk"), progress("Gram matrix", 100.0) as advance:
         for _ in range(100):
             clock.now += 1
             advance(1.0)
@@ -129,7 +129,7 @@ def test_another_thread_s_work_is_its_own():
         report(gap=0.1)
         seen.append(module.is_watched())
 
-    with watched() as run, stage("here"):
+    with watched() as run, Stage("here"):
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from afterkernel.errors import LockLostError
-from afterkernel.progress.work import Progress, RunStages, stage
+from afterkernel.progress.work import Progress, RunStages, Stage
 from afterkernel.runs import progress_file as module
 from afterkernel.runs.progress_file import ProgressWriter, read_progress, writing_progress
 from afterkernel.runs.run_lock import RunLock, run_lock
@@ -31,7 +31,7 @@ def files(run_dir):
 def test_it_exists_during_the_run_and_is_removed_at_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FIRST_S", 0.01)
     with run_lock(tmp_path) as lock:
-        with writing_progress(lock), stage("training", 10) as training:
+        with writing_progress(lock), Stage("training", 10) as training:
             training.update(2.5, "epoch 3 of 10")
             wait_for(tmp_path)
             found = read_progress(tmp_path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from afterkernel.cli import GROUPS, PROGRAM, command_facts, commands, load_plugins, main_of
 from afterkernel.config.help import entry, help_on, preset_names, topics, wrapped
 from afterkernel.config.places import sweep_names
+from afterkernel.errors import UserError
 from afterkernel.exit_codes import ExitCode
 
 FLAGS = ("-h", "--help")
@@ -102,6 +103,8 @@ def _use_config_dir(argv: Sequence[str]) -> list[str]:
             continue
         from afterkernel.config.user_files import use_sweeps_in
 
-        if folder := value or (words.pop(0) if words else ""):
-            use_sweeps_in(Path(folder))
+        folder = value if equals or not words or words[0].startswith("-") else words.pop(0)
+        if not folder:
+            raise UserError(f"{flag} needs a folder: write {flag} DIR.")
+        use_sweeps_in(Path(folder))
     return rest

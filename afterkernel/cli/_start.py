@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import hydra.version
@@ -17,7 +16,6 @@ from afterkernel.config import CONF, compose, parse, to_config
 from afterkernel.config.overrides import check_once
 from afterkernel.errors import UserError
 from afterkernel.exit_codes import ExitCode
-from afterkernel.runs.worker import failure_message
 from afterkernel.sweep.composer import Composer
 from afterkernel.sweep.estimate import print_plan
 from afterkernel.sweep.grid import compose_grid, grids_of, planned_run
@@ -36,30 +34,28 @@ def start(parsed: argparse.Namespace) -> int:
     held = compose([_word(each) for each in overrides if not each.is_sweep_override()], with_hydra=True)
     if shows:
         _show(parsed)
-        return 0
+        return ExitCode.DONE
     swept = [f"{name}={values}" for name, values in (held.hydra.sweeper.params or {}).items()]
     if parsed.multirun or swept or held.hydra.mode == RunMode.MULTIRUN:
         return _run_grid(swept, parsed.overrides, held)
     if several := [_word(each) for each in overrides if each.is_sweep_override()]:
         raise UserError(f"{several[0]} names several values: add --multirun to sweep over them.")
     config = to_config(held)
+    if config.sweep.also:
+        raise UserError("sweep.also adds grids to a sweep, and this is one run: add --multirun, or leave it out.")
     if not config.sweep.dry_run:
         return run_one(config)
     print_plan([planned_run(config)])
-    return 0
+    return ExitCode.DONE
 
 
 def _run_grid(swept: Sequence[str], given: Sequence[str], held: DictConfig) -> int:
     """Compose and check every run that a sweep file's and the given overrides span, then run what is not finished."""
-    try:
-        planned_runs = compose_grid(Composer(compose), *grids_of(swept, given, held))
-        first = planned_runs[0].config
-        if not first.sweep.dry_run:
-            return run_sweep(planned_runs, first.launcher, first.sweep.on_error)
-        print_plan(planned_runs)
-    except OSError as error:
-        print(f"afterkernel: {failure_message(error)}", file=sys.stderr)
-        return ExitCode.FAILED
+    planned_runs = compose_grid(Composer(compose), *grids_of(swept, given, held))
+    first = planned_runs[0].config
+    if not first.sweep.dry_run:
+        return run_sweep(planned_runs, first.launcher, first.sweep.on_error)
+    print_plan(planned_runs)
     return ExitCode.DONE
 
 

@@ -84,7 +84,7 @@ def _remove(found: Sequence[Removable]) -> None:
             freed, taken = remove(of_kind)
             print(f"removed {fmt.size(freed)} of {kind.name} ({kind.what}); cost: {_cost(of_kind)}")
             if taken:
-                print(f"  left alone, since a process works on {_them(taken)}")
+                print(f"  left alone, since another process works or has worked on {_them(taken)}")
     if not found:
         print("nothing to remove")
 
@@ -95,7 +95,8 @@ def _kept(found: Found, directory: Path) -> Iterator[str]:
         yield f"{fmt.plural(len(found.at_work), 'run')} left alone: a process works on {_them(found.at_work)}"
     if found.unfinished:
         are = "is" if len(found.unfinished) == 1 else "are"
-        yield f"{fmt.plural(len(found.unfinished), 'run')} left alone: {_them(found.unfinished)} {are} not finished"
+        runs = fmt.plural(len(found.unfinished), "run")
+        yield f"{runs} left alone: {_them(found.unfinished)} {are} unfinished or damaged"
     waiting = [folder for runs in _offline(directory) for folder in unsynced(runs)]
     if size := sum(size_of(file) for folder in waiting for file in files_below(folder)):
         yield (

@@ -168,7 +168,8 @@ def main(argv: Sequence[str]) -> int:
     report = read_report(options.directory)
     if options.watch:
         with suppress(KeyboardInterrupt):
-            report = _watch(options.directory, report)
+            _watch(options.directory, report)
+        report = read_report(options.directory)
     cells = [[row.name, *row.cells, row.state, row.disk, row.detail] for row in report.rows]
     print_table(["run", "arch", "lr", "seed", "snapshots", "state", "disk", ""], cells)
     removable = removable_below(options.directory, report.runs, report.folders).removable
@@ -179,7 +180,7 @@ def main(argv: Sequence[str]) -> int:
     return ExitCode.DONE
 
 
-def _watch(directory: Path, report: Report) -> Report:
+def _watch(directory: Path, report: Report) -> None:
     """Print each change of a state, above a display of the runs in progress, until all runs have ended."""
     shown: dict[str, tuple[StatusName, str]] = {}
 
@@ -194,7 +195,7 @@ def _watch(directory: Path, report: Report) -> Report:
                 print_above("\n".join([report.summary, *map(_change, changed)]))
             shown = now
             if report.finished:
-                return report
+                return
             began = time.monotonic()
             time.sleep(SECONDS_BETWEEN_LOOKS)
             report = read_report(directory)

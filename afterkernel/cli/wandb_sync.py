@@ -16,7 +16,7 @@ from afterkernel.cli import CommandParser, folder_argument
 from afterkernel.errors import UserError
 from afterkernel.exit_codes import ExitCode
 from afterkernel.records.files import REPLACED, check_directory
-from afterkernel.text import natural_key
+from afterkernel.text import natural_key, plural
 from afterkernel.wandb.account import check_server
 from afterkernel.wandb.neutral_path import neutral_path
 
@@ -49,7 +49,8 @@ def main(argv: Sequence[str]) -> int:
                 failed += 1
                 break
     if failed:
-        print(f"afterkernel: {failed} of {len(folders)} runs not uploaded; wandb-sync tries again.", file=sys.stderr)
+        runs_wanted = plural(len(folders), "run")
+        print(f"afterkernel: {failed} of {runs_wanted} not uploaded; wandb-sync tries again.", file=sys.stderr)
     return ExitCode.FAILED if failed else ExitCode.DONE
 
 

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from afterkernel import plugins
+from afterkernel.config.places import CHOSEN
 from afterkernel.files.code_cache import derived
 from afterkernel.options import bounds, option_type, wanted
 
@@ -140,7 +141,8 @@ def _groups(key: _Key) -> list[Group]:
     loaded, imported = key
     if loaded or imported:
         return _declared()
-    return [_group(each) for each in derived("options", lambda: [dataclasses.asdict(group) for group in _declared()])]
+    plain = derived("options", lambda: [dataclasses.asdict(group) for group in _declared()], read=[CHOSEN])
+    return [_group(each) for each in plain]
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from afterkernel.config.catalogue import Choice, Group, Option
-from afterkernel.config.places import CONF
+from afterkernel.config.places import CHOSEN
 from afterkernel.config.schema import KINDS, Config
 from afterkernel.measures import MEASURES
 from afterkernel.options import walk
@@ -22,7 +22,7 @@ _DECLARED = ("what", "definition", "statement")
 
 def declared_groups() -> list[Group]:
     """All groups of options, of loaded plugins too; imports torch."""
-    base = OmegaConf.load(CONF / "config.yaml")
+    base = OmegaConf.load(CHOSEN)
     chosen = {str(key): str(name) for each in base.defaults if OmegaConf.is_dict(each) for key, name in each.items()}
     groups = []
     config, alone = Config(), []

@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # it imports torch, for which the first checks of a command l
 _CODE = re.compile(r"_[a-z]+_")
 _MOST_VALUES = 10_000
 # The one choice that may be a list of names.
-_LOGGER = "logger"
+LOGGER = "logger"
 _NAME = re.compile(r"\w[\w-]*")
 _INSTEAD = {
     "hydra.run": "choose where results go with output_dir and sweep.name",
@@ -114,6 +114,8 @@ def _check_value(override: Override) -> None:
     if len(fields) != 1 or not isinstance(value, (bool, int, float, str)) or "${" in str(value):
         return
     field, kind = fields[0], option_type(fields[0])
+    if value == (field.metadata["alternative"] or None):
+        return
     if kind.is_list or (kind.base not in ("int", "float") and not field.metadata["choices"]):
         return
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -201,11 +203,13 @@ def _check_choice(override: Override, text: str) -> None:
     if isinstance(value, ChoiceSweep):
         if key == "sweep":
             raise UserError(f"{text} names several files, whose grids can't be joined: run them one by one.")
+        if key == LOGGER:
+            raise UserError(f"{text} is not one list: write {key}=[A,B] for several loggers.")
         values: list[Any] = value.list
     elif isinstance(value, Glob):
         raise UserError(f"{text}: write out the names, as {key}=A,B: choose from {', '.join(choices(key))}.")
-    elif key == _LOGGER and isinstance(value, list):
-        _check_loggers(value, text)
+    elif key == LOGGER and isinstance(value, list):
+        check_loggers(value, text)
         values = value
     else:
         values = [value]
@@ -223,11 +227,11 @@ def _check_choice(override: Override, text: str) -> None:
             )
 
 
-def _check_loggers(names: list[Any], text: str) -> None:
+def check_loggers(names: list[Any], text: str) -> None:
     """Raise UserError for a list of loggers that names one twice, or none and another one."""
     names = [name.text if isinstance(name, QuotedString) else name for name in names]
     if "none" in names:
-        raise UserError(f"{text}: none can't be one of several: write {_LOGGER}=none, or leave it out.")
+        raise UserError(f"{text}: none can't be one of several: write {LOGGER}=none, or leave it out.")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UserError(f"{text} names {twice} twice: give each once.")
 

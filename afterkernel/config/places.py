@@ -16,6 +16,8 @@ def _folder(name: str) -> Path:
 
 CONF = _folder("conf")
 SWEEPS = _folder("sweeps")
+# The file that chooses among kinds where the user does not.
+CHOSEN = CONF / "config.yaml"
 # Where sweeps are looked for, in this order; --config-dir adds its own after the first.
 _SWEEP_FOLDERS = [Path("sweeps"), SWEEPS]
 # Where presets are looked for, below folders named after their groups.

@@ -20,7 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from afterkernel.config.overrides import (
+    LOGGER,
     check_length,
+    check_loggers,
     check_no_code,
     check_override,
     choices,
@@ -159,7 +161,9 @@ def _check_defaults(place: str, defaults: Any) -> None:
     for item in defaults if isinstance(defaults, list) else [defaults]:
         (said, value) = next(iter(item.items())) if isinstance(item, dict) and len(item) == 1 else (item, None)
         named = re.fullmatch(r"override /(\w+)", str(said))
-        group = "_self_" if item == "_self_" else named[1] if named and isinstance(value, str) else ""
+        names = value if named and named[1] == LOGGER and isinstance(value, list) else [value]
+        is_choice = named and all(isinstance(name, str) for name in names)
+        group = "_self_" if item == "_self_" else named[1] if named and is_choice else ""
         if not isinstance(defaults, list) or group not in ("_self_", *groups()):
             raise UserError(
                 f"{place}: defaults can't hold {json.dumps(item)}: write choices of {', '.join(groups())} alone, as "
@@ -168,8 +172,12 @@ def _check_defaults(place: str, defaults: Any) -> None:
         if group in found:
             raise UserError(f"{place}: defaults name {group} twice: name it once.")
         found.append(group)
-        if group != "_self_" and value not in choices(group):
-            raise UserError(f"{place}: {group}={value} is not known: choose one of {', '.join(choices(group))}.")
+        if group == "_self_":
+            continue
+        if unknown := [name for name in names if name not in choices(group)]:
+            raise UserError(f"{place}: {group}={unknown[0]} is not known: choose one of {', '.join(choices(group))}.")
+        if len(names) > 1:
+            check_loggers(names, f"{place}: {group}=[{','.join(map(str, names))}]")
 
 
 def _check_hydra_section(place: str, section: Any) -> None:

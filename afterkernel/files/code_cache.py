@@ -1,7 +1,7 @@
-"""What is derived from this package's code alone, kept in a file from one start of the program to the next.
+"""What is derived from this package's files alone, kept in a file from one start of the program to the next.
 
 Declarations lie in modules that import torch, which takes seconds. What help and completion need of them is derived
-once, and kept as JSON where Python keeps its compiled code, until a source file changes. The files can be deleted.
+once, and kept as JSON where Python keeps its compiled code, until a source file changes. The caches can be deleted.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def derived(name: str, build: Callable[[], Any]) -> Any:
-    """The plain data that `build` returns, which must depend only on the code of this package.
+def derived(name: str, build: Callable[[], Any], read: Iterable[Path] = ()) -> Any:
+    """The plain data that `build` returns, which must depend only on the code of this package and the files it `read`.
 
-    It is called where no file of this name is there, or the code has changed since.
+    It is called where no cache of this name is there, or one of these files has changed since.
     """
-    signature = code_signature()
+    signature = _signature(read)
     for path in _places(name):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -38,10 +38,10 @@ def derived(name: str, build: Callable[[], Any]) -> Any:
     return json.loads(text)["data"]
 
 
-def code_signature() -> str:
-    """SHA-256 (hex) of the names, sizes and times of all source files, and of the version of Python."""
-    parts = [sys.version, str(_PACKAGE)]
-    parts += (f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in sorted(_sources(_PACKAGE)))
+def _signature(read: Iterable[Path]) -> str:
+    """SHA-256 (hex) of the names, sizes and times of all source files and of those, and of the version of Python."""
+    files = sorted([*_sources(_PACKAGE), *((str(path), path.stat()) for path in read)])
+    parts = [sys.version, str(_PACKAGE), *(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in files)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
 from pathlib import Path
@@ -82,7 +81,6 @@ class MlflowRun(_LightningRun):
     title = "MLflow"
 
     def __init__(self, options: Mlflow, logged: LoggedRun) -> None:
-        from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
         from pytorch_lightning.loggers import MLFlowLogger
 
@@ -90,21 +88,17 @@ class MlflowRun(_LightningRun):
         uri = options.tracking_uri or f"sqlite:///{(logged.run_dir.parent / _MLFLOW_FILE).absolute()}"
         tags = {_NAME: logged.name, _START: logged.start}
         client = MlflowClient(uri)
-        experiment = client.get_experiment_by_name(logged.sweep)
+        experiment_id = _experiment_id(client, logged.sweep)
         named = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
-        found = [] if experiment is None else client.search_runs([experiment.experiment_id], named, max_results=1)
-        run_id, self._has = None, set[tuple[str, int]]()
+        found = client.search_runs([experiment_id], named, max_results=1)
+        self._has = set[tuple[str, int]]()
         for run in found:
-            run_id = run.info.run_id
-            client.update_run(run_id, status="RUNNING")
+            client.update_run(run.info.run_id, status="RUNNING")
             for name in run.data.metrics:
-                self._has |= {(name, metric.step) for metric in client.get_metric_history(run_id, name)}
-        if experiment is None:
-            with contextlib.suppress(MlflowException):  # another run of the sweep may be faster
-                client.create_experiment(logged.sweep)
-        super().__init__(
-            MLFlowLogger(logged.sweep, run_name=logged.name, tracking_uri=uri, tags=dict(tags), run_id=run_id), logged
-        )
+                self._has |= {(name, metric.step) for metric in client.get_metric_history(run.info.run_id, name)}
+        # Made here, since Lightning and MLflow would add the user's name, the program's path and the commit.
+        own = found[0] if found else client.create_run(experiment_id, tags=tags, run_name=logged.name)
+        super().__init__(MLFlowLogger(logged.sweep, tracking_uri=uri, run_id=own.info.run_id), logged)
         self._has_facts = any(run.data.params for run in found)
 
     def _log(self, numbers: dict[str, float], step: int) -> None:
@@ -112,6 +106,18 @@ class MlflowRun(_LightningRun):
         self._has |= {(name, step) for name in new}
         if new:
             self.logger.log_metrics(new, step=step)
+
+
+def _experiment_id(client: Any, name: str) -> str:
+    """The id of an MLflow experiment, which is made if it is not there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.create_experiment(name))
+    except MlflowException:  # it is there: another run of the sweep may have made it just now
+        if (experiment := client.get_experiment_by_name(name)) is None:
+            raise
+        return str(experiment.experiment_id)
 
 
 def _emptied(folder: Path) -> tuple[str, str, str]:

@@ -62,9 +62,9 @@ def run_loggers(options: Logger, logged: LoggedRun, curve: Iterable[TrainingPoin
     `curve` is the part of the training curve that is known already, with which they begin.
     """
     loggers = RunLoggers(_starts(options, logged))
-    for point in curve:
-        loggers.log_point(point)
     try:
+        for point in curve:
+            loggers.log_point(point)
         yield loggers
     except BaseException as error:
         if isinstance(error, (KeyboardInterrupt, GeneratorExit)):

@@ -1,7 +1,7 @@
 """The progress of a process: nested stages of work.
 
     with progress("Gram matrix", total) as advance: advance(amount)         work whose amount is known
-    with stage("SVM exact"): report(step=3, gap=1e-7)                        work whose amount is not
+    with Stage("SVM exact"): report(step=3, gap=1e-7)                        work whose amount is not
 
 Within `watched` the stages belong to one run, whose `Progress` can be read at any time (`runs.progress_file` writes it
 to a file). Elsewhere a stage costs next to nothing, and only `progress` shows a bar on a terminal. A stage that is
@@ -51,6 +51,8 @@ class Progress:
 class Stage:
     """One stage of work: how much of `total` is done, or only that it is running where that is None.
 
+    As a context manager it is a stage of the run, if there is one, until the block ends.
+
     `unit` and `units` name and count the calls of `advance`, such as the tiles of a matrix. `last` marks the stage with
     which the run ends, so that its remaining time is that of the run. `total` is a bound if it is `at_most` done, and
     then says nothing about the time that remains.
@@ -75,6 +77,18 @@ class Stage:
         self.gap: float | None = None
         self.since = time.time()
         self.began = self.updated = self._logged = time.monotonic()
+
+    def __enter__(self) -> Stage:
+        """Begin it within the present run."""
+        self._of = _run.get()
+        if self._of is not None:
+            self._of.stages.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        if self._of is not None:
+            self._of.stages.remove(self)
 
     def start_at(self, done: float) -> None:
         """Set what was done before this stage began; it does not count for the pace."""
@@ -210,29 +224,6 @@ def log_once(line: str) -> None:
         run.logged.add(line)
 
 
-@contextmanager
-def stage(
-    name: str,
-    total: float | None = None,
-    *,
-    unit: str = "",
-    units: int = 0,
-    last: bool = False,
-    at_most: bool = False,
-) -> Iterator[Stage]:
-    """The block is a stage of the run, if there is one."""
-    entered = Stage(name, total, unit=unit, units=units, last=last, at_most=at_most)
-    run = _run.get()
-    if run is None:
-        yield entered
-        return
-    run.stages.append(entered)
-    try:
-        yield entered
-    finally:
-        run.stages.remove(entered)
-
-
 def report(detail: str | None = None, *, step: int | None = None, gap: float | None = None) -> None:
     """Report how far the innermost stage is: a solver's step, its relative gap, or what it does, as `detail`.
 
@@ -256,7 +247,7 @@ def progress(description: str, total: float, *, unit: str = "", units: int = 0) 
     """Show progress towards `total` while the block runs; the block gets a function to call with each amount done."""
     from afterkernel.progress.display import ProgressRow, ProgressView, display
 
-    with stage(description, total, unit=unit, units=units) as entered:
+    with Stage(description, total, unit=unit, units=units) as entered:
         if is_watched():
             yield entered.advance
             return

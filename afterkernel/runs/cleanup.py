@@ -14,7 +14,7 @@ from afterkernel.records.files import CHECKPOINT, KERNELS_FOLDER, SNAPSHOTS, TIL
 from afterkernel.records.store import RunFolder
 from afterkernel.runs.disk import files_below, is_draft, kind_of, size_of
 from afterkernel.runs.run_lock import LockedError, owner_of, run_lock
-from afterkernel.runs.status import RunStatus, lookup
+from afterkernel.runs.status import RunStatus, lookup, status
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,10 @@ def find_removable(
 
 
 def remove(found: Sequence[Removable]) -> tuple[int, list[Path]]:
-    """Remove files under the locks of their runs; returns the bytes freed, and runs that a process took meanwhile."""
+    """Remove files under the locks of their runs; returns the bytes freed, and the runs that are left alone.
+
+    These are runs that another process works on, or has changed since they were found: it may need the files.
+    """
     freed, taken = 0, []
     for each in found:
         if each.run is None:
@@ -71,6 +74,9 @@ def remove(found: Sequence[Removable]) -> tuple[int, list[Path]]:
         try:
             with run_lock(each.run.run_dir) as lock:
                 lock.check()
+                if status(each.run.run_dir, may_be_none=True) != [each.run]:
+                    taken.append(each.run.run_dir)
+                    continue
                 freed += _unlink(each.files)
                 _remove_empty_folders(each.files, each.run.run_dir)
         except (LockedError, LockLostError):
@@ -96,7 +102,8 @@ def _of_run(run: RunStatus, folder: RunFolder, uploaded: Collection[Path]) -> It
 
 
 def _is_finished(run: RunStatus) -> bool:
-    return run.done and run.ended is not False
+    # A damaged record is computed again from what would be removed.
+    return run.done and run.ended is not False and run.damaged is None
 
 
 def _is_own_draft(path: Path, run_dir: Path) -> bool:

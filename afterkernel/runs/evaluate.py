@@ -22,7 +22,7 @@ from afterkernel.kernels.sketch_embedding import SketchEmbedding
 from afterkernel.measures import Context, MeasureState, Numbers, measure_all
 from afterkernel.measures.normalisation import embedding_norm
 from afterkernel.models import Network
-from afterkernel.progress.work import stage
+from afterkernel.progress.work import Stage
 from afterkernel.records import KernelRecord, Record, Resources, write_atomic
 from afterkernel.records.columns import NAMES
 from afterkernel.records.record import MEASURED
@@ -118,9 +118,9 @@ class Evaluator:
         """Every kernel of a network, with its SVM and measures. UserError if a kernel is not finite."""
         evaluated = []
         for name in (known for known in KINDS if known in self.config.kernel.names):  # always in the same order
-            with stage(name):
+            with Stage(name):
                 evaluated.append(self._evaluate_kernel(name, network, context, tiles and tiles / name, owner))
-        with stage("measures"):
+        with Stage("measures"):
             numbers = measure_all(context)
         kernels = tuple(_with_measures(kernel, numbers[kernel.kernel], context) for kernel in evaluated)
         for kernel in kernels:

@@ -21,7 +21,7 @@ from afterkernel.files.reading import read_yaml_text
 from afterkernel.loggers.run_loggers import RunLoggers
 from afterkernel.measures import MeasureState
 from afterkernel.models import Network
-from afterkernel.progress.work import stage
+from afterkernel.progress.work import Stage
 from afterkernel.records import Record, next_number, write_atomic, write_record
 from afterkernel.records.files import CONFIG, RECORDS, TILES, check_run_folder, remove_drafts
 from afterkernel.records.store import remove_record
@@ -53,7 +53,7 @@ def run(
     lock of the run. Raises UserError for a mistake that only the data or the training can show.
     """
     remove_drafts(run_dir)
-    with stage("loading the data"):
+    with Stage("loading the data"):
         problem = load_problem(config)
     with cpu_threads(config):
         lock_number = next_number(run_dir) if lock is None else lock.number
@@ -198,7 +198,7 @@ def reevaluate(config: Config, run_dir: Path, name: str, *, lock: RunLock | None
         raise UserError(f"{run_dir} has no snapshots: name the folder of one run, such as runs/SWEEP/RUN_ID.")
     check_checkpoints(run_dir)
     check_saved_grams(config, run_dir)
-    with stage("loading the data"):
+    with Stage("loading the data"):
         problem = load_problem(config)
     state = state_to_evaluate(config, run_dir, problem.fingerprint)
     config.measure.warn_of_images(*problem.image_shape[1:])
@@ -321,7 +321,7 @@ def _evaluate_all(work: _Work, loggers: RunLoggers, known: dict[int, Record]) ->
     facts_of_all, n = work.snapshots(), len(work.problem.y_train)
     to_do = _steps_to_evaluate(work, facts_of_all, known)
     evaluator, files = Evaluator(config, work.problem, work.run_id, run_dir), snapshot.paths_by_step(run_dir)
-    with stage("snapshots", len(facts_of_all), last=True) as progress:
+    with Stage("snapshots", len(facts_of_all), last=True) as progress:
         for number, facts in enumerate(facts_of_all, start=1):
             progress.name = f"epoch {epochs(facts.epoch)} (snapshot {number} of {len(facts_of_all)})"
             path = warm_start_path(run_dir, facts.step, config.identity.evaluation_id)

@@ -17,7 +17,7 @@ from afterkernel.errors import LockLostError, UserError
 from afterkernel.launchers.job import Job, JobState, Outcome
 from afterkernel.plugins import load, without_collections
 from afterkernel.progress.display import Where, is_shown, print_above
-from afterkernel.progress.work import stage
+from afterkernel.progress.work import Stage
 from afterkernel.runs.failure import remove_failure, write_failure
 from afterkernel.runs.progress_file import writing_progress
 from afterkernel.runs.run_lock import LockedError, RunLock, run_lock
@@ -72,7 +72,7 @@ def execute(job: Job, *, prints: bool = True) -> Outcome:
 
 def _run(job: Job, run_dir: Path, lock: RunLock) -> bool:
     # Imported here, so that a missing package is reported as the failure of a run.
-    with stage("loading packages"), without_collections():
+    with Stage("loading packages"), without_collections():
         from afterkernel.config import config_from_dict
         from afterkernel.runs.run import run
 

@@ -11,7 +11,7 @@ import torch
 
 from afterkernel.errors import UserError
 from afterkernel.options import option
-from afterkernel.progress.work import stage
+from afterkernel.progress.work import Stage
 from afterkernel.svm.backend import Backend, Solution
 from afterkernel.svm.cuml import CuML
 from afterkernel.svm.exact import Exact
@@ -49,7 +49,7 @@ class Auto(Backend):
             # an error of exact is about K and concerns the user; one of cuml is about cuml
             failures = (torch.OutOfMemoryError, UserError) if isinstance(backend, CuML) else torch.OutOfMemoryError
             try:
-                with stage(backend.name):
+                with Stage(backend.name):
                     solution = backend.solve(K, y, start)
                 return replace(solution, path=f"auto chose {backend.name} ({why}{skipped}): {solution.path}")
             except failures as error:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from afterkernel.errors import UserError
 from afterkernel.options import check_bounds
-from afterkernel.progress.work import stage
+from afterkernel.progress.work import Stage
 from afterkernel.svm.backend import Backend, Solution, check_solution
 from afterkernel.svm.certificate import Certificate, certify
 from afterkernel.svm.checks import check_start
@@ -132,7 +132,7 @@ class HardMarginSVM(WithBackend, KernelExpansion):
     ) -> HardMarginSVM:
         """`fit` for `backend_`, a K from `checked`, and labels in {-1, +1}; fitted attributes are tensors."""
         has_intercept = self.backend_.has_intercept
-        with stage(f"SVM {self.backend_.name}"):
+        with Stage(f"SVM {self.backend_.name}"):
             solution = self.backend_.solve(K, signs, start)
         check_solution(self.backend_, solution, len(K))
         dual, rest = solution.dual.to(K.device), solution.rest
@@ -201,7 +201,7 @@ class HardMarginSVM(WithBackend, KernelExpansion):
 
 def checked(K: Float[Tensor, "n n"], backend: Backend) -> tuple[Float[Tensor, "n n"], Projection | None]:
     """K as `fit_checked` takes it, projected where the backend says so, or UserError for one that is indefinite."""
-    with stage("eigenvalues"):
+    with Stage("eigenvalues"):
         return definite(K, backend.project, ", or set the option project to use the nearest such matrix")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from afterkernel.config import Config, config_to_dict, explain, parse, to_config
-from afterkernel.config.overrides import check_runs, count_runs
+from afterkernel.config.overrides import check_once, check_runs, count_runs
 from afterkernel.config.schema import Sweep
 from afterkernel.data.label_noise import with_label_noise
 from afterkernel.errors import UserError
@@ -27,6 +28,9 @@ from afterkernel.records import run_directory, write_atomic
 from afterkernel.records.exported import read_exported
 from afterkernel.runs.finished import finished_data_sha256
 from afterkernel.runs.planned import GRIDS
+
+# Options that hold for a whole sweep.
+_OF_ALL = re.compile(r"(sweep|launcher)(\.|$)|(plugins|output_dir)$")
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,17 @@ def grids_of(swept: Sequence[str], given: Sequence[str], held: DictConfig) -> li
 
 def _also(text: str, swept: Sequence[str], given: Sequence[str]) -> list[Override]:
     """The overrides of one further grid, by its text in `sweep.also`."""
+    words = text.split()
     try:
-        parse(text.split())
+        if not words:
+            raise UserError('it is empty: write options, such as "arch=vgg seed=0,1".')
+        own = parse(words)
+        check_once(own)
+        if of_all := next((each for each in own if _OF_ALL.match(each.key_or_group)), None):
+            raise UserError(f"{of_all.input_line} can't differ between grids: give it to the whole sweep.")
     except UserError as error:
         raise UserError(f"sweep.also=[{text}]: {error}") from error
-    return parse([*swept, *text.split(), *given])
+    return parse([*swept, *words, *given])
 
 
 def compose_grid(load: Callable[[list[str]], DictConfig], *grids: Sequence[Sequence[str]]) -> list[PlannedRun]:

@@ -17,7 +17,7 @@ from afterkernel.runs.worker import execute
 from afterkernel.sweep.grid import PlannedRun, finished, recorded, save_grid
 from afterkernel.sweep.outcome_line import describe_numbers, describe_options
 from afterkernel.sweep.progress import SweepProgress
-from afterkernel.text import duration
+from afterkernel.text import duration, plural
 from afterkernel.training.snapshot import read_summary
 
 
@@ -76,7 +76,7 @@ def run_sweep(planned_runs: Sequence[PlannedRun], launcher: Launcher, on_error: 
     before = f", {len(done)} finished before" if done else ""
     if in_file:
         before += f", {len(in_file)} recorded in {sweep.recorded}"
-    runs = f"{len(planned_runs)} runs{before}, {len(jobs)} to do"
+    runs = f"{plural(len(planned_runs), 'run')}{before}, {len(jobs)} to do"
     print_above(f"sweep {sweep.name}: {runs}; {launcher.describe(len(jobs))}")
     progress = SweepProgress(sweep.name, len(planned_runs), len(done | in_file))
     events = SweepEvents(progress, planned_runs, on_error)
@@ -92,7 +92,7 @@ def run_sweep(planned_runs: Sequence[PlannedRun], launcher: Launcher, on_error: 
 def _summary(events: SweepEvents, wanted: int, planned_runs: Sequence[PlannedRun]) -> None:
     progress = events.progress
     failed, elsewhere, good = progress.of("failed"), progress.of("locked"), progress.done
-    parts = [f"{good} of {progress.total} runs finished"]
+    parts = [f"{good} of {plural(progress.total, 'run')} finished"]
     if diverged := [planned.job.run_id for planned in planned_runs if _diverged(planned)]:
         parts[0] += f" ({len(diverged)} diverged)"
     if failed:

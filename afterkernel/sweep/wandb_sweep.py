@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from afterkernel.errors import UserError
 from afterkernel.sweep.composer import Composer
 from afterkernel.sweep.grid import compose_grid, grids_of
 
-_MODE = "logger.wandb.mode"
+_MODE, _ALSO = "logger.wandb.mode", "sweep.also"
 
 
 def wandb_sweep(
@@ -26,18 +26,20 @@ def wandb_sweep(
 
     W&B's agent writes each parameter as NAME=VALUE, as Hydra reads it. So numbers and truth values are themselves, and
     the rest (lists, null, quoted text) is the text that Hydra reads. `config_dir` is the value of --config-dir;
-    `number`, from 1, chooses among several grids. Raises UserError for an invalid sweep, and for a local path in the
-    command, which W&B would get.
+    `number`, from 1, chooses among several grids. Raises UserError for an invalid sweep, and for a private option
+    in it, such as a local path, which W&B would get.
     """
     overrides = parse([f"+sweep={name}", *words])
     check_once(overrides)
-    _check_private(overrides, config_dir)
     held = compose([_word(each) for each in overrides if not each.is_sweep_override()], with_hydra=True)
     swept = [f"{option}={values}" for option, values in (held.hydra.sweeper.params or {}).items()]
     grids = grids_of(swept, list(map(_word, overrides)), held)
     grid = grids[_index(name, number, len(grids))]
+    _check_private((word for run in grid for word in run), config_dir)
     config = compose_grid(Composer(compose), grid)[0].config
-    fixed = {each.key_or_group: _word(each) for each in overrides if not each.is_sweep_override()}
+    # Each command is one run: of the grids of sweep.also it would run one each.
+    alone = {_ALSO: f"{_ALSO}=[]"} if len(grids) > 1 else {}
+    fixed = {each.key_or_group: _word(each) for each in overrides if not each.is_sweep_override()} | alone
     values: dict[str, list[str]] = {}
     for run in grid:
         for word in run:
@@ -57,8 +59,7 @@ def wandb_sweep(
         "parameters": {
             option: {"values": [_native(option, text) for text in found]} for option, found in values.items()
         },
-        # Each command is one run: of the grids of sweep.also it would run one each.
-        "command": [*program, *fixed.values(), *(["sweep.also=[]"] * (len(grids) > 1)), *online, "${args_no_hyphens}"],
+        "command": [*program, *fixed.values(), *online, "${args_no_hyphens}"],
     }
 
 
@@ -66,9 +67,11 @@ def _index(name: str, number: int | None, count: int) -> int:
     if number is None and count > 1:
         numbers = " or ".join(f"--grid {each}" for each in range(1, count + 1))
         raise UserError(f"sweeps/{name}.yaml has {count} grids, and W&B takes one per file: add {numbers}.")
-    if not 1 <= (number or 1) <= count:
-        raise UserError(f"--grid {number}: sweeps/{name}.yaml has the grids 1 to {count}.")
-    return (number or 1) - 1
+    wanted = 1 if number is None else number
+    if not 1 <= wanted <= count:
+        grids = f"the grids 1 to {count}" if count > 1 else "one grid, which is 1"
+        raise UserError(f"--grid {wanted}: sweeps/{name}.yaml has {grids}.")
+    return wanted - 1
 
 
 def _native(option: str, text: str) -> Any:
@@ -79,13 +82,13 @@ def _native(option: str, text: str) -> Any:
     return text
 
 
-def _check_private(overrides: Sequence[Override], config_dir: Path | None) -> None:
+def _check_private(words: Iterable[str], config_dir: Path | None) -> None:
     private = {name for name, fields in every_option().items() if any(field.metadata["redact"] for field in fields)}
-    for each in overrides:
-        if each.key_or_group in private and "${" not in _word(each):
-            name = each.key_or_group
+    for word in words:
+        name = word.partition("=")[0].lstrip("+")
+        if name in private and "${" not in word.replace("\\", ""):  # Hydra escapes the words of a grid
             raise UserError(
-                f"{name} is a local path, and the file is sent to W&B: write {name}=${{oc.env:VARIABLE}} in single "
+                f"{name} is private, and the file is sent to W&B: write {name}=${{oc.env:VARIABLE}} in single "
                 "quotes, and set that variable where the agents run."
             )
     if config_dir is not None and config_dir.is_absolute():

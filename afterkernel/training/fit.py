@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Timer
 from afterkernel.data.batches import Batches
 from afterkernel.data.problem import Problem
 from afterkernel.models import Network
-from afterkernel.progress.work import stage
+from afterkernel.progress.work import Stage
 from afterkernel.records.files import CHECKPOINT
 from afterkernel.training.callbacks import (
     CheckCancelled,
@@ -58,7 +58,7 @@ def fit(
         SaveCheckpoint(path, execution.checkpoint_every_s, execution.check_cancelled),
     ]
     at_most = training.loss_target is not None
-    with stage("training", module.most_steps / module.steps_an_epoch, at_most=at_most) as progress:
+    with Stage("training", module.most_steps / module.steps_an_epoch, at_most=at_most) as progress:
         callbacks.append(ReportEpoch(progress, len(problem.x_train)))
         batches = _batches(problem, training, execution.seed)
         _fit(module, batches, callbacks, execution.device, path, execution.identity)

@@ -136,7 +136,7 @@ def test_a_run_at_work_and_one_that_is_not_finished_keep_everything(tmp_path, ma
     assert out.splitlines()[:3] == [
         "nothing to remove",
         "1 run left alone: a process works on a",
-        "1 run left alone: b is not finished",
+        "1 run left alone: b is unfinished or damaged",
     ]
 
 
@@ -163,5 +163,30 @@ def test_a_run_that_a_process_takes_meanwhile_is_left_alone(sweep, capsys, monke
     monkeypatch.setattr(cleanup, "owner_of", lambda run_dir: None)  # it takes the lock after that look
     with run_lock(sweep / "mlp-0"):
         out = clean(capsys, sweep, "--grams", "--yes")
-    assert "left alone, since a process works on mlp-0" in out
+    assert "left alone, since another process works or has worked on mlp-0" in out
     assert (sweep / "mlp-0" / "kernels" / "manifest.json").exists()
+
+
+def test_a_run_that_is_started_over_meanwhile_is_left_alone(sweep, capsys, monkeypatch):
+    from afterkernel.runs import cleanup
+
+    def started_over_and_interrupted(run_dir):
+        for record in (run_dir / "records").glob("20.*"):
+            record.unlink()
+        return run_lock(run_dir)
+
+    monkeypatch.setattr(cleanup, "run_lock", started_over_and_interrupted)
+    before = files(sweep / "mlp-0" / "snapshots")
+    out = clean(capsys, sweep, "--snapshots", "--yes")
+    assert "left alone, since another process works or has worked on mlp-0" in out
+    assert files(sweep / "mlp-0" / "snapshots") == before
+
+
+def test_a_run_with_a_damaged_record_keeps_what_that_is_computed_from(sweep, make_record, capsys):
+    write_record(sweep / "mlp-0", make_record(run_id="mlp-0", epoch=2), 1)  # of a loss, which no epoch names
+    (damaged,) = (sweep / "mlp-0" / "records").glob("8.*")
+    damaged.write_bytes(b"{")
+    before = files(sweep / "mlp-0" / "snapshots")
+    assert main(["clean", str(sweep), "--snapshots", "--samples", "--yes"]) == 3
+    assert "mlp-0 is unfinished or damaged" in capsys.readouterr().out
+    assert files(sweep / "mlp-0" / "snapshots") == before

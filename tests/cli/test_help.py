@@ -1,6 +1,9 @@
 """Help on groups, choices, presets, options and sweeps; and what a start of the program must not import."""
 
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -120,6 +123,23 @@ def test_what_is_derived_from_the_code_is_derived_anew_once_the_code_changes(tmp
     assert [code_cache.derived("facts", build)["number"] for _ in range(2)] == [3, 3]
     (tmp_path / "package" / "b.py").write_text("")
     assert code_cache.derived("facts", build) == {"number": 4}
+
+
+def test_options_are_derived_anew_once_the_chosen_defaults_change(tmp_path):
+    copy = tmp_path / "copy"
+    for name in ("afterkernel", "conf", "sweeps"):
+        shutil.copytree(CONF.parent / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "afterkernel", "--help", "dataset"]
+    environment = os.environ | {"PYTHONPATH": str(copy)}
+
+    def default():
+        out = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=True).stdout
+        return re.findall(r"^Options of dataset=(\w+):$", out, re.MULTILINE)
+
+    assert default() == ["digits"]
+    chosen = copy / "conf" / "config.yaml"
+    chosen.write_text(chosen.read_text().replace("dataset: digits", "dataset: mnist"))
+    assert default() == ["mnist"]
 
 
 LIGHT = [

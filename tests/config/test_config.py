@@ -12,10 +12,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from afterkernel.claims import CLAIMS
 from afterkernel.config import compose, config_from_dict, config_to_dict, override, to_config
-from afterkernel.config.catalogue import every_option
+from afterkernel.config.catalogue import every_option, option_groups
 from afterkernel.config.checks import check
 from afterkernel.config.help import help_on
-from afterkernel.config.overrides import choices, count_runs, groups
+from afterkernel.config.overrides import check_early, choices, count_runs, groups
 from afterkernel.config.places import CONF, SWEEPS
 from afterkernel.config.schema import KINDS, Config, register
 from afterkernel.errors import UserError
@@ -355,6 +355,14 @@ def test_only_the_sweep_file_that_is_named_is_read(tmp_path, monkeypatch):
     assert config("+sweep=good").seed == 3
 
 
+def test_a_sweep_file_may_choose_several_loggers(tmp_path, monkeypatch):
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "mine.yaml").write_text("defaults:\n  - override /logger: [csv, wandb]\nseed: 3\n")
+    monkeypatch.chdir(tmp_path)
+    made = config("+sweep=mine").logger
+    assert (made.csv.enabled, made.wandb.mode, made.tensorboard.enabled) == (True, "offline", False)
+
+
 @pytest.mark.parametrize(
     ("name", "found"),
     [
@@ -379,3 +387,12 @@ def test_a_stored_configuration_is_plain_values():
     plain["output_dir"] = "${oc.env:HOME}"
     with pytest.raises(UserError, match="contains references"):
         config_from_dict(plain)
+
+
+def test_every_default_and_every_alternative_passes_the_early_checks():
+    options = [option for group in option_groups() for option in group.all_options]
+    texts = {(option.name, option.default_text) for option in options if option.default not in ("", [])}
+    texts |= {(option.name, option.metadata["alternative"]) for option in options if option.metadata["alternative"]}
+    assert {("launcher.processes", "auto"), ("dataset.classes", "all")} <= texts
+    for name, text in texts:
+        check_early([f"{name}={text}"])

@@ -102,6 +102,8 @@ SWEEP_FILES = [
     S("a placeholder in a list of a sweep file", f"{HERE}: keep=??? has no value: give one.", "keep: ['???']\n"),
     S("a reference to Hydra in a sweep file", f"{HERE}: output_dir=${{hydra:run.dir}}: ${{hydra:...}} is not a valid reference: write ${{OPTION}} or ${{oc.env:VARIABLE}}.", "output_dir: ${hydra:run.dir}\n"),
     S("defaults that are null", f"{HERE}: defaults can't hold null: write choices of ... alone, as - override /dataset: mnist.", "defaults:\nseed: 1\n"),
+    S("a logger twice among the defaults", f"{HERE}: logger=[csv,csv] names csv twice: give each once.", "defaults:\n  - override /logger: [csv, csv]\nseed: 1\n"),
+    S("an unknown logger among the defaults", f"{HERE}: logger=aim is not known: choose one of csv, mlflow, none, tensorboard, wandb.", "defaults:\n  - override /logger: [csv, aim]\nseed: 1\n"),
     S("defaults that name a group twice", f"{HERE}: defaults name arch twice: name it once.", "defaults:\n  - override /arch: vgg\n  - override /arch: mlp\n"),
     S("defaults with _self_ twice", f"{HERE}: defaults name _self_ twice: name it once.", "defaults: [_self_, _self_]\nseed: 1\n"),
     S("defaults without override", f'{HERE}: defaults can\'t hold {{"arch": "vgg"}}: write choices of ... alone, as - override /dataset: mnist.', "defaults:\n  - arch: vgg\n"),

@@ -125,6 +125,7 @@ def test_mlflow_has_one_run_with_each_point_once(runs):
     assert (found.info.run_name, found.info.status) == (runs[1].name, "FINISHED")
     assert found.data.params["training/lr"] == "0.01"
     assert not [name for name in found.data.params if "output_dir" in name or "root" in name]
+    assert set(found.data.tags) == {"mlflow.runName", "afterkernel.name", "afterkernel.start"}
     for name, values in expected(runs[1]).items():
         history = sorted(client.get_metric_history(found.info.run_id, name), key=lambda metric: metric.step)
         assert {metric.step: metric.value for metric in history} == values

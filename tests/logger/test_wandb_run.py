@@ -221,6 +221,20 @@ def test_a_logger_that_fails_is_one_warning_and_the_run_continues(tmp_path, monk
     assert offline(again)[0].exit_codes == [0]
 
 
+def test_a_run_that_is_interrupted_while_its_curve_is_sent_again_is_ended(tmp_path, monkeypatch):
+    from afterkernel.records.training_curve import TrainingCurve, TrainingPoint
+    from afterkernel.wandb.run import WandbRun
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    TrainingCurve(tmp_path, "start").add(TrainingPoint(1, 0.25, 0.5, 0.1, 0.1))
+    monkeypatch.setattr(WandbRun, "log_point", interrupt)
+    with pytest.raises(KeyboardInterrupt), mirrored(configured(tmp_path), tmp_path):
+        pass
+    assert offline(tmp_path)[0].summary["state"] == "interrupted"
+
+
 def test_a_file_in_the_way_is_one_warning(tmp_path, caplog):
     (tmp_path / "wandb").write_text("mine")
     with mirrored(configured(tmp_path), tmp_path) as loggers:

@@ -89,7 +89,7 @@ def test_wandbs_agent_runs_one_run_of_the_sweep_as_one_wandb_run(tmp_path, monke
         wandb("sweep", "--project", "afterkernel", "--entity", "me", "wandb.yaml")
         server.agent_runs = [("agentrun", {"seed": 1, "training.lr": 0.2})]
         said = wandb("agent", "--count", "1", "me/afterkernel/sweep1")
-        assert "1 of 1 runs finished" in said
+        assert "1 of 1 run finished" in said
         assert {asked["name"] for asked in server.runs} == {"agentrun"}
         assert server.runs[0]["sweep"] == "sweep1"
         epochs = [line["epoch"] for line in server.history("agentrun")]
@@ -111,11 +111,15 @@ def _ids_of_hydra(folder):
 
 def test_no_local_path_gets_into_the_file(capsys):
     assert main(["wandb-sweep", "c1", "output_dir=/home/me/runs"]) == 2
-    assert (
-        "output_dir is a local path, and the file is sent to W&B: write output_dir=${oc.env:" in capsys.readouterr().err
-    )
+    assert "output_dir is private, and the file is sent to W&B: write output_dir=${oc.env:" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("word", ["output_dir=${oc.env:HOME}/runs"])
 def test_a_path_from_the_environment_is_kept_as_it_is_written(word):
     assert word in wandb_sweep("c1", [word])["command"]
+
+
+def test_further_grids_of_the_command_line_are_replaced_in_the_command():
+    content = wandb_sweep("demo", ["sweep.also=['training.lr=0.5']"], number=2)
+    assert content["parameters"]["training.lr"]["values"] == [0.5]
+    assert [word for word in content["command"] if word.startswith("sweep.also")] == ["sweep.also=[]"]

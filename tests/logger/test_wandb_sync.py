@@ -65,7 +65,7 @@ def test_a_refusal_fails_and_leaves_the_rest_waiting(resumed, account, monkeypat
     out, err = capsys.readouterr()
     assert out.count("NOT uploaded: W&B gives no reason; is the API key valid") == 1
     assert out.count("\n") == 1
-    assert err == "afterkernel: 1 of 1 runs not uploaded; wandb-sync tries again.\n"
+    assert err == "afterkernel: 1 of 1 run not uploaded; wandb-sync tries again.\n"
 
 
 def fake(folders, name):

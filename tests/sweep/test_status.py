@@ -136,3 +136,18 @@ def test_a_damaged_record_is_reported_also_if_runs_have_not_begun(tmp_path, caps
     out = capsys.readouterr().out
     assert "is truncated or was altered" in out
     assert out.endswith("0 of 2 runs done, 1 damaged, 1 to go\n")
+
+
+def test_the_table_after_an_interrupted_watch_is_of_that_moment(tmp_path, capsys, monkeypatch):
+    grid = tmp_path / "s" / "grids" / "0.json"
+    grid.parent.mkdir(parents=True)
+    grid.write_text(json.dumps({"version": 1, "runs": {"one": []}}))
+
+    def change_and_interrupt(_seconds):
+        grid.write_text(json.dumps({"version": 1, "runs": {"one": [], "two": []}}))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", change_and_interrupt)
+    assert main([str(tmp_path / "s"), "--watch"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[-1]) == ("0 of 1 run done, 1 to go", "0 of 2 runs done, 2 to go")
