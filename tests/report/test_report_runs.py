@@ -5,13 +5,13 @@ import json
 import pytest
 
 from afterkernel.claims import CLAIMS
+from afterkernel.claims.training_failure import training_failures
 from afterkernel.records import SkippedWarning, read_records
 from afterkernel.records.exported import export
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import build, runs
 from afterkernel.report.judging import requested_claims
 from afterkernel.report.markdown import build_markdown
-from afterkernel.report.training_failure import training_failures
 
 
 def keep(folder, **named):
