@@ -176,8 +176,8 @@ def _effect(found: PartFinding) -> str:
         text += f", 95 % interval over seeds, for these images, {interval(one.test.low, one.test.high, decimals)}"
     if one.test.images_low is not None:
         text += f", over seeds and images {interval(one.test.images_low, one.test.images_high, decimals)}"
-    sides = " → ".join(found.part.sides) if differs(found.part) else "level"
-    return f"{sides}: {text}, n = {one.test.n} ({where}); {shown_effect(found.part, one)}"
+    sides = f"{' → '.join(found.part.sides)}: " if differs(found.part) else ""
+    return f"{sides}{text}, n = {one.test.n} ({where}); {shown_effect(found, one)}"
 
 
 def _elsewhere(found: PartFinding) -> str:
