@@ -159,7 +159,7 @@ def summarise_statements(findings: Iterable[Finding]) -> list[StatementSummary]:
 
 
 def _seeds(finding: Finding) -> str:
-    counts = sorted({one.test.n for _, one in finding.comparisons})
+    counts = sorted({one.test.n for _, one in finding.comparisons if one.test.mean is not None})
     return f"n = {counts[0]} seeds" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]} seeds"
 
 
