@@ -215,7 +215,7 @@ def _compare(sample: Sample, test: Inference) -> Comparison:
         outcome = ComparisonOutcome.HOLDS
     elif test.p_fails_joint is not None and test.p_fails_joint < LEVEL:
         outcome = ComparisonOutcome.FAILS
-    elif test.p_holds is not None and test.p_fails is not None:
+    elif not test.obstacle and test.p_holds is not None and test.p_fails is not None:
         alone = min(test.p_holds, test.p_fails) < LEVEL
         reason = "significant alone, not among all comparisons of the claim" if alone else "not significant"
     return Comparison(sample, test, outcome, reason)

@@ -129,7 +129,8 @@ def _why(found: PartFinding) -> str:
         }[quantifier]
     if found.verdict.startswith("depends"):
         return f"on {_pairs([pair for pair in pairs if pair.depends])} it is shown both to hold and to fail"
-    return f"{_NEEDS[quantifier]}; {'it ' if found.reason.startswith('holds') else ''}{found.reason}"
+    so_far = f"it {found.reason}" if found.reason.startswith("holds") else f"nothing can be compared ({found.reason})"
+    return f"{_NEEDS[quantifier]}; {so_far}"
 
 
 def _every(comparisons: int) -> str:

@@ -155,3 +155,13 @@ def test_a_claim_that_depends_names_every_pair_that_does():
         "it holds at mnist 3/8, mlp, learning rate 0.1; mnist 3/8, vgg, learning rate 0.1, and fails at mnist 3/8, "
         "mlp, learning rate 0.3; mnist 3/8, vgg, learning rate 0.3."
     )
+
+
+def test_where_nothing_differs_the_reason_is_that_and_not_a_lack_of_significance():
+    found = finding("c1", rows(lambda *_, **__: 0.5, nets=("vgg",)))
+    assert found.reason == "holds in 0 of 1 comparison, open in 1 (all 10 differences are 0)"
+
+
+def test_where_no_run_is_trained_the_reason_is_a_sentence():
+    frame = rows(swaps({}), nets=("vgg",)).assign(training_failure="diverged")
+    assert why(finding("c1", frame)) == ("One pair of data and network must hold; nothing can be compared (diverged).")

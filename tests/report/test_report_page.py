@@ -188,6 +188,7 @@ def test_recorded_trainings_have_no_sections_on_claims(write_run, tmp_path, read
     assert "claims need configured sweeps, since they pair runs whose options are known to agree" in text
     assert "best learning rate" not in text
     assert "SVM test error, NTK → after kernel: vgg 10.0" in text
+    assert not (tmp_path / "report" / "tables" / "verdicts.csv").exists()
 
 
 def test_terms_are_defined_and_not_repeated(write_run, tmp_path, read):
