@@ -98,6 +98,24 @@ def pairs_of(comparisons: Iterable[Comparison]) -> list[Pair]:
 
 
 @dataclasses.dataclass(frozen=True)
+class DecidingTest:
+    """The test by which a comparison counts: for an `effect`, which is the claimed one or its opposite.
+
+    `p` is corrected over all comparisons of the claim if `joint`; what all comparisons must show counts by its own.
+    """
+
+    p: float
+    effect: str
+    claimed: bool
+    joint: bool
+
+    @property
+    def shown(self) -> bool:
+        """Whether the effect is shown."""
+        return self.p < LEVEL
+
+
+@dataclasses.dataclass(frozen=True)
 class PartFinding:
     """A part with its comparisons and verdict. `decisive` is the comparison on which the verdict depends, if any."""
 
@@ -111,6 +129,25 @@ class PartFinding:
     def pairs(self) -> list[Pair]:
         """The pairs of data and network, each with its comparisons."""
         return pairs_of(self.comparisons)
+
+    def deciding_test(self, one: Comparison) -> DecidingTest | None:
+        """The test by which a comparison of this part counts, None if it is not tested.
+
+        Of an open comparison it is that of the effect with the smaller p-value, which its values point to.
+        """
+        test, region, quantifier = one.test, self.part.region, self.part.quantifier
+        together = self.verdict == "refuted" and quantifier in ("some", "some but not all")
+        holds_alone = quantifier == "all" or (together and quantifier == "some but not all")
+        p_holds = test.p_holds if holds_alone else test.p_holds_joint
+        p_fails = test.p_fails if together else test.p_fails_joint
+        if p_holds is None or p_fails is None:
+            return None
+        holds = DecidingTest(p_holds, region.effect, True, not holds_alone)
+        fails = DecidingTest(p_fails, region.opposite, False, not together)
+        shown = {ComparisonOutcome.HOLDS: holds, ComparisonOutcome.FAILS: fails}
+        # Joint p-values of effects on both sides are often 1: their own then tell which is nearer.
+        nearer = holds if (p_holds, test.p_holds) <= (p_fails, test.p_fails) else fails
+        return shown.get(one.outcome, nearer)
 
     @property
     def decisive_pair(self) -> list[Comparison]:
@@ -178,7 +215,7 @@ def _compare(sample: Sample, test: Inference) -> Comparison:
         outcome = ComparisonOutcome.HOLDS
     elif test.p_fails_joint is not None and test.p_fails_joint < LEVEL:
         outcome = ComparisonOutcome.FAILS
-    elif test.p_holds is not None and test.p_fails is not None:
+    elif not test.obstacle and test.p_holds is not None and test.p_fails is not None:
         alone = min(test.p_holds, test.p_fails) < LEVEL
         reason = "significant alone, not among all comparisons of the claim" if alone else "not significant"
     return Comparison(sample, test, outcome, reason)
@@ -222,9 +259,14 @@ def _depends_on(pairs: Iterable[Pair]) -> Verdict:
 def _reason(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> str:
     counted = [one for pair in pairs for one in pair.comparisons]
     holds, fails, unclear = ([one for one in counted if one.outcome is outcome] for outcome in ComparisonOutcome)
+    # What all comparisons must show counts by their own p-values.
+    alone = [one for one in unclear if part.quantifier == "all" and one.holds_alone]
+    if alone:
+        holds, unclear = holds + alone, [one for one in unclear if not one.holds_alone]
     if len(unclear) == len(counted) and len({one.reason for one in unclear}) == 1 and counted[0].sample.obstacle:
         return counted[0].reason
-    texts = [f"holds in {len(holds)} of {plural(len(counted), 'comparison')}"]
+    by_own = " by their own p-values" if alone else ""
+    texts = [f"holds in {len(holds)} of {plural(len(counted), 'comparison')}{by_own}"]
     if part.quantifier == "all" and verdict == "confirmed":
         few = {1: "the only comparison", 2: "both comparisons"}
         texts = [
@@ -244,14 +286,16 @@ def _reason(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> str:
 def _decisive(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> Comparison:
     """The weakest that holds where all must hold; else the strongest for the verdict; if undecided, see `_blocking`."""
 
-    # Sign flips of few seeds have few p-values: Student's order those that are equal.
-    def p_holds(one: Comparison) -> tuple[float, float]:
-        return _or_infinite(one.test.p_holds), _or_infinite(one.test.p_holds_t)
+    # First the p-value that counts. Sign flips of few seeds have few of these: Student's order those that are equal.
+    def p_holds(one: Comparison) -> list[float]:
+        test = one.test
+        first = test.p_holds if part.quantifier == "all" else test.p_holds_joint
+        return [_or_infinite(p) for p in (first, test.p_holds, test.p_holds_t)]
 
-    def p_fails(one: Comparison) -> tuple[float, float]:
-        return _or_infinite(one.test.p_fails), _or_infinite(one.test.p_fails_t)
+    def p_fails(one: Comparison) -> list[float]:
+        return [_or_infinite(p) for p in (one.test.p_fails_joint, one.test.p_fails, one.test.p_fails_t)]
 
-    def clearest(one: Comparison) -> tuple[float, float]:
+    def clearest(one: Comparison) -> list[float]:
         return min(p_holds(one), p_fails(one))
 
     counted = [one for pair in pairs for one in pair.comparisons]

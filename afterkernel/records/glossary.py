@@ -88,8 +88,8 @@ TERMS = sorted(
 TRAINING_TERMS = list(_declared(TrainingPoint))
 # Numbers of measures that most runs have: declared here and not by `Measure.terms`, so that a report needs no torch.
 _DEFINITIONS = {
-    "alignment": "the cosine between the kernel matrix and that of KERNEL (Frobenius)",
-    "CKA": "the cosine between the kernel matrix and that of KERNEL (Frobenius), both centred",
+    "alignment": "the cosine between the kernel matrix and that of {} (Frobenius)",
+    "CKA": "the cosine between the kernel matrix and that of {} (Frobenius), both centred",
 }
 _OTHERS = "alignment and CKA with other kernels"
 MEASURE_TERMS = [
@@ -100,7 +100,7 @@ MEASURE_TERMS = [
         "alignment",
         label,
         family=_OTHERS,
-        definition=_DEFINITIONS[number],
+        definition=_DEFINITIONS[number].format(f"KERNEL {title}"),
     )
     for number in ("alignment", "CKA")
     for when, title, label in (
@@ -116,7 +116,7 @@ MEASURE_TERMS += [
         "alignment",
         f"{number} with KERNEL, test images",
         family=_OTHERS,
-        definition=f"{_DEFINITIONS[number]}, on test images",
+        definition=f"{_DEFINITIONS[number].format('KERNEL of the snapshot')}, on test images",
     )
     for number in ("alignment", "CKA")
 ]

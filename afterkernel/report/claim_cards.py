@@ -159,7 +159,7 @@ def summarise_statements(findings: Iterable[Finding]) -> list[StatementSummary]:
 
 
 def _seeds(finding: Finding) -> str:
-    counts = sorted({one.test.n for _, one in finding.comparisons})
+    counts = sorted({one.test.n for _, one in finding.comparisons if one.test.mean is not None})
     return f"n = {counts[0]} seeds" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]} seeds"
 
 
@@ -176,8 +176,8 @@ def _effect(found: PartFinding) -> str:
         text += f", 95 % interval over seeds, for these images, {interval(one.test.low, one.test.high, decimals)}"
     if one.test.images_low is not None:
         text += f", over seeds and images {interval(one.test.images_low, one.test.images_high, decimals)}"
-    sides = " → ".join(found.part.sides) if differs(found.part) else "level"
-    return f"{sides}: {text}, n = {one.test.n} ({where}); {shown_effect(found.part, one)}"
+    sides = f"{' → '.join(found.part.sides)}: " if differs(found.part) else ""
+    return f"{sides}{text}, n = {one.test.n} ({where}); {shown_effect(found, one)}"
 
 
 def _elsewhere(found: PartFinding) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from afterkernel import text as fmt
-from afterkernel.claims import Comparison, ComparisonOutcome, Finding
-from afterkernel.claims.claim import Part
+from afterkernel.claims import Comparison, Finding, PartFinding
 from afterkernel.report.explanations import shown_effect
 
 
@@ -25,10 +24,11 @@ def _claim_line(finding: Finding, *, several: bool) -> str:
         return f"{line} ({finding.reason})"
     if found.decisive is None:
         return f"{line} (not measured: {found.part.title}, since {found.reason})"
-    return f"{line} ({_effect(found.part, found.decisive, several=several)})"
+    return f"{line} ({_effect(found, found.decisive, several=several)})"
 
 
-def _effect(part: Part, one: Comparison, *, several: bool) -> str:
+def _effect(found: PartFinding, one: Comparison, *, several: bool) -> str:
+    part, test = found.part, found.deciding_test(one)
     where = [one.sample.data if several else "", one.sample.network, one.sample.place]
     place = ", ".join(filter(None, where))
     if one.test.mean is None:
@@ -38,5 +38,5 @@ def _effect(part: Part, one: Comparison, *, several: bool) -> str:
     if one.test.low is not None and one.test.high is not None:
         low, high = (fmt.number(bound, part.decimals) for bound in (one.test.low, one.test.high))
         effect += f", 95 % interval [{low}, {high}]"
-    shown = "" if one.outcome is ComparisonOutcome.HOLDS else f"; {shown_effect(part, one)}"
+    shown = "" if test and test.shown and test.claimed else f"; {shown_effect(found, one)}"
     return f"{part.title} {effect}; {place}, {fmt.plural(one.test.n, 'seed')}{shown}"

@@ -80,15 +80,12 @@ def place_of(one: Comparison) -> str:
     return ", ".join(filter(None, (one.sample.data, one.sample.network, one.sample.place)))
 
 
-def shown_effect(part: Part, one: Comparison) -> str:
-    """What a comparison shows among all of its claim, with the p-value of that, or why it was not tested."""
-    test, region = one.test, part.region
-    if test.p_holds_joint is None or test.p_fails_joint is None:
+def shown_effect(found: PartFinding, one: Comparison) -> str:
+    """What a comparison of a part shows, with the p-value by which it counts, or why it was not tested."""
+    test = found.deciding_test(one)
+    if test is None:
         return f"not tested: {one.reason}"
-    if one.outcome is ComparisonOutcome.FAILS:
-        return f"shown to be {region.opposite} ({p_text(test.p_fails_joint)})"
-    shown = "" if one.outcome is ComparisonOutcome.HOLDS else "not "
-    return f"{shown}shown to be {region.effect} ({p_text(test.p_holds_joint)})"
+    return f"{'' if test.shown else 'not '}shown to be {test.effect} ({p_text(test.p)}{'' if test.joint else ' alone'})"
 
 
 def direction(part: Part) -> str:
@@ -132,7 +129,8 @@ def _why(found: PartFinding) -> str:
         }[quantifier]
     if found.verdict.startswith("depends"):
         return f"on {_pairs([pair for pair in pairs if pair.depends])} it is shown both to hold and to fail"
-    return f"{_NEEDS[quantifier]}; {'it ' if found.reason.startswith('holds') else ''}{found.reason}"
+    so_far = f"it {found.reason}" if found.reason.startswith("holds") else f"nothing can be compared ({found.reason})"
+    return f"{_NEEDS[quantifier]}; {so_far}"
 
 
 def _every(comparisons: int) -> str:
@@ -158,9 +156,10 @@ def _change(finding: Finding, found: PartFinding) -> str:
     if found.verdict == "refuted":
         return f"it would no longer be refuted {_if_not_refuted(found, failing)}."
     if found.verdict.startswith("depends"):
-        holds = [one for one in found.decisive_pair if one.holds_alone]
-        fails = [one for one in found.decisive_pair if one.fails_alone]
-        return f"it would be decided if these agreed: it holds at {_listed(holds)}, and fails at {_listed(fails)}."
+        depending = [one for pair in pairs if pair.depends for one in pair.comparisons]
+        holds = _listed(one for one in depending if one.holds_alone)
+        fails = _listed(one for one in depending if one.fails_alone)
+        return f"it would be decided if these agreed: it holds at {holds}, and fails at {fails}."
     if found.verdict == "not measured":
         return f"runs that measure it would decide it; so far {found.reason}."
     return _if_decided(finding, found)
@@ -195,20 +194,24 @@ def _if_not_refuted(found: PartFinding, failing: Sequence[Pair]) -> str:
 
 
 def _if_decided(finding: Finding, found: PartFinding) -> str:
-    """What would decide an open part: the seeds that its clearest open comparison needs."""
-    unclear = [one for one in found.comparisons if one.outcome is ComparisonOutcome.OPEN]
-    tested = [one for one in unclear if one.test.p_holds is not None]
-    if not unclear:
+    """What would decide an open part: the seeds that the comparison on which it depends needs, if that is open."""
+    failing = [pair for pair in found.pairs if pair.fails]
+    if found.part.quantifier == "most" and failing:
+        return (
+            f"it could be confirmed only if no pair failed any more ({_pairs(failing)}), and refuted only if more than "
+            "half did."
+        )
+    one = found.decisive
+    if one is None or one.outcome is not ComparisonOutcome.OPEN:
         return f"it needs further pairs of data and network ({found.reason})."
-    if not tested:
+    test = found.deciding_test(one)
+    if test is None:
         return f"it needs comparisons that can be tested ({found.reason})."
-    clearest = min(tested, key=lambda one: min(one.test.p_holds or 0.0, one.test.p_fails or 0.0))
-    seeds = power_of(finding, found.part, clearest).needed
-    wanted = (
-        "no number of seeds shows an effect of this size on these images" if seeds is None else _seeds(clearest, seeds)
-    )
-    shown = shown_effect(found.part, clearest)
-    return f"of the open comparisons the clearest is {place_of(clearest)} ({shown}): {wanted}."
+    seeds = power_of(finding, found.part, one, joint=test.joint).needed
+    wanted = "no number of seeds shows an effect of this size on these images"
+    if seeds is not None:
+        wanted = _seeds(one, seeds)
+    return f"of the open comparisons the clearest is {place_of(one)} ({shown_effect(found, one)}): {wanted}."
 
 
 def _seeds(one: Comparison, seeds: int) -> str:

@@ -56,7 +56,7 @@ def draw(parts: Sequence[PartFinding]) -> alt.VConcatChart:
 
 def result(finding: Finding) -> str:
     """What the figure shows, in words."""
-    found = [f"Claim {finding.claim.name.upper()} is {finding.verdict}."]
+    found = [f"Claim {finding.claim.name.upper()}: {finding.verdict}."]
     for part in measured(finding):
         shown = _shown(part)
         counts = {one: sum(other.outcome is one for other in shown) for one in ComparisonOutcome}
@@ -65,7 +65,8 @@ def result(finding: Finding) -> str:
         over = ends[0] if len(ends) == 1 else f"{ends[0]} to {ends[-1]}"
         found.append(
             f"{_capital(part.part.title)}: shown to hold in {counts[ComparisonOutcome.HOLDS]} of "
-            f"{fmt.plural(len(shown), 'comparison')}, shown not to hold in {counts[ComparisonOutcome.FAILS]}, open in "
+            f"{fmt.plural(len(shown), 'comparison')} drawn, shown not to hold in "
+            f"{counts[ComparisonOutcome.FAILS]}, open in "
             f"{counts[ComparisonOutcome.OPEN]}; {'effect' if len(ends) == 1 else 'effects'} {over} {part.part.unit}."
         )
     return " ".join(found)

@@ -63,7 +63,8 @@ def result(table: pd.DataFrame) -> str:
             if len(rows):
                 before, after = rows["before_mean"].astype(float), rows["after_mean"].astype(float)
                 steps = f"{int((after < before).sum())} of {fmt.plural(len(rows), 'rate')}"
-                ends = f"mean {fmt.cosine(before.mean())} to {fmt.cosine(after.mean())}"
+                over = "mean over rates" if len(rows) > 1 else "mean"
+                ends = f"{over} {fmt.cosine(before.mean())} to {fmt.cosine(after.mean())}"
                 texts.append(f"{_transform_name(term.short)} falls at {steps} ({ends})")
         if texts:
             found.append(f"{panel}, {describe(kernel).title}: {'; '.join(texts)}.")

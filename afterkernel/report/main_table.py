@@ -137,7 +137,8 @@ def error_tables(sections: Sequence[Section], files: ReportFiles) -> list[Table]
 def main_table(frame: pd.DataFrame, decimals: int) -> Table:
     """One row per data set, network and learning rate, one column per method; the best of a row is marked.
 
-    The best has the lowest mean of the methods that are trained and tested on the same, full sets of images.
+    The best has the lowest mean of the methods that are trained and tested on the same, full sets of images, and have a
+    value for every seed of the row: the seeds that others lack may be the hard ones.
     """
     methods = list(dict.fromkeys(frame["method"]))
     some_images = sorted(set(frame.loc[~frame["all_images"].astype(bool), "method"]), key=methods.index)
@@ -145,23 +146,26 @@ def main_table(frame: pd.DataFrame, decimals: int) -> Table:
     for _, group in frame.groupby(["data", "panel", "learning_rate"], sort=False):
         by_method: dict[str, Any] = {row["method"]: row for row in group.to_dict("records")}
         first = next(iter(by_method.values()))
-        lowest = min((row["mean"] for row in by_method.values() if row["all_images"] and row["n_seeds"]), default=None)
-        cells = [_cell(by_method.get(method), lowest, decimals) for method in methods]
+        n_seeds = first["n_seeds"]
+        means = [row["mean"] for row in by_method.values() if _is_comparable(row, n_seeds)]
+        cells = [_cell(by_method.get(method), min(means, default=None), n_seeds, decimals) for method in methods]
         rate = rate_text(first["learning_rate"])
         rows.append(
             TableRow(
                 [(first["data"], ""), (first["panel"], ""), (rate, ""), _seeds(first), *cells],
-                alert=first["n_seeds"] < first["n_ended"],
+                alert=n_seeds < first["n_ended"],
                 tags=tags(first["data"], first["panel"], rate),
             )
         )
     return Table(
         title="Test errors (%)",
         note="Mean over seeds ± standard error at the last snapshot of each run; below, Student's 95 % "
-        "interval of the mean. * marks the best of a row: the lowest mean of the methods that are trained and tested "
-        "on all images of the row, whether or not the difference is significant. NTK: at initialisation; AK: the "
-        "after kernel; CK: the conjugate kernel. SVM: hard margin. Ridge: kernel ridge regression with the ridge of "
-        "least leave-one-out error. Runs without a trained network (see the warnings) are left out of "
+        "interval of the mean, and the number of seeds where it is smaller than that of the row (an SVM that did not "
+        "converge, a kernel of zeros). * marks the best of a row: the lowest mean of the methods that are trained and "
+        "tested on all images of the row, with all its seeds, whether or not the difference is significant. NTK: at "
+        "initialisation; AK: the after kernel; CK: the conjugate kernel. SVM: hard margin, or soft margin where the "
+        "kernel is not shown to separate the training images (see the warnings). Ridge: kernel ridge regression with "
+        "the ridge of least leave-one-out error. Runs without a trained network (see the warnings) are left out of "
         "all means of their row, which is marked.",
         headings=["data", "architecture", "learning rate", "seeds", *methods],
         rows=rows,
@@ -173,17 +177,23 @@ def main_table(frame: pd.DataFrame, decimals: int) -> Table:
 def _seeds(row: Any) -> Cell:
     """How many seeds the means of a row are over, of those that have ended."""
     count, ended = int(row["n_seeds"]), int(row["n_ended"])
-    return (str(count), "") if count == ended else (f"{count} of {ended}", "others never learned")
+    return (str(count), "") if count == ended else (f"{count} of {ended}", "others have no trained network")
 
 
-def _cell(row: Any, lowest: float | None, decimals: int) -> Cell:
+def _is_comparable(row: Any, n_seeds: int) -> bool:
+    return bool(row["all_images"]) and 0 < row["n_seeds"] == n_seeds
+
+
+def _cell(row: Any, lowest: float | None, n_seeds: int, decimals: int) -> Cell:
     if row is None or row["n_seeds"] == 0:
         return fmt.MISSING, ""
-    mark = " *" if row["all_images"] and row["mean"] == lowest else ""
-    interval = ""
+    mark = " *" if _is_comparable(row, n_seeds) and row["mean"] == lowest else ""
+    below = []
     if not fmt.is_missing(row["ci95_low"]):
-        interval = f"[{fmt.percent(row['ci95_low'], decimals)}, {fmt.percent(row['ci95_high'], decimals)}]"
-    return f"{error_text(row, '', decimals)}{mark}", interval
+        below.append(f"[{fmt.percent(row['ci95_low'], decimals)}, {fmt.percent(row['ci95_high'], decimals)}]")
+    if row["n_seeds"] < n_seeds:
+        below.append(f"n = {int(row['n_seeds'])}")
+    return f"{error_text(row, '', decimals)}{mark}", ", ".join(below)
 
 
 def difference_table(frame: pd.DataFrame, decimals: int) -> Table:

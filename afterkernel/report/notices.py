@@ -61,14 +61,15 @@ def section_notices(section: Section) -> Iterator[Notice]:
         ),
         (
             "Kernels that do not separate the training data",
-            "There is no hard margin, so claims leave these errors out.",
+            "There is no hard margin, so claims leave these errors out; tables and figures show those of a soft "
+            "margin.",
             int((separable == False).sum()),  # noqa: E712
             n_rows,
         ),
         (
             "Kernels for which separability is undetermined",
-            "The certificate is not tight enough to tell whether they separate the training data; claims leave these "
-            "errors out.",
+            "The certificate is not tight enough to tell whether they separate the training data. Claims leave these "
+            "errors out; tables and figures show them.",
             int(separable.isna().sum()),
             n_rows,
         ),

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
-from afterkernel.claims import Comparison, ComparisonOutcome, Finding, PartFinding
-from afterkernel.claims.inference import LEVEL
+from afterkernel.claims import Comparison, Finding, PartFinding
 from afterkernel.report.claim_table import differs, interval
 from afterkernel.report.explanations import direction, p_text, place_of
 
@@ -86,7 +85,7 @@ def _row(finding: Finding, part: PartFinding) -> dict[str, object]:
         "unit": part.part.unit,
     }
     test, sample = (one.test, one.sample) if one else (None, None)
-    p_value, effect, joint = _p_value(part, one) if one else (None, "", False)
+    deciding = part.deciding_test(one) if one else None
     return row | {
         "data": sample and sample.data,
         "network": sample and sample.network,
@@ -96,30 +95,16 @@ def _row(finding: Finding, part: PartFinding) -> dict[str, object]:
         "effect": test and test.mean,
         "student95_low": test and test.low,
         "student95_high": test and test.high,
-        "p": p_value,
-        "p_of": "" if p_value is None else effect,
-        "p_joint": None if p_value is None else joint,
+        "p": deciding and deciding.p,
+        "p_of": deciding.effect if deciding else "",
+        "p_joint": deciding and deciding.joint,
     }
-
-
-def _p_value(found: PartFinding, one: Comparison) -> tuple[float | None, str, bool]:
-    """The p-value that decides, the effect for which it tests, and whether it is corrected over the whole claim.
-
-    It is not where all comparisons must show the same. Of an open comparison it is that of the claimed effect.
-    """
-    test, region = one.test, found.part.region
-    if found.part.quantifier == "all" and one.outcome is not ComparisonOutcome.FAILS:
-        return test.p_holds, region.effect, False
-    if one.outcome is ComparisonOutcome.FAILS:
-        return test.p_fails_joint, region.opposite, True
-    return test.p_holds_joint, region.effect, True
 
 
 def _test(found: PartFinding, one: Comparison) -> tuple[str, str]:
     """The test as text, "lower: p = 0.012", and what it shows."""
-    p_value, effect, joint = _p_value(found, one)
-    if p_value is None:
+    test = found.deciding_test(one)
+    if test is None:
         return "not tested", one.reason
-    shown = "shown" if p_value < LEVEL else "not shown"
-    corrected = "all comparisons of the claim together" if joint else "this comparison by itself"
-    return f"{effect}: {p_text(p_value)}", f"{shown}; {corrected}"
+    corrected = "all comparisons of the claim together" if test.joint else "this comparison by itself"
+    return f"{test.effect}: {p_text(test.p)}", f"{'shown' if test.shown else 'not shown'}; {corrected}"

@@ -122,7 +122,7 @@ def content(
         "provisional": SHOWN,
         "cards": [claim_cards.claim_card(finding, files) for finding in found],
         "tally": _tally(found),
-        "verdicts_file": files.data(verdict_frame(found), "verdicts"),
+        "verdicts_file": files.data(verdict_frame(found), "verdicts") if found else "",
         "statements": claim_cards.summarise_statements(found),
         "method": claim_cards.METHOD,
         "comparison_note": NOTE,

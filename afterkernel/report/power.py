@@ -60,8 +60,10 @@ def powers(found: Iterable[Finding], effect: float | None = None) -> Iterator[Po
             yield power_of(finding, part, one, effect)
 
 
-def power_of(finding: Finding, part: Part, one: Comparison, effect: float | None = None) -> Power:
-    """The power of one comparison of a claim."""
+def power_of(
+    finding: Finding, part: Part, one: Comparison, effect: float | None = None, *, joint: bool = True
+) -> Power:
+    """The power of one comparison of a claim: of its joint test, or with `joint` false of its own."""
     from afterkernel.claims.power import seeds_needed
     from afterkernel.claims.two_way import two_way
 
@@ -70,5 +72,5 @@ def power_of(finding: Finding, part: Part, one: Comparison, effect: float | None
     wanted, needed = distance if effect is None else effect, None
     if sd is not None and wanted is not None:
         table: TwoWay | None = None if one.sample.images is None else two_way(one.sample.images)
-        needed = seeds_needed(wanted, sd, len(finding.comparisons), table)
+        needed = seeds_needed(wanted, sd, len(finding.comparisons) if joint else 1, table)
     return Power(finding.claim.name, part, one, distance, needed)

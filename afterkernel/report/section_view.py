@@ -55,7 +55,7 @@ def section_view(section: Section, files: ReportFiles) -> SectionView:
         key_numbers=key_numbers(changes, n_test),
         evaluations=_evaluations(section),
         notices=list(section_notices(section)),
-        summary=sentences(rows, changes, n_test, section.axis),
+        summary=[*sentences(rows, changes, n_test, section.axis), *_also_counted(section)],
         figures=list(_figures(section, errors, changes, files)),
         trajectories=list(_trajectories(section, files)),
         tables=list(_tables(section, files, errors, changes)),
@@ -99,7 +99,7 @@ def _figures(section: Section, errors: pd.DataFrame, changes: pd.DataFrame, file
     yield files.figure(
         f"{section.slug}_test_error",
         figure_errors.result(changes),
-        f"Test error of the hard-margin SVM on each kernel against {section.axis}s of training. The dashed line is the "
+        f"Test error of the SVM on each kernel against {section.axis}s of training. The dashed line is the "
         f"kernel at initialisation (for the NTK / AK: the NTK; points after {section.axis} 0 are after kernels). "
         f"Right: the network's own test error, from its first snapshot after the initialisation. {mean}.{evaluation}",
         figure_errors.draw(rows, errors, section.axis),
@@ -158,6 +158,17 @@ def _over(rows: pd.DataFrame) -> str:
     over = fmt.plural(high, "seed") if low == high else f"{low} to {high} seeds"
     bars = "bars are Student's 95 % intervals, cut off at the frame; open points are over fewer seeds and not joined"
     return f"Points are means over {over}, {bars}" if high > 1 else "Points are of one seed, so there are no bars"
+
+
+def _also_counted(section: Section) -> Iterator[str]:
+    """What the section counts although claims and the main table leave it out."""
+    rows = section.frame
+    n_failed = len(rows[rows["training_failure"] != ""].drop_duplicates(["sweep", "run_id"]))
+    n_svms = int((~rows["converged"]).sum())
+    found = [f"{fmt.plural(n_failed, 'run')} without a trained network"] if n_failed else []
+    found += [f"{fmt.plural(n_svms, 'SVM')} that did not converge"] if n_svms else []
+    if found:
+        yield f"Unlike claims and the main table, this section also counts {' and '.join(found)}."
 
 
 def _evaluations(section: Section) -> str:

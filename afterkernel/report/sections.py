@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
+from afterkernel.claims.training_failure import training_failures
 from afterkernel.records.frame import to_frame
 from afterkernel.records.record import Record, is_configured
 from afterkernel.report.grouping import AUGMENT, RATE, Options, evaluation_groups, flatten_all, separating
-from afterkernel.report.training_failure import training_failures
 from afterkernel.text import classes_in_words
 
 if TYPE_CHECKING:

@@ -40,6 +40,14 @@ def test_a_name_has_its_words(name, words):
     assert glossary.term(name).heading == words
 
 
+def test_a_definition_says_which_kernel_it_compares_with():
+    found = {when: glossary.term(f"alignment_with_{when}ntk").definition for when in ("", "initial_")}
+    assert found == {
+        "": "the cosine between the kernel matrix and that of ntk of the snapshot (Frobenius)",
+        "initial_": "the cosine between the kernel matrix and that of ntk at epoch 0 (Frobenius)",
+    }
+
+
 def test_a_measure_declares_the_words_of_its_numbers(monkeypatch):
     monkeypatch.setattr(glossary, "_PATTERNS", [*glossary._PATTERNS])
 

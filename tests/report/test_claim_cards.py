@@ -1,11 +1,13 @@
 """What the page shows of a claim: its parts in words, the table and its file, the figure, the abstract's statements."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 from claim_rows import at_losses, finding, rows, wobble
 
+from afterkernel.claims.inference import Inference
 from afterkernel.claims.statements import STATEMENTS
 from afterkernel.records.answers import pack
 from afterkernel.report import claim_cards, claim_table, figure_claim
@@ -92,6 +94,13 @@ def test_a_comparison_that_is_not_tested_has_its_remark_in_the_table():
     summary = claim_cards.summarise_parts(found)[0]
     assert summary.effect == f"{cells['left out'][1]} (mnist 3/8, vgg, loss 0.1)"
     assert (summary.verdict, summary.reason) == ("undecided", "losses differ")
+
+
+def test_the_caption_counts_the_seeds_of_what_is_drawn(turning):
+    first, *others = turning.parts
+    missing = dataclasses.replace(first.comparisons[0], test=Inference(0, obstacle="losses differ"))
+    part = dataclasses.replace(first, comparisons=[*first.comparisons, missing])
+    assert claim_cards._seeds(dataclasses.replace(turning, parts=[part, *others])) == claim_cards._seeds(turning)
 
 
 def test_every_statement_of_the_abstract_gets_its_verdict(turning):

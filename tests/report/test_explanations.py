@@ -8,7 +8,7 @@ from claim_rows import finding, rows, wobble
 
 from afterkernel.report import claim_cards
 from afterkernel.report.closing import closing_lines
-from afterkernel.report.explanations import change_of, direction, shown_effect, why
+from afterkernel.report.explanations import change_of, direction, shown_effect, what_would_change, why
 from afterkernel.report.overview import overview, part_row, verdict_frame
 from afterkernel.text import MISSING
 
@@ -50,8 +50,9 @@ def test_an_undecided_statement_shows_the_comparison_that_prevents_a_decision():
     assert {one.sample.network for one in part.comparisons if one.holds_alone} == {"mlp"}
     assert part.decisive.sample.network == "vgg"
     (s4,) = (one for one in claim_cards.summarise_statements([found]) if one.key == "S4")
-    assert "(mnist 3/8, vgg, learning rate 0.1); not shown to be higher (p = " in s4.effect
-    assert "holds in 1 of 2 comparisons" in s4.effect
+    assert part.decisive.test.mean < 0
+    assert "(mnist 3/8, vgg, learning rate 0.1); not shown to be lower (p = " in s4.effect
+    assert ". Holds in 1 of 2 comparisons" in s4.effect
 
 
 def few_at_a_large_rate(effects):
@@ -89,7 +90,7 @@ def test_a_p_value_names_the_effect_for_which_it_tests(effect, test, outcome, wo
     row = part_row(part)
     assert row.test.startswith(test)
     assert row.outcome == outcome
-    assert shown_effect(part.part, part.decisive).startswith(words)
+    assert shown_effect(part, part.decisive).startswith(words)
     assert row.direction == direction(part.part) == "after kernel minus NTK; claimed: negative"
     if effect < 0:
         assert part.reason == "the only comparison holds by its own p-value"
@@ -102,3 +103,65 @@ def test_parts_with_one_verdict_say_more_than_that():
     assert why(found).startswith("Undecided because the parts 'swap invariance', 'shift invariance'")
     assert isinstance(verdict_frame([found]), pd.DataFrame)
     assert MISSING not in found.reason
+
+
+def test_a_confirmed_claim_is_never_said_not_to_be_shown():
+    found = finding("c2", rows(swaps({("vgg", 0.1): -0.005, ("mlp", 0.1): 0.014})))
+    assert all(one.holds_alone and one.test.p_holds_joint > 0.05 for _, one in found.comparisons)
+    assert found.verdict == "confirmed"
+    part = found.decisive
+    assert (part.part.title, part.reason) == ("swap invariance, MLPs", "the only comparison holds by its own p-value")
+    assert overview(found).test == "higher: p = 0.043"
+    assert shown_effect(part, part.decisive) == "shown to be higher (p = 0.043 alone)"
+    _, line, _ = closing_lines([found], "lead", Path("page"))
+    assert line.endswith("mlp, learning rate 0.1, 10 seeds)")
+
+
+def test_what_all_must_show_counts_by_its_own_p_value_in_every_sentence():
+    found = finding("c2", rows(swaps({("vgg", 0.1): -0.005, ("vgg", 0.3): -0.003}), nets=("vgg",), rates=(0.1, 0.3)))
+    part = found.parts[0]
+    shown, unclear = part.comparisons
+    assert (shown.holds_alone, shown.outcome.value) == (True, "open")
+    assert part.reason == "holds in 1 of 2 comparisons by their own p-values, open in 1 (not significant)"
+    assert part.decisive is unclear
+    assert "the clearest is mnist 3/8, vgg, learning rate 0.3 (not shown to be" in what_would_change(found)[0]
+
+
+def test_an_open_comparison_is_described_by_the_effect_to_which_its_values_point():
+    parts = finding("c3", rows(swaps({}))).parts[:3]
+    found = [(part, one) for part in parts for one in part.comparisons]
+    for part, one in found:
+        assert one.outcome.value == "open"
+        effect, p_value = ("lower", one.test.p_fails_joint) if one.test.mean < 0 else ("higher", one.test.p_holds_joint)
+        assert shown_effect(part, one) == f"not shown to be {effect} (p = {p_value:.3f})"
+    assert {part.deciding_test(one).claimed for part, one in found} == {True, False}
+
+
+def test_what_would_decide_a_tendency_names_the_pairs_that_fail():
+    effects = {("vgg", 0.1): -0.2, ("mlp", 0.1): 0.2, ("cnn", 0.1): 0.2}
+    found = finding("c3", rows(swaps(effects), nets=("vgg", "mlp", "cnn")))
+    assert found.parts[0].verdict == "undecided"
+    assert what_would_change(found)[0] == (
+        "Shift invariance: it could be confirmed only if no pair failed any more (mnist 3/8 vgg), and refuted only if "
+        "more than half did."
+    )
+
+
+def test_a_claim_that_depends_names_every_pair_that_does():
+    effects = {(net, rate): 0.2 if rate == 0.1 else -0.2 for net in ("vgg", "mlp") for rate in (0.1, 0.3)}
+    found = finding("c3", rows(swaps(effects), rates=(0.1, 0.3)))
+    assert found.parts[0].verdict == "depends on the learning rate"
+    assert what_would_change(found)[0].endswith(
+        "it holds at mnist 3/8, mlp, learning rate 0.1; mnist 3/8, vgg, learning rate 0.1, and fails at mnist 3/8, "
+        "mlp, learning rate 0.3; mnist 3/8, vgg, learning rate 0.3."
+    )
+
+
+def test_where_nothing_differs_the_reason_is_that_and_not_a_lack_of_significance():
+    found = finding("c1", rows(lambda *_, **__: 0.5, nets=("vgg",)))
+    assert found.reason == "holds in 0 of 1 comparison, open in 1 (all 10 differences are 0)"
+
+
+def test_where_no_run_is_trained_the_reason_is_a_sentence():
+    frame = rows(swaps({}), nets=("vgg",)).assign(training_failure="diverged")
+    assert why(finding("c1", frame)) == ("One pair of data and network must hold; nothing can be compared (diverged).")

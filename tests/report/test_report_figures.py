@@ -209,7 +209,7 @@ def test_the_figure_of_a_claim_shows_every_seed_mean_and_interval(write_run, row
     assert [panel["layer"][-1]["encoding"]["x"]["axis"]["title"] for panel in panels] == ["cosine", "cosine"]
     left, right = ([panel["layer"][0]["data"] for panel in panels][place] for place in (0, 1))
     assert left != right  # the claimed regions: below 0, and above it
-    assert "VGG nets: shown to hold in 1 of 1 comparison" in figure_claim.result(finding)
+    assert "VGG nets: shown to hold in 1 of 1 comparison drawn" in figure_claim.result(finding)
     assert figure_claim.measured(judge(CLAIMS["c5"], rows())) == []
 
 

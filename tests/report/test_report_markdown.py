@@ -99,6 +99,17 @@ def test_the_lowest_mean_of_a_row_is_marked(sweep):
     assert marked == {"network itself", "AK SVM"}
 
 
+def test_a_mean_over_fewer_seeds_says_so_and_is_never_the_best(write_run, tmp_path):
+    for seed in range(3):
+        failed = {"kernel_fields": {"converged": False}} if seed == 2 else {}
+        write_run({0: 0.10, 5: 0.5 if failed else 0.01}, seed=seed, net_test_error=0.04, **failed)
+    table = main_table.main_table(main_table.error_rows(make_sections(read_records(tmp_path))), 2)
+    cells = dict(zip(table.headings, table.rows[0].cells, strict=True))
+    assert cells["seeds"] == ("3", "")
+    assert cells["AK SVM"] == ("1.00 ± 0.00", "[1.00, 1.00], n = 2")
+    assert cells["network itself"] == ("4.00 ± 0.00 *", "[4.00, 4.00]")
+
+
 def test_networks_that_never_learned_are_left_out_of_the_means_and_counted(write_run, tmp_path):
     for seed in range(3):
         failed = seed == 2
@@ -114,9 +125,12 @@ def test_networks_that_never_learned_are_left_out_of_the_means_and_counted(write
     table = main_table.main_table(frame, 2)
     assert list(table.headings[:5]) == ["data", "architecture", "learning rate", "seeds", "network itself"]
     learned, failed = table.rows
-    assert (learned.cells[3], learned.cells[4][0]) == (("2 of 3", "others never learned"), "4.00 ± 0.00")
+    assert (learned.cells[3], learned.cells[4][0]) == (("2 of 3", "others have no trained network"), "4.00 ± 0.00")
     assert learned.alert
-    assert failed.cells[3:] == [("0 of 1", "others never learned"), *[(MISSING, "")] * (len(failed.cells) - 4)]
+    assert failed.cells[3:] == [
+        ("0 of 1", "others have no trained network"),
+        *[(MISSING, "")] * (len(failed.cells) - 4),
+    ]
     differences = main_table.difference_table(frame, 2)
     assert "error of the method" not in differences.headings
     assert {dict(zip(differences.headings, row.cells, strict=True))["95 % interval"] for row in differences.rows} == {

@@ -85,6 +85,7 @@ def test_only_initialisations_make_a_page_too(write_run, tmp_path, read):
     write_run({0: 0.1}, last=5)
     text, _ = read(build(tmp_path))
     assert "only the kernels at initialisation are recorded so far" in text
+    assert "this section also counts" not in text
     assert "Networks at their last snapshot" not in text
 
 
@@ -97,6 +98,7 @@ def test_svms_that_did_not_converge_are_marked_and_reported(write_run, tmp_path,
     assert re.search(r"SVMs that did not converge 2 Their errors are left out .* mnist 3/8: 2 of 2", text)
     assert re.search(r"Kernels that do not separate the training data 2 .* mnist 3/8: 2 of 2", text)
     assert page.read_text().count('<tr class=" alert"') == 2
+    assert "this section also counts 2 SVMs that did not converge." in text
 
 
 def test_evaluations_are_shown_apart(write_run, tmp_path, read):
@@ -186,6 +188,7 @@ def test_recorded_trainings_have_no_sections_on_claims(write_run, tmp_path, read
     assert "claims need configured sweeps, since they pair runs whose options are known to agree" in text
     assert "best learning rate" not in text
     assert "SVM test error, NTK → after kernel: vgg 10.0" in text
+    assert not (tmp_path / "report" / "tables" / "verdicts.csv").exists()
 
 
 def test_terms_are_defined_and_not_repeated(write_run, tmp_path, read):

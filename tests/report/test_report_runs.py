@@ -5,13 +5,13 @@ import json
 import pytest
 
 from afterkernel.claims import CLAIMS
+from afterkernel.claims.training_failure import training_failures
 from afterkernel.records import SkippedWarning, read_records
 from afterkernel.records.exported import export
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import build, runs
 from afterkernel.report.judging import requested_claims
 from afterkernel.report.markdown import build_markdown
-from afterkernel.report.training_failure import training_failures
 
 
 def keep(folder, **named):
@@ -106,6 +106,7 @@ def test_runs_without_a_trained_network_are_listed_and_left_out(failed, reason, 
     assert f'<th scope="row">Runs without a trained network ({reason})</th>' in page
     assert "mnist 3/8: 2 of 8 (vgg, learning rate 0.1, seed 0, 1)" in page
     assert page.count(f"<small>{reason}</small>") == 2  # in the table of runs
+    assert "this section also counts 2 runs without a trained network." in page
     assert f"2 of 8 seeds ({reason})" in (tmp_path / "report" / "tables" / "claim_c1.csv").read_text()
 
 
