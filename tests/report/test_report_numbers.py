@@ -9,6 +9,7 @@ import pytest
 from afterkernel.report import build
 
 _NUMBER = re.compile(r"(?<![\w.])[+\-\u2212]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.])", re.IGNORECASE)
+_BELOW = re.compile(r"< ?(\d[\d.]*)")  # p < 0.001
 # Shares are shown in percent, bytes in binary units.
 _SCALES = (1.0, 100.0, 2.0**-20, 2.0**-30)
 
@@ -58,6 +59,9 @@ def missing(page):
             float(text.replace(",", "")) for row in rows for cell in row for text in _NUMBER.findall(_plain(cell))
         }
         for cell in cells:
+            for bound in _BELOW.findall(cell):
+                if not any(0 <= value < float(bound) for value in values):
+                    found.append((files, cell.strip(), bound))
             # A label such as "seed 3" or "95 %" within words is no result.
             for text in _NUMBER.findall(_plain(cell)):
                 number = float(text.replace(",", ""))
@@ -68,7 +72,7 @@ def missing(page):
 
 
 def _plain(text):
-    return text.replace("\N{MINUS SIGN}", "-").replace("\N{EN DASH}", " ").replace("<0.001", "")
+    return _BELOW.sub("", text.replace("\N{MINUS SIGN}", "-").replace("\N{EN DASH}", " "))
 
 
 def _decimals(text):
