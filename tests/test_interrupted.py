@@ -26,7 +26,9 @@ def test_ctrl_c_while_libraries_are_imported(name, words, tmp_path):
     run.mkdir()
     (run / "config.yaml").write_text("{}\n")
     code = INTERRUPTED.format(name=name, words=words)
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+    # Without the cache of a former help, which would need no library.
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 130, done.stderr
     assert done.stderr == (
         "afterkernel: interrupted; what is recorded is kept, and the same command runs what is missing.\n"

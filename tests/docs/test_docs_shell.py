@@ -11,9 +11,8 @@ from doc_blocks import ROOT, SHELLS
 from PIL import Image
 
 from afterkernel.__main__ import main
-from afterkernel.cli import CommandParser, commands
+from afterkernel.cli import CommandParser, _start, commands
 from afterkernel.config import compose, parse, to_config
-from afterkernel.sweep import estimate, grid, run_one, run_sweep
 
 BLOCKS = [block for block in doc_blocks.blocks() if block.language in SHELLS]
 RECORDS = ROOT / "docs" / "results" / "ten_classes" / "records.parquet"
@@ -114,10 +113,10 @@ def stopped(tmp_path, monkeypatch, installed, importable):
 
     # What trains and what prints a table is replaced; what reads the words is not. Of a grid the first and the last run
     # are composed and checked.
-    for module, name in ((run_one, "run_one"), (run_sweep, "run_sweep"), (estimate, "print_plan")):
-        monkeypatch.setattr(module, name, lambda *_: 0)
-    grids_of = grid.grids_of
-    monkeypatch.setattr(grid, "grids_of", lambda *given: [[jobs[0], *jobs[1:][-1:]] for jobs in grids_of(*given)])
+    for name in ("run_one", "run_sweep", "print_plan"):
+        monkeypatch.setattr(_start, name, lambda *_: 0)
+    grids_of = _start.grids_of
+    monkeypatch.setattr(_start, "grids_of", lambda *given: [[jobs[0], *jobs[1:][-1:]] for jobs in grids_of(*given)])
     real = {name: getattr(CommandParser, name) for name in ("parse_args", "parse_overrides")}
 
     def check(words):
