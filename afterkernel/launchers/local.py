@@ -11,6 +11,8 @@ from afterkernel.launchers.job import Job
 from afterkernel.launchers.launcher import Execute, JobEvents, Launcher, launcher_option
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# What a run on a small data set takes, torch included; larger ones need launcher.processes=NUMBER.
+_BYTES_A_PROCESS = 2 * 1024**3
 
 
 @dataclass
@@ -21,7 +23,8 @@ class Local(Launcher):
     name: str = launcher_option("local", "which launcher (set by launcher=NAME)")
     processes: Any = launcher_option(
         1,
-        "number of runs at once, which share the cores and GPUs; auto: one per usable core",
+        "number of runs at once, which share the cores and GPUs; auto: one per usable core, or per GPU where there are "
+        "any, and at most one per 2 GiB of free memory",
         at_least=1,
         at_most=1024,
         alternative="auto",
@@ -53,8 +56,19 @@ class Local(Launcher):
         ]
 
     def _at_once(self, jobs: int) -> int:
-        wanted = available_cores() if self.processes == "auto" else int(self.processes)
+        wanted = _most_at_once() if self.processes == "auto" else int(self.processes)
         return min(wanted, max(jobs, 1))
+
+
+def _most_at_once() -> int:
+    """Processes that this machine has room for, at least 1."""
+    import torch
+
+    from afterkernel.memory import free_bytes
+
+    most = min(available_cores(), len(visible_gpus()) or available_cores())
+    free = free_bytes(torch.device("cpu"))
+    return most if free is None else max(1, min(most, free // _BYTES_A_PROCESS))
 
 
 def available_cores() -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import torch
 
 from afterkernel.errors import UserError
+from afterkernel.memory import free_bytes
 from afterkernel.options import option
 from afterkernel.progress.work import Stage
 from afterkernel.svm.backend import Backend, Solution
@@ -18,8 +18,6 @@ from afterkernel.svm.exact import Exact
 from afterkernel.svm.jst import JST
 from afterkernel.svm.libsvm import LibSVM
 from afterkernel.types import Float, Int, Tensor
-
-MEMINFO = Path("/proc/meminfo")
 
 
 @dataclass
@@ -69,14 +67,3 @@ class Auto(Backend):
         if K.is_cuda and importlib.util.find_spec("cuml") is not None:
             found.append((CuML(tol=self.tol, intercept=True), f"{why}; intercept, on a GPU"))
         return [*found, (LibSVM(tol=self.tol, intercept=True), f"{why}; intercept")]
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that is free on `device`; None where the system doesn't say."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = MEMINFO.read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return None

@@ -10,6 +10,7 @@ import pytest
 import standin
 import torch
 
+from afterkernel import memory
 from afterkernel.launchers import local
 from afterkernel.launchers.engines import worker_processes
 from afterkernel.launchers.local import Local
@@ -122,6 +123,7 @@ def test_more_processes_than_jobs_leave_no_core_idle(monkeypatch):
 
 def test_auto_is_a_run_on_each_core_within_the_limit_of_the_container(monkeypatch):
     monkeypatch.setattr(local, "visible_gpus", lambda: [])
+    monkeypatch.setattr(memory, "free_bytes", lambda device: None)
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     assert Local(processes="auto").environments(20) == [{}]
     assert Local(processes="auto").describe(20) == "launcher=local, one run at a time"
@@ -131,3 +133,13 @@ def test_auto_is_a_run_on_each_core_within_the_limit_of_the_container(monkeypatc
     assert Local().describe(2) == "launcher=local, one run at a time (launcher.processes=auto for more)"
     assert Local().describe(1) == "launcher=local, one run at a time"
     assert Local(processes="auto").environments(1) == [{}]  # one run has the whole machine
+
+
+@pytest.mark.parametrize(
+    ("gpus", "gib", "most"), [(0, 100, 8), (0, 7, 3), (0, 1, 1), (2, 100, 2), (16, 100, 8), (2, 3, 1)]
+)
+def test_auto_leaves_room_for_each_run_on_the_gpus_and_in_memory(gpus, gib, most, monkeypatch):
+    monkeypatch.setattr(local, "available_cores", lambda: 8)
+    monkeypatch.setattr(local, "visible_gpus", lambda: [str(index) for index in range(gpus)])
+    monkeypatch.setattr(memory, "free_bytes", lambda device: gib * 1024**3)
+    assert len(Local(processes="auto").environments(20)) == most

@@ -119,12 +119,3 @@ def test_cuml_that_is_missing_is_no_candidate(monkeypatch, with_cuml):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     names = [backend.name for backend, _ in module.Auto(intercept=True).candidates(with_cuml[0])]
     assert names == ["libsvm"]
-
-
-def test_free_bytes(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "MEMINFO", tmp_path / "meminfo")
-    assert module.free_bytes(torch.device("cpu")) is None
-    (tmp_path / "meminfo").write_text("MemTotal:  100 kB\nMemAvailable:   7 kB\n")
-    assert module.free_bytes(torch.device("cpu")) == 7 * 1024
-    (tmp_path / "meminfo").write_text("MemTotal:  100 kB\n")
-    assert module.free_bytes(torch.device("cpu")) is None
