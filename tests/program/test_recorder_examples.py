@@ -148,7 +148,7 @@ def test_the_report_shows_the_runs_and_leaves_them_out_of_the_verdicts(folder, p
     text = (report / "index.html").read_text()
     assert "2 runs of a training loop without a configuration (written by Recorder) are left out" in text
     assert "Every snapshot that Recorder has recorded is included." in text
-    assert "Test error of the hard-margin SVM on each kernel against steps of training" in text
+    assert "Test error of the SVM on each kernel against steps of training" in text
     (errors,) = (report / "tables").glob("*_test_error.csv")
     table = pd.read_csv(errors)
     assert sorted(set(table["step"])) == [0, 2, 4, 10, 11]
