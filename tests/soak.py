@@ -107,7 +107,8 @@ class Soak:
         process = self._start(folder, "first")
         process.join()
         # A killed program's worker may hold its run for another moment, and a run that is left to it is no failure.
-        done = re.findall(r"^(\d+) of (\d+) runs? finished", (folder / "output-first.txt").read_text(), re.MULTILINE)[-1]
+        output = (folder / "output-first.txt").read_text()
+        done = re.findall(r"^(\d+) of (\d+) runs? finished", output, re.MULTILINE)[-1]
         return process.exitcode == 0 and done[0] == done[1]
 
     def _start(self, folder, machine, *, force=False):
