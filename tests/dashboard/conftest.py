@@ -15,7 +15,14 @@ OPTIONS = [
         "sweep.name=tiny",
         "sweep.claims=[c1,c3,c5]",
     ),
-    *("arch.budget=1500", "training.epochs=2", "training.loss_target=0.01", "snapshot.epochs=[0,1]"),
+    *(
+        "arch.budget=1500",
+        "training.lr=0.1",
+        "training.batch_size=4",
+        "training.epochs=2",
+        "training.loss_target=0.01",
+        "snapshot.epochs=[0,1]",
+    ),
     *("measure.num_images=20", "measure.crop_fraction=[0.75]", "measure.shift_px=[1,2]", "measure.per_layer=true"),
     *("dataset.max_train=60", "dataset.max_test=30", "trainer.threads=1"),
 ]

@@ -135,7 +135,7 @@ def test_a_run_opened_alone_makes_sense(swept):
     for sent in swept.mirrored:
         assert sent.run.job_type == "run"
         assert list(sent.run.tags) == ["digits 3/8", "mlp", "C1", "C3", "C5"]
-        assert sent.run.notes.startswith("arch=mlp on digits, 3 against 8; learning rate 0.01, seed")
+        assert sent.run.notes.startswith("arch=mlp on digits, 3 against 8; learning rate 0.1, seed")
         assert "All metrics are against `epoch`; 0 is the initialisation." in sent.run.notes
         assert "docs/definitions.md" in sent.run.notes
         assert len(sent.run.notes) < 1000
