@@ -41,5 +41,5 @@ def _effect(found: PartFinding, one: Comparison, *, several: bool, verdict: str)
         effect += f", 95 % interval [{low}, {high}]"
     shown = "" if verdict == "confirmed" else f"; {shown_effect(found, one)}"
     if verdict == "refuted" and test and test.claimed:  # claimed for some, shown for all
-        shown += ", as in every other comparison"
+        shown += " for each pair of data and network"
     return f"{part.title} {effect}; {place}, {fmt.plural(one.test.n, 'seed')}{shown}"

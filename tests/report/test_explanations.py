@@ -150,7 +150,7 @@ def test_a_claim_of_some_that_holds_for_all_is_refuted_in_every_sentence():
         "claimed: between \N{MINUS SIGN}1 and 1 for some pairs of data and network, not for all"
     )
     _, line, _ = closing_lines([found], "lead", Path("page"))
-    assert line.endswith("alone), as in every other comparison)")
+    assert line.endswith("alone) for each pair of data and network)")
     assert "too." not in change_of(found)
 
 
