@@ -12,6 +12,7 @@ from afterkernel.runs.run import run
 
 OPTIONS = [
     "dataset=digits",
+    "measure.crop_fraction=[0.75]",
     "dataset.max_train=60",
     "dataset.max_test=30",
     "arch=mlp",

@@ -165,7 +165,8 @@ def _slope(named: Mapping[str, Any], rates: Mapping[float, Runs], loss: float) -
     kept = {rate: side for rate, side in at.items() if 2 * sum(not one.missing for one in side.values()) >= n_seeds}
     left_out = [f"learning rate {rate:g}: {complete({rate: at[rate]})[1]}" for rate in at if rate not in kept]
     seeds, lacking = complete(kept) if kept else ([], "")
-    texts = "; ".join([*left_out, *([lacking] if lacking else [])])
+    others = f"other learning rates: {lacking}" if left_out and lacking else lacking
+    texts = "; ".join([*left_out, *([others] if others else [])])
     if len(kept) < 2 or (n_seeds >= FEWEST_SEEDS > len(seeds)):
         remark = _adjusted({math.log10(rate): runs for rate, runs in rates.items()}, loss, "slope")
         return Sample(**named, values=(), left_out=texts, loss=loss, obstacle=LOSSES_DIFFER, remark=remark)

@@ -258,6 +258,11 @@ def _depends_on(pairs: Iterable[Pair]) -> Verdict:
 
 def _reason(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> str:
     counted = [one for pair in pairs for one in pair.comparisons]
+    if verdict == ("confirmed" if part.quantifier == "all" else "refuted") and part.quantifier != "most":
+        if all(one.holds_alone for one in counted):
+            return _in_each(len(counted), "holds", "hold")
+        if all(one.fails_alone for one in counted):
+            return _in_each(len(counted), "fails", "fail")
     holds, fails, unclear = ([one for one in counted if one.outcome is outcome] for outcome in ComparisonOutcome)
     # What all comparisons must show counts by their own p-values.
     alone = [one for one in unclear if part.quantifier == "all" and one.holds_alone]
@@ -267,11 +272,6 @@ def _reason(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> str:
         return counted[0].reason
     by_own = " by their own p-values" if alone else ""
     texts = [f"holds in {len(holds)} of {plural(len(counted), 'comparison')}{by_own}"]
-    if part.quantifier == "all" and verdict == "confirmed":
-        few = {1: "the only comparison", 2: "both comparisons"}
-        texts = [
-            f"{few.get(len(counted), 'every comparison')} {'hold' if len(counted) == 2 else 'holds'} by its own p-value"
-        ]
     if fails:
         texts.append(f"does not hold in {len(fails)} ({_names(fails)})")
     if unclear and verdict != "confirmed":
@@ -309,6 +309,13 @@ def _decisive(part: Part, pairs: Sequence[Pair], verdict: Verdict) -> Comparison
         failing = [one for pair in pairs if pair.fails for one in pair.comparisons]
         return min(failing or counted, key=p_fails if failing or counted[0].fails_alone else p_holds)
     return min(_blocking(part, pairs) or counted, key=clearest)
+
+
+def _in_each(comparisons: int, singular: str, plural_form: str) -> str:
+    """What all comparisons show together, which counts by the p-value of each."""
+    if comparisons == 2:
+        return f"both comparisons {plural_form} by their own p-values"
+    return f"{'the only' if comparisons == 1 else 'every'} comparison {singular} by its own p-value"
 
 
 def _blocking(part: Part, pairs: Sequence[Pair]) -> list[Comparison]:

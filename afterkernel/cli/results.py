@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import plugins
@@ -48,6 +50,8 @@ _MAIN: list[tuple[str, str, Callable[[Any], str]]] = [
 ]
 _COLUMN_OF = {heading: column for column, heading, _ in _MAIN}
 _LEAST = ["net_test_error", "converged", "margin", "zoom_invariance", "rotation_invariance", "sweep", "svm_backend"]
+_KEYS = 12  # These first columns say what a row is about.
+_VALUES = 10  # So many values of one are named where no row matches.
 _SHARED = 6  # These first columns are printed in a line above the table if all rows agree.
 
 
@@ -98,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
         frame[names or list(frame.columns)].to_csv(sys.stdout, index=False)
         return 0
     if frame.empty:
-        print("No matching rows.")
+        print(f"No matching rows{_recorded(options.directory, options.where)}.")
         return 0
     if names:
         _print([(name, name, fmt.table_cell) for name in names], frame)
@@ -110,6 +114,8 @@ def main(argv: Sequence[str]) -> int:
         print("  ".join(f"{name}={value}" for name in shared if (value := frame[name].iloc[0]) != ""))
     left_out = _print([column for column in main if column[0] not in shared], frame, droppable=_LEAST)
     print(_legend([name for name, _, _ in main if name not in {*shared, *left_out}], frame))
+    if "ntk" in set(frame["kernel"]):
+        print("ntk: the NTK at initialisation, the after kernel later")
     if left_out:
         print(f"Columns that do not fit: {', '.join(left_out)} (--columns picks them).")
     return 0
@@ -159,6 +165,19 @@ def _names(text: str) -> list[str]:
     dashes = ["-" if name.startswith("-") else "" for name in names]
     plain = [name.removeprefix("-") for name in names]
     return [dash + _COLUMN_OF.get(name, name) for dash, name in zip(dashes, plain, strict=True)]
+
+
+def _recorded(directory: Path, where: str | None) -> str:
+    """The values of the main columns that a condition without matching rows names, as the end of a sentence."""
+    named = [(name, show) for name, _, show in _MAIN[:_KEYS] if re.search(rf"\b{name}\b", where or "")]
+    if not named:
+        return ""
+    frame, text = results(directory), ""
+    for name, show in named:
+        found = [show(value) for value in sorted(frame[name].dropna().unique())]
+        more = f" and {len(found) - _VALUES} more" if len(found) > _VALUES else ""
+        text += f"; {name} is one of {', '.join(found[:_VALUES])}{more}"
+    return text
 
 
 def _legend(columns: Sequence[str], frame: pd.DataFrame) -> str:

@@ -147,8 +147,8 @@ class Invariance(Measure):
         for fraction in self.crop_fraction:
             if _cuts_nothing(fraction, height, width):
                 log.warning(
-                    "measure.crop_fraction: %.4g cuts nothing off images of %dx%d pixels, so that zoom invariance is "
-                    "1; %s.",
+                    "measure.crop_fraction: %.4g cuts nothing off images of %dx%d pixels, so that this zoom invariance "
+                    "is not measured; %s.",
                     fraction,
                     height,
                     width,
@@ -156,8 +156,12 @@ class Invariance(Measure):
                 )
 
     def of_images(self, phi: BlockSource, images: Float[Tensor, "n c h w"], per_layer: bool) -> Numbers:
-        """shift_invariance, ..., and for further strengths shift_2px_invariance, zoom_0.75_invariance, ..."""
-        return {**invariances(phi, images, self, per_layer=per_layer)}
+        """shift_invariance, ..., and for further strengths shift_2px_invariance, zoom_0.75_invariance, ...
+
+        A zoom that cuts nothing off these images is None: 1 would say that the kernel is invariant to it.
+        """
+        found = invariances(phi, images, self, per_layer=per_layer)
+        return {**dict.fromkeys(self.strengths()), **found}
 
 
 def invariances(
@@ -171,10 +175,16 @@ def invariances(
     """Invariances by name; every image is embedded once, and once for each version of it.
 
     images: floats (n, c, h, w); all are used, so take `sample_images` first. options: the strengths, the paper's by
-    default. per_layer: also of each layer, as LAYER/NAME, at no further cost. Memory: two blocks of `images_at_once`
-    embeddings, by default as many as the embedding takes in one batch. Raises UserError for no images.
+    default; a zoom that cuts nothing off these images is left out. per_layer: also of each layer, as LAYER/NAME, at no
+    further cost. Memory: two blocks of `images_at_once` embeddings, by default as many as the embedding takes in one
+    batch. Raises UserError for no images.
     """
-    return _measure(phi, images, (options or Invariance()).strengths(), per_layer, images_at_once)
+    strengths = {
+        name: (transform, strength)
+        for name, (transform, strength) in (options or Invariance()).strengths().items()
+        if not (transform == "zoom" and strength is not None and _cuts_nothing(strength, *images.shape[-2:]))
+    }
+    return _measure(phi, images, strengths, per_layer, images_at_once)
 
 
 def invariance(

@@ -25,7 +25,7 @@ NOTE = (
     "over seeds and images takes both as drawn. Each p-value names the effect for which it tests: the claimed one, and "
     "its opposite; below 0.05 that is shown. It is joint, corrected over all comparisons of the claim; below it the "
     "p-values of this comparison alone, without the correction, and of Student's t. Detectable is the effect that so "
-    "many seeds with this spread would show in 80 % of sweeps."
+    "many seeds with this spread would show in 80 % of sweeps; none: too few seeds to show any that often."
 )
 
 

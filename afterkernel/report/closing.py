@@ -24,10 +24,11 @@ def _claim_line(finding: Finding, *, several: bool) -> str:
         return f"{line} ({finding.reason})"
     if found.decisive is None:
         return f"{line} (not measured: {found.part.title}, since {found.reason})"
-    return f"{line} ({_effect(found, found.decisive, several=several)})"
+    effect = _effect(found, found.decisive, several=several, verdict=finding.verdict)
+    return f"{line} ({effect})"
 
 
-def _effect(found: PartFinding, one: Comparison, *, several: bool) -> str:
+def _effect(found: PartFinding, one: Comparison, *, several: bool, verdict: str) -> str:
     part, test = found.part, found.deciding_test(one)
     where = [one.sample.data if several else "", one.sample.network, one.sample.place]
     place = ", ".join(filter(None, where))
@@ -38,5 +39,7 @@ def _effect(found: PartFinding, one: Comparison, *, several: bool) -> str:
     if one.test.low is not None and one.test.high is not None:
         low, high = (fmt.number(bound, part.decimals) for bound in (one.test.low, one.test.high))
         effect += f", 95 % interval [{low}, {high}]"
-    shown = "" if test and test.shown and test.claimed else f"; {shown_effect(found, one)}"
+    shown = "" if verdict == "confirmed" else f"; {shown_effect(found, one)}"
+    if verdict == "refuted" and test and test.claimed:  # claimed for some, shown for all
+        shown += " for each pair of data and network"
     return f"{part.title} {effect}; {place}, {fmt.plural(one.test.n, 'seed')}{shown}"

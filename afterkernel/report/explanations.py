@@ -63,11 +63,15 @@ def _parts(found: Sequence[PartFinding]) -> str:
 
 
 def change_of(finding: Finding) -> str:
-    """In one sentence what would change the verdict on a claim, by the part on which it depends; empty if unknown."""
+    """What would change the verdict on a claim, by the part on which it depends; empty if unknown."""
     part = finding.decisive
     if part is None:
         return ""
-    return _of_part(finding, part, named=len(finding.parts) > 1)
+    sentence = _of_part(finding, part, named=len(finding.parts) > 1)
+    alike = sum(one.verdict == part.verdict for one in finding.parts) - 1
+    if alike and part.verdict != "confirmed":  # a claim is confirmed by all parts, and loses that by any
+        sentence += f" {fmt.plural(alike, 'other part')} {'is' if alike == 1 else 'are'} {part.verdict} too."
+    return sentence
 
 
 def what_would_change(finding: Finding) -> list[str]:
@@ -91,12 +95,13 @@ def shown_effect(found: PartFinding, one: Comparison) -> str:
 def direction(part: Part) -> str:
     """How the sign of an effect is to be read, and what the part claims: after kernel minus NTK; claimed: lower."""
     before, after = part.sides
+    some = " for some pairs of data and network, not for all" if part.quantifier == "some but not all" else ""
     if not before and not after:
-        return f"claimed: {part.region.effect}"
+        return f"claimed: {part.region.effect}{some}"
     slope = "per tenfold" in part.unit
     sides = f"change from {before} to {after}" if slope else f"{after} minus {before}"
     claimed = {"lower": "negative", "higher": "positive"}.get(part.region.effect, part.region.effect)
-    return f"{sides}; claimed: {claimed}"
+    return f"{sides}; claimed: {claimed}{some}"
 
 
 def p_text(p_value: float | None) -> str:
@@ -211,7 +216,15 @@ def _if_decided(finding: Finding, found: PartFinding) -> str:
     wanted = "no number of seeds shows an effect of this size on these images"
     if seeds is not None:
         wanted = _seeds(one, seeds)
-    return f"of the open comparisons the clearest is {place_of(one)} ({shown_effect(found, one)}): {wanted}."
+    clearest = f"the clearest is {place_of(one)} ({shown_effect(found, one)}): {wanted}."
+    counted = [other for pair in found.pairs for other in pair.comparisons]
+    if found.part.quantifier != "all" or len(counted) == 1:
+        return f"of the open comparisons {clearest}"
+    open_ones = fmt.plural(sum(not other.holds_alone for other in counted), "open comparison")
+    return (
+        f"it would be confirmed only if the {open_ones} held too, and refuted if the opposite were shown for a pair of "
+        f"data and network somewhere, and the claim for it nowhere; of the open comparisons {clearest}"
+    )
 
 
 def _seeds(one: Comparison, seeds: int) -> str:

@@ -106,14 +106,12 @@ def _figures(section: Section, errors: pd.DataFrame, changes: pd.DataFrame, file
     )
     invariances = figure_invariances.invariance_changes(changes)
     if len(invariances):
-        trivial = table_data.unchanged(rows)
-        note = f" 1 by construction, since these images do not change: {', '.join(trivial)}." if trivial else ""
         yield files.figure(
             f"{section.slug}_invariances",
             figure_invariances.result(invariances),
             "Invariance of each kernel's embedding under transforms of the images, at initialisation (open) and at the "
             "last snapshot (filled). Further right is more invariant; for swap, which exchanges two quadrants, further "
-            f"left is more global. {mean}.{note}{evaluation}",
+            f"left is more global. {mean}.{evaluation}",
             figure_invariances.draw(invariances, rates),
         )
 

@@ -91,17 +91,6 @@ def changes(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def unchanged(rows: pd.DataFrame, tolerance: float = 1e-3) -> list[str]:
-    """The invariances that are trivial, since their transform changes no image: all are 1 within the tolerance.
-
-    Other kernels than the NTK count only where there is none: the 1e-4 added to their smaller norms may exceed it.
-    """
-    ntk = rows[rows["kernel"] == "ntk"]
-    rows = rows if ntk.empty else ntk
-    invariances = [term for term in measured(rows) if term.topic == "invariance"]
-    return [term.short for term in invariances if bool(((rows[term.name].dropna() - 1).abs() <= tolerance).all())]
-
-
 def health(rows: pd.DataFrame) -> pd.DataFrame:
     """How the SVMs ended, by panel, learning rate, kernel and stage, over seeds; with the largest of the gaps."""
 

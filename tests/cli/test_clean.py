@@ -99,7 +99,7 @@ def test_yes_removes_what_costs_nothing(sweep, capsys):
     )
     assert len(gone) == 6
     assert not (sweep / "mlp-0" / "tiles").exists()
-    assert "removed 800 B of checkpoints (a training in progress); cost: nothing: training has ended" in out
+    assert "removed 800 B of checkpoints (checkpoints of training); cost: nothing: training has ended" in out
     assert clean(capsys, sweep, "--yes").splitlines()[0] == "nothing to remove"
 
 

@@ -24,7 +24,7 @@ def test_table_shows_rounded_numbers_and_what_all_rows_share(sweep, capsys):
     assert lines[0] == "sweep=demo  dataset=mnist  minus=3  plus=8  svm_backend=exact"
     assert lines[1].split()[:5] == ["arch", "lr", "seed", "epoch", "kernel"]
     assert lines[2].split()[:6] == ["vgg", "0.03", "0", "0", "ntk", "5.25"]
-    assert len(lines) == 6
+    assert lines[6:] == ["ntk: the NTK at initialisation, the after kernel later"]
     legend = "svm %, net %: test error; shift, rot, zoom, swap: invariances; conv: SVM converged"
     assert lines[5].removesuffix("; \N{EN DASH}: not measured") == legend
     assert lines[1].index("kernel") == lines[2].index("ntk") == lines[4].index("ntk")
@@ -68,9 +68,17 @@ def test_sql_prints_what_it_gives(sweep, capsys):
         main([str(sweep), "--sql", query, "--where", "epoch = 1"])
 
 
-def test_an_empty_result_is_reported(sweep, capsys):
-    assert main([str(sweep), "--where", "epoch == 9"]) == 0
-    assert capsys.readouterr().out == "No matching rows.\n"
+@pytest.mark.parametrize(
+    ("where", "recorded"),
+    [
+        ("epoch == 9", "; epoch is one of 0, 1, 5"),
+        ("kernel = 'after' and epoch > 0", "; epoch is one of 0, 1, 5; kernel is one of conjugate, ntk"),
+        ("margin > 1e9", ""),
+    ],
+)
+def test_an_empty_result_names_the_values_that_are_recorded(sweep, capsys, where, recorded):
+    assert main([str(sweep), "--where", where]) == 0
+    assert capsys.readouterr().out == f"No matching rows{recorded}.\n"
 
 
 @pytest.mark.parametrize("option", ["--columns=epok", "--sort=-epok"])

@@ -94,7 +94,7 @@ def test_nothing_is_embedded_twice(monkeypatch):
         return block(self, x, out)
 
     monkeypatch.setattr(IndependenceChecked, "block", counted)
-    measured(net(), problem(50, 20), num_images=10, gram_images=30)
+    measured(net(), problem(50, 20), num_images=10, gram_images=30, crop_fraction=[0.5])
     assert sum(seen) == 7 * 10 + 20  # the images of the invariances, and the Gram matrix of all test images
     seen.clear()
     measured(net(), problem(50, 20), num_images=10, gram_images=30, per_layer=True)

@@ -127,6 +127,15 @@ def test_a_rate_that_did_not_reach_a_loss_is_left_out_there_with_the_reason():
     assert found.verdict == "confirmed"
 
 
+def test_seeds_without_a_value_at_the_other_rates_are_told_from_those_of_a_rate_that_is_left_out():
+    frame = at_losses(by_rate(-0.01), close(0.01), losses=LEVELS)
+    some = frame[(frame["learning_rate"] != 0.1) | (frame["seed"] > 0) | (frame["train_loss"] > 0.1)]
+    texts = {one.sample.loss: one.sample.left_out for _, one in finding("c5", some).comparisons}
+    assert texts[0.05] == (
+        f"learning rate 0.01: 10 of 10 seeds ({NOT_REACHED}); other learning rates: 1 of 10 seeds ({NOT_REACHED})"
+    )
+
+
 def test_the_initialisation_is_no_snapshot_of_an_after_kernel():
     found = finding("c5", at_losses(by_rate(-0.01), close(), losses=(0.4,)))
     ((_, one),) = found.comparisons

@@ -122,12 +122,6 @@ def test_pairs_have_sections_of_their_own(write_run, tmp_path, read):
     assert "Figure 8." in text
 
 
-def test_a_transform_without_effect_is_reported_in_the_caption(write_run, tmp_path, read):
-    write_run({0: 0.1, 1: 0.02}, kernel_fields={"zoom_invariance": 0.9999})
-    text, _ = read(build(tmp_path))
-    assert "1 by construction, since these images do not change: zoom invariance." in text
-
-
 def test_settings_provenance_and_command(write_run, tmp_path, read):
     command = ["python", "-m", "afterkernel", "name=a b"]
     write_run({0: 0.1, 1: 0.02}, rate=0.1, provenance={"command": command, "versions": {"torch": "2.9"}})
