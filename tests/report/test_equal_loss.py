@@ -19,7 +19,7 @@ losses = st.floats(1e-4, 2.0)
 
 
 def trajectory(found, value=lambda loss: loss):
-    return Trajectory(np.array(found, dtype=float), [Reading(value(loss)) for loss in found])
+    return Trajectory(list(found), [Reading(value(loss)) for loss in found])
 
 
 @given(losses, st.floats(1.0, 3.0), st.floats(0.0, 1.0), st.floats(-2, 2), st.floats(-1, 1))
@@ -67,9 +67,9 @@ def test_the_first_pair_on_the_way_down_counts():
 
 
 def test_a_snapshot_without_a_number_gives_none():
-    soft = Trajectory(np.array([0.2, 0.08]), [Reading(1.0), Reading(missing=SOFT)])
+    soft = Trajectory([0.2, 0.08], [Reading(1.0), Reading(missing=SOFT)])
     assert soft.at(0.1).missing == SOFT
-    diverged = Trajectory(np.array([0.2, np.nan]), [Reading(1.0), Reading(missing=DIVERGED)])
+    diverged = Trajectory([0.2, math.nan], [Reading(1.0), Reading(missing=DIVERGED)])
     assert diverged.at(0.1).missing == DIVERGED
 
 
