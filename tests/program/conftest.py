@@ -23,7 +23,7 @@ SMALL = [
 class Program:
     """`program("status", "runs", cwd=folder)` runs `python -m afterkernel status runs`; the finished process.
 
-    `harm` and `mark` cause faults (see tests/sweep/harm).
+    Its workers are forked too (see fork_workers). `harm` and `mark` cause faults (see tests/sweep/harm).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,17 +33,26 @@ class Program:
         assert self.server.stdout.readline() == "ready\n"
 
     def __call__(self, *words, cwd, **harm) -> subprocess.CompletedProcess[str]:
-        self.commands += 1
-        out, err = (self.folder / f"{self.commands}.{name}" for name in ("out", "err"))
+        return self.at_once(words, 1, cwd=cwd, **harm)[0]
+
+    def at_once(self, words, times, *, cwd, **harm) -> list[subprocess.CompletedProcess[str]]:
+        """The same command, several times at once."""
         given = {
             "words": last_of_each(map(str, words)),
             "cwd": str(cwd),
             "environment": environment(**harm) | {"COLUMNS": "200"},
         }
-        self.server.stdin.write(json.dumps(given | {"out": str(out), "err": str(err)}) + "\n")
+        files = []
+        for _ in range(times):
+            self.commands += 1
+            files.append({name: str(self.folder / f"{self.commands}.{name}") for name in ("out", "err")})
+        self.server.stdin.write(json.dumps([given | its_files for its_files in files]) + "\n")
         self.server.stdin.flush()
-        code = int(self.server.stdout.readline())
-        return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
+        codes = json.loads(self.server.stdout.readline())
+        return [
+            subprocess.CompletedProcess(words, code, *(Path(file).read_text() for file in its_files.values()))
+            for code, its_files in zip(codes, files, strict=True)
+        ]
 
     def end(self) -> None:
         self.server.stdin.close()
