@@ -34,7 +34,8 @@ sys.path.insert(0, str(Path(__file__).parent / "soak_machine"))
 import other_machine
 import preload  # noqa: F401
 from fork_workers import fork_workers
-from sweep_tools import GRID, last_of_each, numbers
+from forked_program import last_of_each
+from sweep_tools import GRID, numbers
 
 import afterkernel.__main__
 from afterkernel.records.files import REPLACED

@@ -29,6 +29,7 @@ def _fork(command: Sequence[str], keep_fds: Sequence[int], env: Mapping[str, str
         os.environ.update(env or {})
         _, _, module, *words = command
         sys.argv = [module, *words]
+        sys.modules.pop(module, None)  # runpy warns of a module that it finds there
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
