@@ -21,6 +21,7 @@ from _pytest.mark.expression import Expression  # noqa: E402
 typecheck.install()
 
 import torch  # noqa: E402
+from forked_program import program  # noqa: E402, F401
 from record_fixture import make_record  # noqa: E402, F401
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and the programs that they start too.

@@ -33,7 +33,9 @@ sys.path.insert(0, str(Path(__file__).parent / "program"))
 sys.path.insert(0, str(Path(__file__).parent / "soak_machine"))
 import other_machine
 import preload  # noqa: F401
-from sweep_tools import GRID, last_of_each, numbers
+from fork_workers import fork_workers
+from forked_program import last_of_each
+from sweep_tools import GRID, numbers
 
 import afterkernel.__main__
 from afterkernel.records.files import REPLACED
@@ -238,13 +240,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=60, help="faults for each number of processes")
     parser.add_argument("--processes", default="1,2", help="numbers of worker processes")
-    parser.add_argument("--small", action="store_true", help="runs of a second instead of many")
+    parser.add_argument("--small", action="store_true", help="runs of a second instead of many, in forked workers")
     parser.add_argument("options", nargs="*", default=[], help="options of the sweep, such as logger=none")
     parser.add_argument("--seed", type=int, default=None, help="of the random moments; by default another each time")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(10**6)
     print(f"seed {seed}", flush=True)
     words = [*GRID, *([] if options.small else LARGE), *options.options]
+    if options.small:
+        fork_workers()
     for processes in options.processes.split(","):
         folder = tempfile.mkdtemp(prefix="afterkernel-soak-")  # kept where the soak fails
         print(folder, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import Float, TypeCheckError
 from torch import Tensor
 
+from afterkernel.claims.readings import Reading
 from afterkernel.svm.checks import check_labels
 from afterkernel.text import closest
 
@@ -39,6 +41,14 @@ def paired(vectors: Vectors) -> None:
     pass
 
 
+@checked
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    x: Float[Tensor, "n p"]
+    labels: Float[Tensor, " n"]
+    name: str = ""
+
+
 def within():
     @checked
     def inner(x: Float[Tensor, " n"], count: int) -> Float[Tensor, " n"]:
@@ -63,6 +73,14 @@ def test_shapes():
             call()
 
 
+def test_fields_of_dataclasses():
+    x, labels = torch.zeros(2, 3), torch.zeros(2)
+    assert Labelled(x, labels=labels).x is x
+    for wrong in ((x, labels, 1), (x, labels.int()), (x, torch.zeros(3))):
+        with pytest.raises(BeartypeCallHintViolation):
+            Labelled(*wrong)
+
+
 def test_functions_that_are_defined_again_at_each_call():
     for _ in range(2):
         assert within()(torch.zeros(2), 2).shape == (2,)
@@ -74,5 +92,7 @@ def test_functions_that_are_defined_again_at_each_call():
 def test_the_package_is_checked():
     with pytest.raises(BeartypeCallHintViolation):
         closest(3, ["a"])
+    with pytest.raises(BeartypeCallHintViolation):
+        Reading("1")
     with pytest.raises(BeartypeCallHintViolation, match="n is 3 which does not equal the existing value of 2"):
         check_labels(torch.zeros(2), torch.zeros(2, 3))

@@ -4,6 +4,7 @@ An int fits where a float is asked for. jaxtyping alone would check the argument
 `inspect`.
 """
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Hashable
@@ -37,6 +38,9 @@ def of_signature(function: FunctionType) -> Callable:
 
 def checked(function: Any, by_jaxtyping: Callable) -> Any:
     """The function or the class with its check; `by_jaxtyping` checks signatures for jaxtyping."""
+    if dataclasses.is_dataclass(function) and isinstance(function.__dict__.get("__init__"), FunctionType):
+        function.__init__ = checked(function.__init__, by_jaxtyping)
+        return function
     if not isinstance(function, FunctionType) or "<locals>" in function.__qualname__:
         return _jaxtyped(function, typechecker=by_jaxtyping)
     hints = {name: _resolved(hint, function.__globals__) for name, hint in function.__annotations__.items()}

@@ -10,6 +10,7 @@ a difference might be that of the losses.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,9 +32,7 @@ from afterkernel.claims.readings import (
 from afterkernel.claims.stats import mean_over_seeds
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
 WIDEST = 3.0
 LOSSES_DIFFER = "losses differ"
@@ -46,26 +45,25 @@ _EQUAL = 1e-9
 class Trajectory:
     """One run after its initialisation, snapshot by snapshot in the order of steps: training losses and readings."""
 
-    losses: NDArray[np.float64]
+    losses: list[float]
     readings: list[Reading]
 
     def at(self, loss: float) -> Reading:
         """The reading at a training loss; `missing` says why there is none."""
-        import numpy as np
-
         if any(one.missing == DIVERGED for one in self.readings):
             return Reading(missing=DIVERGED)
-        near = np.flatnonzero(np.abs(self.losses - loss) <= _EQUAL * loss)
-        above, below = self.losses[:-1], self.losses[1:]
-        pairs = np.flatnonzero((above >= loss) & (loss >= below))
-        if near.size and not (pairs.size and pairs[0] + 1 < near[0]):
-            return self.readings[int(near[0])]
-        if not (self.losses < loss).any():
+        near = next((place for place, one in enumerate(self.losses) if abs(one - loss) <= _EQUAL * loss), None)
+        pairs = enumerate(itertools.pairwise(self.losses))
+        above = next((place for place, (higher, lower) in pairs if higher >= loss >= lower), None)
+        if near is not None and (above is None or near <= above + 1):
+            return self.readings[near]
+        if not any(one < loss for one in self.losses):
             return Reading(missing=NOT_REACHED)
-        if not pairs.size or above[pairs[0]] > WIDEST * below[pairs[0]]:
+        if above is None or self.losses[above] > WIDEST * self.losses[above + 1]:
             return Reading(missing=NOT_BRACKETED)
-        places = self._around(int(pairs[0]), loss)
-        return _combined([self.readings[place] for place in places], _lagrange(np.log(self.losses[places] / loss)))
+        places = self._around(above, loss)
+        weights = _lagrange([math.log(self.losses[place] / loss) for place in places])
+        return _combined([self.readings[place] for place in places], weights)
 
     def _around(self, above: int, loss: float) -> list[int]:
         """The two snapshots that bracket a loss, and the nearer one next to them if that lets a curve be followed.
@@ -110,7 +108,7 @@ def rate_slopes(rows: pd.DataFrame, column: str, scale: float = 1.0) -> list[Sam
         return []
     samples = []
     for unit, group in by_unit(columns_of(rows, column), []):
-        rates = {float(str(rate)): trajectories(part, column, scale) for rate, part in group.groupby("learning_rate")}
+        rates = trajectories(group, "learning_rate", column, scale)
         named = names(unit, group)
         if len(rates) > 1:
             samples += [_slope(named, rates, loss) for loss in levels(group)]
@@ -129,9 +127,8 @@ def augmentation_differences(rows: pd.DataFrame, augmentation: str, column: str)
         if augmentation not in set(group["augment"]):
             continue
         pair = group[group["augment"].isin([NO_AUGMENTATION, augmentation])]
-        sides = {
-            name: trajectories(pair[pair["augment"] == name], column, 1.0) for name in (NO_AUGMENTATION, augmentation)
-        }
+        found = trajectories(pair, "augment", column)
+        sides = {name: found.get(name, {}) for name in (NO_AUGMENTATION, augmentation)}
         if all(sides.values()):
             named, rate = names(unit, pair), float(unit[4])
             samples += [_augmentation(named, sides, rate, loss) for loss in levels(pair) or _largest_final_loss(pair)]
@@ -149,14 +146,17 @@ def _largest_final_loss(rows: pd.DataFrame) -> list[float]:
     return [float(ended["train_loss"].max())] if len(ended) else []
 
 
-def trajectories(rows: pd.DataFrame, column: str, scale: float = 1.0) -> dict[int, Trajectory]:
-    """A column times `scale` of each run, by seed."""
-    trained = rows[rows["epoch"] > 0].sort_values(["seed", "step"], kind="stable").drop_duplicates(["seed", "step"])
-    losses, found = trained["train_loss"].to_numpy(dtype=float), readings(trained, column, scale)
-    places: dict[int, list[int]] = {}
-    for place, seed in enumerate(trained["seed"]):
-        places.setdefault(int(seed), []).append(place)
-    return {seed: Trajectory(losses[at], [found[place] for place in at]) for seed, at in places.items()}
+def trajectories(rows: pd.DataFrame, by: str, column: str, scale: float = 1.0) -> dict[Any, dict[int, Trajectory]]:
+    """A column times `scale` of each run: by the values of the column `by` in order, then by seed."""
+    keys = [by, "seed", "step"]
+    trained = rows[rows["epoch"] > 0].sort_values(keys, kind="stable").drop_duplicates(keys)
+    found: dict[Any, dict[int, Trajectory]] = {side: {} for side in sorted(rows[by].unique())}
+    columns = trained[by], trained["seed"], trained["train_loss"].astype(float), readings(trained, column, scale)
+    for side, seed, loss, reading in zip(*columns, strict=True):
+        run = found[side].setdefault(int(seed), Trajectory([], []))
+        run.losses.append(loss)
+        run.readings.append(reading)
+    return found
 
 
 def _slope(named: Mapping[str, Any], rates: Mapping[float, Runs], loss: float) -> Sample:
@@ -198,11 +198,9 @@ def _slope_weights(rates: Sequence[float]) -> list[float]:
     return [one / math.fsum(other * other for other in centred) for one in centred]
 
 
-def _lagrange(places: NDArray[np.float64]) -> list[float]:
+def _lagrange(places: Sequence[float]) -> list[float]:
     """The weights of values at these places whose sum is their polynomial of least degree at 0."""
-    import numpy as np
-
-    return [float(np.prod([other / (other - one) for other in places if other != one])) for one in places]
+    return [math.prod(other / (other - one) for other in places if other != one) for one in places]
 
 
 def _combined(found: Sequence[Reading], weights: Sequence[float]) -> Reading:

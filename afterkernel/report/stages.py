@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from afterkernel import text as fmt
 from afterkernel.claims.equal_loss import levels, trajectories
+from afterkernel.claims.readings import columns_of
 from afterkernel.claims.stats import columns, mean_over_seeds
 
 if TYPE_CHECKING:
@@ -60,11 +61,12 @@ def at_losses(rows: pd.DataFrame, terms: list[Term]) -> pd.DataFrame:
     import pandas as pd
 
     found = []
+    measured = {term: trajectories(columns_of(rows, term.name), "learning_rate", term.name) for term in terms}
     for rate, group in rows.groupby("learning_rate"):
-        for term in terms:
-            runs = trajectories(group, term.name)
-            for loss in levels(group):
-                values = [one.value for run in runs.values() if not (one := run.at(loss)).missing]
+        losses = levels(group)
+        for term, by_rate in measured.items():
+            for loss in losses:
+                values = [one.value for run in by_rate[rate].values() if not (one := run.at(loss)).missing]
                 if (mean := mean_over_seeds(values, term.bounds)) is not None:
                     keys = {"measure": term.name, "learning_rate": rate, "epoch": loss}
                     found.append({**keys, **columns(mean)})

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -232,18 +230,17 @@ def test_an_upload_that_fails_is_one_sentence_and_leaves_what_is_built(undrawn, 
     assert (undrawn / "dashboard" / "workspace.json").is_file()
 
 
-def upload(folder, server):
-    environment = os.environ | {"WANDB_BASE_URL": server.address, "WANDB_API_KEY": "a" * 40, "OMP_NUM_THREADS": "1"}
+def upload(program, folder, server):
+    environment = os.environ | {"WANDB_BASE_URL": server.address, "WANDB_API_KEY": "a" * 40}
     environment.pop("WANDB_SERVICE", None)
-    command = [sys.executable, "-m", "afterkernel", "dashboard", str(folder), "--upload"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return program("dashboard", folder, "--upload", cwd=folder.parent, given=environment)
 
 
-def test_views_are_saved_once_and_updated_from_there_on(swept, tmp_path):
+def test_views_are_saved_once_and_updated_from_there_on(program, swept, tmp_path):
     folder = tmp_path / "tiny"
     shutil.copytree(swept.folder, folder)
     with serving() as server:
-        done = upload(folder, server)
+        done = upload(program, folder, server)
         assert done.returncode == 0, done.stderr
         assert done.stderr == f"afterkernel: 4 W&B runs are not uploaded: wandb-sync {folder} uploads them.\n"
         urls = done.stdout.splitlines()[-2:]
@@ -265,7 +262,7 @@ def test_views_are_saved_once_and_updated_from_there_on(swept, tmp_path):
         # The deleted view is created again; the other one is updated.
         del server.views[report["id"]]
         server.views[workspace["id"]]["displayName"] = "changed by hand"
-        done = upload(folder, server)
+        done = upload(program, folder, server)
         assert done.returncode == 0, done.stderr
         assert {view["displayName"] for view in server.views.values()} == {"afterkernel: tiny", "After kernels: tiny"}
         assert len(server.views) == 2

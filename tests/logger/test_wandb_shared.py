@@ -19,7 +19,7 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def sent(tmp_path_factory):
+def sent(tmp_path_factory, program):
     """Runs the program against a server; returns the server and the folder of the run, once for each words."""
     made = {}
 
@@ -30,8 +30,7 @@ def sent(tmp_path_factory):
             with serving() as server:
                 environment |= {"WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": server.address}
                 environment |= {"WANDB_X_STATS_SAMPLING_INTERVAL": "0.2", "WANDB_DATA_DIR": str(folder / "data")}
-                command = [sys.executable, "-m", "afterkernel", *SMALL, f"output_dir={folder}/runs", *words]
-                done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=folder)
+                done = program(*SMALL, f"output_dir={folder}/runs", *words, cwd=folder, given=environment)
             assert done.returncode == 0, done.stderr
             assert server.unknown == []
             assert "W&B" not in done.stdout + done.stderr
@@ -117,21 +116,20 @@ def test_references_are_paths_and_checksums_without_files(sent):
         assert entries[path.name]["size"] == path.stat().st_size
 
 
-def test_files_that_wait_offline_are_uploaded_by_wandb_sync(tmp_path):
+def test_files_that_wait_offline_are_uploaded_by_wandb_sync(program, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     folder = tmp_path / "my secret place"
     folder.mkdir()
 
-    def program(*words):
-        command = [sys.executable, "-m", "afterkernel", *words]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=folder)
+    def output(*words):
+        done = program(*words, cwd=folder, given=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    program(*SMALL[:-1], "logger.wandb.share=full")
+    output(*SMALL[:-1], "logger.wandb.share=full")
     with serving() as server:
         environment |= {"WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": server.address}
-        assert program("wandb-sync", "runs").count(": uploaded") == 1
+        assert output("wandb-sync", "runs").count(": uploaded") == 1
     (weights, _) = sorted(folder.glob("runs/default/*/snapshots/*.pt"))
     assert weights.read_bytes() in [body for path, body in server.uploads.items() if path.endswith(weights.name)]
     assert len(server.artifacts) == 7

@@ -1,12 +1,9 @@
-"""The real program, run as a user runs it: one small sweep that many tests use."""
+"""One small sweep of the real program that many tests use."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from sweep_tools import SIX, environment, last_of_each, numbers
+from sweep_tools import SIX, numbers
 
 SMALL = [
     "arch.budget=1500",
@@ -18,44 +15,6 @@ SMALL = [
     "dataset.max_train=60",
     "dataset.max_test=30",
 ]
-
-
-class Program:
-    """`program("status", "runs", cwd=folder)` runs `python -m afterkernel status runs`; the finished process.
-
-    `harm` and `mark` cause faults (see tests/sweep/harm).
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.commands = folder, 0
-        command = [sys.executable, str(Path(__file__).with_name("forkserver.py"))]
-        self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder)
-        assert self.server.stdout.readline() == "ready\n"
-
-    def __call__(self, *words, cwd, **harm) -> subprocess.CompletedProcess[str]:
-        self.commands += 1
-        out, err = (self.folder / f"{self.commands}.{name}" for name in ("out", "err"))
-        given = {
-            "words": last_of_each(map(str, words)),
-            "cwd": str(cwd),
-            "environment": environment(**harm) | {"COLUMNS": "200"},
-        }
-        self.server.stdin.write(json.dumps(given | {"out": str(out), "err": str(err)}) + "\n")
-        self.server.stdin.flush()
-        code = int(self.server.stdout.readline())
-        return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
-
-    def end(self) -> None:
-        self.server.stdin.close()
-        self.server.stdout.close()
-        self.server.wait()
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory):
-    started = Program(tmp_path_factory.mktemp("program"))
-    yield started
-    started.end()
 
 
 @pytest.fixture(scope="session")

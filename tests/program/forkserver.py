@@ -1,7 +1,7 @@
 """A process that has imported what the program imports, and forks once a command: a start costs no imports then.
 
-A command comes as one line of JSON on standard input: the words, the folder, the environment, and the files that take
-its output. Its exit code is the answer.
+One line of JSON on standard input has the commands to run at once: of each the words, the folder, the environment, and
+the files that take its output. Their exit codes are the answer.
 """
 
 import json
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import preload  # noqa: F401
+from fork_workers import fork_workers
 
 # A new interpreter finds it on its PYTHONPATH.
 HARM = str(Path(__file__).parents[1] / "sweep" / "harm" / "sitecustomize.py")
@@ -26,13 +27,21 @@ def become(words, cwd, environment, out, err):
     os.environ.update(environment)
     if "HARM" in environment:
         runpy.run_path(HARM)
+    fork_workers()
     sys.argv = ["afterkernel", *words]
     runpy.run_module("afterkernel", run_name="__main__", alter_sys=True)
 
 
+def fork(command):
+    """The process ID of a process that becomes a command."""
+    if (child := os.fork()) == 0:
+        become(**command)
+        sys.exit()
+    return child
+
+
 print("ready", flush=True)
 while line := sys.stdin.readline():
-    if (child := os.fork()) == 0:
-        become(**json.loads(line))
-        break
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    children = [fork(command) for command in json.loads(line)]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    print(json.dumps(codes), flush=True)

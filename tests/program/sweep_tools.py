@@ -1,11 +1,11 @@
 """Helpers for tests of interrupted sweeps: a small grid, injected faults, and the numbers of a sweep to compare."""
 
 import dataclasses
-import os
 import subprocess
 import sys
 import time
-from pathlib import Path
+
+from forked_program import environment, last_of_each
 
 from afterkernel.records import read_records
 
@@ -26,22 +26,6 @@ GRID = [
     "sweep.name=s",
 ]
 SIX = [*GRID, "seed=0,1,2", "logger=none"]
-HARM = Path(__file__).parents[1] / "sweep" / "harm"
-
-
-def last_of_each(words):
-    """Words of a command line; of those that set one option the last alone, as the program takes only one."""
-    kept = {word.partition("=")[0].lstrip("+") if "=" in word else place: word for place, word in enumerate(words)}
-    return list(kept.values())
-
-
-def environment(harm=None, mark=None):
-    """The environment of a program, optionally with injected faults (see tests/sweep/harm)."""
-    found = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    if harm is not None:
-        path = [str(HARM), *filter(None, [os.environ.get("PYTHONPATH")])]
-        found |= {"HARM": harm, "HARM_MARK": str(mark), "PYTHONPATH": os.pathsep.join(path)}
-    return found
 
 
 def start(words, cwd, **harm):

@@ -101,10 +101,11 @@ def test_a_dry_run_runs_nothing(program, tmp_path):
     assert "4 runs, 2 finished, 2 to do" in done.stdout
 
 
-def test_four_processes_on_one_sweep_do_each_run_once(tmp_path):
-    words = [*GRID, "logger=none", "arch=mlp", "seed=range(0,40)", "training.epochs=0", "snapshot.epochs=[0]"]
-    processes = [start(words, tmp_path) for _ in range(4)]
-    outputs = [process.communicate(timeout=500) for process in processes]
+def test_four_processes_on_one_sweep_do_each_run_once(program, tmp_path):
+    words = [*GRID, "logger=none", "arch=mlp", "seed=range(0,40)", "measure.names=[]"]
+    words += ["training.epochs=0", "snapshot.epochs=[0]"]
+    processes = program.at_once(words, 4, cwd=tmp_path)
+    outputs = [(process.stdout, process.stderr) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, outputs
     # A process names a run that it did itself by its options and numbers; one of another process is left or skipped.
     done = [seed for out, _ in outputs for seed in re.findall(r"^\[\d+/40\] .*seed (\d+): NTK ", out, re.M)]

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from sweep_tools import last_of_each, start
+from forked_program import last_of_each
+from sweep_tools import start
 
 SMALL = [
     "arch=mlp",
