@@ -9,10 +9,8 @@ import io
 import json
 import os
 import re
-import signal
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     import altair as alt
 
 _SCALE, _DPI = 1.5, 144
-# The process that draws ends after so long without a figure.
-_IDLE_S = 20
 # Characters that need no escape in a data URI within double quotes.
 _PLAIN = " /:=,;'()!*@$?[]{}|~^`&\n"
 
@@ -35,22 +31,14 @@ _PLAIN = " /:=,;'()!*@$?[]{}|~^`&\n"
 class PageFigure:
     """A figure of the page: `alt` says what it shows, `caption` what its marks are, `spec` is its Vega-Lite chart.
 
-    `drawn` gives the files' bytes by format, and `files` are their paths relative to the page.
+    `images` holds the files' bytes by format, and `files` their paths relative to the page.
     """
 
     alt: str
     caption: str
     spec: dict[str, Any]
-    drawn: Future[dict[str, bytes]]
+    images: dict[str, bytes]
     files: list[str]
-
-    @property
-    def images(self) -> dict[str, bytes]:
-        """The files' bytes by format; waits until they are drawn."""
-        try:
-            return self.drawn.result()
-        except BrokenExecutor:  # the process has died, perhaps of little memory
-            return images(self.spec, [file.rpartition(".")[2] for file in self.files])
 
     @property
     def source(self) -> str:
@@ -83,27 +71,6 @@ def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
     spec: dict[str, Any] = chart.to_dict(validate=False)
     spec.pop("config", None)
     return spec
-
-
-def draw(spec: dict[str, Any], formats: Sequence[str]) -> Future[dict[str, bytes]]:
-    """`images`, in a second process if the system allows one: this one prepares tables meanwhile."""
-    try:
-        return _drawing_process().submit(images, spec, formats)
-    except (OSError, BrokenExecutor):
-        drawn = Future[dict[str, bytes]]()
-        drawn.set_result(images(spec, formats))
-        return drawn
-
-
-@functools.cache
-def _drawing_process() -> Executor:
-    from joblib.externals.loky import ProcessPoolExecutor
-
-    # Ctrl-C is this process's to handle.
-    executor: Executor = ProcessPoolExecutor(
-        1, timeout=_IDLE_S, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
-    )
-    return executor
 
 
 def images(spec: dict[str, Any], formats: Iterable[str]) -> dict[str, bytes]:

@@ -56,7 +56,6 @@ def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -
         pages[f"data_{view.slug}.md"] = environment.get_template("section.md.j2").render(**shown, view=view)
     for name, text in pages.items():
         write_atomic(folder / name, text)
-    files.write_figures()
     findings = [card.finding for card in shown["cards"]]
     return WrittenReport(folder / "index.md", findings, files, progress_of(shown["lead"], known))
 

@@ -45,14 +45,11 @@ class ReportFiles:
         return dataclasses.replace(table, files=files)
 
     def figure(self, name: str, result: str, caption: str, chart: alt.TopLevelMixin) -> PageFigure:
-        """A figure for the page, whose files `write_figures` writes; `result` says what it shows."""
+        """Write a chart to figures/NAME in each format, and return it for the page; `result` says what it shows."""
         spec = figure_file.specification(chart)
-        files = [f"{FIGURES}/{name}.{kind}" for kind in self.figure_formats]
-        self.figures[name] = PageFigure(result, caption, spec, figure_file.draw(spec, self.figure_formats), files)
+        images = figure_file.images(spec, self.figure_formats)
+        for kind, image in images.items():
+            write_atomic(self.folder / FIGURES / f"{name}.{kind}", image)
+        files = [f"{FIGURES}/{name}.{kind}" for kind in images]
+        self.figures[name] = PageFigure(result, caption, spec, images, files)
         return self.figures[name]
-
-    def write_figures(self) -> None:
-        """Write figures/NAME in each format; waits until they are drawn."""
-        for figure in self.figures.values():
-            for file, image in zip(figure.files, figure.images.values(), strict=True):
-                write_atomic(self.folder / file, image)

@@ -2,9 +2,6 @@ import io
 import itertools
 import json
 import math
-import os
-import signal
-from concurrent.futures import BrokenExecutor, Future
 
 import altair as alt
 import pandas as pd
@@ -141,31 +138,6 @@ def test_one_description_gives_valid_deterministic_files(spec):
     alt.Chart.from_dict(spec | {"config": style.config("dark", 1)})  # raises for a spec that the schema refuses
 
 
-def test_a_figure_of_the_second_process_is_that_of_this_one(spec):
-    assert figure_file.draw(spec, ["png", "svg"]).result() == figure_file.images(spec, ["png", "svg"])
-
-
-@pytest.mark.parametrize("fault", ["dies", "has died", "is not allowed"])
-def test_without_a_second_process_this_one_draws(spec, fault, monkeypatch):
-    executor = figure_file._drawing_process.__wrapped__()
-    monkeypatch.setattr(figure_file, "_drawing_process", lambda: executor)
-    if fault == "is not allowed":
-        monkeypatch.setattr(executor, "submit", no_semaphores)
-    if fault == "has died":
-        assert executor.submit(os.kill, 0, 0).exception() is None
-        assert isinstance(executor.submit(os._exit, 1).exception(), BrokenExecutor)
-    drawn = figure_file.draw(spec, ["png", "svg"])
-    if fault == "dies":
-        (worker,) = executor._processes.values()
-        os.kill(worker.pid, signal.SIGKILL)
-    figure = figure_file.PageFigure("", "", spec, drawn, ["figures/a.png", "figures/a.svg"])
-    assert figure.images == figure_file.images(spec, ["png", "svg"])
-
-
-def no_semaphores(*words):
-    raise OSError(38, "Function not implemented")
-
-
 def test_every_figure_of_a_report_is_valid_by_the_schema(write_run, tmp_path):
     for seed, rate in itertools.product(range(2), (0.1, 0.01)):
         write_run({0: 0.1, 1: 0.04}, seed=seed, rate=rate, losses=(0.25,))
@@ -178,7 +150,7 @@ def test_every_figure_of_a_report_is_valid_by_the_schema(write_run, tmp_path):
 
 
 def test_the_description_of_a_figure_cannot_end_its_script(spec):
-    figure = figure_file.PageFigure("", "", spec | {"title": "</script><b>"}, Future(), [])
+    figure = figure_file.PageFigure("", "", spec | {"title": "</script><b>"}, {}, [])
     assert "<" not in figure.script
     assert json.loads(figure.script)["title"] == "</script><b>"
 
