@@ -32,6 +32,14 @@ def check_server(command: str) -> None:
         raise UserError(f"{address} can't be reached ({fault}): run {command} where there is a network.")
 
 
+def disable_error_reports() -> None:
+    """Keep W&B's client from reporting its own errors to its maker, unless the environment says otherwise.
+
+    Their tracebacks name local paths, and offline runs send them too. To be called before wandb is imported.
+    """
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+
+
 def knows_account() -> bool:
     """Whether the environment or `wandb login` gives an API key; the server is not asked whether it is valid."""
     from requests.utils import get_netrc_auth
@@ -42,6 +50,7 @@ def knows_account() -> bool:
 
 def server() -> str:
     """The address of the W&B server: from WANDB_BASE_URL or W&B's settings, else the public one."""
+    disable_error_reports()
     import wandb
 
     return str(wandb.setup().settings.base_url)

@@ -16,13 +16,15 @@ from afterkernel.records.logged_run import LoggedRun
 from afterkernel.records.metrics import EPOCH, PROGRESS, facts_of, numbers_of
 from afterkernel.records.record import Record
 from afterkernel.records.training_curve import TrainingPoint
-from afterkernel.wandb.account import reason
+from afterkernel.wandb.account import disable_error_reports, reason
 from afterkernel.wandb.describe import notes, tags
 from afterkernel.wandb.options import Wandb
 from afterkernel.wandb.overview import OVERVIEW, overview_of
 from afterkernel.wandb.shared import Console, log_code, log_files, repository
 
 log = logging.getLogger(__name__)
+# Here, since this module is imported where W&B is used: a program that only imports afterkernel keeps its environment.
+disable_error_reports()
 
 # Job types of W&B runs: a run of the sweep, and the report of the sweep.
 RUN, REPORT = "run", "report"

@@ -141,6 +141,14 @@ def test_files_that_wait_offline_are_uploaded_by_wandb_sync(program, tmp_path):
 def test_wandb_reports_its_own_errors_only_where_the_user_says_so(given):
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_ERROR_REPORTING"}
     environment |= {} if given is None else {"WANDB_ERROR_REPORTING": given}
-    code = "import afterkernel.loggers.run_loggers, wandb.env; print(wandb.env.error_reporting_enabled())"
+    for use in ("import afterkernel.wandb.run", "from afterkernel.wandb.account import server; server()"):
+        code = f"{use}; import wandb.env; print(wandb.env.error_reporting_enabled())"
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == str(given is not None)
+
+
+def test_the_library_alone_leaves_the_environment_as_it_is():
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_ERROR_REPORTING"}
+    code = "import os, afterkernel as ak; ak.ntk, ak.Recorder; print(os.environ.get('WANDB_ERROR_REPORTING'))"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(given is not None)
+    assert done.stdout.strip() == "None"
