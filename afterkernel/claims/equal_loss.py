@@ -147,8 +147,11 @@ def _largest_final_loss(rows: pd.DataFrame) -> list[float]:
 
 
 def trajectories(rows: pd.DataFrame, by: str, column: str, scale: float = 1.0) -> dict[Any, dict[int, Trajectory]]:
-    """A column times `scale` of each run: by the values of the column `by` in order, then by seed."""
-    keys = [by, "seed", "step"]
+    """A column times `scale` of each run: by the values of the column `by` in order, then by seed.
+
+    Runs without such a value, such as those of a Recorder without a learning rate, are left out.
+    """
+    keys, rows = [by, "seed", "step"], rows.dropna(subset=by)
     trained = rows[rows["epoch"] > 0].sort_values(keys, kind="stable").drop_duplicates(keys)
     found: dict[Any, dict[int, Trajectory]] = {side: {} for side in sorted(rows[by].unique())}
     columns = trained[by], trained["seed"], trained["train_loss"].astype(float), readings(trained, column, scale)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afterkernel.claims import ComparisonOutcome
-from afterkernel.claims.equal_loss import LOSSES_DIFFER, NOT_BRACKETED, NOT_REACHED, Trajectory
+from afterkernel.claims.equal_loss import LOSSES_DIFFER, NOT_BRACKETED, NOT_REACHED, Trajectory, trajectories
 from afterkernel.claims.readings import DIVERGED, SOFT, Reading
 from afterkernel.records.answers import pack
 
@@ -143,6 +143,16 @@ def test_the_initialisation_is_no_snapshot_of_an_after_kernel():
     ((_, one),) = found.comparisons
     assert one.sample.obstacle == LOSSES_DIFFER
     assert NOT_BRACKETED in one.sample.left_out
+
+
+def test_a_run_without_a_learning_rate_is_in_no_comparison_of_rates():
+    frame = at_losses(by_rate(-0.01), close(), losses=(0.1,))
+    known = frame[frame["seed"] != 0]
+    frame.loc[frame["seed"] == 0, "learning_rate"] = np.nan
+    found, wanted = (trajectories(rows, "learning_rate", "svm_test_error") for rows in (frame, known))
+    assert {rate: list(runs) for rate, runs in found.items()} == {rate: list(runs) for rate, runs in wanted.items()}
+    assert len(wanted) > 1
+    assert finding("c5", frame).verdict == finding("c5", known).verdict
 
 
 def test_seeds_that_lack_a_remaining_rate_are_left_out_with_the_reason():
