@@ -115,6 +115,7 @@ def test_a_network_that_ends_at_the_loss_of_guessing_is_not_trained(write_run, t
     ended = write_run({0: 0.1, 5: 0.4}, train_loss=0.67)
     write_run({0: 0.1, 5: 0.1}, seed=1, losses=(0.3,), train_loss=0.65)
     write_run({0: 0.1, 5: 0.1}, last=10, seed=2, train_loss=0.67)  # not at its end
+    write_run({0: 0.1}, seed=3, train_loss=0.69)  # trains nothing
     assert [run for _, run in training_failures(read_records(tmp_path))] == [ended.name]
 
 
