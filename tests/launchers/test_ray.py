@@ -65,9 +65,8 @@ def test_a_job_whose_process_died_is_begun_again_as_often_as_it_may(stand_in, ma
 @pytest.mark.ray
 def test_no_job_begins_after_a_stop_and_running_jobs_end(stand_in, make_jobs, recorder, folder, address):
     events = recorder(stop_after=1)
-    jobs = make_jobs(
-        a={"act": "await", "other": "b"}, b={"act": "sleep", "sleep_s": 5}, **{name: {} for name in "cdefgh"}
-    )
+    both = {"a": {"act": "await", "other": "b"}, "b": {"act": "await", "other": "a", "then_s": 5.0}}
+    jobs = make_jobs(**both, **{name: {} for name in "cdefgh"})
     RayLauncher(address=address, jobs=2, poll_s=0.1).launch(jobs, events, standin.execute)
     assert set(events.outcomes) == {"a", "b"}
     assert not (folder / "c").exists()

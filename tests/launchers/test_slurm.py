@@ -144,7 +144,7 @@ def test_a_pre_empted_job_comes_back(stand_in, make_jobs, recorder, folder):
 @pytest.mark.slurm
 def test_no_job_begins_after_a_stop_and_running_jobs_end(stand_in, make_jobs, recorder, folder):
     events = recorder(stop_after=1)
-    jobs = make_jobs(a={"act": "await", "other": "b"}, b={"act": "sleep", "sleep_s": 5}, c={}, d={})
+    jobs = make_jobs(a={"act": "await", "other": "b"}, b={"act": "await", "other": "a", "then_s": 5.0}, c={}, d={})
     Slurm(jobs=2, poll_s=0.1).launch(jobs, events, standin.execute)
     assert {"a", "b"} <= set(events.outcomes)
     assert set(events.states.values()) == {"finished"}
