@@ -9,6 +9,8 @@ from typing import Any, Literal
 JobState = Literal["finished", "skipped", "locked", "failed", "interrupted"]
 
 LOG = "run.log"
+# How a process is given its number of CPU threads; PyTorch, NumPy and SciPy read them when they are imported.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)

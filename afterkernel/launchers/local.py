@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from afterkernel.launchers.job import Job
+from afterkernel.launchers.job import THREAD_VARIABLES, Job
 from afterkernel.launchers.launcher import Execute, JobEvents, Launcher, launcher_option
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # What a run on a small data set takes, torch included; larger ones need launcher.processes=NUMBER.
 _BYTES_A_PROCESS = 2 * 1024**3
 
@@ -51,7 +50,7 @@ class Local(Launcher):
             return [{}]
         gpus, threads = visible_gpus(), str(max(1, available_cores() // count))
         return [
-            dict.fromkeys(THREADS, threads) | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})
+            dict.fromkeys(THREAD_VARIABLES, threads) | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})
             for index in range(count)
         ]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from afterkernel.launchers.job import Job, Outcome
+from afterkernel.launchers.job import THREAD_VARIABLES, Job, Outcome
 
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
@@ -94,10 +95,10 @@ class JobTask:
 
 def set_threads(cpus: int) -> None:
     """Set the number of CPU threads of this process and of those that it starts."""
-    import torch
-
-    os.environ["OMP_NUM_THREADS"] = str(cpus)
-    torch.set_num_threads(cpus)
+    os.environ |= dict.fromkeys(THREAD_VARIABLES, str(cpus))
+    # Not imported here: that takes seconds, which a job that fails early does not need.
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(cpus)
 
 
 def run_restarted(function: Callable[[Job], Outcome], job: Job, wait_s: float = STALE_WAIT_S) -> Outcome:
