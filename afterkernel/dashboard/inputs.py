@@ -99,4 +99,5 @@ def grouping(records: Sequence[Record]) -> tuple[str, ...]:
     for record in records:
         kinds.setdefault((record.dataset, record.arch), []).append(flatten(public(record.config)))
     others = {name for configs in kinds.values() for name in separating(complete(configs), ignored=GROUPING)}
-    return (*GROUPING, *sorted(others))
+    labelled = any(record.config.get("dataset", {}).get("label") for record in records)
+    return (GROUPING[0], *(["dataset.label"] if labelled else []), *GROUPING[1:], *sorted(others))

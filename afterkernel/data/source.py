@@ -100,6 +100,11 @@ class Source:
         return self.class_names() if self.classes == "all" else list(self.classes)
 
     @property
+    def title(self) -> str:
+        """The name of the data set in records, tables and figures."""
+        return self.name
+
+    @property
     def n_outputs(self) -> int:
         """Outputs of a network for these classes, as `Problem.n_outputs`."""
         return len(self.chosen_classes()) if self.classes else 1

@@ -78,7 +78,7 @@ class Evaluator:
             run_id=self.run_id,
             evaluation_id=config.identity.evaluation_id,
             sweep=config.sweep.name,
-            dataset=config.dataset.name,
+            dataset=config.dataset.title,
             minus=problem.minus,
             plus=problem.plus,
             classes=problem.classes,

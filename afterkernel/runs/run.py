@@ -117,7 +117,7 @@ def _run(work: _Work) -> None:
     check_saved_grams(config, run_dir)
     log.info(
         "%s %s: %d training and %d test images",
-        config.dataset.name,
+        config.dataset.title,
         classes_in_words(problem.minus, problem.plus, problem.classes),
         len(problem.x_train),
         len(problem.x_test),

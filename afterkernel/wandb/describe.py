@@ -16,7 +16,7 @@ def notes(config: Mapping[str, Any]) -> str:
     arch, training, dataset = _part(config, "arch"), _part(config, "training"), _part(config, "dataset")
     words = classes_in_words(str(dataset.get("minus", "")), str(dataset.get("plus", "")), _classes(dataset))
     return (
-        f"arch={arch.get('name')} on {dataset.get('name', '')}, {words}; learning rate {training.get('lr')}, seed "
+        f"arch={arch.get('name')} on {_title(dataset)}, {words}; learning rate {training.get('lr')}, seed "
         f"{config.get('seed')}. {_kernels(config)}\n\n"
         "All metrics are against `epoch`; 0 is the initialisation. The summary is of the last snapshot. Every metric "
         "is defined in docs/definitions.md of afterkernel; the source is P. M. Long, [Properties of the After Kernel]"
@@ -30,7 +30,7 @@ def tags(config: Mapping[str, Any]) -> list[str]:
     dataset = _part(config, "dataset")
     pair = f"{dataset.get('minus', '')}/{dataset.get('plus', '')}"
     classes = f"{len(_classes(dataset))} classes" if _classes(dataset) else pair
-    found = [f"{dataset.get('name', '')} {classes}", str(_part(config, "arch").get("name", "")), *claims]
+    found = [f"{_title(dataset)} {classes}", str(_part(config, "arch").get("name", "")), *claims]
     return [tag[:_LONGEST_TAG] for tag in dict.fromkeys(found) if tag]
 
 
@@ -38,6 +38,10 @@ def _kernels(config: Mapping[str, Any]) -> str:
     kinds = [describe(str(name)) for name in _part(config, "kernel").get("names", [])]
     kinds.sort(key=lambda kind: kind.order)
     return " ".join(f"`{kind.name}/...` is of {kind.definition}." for kind in kinds)
+
+
+def _title(dataset: Mapping[str, Any]) -> str:
+    return str(dataset.get("label") or dataset.get("name", ""))
 
 
 def _classes(dataset: Mapping[str, Any]) -> list[str]:

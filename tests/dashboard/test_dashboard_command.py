@@ -145,6 +145,8 @@ def test_notes_and_tags_of_any_configuration():
         f"folder {'a' * 57}",
         "vgg",
     ]
+    assert tags({"dataset": {"name": "folder", "label": "scans", "minus": "a", "plus": "b"}}) == ["scans a/b"]
+    assert notes({"dataset": {"name": "folder", "label": "scans"}}).startswith("arch=None on scans, ")
     assert notes({}).startswith("arch=None on ")
     several = {"dataset": {"name": "mnist", "minus": "", "plus": "", "classes": ["7", "0", "4"]}}
     assert tags(several) == ["mnist 3 classes"]

@@ -186,6 +186,14 @@ def test_other_options_that_vary_separate_groups(inputs):
     assert grouping(records) == (*GROUPING, "svm.tol")
 
 
+def test_labels_of_image_folders_separate_groups(inputs):
+    records = [
+        dataclasses.replace(one, config={**one.config, "dataset": {**one.config["dataset"], "label": "scans"}})
+        for one in inputs.records
+    ]
+    assert grouping(records) == (GROUPING[0], "dataset.label", *GROUPING[1:])
+
+
 def test_two_builds_are_the_same_and_ids_are_unique(workspace, report, inputs, findings):
     again = workspaces.spec(workspaces.workspace(inputs, findings, ""))
     assert json.dumps(again) == json.dumps(workspace)

@@ -1,8 +1,11 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from afterkernel.config.identity import deciding
 from afterkernel.data.sources.folder import ImageFolder
 from afterkernel.errors import UserError
 
@@ -158,3 +161,25 @@ def test_palettes_and_opaque_alpha_are_read_as_their_colours(root):
 def test_hidden_folders_are_no_classes(root):
     (root / "train/.cache").mkdir()
     assert folder(root).class_names() == ["ant", "bee"]
+
+
+def test_a_label_names_the_data_set_and_makes_runs_independent_of_the_folders_path(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / "place"
+    shutil.copytree(root, other)
+    assert folder(root).title == "folder"
+    assert folder(root, label="JPEG copy").title == "JPEG copy"
+    assert deciding(folder(root)) != deciding(folder(other))
+    assert "label" not in deciding(folder(root))
+    assert deciding(folder(root, label="one")) == deciding(folder(other, label="one"))
+    assert deciding(folder(root, label="one")) != deciding(folder(root, label="two"))
+
+
+@pytest.mark.parametrize("label", ["two\nlines", " spaces ", "x" * 61])
+def test_a_label_is_one_short_line(root, label):
+    with pytest.raises(UserError, match=r"dataset.label=.* at most 60 printable characters on one line"):
+        folder(root, label=label).check()
+
+
+def test_a_label_is_no_name_of_another_data_set(root):
+    with pytest.raises(UserError, match=r"dataset.label=cifar10 is the name of another data set"):
+        folder(root, label="cifar10").check()

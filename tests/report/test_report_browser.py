@@ -136,6 +136,26 @@ def test_finding_effect_and_p_are_in_view_of_claim_tables(browser, page, name):
     assert cut == []
 
 
+@pytest.mark.parametrize("name", list(WIDTHS))
+def test_no_verdict_or_heading_is_broken_within_a_word(browser, page, name):
+    open_at(browser, page, WIDTHS[name])
+    browser.execute_script(_UNFOLD)
+    broken = browser.execute_script(
+        "return [...document.querySelectorAll('.badge, thead th')].filter(one => one.checkVisibility() &&"
+        " one.getClientRects().length && one.textContent.trim()).filter(one => {"
+        "  const range = document.createRange();"
+        "  const texts = document.createTreeWalker(one, NodeFilter.SHOW_TEXT);"
+        "  while (texts.nextNode()) for (const word of texts.currentNode.data.matchAll(/[a-z]+/gi)) {"
+        "    range.setStart(texts.currentNode, word.index);"
+        "    range.setEnd(texts.currentNode, word.index + word[0].length);"
+        "    if (new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1) return true;"
+        "  }"
+        "  return false;"
+        "}).map(one => one.textContent)"
+    )
+    assert broken == []
+
+
 def column(browser, place):
     """The cells of a column, group by group, without the groups' headings."""
     return browser.execute_script(

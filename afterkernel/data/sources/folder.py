@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 _GREY_FULL_SCALE = {"1": 255, "L": 255, "I;16": 65535, "I;16L": 65535, "I;16B": 65535}
+_LONGEST_LABEL = 60
 _UNSCALED = ("I", "F")
 _COLOUR = ("P", "RGB", "RGBX", "RGBA", "LA", "PA")
 
@@ -38,6 +39,9 @@ class ImageFolder(Source):
     what: ClassVar[str] = "image files of your own, as root/train/CLASS/* and root/test/CLASS/*"
     name: str = option("folder", "source of the images")
     root: str = option("", "folder that holds train/CLASS/ and test/CLASS/ with image files", redact=True)
+    label: str = option(
+        "", "name of these images in records, tables and figures; a run with a label is the same wherever the folder is"
+    )
 
     def class_names(self) -> list[str]:
         """Names of the folders below root/train, in alphabetical order; UserError if a folder is missing."""
@@ -67,9 +71,32 @@ class ImageFolder(Source):
         return image.shape[0], image.shape[1], image.shape[2]
 
     @property
+    def title(self) -> str:
+        """The label, or `folder`."""
+        return self.label or self.name
+
+    @property
+    def inactive(self) -> frozenset[str]:
+        """With a label the path does not identify the images: records hold a hash of their pixels too."""
+        return super().inactive | {"root" if self.label else "label"}
+
+    @property
     def canonical(self) -> dict[str, Any]:
-        """The one spelling of the folder: absolute, without links. Another folder is another data set."""
+        """The one spelling of the folder: absolute, without links."""
         return {**super().canonical, "root": str(self._root.resolve())}
+
+    def _check(self) -> None:
+        from afterkernel.data.sources import SOURCES
+
+        if self.label in SOURCES:
+            others = ", ".join(SOURCES)
+            raise UserError(f"dataset.label={self.label} is the name of another data set: choose none of {others}.")
+        if not self.label.isprintable() or self.label != self.label.strip() or len(self.label) > _LONGEST_LABEL:
+            raise UserError(
+                f"dataset.label={self.label!r}: write at most {_LONGEST_LABEL} printable characters on one "
+                "line, without spaces at either end."
+            )
+        super()._check()
 
     def _named_classes(self) -> list[tuple[str, str]]:
         """Each chosen class with the option that names it, as in a message."""
