@@ -50,7 +50,8 @@ class Local(Launcher):
             return [{}]
         gpus, threads = visible_gpus(), str(max(1, available_cores() // count))
         return [
-            dict.fromkeys(THREAD_VARIABLES, threads) | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})
+            dict.fromkeys(THREAD_VARIABLES, threads)
+            | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})
             for index in range(count)
         ]
 
