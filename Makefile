@@ -104,7 +104,7 @@ define plan
 
 endef
 RESULTS := docs/results
-each = $(call $(1),paper,$(RESULTS),paper paper_slow paper_augmented paper_cifar) \
+each = $(call $(1),paper,$(RESULTS),paper paper_slow paper_augmented paper_cifar_mlp) \
 	$(call $(1),classifiers,$(RESULTS)/classifiers,paper_classifiers paper_classifiers_vgg) \
 	$(call $(1),resnet,$(RESULTS)/resnet,paper_resnet) \
 	$(call $(1),ten_classes_mnist,$(RESULTS)/ten_classes,paper_ten_classes)

@@ -19,6 +19,14 @@ def cross_entropy(logits: Float[Tensor, "n ..."], labels: Int[Tensor, " n"], n_o
     return F.cross_entropy(logits, labels)
 
 
+def cross_entropies(logits: Float[Tensor, "n ..."], labels: Int[Tensor, " n"], n_outputs: int) -> Float[Tensor, " n"]:
+    """The terms of `cross_entropy`, image by image; none is negative."""
+    _check(logits, labels, n_outputs)
+    if n_outputs == 1:
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
 def is_wrong(logits: Float[Tensor, "n ..."], labels: Int[Tensor, " n"], n_outputs: int) -> Bool[Tensor, " n"]:
     """Whether each answer is wrong: one logit is thresholded at 0, of several the largest counts, the first if equal.
 

@@ -73,7 +73,7 @@ class SaveSnapshots(pl.Callback):
             raise UserError(f"the loss of the initial network is not finite ({module.measure().train_loss}).")
         if self.losses or module.options.loss_target is not None:
             self._checks = LossChecks(module.options, module.problem, self.execution.seed, module.steps_an_epoch)
-            self._remember(module, self._checks, None, step)
+            self._remember(module, self._checks, Check(step, None))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: object) -> None:
         """Check the loss, save what is due, and end training."""
@@ -89,10 +89,10 @@ class SaveSnapshots(pl.Callback):
             return self._diverged(module, step, batch_loss)
         now: Check | None = None
         if self._checks is not None and self._checks.is_due(step):
-            now = self._checks.check(module, step)
-            if not math.isfinite(now.loss):
+            now = self._checks.check(module.function, step, max(self._wanted(module)))
+            if now.loss is not None and not math.isfinite(now.loss):
                 return self._diverged(module, step, now.loss)
-            kept, final = self._kept(now, module.options.loss_target)
+            kept, final = self._kept(module, self._checks, now)
             if not all(self._save(module, check.step, check.state) for check in kept):
                 return self._diverged(module, step, math.nan)
             if final is not None:
@@ -103,7 +103,7 @@ class SaveSnapshots(pl.Callback):
         if (due or ends is not None) and not self._save(module, step):
             return self._diverged(module, step, math.nan)
         if self._checks is not None and now is not None:
-            self._remember(module, self._checks, now, step)
+            self._remember(module, self._checks, now)
         return ends
 
     def _ends(self, module: Classifier, step: int) -> TrainingEnd | None:
@@ -111,26 +111,34 @@ class SaveSnapshots(pl.Callback):
             return "epochs"
         return "steps" if step == module.options.max_steps else None
 
-    def _kept(self, now: Check, target: float | None) -> tuple[list[Check], Check | None]:
+    def _wanted(self, module: Classifier) -> list[float]:
+        """The losses that are still looked for."""
+        target = module.options.loss_target
+        return [loss for loss in self.losses if loss not in self.reached] + ([] if target is None else [target])
+
+    def _kept(self, module: Classifier, checks: LossChecks, now: Check) -> tuple[list[Check], Check | None]:
         """The checks whose weights are saved for the losses that are reached now, and the one that ends training."""
-        final = nearer(self._before, now, target) if target is not None and now.loss <= target else None
+        reached = [loss for loss in self._wanted(module) if now.loss is not None and now.loss <= loss]
+        if reached and self._before is not None and self._before.loss is None:
+            with _weights(module, self._before.state):
+                self._before = replace(self._before, loss=checks.loss(module.function))
+        target = module.options.loss_target
+        final = nearer(self._before, now, target) if target is not None and target in reached else None
         kept = {final.step: final} if final is not None else {}
         for loss in self.losses:
-            if loss not in self.reached and now.loss <= loss:
+            if loss in reached and loss not in self.reached:
                 check = nearer(self._before, now, loss)
                 if final is None or check.step <= final.step:
                     self.reached[loss] = check.step
                     kept[check.step] = check
         return [kept[step] for step in sorted(kept)], final
 
-    def _remember(self, module: Classifier, checks: LossChecks, now: Check | None, step: int) -> None:
+    def _remember(self, module: Classifier, checks: LossChecks, now: Check) -> None:
         """Keep the weights of this check for the next one, while anything is still looked for."""
-        wanted = module.options.loss_target is not None or any(loss not in self.reached for loss in self.losses)
         self._before = None
-        if not wanted:
+        if not self._wanted(module):
             self._checks = None
         elif not checks.paper:
-            now = now or checks.check(module, step)
             self._before = replace(now, state=copied_state(module.network))
 
     def _save(self, module: Classifier, step: int, state: dict[str, Tensor] | None = None) -> bool:

@@ -18,7 +18,7 @@ def two_sweeps(at):
 
 # fmt: off
 SWEEPS = [
-    M("an unknown sweep", "+sweep=nope", "sweep=nope is not known: choose one of all, c1, c2, c3, c4, c5, c6, demo, paper, paper_augmented, paper_cifar, paper_classifiers, paper_classifiers_vgg, paper_resnet, paper_slow, paper_ten_classes, ten_classes."),
+    M("an unknown sweep", "+sweep=nope", "sweep=nope is not known: choose one of all, c1, c2, c3, c4, c5, c6, demo, paper, paper_augmented, paper_cifar_mlp, paper_classifiers, paper_classifiers_vgg, paper_resnet, paper_slow, paper_ten_classes, ten_classes."),
     M("a sweep file that is not YAML", "+sweep=mine", "sweeps/mine.yaml can't be read as YAML: expected the node content, but found '<stream end>', in line 1.", sweep("arch: [")),
     M("a sweep file that is not text", "+sweep=mine", "sweeps/mine.yaml can't be read as YAML: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte.", sweep(b"\xff\x00")),
     M("a sweep file that is a list", "+sweep=mine", "sweeps/mine.yaml is not a sweep: it must contain options, each as name: value, as sweeps/demo.yaml does.", sweep("- arch: vgg\n")),

@@ -96,7 +96,7 @@ CODE = [
     M("a logging handler of Hydra", "+hydra.job_logging.handlers.x.class=os.mkdir", "hydra.job_logging.handlers.x.class is a setting of Hydra that can't be changed here."),
     M("a different search path for configuration files", "hydra.searchpath=[file:///tmp]", "hydra.searchpath is a setting of Hydra that can't be changed here."),
     M("a configuration file outside the search path", "experiment=../../../tmp/x", "experiment=../../../tmp/x is not known: choose one of mnist_mlp, mnist_vgg."),
-    M("a sweep file outside the search path", "+sweep=../x", "sweep=../x is not known: choose one of all, c1, c2, c3, c4, c5, c6, demo, paper, paper_augmented, paper_cifar, paper_classifiers, paper_classifiers_vgg, paper_resnet, paper_slow, paper_ten_classes, ten_classes."),
+    M("a sweep file outside the search path", "+sweep=../x", "sweep=../x is not known: choose one of all, c1, c2, c3, c4, c5, c6, demo, paper, paper_augmented, paper_cifar_mlp, paper_classifiers, paper_classifiers_vgg, paper_resnet, paper_slow, paper_ten_classes, ten_classes."),
     M("a choice placed in Hydra's settings", "+arch@hydra.callbacks=vgg", "+arch@hydra.callbacks=vgg: a choice can't be placed elsewhere: write arch=NAME.", small=False),
     M("a different sweeper, which has no dry run", "--multirun hydra/sweeper=basic seed=0,1 sweep.dry_run=true", "hydra/sweeper is a setting of Hydra that can't be changed here: write OPTION=VALUE,VALUE with --multirun, or a file sweeps/NAME.yaml."),
     M("a launcher of Hydra", "hydra/launcher=joblib", "hydra/launcher is a setting of Hydra that can't be changed here: choose with launcher=NAME."),

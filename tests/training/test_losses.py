@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from saved_snapshots import assert_same, saved
 
 import afterkernel as ak
@@ -239,3 +241,50 @@ def test_a_network_without_a_finite_loss_is_a_mistake(problem, tmp_path):
     torch.nn.init.constant_(next(network.parameters()), math.nan)
     with pytest.raises(UserError, match="the initial network"):
         train(network, problem, Training(epochs=1), Snapshots([]), tmp_path, Execution(0, CPU))
+
+
+class Fixed(torch.nn.Module):
+    """A network whose loss on each image is chosen; it counts the images that it sees."""
+
+    def __init__(self, losses):
+        super().__init__()
+        # One logit z of an image labelled 1 has the loss log(1 + exp(-z)).
+        self.logits = torch.nn.Parameter(-torch.special.expm1(torch.tensor(losses, dtype=torch.float64)).log())
+        self.seen = 0
+
+    def forward(self, images):
+        self.seen += len(images)
+        return self.logits[images.long()]
+
+
+def checks_of(problem, losses):
+    checks = LossChecks(Training(), problem, seed=0, steps_an_epoch=1)
+    checks.images, checks.labels = torch.arange(len(losses)), torch.ones(len(losses), dtype=torch.int64)
+    checks._last = torch.zeros(len(losses), dtype=torch.float64)
+    return checks
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0.001, 20), min_size=1, max_size=40), st.floats(0.1, 3), st.integers(0, 2))
+def test_a_check_misses_no_loss_that_is_looked_for(problem, losses, factor, before):
+    network, checks = Fixed(losses), checks_of(problem, losses)
+    exact = checks.loss(network) if before == 2 else sum(losses) / len(losses)
+    for step in range(1 + before):  # the order of the images is that of an earlier check
+        found = checks.check(network, step, exact * factor).loss
+        assert found == pytest.approx(exact) if factor > 1 else found is None or found == pytest.approx(exact)
+
+
+def test_a_check_far_above_what_is_looked_for_evaluates_the_hardest_images_alone(problem):
+    losses = [0.01] * 95 + [20.0] * 5
+    network, checks = Fixed(losses), checks_of(problem, losses)
+    assert checks.check(network, 0, 1.1).loss == pytest.approx(1.0095)
+    network.seen = 0
+    assert checks.check(network, 1, 0.5).loss is None
+    assert network.seen == 10
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_weights_whose_losses_are_not_finite_are_found_by_a_part_of_the_images(problem, broken):
+    network, checks = Fixed([2.0] * 20), checks_of(problem, [2.0] * 20)
+    network.logits.data[:] = -broken
+    assert not math.isfinite(checks.check(network, 0, 0.1).loss)
