@@ -12,7 +12,6 @@ from afterkernel.report.stages import at_losses, at_stages
 from afterkernel.report.terms import heading, measured, terms_of
 
 if TYPE_CHECKING:
-    import altair as alt
     import pandas as pd
 
     from afterkernel.records.glossary import Term
@@ -57,32 +56,29 @@ def frame(table: pd.DataFrame) -> pd.DataFrame:
     return data.assign(title=data["measure"].map({name: heading(term) for name, term in terms.items()}))
 
 
-def draw(table: pd.DataFrame, rates: list[float], axis: str = "epoch") -> alt.FacetChart:
+def draw(table: pd.DataFrame, rates: list[float], axis: str = "epoch") -> style.Spec:
     """The figure of a table of `trajectory`; `rates` are all learning rates of the section, for consistent colours.
 
     With `axis` LOSS that of `against_losses`.
     """
-    import altair as alt
-
     labels, places = style.rate_labels(rates), table["epoch"].astype(float)
     x = style.loss_x(places, f"{LOSS} (nats)") if axis == LOSS else style.epoch_x(axis, places, _WIDTH)
-    y_axis = alt.Axis(tickCount=4, format=".4~g", title=None)
-    seen = [alt.Tooltip("title:N", title="measure"), alt.Tooltip("mean:Q", title="mean", format=".4~g")]
-    layers = style.curves(axis, x, alt.Scale(zero=False, nice=False, padding=8), y_axis, labels, seen)
+    y_scale, y_axis = {"zero": False, "nice": False, "padding": 8}, {"tickCount": 4, "format": ".4~g", "title": None}
+    seen = [style.nominal("title", title="measure"), style.quantity("mean", title="mean", format=".4~g")]
     titles = [heading(term) for term in terms_of(table["measure"].unique())]
-    chart = style.grid(
-        layers,
+    return style.grid(
+        style.curves(axis, x, y_scale, y_axis, labels, seen),
         frame(table),
         (_WIDTH, _HEIGHT),
-        [style.rate_switch(labels), style.zoom("x")],
-        facet=alt.Facet("title:N", sort=titles, header=style.panel_titles(_WIDTH, "", "(")),
+        labels,
+        "x",
+        facet=style.nominal("title", sort=titles, header=style.panel_titles(_WIDTH, "", "(")),
         columns=_COLUMNS,
         # Else the labels of each axis would move its panel.
         bounds="flush",
         spacing={"row": 52, "column": 54},
+        resolve={"scale": {"y": "independent"}},
     )
-    figure: alt.FacetChart = chart.resolve_scale(y="independent")
-    return figure
 
 
 def result(table: pd.DataFrame, axis: str = "epoch") -> str:
