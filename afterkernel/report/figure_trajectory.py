@@ -8,7 +8,9 @@ from afterkernel import text as fmt
 from afterkernel.claims.stats import columns, mean_over_seeds
 from afterkernel.records.record import SHARE
 from afterkernel.report import style
+from afterkernel.report.sections import KEYS
 from afterkernel.report.stages import at_losses, at_stages
+from afterkernel.report.table_data import by_column, with_floats
 from afterkernel.report.terms import heading, measured, terms_of
 
 if TYPE_CHECKING:
@@ -31,10 +33,12 @@ def trajectory(rows: pd.DataFrame) -> pd.DataFrame:
 
     terms = measured(rows)
     found = []
-    needed = ["panel", "learning_rate", "epoch", "planned", "last", *(term.name for term in terms)]
-    for (rate, epoch), group in at_stages(rows[needed]).groupby(["learning_rate", "epoch"]):
+    names = [term.name for term in terms]
+    numbers = with_floats(rows, [*KEYS, "epoch", "planned", "last"], names)
+    for (rate, epoch), group in at_stages(numbers).groupby(["learning_rate", "epoch"]):
+        values = by_column(group[names])
         for term in terms:
-            if (mean := mean_over_seeds(group[term.name], term.bounds)) is not None:
+            if (mean := mean_over_seeds(values[term.name], term.bounds)) is not None:
                 found.append({"measure": term.name, "learning_rate": rate, "epoch": epoch, **columns(mean)})
     table = pd.DataFrame(found, columns=_TABLE)
     order = {term.name: place for place, term in enumerate(terms)}
