@@ -109,7 +109,7 @@ def rate_slopes(rows: pd.DataFrame, column: str, scale: float = 1.0) -> list[Sam
     samples = []
     for unit, group in by_unit(columns_of(rows, column), []):
         rates = trajectories(group, "learning_rate", column, scale)
-        named = names(unit, group)
+        named = names(unit, int(group["n_test"].iloc[0]))
         if len(rates) > 1:
             samples += [_slope(named, rates, loss) for loss in levels(group)]
     return samples
@@ -130,7 +130,7 @@ def augmentation_differences(rows: pd.DataFrame, augmentation: str, column: str)
         found = trajectories(pair, "augment", column)
         sides = {name: found.get(name, {}) for name in (NO_AUGMENTATION, augmentation)}
         if all(sides.values()):
-            named, rate = names(unit, pair), float(unit[4])
+            named, rate = names(unit, int(pair["n_test"].iloc[0])), float(unit[4])
             samples += [_augmentation(named, sides, rate, loss) for loss in levels(pair) or _largest_final_loss(pair)]
     return samples
 

@@ -11,7 +11,6 @@ from afterkernel.claims.claim import Sample
 from afterkernel.claims.readings import (
     SETTING_KEYS,
     Reading,
-    by_unit,
     columns_of,
     complete,
     difference,
@@ -89,10 +88,16 @@ def _by_unit(rows: pd.DataFrame, column: str, scale: float, keys: list[str]) -> 
     """By unit its names and its readings by seed; none if nothing was measured."""
     if column not in rows.columns or bool(rows[column].isna().all()):
         return {}
-    return {
-        unit: (names(unit, group), dict(zip(group["seed"], readings(group, column, scale), strict=True)))
-        for unit, group in by_unit(columns_of(rows, column).drop_duplicates([*SETTING_KEYS, *keys, "seed"]), keys)
-    }
+    by = [*SETTING_KEYS, *keys]
+    # Not group by group, which takes long.
+    once = columns_of(rows, column).drop_duplicates([*by, "seed"]).dropna(subset=by)
+    found: dict[tuple[Any, ...], _Unit] = {}
+    units = zip(*(once[key] for key in by), strict=True)
+    for unit, seed, n_test, reading in zip(
+        units, once["seed"], once["n_test"], readings(once, column, scale), strict=True
+    ):
+        found.setdefault(unit, (names(unit, n_test), {}))[1][seed] = reading
+    return found
 
 
 def _latest(rows: pd.DataFrame) -> pd.DataFrame:

@@ -85,10 +85,10 @@ def by_unit(rows: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[tuple[Any
     yield from rows.groupby([*SETTING_KEYS, *keys], sort=True)
 
 
-def names(unit: tuple[Any, ...], rows: pd.DataFrame) -> dict[str, Any]:
+def names(unit: tuple[Any, ...], n_test: int) -> dict[str, Any]:
     """The names of a unit's data, network and test set, as fields of a sample."""
     data = f"{unit[0]} {unit[1]}/{unit[2]}"
-    return {"data": data, "network": unit[3], "test_set": f"{data}, {int(rows['n_test'].iloc[0])} images"}
+    return {"data": data, "network": unit[3], "test_set": f"{data}, {n_test} images"}
 
 
 def complete(sides: Mapping[Any, Readings]) -> tuple[list[int], str]:

@@ -48,5 +48,7 @@ def mean_over_seeds(values: Iterable[Any], bounds: tuple[float, float] | None = 
 def columns(result: SeedMean | None, prefix: str = "") -> dict[str, float | int | None]:
     """The mean as named numbers for a table: mean, standard_error, ci95_low, ci95_high, n_seeds."""
     names = ["mean", "standard_error", "ci95_low", "ci95_high", "n_seeds"]
-    numbers = (None, None, None, None, 0) if result is None else dataclasses.astuple(result)
+    numbers: tuple[float | int | None, ...] = (None, None, None, None, 0)
+    if result is not None:
+        numbers = (result.mean, result.error, result.low, result.high, result.n)
     return {f"{prefix}{name}": number for name, number in zip(names, numbers, strict=True)}

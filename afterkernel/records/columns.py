@@ -6,7 +6,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from afterkernel.records.record import KernelRecord, Record, Resources
@@ -62,15 +62,15 @@ MEASURES_COLUMN = "measures"
 FRAME = {column.name: column.dtype for column in COLUMNS if column.kind is not dict or column.name == MEASURES_COLUMN}
 
 
-def rows(record: Record) -> Iterator[dict[str, Any]]:
-    """The values of all columns, one row per kernel. ValueError for values that JSON can not hold."""
-    common = _values(record)
+def rows(record: Record, names: Collection[str] = NAMES) -> Iterator[dict[str, Any]]:
+    """The values of these columns, one row per kernel. ValueError for values that JSON can not hold."""
+    common = _values(record, names)
     for kernel in record.kernels:
-        yield common | _values(kernel) | _values(kernel.resources)
+        yield common | _values(kernel, names) | _values(kernel.resources, names)
 
 
-def _values(part: Record | KernelRecord | Resources) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in vars(part).items() if name in NAMES}
+def _values(part: Record | KernelRecord | Resources, names: Collection[str]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in vars(part).items() if name in names}
 
 
 def _plain(value: Any) -> Any:

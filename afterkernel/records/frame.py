@@ -69,7 +69,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """The data frame of `results` for records in memory."""
     import pandas as pd
 
-    found = [row for record in records for row in rows(record)]
+    found = [row for record in records for row in rows(record, FRAME)]
     frame = pd.DataFrame({name: pd.Series([row[name] for row in found], dtype=dtype) for name, dtype in FRAME.items()})
     return _with_measure_columns(frame.sort_values(_ORDER, kind="stable", ignore_index=True))
 

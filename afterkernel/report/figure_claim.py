@@ -11,7 +11,6 @@ from afterkernel.report import style
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import altair as alt
     import pandas as pd
 
 _WIDTH, _ROW = 600, 24
@@ -41,17 +40,15 @@ def frame(parts: Sequence[PartFinding]) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def draw(parts: Sequence[PartFinding]) -> alt.VConcatChart:
+def draw(parts: Sequence[PartFinding]) -> style.Spec:
     """The figure of the `measured` parts. Parts in the same unit share their scale."""
-    import altair as alt
-
     panels = []
     for place, part in enumerate(parts):
         rows = [_label(one) for one in _shown(part)]
         low, high = _range([one for one in parts if one.part.unit == part.part.unit])
         layers = _layers(part, rows, (low, high), f"datum.part == {place}")
-        panels.append(alt.layer(*layers, width=_WIDTH, height=_ROW * len(rows), title=_title(part)))
-    return alt.vconcat(*panels, data=style.csv_data(frame(parts)), spacing=24, usermeta={"rates": 0})
+        panels.append({"title": _title(part), "width": _WIDTH, "height": _ROW * len(rows), "layer": layers})
+    return style.chart(frame(parts), 0, spacing=24, vconcat=panels)
 
 
 def result(finding: Finding) -> str:
@@ -102,54 +99,53 @@ def _range(alike: Sequence[PartFinding]) -> tuple[float, float]:
     return min(values) - room, max(values) + room
 
 
-def _layers(found: PartFinding, labels: list[str], ends: tuple[float, float], where: str) -> list[alt.Chart]:
-    import altair as alt
-
+def _layers(found: PartFinding, labels: list[str], ends: tuple[float, float], where: str) -> list[style.Spec]:
     unit, region = found.part.unit, found.part.region
-    scale = alt.Scale(domain=list(ends), nice=False, zero=False)
-    axis = alt.Axis(title=unit, format=".4~g", tickCount=7)
-    y = alt.Y("row:N", sort=labels, title=None, axis=alt.Axis(labelLimit=380, grid=False, minExtent=0))
-    legend = alt.Legend(title=None)
-    color = alt.Color("outcome:N", scale=alt.Scale(domain=_OUTCOMES), legend=legend)
-    shape = alt.Shape("outcome:N", scale=alt.Scale(domain=_OUTCOMES, range=_SHAPES), legend=legend)
+    scale = {"domain": list(ends), "nice": False, "zero": False}
+    axis = {"title": unit, "format": ".4~g", "tickCount": 7}
+    y = style.nominal("row", sort=labels, title=None, axis={"labelLimit": 380, "grid": False, "minExtent": 0})
+    legend = {"title": None}
+    color = style.nominal("outcome", scale={"domain": _OUTCOMES}, legend=legend)
+    shape = style.nominal("outcome", scale={"domain": _OUTCOMES, "range": _SHAPES}, legend=legend)
 
-    def x(name: str) -> alt.X:
-        return alt.X(f"{name}:Q", scale=scale, axis=axis)
+    def x(name: str) -> style.Spec:
+        return style.quantity(name, scale=scale, axis=axis)
 
-    def rows(needed: str) -> alt.Chart:
-        chart: alt.Chart = alt.Chart().transform_filter(f"{where} && isValid(datum.{needed})").mark_point()
-        return chart
+    def rows(needed: str) -> style.Spec:
+        return {"filter": f"{where} && isValid(datum.{needed})"}
 
     seed = [
-        alt.Tooltip("row:N", title="comparison"),
-        alt.Tooltip("seed:Q", title="seed"),
-        alt.Tooltip("value:Q", title=f"effect ({unit})", format=".4~g"),
+        style.nominal("row", title="comparison"),
+        style.quantity("seed", title="seed"),
+        style.quantity("value", title=f"effect ({unit})", format=".4~g"),
     ]
     seen = [
-        alt.Tooltip("row:N", title="comparison"),
-        alt.Tooltip("mean:Q", title=f"mean effect ({unit})", format=".4~g"),
-        alt.Tooltip("interval:N", title="95 % interval over seeds"),
-        alt.Tooltip("both:N", title="over seeds and images"),
-        alt.Tooltip("n:Q", title="seeds"),
-        alt.Tooltip("outcome:N", title="finding"),
+        style.nominal("row", title="comparison"),
+        style.quantity("mean", title=f"mean effect ({unit})", format=".4~g"),
+        style.nominal("interval", title="95 % interval over seeds"),
+        style.nominal("both", title="over seeds and images"),
+        style.quantity("n", title="seeds"),
+        style.nominal("outcome", title="finding"),
     ]
     both = style.INTERVAL.replace("low", "images_low").replace("high", "images_high")
+    intervals = [{"calculate": style.INTERVAL, "as": "interval"}, {"calculate": both, "as": "both"}]
     left = max(ends[0], ends[0] if region.low is None else region.low)
     right = min(ends[1], ends[1] if region.high is None else region.high)
-    constant: Any = alt.Chart(alt.InlineData(values=[{"left": left, "right": right, "zero": 0}]))
-    zero = [constant.mark_rule(style="ink", strokeWidth=1).encode(x("zero"))] if ends[0] < 0 < ends[1] else []
+    constant = {"data": {"values": [{"left": left, "right": right, "zero": 0}]}}
+    point, above = {"type": "point", "filled": True}, {"yOffset": -3}
+    zero = style.layer({"type": "rule", "style": "ink", "strokeWidth": 1}, [], x=x("zero"))
+
+    def bars(low: str, high: str, width: float) -> style.Spec:
+        mark = {"type": "rule", "strokeWidth": width, **above}
+        return style.layer(mark, [rows(low)], x=x(low), x2={"field": high}, y=y, color=color)
+
+    seeds = {**point, "style": "seed", "size": 20, "opacity": 0.45, "yOffset": 5}
+    means = {**point, "size": 75, "opacity": 1, **above}
     return [
-        constant.mark_rect(style="region").encode(x("left"), x2="right:Q"),
-        *zero,
-        rows("value")
-        .mark_point(style="seed", filled=True, size=20, opacity=0.45, yOffset=5)
-        .encode(x("value"), y, tooltip=seed),
-        rows("images_low")
-        .mark_rule(strokeWidth=1, yOffset=-3)
-        .encode(x("images_low"), y, x2="images_high:Q", color=color),
-        rows("low").mark_rule(strokeWidth=2.4, yOffset=-3).encode(x("low"), y, x2="high:Q", color=color),
-        rows("mean")
-        .transform_calculate(interval=style.INTERVAL, both=both)
-        .mark_point(filled=True, size=75, opacity=1, yOffset=-3)
-        .encode(x("mean"), y, color=color, shape=shape, tooltip=seen),
+        constant | style.layer({"type": "rect", "style": "region"}, [], x=x("left"), x2={"field": "right"}),
+        *([constant | zero] if ends[0] < 0 < ends[1] else []),
+        style.layer(seeds, [rows("value")], x=x("value"), y=y, tooltip=seed),
+        bars("images_low", "images_high", 1),
+        bars("low", "high", 2.4),
+        style.layer(means, [rows("mean"), *intervals], x=x("mean"), y=y, color=color, shape=shape, tooltip=seen),
     ]

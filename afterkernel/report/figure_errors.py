@@ -11,7 +11,6 @@ from afterkernel.report.table_data import errors_at_start
 from afterkernel.report.terms import NETWORK, kernel_order
 
 if TYPE_CHECKING:
-    import altair as alt
     import pandas as pd
 
 _WIDTH, _HEIGHT, _WIDEST = 930, 180, 290
@@ -24,13 +23,12 @@ def frame(errors: pd.DataFrame) -> pd.DataFrame:
     return style.curve_frame(shown, 100.0, ["panel", "kernel"])
 
 
-def draw(rows: pd.DataFrame, errors: pd.DataFrame, axis: str = "epoch") -> alt.FacetChart:
+def draw(rows: pd.DataFrame, errors: pd.DataFrame, axis: str = "epoch") -> style.Spec:
     """The figure for the rows of one evaluation group and their `errors_by_epoch`.
 
     Lines are means over seeds, bars Student's 95 % intervals; the dashed line is the kernel at initialisation. All
     panels share their scale.
     """
-    import altair as alt
     import pandas as pd
 
     table = frame(errors).assign(bar_low=lambda one: one["low"], bar_high=lambda one: one["high"])
@@ -42,27 +40,24 @@ def draw(rows: pd.DataFrame, errors: pd.DataFrame, axis: str = "epoch") -> alt.F
     both["kernel"] = both["kernel"].map(titles)
     width = min(_WIDTH // len(kernels) - 22, _WIDEST)
     top = 1.08 * max(table["bar_high"].fillna(table["mean"]).max(), dashed["start"].max(), 0.1)
-    y_scale = alt.Scale(type="symlog", constant=1, domain=[0, min(top, 100)], nice=False)
-    y_axis = alt.Axis(values=style.nice_ticks(top, _HEIGHT, 16), format=".4~g", title=style.log_title(_ERROR))
+    y_scale = {"type": "symlog", "constant": 1, "domain": [0, min(top, 100)], "nice": False}
+    y_axis = {"values": style.nice_ticks(top, _HEIGHT, 16), "format": ".4~g", "title": style.log_title(_ERROR)}
     labels = style.rate_labels(rows["learning_rate"])
-    error = [alt.Tooltip("mean:Q", title=_ERROR, format=".4~g"), alt.Tooltip("kernel:N", title="of")]
-    layers = [
-        alt.Chart()
-        .transform_filter("isValid(datum.start)")
-        .mark_rule(strokeDash=[5, 3], strokeWidth=1.2, style="ink")
-        .encode(
-            y=alt.Y("start:Q", scale=y_scale, axis=y_axis),
-            tooltip=[alt.Tooltip("start:Q", title=f"at initialisation: {_ERROR}", format=".4~g")],
-        ),
-        *style.curves(axis, style.epoch_x(axis, errors["epoch"], width), y_scale, y_axis, labels, error),
-    ]
+    error = [style.quantity("mean", title=_ERROR, format=".4~g"), style.nominal("kernel", title="of")]
+    at_start = style.layer(
+        {"type": "rule", "strokeDash": [5, 3], "strokeWidth": 1.2, "style": "ink"},
+        [{"filter": "isValid(datum.start)"}],
+        y=style.quantity("start", scale=y_scale, axis=y_axis),
+        tooltip=[style.quantity("start", title=f"at initialisation: {_ERROR}", format=".4~g")],
+    )
+    column = style.nominal("kernel", sort=list(titles.values()), header=style.panel_titles(width, "→", ""))
     return style.grid(
-        layers,
+        [at_start, *style.curves(axis, style.epoch_x(axis, errors["epoch"], width), y_scale, y_axis, labels, error)],
         both,
         (width, _HEIGHT),
-        [style.rate_switch(labels), style.zoom("x", "y")],
-        row=alt.Row("panel:N", sort=sorted(rows["panel"].unique())),
-        column=alt.Column("kernel:N", sort=list(titles.values()), header=style.panel_titles(width, "→", "")),
+        labels,
+        "xy",
+        facet={"row": style.nominal("panel", sort=sorted(rows["panel"].unique())), "column": column},
     )
 
 

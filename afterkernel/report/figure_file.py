@@ -13,14 +13,11 @@ from base64 import b64encode
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from afterkernel.records.files import write_atomic
 from afterkernel.report import style
-
-if TYPE_CHECKING:
-    import altair as alt
 
 _SCALE, _DPI = 1.5, 144
 # Characters that need no escape in a data URI within double quotes.
@@ -61,16 +58,6 @@ class PageFigure:
     def script(self) -> str:
         """The chart as JSON within a script element."""
         return json.dumps(self.spec, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    """A chart as Vega-Lite without a theme; `usermeta.rates` counts its learning rates.
-
-    Tests validate the charts by the schema: that takes longer than everything else here.
-    """
-    spec: dict[str, Any] = chart.to_dict(validate=False)
-    spec.pop("config", None)
-    return spec
 
 
 def images(spec: dict[str, Any], formats: Iterable[str]) -> dict[str, bytes]:

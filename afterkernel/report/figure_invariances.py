@@ -10,7 +10,6 @@ from afterkernel.report import style
 from afterkernel.report.terms import kernel_order, terms_of
 
 if TYPE_CHECKING:
-    import altair as alt
     import pandas as pd
 
 _WIDTH, _WIDEST, _STEP = 860, 380, 11
@@ -34,21 +33,20 @@ def frame(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def draw(table: pd.DataFrame, rates: list[float]) -> alt.FacetChart:
+def draw(table: pd.DataFrame, rates: list[float]) -> style.Spec:
     """The figure of `invariance_changes`; `rates` are all learning rates of the section, for consistent colours."""
-    import altair as alt
-
     data, labels = frame(table), style.rate_labels(rates)
     kernels, transforms = kernel_order(table["kernel"]), list(dict.fromkeys(data["transform"]))
     titles = {kernel: describe(kernel).title for kernel in kernels}
     width = min(_WIDTH // len(kernels) - 20, _WIDEST)
+    column = style.nominal("kernel", sort=list(titles.values()), header=style.panel_titles(width, "→", ""))
     return style.grid(
         _layers(labels, transforms),
         data.assign(kernel=data["kernel"].map(titles)),
         (width, (len(labels) * _STEP + 10) * len(transforms)),
-        [style.rate_switch(labels), style.zoom("x")],
-        row=alt.Row("panel:N", sort=sorted(table["panel"].unique())),
-        column=alt.Column("kernel:N", sort=list(titles.values()), header=style.panel_titles(width, "→", "")),
+        labels,
+        "x",
+        facet={"row": style.nominal("panel", sort=sorted(table["panel"].unique())), "column": column},
     )
 
 
@@ -76,43 +74,41 @@ def _transform_name(label: str) -> str:
     return label.replace("invariance under ", "").replace(" invariance", "")
 
 
-def _layers(labels: list[str], transforms: list[str]) -> list[alt.Chart]:
-    import altair as alt
-
-    rows = alt.Chart().transform_filter(style.SHOWN).mark_point()
+def _layers(labels: list[str], transforms: list[str]) -> list[style.Spec]:
     look = style.rate_encodings(labels)
-    scale = alt.Scale(zero=False, nice=False, padding=12)
-    axis = alt.Axis(title="invariance (mean cosine)", format=".4~g", tickCount=5)
+    on_axis = {
+        "scale": {"zero": False, "nice": False, "padding": 12},
+        "axis": {"title": "invariance (mean cosine)", "format": ".4~g", "tickCount": 5},
+    }
     place = {
-        "y": alt.Y(
-            "transform:N",
+        "y": style.nominal(
+            "transform",
             title=None,
-            scale=alt.Scale(domain=transforms, paddingInner=0.3, paddingOuter=0.15),
-            axis=alt.Axis(grid=False, labelLimit=220, minExtent=0),
+            scale={"domain": transforms, "paddingInner": 0.3, "paddingOuter": 0.15},
+            axis={"grid": False, "labelLimit": 220, "minExtent": 0},
         ),
-        "yOffset": alt.YOffset("rate:N", scale=alt.Scale(domain=labels)),
+        "yOffset": style.nominal("rate", scale={"domain": labels}),
         "color": look["color"],
     }
-    layers = [
-        rows.mark_rule(strokeWidth=3.5, opacity=0.4).encode(
-            x=alt.X("before:Q", scale=scale, axis=axis), x2="after:Q", **place
-        )
-    ]
+
+    def rule(start: str, end: str, transforms: list[style.Spec], **mark: Any) -> style.Spec:
+        x = style.quantity(start, **on_axis)
+        return style.layer({"type": "rule", **mark}, [style.SHOWN, *transforms], x=x, x2={"field": end}, **place)
+
+    layers = [rule("before", "after", [], strokeWidth=3.5, opacity=0.4)]
     for when, title in (("before", "at initialisation"), ("after", "at the last snapshot")):
-        bars = rows.transform_filter(f"isValid(datum.{when}_low)").mark_rule(strokeWidth=1.2)
-        layers.append(bars.encode(x=alt.X(f"{when}_low:Q", scale=scale, axis=axis), x2=f"{when}_high:Q", **place))
-        interval = style.INTERVAL.replace("datum.", f"datum.{when}_")
+        known = {"filter": f"isValid(datum.{when}_low)"}
+        layers.append(rule(f"{when}_low", f"{when}_high", [known], strokeWidth=1.2))
+        interval = {"calculate": style.INTERVAL.replace("datum.", f"datum.{when}_"), "as": "interval"}
         seen = [
-            alt.Tooltip("transform:N", title="transform"),
-            alt.Tooltip("rate:N", title="learning rate"),
-            alt.Tooltip(f"{when}:Q", title=f"invariance {title} (mean cosine)", format=".4~g"),
-            alt.Tooltip("interval:N", title="95 % interval over seeds"),
-            alt.Tooltip(f"{when}_n:Q", title="seeds"),
+            style.nominal("transform", title="transform"),
+            style.nominal("rate", title="learning rate"),
+            style.quantity(when, title=f"invariance {title} (mean cosine)", format=".4~g"),
+            style.nominal("interval", title="95 % interval over seeds"),
+            style.quantity(f"{when}_n", title="seeds"),
         ]
-        mark: Any = {"style": "open"} if when == "before" else {"filled": True}
-        layers.append(
-            rows.transform_calculate(interval=interval)
-            .mark_point(size=48, opacity=1, **mark)
-            .encode(x=alt.X(f"{when}:Q", scale=scale, axis=axis), **place, shape=look["shape"], tooltip=seen)
-        )
+        mark = {"type": "point", "size": 48, "opacity": 1}
+        mark |= {"style": "open"} if when == "before" else {"filled": True}
+        x = style.quantity(when, **on_axis)
+        layers.append(style.layer(mark, [style.SHOWN, interval], x=x, **place, shape=look["shape"], tooltip=seen))
     return layers

@@ -8,11 +8,12 @@ from afterkernel import text as fmt
 from afterkernel.claims.stats import columns, mean_over_seeds
 from afterkernel.records.record import SHARE
 from afterkernel.report import style
+from afterkernel.report.sections import KEYS
 from afterkernel.report.stages import at_losses, at_stages
+from afterkernel.report.table_data import by_column, with_floats
 from afterkernel.report.terms import heading, measured, terms_of
 
 if TYPE_CHECKING:
-    import altair as alt
     import pandas as pd
 
     from afterkernel.records.glossary import Term
@@ -32,10 +33,12 @@ def trajectory(rows: pd.DataFrame) -> pd.DataFrame:
 
     terms = measured(rows)
     found = []
-    needed = ["panel", "learning_rate", "epoch", "planned", "last", *(term.name for term in terms)]
-    for (rate, epoch), group in at_stages(rows[needed]).groupby(["learning_rate", "epoch"]):
+    names = [term.name for term in terms]
+    numbers = with_floats(rows, [*KEYS, "epoch", "planned", "last"], names)
+    for (rate, epoch), group in at_stages(numbers).groupby(["learning_rate", "epoch"]):
+        values = by_column(group[names])
         for term in terms:
-            if (mean := mean_over_seeds(group[term.name], term.bounds)) is not None:
+            if (mean := mean_over_seeds(values[term.name], term.bounds)) is not None:
                 found.append({"measure": term.name, "learning_rate": rate, "epoch": epoch, **columns(mean)})
     table = pd.DataFrame(found, columns=_TABLE)
     order = {term.name: place for place, term in enumerate(terms)}
@@ -57,32 +60,29 @@ def frame(table: pd.DataFrame) -> pd.DataFrame:
     return data.assign(title=data["measure"].map({name: heading(term) for name, term in terms.items()}))
 
 
-def draw(table: pd.DataFrame, rates: list[float], axis: str = "epoch") -> alt.FacetChart:
+def draw(table: pd.DataFrame, rates: list[float], axis: str = "epoch") -> style.Spec:
     """The figure of a table of `trajectory`; `rates` are all learning rates of the section, for consistent colours.
 
     With `axis` LOSS that of `against_losses`.
     """
-    import altair as alt
-
     labels, places = style.rate_labels(rates), table["epoch"].astype(float)
     x = style.loss_x(places, f"{LOSS} (nats)") if axis == LOSS else style.epoch_x(axis, places, _WIDTH)
-    y_axis = alt.Axis(tickCount=4, format=".4~g", title=None)
-    seen = [alt.Tooltip("title:N", title="measure"), alt.Tooltip("mean:Q", title="mean", format=".4~g")]
-    layers = style.curves(axis, x, alt.Scale(zero=False, nice=False, padding=8), y_axis, labels, seen)
+    y_scale, y_axis = {"zero": False, "nice": False, "padding": 8}, {"tickCount": 4, "format": ".4~g", "title": None}
+    seen = [style.nominal("title", title="measure"), style.quantity("mean", title="mean", format=".4~g")]
     titles = [heading(term) for term in terms_of(table["measure"].unique())]
-    chart = style.grid(
-        layers,
+    return style.grid(
+        style.curves(axis, x, y_scale, y_axis, labels, seen),
         frame(table),
         (_WIDTH, _HEIGHT),
-        [style.rate_switch(labels), style.zoom("x")],
-        facet=alt.Facet("title:N", sort=titles, header=style.panel_titles(_WIDTH, "", "(")),
+        labels,
+        "x",
+        facet=style.nominal("title", sort=titles, header=style.panel_titles(_WIDTH, "", "(")),
         columns=_COLUMNS,
         # Else the labels of each axis would move its panel.
         bounds="flush",
         spacing={"row": 52, "column": 54},
+        resolve={"scale": {"y": "independent"}},
     )
-    figure: alt.FacetChart = chart.resolve_scale(y="independent")
-    return figure
 
 
 def result(table: pd.DataFrame, axis: str = "epoch") -> str:

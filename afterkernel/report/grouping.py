@@ -18,6 +18,7 @@ RATE, AUGMENT, PLUGINS = "training.lr", "training.augment", "plugins"
 AVERAGED = {"seed", "snapshot.epochs", "snapshot.losses", "kernel.names", "training.loss_target", "training.max_steps"}
 # training.augment as runs have stored it that knew one augmentation alone.
 _AUGMENTATIONS = {"false": "none", "true": "rotation_shift"}
+_as_json = json.JSONEncoder(sort_keys=True).encode
 # Options by dotted name, each as JSON.
 Options = dict[str, str]
 
@@ -29,13 +30,13 @@ def flatten(tree: Any, prefix: str = "") -> Options:
         for name, value in tree.items():
             found |= flatten(value, f"{prefix}.{name}" if prefix else str(name))
         return found
-    text = tree if isinstance(tree, str) else json.dumps(tree, sort_keys=True)
+    text = tree if isinstance(tree, str) else _as_json(tree)
     return {prefix: _AUGMENTATIONS.get(text, text) if prefix == AUGMENT else text}
 
 
 def flatten_all(trees: Sequence[dict[str, Any]]) -> list[Options]:
     """Each tree flattened; equal ones once, since the snapshots of a run have one configuration."""
-    texts = [json.dumps(tree, sort_keys=True) for tree in trees]
+    texts = [_as_json(tree) for tree in trees]
     different = dict(zip(texts, trees, strict=True))
     flat = dict(zip(different, complete([flatten(tree) for tree in different.values()]), strict=True))
     return [flat[text] for text in texts]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from afterkernel import text as fmt
@@ -64,16 +65,14 @@ def error_rows(sections: Sequence[Section]) -> pd.DataFrame:
 
     found: list[dict[str, Any]] = []
     for section in sections:
-        several = len(section.evaluation_groups) > 1
+        several, sample = len(section.evaluation_groups) > 1, _ridge_sample(section)
         frames = [section.rows(name) for name in section.evaluation_groups]
         parts = [rows[rows.columns.intersection(_NEEDED)] for rows in frames]
         for (panel, rate), group in (cell for rows in parts for cell in rows.groupby(KEYS)):
             outputs = ", ".join(sorted(set(group["kernel_output"]) - {""})) if several else ""
             panel = f"{panel}, kernel.output={outputs}" if outputs else str(panel)
             n_ended = int(group.loc[group["last"], "seed"].nunique())
-            for method, errors in _errors(group, _ridge_sample(section)):
-                own = errors["net_test_error"].to_numpy()
-                values = errors["value"].astype(float)
+            for method, errors in _errors(group.to_dict("records"), sample):
                 found.append(
                     {
                         "data": section.data,
@@ -82,8 +81,8 @@ def error_rows(sections: Sequence[Section]) -> pd.DataFrame:
                         "method": method.title,
                         "all_images": not method.sample,
                         "n_ended": n_ended,
-                        **columns(mean_over_seeds(values, (0.0, 1.0))),
-                        **columns(mean_over_seeds(values - own), "difference_"),
+                        **columns(mean_over_seeds([value for value, _ in errors], (0.0, 1.0))),
+                        **columns(mean_over_seeds([value - own for value, own in errors]), "difference_"),
                     }
                 )
     return pd.DataFrame(found)
@@ -101,26 +100,30 @@ def _ridge_sample(section: Section) -> str:
     return f" ({', '.join(f'{train} training and {test} test images' for train, test in sorted(found))})"
 
 
-def _errors(group: pd.DataFrame, ridge_sample: str) -> Iterator[tuple[Method, pd.DataFrame]]:
-    """The errors of each method in one cell, one per seed: frames with the columns value and net_test_error."""
-    if not group["last"].any():
+def _errors(rows: Sequence[Mapping[Any, Any]], ridge_sample: str) -> Iterator[tuple[Method, list[tuple[float, float]]]]:
+    """The errors of each method in the rows of one cell: per seed the method's, and the network's own."""
+    if not any(row["last"] for row in rows):
         return
-    ended = group[group["last"] & (group["training_failure"] == "")]
-    own = ended.drop_duplicates("seed").set_index("seed")["net_test_error"]
-    yield Method(""), own.to_frame().assign(value=own)
-    for kernel in kernel_order(group["kernel"]):
-        stages = {START: group[group["epoch"] == 0], END: ended}
+    ended = [row for row in rows if row["last"] and row["training_failure"] == ""]
+    own: dict[int, float] = {}
+    for row in ended:
+        error = row["net_test_error"]
+        own.setdefault(row["seed"], math.nan if fmt.is_missing(error) else float(error))
+    yield Method(""), [(error, error) for error in own.values()]
+    for kernel in kernel_order(row["kernel"] for row in rows):
+        stages = {START: [row for row in rows if row["epoch"] == 0], END: ended}
         if not describe(kernel).is_learned:
             del stages[START]
         for stage, part in stages.items():
-            of_kernel = part[part["kernel"] == kernel].set_index("seed")
+            of_kernel = [row for row in part if row["kernel"] == kernel and row["seed"] in own]
             for classifier, column in CLASSIFIERS.items():
                 # Another solver's error is no error of a hard margin that was found.
-                usable = of_kernel[of_kernel["converged"]] if classifier == "SVM" else of_kernel
-                errors = usable[[column]].dropna() if column in usable else usable[[]]
-                both = errors.rename(columns={column: "value"}).join(own, how="inner") if len(errors) else errors
-                if len(both):
-                    yield Method(classifier, kernel, stage, ridge_sample if classifier == "ridge" else ""), both
+                usable = [row for row in of_kernel if classifier != "SVM" or row["converged"]]
+                errors = [
+                    (float(row[column]), own[row["seed"]]) for row in usable if not fmt.is_missing(row.get(column))
+                ]
+                if errors:
+                    yield Method(classifier, kernel, stage, ridge_sample if classifier == "ridge" else ""), errors
 
 
 def error_tables(sections: Sequence[Section], files: ReportFiles) -> list[Table]:

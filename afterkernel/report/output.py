@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afterkernel.records.files import write_atomic
-from afterkernel.report import figure_file
+from afterkernel.report import figure_file, style
 from afterkernel.report.figure_file import PageFigure
 from afterkernel.report.latex import booktabs
 from afterkernel.report.table_format import Table
 
 if TYPE_CHECKING:
-    import altair as alt
     import pandas as pd
 
 TABLES, FIGURES = "tables", "figures"
@@ -44,9 +43,8 @@ class ReportFiles:
             write_atomic(self.folder / files[-1], booktabs(table, name))
         return dataclasses.replace(table, files=files)
 
-    def figure(self, name: str, result: str, caption: str, chart: alt.TopLevelMixin) -> PageFigure:
+    def figure(self, name: str, result: str, caption: str, spec: style.Spec) -> PageFigure:
         """Write a chart to figures/NAME in each format, and return it for the page; `result` says what it shows."""
-        spec = figure_file.specification(chart)
         images = figure_file.images(spec, self.figure_formats)
         for kind, image in images.items():
             write_atomic(self.folder / FIGURES / f"{name}.{kind}", image)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Columns of the record by what they are.
 TIMES = [field.name for field in dataclasses.fields(Resources) if field.name.startswith("wall_s_")]
 NETWORK_NUMBERS = [term.name for term in BY_NAME.values() if term.topic == "network"]
+_CELL = [*KEYS, "kernel"]
 NETWORK_SIZES = ["width", "parameters", "n_train", "n_test", "epoch"]
 
 
@@ -61,30 +62,32 @@ def changes(rows: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     terms = measured(rows)
+    names = [term.name for term in terms]
     found = []
-    # Only the columns that are read: dividing all of them takes long.
-    rows = rows[[*KEYS, "kernel", "epoch", "last", "seed", "final", *(term.name for term in terms)]]
-    for key, group in _groups(rows, [*KEYS, "kernel"]):
+    for key, group in _groups(with_floats(rows, [*KEYS, "kernel", "epoch", "last", "seed", "final"], names), _CELL):
         start, end = (part.set_index("seed") for part in (group[group["epoch"] == 0], group[group["last"]]))
         both = start.index.intersection(end.index)
         if len(both):
             start, end = start.loc[both], end.loc[both]
         epochs = [fmt.epochs(epoch) for epoch in sorted(set(end["epoch"]))]
         text = "" if not epochs else epochs[0] if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+        final = bool(len(end)) and bool(end["final"].all())
+        sides = (start[names], end[names], end[names] - start[names])
+        before, after, differences = map(by_column, sides)
         for term in terms:
-            before, after = (side[term.name].astype("Float64") for side in (start, end))
-            if before.isna().all() and after.isna().all():
+            first, last = (mean_over_seeds(side[term.name], term.bounds) for side in (before, after))
+            if first is None and last is None:
                 continue
-            difference = (after - before).dropna()
+            difference = differences[term.name]
             found.append(
                 {
                     **key,
                     "measure": term.name,
                     "epochs": text,
-                    "final": bool(len(end)) and bool(end["final"].all()),
-                    "n_lower": int((difference < 0).sum()),
-                    **columns(mean_over_seeds(before, term.bounds), "before_"),
-                    **columns(mean_over_seeds(after, term.bounds), "after_"),
+                    "final": final,
+                    "n_lower": sum(one < 0 for one in difference),
+                    **columns(first, "before_"),
+                    **columns(last, "after_"),
                     **columns(mean_over_seeds(difference), "change_"),
                 }
             )
@@ -145,6 +148,19 @@ def networks(rows: pd.DataFrame, axis: str = "epoch") -> pd.DataFrame:
                 row[f"mean_{name}"] = float(group[name].mean())
         found.append(row)
     return pd.DataFrame(found)
+
+
+def with_floats(rows: pd.DataFrame, keys: list[str], names: list[str]) -> pd.DataFrame:
+    """These columns alone, those of `names` as floats with NaN: dividing and reading all columns takes long."""
+    import pandas as pd
+
+    values = rows[names].to_numpy(dtype="float64", na_value=float("nan"))
+    return pd.concat([rows[keys], pd.DataFrame(values, rows.index, names)], axis="columns")
+
+
+def by_column(numbers: pd.DataFrame) -> dict[str, list[float]]:
+    """The columns of a data frame of floats as lists."""
+    return dict(zip(numbers.columns, numbers.to_numpy().T.tolist(), strict=True))
 
 
 def _aggregated(rows: pd.DataFrame, keys: list[str], **columns: Any) -> pd.DataFrame:

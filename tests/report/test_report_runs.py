@@ -12,7 +12,9 @@ from afterkernel.records.exported import export
 from afterkernel.records.store import read_distinct_runs
 from afterkernel.report import build, runs
 from afterkernel.report.judging import requested_claims
+from afterkernel.report.latex import booktabs
 from afterkernel.report.markdown import build_markdown
+from afterkernel.report.table_format import Table, TableRow
 
 
 def keep(folder, **named):
@@ -77,6 +79,19 @@ def test_latex_tables_are_booktabs_with_special_characters_escaped(write_run, tm
         assert part in text
     header = text.split(r"\toprule")[1].split(r"\midrule")[0]
     assert header.count("&") == 4
+
+
+def test_latex_keeps_every_character_of_cells_headings_and_captions():
+    table = Table("50 % ~ a_b", "x \\le y", ["a\\ b", "n^2"], [TableRow([("{1}", "±2"), ("#3 & 4", "")])], n_keys=1)
+    assert booktabs(table, "t").splitlines()[3:10] == [
+        r"\caption{50 \% \textasciitilde \space a\_b. x \textbackslash le y}",
+        r"\label{tab:t}",
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"a\textbackslash \space b & n\textasciicircum 2 \\",
+        r"\midrule",
+        r"\{1\} ($\pm$2) & \#3 \& 4 \\",
+    ]
 
 
 def test_verdicts_on_the_page_follow_the_data(write_run, tmp_path):
