@@ -6,16 +6,16 @@
   const views = new Map();
   // The rows of a chart from its CSV: Vega's own reader evaluates code, which the page's security policy forbids.
   const withRows = (spec) => {
-    const { name, format: { parse } } = spec.data;
+    const { values: text, format: { parse } } = spec.data;
     const lines = [[]];
-    for (const [, quoted, plain, end] of spec.datasets[name].matchAll(/(?:"((?:[^"]|"")*)"|([^",\n]*))(,|\n|$)/g)) {
+    for (const [, quoted, plain, end] of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\n]*))(,|\n|$)/g)) {
       lines.at(-1).push(quoted?.replace(/""/g, '"') ?? plain);
       if (end === "\n") lines.push([]);
     }
     const [names, ...rows] = lines.slice(0, -1);
-    const value = (text, column) => (text === "" ? null : parse[names[column]] === "number" ? Number(text) : text);
-    const values = rows.map((row) => Object.fromEntries(row.map((text, column) => [names[column], value(text, column)])));
-    return { ...spec, data: { name }, datasets: { ...spec.datasets, [name]: values } };
+    const value = (cell, column) => (cell === "" ? null : parse[names[column]] === "number" ? Number(cell) : cell);
+    const values = rows.map((row) => Object.fromEntries(row.map((cell, column) => [names[column], value(cell, column)])));
+    return { ...spec, data: { values } };
   };
   const draw = async (figure) => {
     const image = figure.querySelector("img");
