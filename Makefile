@@ -20,6 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "installing torch and the rest into $(VENV): about 6 GB, several minutes"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -q afterkernel  # starts would compile where PYTHONDONTWRITEBYTECODE is set
 	@$(RUN) --help > /dev/null  # writes the cache with which later help is fast
 	@touch $@
 

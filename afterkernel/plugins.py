@@ -33,6 +33,8 @@ Member = TypeVar("Member")
 
 # The modules of plugins by name, in the order in which they were imported.
 _loaded: dict[str, ModuleType] = {}
+# Whether this process is the program's alone, so that no other code relies on collections of what exists in it.
+_own_process = False
 
 
 class Registry(Mapping[str, Member]):
@@ -183,19 +185,30 @@ def _imported(name: str, asked: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def without_collections() -> Iterator[None]:
-    """Import in this block without garbage collections, which take a third of the time and never free a module."""
-    enabled = gc.isenabled()
+def without_collections(*, freeze: bool = False) -> Iterator[None]:
+    """Import in this block without garbage collections, which take a third of the time and never free a module.
+
+    With `freeze`, in a process of the program alone, later collections leave out all that exists after the block: it
+    must not hold data or networks, which would never be freed if they are part of a cycle. See `own_process`.
+    """
+    enabled, modules = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
+        if freeze and _own_process and len(sys.modules) > modules:
+            gc.freeze()
         if enabled:
             gc.enable()
 
 
-def skip_last_collection() -> None:
-    """End this process without a last garbage collection, which would go through all modules for about a second."""
+def own_process() -> None:
+    """Keep collections from going through modules, in a process that is the program's alone.
+
+    The first collections after the imports would take 0.6 s, and the last one, as the process ends, a second.
+    """
+    global _own_process
+    _own_process = True
     atexit.register(gc.freeze)
 
 

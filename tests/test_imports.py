@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -15,3 +17,66 @@ def test_collections_go_on_as_before(enabled):
         assert gc.isenabled() is enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+ONE_RUN = """
+import gc, sys, weakref
+import afterkernel.runs.run as runs
+from afterkernel.__main__ import main
+from afterkernel.plugins import own_process
+held = []
+
+def watched(make):
+    def made(*given):
+        result = make(*given)
+        held.append(weakref.ref(result))
+        return result
+    return made
+
+runs._build, runs.load_problem = watched(runs._build), watched(runs.load_problem)
+own_process()
+code = main(sys.argv[1:])
+gc.collect()
+print(code, gc.isenabled(), len(gc.get_objects()) < gc.get_freeze_count() / 4, [each() for each in held])
+"""
+
+
+def test_collections_of_a_run_go_through_its_data_but_not_through_modules(tmp_path):
+    words = ["arch=mlp", "arch.width=3", "training.epochs=1", "snapshot.epochs=[]", "dataset.max_train=20"]
+    words += ["dataset.max_test=10", "measure.names=[spectrum]", "logger=none", "trainer.threads=1"]
+    command = [sys.executable, "-c", ONE_RUN, *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 True True [None, None, None]"
+
+
+AN_END = """
+import atexit, sys, threading, time
+import afterkernel.__main__ as program
+
+class Left:
+    def __del__(self):
+        print("taken apart")
+
+def main():
+    global left
+    left = Left()
+    atexit.register(print, "at the end")
+    threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+    print("done")
+    return 3
+
+program.main = main
+program.program()
+"""
+
+
+def test_the_program_ends_in_order_but_does_not_take_modules_apart():
+    done = subprocess.run([sys.executable, "-c", AN_END], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split("\n")) == (3, ["done", "thread", "at the end", ""]), done.stderr
+
+
+def test_an_error_that_the_program_does_not_expect_ends_with_its_traceback():
+    code = "import afterkernel.__main__ as program; program.main = lambda: 1 / 0; program.program()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr

@@ -41,7 +41,7 @@ def commands() -> list[str]:
 
 def main_of(command: str) -> Callable[[Sequence[str]], int]:
     """The function of a command: takes its arguments and returns its exit code."""
-    with without_collections():
+    with without_collections(freeze=True):
         found: Callable[[Sequence[str]], int] = importlib.import_module(_module(command)).main
     return found
 

@@ -61,6 +61,6 @@ def main(argv: Sequence[str]) -> int:
     from afterkernel.config.overrides import check_early
 
     check_early(parsed.overrides)
-    with without_collections():
+    with without_collections(freeze=True):
         from afterkernel.cli._start import start
     return start(parsed)

@@ -72,9 +72,14 @@ def execute(job: Job, *, prints: bool = True) -> Outcome:
 
 def _run(job: Job, run_dir: Path, lock: RunLock) -> bool:
     # Imported here, so that a missing package is reported as the failure of a run.
-    with Stage("loading packages"), without_collections():
+    with Stage("loading packages"), without_collections(freeze=True):
         from afterkernel.config import config_from_dict
         from afterkernel.runs.run import run
+        from afterkernel.training.snapshot import SUMMARY
+
+        trains = job.config["force"] or not (run_dir / SUMMARY).exists()
+        if trains and job.config["training"]["epochs"] > 0:
+            import afterkernel.training.fit  # noqa: F401 (before there are data and a network)
 
     load(job.config["plugins"])
     log.info("run %s of sweep %s", job.run_id, job.config["sweep"]["name"])

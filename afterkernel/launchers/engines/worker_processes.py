@@ -24,7 +24,7 @@ from joblib.externals.loky.backend.utils import kill_process_tree
 from afterkernel.launchers.interrupt import interrupted_once
 from afterkernel.launchers.job import Job, Outcome
 from afterkernel.launchers.launcher import Execute, JobEvents
-from afterkernel.plugins import skip_last_collection
+from afterkernel.plugins import own_process
 
 GRACE_S = 20.0
 LOOK_S = 1.0
@@ -205,7 +205,7 @@ def _describe_death(error: BaseException) -> str:
 
 def _initialise(parent: int) -> None:
     """Initialise a worker: it receives Ctrl-C only from its parent, and ends when its parent does."""
-    skip_last_collection()
+    own_process()
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # With psutil, loky replaces workers that have grown by 300 MB, and each run would repeat all imports.
