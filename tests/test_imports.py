@@ -47,36 +47,3 @@ def test_collections_of_a_run_go_through_its_data_but_not_through_modules(tmp_pa
     command = [sys.executable, "-c", ONE_RUN, *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 True True [None, None, None]"
-
-
-AN_END = """
-import atexit, sys, threading, time
-import afterkernel.__main__ as program
-
-class Left:
-    def __del__(self):
-        print("taken apart")
-
-def main():
-    global left
-    left = Left()
-    atexit.register(print, "at the end")
-    threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
-    print("done")
-    return 3
-
-program.main = main
-program.program()
-"""
-
-
-def test_the_program_ends_in_order_but_does_not_take_modules_apart():
-    done = subprocess.run([sys.executable, "-c", AN_END], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.split("\n")) == (3, ["done", "thread", "at the end", ""]), done.stderr
-
-
-def test_an_error_that_the_program_does_not_expect_ends_with_its_traceback():
-    code = "import afterkernel.__main__ as program; program.main = lambda: 1 / 0; program.program()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "ZeroDivisionError" in done.stderr
