@@ -21,7 +21,8 @@ from afterkernel.training.options import LOSS_CHECK_OPTIONS, Snapshots, Training
 
 # Every option is in one of the two sets: those that affect numbers and so belong to the identity, and the rest.
 AFFECTS = {
-    *(f"dataset.{name}" for name in ("name", "minus", "plus", "classes", "max_train", "max_test", "root of folder")),
+    *(f"dataset.{name}" for name in ("name", "minus", "plus", "classes", "max_train", "max_test")),
+    *("dataset.label", "dataset.root of folder"),
     *(f"arch.{name}" for name in ("name", "budget", "width", "init", "num_layers", "num_blocks")),
     *(f"training.{name}" for name in ("lr", "batch_size", "epochs", "loss_target")),
     *(f"training.{name}" for name in ("augment", "augment_angle_deg", "augment_shift_px")),
