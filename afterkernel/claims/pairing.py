@@ -96,7 +96,9 @@ def _by_unit(rows: pd.DataFrame, column: str, scale: float, keys: list[str]) -> 
     for unit, seed, n_test, reading in zip(
         units, once["seed"], once["n_test"], readings(once, column, scale), strict=True
     ):
-        found.setdefault(unit, (names(unit, n_test), {}))[1][seed] = reading
+        if unit not in found:
+            found[unit] = (names(unit, n_test), {})
+        found[unit][1][seed] = reading
     return found
 
 

@@ -86,7 +86,7 @@ class LossChecks:
         return cross_entropy(outputs, self.labels, self.n_outputs).item()
 
     def _is_above(self, function: nn.Module, largest: float) -> bool:
-        """Whether a part of the images is enough to see that the loss is finite and above `largest`.
+        """Whether a part of the images is enough to see that the loss is above `largest`; not if a term is not finite.
 
         No term of the mean is negative, so it is at least the sum over these images divided by the number of all.
         """

@@ -1,6 +1,7 @@
 """Worker processes that die or misbehave: the sweep reports it and does not wait for ever."""
 
 import ctypes
+import os
 import threading
 import time
 from concurrent.futures import Future
@@ -8,9 +9,12 @@ from pathlib import Path
 
 import pytest
 import standin
+import torch
 
 from afterkernel.launchers.engines import worker_processes as processes
+from afterkernel.launchers.engines.slurm_task import set_threads
 from afterkernel.launchers.engines.worker_processes import run_in_processes
+from afterkernel.launchers.job import THREAD_VARIABLES
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -128,3 +132,15 @@ def is_running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def test_a_task_sets_its_threads_for_what_is_imported_and_for_what_will_be(monkeypatch):
+    for name in THREAD_VARIABLES:
+        monkeypatch.setenv(name, "7")
+    before = torch.get_num_threads()
+    try:
+        set_threads(before + 1)
+        assert torch.get_num_threads() == before + 1
+        assert {os.environ[name] for name in THREAD_VARIABLES} == {str(before + 1)}
+    finally:
+        torch.set_num_threads(before)

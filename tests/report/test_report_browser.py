@@ -72,6 +72,11 @@ def open_at(browser, page, width, scheme="light", anchor=""):
     browser.get(page.as_uri() + anchor)
 
 
+def open_unfolded(browser, page, *look):
+    open_at(browser, page, *look)
+    browser.execute_script(_UNFOLD)
+
+
 def screenshot(browser, path, width):
     height = browser.execute_script("return document.documentElement.scrollHeight")
     clip = {"x": 0, "y": 0, "width": width, "height": min(height, 16000), "scale": 1}
@@ -111,8 +116,7 @@ def test_the_page_is_quiet_local_and_fits(browser, page, name, request):
 @pytest.mark.parametrize("look", list(LOOKS))
 def test_axe_finds_no_violation(browser, page, look):
     axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
-    open_at(browser, page, *LOOKS[look])
-    browser.execute_script(_UNFOLD)
+    open_unfolded(browser, page, *LOOKS[look])
     browser.execute_script((Path(axe.__file__).parent / "axe.min.js").read_text())
     found = browser.execute_async_script(
         "axe.run().then(found => arguments[0](["
@@ -125,8 +129,7 @@ def test_axe_finds_no_violation(browser, page, look):
 
 @pytest.mark.parametrize("name", list(WIDTHS))
 def test_finding_effect_and_p_are_in_view_of_claim_tables(browser, page, name):
-    open_at(browser, page, WIDTHS[name])
-    browser.execute_script(_UNFOLD)
+    open_unfolded(browser, page, WIDTHS[name])
     cut = browser.execute_script(
         "return [...document.querySelectorAll('.evidence table.sortable')].flatMap(table =>"
         " [...table.tHead.rows[0].cells].filter(cell => /finding|effect|p of the/.test(cell.textContent) &&"
@@ -138,8 +141,7 @@ def test_finding_effect_and_p_are_in_view_of_claim_tables(browser, page, name):
 
 @pytest.mark.parametrize("name", list(WIDTHS))
 def test_no_verdict_or_heading_is_broken_within_a_word(browser, page, name):
-    open_at(browser, page, WIDTHS[name])
-    browser.execute_script(_UNFOLD)
+    open_unfolded(browser, page, WIDTHS[name])
     broken = browser.execute_script(
         "return [...document.querySelectorAll('.badge, thead th')].filter(one => one.checkVisibility() &&"
         " one.getClientRects().length && one.textContent.trim()).filter(one => {"
