@@ -8,7 +8,6 @@ import functools
 import io
 import json
 import os
-import re
 from base64 import b64encode
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -18,8 +17,8 @@ from urllib.parse import quote
 
 from afterkernel.records.files import write_atomic
 from afterkernel.report import style
+from afterkernel.report.drawing import SCALE, Drawing
 
-_SCALE, _DPI = 1.5, 144
 # Characters that need no escape in a data URI within double quotes.
 _PLAIN = " /:=,;'()!*@$?[]{}|~^`&\n"
 
@@ -28,14 +27,19 @@ _PLAIN = " /:=,;'()!*@$?[]{}|~^`&\n"
 class PageFigure:
     """A figure of the page: `alt` says what it shows, `caption` what its marks are, `spec` is its Vega-Lite chart.
 
-    `images` holds the files' bytes by format, and `files` their paths relative to the page.
+    `files` are the paths of its images, relative to the page.
     """
 
     alt: str
     caption: str
     spec: dict[str, Any]
-    images: dict[str, bytes]
+    drawing: Drawing
     files: list[str]
+
+    @property
+    def images(self) -> dict[str, bytes]:
+        """The static images by format."""
+        return self.drawing.images
 
     @property
     def source(self) -> str:
@@ -52,30 +56,12 @@ class PageFigure:
         from PIL import Image
 
         with Image.open(io.BytesIO(self.images["png"])) as image:
-            return round(image.width / _SCALE), round(image.height / _SCALE)
+            return round(image.width / SCALE), round(image.height / SCALE)
 
     @property
     def script(self) -> str:
         """The chart as JSON within a script element."""
         return json.dumps(self.spec, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def images(spec: dict[str, Any], formats: Iterable[str]) -> dict[str, bytes]:
-    """A chart in the light theme on white, by format ("png", "svg", "pdf").
-
-    The same chart gives the same bytes, except of a PDF, whose objects vl-convert writes in any order.
-    """
-    import vl_convert
-
-    themed = spec | {"config": style.config("light", spec["usermeta"]["rates"]), "background": "white"}
-    svg = _unclipped(vl_convert.vegalite_to_svg(themed))
-    make: dict[str, Any] = {"svg": svg.encode, "png": lambda: _png(svg), "pdf": lambda: vl_convert.svg_to_pdf(svg)}
-    return {kind: make[kind]() for kind in formats}
-
-
-def _unclipped(svg: str) -> str:
-    """An SVG without clips: only zooming moves a mark past an edge, and a PNG with clips takes four times as long."""
-    return re.sub(r'<clipPath .*?</clipPath>| clip-path="[^"]*"', "", svg)
 
 
 def shared(figures: Iterable[PageFigure]) -> dict[str, Any]:
@@ -99,16 +85,3 @@ def bundle() -> str:
     with contextlib.suppress(OSError):  # A home that cannot be written to costs seconds, not the report.
         write_atomic(file, made)
     return made
-
-
-def _png(svg: str) -> bytes:
-    import vl_convert
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    with Image.open(io.BytesIO(vl_convert.svg_to_png(svg, scale=_SCALE))) as image:
-        # An opaque image of few colours: a palette makes the file a third of its size.
-        image.convert("RGB").quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
-            buffer, "png", dpi=(_DPI, _DPI)
-        )
-    return buffer.getvalue()

@@ -54,6 +54,7 @@ def write_markdown(records: list[Record], known: runs.SweepRuns, folder: Path) -
         pages[f"claim_{card.finding.claim.name}.md"] = text
     for view in shown["views"]:
         pages[f"data_{view.slug}.md"] = environment.get_template("section.md.j2").render(**shown, view=view)
+    files.write_figures()
     for name, text in pages.items():
         write_atomic(folder / name, text)
     findings = [card.finding for card in shown["cards"]]

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afterkernel.records.files import write_atomic
-from afterkernel.report import figure_file, style
+from afterkernel.report import style
+from afterkernel.report.drawing import Drawer
 from afterkernel.report.figure_file import PageFigure
 from afterkernel.report.latex import booktabs
 from afterkernel.report.table_format import Table
@@ -27,6 +28,7 @@ class ReportFiles:
     with_latex: bool = True
     frames: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
     figures: dict[str, PageFigure] = dataclasses.field(default_factory=dict)
+    drawer: Drawer = dataclasses.field(default_factory=Drawer)
 
     def data(self, frame: pd.DataFrame, name: str) -> str:
         """Write a data frame to tables/NAME.csv, unrounded; returns the path relative to the page."""
@@ -44,10 +46,14 @@ class ReportFiles:
         return dataclasses.replace(table, files=files)
 
     def figure(self, name: str, result: str, caption: str, spec: style.Spec) -> PageFigure:
-        """Write a chart to figures/NAME in each format, and return it for the page; `result` says what it shows."""
-        images = figure_file.images(spec, self.figure_formats)
-        for kind, image in images.items():
-            write_atomic(self.folder / FIGURES / f"{name}.{kind}", image)
-        files = [f"{FIGURES}/{name}.{kind}" for kind in images]
-        self.figures[name] = PageFigure(result, caption, spec, images, files)
+        """A chart for the page, whose images `write_figures` writes to figures/NAME; `result` says what it shows."""
+        files = [f"{FIGURES}/{name}.{kind}" for kind in self.figure_formats]
+        self.figures[name] = PageFigure(result, caption, spec, self.drawer.draw(spec, self.figure_formats), files)
         return self.figures[name]
+
+    def write_figures(self) -> None:
+        """Write the images of all charts, each in every format."""
+        for figure in self.figures.values():
+            for file in figure.files:
+                write_atomic(self.folder / file, figure.images[file.rpartition(".")[2]])
+        self.drawer.close()

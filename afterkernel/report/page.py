@@ -72,6 +72,7 @@ def write_report(records: list[Record], known: runs.SweepRuns, page: Path, direc
     files = ReportFiles(page.parent)
     shown = content(records, sections, known, files) | _of_runs(sections, known, files)
     shown |= figure_file.shared(files.figures.values())
+    files.write_figures()
     text = templates().get_template("page.html.j2").render(**shown, directory=directory)
     write_atomic(page, text)
     return WrittenReport(page, [card.finding for card in shown["cards"]], files, progress_of(shown["lead"], known))

@@ -12,6 +12,7 @@ from afterkernel.claims import CLAIMS, judge
 from afterkernel.records import read_records
 from afterkernel.report import (
     build,
+    drawing,
     figure_claim,
     figure_errors,
     figure_file,
@@ -131,7 +132,7 @@ def spec(write_run, rows):
 
 def test_one_description_gives_valid_deterministic_files(spec):
     starts = {"png": b"\x89PNG", "svg": b"<svg", "pdf": b"%PDF"}
-    images = [figure_file.images(spec, starts) for _ in range(2)]
+    images = [drawing.images(spec, starts) for _ in range(2)]
     assert [images[0][kind] == images[1][kind] for kind in ("png", "svg")] == [True, True]
     assert all(image.startswith(starts[kind]) for kind, image in images[0].items())
     assert b">test error (%), scale log(1 + x)</text>" in images[0]["svg"]  # text is text
@@ -157,7 +158,7 @@ def test_a_report_does_without_altair(write_run, tmp_path, monkeypatch):
 
 
 def test_the_description_of_a_figure_cannot_end_its_script(spec):
-    figure = figure_file.PageFigure("", "", spec | {"title": "</script><b>"}, {}, [])
+    figure = figure_file.PageFigure("", "", spec | {"title": "</script><b>"}, drawing.Drawing({}, ()), [])
     assert "<" not in figure.script
     assert json.loads(figure.script)["title"] == "</script><b>"
 

@@ -131,7 +131,7 @@ class _WorkerThread(threading.Thread):
                     executor = None
                 if executor is None:
                     executor = ProcessPoolExecutor(
-                        1, env=self.environment, initializer=_initialise, initargs=(os.getpid(),)
+                        1, env=self.environment, initializer=initialise_worker, initargs=(os.getpid(),)
                     )
                     self.pid = _result(executor, executor.submit(os.getpid))
                 outcome = _result(executor, executor.submit(self.work, job))
@@ -203,7 +203,7 @@ def _describe_death(error: BaseException) -> str:
     return f"its process was ended by {how}{hint}; what it recorded is kept"
 
 
-def _initialise(parent: int) -> None:
+def initialise_worker(parent: int) -> None:
     """Initialise a worker: it receives Ctrl-C only from its parent, and ends when its parent does."""
     own_process()
     os.setpgrp()
