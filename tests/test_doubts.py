@@ -51,6 +51,13 @@ def test_a_dead_network_is_recorded(tmp_path):
     assert any("the network is dead" in text for text in conjugate.warnings)
 
 
+@pytest.mark.parametrize("options", [(), ("dataset.classes=[0,1,2]",)], ids=["pair", "several classes"])
+def test_images_of_several_classes_with_one_embedding_are_counted(options):
+    record, _ = judged("kernel.names=[ntk]", *options, weights=0.0)
+    text = "30 of 30 training images have the embedding of an image of another class, or a multiple of it"
+    assert any(warning.startswith(text) for warning in record.kernels[0].warnings)
+
+
 def test_an_svm_that_did_not_converge_is_reported():
     record, _ = judged("svm=jst", "svm.max_steps=1", "kernel.names=[ntk]")
     warning = record.kernels[0].warnings[-1]

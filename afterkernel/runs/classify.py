@@ -48,7 +48,10 @@ def classify(
         "converged": svm.outcome_.converged,
         "svm_path": svm.path_,
     }
-    return Classification(numbers, numeric_warnings.of_svm(svm, backend.tol))
+    warnings = numeric_warnings.of_svm(svm, backend.tol)
+    if not svm.outcome_.separable:
+        warnings += numeric_warnings.of_copies(K, problem.y_train)
+    return Classification(numbers, warnings)
 
 
 def _of_zero_kernel(problem: Problem) -> Classification:
@@ -88,6 +91,8 @@ def _of_classes(
         "svm_path": found.path,
     }
     warnings = [f"{', '.join(names)} against the rest: {warning}" for warning, names in by_warning.items()]
+    if not found.separable:
+        warnings += numeric_warnings.of_copies(K, problem.y_train)
     return Classification(numbers, warnings)
 
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from afterkernel.errors import PrecisionWarning
 from afterkernel.svm import HardMarginSVM, Outcome
-from afterkernel.types import Float, Tensor
+from afterkernel.svm.copies import copied_samples
+from afterkernel.types import Float, Int, Tensor
 
 # The largest difference from products in float64, relative to the largest entry, that rounding in each precision
 # explains, with some room: float32 has 24 bits, TF32 and bfloat16 have 11 and 8, two TF32 numbers 22.
@@ -24,6 +25,13 @@ def of_kernel(K: Float[Tensor, "n n"], error: float | None, dtype: str) -> list[
         limit = KERNEL_ERRORS[dtype]
         found.append(f"kernel_error is {error:.1e}, above the {limit:.0e} that rounding in {dtype} explains")
     return found
+
+
+def of_copies(K: Float[Tensor, "n n"], y: Int[Tensor, " n"]) -> list[str]:
+    """A warning that explains why a kernel does not separate the classes: images of several with one embedding."""
+    number = int(copied_samples(K, y).sum())
+    same = "have the embedding of an image of another class, or a multiple of it, to the precision of the kernel"
+    return [f"{number} of {len(K)} training images {same}"] if number else []
 
 
 def of_svm(svm: HardMarginSVM, tol: float) -> list[str]:
