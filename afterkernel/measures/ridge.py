@@ -13,7 +13,7 @@ from afterkernel.measures.measure import Measure, Numbers, SampleGram
 from afterkernel.measures.spectrum import FLOAT32_NOISE
 from afterkernel.svm.checks import check_kernel
 from afterkernel.svm.eigen import eigendecomposition
-from afterkernel.svm.ridge import RIDGES, KernelRidge
+from afterkernel.svm.ridge import LARGEST_ERROR, RIDGES, KernelRidge, rounding_errors
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Ridge(Measure):
         fitted = KernelRidge().fit(gram.matrix, gram.labels)
         return {
             "ridge_test_error": float((fitted.predict(gram.test) != gram.test_labels).double().mean()),
-            "ridge_loo_error": float(fitted.loo_error_.min()),
+            "ridge_loo_error": float(fitted.loo_error_[RIDGES.index(fitted.ridge_)]),
             "ridge": fitted.ridge_,
         }
 
@@ -49,8 +49,8 @@ class Ridge(Measure):
 def _of_classes(gram: SampleGram) -> Numbers:
     """Ridge regression of each class against the rest, y in {-1, +1}; the class of the largest value.
 
-    As `KernelRidge`, with one ridge for all classes: of least leave-one-out error, of those of least mean squared
-    residual over images and classes. The eigendecomposition serves all ridges and classes.
+    As `KernelRidge`, with one ridge for all classes, large enough for the precision of K: of least leave-one-out error,
+    of those of least mean squared residual over images and classes. One eigendecomposition serves all.
     """
     K = check_kernel(gram.matrix)
     values, vectors = eigendecomposition(K)
@@ -59,6 +59,8 @@ def _of_classes(gram: SampleGram) -> Numbers:
     for ridge in RIDGES:
         inverse = 1 / (values + ridge * float(K.diagonal().max()))
         dual = vectors @ (projected * inverse[:, None])
+        if float(rounding_errors(K, dual).max()) > LARGEST_ERROR:
+            continue
         residual = dual / (vectors.square() @ inverse)[:, None]
         loo_error = float(((targets - residual).argmax(1) != gram.labels).double().mean())
         found = (loo_error, float(residual.square().mean()), ridge, dual)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike
 
+from afterkernel.svm.definite import as_formed
 from afterkernel.svm.eigen import eigendecomposition
 from afterkernel.svm.kernel_classifier import KernelExpansion, check_number
 from afterkernel.types import Tensor
@@ -17,8 +18,9 @@ class MinimumNormInterpolator(KernelExpansion):
     """The w of least norm with w.phi(x_i) = y_i, y in {-1, +1}: f = K a with a = K^+ y, K^+ the pseudo-inverse.
 
     It is the limit of kernel ridge regression at ridge 0, and of gradient descent on the squared loss from w = 0.
-    Eigenvalues at most `cutoff` times the largest count as 0; None for n times the machine epsilon of K's dtype, as in
-    numpy.linalg.matrix_rank. Where K is singular and y not in its range there is no interpolator: then f is the least
+    Eigenvalues at most `cutoff` times the largest count as 0; None for n times the machine epsilon, as in
+    numpy.linalg.matrix_rank, of float32 also where K holds float32 numbers as float64. Where K is singular and y not
+    in its range there is no interpolator: then f is the least
     squares fit within that range, and `interpolates_` is False. After `fit`:
 
     - `rank_`: the number of eigenvalues used; `residual_`: max_i |f_i - y_i|, computed from K and a
@@ -53,7 +55,7 @@ class MinimumNormInterpolator(KernelExpansion):
         data = self._training_data(K, y)
         matrix, signs = data.K, data.signs
         values, vectors = eigendecomposition(matrix)
-        cutoff = len(matrix) * torch.finfo(matrix.dtype).eps if self.cutoff is None else self.cutoff
+        cutoff = len(matrix) * torch.finfo(as_formed(matrix).dtype).eps if self.cutoff is None else self.cutoff
         kept = values > cutoff * values[-1]
         inverse = torch.where(kept, 1 / values.clamp_min(float(values[-1]) * cutoff), 0.0)
         self.dual_coef_ = vectors @ (inverse * (vectors.T @ signs))

@@ -9,11 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from afterkernel.errors import UserError
+from afterkernel.svm.definite import as_formed
 from afterkernel.svm.eigen import eigendecomposition
 from afterkernel.svm.kernel_classifier import ROWS_AT_ONCE, KernelExpansion, check_positive
+from afterkernel.svm.signed_gram import PRECISION
 from afterkernel.types import Float, Tensor
 
 RIDGES = tuple(10.0**power for power in range(-9, 3))
+# Of the decision function where the labels are -1 and 1: much less than what separates the classes.
+LARGEST_ERROR = 0.1
 
 
 class KernelRidge(KernelExpansion):
@@ -27,7 +32,8 @@ class KernelRidge(KernelExpansion):
 
     - `loo_error_` (r,): fraction misclassified when left out; `loo_mse_` (r,): mean squared residual when left out
     - `train_error_` (r,): fraction misclassified in training; all three are means weighted by `sample_weight`
-    - `ridge_`: the one of least leave-one-out error, of those the one of least mean squared residual
+    - `ridge_`: the one of least leave-one-out error, of those the one of least mean squared residual; among those
+      that are large enough for the precision of K (`rounding_errors`)
     - `dual_coef_` (n,): a at `ridge_`, float64
 
     Cost: the eigendecomposition, about 9 n^3 operations, and 6 n^2 r. Memory in addition to K, float64: the
@@ -47,7 +53,8 @@ class KernelRidge(KernelExpansion):
         """Fit on the training kernel K (n, n), float32 or float64, and labels y (n,) of two classes.
 
         `sample_weight` (n,): weights of the squares, at least 0. Raises UserError for a K that is not a kernel matrix,
-        for labels that are not those of two classes, and for what are no weights.
+        for labels that are not those of two classes, for what are no weights, and where every ridge is too small for
+        the precision of K.
         """
         ridges = torch.tensor(check_positive("ridges", self.ridges), dtype=torch.float64)
         data = self._training_data(K, y, sample_weight)
@@ -68,11 +75,33 @@ class KernelRidge(KernelExpansion):
         self.loo_mse_ = _mean(residual.square(), weights)
         self.loo_error_ = _error(signs[:, None] - residual, signs, weights)
         self.train_error_ = _error(fitted, signs, weights)
-        least = (self.loo_error_ == self.loo_error_.min()).nonzero().squeeze(1)
+        rounding = rounding_errors(matrix, dual)
+        if float(rounding.min()) > LARGEST_ERROR:
+            raise _refusal(float(ridges[rounding.argmin()]), float(rounding.min()))
+        error = torch.where(rounding <= LARGEST_ERROR, self.loo_error_, torch.inf)
+        least = (error == error.min()).nonzero().squeeze(1)
         chosen = int(least[self.loo_mse_[least].argmin()])
         self.ridge_ = float(ridges[chosen])
         self.dual_coef_ = dual[:, chosen].clone()
         return self._fitted(K)
+
+
+def rounding_errors(K: Float[Tensor, "n n"], dual: Float[Tensor, "n r"]) -> Float[Tensor, " r"]:
+    """How far the precision of K leaves f open, for the solutions a in the columns of `dual`.
+
+    Independent errors of eps |phi_i| |phi_j| in the entries of K and K_test move f by about
+    eps |phi| (sum_j a_j^2 |phi_j|^2)^1/2, with eps from `afterkernel.svm.signed_gram.PRECISION`. Residuals on K
+    itself do not show it.
+    """
+    lengths = K.diagonal().to(torch.float64).sqrt()
+    return PRECISION[as_formed(K).dtype] * lengths.max() * (lengths[:, None] * dual).norm(dim=0)
+
+
+def _refusal(ridge: float, error: float) -> UserError:
+    return UserError(
+        f"ridges holds {ridge:g}, at which the precision of K leaves the decision function open by about {error:.1e}, "
+        f"where {LARGEST_ERROR:g} is allowed: add a larger ridge, or compute K in float64."
+    )
 
 
 def _mean(values: Float[Tensor, "n r"], weights: Float[Tensor, " n"]) -> Float[Tensor, " r"]:

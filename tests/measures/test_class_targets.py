@@ -91,6 +91,22 @@ def test_ridge_regression_leaves_each_image_out():
     assert 0 < found["ridge_loo_error"] < 1
 
 
+def test_ridge_regression_of_classes_chooses_no_ridge_below_the_precision_of_the_kernel(monkeypatch):
+    gram = sample()
+    usable = [ridge for ridge in RIDGES if ridge >= 1e-2]
+
+    def errors(K, dual):
+        exact = any(torch.allclose(K.double() @ dual + ridge * K.diagonal().max() * dual, targets) for ridge in usable)
+        return torch.tensor([0.0 if exact else 1.0])
+
+    targets = 2 * torch.eye(C, dtype=torch.float64)[gram.labels] - 1
+    monkeypatch.setattr("afterkernel.measures.ridge.rounding_errors", errors)
+    found = Ridge().of_sample(gram)
+    monkeypatch.setattr("afterkernel.measures.ridge.RIDGES", usable)
+    assert found == Ridge().of_sample(gram)
+    assert found["ridge"] in usable
+
+
 def test_ridge_regression_of_two_classes_is_the_same_either_way():
     gram = sample()
     two = SampleGram(**{**vars(gram), "labels": gram.labels % 2, "test_labels": gram.test_labels % 2})

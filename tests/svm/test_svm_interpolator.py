@@ -55,6 +55,15 @@ def test_is_the_limit_of_ridge_regression():
     assert torch.allclose(limit.dual_coef_, ridge.dual_coef_, rtol=1e-6, atol=1e-9)
 
 
+def test_float32_numbers_as_float64_are_no_more_precise():
+    X = normal(60, 5)
+    y = random_labels(60)
+    K = (X @ X.T).float()
+    single, double = MinimumNormInterpolator().fit(K, y), MinimumNormInterpolator().fit(K.double(), y)
+    assert (single.rank_, double.rank_) == (5, 5)
+    assert torch.equal(single.dual_coef_, double.dual_coef_)
+
+
 def test_cutoff():
     values = torch.tensor([1.0, 0.5, 1e-3, 1e-5], dtype=torch.float64)
     y = torch.tensor([0, 1, 1, 0])

@@ -8,6 +8,7 @@ from svm_problems import linear_labels, normal, random_labels
 
 from afterkernel.errors import UserError
 from afterkernel.svm import KernelRidge
+from afterkernel.svm import ridge as ridge_module
 
 
 def problem(n=40, p=60, seed=0):
@@ -183,3 +184,49 @@ def test_wrong_input():
         machine.predict(K * float("nan"))
     with pytest.raises(UserError, match=r"y has shape \(39,\)"):
         machine.score(K, y[1:])
+
+
+def low_rank(seed, rank, n=80, m=100):
+    """Embeddings of low rank, rotated so that float32 rounds all entries, and labels that they explain in part."""
+    X = normal(n + m, rank, seed=seed) @ normal(rank, rank + 40, seed=seed + 1)
+    X = X / X.norm(dim=1, keepdim=True)
+    y = linear_labels(X, seed)
+    y[::5] = 1 - y[::5]
+    return X[:n], X[n:], y[:n], y[n:]
+
+
+@given(seed=st.integers(0, 1000), rank=st.integers(1, 60))
+@settings(max_examples=25)
+def test_ridges_that_may_be_chosen_give_the_function_of_exact_embeddings(seed, rank):
+    train, test, y, _ = low_rank(seed, rank)
+    K, K_test = (train @ train.T).float(), (test @ train.T).float()
+    chosen = []
+    for ridge in ridge_module.RIDGES:
+        try:
+            machine = KernelRidge([ridge]).fit(K, y)
+        except UserError:
+            continue
+        exact = KernelRidge([ridge]).fit(train @ train.T, y).decision_function(test @ train.T)
+        assert float((machine.decision_function(K_test) - exact).square().mean().sqrt()) <= 0.1
+        chosen.append(ridge)
+    assert chosen == [ridge for ridge in ridge_module.RIDGES if ridge >= chosen[0]]
+    assert chosen[0] <= 1e-3
+
+
+def test_a_ridge_below_the_precision_of_the_kernel_is_not_chosen():
+    """Residuals on K itself do not show that its decision function is noise on other samples."""
+    train, test, y, _ = low_rank(0, 3)
+    K, K_test = (train @ train.T).float(), (test @ train.T).float()
+    values, vectors = torch.linalg.eigh(K.double())
+    dual = vectors @ ((vectors.T @ (2.0 * y - 1).double()) / (values.clamp_min(0) + 1e-9))
+    noise = (K_test.double() @ dual - test @ train.T @ dual).square().mean().sqrt()
+    estimate = float(ridge_module.rounding_errors(K, dual[:, None]))
+    assert 0.01 * estimate <= float(noise) <= estimate  # the estimate allows for errors of a computed K
+    assert estimate > 1
+    with pytest.raises(UserError, match=r"ridges holds 1e-09, at which the precision of K leaves .* in float64"):
+        KernelRidge([1e-9]).fit(K, y)
+    assert KernelRidge([1e-9, 1e-2]).fit(K, y).ridge_ == 1e-2
+    # float64 copies of float32 numbers are no more precise, and exact float64 numbers are
+    with pytest.raises(UserError, match="ridges holds 1e-09"):
+        KernelRidge([1e-9]).fit(K.double(), y)
+    assert KernelRidge([1e-9]).fit(train @ train.T, y).ridge_ == 1e-9
