@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.USER_ERROR
     except KeyboardInterrupt:
         print(
-            "afterkernel: interrupted; what is recorded is kept, and the same command runs what is missing.",
+            "afterkernel: interrupted; snapshots and records are kept, and the same command continues from them.",
             file=sys.stderr,
         )
         return ExitCode.INTERRUPTED
@@ -73,6 +73,8 @@ def _run(argv: list[str]) -> int:
     if command and "=" not in command and command[0] not in "-~":
         near = closest(command, [*commands(), "--help", "--version"])
         hint = f"did you mean {near}?" if near else "write options as name=value, and see --help."
+        if "." in command and near is None:  # such as "training.lr 0.1"
+            hint = f"write options as name=value, such as {command}={argv[1] if len(argv) > 1 else 'VALUE'}."
         raise UserError(f"{command!r} is neither a command nor an option: {hint}")
     with waiting("loading packages and reading the options"):
         return main_of(DEFAULT)(argv)

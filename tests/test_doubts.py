@@ -11,6 +11,7 @@ from afterkernel.measures import Context
 from afterkernel.records import read_run, write_record
 from afterkernel.runs import numeric_warnings as doubts
 from afterkernel.runs.evaluate import Evaluator
+from afterkernel.runs.run import run
 from afterkernel.svm import Outcome
 from afterkernel.training.snapshot import Snapshot
 
@@ -102,3 +103,17 @@ def test_python_s_warnings_are_recorded_once_and_still_shown(monkeypatch):
         warnings.simplefilter("error")
         with pytest.raises(RuntimeWarning):
             judged()
+
+
+@pytest.mark.parametrize(("rate", "epochs", "warned"), [("1e-6", 1, True), ("0.3", 200, False)])
+def test_a_network_that_has_not_learned_is_reported_at_the_end_of_its_run(tmp_path, caplog, rate, epochs, warned):
+    words = [
+        *OPTIONS,
+        f"training.lr={rate}",
+        f"training.epochs={epochs}",
+        "snapshot.epochs=[0]",
+        "kernel.names=[conjugate]",
+    ]
+    run(to_config(compose([*words, "kernel.names=[conjugate]", "logger=none"])), tmp_path)
+    text = "the network has not learned: training loss above 0.66 at the end, 95 % of that of guessing; claims leave"
+    assert (text in caplog.text) == warned

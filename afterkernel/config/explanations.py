@@ -75,8 +75,8 @@ def unknown(name: str, known: set[str] | None = None) -> str:
         return f"{name} is not an option of the selected {group}: {hint}"
     known = known or set(everywhere)
     near = closest_option(name, known) or closest(name, groups_with_choices())
-    if near is None and _OTHER_NAMES.get(name) in known:
-        near = _OTHER_NAMES[name]
+    if near is None and (other := _OTHER_NAMES.get(name.rpartition(".")[2])) in known:
+        near = other
     hint = "python -m afterkernel --help all lists all options." if near is None else f"did you mean {near}?"
     return f"{name} is not an option: {hint}"
 

@@ -148,11 +148,11 @@ class Invariance(Measure):
             if _cuts_nothing(fraction, height, width):
                 log.warning(
                     "measure.crop_fraction: %.4g cuts nothing off images of %dx%d pixels, so that this zoom invariance "
-                    "is not measured; %s.",
+                    "is left out; to measure one, %s.",
                     fraction,
                     height,
                     width,
-                    _zoom_that_cuts("measure.crop_fraction=", height, width),
+                    _zoom_that_cuts("'measure.crop_fraction=[{}]'", height, width),
                 )
 
     def of_images(self, phi: BlockSource, images: Float[Tensor, "n c h w"], per_layer: bool) -> Numbers:
@@ -218,7 +218,7 @@ def invariance(
         shown = "13/14" if strength is None else f"{strength:.4g}"
         raise UserError(
             f"zoom keeps {shown} of a side, which cuts nothing off images of {images.shape[-2]}x{images.shape[-1]}: "
-            f"{_zoom_that_cuts('strength=', *images.shape[-2:])}."
+            f"{_zoom_that_cuts('strength={}', *images.shape[-2:])}."
         )
     wanted_strength = {transform: (transform, used)}
     lengths: list[Tensor] = []
@@ -284,12 +284,12 @@ def _cuts_nothing(fraction: float, height: int, width: int) -> bool:
     return zoom_is_identity(height, fraction) and zoom_is_identity(width, fraction)
 
 
-def _zoom_that_cuts(option_name: str, height: int, width: int) -> str:
-    """What to do about a zoom that cuts nothing: the weakest one that cuts a pixel off each edge, if there is one."""
+def _zoom_that_cuts(option: str, height: int, width: int) -> str:
+    """What to do about a zoom that cuts nothing: give `option` of the weakest one that cuts a pixel off each edge."""
     side = max(height, width)
     if side < 4:  # half of it is one pixel at most
         return "these images are too small for a zoom"
-    return f"give {option_name}{math.floor(1e4 * (1 - 2 / side)) / 1e4:g}"
+    return f"give {option.format(f'{math.floor(1e4 * (1 - 2 / side)) / 1e4:g}')}"
 
 
 def _measure(

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 import yaml
 
+from afterkernel.claims.readings import DIVERGED
+from afterkernel.claims.training_failure import training_failures
 from afterkernel.config import Config, config_from_dict, config_to_dict, device
 from afterkernel.data import Problem
 from afterkernel.data.label_noise import with_label_noise
@@ -351,7 +353,18 @@ def _evaluate_all(work: _Work, loggers: RunLoggers, known: dict[int, Record]) ->
                 shutil.rmtree(run_dir / TILES, ignore_errors=True)
                 progress.advance()
             loggers.log_record(record, number / len(facts_of_all))
+    _warn_of_failure(record)
     return None
+
+
+def _warn_of_failure(last: Record) -> None:
+    """Warn of a network that has learned nothing. One that diverged has its own warning."""
+    failure = next(iter(training_failures([last]).values()), "")
+    if failure and failure != DIVERGED:
+        log.warning(
+            "the network has not learned: %s; claims leave this run out (train longer, or at another learning rate)",
+            failure,
+        )
 
 
 def _steps_to_evaluate(work: _Work, facts: list[Snapshot], known: dict[int, Record]) -> set[int]:

@@ -94,7 +94,8 @@ def rounding_errors(K: Float[Tensor, "n n"], dual: Float[Tensor, "n r"]) -> Floa
     itself do not show it.
     """
     lengths = K.diagonal().to(torch.float64).sqrt()
-    return PRECISION[as_formed(K).dtype] * lengths.max() * (lengths[:, None] * dual).norm(dim=0)
+    sizes: Tensor = (lengths[:, None] * dual).norm(dim=0)
+    return PRECISION[as_formed(K).dtype] * lengths.max() * sizes
 
 
 def _refusal(ridge: float, error: float) -> UserError:

@@ -49,7 +49,7 @@ def page() -> str:
 def _tables(group: Group) -> list[str]:
     """The options of a group; of a group with choices those that are the same in all of them, then those of each."""
     by_choice = {choice.name: _rows(choice.options, group.name) for choice in group.choices}
-    shared = _rows(group.options, group.name)
+    shared = _rows(group.options, group.name if group.choices else "")
     if by_choice:
         first, *others = by_choice.values()
         shared = [row for row in first if all(row in rows for rows in others)]

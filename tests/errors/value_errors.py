@@ -119,6 +119,8 @@ DELETED = [
 SUGGESTIONS = [
     M("an option of other libraries", "training.nesterov=true", "training.nesterov is not an option: python -m afterkernel --help all lists all options."),
     M("an option without its section", "lr=0.1", "lr is not an option: did you mean training.lr?"),
+    M("an option of other libraries in its section", "training.learning_rate=0.1", "training.learning_rate is not an option: did you mean training.lr?"),
+    M("an option without an equals sign", "training.lr 0.1", "'training.lr' is neither a command nor an option: write options as name=value, such as training.lr=0.1.", small=False),
     M("a misspelt section", "trainig.lr=0.1", "trainig.lr is not an option: did you mean training.lr?"),
     M("two letters exchanged", "arch.widht=3", "arch.widht is not an option: did you mean arch.width?"),
     M("a misspelt command", "evaluat run", "'evaluat' is neither a command nor an option: did you mean evaluate?", small=False),

@@ -244,7 +244,8 @@ def test_a_zoom_that_crops_nothing_is_reported(caplog):
     Invariance(crop_fraction=[0.75]).warn_of_images(8, 8)
     assert not caplog.records
     Invariance().warn_of_images(8, 8)
-    assert "0.9286 cuts nothing off images of 8x8 pixels, so that this zoom invariance is not measured" in caplog.text
+    assert "0.9286 cuts nothing off images of 8x8 pixels, so that this zoom invariance is left out" in caplog.text
+    assert caplog.text.endswith("to measure one, give 'measure.crop_fraction=[0.75]'.\n")
 
 
 def test_a_zoom_that_crops_nothing_is_not_measured():
