@@ -212,7 +212,7 @@ MISTAKES = {
     "dataset=cifar10 dataset.minus=kat": "did you mean cat?",
     "dataset=mnist dataset.root=/nowhere dataset.download=false": "MNIST/raw has no train-images",
     "dataset=folder": "dataset.root is not set",
-    "dataset=folder dataset.root=/nope": "dataset.root=/nope holds no folder train/",
+    "dataset=folder dataset.root=/nope": "dataset.root=/nope is not a folder: it needs train/CLASS/",
     "kernel.names=[ntkk]": "kernel.names=ntkk is not known: choose one of ntk, conjugate, linear, rbf, infinite_ntk,",
     "kernel.names=[]": "kernel.names=[] is empty",
     "kernel.dtype=float16": "choose one of float32, float64",

@@ -116,7 +116,7 @@ def test_images_of_different_sizes_are_named(root):
 def test_check_reports_what_is_missing(root, tmp_path):
     with pytest.raises(UserError, match=r"dataset.root is not set"):
         ImageFolder(minus="ant", plus="bee").check()
-    with pytest.raises(UserError, match=r"dataset.root=.*absent holds no folder train/"):
+    with pytest.raises(UserError, match=r"dataset.root=.*absent is not a folder: it needs train/CLASS/"):
         folder(tmp_path / "absent").check()
     with pytest.raises(UserError, match=r"dataset.plus=be is not a class of folder \(did you mean bee\?\).*ant, bee\."):
         folder(root, plus="be").check()

@@ -41,7 +41,7 @@ FOLDER = "dataset=folder dataset.root=images dataset.minus=cats dataset.plus=dog
 # fmt: off
 FOLDERS = [
     M("no folder named", "dataset=folder", "dataset.root is not set: give the folder that holds train/CLASS/ and test/CLASS/."),
-    M("an image folder that does not exist", "dataset=folder dataset.root=nope", "dataset.root=nope holds no folder train/: it needs train/CLASS/ and test/CLASS/."),
+    M("an image folder that does not exist", "dataset=folder dataset.root=nope", "dataset.root=nope is not a folder: it needs train/CLASS/ and test/CLASS/."),
     M("a label with spaces at its ends", FOLDER + " \"dataset.label=' a '\"", "dataset.label=' a ': write at most 60 printable characters on one line, without spaces at either end.", images()),
     M("the name of another data set as a label", FOLDER + " dataset.label=mnist", "dataset.label=mnist is the name of another data set: choose none of cifar10, digits, folder, mnist.", images()),
     M("no test images", FOLDER, "dataset.root=images holds no folder test/: it needs train/CLASS/ and test/CLASS/.", images(lambda at: shutil.rmtree(at.folder / "images/test"))),

@@ -47,6 +47,8 @@ class ImageFolder(Source):
         """Names of the folders below root/train, in alphabetical order; UserError if a folder is missing."""
         if not self.root:
             raise UserError("dataset.root is not set: give the folder that holds train/CLASS/ and test/CLASS/.")
+        if not is_folder("dataset.root", self._root):
+            raise UserError(f"dataset.root={self.root} is not a folder: it needs train/CLASS/ and test/CLASS/.")
         for split in ("train", "test"):
             if not is_folder("dataset.root", self._root / split):
                 raise UserError(
