@@ -31,5 +31,5 @@ def test_ctrl_c_while_libraries_are_imported(name, words, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 130, done.stderr
     assert done.stderr == (
-        "afterkernel: interrupted; what is recorded is kept, and the same command runs what is missing.\n"
+        "afterkernel: interrupted; snapshots and records are kept, and the same command continues from them.\n"
     )

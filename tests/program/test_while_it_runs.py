@@ -117,7 +117,7 @@ def test_a_run_on_a_terminal_has_the_same_display_and_its_lines_above(tmp_path):
     code, text = terminal.end()
     assert code == 130, text
     assert re.search(r"\d\d:\d\d:\d\d epoch 0: training loss .*; snapshot saved\r\n", text)
-    assert text.rstrip().endswith("the same command runs what is missing.")
+    assert text.rstrip().endswith("the same command continues from them.")
     assert not list(tmp_path.rglob("*.progress*"))
 
 
@@ -187,7 +187,9 @@ def test_in_a_pipe_a_sweep_has_one_line_a_run_with_its_numbers(sweep):
     output = (sweep / "output.txt").read_text()
     assert "\x1b" not in output
     assert "\r" not in output
-    first, *lines, last = [line for line in output.splitlines() if not re.match(r"\d of 4 done, ", line)]
+    # How many of these small networks learn depends on the machine.
+    left_out = r"\d of 4 done, |  (in \d runs: )?warning: the network has not learned: "
+    first, *lines, last = [line for line in output.splitlines() if not re.match(left_out, line)]
     assert first.startswith("sweep ")
     assert last == "4 of 4 runs finished"
     numbers = r"NTK [\d.]+ % -> AK [\d.]+ %, swap [\d.]+ -> [\d.]+, (\d+ min )?\d+ s"
