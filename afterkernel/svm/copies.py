@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from afterkernel.svm.definite import as_formed
 from afterkernel.svm.signed_gram import ENTRIES_AT_ONCE, PRECISION
 from afterkernel.types import Bool, Float, Int, Tensor
 
-# Each of the three entries of K that a cosine needs may be off by the precision of K.
+# A cosine may be off by the precision of K through K_ij, and by half of that through each of K_ii and K_jj.
 _ROUNDINGS = 2
 
 
@@ -19,7 +20,7 @@ def copied_samples(K: Float[Tensor, "n n"], y: Int[Tensor, " n"]) -> Bool[Tensor
     """
     lengths = K.diagonal().to(torch.float64).clamp_min(0).sqrt()
     inverse = torch.where(lengths > 0, 1 / lengths, 0)
-    bound = 1 - _ROUNDINGS * PRECISION[K.dtype]
+    bound = 1 - _ROUNDINGS * PRECISION[as_formed(K).dtype]
     copied = torch.zeros(len(K), dtype=torch.bool, device=K.device)
     size = max(1, ENTRIES_AT_ONCE[K.device.type] // len(K))
     for rows in torch.split(torch.arange(len(K), device=K.device), size):

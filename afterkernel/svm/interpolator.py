@@ -20,8 +20,8 @@ class MinimumNormInterpolator(KernelExpansion):
     It is the limit of kernel ridge regression at ridge 0, and of gradient descent on the squared loss from w = 0.
     Eigenvalues at most `cutoff` times the largest count as 0; None for n times the machine epsilon, as in
     numpy.linalg.matrix_rank, of float32 also where K holds float32 numbers as float64. Where K is singular and y not
-    in its range there is no interpolator: then f is the least
-    squares fit within that range, and `interpolates_` is False. After `fit`:
+    in its range there is no interpolator: then f is the least squares fit within that range, and `interpolates_` is
+    False. After `fit`:
 
     - `rank_`: the number of eigenvalues used; `residual_`: max_i |f_i - y_i|, computed from K and a
     - `interpolates_`: whether `residual_` is at most `tol`; `norm_`: |w|; `train_error_`: a fraction

@@ -49,7 +49,7 @@ __all__ = ["Metric", "MetricCollection", "functional"]
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package of the same kind, not yet imported, in whose name the lazy one is installed."""
+    """The folder of a small package that is built like torchmetrics, has not been imported, and is to be made lazy."""
     folder = tmp_path / "fake_metrics"
     folder.mkdir()
     for name, text in FILES.items():
